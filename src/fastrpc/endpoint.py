@@ -1,0 +1,109 @@
+"""Where a service is: `Address` (a parsed `scheme://…`) and `Endpoint` (an address with weight and labels)."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from fastrpc.errors import ConfigError
+
+__all__ = ["Address", "Endpoint"]
+
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+class Address:
+    """One place to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
+
+    `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name
+    for `memory`. `str(address)` is a target for a client. Equal addresses hash alike.
+    """
+
+    __slots__ = ("host", "path", "port", "scheme")
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    def __init__(self, scheme: str, *, host: str = "", port: int = 0, path: str = "") -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
+
+    @classmethod
+    def parse(cls, text: "str | Address") -> "Address":
+        """Read an address from its text.
+
+        Raises:
+            ConfigError: the text is no address; the message shows what one looks like.
+        """
+        if isinstance(text, Address):
+            return text
+        scheme, separator, rest = text.partition("://")
+        if not separator or not scheme.isascii() or not scheme:
+            raise ConfigError(
+                f"{text!r} is not an address", hint="write it as tcp://host:port, unix:///path or memory://name"
+            )
+        scheme = scheme.lower()
+        if scheme in {"unix", "memory"}:
+            if not rest:
+                raise ConfigError(f"{text!r} has no {'path' if scheme == 'unix' else 'name'} after {scheme}://")
+            return cls(scheme, path=rest)
+        parts = urlsplit(f"//{rest}")
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"{text!r}: {error}", hint="the port is a number from 0 to 65535") from None
+        if port is None:
+            raise ConfigError(f"{text!r} names no port", hint=f"write it as {scheme}://host:port")
+        return cls(scheme, host=parts.hostname or "", port=port, path=parts.path)
+
+    def __str__(self) -> str:
+        if self.host or self.port:
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            return f"{self.scheme}://{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{self.path}"
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+class Endpoint:
+    """One place that serves a service: an address, its weight and its labels."""
+
+    __slots__ = ("address", "labels", "weight")
+
+    address: Address
+    weight: int
+    labels: Mapping[str, str]
+
+    def __init__(self, address: Address | str, *, weight: int = 1, labels: Mapping[str, str] | None = None) -> None:
+        if weight < 0:
+            raise ConfigError(f"weight is {weight}, it must be 0 or more")
+        self.address = Address.parse(address)
+        self.weight = weight
+        self.labels = _NO_LABELS if labels is None else MappingProxyType(dict(labels))
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({str(self.address)!r}, weight={self.weight}, labels={dict(self.labels)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Endpoint)
+            and self.address == other.address
+            and self.weight == other.weight
+            and self.labels == other.labels
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.address)

@@ -1,0 +1,233 @@
+"""The whole error tree.
+
+::
+
+    FastRPCError
+    ├── CallError                 refused or failed on the other side
+    ├── DeadlineExceededError     also a TimeoutError
+    ├── UnavailableError          no answer can be had now
+    │   ├── NoEndpointError       the registry knows nobody who serves this
+    │   ├── CircuitOpenError      the breaker keeps calls away from a sick endpoint
+    │   ├── OverloadedError       a limit refused the call before it started
+    │   ├── ConnectError          could not connect; also a ConnectionError
+    │   └── ConnectionLostError   the connection broke under the call; also a ConnectionError
+    ├── ProtocolError
+    │   ├── LocalProtocolError    our mistake: a misuse of the engine
+    │   └── RemoteProtocolError   theirs: the peer broke the rules of the wire
+    ├── CodecError
+    │   ├── EncodeError           a value cannot be turned into bytes, or into few enough
+    │   └── DecodeError           an answer does not fit its annotation
+    ├── StreamEndedError          there is no further message
+    ├── StoreError                a key-value backend failed
+    ├── BrokerError               a publish/subscribe backend failed
+    └── ConfigError               a setting is wrong; also a ValueError
+
+The class says who failed, `status` what happened, `processed` whether the handler may have run
+("no", "yes" or "unknown"), `retryable` whether trying again is safe and may help, and `hint`
+what to do.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from fastrpc.status import Status
+
+__all__ = [
+    "BrokerError",
+    "CallError",
+    "CircuitOpenError",
+    "CodecError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLostError",
+    "DeadlineExceededError",
+    "DecodeError",
+    "EncodeError",
+    "FastRPCError",
+    "LocalProtocolError",
+    "NoEndpointError",
+    "OverloadedError",
+    "Processed",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "StoreError",
+    "StreamEndedError",
+    "UnavailableError",
+]
+
+Processed = Literal["no", "yes", "unknown"]
+
+
+class FastRPCError(Exception):
+    """Anything that fastrpc raises on its own account."""
+
+    default_status: ClassVar[Status] = Status.UNKNOWN
+    default_processed: ClassVar[Processed] = "unknown"
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: Status | None = None,
+        processed: Processed | None = None,
+        retryable: bool | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status: Status = self.default_status if status is None else status
+        self.processed: Processed = self.default_processed if processed is None else processed
+        self.retryable: bool = self.default_retryable if retryable is None else retryable
+        self.hint: str | None = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(kind: type[FastRPCError], args: tuple[Any, ...], state: dict[str, Any]) -> FastRPCError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class CallError(FastRPCError):
+    """The other side refused the call or its handler failed.
+
+    A handler raises it to refuse: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
+    value the codec can carry. `retry_after` is seconds; setting it marks the call as safe to try again.
+    """
+
+    default_processed = "yes"
+
+    def __init__(
+        self,
+        status: Status = Status.UNKNOWN,
+        message: str = "",
+        *,
+        details: Any = None,
+        retry_after: float | None = None,
+        processed: Processed | None = None,
+        retryable: bool | None = None,
+        hint: str | None = None,
+    ) -> None:
+        if retryable is None:
+            retryable = retry_after is not None
+        super().__init__(
+            message, status=Status(status), processed=processed, retryable=retryable, hint=hint
+        )
+        self.details = details
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        text = f"{self.status.name}: {self.message}" if self.message else self.status.name
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class DeadlineExceededError(FastRPCError, TimeoutError):
+    """The call's time ran out, here or on the other side."""
+
+    default_status = Status.DEADLINE_EXCEEDED
+
+
+class UnavailableError(FastRPCError):
+    """No answer can be had now; another server or another moment may give one."""
+
+    default_status = Status.UNAVAILABLE
+    default_processed = "no"
+    default_retryable = True
+
+
+class NoEndpointError(UnavailableError):
+    """Nobody serves this name."""
+
+
+class CircuitOpenError(UnavailableError):
+    """The breaker of the endpoint is open."""
+
+
+class OverloadedError(UnavailableError):
+    """A limit refused the call before it started. `retry_after` is seconds, when the server named it."""
+
+    default_status = Status.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.retry_after = retry_after
+
+
+class ConnectError(UnavailableError, ConnectionError):
+    """No connection could be made."""
+
+
+class ConnectionLostError(UnavailableError, ConnectionError):
+    """The connection broke while the call was under way."""
+
+    default_processed = "unknown"
+    default_retryable = False
+
+
+class ProtocolError(FastRPCError):
+    """The rules of the wire were broken. `reason` is the GOAWAY code that tells the peer."""
+
+    default_status = Status.INTERNAL
+
+    def __init__(self, message: str = "", *, reason: int = 2, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.reason = reason
+
+
+class LocalProtocolError(ProtocolError):
+    """Our mistake: the engine was asked for something the protocol does not allow."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the rules."""
+
+
+class CodecError(FastRPCError):
+    """A value and its bytes do not match."""
+
+    default_status = Status.INTERNAL
+
+
+class EncodeError(CodecError):
+    """A value cannot be encoded, or is too large once it is."""
+
+    default_status = Status.INVALID_ARGUMENT
+    default_processed = "no"
+
+
+class DecodeError(CodecError):
+    """Bytes do not hold a value of the expected type."""
+
+    default_processed = "yes"
+
+
+class StreamEndedError(FastRPCError):
+    """The stream has no further message."""
+
+    default_status = Status.OUT_OF_RANGE
+    default_processed = "yes"
+
+
+class StoreError(FastRPCError):
+    """A key-value store failed."""
+
+    default_status = Status.UNAVAILABLE
+
+
+class BrokerError(FastRPCError):
+    """A publish/subscribe broker failed."""
+
+    default_status = Status.UNAVAILABLE
+
+
+class ConfigError(FastRPCError, ValueError):
+    """A setting is wrong. The message names the field, the value and what is allowed."""
+
+    default_status = Status.FAILED_PRECONDITION
+    default_processed = "no"
