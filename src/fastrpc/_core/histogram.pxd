@@ -67,11 +67,14 @@ cdef class MethodCounters:
         self.received_bytes += bytes_in
         self.sent_bytes += bytes_out
 
+    cdef void _merge_counters(self, MethodCounters other) noexcept
+    cdef int _merge_snapshot(self, object snapshot) except -1
+
 
 @cython.final
 cdef class CounterRegistry:
     cdef:
-        # (method, side) -> MethodCounters; never more than LIMIT entries and one per side for the rest.
+        # (method, side) -> MethodCounters; LIMIT entries at most, and one per side for the methods beyond.
         dict _counters
 
     cpdef MethodCounters counters(self, str method, str side)
