@@ -1,7 +1,9 @@
 """The call table, example by example and against a dict."""
 
 import gc
+import math
 import sys
+import time
 import weakref
 
 import pytest
@@ -165,6 +167,16 @@ def test_cycle_through_the_table_is_collected() -> None:
     assert gone() is None
 
 
+def test_cycle_that_only_the_table_can_break_is_broken() -> None:
+    witness = object()
+    base = sys.getrefcount(witness)
+    table = CallTable()
+    table[1] = (table, witness)
+    del table
+    gc.collect()
+    assert sys.getrefcount(witness) == base
+
+
 def test_cycle_that_is_still_used_survives_a_collection() -> None:
     table = CallTable()
     entry = Entry()
@@ -191,6 +203,27 @@ def test_finalizer_in_a_dying_cycle_can_still_use_the_table() -> None:
     del table
     gc.collect()
     assert found == ["entry"]
+
+
+def nanoseconds_per_call(in_flight: int) -> float:
+    """Measure one add and one take, at best, while `in_flight` calls are open."""
+    table = CallTable()
+    best = math.inf
+    for repetition in range(9):
+        begin = time.perf_counter_ns()
+        table._measure_add_take(100_000, 2 * repetition + 1, in_flight, None)
+        best = min(best, time.perf_counter_ns() - begin)
+    return best / (100_000 + in_flight)
+
+
+@pytest.mark.measures
+def test_add_and_take_cost_at_most_60_nanoseconds() -> None:
+    assert nanoseconds_per_call(in_flight=64) <= 60
+
+
+@pytest.mark.measures
+def test_cost_does_not_grow_with_the_calls_in_flight() -> None:
+    assert nanoseconds_per_call(in_flight=8_000) <= 10 * nanoseconds_per_call(in_flight=64)
 
 
 class TableAgainstDict(RuleBasedStateMachine):
