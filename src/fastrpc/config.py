@@ -167,8 +167,8 @@ class Limits:
 class Memory:
     """Budgets in bytes where counts alone would bound nothing; per connection unless said otherwise.
 
-    `request_bytes`, `stream_pool` and `send_hard` never count as less than `Limits.message_bytes`: raising that
-    limit alone is enough.
+    `request_bytes`, `stream_pool` and `send_hard` never count as less than `Limits.message_bytes`: raising
+    that limit alone is enough.
     """
 
     #: Memory of all connections of a process. At 70 % streams stop growing, at 85 % new calls are refused, at
@@ -350,7 +350,7 @@ class ClientConfig:
     #: Certificates for `tls` addresses; None connects without TLS.
     tls: TLS | None = None
 
-    #: Which calls may leave before the server has answered the opening. "idempotent" saves those a round trip,
+    #: Which calls may leave before the server answered the opening. "idempotent" saves those a round trip,
     #: "all" saves it for every call, but of a lost one nobody may know whether it ran, "none" always waits.
     early_calls: Literal["idempotent", "all", "none"] = "idempotent"
 
