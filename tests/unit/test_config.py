@@ -242,12 +242,12 @@ def test_value_at_the_edge_of_its_range_is_kept(kind: Any, name: str, value: Any
 
 
 def test_error_states_the_allowed_range() -> None:
-    with pytest.raises(ConfigError, match="it must be a whole number from 16,384 to 16,777,216$"):
+    with pytest.raises(ConfigError, match=r"it must be a whole number from 16,384 to 16,777,216$"):
         Limits(frame_bytes=1)
 
 
 def test_error_of_an_optional_duration_mentions_none() -> None:
-    with pytest.raises(ConfigError, match="above 0 and at most 100,000,000, or None$"):
+    with pytest.raises(ConfigError, match=r"above 0 and at most 100,000,000, or None$"):
         Timeouts(call=-1)
 
 
