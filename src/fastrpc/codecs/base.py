@@ -16,6 +16,7 @@ __all__ = [
     "codec_with_id",
     "decode_failure",
     "encode_failure",
+    "unsuitable_type",
 ]
 
 #: Encoded bytes, as they arrive from the wire. A codec keeps no reference to them unless they are `bytes`.
@@ -40,9 +41,11 @@ _BUILT_IN_NAMES = {wire_id: name for name, (wire_id, _, _) in _BUILT_IN.items()}
 class Codec(Protocol):
     """Turns values into payload and back. One object serves all threads.
 
-    `encode` and `decode` raise EncodeError and DecodeError only. The callables that `encoder` and
-    `decoder` prepare are for the hot path and may raise whatever the library underneath raises;
-    `encode_failure` and `decode_failure` turn that into the right error.
+    `encode` raises EncodeError and `decode` DecodeError, whatever goes wrong with the value. The
+    callables that `encoder` and `decoder` prepare are for the hot path and may raise whatever the
+    library underneath raises; `encode_failure` and `decode_failure` turn that into the right error.
+
+    A codec does not bound depth and number of items: the pre-scan does that before it is asked.
     """
 
     name: str
@@ -105,8 +108,16 @@ def decode_failure(codec_name: str, error: Exception) -> DecodeError:
     """Return the DecodeError that tells why a payload could not be decoded."""
     if isinstance(error, DecodeError):
         return error
-    reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
+    if isinstance(error, RecursionError):
+        reason = "it is nested too deep"
+    else:
+        reason = str(error) or type(error).__name__
     return DecodeError(f"payload does not fit as {codec_name}: {reason}")
+
+
+def unsuitable_type(codec_name: str, type: object, reason: object) -> ConfigError:
+    """Return the ConfigError that tells why no value of `type` can travel by a codec."""
+    return ConfigError(f"values of type {type!r} cannot travel as {codec_name}: {reason}")
 
 
 @cache
@@ -118,14 +129,22 @@ def _installed() -> dict[str, EntryPoint]:
 
 @cache
 def _installed_names() -> dict[int, str]:
-    return {codec_named(name).wire_id: name for name in sorted(_installed())}
+    names = {}
+    for name in sorted(_installed()):
+        try:
+            names[codec_named(name).wire_id] = name
+        except ConfigError:
+            continue  # told when it is asked for by name
+    return names
 
 
 def _load(entry_point: EntryPoint) -> Codec:
     try:
         loaded = entry_point.load()
     except Exception as error:
-        raise ConfigError(f"codec {entry_point.name!r} ({entry_point.value}) does not load: {error}") from error
+        raise ConfigError(
+            f"codec {entry_point.name!r} ({entry_point.value}) does not load: {error}"
+        ) from error
     codec = cast(Codec, loaded() if isinstance(loaded, type) else loaded)
     if codec.name != entry_point.name:
         raise ConfigError(f"codec {entry_point.name!r} ({entry_point.value}) calls itself {codec.name!r}")

@@ -1,7 +1,7 @@
 """What a compressor is, the table that finds one, and the output that cannot outgrow its limit."""
 
 import importlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from io import BytesIO
@@ -12,12 +12,16 @@ from fastrpc.errors import ConfigError, DecodeError
 __all__ = [
     "BoundedOutput",
     "Compressor",
+    "Feed",
     "Payload",
+    "Steps",
     "available",
+    "bounded_steps",
     "compress_if_smaller",
     "compressor_named",
     "compressor_names",
     "compressor_with_id",
+    "damaged",
     "decompress_steps",
     "run_steps",
 ]
@@ -28,26 +32,35 @@ Payload: TypeAlias = bytes | bytearray | memoryview
 #: What a step-wise decompression yields between its steps and returns at its end.
 Steps: TypeAlias = Generator[None, None, bytes]
 
+#: Takes input and the most output to give; returns the output, how much of the input it took, and
+#: whether the frame is whole.
+Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
+
+#: What a step reads and writes at most. With zlib's state of about 45 KiB a decompression stays below
+#: 64 KiB beside its output; larger steps are hardly faster.
+STEP_INPUT_BYTES = 4 * 1024
+STEP_OUTPUT_BYTES = 8 * 1024
+
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 
 #: Numbers below this one are given out in PROTOCOL.md; compressors from elsewhere choose above it.
 FIRST_FREE_WIRE_ID = 64
 LAST_WIRE_ID = 255
 
-# name -> (wire id, module, class). A compressor is imported when it is first asked for.
+# name -> (wire id, module, class, what pip installs for it). Imported when it is first asked for.
 _BUILT_IN = {
-    "gzip": (1, "fastrpc.compressors.gzip", "GzipCompressor"),
-    "lz4": (2, "fastrpc.compressors.lz4", "Lz4Compressor"),
-    "zstd": (3, "fastrpc.compressors.zstd", "ZstdCompressor"),
+    "gzip": (1, "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
+    "lz4": (2, "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
+    "zstd": (3, "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
 }
-_BUILT_IN_NAMES = {wire_id: name for name, (wire_id, _, _) in _BUILT_IN.items()}
+_BUILT_IN_NAMES = {wire_id: name for name, (wire_id, *_) in _BUILT_IN.items()}
 
 
 class Compressor(Protocol):
     """Makes payload smaller and whole again. One object serves all threads.
 
-    A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields about
-    every millisecond and returns the result, so that an event loop can turn in between.
+    A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
+    microseconds of work and returns the result, so that an event loop can turn in between.
     """
 
     name: str
@@ -69,8 +82,14 @@ class Compressor(Protocol):
 def compressor_named(name: str) -> Compressor:
     """Return the compressor called `name`; ConfigError says what to install or which names exist."""
     if name in _BUILT_IN:
-        _, module, attribute = _BUILT_IN[name]
-        return cast(Compressor, getattr(importlib.import_module(module), attribute)())
+        _, module, attribute, requirement = _BUILT_IN[name]
+        try:
+            return cast(Compressor, getattr(importlib.import_module(module), attribute)())
+        except ImportError as error:
+            raise ConfigError(
+                f"compressor {name!r} needs a package that is not installed: {error}",
+                hint=f'pip install "{requirement}"',
+            ) from error
     entry_point = _installed().get(name)
     if entry_point is None:
         raise ConfigError(f"no compressor is called {name!r}; there are {', '.join(compressor_names())}")
@@ -130,6 +149,41 @@ def run_steps(steps: Steps) -> bytes:
             next(steps)
         except StopIteration as end:
             return cast(bytes, end.value)
+
+
+def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failure: type[Exception]) -> Steps:
+    """Decompress one frame by `feed`, a piece at a time; what an implementation's steps are made of.
+
+    `failure` is what `feed` raises for damaged input.
+    """
+    output = BoundedOutput(name, max_size)
+    with memoryview(payload) as view:
+        size = len(view)
+        place = 0
+        is_whole = False
+        idle_steps = 0
+        while not is_whole:
+            try:
+                piece, consumed, is_whole = feed(view[place : place + STEP_INPUT_BYTES], STEP_OUTPUT_BYTES)
+            except failure as error:
+                raise damaged(name, error) from error
+            place += consumed
+            output.write(piece)
+            # Output may still be held back after the last input, so one idle step proves nothing.
+            idle_steps = 0 if piece or consumed else idle_steps + 1
+            if idle_steps > 1:
+                raise damaged(name, "it ends before its frame does")
+            del piece  # not to lie beside the next one
+            if not is_whole:
+                yield
+    if place < size:
+        raise damaged(name, f"{size - place} bytes follow its frame")
+    return output.finish()
+
+
+def damaged(name: str, reason: object) -> DecodeError:
+    """Return the DecodeError for a payload that is no whole, lone, acceptable frame."""
+    return DecodeError(f"{name} payload cannot be decompressed: {reason}")
 
 
 class BoundedOutput:
