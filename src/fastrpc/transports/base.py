@@ -2,26 +2,34 @@
 
 To add one: write a file beside this one with an object that fits `Transport`, and name it in `_TRANSPORTS`.
 A package of its own registers the object as an entry point of the group `fastrpc.transports`, named after the
-scheme.
+scheme. Below the interface stand the parts that transports made of sockets share.
 """
 
 import asyncio
+import errno
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Protocol, TypedDict, TypeVar, Unpack, cast
 
 from fastrpc.endpoint import Address
-from fastrpc.errors import ConfigError
+from fastrpc.errors import ConfigError, ConnectError
 
 __all__ = [
     "BACKLOG",
     "SILENCE_SECONDS",
+    "BlockingTransport",
+    "Handover",
     "ListenOptions",
     "Listener",
     "SessionFactory",
     "Transport",
+    "close_all",
+    "connect_error",
+    "listen_error",
+    "open_doors",
     "transport_for",
 ]
 
@@ -96,6 +104,17 @@ class Transport(Protocol):
         """
 
 
+class BlockingTransport(Protocol):
+    """A transport that can also connect without an event loop, which `SyncClient` needs."""
+
+    def connect(self, address: Address, timeout: float | None, *, silence_seconds: float) -> socket.socket:
+        """Connect and return a blocking socket without a timeout, which the caller owns.
+
+        Raises:
+            ConnectError: no connection could be made in time.
+        """
+
+
 #: scheme -> where its transport is; loaded on first use.
 _TRANSPORTS = {
     "tcp": "fastrpc.transports.tcp:TRANSPORT",
@@ -128,4 +147,189 @@ def _load(address: Address) -> Transport:
         if entry.name == address.scheme:
             return cast(Transport, entry.load())
     known = ", ".join(sorted({*_TRANSPORTS, *foreign.names}))
-    raise ConfigError(f"{str(address)!r}: no transport has the scheme {address.scheme!r}", hint=f"known are {known}")
+    raise ConfigError(
+        f"{str(address)!r}: no transport has the scheme {address.scheme!r}", hint=f"known are {known}"
+    )
+
+
+class Handover(asyncio.BufferedProtocol):
+    """Keeps a new connection until its session takes it over.
+
+    A session is made only once its connection stands and nobody gave it up: uvloop closes the connection of a
+    cancelled dial without telling the protocol, and a session told `connection_made` must hear `connection_lost`.
+    """
+
+    #: A first read is small: the peer has not heard from us yet.
+    _FIRST_READ_BYTES = 65_536
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._block = bytearray()
+        self._early = b""
+        self._is_paused = False
+        self._is_ended = False
+        self._is_lost = False
+        self._loss: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self._block = bytearray(self._FIRST_READ_BYTES)
+        return self._block
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._early += self._block[:nbytes]
+        self._is_paused = True
+        cast(asyncio.Transport, self._transport).pause_reading()
+
+    def eof_received(self) -> bool:
+        self._is_ended = True
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        self._loss = exc
+
+    def ensure_alive(self) -> None:
+        """Check that the connection still stands.
+
+        Raises:
+            OSError: it does not.
+        """
+        if self._is_lost or cast(asyncio.Transport, self._transport).is_closing():
+            reset = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            raise self._loss if isinstance(self._loss, OSError) else reset
+
+    def to(self, session_factory: Callable[[], S]) -> S:
+        """Make the session, and give it the connection and what has arrived on it.
+
+        Call `ensure_alive` first, in the same turn of the loop.
+        """
+        transport = cast(asyncio.Transport, self._transport)
+        try:
+            session = session_factory()
+            transport.set_protocol(session)
+            if self._is_paused:
+                transport.resume_reading()
+            session.connection_made(transport)
+            self._replay(transport, session)
+        except BaseException:
+            transport.abort()
+            raise
+        return session
+
+    def _replay(self, transport: asyncio.Transport, session: asyncio.BufferedProtocol) -> None:
+        early = memoryview(self._early)
+        while early and not transport.is_closing():
+            with memoryview(session.get_buffer(len(early))) as place:
+                size = min(len(early), len(place))
+                place[:size] = early[:size]
+            session.buffer_updated(size)
+            early = early[size:]
+        if self._is_ended and not transport.is_closing() and not session.eof_received():
+            transport.close()
+
+
+class _Doors:
+    """Listener over the servers of an event loop."""
+
+    def __init__(
+        self,
+        address: Address,
+        servers: Sequence[asyncio.AbstractServer],
+        before_close: Callable[[], None] | None,
+    ) -> None:
+        self.address = address
+        self._servers = servers
+        self._before_close = before_close
+
+    def close(self) -> None:
+        before_close, self._before_close = self._before_close, None
+        if before_close is not None:
+            before_close()
+        servers, self._servers = self._servers, ()
+        for server in servers:
+            server.close()
+
+    async def wait_closed(self) -> None:
+        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. `close` has closed the
+        # descriptors; a connection accepted just before gets its session in the turn of the loop that is due.
+        await asyncio.sleep(0)
+
+
+async def open_doors(
+    address: Address,
+    sockets: Sequence[socket.socket],
+    session_factory: SessionFactory,
+    backlog: int,
+    before_close: Callable[[], None] | None = None,
+) -> Listener:
+    """Accept connections on bound sockets; they belong to the listener from then on, or are closed on failure."""
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.AbstractServer] = []
+    doors = _Doors(address, servers, before_close)
+    try:
+        for bound in sockets:
+            # For a unix socket too: `create_unix_server` would remove the file of a socket that others share.
+            servers.append(
+                await loop.create_server(session_factory, sock=bound, backlog=backlog, start_serving=False)
+            )
+        for server in servers:
+            await server.start_serving()
+    except BaseException:
+        doors.close()
+        close_all(sockets)
+        raise
+    return doors
+
+
+def close_all(sockets: Sequence[socket.socket]) -> None:
+    """Close sockets; closing one twice is fine."""
+    for opened in sockets:
+        opened.close()
+
+
+def connect_error(
+    address: Address, failures: Sequence[tuple[str, Exception]], seconds: float
+) -> ConnectError:
+    """Make the error of a dial that failed: the address, what the system said to each attempt, how long it took."""
+    reasons = [f"{place}: {_reason(failure)}" if place else _reason(failure) for place, failure in failures]
+    last = failures[-1][1]
+    error = ConnectError(
+        f"cannot connect to {address} ({seconds:.3f} s): {'; '.join(reasons)}", hint=_connect_hint(last)
+    )
+    if isinstance(last, OSError) and last.errno is not None:
+        error.errno = last.errno
+    error.__cause__ = last
+    return error
+
+
+def listen_error(address: Address, failure: Exception) -> OSError:
+    """Make the error of a listen that failed, of the class and number the system gave, naming the address."""
+    text = f"cannot listen at {address}: {_reason(failure)}"
+    if isinstance(failure, socket.gaierror):
+        return socket.gaierror(failure.errno, text)
+    number = failure.errno if isinstance(failure, OSError) else errno.EINVAL
+    return OSError(text) if number is None else OSError(number, text)
+
+
+def _reason(failure: Exception) -> str:
+    # asyncio replaces the system's text by its own ("Connect call failed (...)"), so ask the number.
+    if (
+        isinstance(failure, OSError)
+        and not isinstance(failure, socket.gaierror)
+        and failure.errno is not None
+    ):
+        return os.strerror(failure.errno)
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
+    return str(failure) or type(failure).__name__
+
+
+def _connect_hint(failure: Exception) -> str | None:
+    if isinstance(failure, socket.gaierror):
+        return "check the host name"
+    if isinstance(failure, ConnectionRefusedError | FileNotFoundError):
+        return "nobody listens there; is the server running?"
+    return None
