@@ -66,7 +66,7 @@ def _settings(plan: Plan) -> dict[str, object]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="one short round: a look, not a result (at most 60 s)"
+        "--quick", action="store_true", help="one short round within 60 s: a look, not a result"
     )
     parser.add_argument("--peers", type=_names, help="names with commas, or `all`; see --list")
     parser.add_argument("--workloads", type=_workload_names, help="names with commas; see --list")

@@ -79,21 +79,41 @@ def run_client(command: Sequence[str], core: int, seconds: float) -> dict[str, A
 
 @contextmanager
 def _started(command: Sequence[str], core: int) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    process: subprocess.Popen[bytes] | None = None
     with tempfile.TemporaryFile() as errors:
-        with _on_core(core):
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                # A group of its own: the terminal's Ctrl-C reaches only us, and we end them in order.
-                start_new_session=True,
-            )
         try:
+            with _uninterrupted(), _on_core(core):
+                process = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    # A group of its own: the terminal's Ctrl-C reaches only us, and we end them in order.
+                    start_new_session=True,
+                )
             yield process, errors
         finally:
-            _end(process)
+            if process is not None:
+                with _uninterrupted():
+                    _end(process)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the block is over, so that no started process is forgotten."""
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
 
 
 @contextmanager

@@ -141,10 +141,9 @@ def build_result(
 def markdown(result: Mapping[str, Any]) -> str:
     """Render a result: conditions, rates, ratios, details, failures."""
     rows = {(row["peer"], row["workload"]): row for row in result["summary"]}
-    peers = {
-        name: names["title"] for name, names in result["peers"].items() if any(p == name for p, _ in rows)
-    }
-    workloads = [workload for workload in WORKLOADS.values() if any(w == workload.name for _, w in rows)]
+    measured = {name for place in rows for name in place}
+    peers = {name: names["title"] for name, names in result["peers"].items() if name in measured}
+    workloads = [workload for workload in WORKLOADS.values() if workload.name in measured]
     parts = [
         _conditions(result),
         "Calls/s; MB/s each way for large payloads; (p50) with one in flight.\n",
@@ -163,11 +162,12 @@ def markdown(result: Mapping[str, Any]) -> str:
 def _conditions(result: Mapping[str, Any]) -> str:
     machine, settings = result["machine"], result["settings"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    place = f"{machine['processor']}, {machine['processors']} cores, {machine['system']}, {machine['python']}"
+    cores = f"server on core {settings['server_core']}, client on core {settings['client_core']}"
+    window = f"{settings['seconds']:g} s after {settings['warm_seconds']:g} s of warm-up"
     lines = [
-        f"{machine['date']}, {machine['processor']}, {machine['processors']} cores, {machine['system']}, "
-        f"{machine['python']}, {packages}; `{machine['command']}`.",
-        f"Server on core {settings['server_core']}, client on core {settings['client_core']}; medians of "
-        f"{settings['rounds']} × {settings['seconds']:g} s after {settings['warm_seconds']:g} s of warm-up.",
+        f"{machine['date']}, {place}, {packages}, commit {machine['commit']}: `{machine['command']}`;",
+        f"{cores}; medians of {settings['rounds']} × {window}.",
     ]
     if settings["server_core"] == settings["client_core"]:
         lines.append("Both sides shared one core: these figures compare with nothing.")
@@ -180,10 +180,10 @@ def _conditions(result: Mapping[str, Any]) -> str:
 
 
 def _legend(workload: Workload) -> str:
-    against = (
-        f"; held against {workload.stand_in} of those that have no such call" if workload.stand_in else ""
-    )
-    return f"- {workload.name}: {workload.title}{against}"
+    legend = f"- {workload.name}: {workload.title}"
+    if workload.stand_in:
+        legend += f"; held against {workload.stand_in} of those that have no such call"
+    return legend
 
 
 def _grid(
@@ -193,13 +193,10 @@ def _grid(
     cell: Cell,
 ) -> str:
     header = ["", *(workload.name for workload in workloads)]
-    body = [
-        [
-            title,
-            *(_cell_or_nothing(rows.get((peer, workload.name)), workload, cell) for workload in workloads),
-        ]
-        for peer, title in peers.items()
-    ]
+    body = []
+    for peer, title in peers.items():
+        cells = [_cell_or_nothing(rows.get((peer, workload.name)), workload, cell) for workload in workloads]
+        body.append([title, *cells])
     return _table(header, body)
 
 
@@ -211,9 +208,9 @@ def _rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
     if workload.payload_bytes >= 4096:
         return f"{row['megabytes_per_second']:,.0f} MB/s"
     rate = f"{row['calls_per_second']:,.0f}"
-    return (
-        f"{rate} ({row['p50_seconds'] * 1e6:,.1f} µs)" if workload.in_flight * workload.batch == 1 else rate
-    )
+    if workload.in_flight * workload.batch == 1:
+        return f"{rate} ({row['p50_seconds'] * 1e6:,.1f} µs)"
+    return rate
 
 
 def _ratio_cell(row: Mapping[str, Any], workload: Workload) -> str:
@@ -231,18 +228,8 @@ def _details(
     workloads: Sequence[Workload],
     rows: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> str:
-    header = [
-        "",
-        "",
-        "p50 µs",
-        "p99 µs",
-        "p99.9 µs",
-        "client µs",
-        "server µs",
-        "server MiB",
-        "spread",
-        "others",
-    ]
+    times = ["p50 µs", "p99 µs", "p99.9 µs", "client µs", "server µs"]
+    header = ["", "", *times, "server MiB", "spread", "others"]
     body = [
         [workload.name, title, *_detail_cells(rows[peer, workload.name])]
         for workload in workloads

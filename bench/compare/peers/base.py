@@ -99,15 +99,8 @@ class PythonPeer:
         return self._worker_command("load", json.dumps(asdict(order)))
 
     def _worker_command(self, part: str, argument: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "bench.compare.worker",
-            part,
-            type(self).__module__,
-            self.name,
-            argument,
-        ]
+        worker = [sys.executable, "-m", "bench.compare.worker"]
+        return [*worker, part, type(self).__module__, self.name, argument]
 
     def serve(self, directory: Path) -> None:
         """Serve in this process until standard input closes."""
@@ -206,7 +199,7 @@ def find_peers() -> tuple[dict[str, Peer], dict[str, str]]:
     for module in _peer_modules():
         try:
             peers: tuple[Peer, ...] = importlib.import_module(module).PEERS
-        except ImportError as error:
+        except Exception as error:  # A stack that is half installed may raise anything.
             left_out[module.rpartition(".")[2]] = str(error)
         else:
             found.update((peer.name, peer) for peer in peers)

@@ -1,4 +1,4 @@
-"""fastrpc through its public API, everything on as a user gets it: no setting but the transport and spinning."""
+"""fastrpc through its public API, as a user gets it: nothing is set but transport and spinning."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
