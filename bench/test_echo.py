@@ -8,6 +8,7 @@ pytest bench/test_echo.py
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,20 @@ class Connected:
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
+        self._opened = AsyncExitStack()
         self.client: fastrpc.Client
-        self._server: fastrpc.Server
 
     def open(self, address: str) -> None:
         async def open_both() -> None:
-            self._server = await fastrpc.Server(Bench()).__aenter__()
-            self.client = fastrpc.Client(str(await self._server.listen(address)))
+            server = await self._opened.enter_async_context(fastrpc.Server(Bench()))
+            bound = await server.listen(address)
+            self.client = await self._opened.enter_async_context(fastrpc.Client(str(bound)))
             await self.client.ready(timeout=5)
 
         self._runner.run(open_both())
 
     def close(self) -> None:
-        async def close_both() -> None:
-            await self.client.close()
-            await self._server.__aexit__(None, None, None)
-
-        self._runner.run(close_both())
+        self._runner.run(self._opened.aclose())
 
     def call_from_many(self, call: Callable[[], Any], callers: int, calls_each: int) -> None:
         """Make the calls of so many tasks, each awaiting one after the other."""
