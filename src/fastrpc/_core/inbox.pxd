@@ -12,6 +12,7 @@ cdef class Inbox(Intake):
         readonly Py_ssize_t one_way_calls
         readonly Py_ssize_t streams
         readonly int open_requests
+        readonly int open_messages
         readonly int open_responses
         readonly uint64_t dropped_one_way
         bint serves_calls

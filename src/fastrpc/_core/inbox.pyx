@@ -11,6 +11,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, PyObject
+from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.call cimport (
     STATE_ANSWERING,
@@ -144,9 +145,9 @@ cdef class Inbox(Intake):
 
     cdef int _begin_request(self, Call call, Frame* frame, bytes payload) except -1:
         """The first piece of a cut REQUEST."""
-        if self.open_requests >= self.ours.open_messages:
+        if self.open_requests >= self.open_messages:
             return self.violate(
-                REASON_PROTOCOL, f"{self.open_requests + 1} unfinished requests, {self.ours.open_messages} are allowed"
+                REASON_PROTOCOL, f"{self.open_requests + 1} unfinished requests, {self.open_messages} are allowed"
             )
         self.open_requests += 1
         self._keep_first_piece(call, frame, payload)
@@ -479,9 +480,9 @@ cdef class Inbox(Intake):
             return self.end_locally(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
         if frame.total > self.ours.max_message:
             return self.end_locally(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
-        if self.open_responses >= self.ours.open_messages:
+        if self.open_responses >= self.open_messages:
             return self.violate(
-                REASON_PROTOCOL, f"{self.open_responses + 1} unfinished answers, {self.ours.open_messages} are allowed"
+                REASON_PROTOCOL, f"{self.open_responses + 1} unfinished answers, {self.open_messages} are allowed"
             )
         self.open_responses += 1
         self._keep_first_piece(call, frame, payload)

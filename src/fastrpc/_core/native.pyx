@@ -9,7 +9,7 @@ PROTOCOL.md is the authority; `tests/support` has the pure-Python reference this
 """
 
 cimport cython
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.frame cimport (

@@ -18,11 +18,12 @@ cdef struct Window:
 
 
 cdef struct Budget:
-    # A token bucket: `left` of `capacity` now, `per_second` come back.
+    # A token bucket: `left` of `capacity` now, `per_second` (or so many a minute) come back, never above capacity.
     int64_t left
     int64_t capacity
     int64_t per_second
     uint64_t refilled_ns
+    bint per_minute
 
 
 cdef inline void open_window(Window* window, int64_t size) noexcept nogil:
@@ -48,22 +49,23 @@ cdef inline void open_budget(Budget* budget, int64_t capacity, int64_t per_secon
     budget.capacity = capacity
     budget.per_second = per_second
     budget.refilled_ns = 0
+    budget.per_minute = False
 
 
 cdef inline bint spend(Budget* budget, int64_t amount, uint64_t now_ns) noexcept nogil:
     """Take `amount` from the budget; False when it is used up."""
-    cdef uint64_t elapsed
-    if budget.left < amount:
-        if budget.refilled_ns == 0:
-            budget.refilled_ns = now_ns
-            return False
+    cdef uint64_t unit = 60_000_000_000 if budget.per_minute else 1_000_000_000
+    cdef uint64_t elapsed, refill
+    if budget.left < amount and budget.left < budget.capacity:
         # A minute refills every budget there is; the cap keeps the product small.
         elapsed = min(now_ns - budget.refilled_ns, <uint64_t>60_000_000_000)
-        budget.left = min(budget.capacity, budget.left + <int64_t>(elapsed // 1000) * budget.per_second // 1_000_000)
-        budget.refilled_ns = now_ns
-        if budget.left < amount:
-            return False
-    elif budget.refilled_ns == 0:
+        refill = elapsed // 1000 * <uint64_t>budget.per_second // (unit // 1000)
+        if refill:
+            budget.left = min(budget.capacity, budget.left + <int64_t>refill)
+            budget.refilled_ns = now_ns
+    if budget.left < amount:
+        return False
+    if budget.left == budget.capacity:
         budget.refilled_ns = now_ns
     budget.left -= amount
     return True
