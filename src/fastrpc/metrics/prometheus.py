@@ -1,6 +1,6 @@
 """The collector that turns method counters into Prometheus metrics."""
 
-import math
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,12 +74,7 @@ class Families:
 
 def cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:
     """Sum up buckets as Prometheus wants them, and keep each `step`th bound and the infinite last one."""
+    totals = list(itertools.accumulate(count for _, count in buckets))
     last = len(buckets) - 1
-    total = 0
-    summed = []
-    for index, (upper_seconds, count) in enumerate(buckets):
-        total += count
-        if index % step == 0 or index == last:
-            bound = "+Inf" if math.isinf(upper_seconds) else repr(upper_seconds)
-            summed.append((bound, float(total)))
-    return summed
+    summed = [(repr(buckets[index][0]), float(totals[index])) for index in range(0, last, step)]
+    return [*summed, ("+Inf", float(totals[last]))]
