@@ -118,7 +118,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _pass_on_priority(process: int) -> None:
-    """Give a new session our priority: where sessions are scheduled as groups, theirs counts, see sched(7)."""
+    """Give a new session our priority: where those are scheduled as groups theirs counts, see sched(7)."""
     priority = os.getpriority(os.PRIO_PROCESS, 0)
     if priority:
         with suppress(OSError), open(f"/proc/{process}/autogroup", "w") as file:
