@@ -117,9 +117,8 @@ def drive_threads(connect: Callable[[], BlockingOperation], order: LoadOrder) ->
             connected.abort()
             stop.set()
 
-    with _threads(call_until_stopped, workload.in_flight, failures):
-        with suppress(threading.BrokenBarrierError):
-            connected.wait(STALL_SECONDS)
+    with _threads(call_until_stopped, workload.in_flight, failures), suppress(threading.BrokenBarrierError):
+        connected.wait(STALL_SECONDS)
         stop.wait(order.warm_seconds)
         latencies.clear()
         first = clocks.read(sum(completed))

@@ -92,6 +92,7 @@ def _started(command: Sequence[str], core: int) -> Iterator[tuple[subprocess.Pop
                     # A group of its own: the terminal's Ctrl-C reaches only us, and we end them in order.
                     start_new_session=True,
                 )
+                _pass_on_priority(process.pid)
             yield process, errors
         finally:
             if process is not None:
@@ -114,6 +115,14 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
     if held:
         signal.raise_signal(held[0])
+
+
+def _pass_on_priority(process: int) -> None:
+    """Give a new session our priority: where those are scheduled as groups theirs counts, see sched(7)."""
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    if priority:
+        with suppress(OSError), open(f"/proc/{process}/autogroup", "w") as file:
+            file.write(str(priority))
 
 
 @contextmanager

@@ -174,6 +174,8 @@ def _conditions(result: Mapping[str, Any]) -> str:
     disturbance = max((row["disturbance"] for row in result["summary"]), default=0.0)
     if disturbance > DISTURBED:
         lines.append(f"Other programs took up to {disturbance:.0%} of the two cores (column `others`).")
+    if settings["urgent"]:
+        lines.append("Both sides ran ahead of other programs (`--urgent`).")
     if result["left_out"]:
         lines.append(f"Left out: {'; '.join(result['left_out'])}.")
     return "\n".join(lines) + "\n"

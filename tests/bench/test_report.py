@@ -25,7 +25,14 @@ CONDITIONS = {
         "commit": "abc",
         "command": "python -m bench.compare",
     },
-    "settings": {"rounds": 3, "seconds": 1.0, "warm_seconds": 0.3, "server_core": 0, "client_core": 1},
+    "settings": {
+        "rounds": 3,
+        "seconds": 1.0,
+        "warm_seconds": 0.3,
+        "server_core": 0,
+        "client_core": 1,
+        "urgent": False,
+    },
     "left_out": [],
 }
 
