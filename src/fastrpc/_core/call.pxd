@@ -54,14 +54,14 @@ cdef class Route:
         readonly str kind
         uint8_t flags
         readonly object definition
-        Marshal marshal
-        MethodCounters counters
+        readonly Marshal marshal
+        readonly MethodCounters counters
 
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
         # Server only.
-        object handler
+        readonly object handler
         int style
         bint is_public
         bint takes_stream
@@ -118,7 +118,7 @@ cdef class Call(Scope):
 
         uint64_t started_ns
 
-        Route route
+        readonly Route route
 
         # Encoded: what goes with our REQUEST or RESPONSE, and what came with theirs.
         bytes sent_metadata

@@ -57,7 +57,7 @@ def enter_scope(seconds):
     None starts work that outlives the current call: no deadline, no owner.
     """
     cdef Scope outer = current_scope()
-    cdef Scope scope = Scope()
+    cdef Scope scope = Scope.__new__(Scope)
     if seconds is not None:
         scope.deadline_ns = now_ns() + <uint64_t>max(0, int(seconds * 1e9))
         if outer is not None:

@@ -88,6 +88,9 @@ cdef class ClientCall(CoroutineCall):
         readonly dict kwargs
         readonly int verb
 
+        # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
+        bint is_attempt
+
     cdef bytes prepare(self, uint64_t now)
     cdef int send_on(self, ClientSession session) except -1
     cdef object finish(self)
@@ -105,3 +108,4 @@ cdef class BatchCall(CoroutineCall):
         readonly bint return_exceptions
         readonly list members
         Py_ssize_t missing
+        bint is_attempt

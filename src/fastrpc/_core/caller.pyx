@@ -225,7 +225,8 @@ cdef class Caller:
             call.flags = (call.flags & ~IDEMPOTENT) | (IDEMPOTENT if self.idempotent else 0)
         call.codec = <uint8_t>route.marshal.codec_id
         call.priority = self.priority
-        call.sent_metadata = self.sent_metadata
+        if call.sent_metadata is None:
+            call.sent_metadata = self.sent_metadata
         call.started_ns = now
         call.compressors = self.state.compressors
         call.message_limit = self.state.message_limit
@@ -235,7 +236,9 @@ cdef class Caller:
             timeout = route.timeout_ns
         else:
             timeout = self.state.default_timeout_ns
-        call.deadline_ns = now + timeout if timeout else NO_DEADLINE
+        # Attempts of one call share its deadline, which stands there already.
+        if timeout and now + timeout < call.deadline_ns:
+            call.deadline_ns = now + timeout
         scope = current_scope()
         if scope is not None:
             if scope.deadline_ns < call.deadline_ns:
@@ -245,8 +248,8 @@ cdef class Caller:
                         f"{route.method}: nothing is left of the surrounding deadline; the call was not sent",
                         processed="no",
                     )
-        route.counters.started()
-        call.is_counted = True
+        if scope is not None and scope.attempt_number:
+            call.is_inside_retry = True
         return 0
 
     cdef bytes pack(self, PendingCall call, bytes payload, ClientSession session):
@@ -424,17 +427,17 @@ cdef class ClientCall(CoroutineCall):
 
     cdef int begin(self, PyObject** result) except -1:
         cdef Caller caller = self.caller
-        cdef ClientSession session
-        if not caller.needs_runner and not caller.state.needs_runner:
+        cdef ClientSession session = self.session
+        if session is None and not caller.needs_runner and not caller.state.needs_runner:
             session = caller.state.pick()
-            if session is not None:
-                self.send_on(session)
-                if self.verb == VERB_NOTIFY:
-                    Py_INCREF(None)
-                    result[0] = <PyObject*>None
-                    return RETURNED
-                return self.wait(result)
-        return self.delegate(caller.state.runner.run(self), result)
+        if session is None:
+            return self.delegate(caller.state.runner.run(self), result)
+        self.send_on(session)
+        if self.verb == VERB_NOTIFY:
+            Py_INCREF(None)
+            result[0] = <PyObject*>None
+            return RETURNED
+        return self.wait(result)
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
@@ -452,7 +455,7 @@ cdef class ClientCall(CoroutineCall):
             self.future = PyObject_CallNoArgs(Future)
         try:
             payload = self.caller.pack(self, payload, session)
-            self.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+            count_start(self, payload)
             session.start(self, payload)
         except BaseException:
             self.forget()
@@ -465,7 +468,7 @@ cdef class ClientCall(CoroutineCall):
     cdef int resume(self, PyObject** result) except -1:
         cdef object value
         if self.failure is not None:
-            inner = self.caller.state.runner.retry(self, self.failure)
+            inner = None if self.is_attempt else self.caller.state.runner.retry(self, self.failure)
             if inner is not None:
                 return self.delegate(inner, result)
             try:
@@ -495,8 +498,12 @@ cdef class ClientCall(CoroutineCall):
 
     # For the runner
 
-    def attempt_on(self, ClientSession session not None):
-        """Return a coroutine that makes one attempt of this call on a connection."""
+    def start_clock(self):
+        """Give the call its options and deadline before any attempt; raises when no time is left."""
+        self.caller.dress(self, self.route, now_ns())
+
+    def attempt_on(self, ClientSession session not None, int number):
+        """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
         attempt.caller = self.caller
@@ -504,7 +511,53 @@ cdef class ClientCall(CoroutineCall):
         attempt.kwargs = self.kwargs
         attempt.verb = self.verb
         attempt.session = session
+        attempt.is_attempt = True
+        attempt.deadline_ns = self.deadline_ns
+        attempt.attempt_number = <uint8_t>min(number, 255)
+        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt
+
+    def adopt(self, ClientCall attempt not None):
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        self.received_metadata = attempt.received_metadata
+        self._reply_metadata = None
+        self.session = attempt.session
+        self.attempt_number = attempt.attempt_number
+        self.ended_ns = attempt.ended_ns
+
+    def note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """What it failed with, or None."""
+        return self.outcome_error
+
+    @property
+    def arguments(self):
+        """The arguments as they were given."""
+        return (*self.args, *self.kwargs.values()) if self.kwargs else self.args
+
+    @property
+    def endpoint(self):
+        """Where it went last, or None."""
+        return None if self.session is None else self.session.endpoint
+
+    @property
+    def is_idempotent(self):
+        return bool(self.flags & IDEMPOTENT)
+
+    @property
+    def inside_retry(self):
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        return self.is_inside_retry
 
     @property
     def seconds(self):
@@ -535,13 +588,13 @@ cdef class BatchCall(CoroutineCall):
 
     cdef int begin(self, PyObject** result) except -1:
         cdef Caller caller = self.caller
-        cdef ClientSession session = None
+        cdef ClientSession session = self.session
         if not self.argument_tuples:
             value = []
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if not caller.needs_runner and not caller.state.needs_runner:
+        if session is None and not caller.needs_runner and not caller.state.needs_runner:
             session = caller.state.pick()
         if session is None:
             return self.delegate(caller.state.runner.run_batch(self), result)
@@ -563,7 +616,7 @@ cdef class BatchCall(CoroutineCall):
             member.batch = self
             caller.dress(member, self.route, now)
             payload = caller.pack(member, payload, self.session)
-            self.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+            count_start(member, payload)
             self.members.append(member)
             self.session.start(member, payload)
 
@@ -583,7 +636,7 @@ cdef class BatchCall(CoroutineCall):
                 values.append(error)
             member.batch = None
         self.members = None
-        if failed:
+        if failed and not self.is_attempt:
             return self.delegate(self.caller.state.runner.finish_batch(self, values), result)
         Py_INCREF(values)
         result[0] = <PyObject*>values
@@ -604,6 +657,23 @@ cdef class BatchCall(CoroutineCall):
         call.caller = self.caller
         call.args = self.argument_tuples[index]
         return call
+
+    def attempt_on(self, ClientSession session not None):
+        """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
+        cdef BatchCall attempt = BatchCall.__new__(BatchCall)
+        attempt.route = self.route
+        attempt.caller = self.caller
+        attempt.argument_tuples = self.argument_tuples
+        attempt.session = session
+        attempt.is_attempt = True
+        return attempt
+
+
+cdef inline int count_start(PendingCall call, bytes payload) noexcept:
+    call.route.counters.started()
+    call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+    call.is_counted = True
+    return 0
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

@@ -18,6 +18,9 @@ cdef class PendingCall(Call):
         object failure
         bint is_settled
         bint is_counted
+        bint is_inside_retry
+        object outcome_status
+        object outcome_error
         uint64_t ended_ns
 
     cdef int settle(self) except -1

@@ -51,7 +51,7 @@ cdef class ServerCall(Call):
         bint is_running
 
         # Decoded once; what became of it, for interceptors.
-        object given
+        readonly object given
         object outcome_status
         object outcome_error
         object drain_watcher

@@ -119,6 +119,11 @@ cdef class ServerCall(Call):
         """What the handler raised, or None."""
         return self.outcome_error
 
+    @property
+    def codec_id(self):
+        """The codec of the request and of the answer, by its number on the wire."""
+        return self.codec
+
     def note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
@@ -264,7 +269,8 @@ cdef class ServerSession(Session):
             return self.finish(call, value)
         call.is_running = True
         self.watch(call)
-        return self.state.dispatcher.run_in_thread(call, route.handler, call.given)
+        self.state.dispatcher.run_in_thread(call, route.handler)
+        return 0
 
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
@@ -438,6 +444,17 @@ cdef inline object call_handler(object handler, object given):
     if type(given) is tuple:
         return call_plainly(handler, given)
     return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
+
+
+def invoke(handler, given):
+    """Call a handler with its decoded arguments."""
+    return call_handler(handler, given)
+
+
+def run_handler(ServerCall call not None, handler):
+    """Call a handler as the handler of `call`: `current_call()` works in it."""
+    PyContextVar_Set(scope_variable, call)
+    return call_handler(handler, call.given)
 
 
 cdef bytes truncated(str text):

@@ -1,0 +1,147 @@
+"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from fastrpc._core.call import enter_call, leave_scope
+from fastrpc._core.caller import BatchCall, ClientCall
+from fastrpc._core.client_session import ClientSession
+from fastrpc.client.pool import Pool
+from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
+
+__all__ = ["Balancer"]
+
+#: Attempts after the first one, where an error allows them.
+RETRIES = 3
+
+
+class Balancer:
+    """Runs the calls of one client that need more than a connection that is there."""
+
+    def __init__(self, pool: Pool, interceptors: Sequence[Interceptor]) -> None:
+        self._pool = pool
+        self._interceptors = tuple(interceptors)
+
+    def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The client was used for the first time, on this loop."""
+        self._pool.bind(loop)
+
+    def run(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that makes a call from its beginning."""
+        return self._intercepted(call) if self._interceptors else self._run(call)
+
+    async def _run(self, call: ClientCall) -> Any:
+        call.start_clock()
+        return await self._attempts(call, None)
+
+    async def _intercepted(self, call: ClientCall) -> Any:
+        """Run the interceptors, the first of them outermost, around all attempts."""
+        call.start_clock()
+        token = enter_call(call)
+        try:
+            return await self._proceed_from(0)(call)
+        finally:
+            leave_scope(token)
+
+    def _proceed_from(self, position: int) -> Callable[[ClientCall], Awaitable[Any]]:
+        async def proceed(call: ClientCall) -> Any:
+            if position < len(self._interceptors):
+                return await self._interceptors[position](call, self._proceed_from(position + 1))
+            try:
+                value = await self._attempts(call, None)
+            except BaseException as error:
+                call.note_outcome(getattr(error, "status", Status.CANCELLED), error)
+                raise
+            call.note_outcome(Status.OK, None)
+            return value
+
+        return proceed
+
+    def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
+        """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
+        return self._attempts(call, error) if may_retry(call, error) else None
+
+    async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
+        """Attempt until one succeeds or its error forbids another. `error` is that of an attempt already made."""
+        number = 0 if error is None else 1
+        avoid = None if error is None else call.endpoint
+        while True:
+            session = await self._session_for(call, error, avoid)
+            attempt = call.attempt_on(session, number)
+            try:
+                value = await attempt
+            except FastRPCError as failed:
+                call.adopt(attempt)
+                number += 1
+                if number > RETRIES or not may_retry(call, failed):
+                    raise
+                error, avoid = failed, session.endpoint
+            else:
+                call.adopt(attempt)
+                return value
+
+    async def _session_for(self, call: ClientCall, error: FastRPCError | None, avoid: Any) -> ClientSession:
+        """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
+        wait = call.caller.wait_for_ready
+        try:
+            async with asyncio.timeout(call.remaining()):
+                return await self._pool.acquire(wait=wait, avoid=avoid)
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline", processed="no"
+            ) from (error or timeout)
+        except UnavailableError as unavailable:
+            if error is not None:
+                raise error from unavailable
+            unavailable.message = f"{call.method}: {unavailable.message}"
+            unavailable.args = (unavailable.message,)
+            raise
+
+    async def run_batch(self, batch: BatchCall) -> list[Any]:
+        """Make a batch for which there was no connection, or around whose calls interceptors stand."""
+        if self._interceptors:
+            singles = [batch.single(index) for index in range(len(batch.argument_tuples))]
+            results = await asyncio.gather(*singles, return_exceptions=True)
+            return _batch_result(batch, results)
+        session = await self._pool.acquire(wait=batch.caller.wait_for_ready)
+        return await self.finish_batch(batch, await batch.attempt_on(session))
+
+    async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
+        """Try again what may be, then raise the first error or return it in its place."""
+        for index, value in enumerate(values):
+            if isinstance(value, UnavailableError) and value.retryable:
+                try:
+                    values[index] = await batch.single(index)
+                except FastRPCError as error:
+                    values[index] = error
+        return _batch_result(batch, values)
+
+    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
+        """Wrap the answer of `request`."""
+        return Reply(
+            value,
+            metadata=call.reply_metadata,
+            endpoint=call.endpoint,
+            attempts=call.attempt + 1,
+            seconds=call.seconds,
+        )
+
+
+def may_retry(call: ClientCall, error: BaseException) -> bool:
+    """Whether trying again is safe and may help: what did not start, and of idempotent methods what may have."""
+    if not isinstance(error, UnavailableError) or call.inside_retry:
+        return False
+    if error.processed == "no":
+        return error.retryable
+    return error.processed == "unknown" and call.is_idempotent
+
+
+def _batch_result(batch: BatchCall, values: list[Any]) -> list[Any]:
+    for value in values:
+        if isinstance(value, BaseException) and not (batch.return_exceptions and isinstance(value, FastRPCError)):
+            raise value
+    return values

@@ -1,0 +1,264 @@
+"""The asynchronous client."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from fastrpc._core.call import Route
+from fastrpc._core.caller import Caller, CallerState
+from fastrpc._core.histogram import default_registry
+from fastrpc._core.settings import Settings
+from fastrpc._version import __version__
+from fastrpc.client.balancer import Balancer
+from fastrpc.client.pool import Pool
+from fastrpc.codecs.base import codec_named
+from fastrpc.compressors.base import available, compressor_named
+from fastrpc.config import ClientConfig
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError, DeadlineExceededError
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
+from fastrpc.rpc.service import method_definition, service_definition
+
+__all__ = ["Client"]
+
+S = TypeVar("S")
+
+_DEFAULT_CONFIG = ClientConfig()
+
+
+class Client(Caller):
+    """Calls the methods of one service, wherever it runs.
+
+    Making one does no I/O: the first call connects. A client belongs to the event loop of its first use.
+
+    Args:
+        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`, or a list of addresses that
+            all serve the same; calls go to them in turn.
+        interceptors: functions around every call, the first outermost.
+        config: settings as a value, see `fastrpc.config`.
+
+    Raises:
+        ConfigError: the target is no address, or a setting cannot be met here.
+    """
+
+    def __init__(
+        self,
+        target: str | Address | Sequence[str | Address],
+        *,
+        interceptors: Sequence[Interceptor] = (),
+        config: ClientConfig = _DEFAULT_CONFIG,
+    ) -> None:
+        self._config = config
+        self._pool = Pool(endpoints_of(target), config, client_settings(config), self._sessions_changed)
+        state = CallerState(Balancer(self._pool, interceptors), RouteMaker(config))
+        state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
+        state.compress_above = config.compress_above
+        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.message_limit = config.limits.message_bytes
+        state.needs_runner = bool(interceptors)
+        codec_named(config.codec)
+        self.share(state, config.codec)
+        if config.compressor is not None:
+            self.derive(self, {"compressor": compressor_named(config.compressor)})
+
+    def _sessions_changed(self) -> None:
+        self.state.set_sessions(self._pool.sessions)
+
+    async def __aenter__(self) -> Self:
+        self._refuse_view("entered")
+        self.state.use()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def ready(self, timeout: float | None = None) -> None:
+        """Return once one endpoint shook hands.
+
+        Args:
+            timeout: seconds; None waits for as long as it takes.
+
+        Raises:
+            DeadlineExceededError: nobody answered in time; the cause is the last error.
+        """
+        self.state.use()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._pool.acquire(wait=True, ready=True)
+        except TimeoutError:
+            tried = "; ".join(f"{link.endpoint}: {link.error or 'no answer yet'}" for link in self._pool.links)
+            raise DeadlineExceededError(f"not ready within {timeout:g} s: {tried}", processed="no") from None
+
+    async def close(self) -> None:
+        """Close all connections; calls under way fail. Closing twice is fine."""
+        self._refuse_view("closed")
+        await self._pool.close()
+
+    def bind(self, contract: Callable[..., S], /) -> S:
+        """Return a proxy with the methods of a service class; each is awaited, whatever the class says."""
+        return cast(S, Proxy(self, contract))
+
+    def with_options(self, **options: Any) -> Self:
+        """Return a light view of this client whose calls differ in what is given here.
+
+        What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
+
+        Args:
+            timeout: seconds for one call.
+            metadata: text values, or bytes under keys that end in `-bin`.
+            codec, compressor: by name.
+            priority: 0 normal, 1 sheddable, 2 high.
+            idempotent: whether the server may run the call twice.
+            wait_for_ready: wait, deadline running, while no server can be reached.
+        """
+        view = type(self).__new__(type(self))
+        view._config = self._config
+        view._pool = self._pool
+        view.derive(self, checked_options(options))
+        return view
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
+        return client_stats(self._pool.sessions, self.state.loop)
+
+    def _refuse_view(self, what: str) -> None:
+        if self._pool is None:
+            raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
+
+    def __repr__(self) -> str:
+        return f"<Client of {', '.join(str(link.endpoint) for link in self._pool.links)}>"
+
+
+class RouteMaker:
+    """Makes the Route of a method when it is first called."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._limits = config.limits
+
+    def __call__(self, method: Any, codec: str) -> Route:
+        depth, items = self._limits.depth, 1_000_000
+        if isinstance(method, str):
+            definition: Any = NamedMethod(method)
+            marshal = untyped_marshal(codec, method, depth=depth, items=items)
+        else:
+            definition = method_definition(method)
+            marshal = marshal_for(definition, codec_for(definition, codec), depth=depth, items=items)
+        return Route(definition, marshal, default_registry.counters(definition.full_name, "client"))
+
+
+class NamedMethod:
+    """A method of which only the name is known."""
+
+    kind = "unary"
+    style = "async"
+    idempotent = False
+    public = False
+    timeout = None
+
+    def __init__(self, full_name: str) -> None:
+        service, dot, name = full_name.rpartition(".")
+        if not dot or not service or not name or not full_name.isascii():
+            raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
+        self.full_name = full_name
+
+
+class Proxy:
+    """The methods of a service as attributes, bound to a client."""
+
+    def __init__(self, client: Any, contract: Any) -> None:
+        self.__dict__["_methods"] = {
+            definition.attribute: definition for definition in service_definition(contract).methods.values()
+        }
+        self.__dict__["_client"] = client
+
+    def __getattr__(self, name: str) -> Any:
+        definition: MethodDefinition | None = self.__dict__["_methods"].get(name)
+        if definition is None:
+            raise AttributeError(f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}")
+        client, function = self.__dict__["_client"], definition.function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return client.call(function, *args, **kwargs)
+
+        call.__name__ = name
+        self.__dict__[name] = call
+        return call
+
+
+def endpoints_of(target: Any) -> list[Endpoint]:
+    """Read a target: one address or several."""
+    targets = [target] if isinstance(target, str | Address | Endpoint) else list(target)
+    if not targets:
+        raise ConfigError("the list of addresses is empty")
+    return [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
+
+
+def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Settings:
+    """Return what a client announces. It serves no calls; one that reads only while it waits answers no PING."""
+    settings = Settings(False)
+    limits = config.limits
+    settings.max_frame = limits.frame_bytes
+    settings.max_message = limits.message_bytes
+    settings.max_metadata = limits.metadata_bytes
+    settings.stream_window = limits.stream_window_bytes
+    settings.open_messages = 4
+    settings.codecs = 0b1111
+    settings.compressors = sum(1 << compressor.wire_id for compressor in available())
+    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
+    settings.ping_reply_ms = int(config.keepalive.timeout * 1000) if reads_always else 0
+    settings.agent = f"fastrpc/{__version__}"
+    return settings
+
+
+_OPTIONS = frozenset(
+    {
+        "codec",
+        "compressor",
+        "endpoint",
+        "fail_mode",
+        "hash_key",
+        "idempotent",
+        "metadata",
+        "priority",
+        "timeout",
+        "wait_for_ready",
+    }
+)
+
+
+def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options of a view and resolve names."""
+    unknown = options.keys() - _OPTIONS
+    if unknown:
+        raise TypeError(f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}")
+    checked = dict(options)
+    timeout = checked.get("timeout")
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"timeout is {timeout!r}, it must be above 0 seconds, or None for no limit")
+    if checked.get("compressor") is not None:
+        checked["compressor"] = compressor_named(checked["compressor"])
+    if checked.get("codec") is not None:
+        codec_named(checked["codec"])
+    if checked.get("priority", 0) not in (0, 1, 2):
+        raise ConfigError(f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)")
+    return checked
+
+
+def client_stats(sessions: Sequence[Any], loop: Any) -> dict[str, Any]:
+    """Sum up the connections of a client."""
+    parts = [session.stats() for session in sessions]
+    return {
+        "live": {
+            "connections": len(parts),
+            "calls": sum(part["calls"] for part in parts),
+            "waiting": sum(part["waiting"] for part in parts),
+        },
+        "buffered": sum(part["buffered"] for part in parts),
+        "credit": [part["credit"] for part in parts],
+        "totals": {},
+    }

@@ -1,0 +1,219 @@
+"""The Python part of serving: whatever does not happen for every call."""
+
+import asyncio
+import contextvars
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from fastrpc._core.call import Route, RouteTable
+from fastrpc._core.marshal import Marshal
+from fastrpc._core.server_session import ServerCall, ServerSession, invoke, run_handler
+from fastrpc.codecs.base import codec_with_id
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.rpc.description import nearest_name
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.peer import Peer
+from fastrpc.rpc.schema import marshal_for
+from fastrpc.server.workers import Workers
+from fastrpc.status import Status
+
+__all__ = ["Dispatcher", "Failure"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
+Failure = tuple[int, str, bytes, int]
+
+DO_NOT_RETRY = 0xFFFFFFFF
+
+
+class Dispatcher:
+    """What connections ask when a call takes a turn of its own."""
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        interceptors: Sequence[Interceptor],
+        workers: Workers,
+        *,
+        depth: int,
+        items: int,
+        expose_errors: bool,
+    ) -> None:
+        self.routes = routes
+        self._interceptors = tuple(interceptors)
+        self._workers = workers
+        self._jobs: dict[ServerCall, ThreadJob] = {}
+        self._depth = depth
+        self._items = items
+        self._expose_errors = expose_errors
+
+    def unknown_method(self, method: str) -> str:
+        """Say that there is no such method, and which one may be meant."""
+        names = [route.method for route in self.routes]
+        near = nearest_name(method, names)
+        if near is not None:
+            return f"no method {method!r} here; did you mean {near!r}?"
+        return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
+
+    def marshal_of(self, route: Route, codec: int) -> Marshal:
+        """Return the marshal for a codec other than the method's own.
+
+        Raises:
+            CallError: the codec cannot carry this method's types.
+        """
+        try:
+            name = codec_with_id(codec).name
+            return marshal_for(route.definition, name, depth=self._depth, items=self._items)
+        except FastRPCError as error:
+            raise CallError(Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no") from None
+
+    # Interceptors
+
+    def intercepted(self, call: ServerCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that runs the interceptors around the handler."""
+        return self._proceed_from(0)(call)
+
+    def _proceed_from(self, position: int) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
+        async def proceed(call: ServerCall) -> Any:
+            if position < len(self._interceptors):
+                return await self._interceptors[position](call, self._proceed_from(position + 1))
+            try:
+                value = await self._handle(call)
+            except BaseException as error:
+                call.note_outcome(self.failure_of(call, error, log=False)[0], error)
+                raise
+            call.note_outcome(Status.OK, None)
+            return value
+
+        return proceed
+
+    async def _handle(self, call: ServerCall) -> Any:
+        """Run the handler inside the interceptors, in the way its kind asks for."""
+        route = call.route
+        if route.definition.style == "async":
+            return await invoke(route.handler, call.given)
+        if route.definition.style == "inline":
+            return invoke(route.handler, call.given)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        job = ThreadJob(call, route.handler, partial(_settle, done))
+        self._workers.submit(job)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            # The thread cannot be stopped; the handler learns of it by `current_call().cancelled`.
+            job.is_cancelled = True
+            raise
+
+    # Connections
+
+    def describe_peer(self, session: ServerSession) -> Peer:
+        """Say who is on the other side of a connection."""
+        return peer_of(session)
+
+    # Threads
+
+    def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
+        """Queue a `def` handler; the session hears of its end by `thread_finished`."""
+        job = ThreadJob(call, handler, call.session.thread_finished)
+        self._jobs[call] = job
+        self._workers.submit(job)
+        return 0
+
+    def stop(self, call: ServerCall) -> None:
+        """The caller gave up a call that waits for a thread, or runs in one."""
+        job = self._jobs.get(call)
+        if job is not None:
+            job.is_cancelled = True
+
+    # Errors
+
+    def failure_of(self, call: ServerCall, error: BaseException, *, log: bool = True) -> Failure:
+        """Say what the caller is told of an error: its own words for CallError, an id and no more for a crash."""
+        if isinstance(error, CallError):
+            return self._refusal(call, error)
+        if isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
+            return error.status, f"{call.method}: {error.message}", b"", 0
+        if not isinstance(error, Exception):
+            return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
+        identifier = secrets.token_hex(4)
+        if log:
+            logger.error(
+                "%s failed [%s]",
+                call.method,
+                identifier,
+                exc_info=error,
+                extra={"method": call.method, "peer": str(call.peer), "error_id": identifier},
+            )
+        text = f"{call.method} failed; the server's log has the reason under id {identifier}"
+        if self._expose_errors:
+            text += f": {type(error).__name__}: {error}"
+        return Status.INTERNAL, text, b"", 0
+
+    def _refusal(self, call: ServerCall, error: CallError) -> Failure:
+        details = b""
+        if error.details is not None:
+            try:
+                details = msgspec.json.encode(error.details) if call.codec_id == 2 else msgspec.msgpack.encode(error.details)
+            except (TypeError, msgspec.MsgspecError) as problem:
+                logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
+        if error.retry_after is None:
+            return error.status, error.message, details, 0
+        return error.status, error.message, details, min(DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000)))
+
+
+class ThreadJob:
+    """One call of a `def` handler, for the thread pool."""
+
+    __slots__ = ("_call", "_context", "_deliver", "_error", "_handler", "_value", "is_cancelled")
+
+    def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
+        self.is_cancelled = False
+        self._call = call
+        self._handler = handler
+        self._deliver = deliver
+        self._context = contextvars.copy_context()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody waits for it any more: then it is not started."""
+        return self.is_cancelled or self._call.remaining() == 0
+
+    def run(self) -> None:
+        """Call the handler; in a thread of the pool."""
+        try:
+            self._value = self._context.run(run_handler, self._call, self._handler)
+        except BaseException as error:
+            self._error = error
+
+    def refuse(self, reason: str) -> None:
+        """The pool did not start it."""
+        if self.is_cancelled:
+            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
+        elif self._call.remaining() == 0:
+            text = f"{self._call.method}: its deadline passed before a thread was free"
+            self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
+        else:
+            text = f"{self._call.method} was not started: {reason}"
+            self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
+
+    def done(self) -> None:
+        """Answer; on the loop."""
+        self._deliver(self._call, self._value, self._error)
+
+
+def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

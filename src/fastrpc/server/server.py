@@ -1,0 +1,262 @@
+"""The server: listeners and the connections they bring."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from fastrpc._core.call import Route
+from fastrpc._core.histogram import default_registry
+from fastrpc._core.server_session import ServerSession, ServerState
+from fastrpc._core.settings import Settings
+from fastrpc._version import __version__
+from fastrpc.codecs.base import codec_named
+from fastrpc.compressors.base import available
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.schema import check_service, codec_for, marshal_for
+from fastrpc.rpc.service import service_definition
+from fastrpc.server.dispatcher import Dispatcher
+from fastrpc.server.sources import is_service, opened_sources
+from fastrpc.server.workers import Workers
+from fastrpc.transports.base import Listener, transport_for
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("fastrpc.server")
+
+_DEFAULT_CONFIG = ServerConfig()
+
+#: How often `drain` looks whether the last call has ended.
+_REASON_DRAIN = 0
+
+
+class StreamSession(ServerSession, asyncio.BufferedProtocol):
+    """A server's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
+
+    __slots__ = ()
+
+
+class Server:
+    """Serves the methods of services on any number of addresses.
+
+    `async with` enters the sources and drains on leaving. It installs no signal handlers; `serve` does.
+
+    Args:
+        sources: instances of classes under `@service`, classes or functions without arguments that make them, lists
+            of these, or functions marked `@contextlib.asynccontextmanager` that yield a list.
+        interceptors: functions around every call, the first outermost.
+        config: settings as a value, see `fastrpc.config`.
+    """
+
+    def __init__(
+        self, *sources: Any, config: ServerConfig = _DEFAULT_CONFIG, interceptors: Sequence[Interceptor] = ()
+    ) -> None:
+        self._sources = list(sources)
+        self._config = config
+        self._interceptors = tuple(interceptors)
+        self._stack = AsyncExitStack()
+        self._listeners: list[Listener] = []
+        self._state: ServerState | None = None
+        self._workers: Workers | None = None
+        self._is_draining = False
+        self._is_closed = False
+        self._quiet: asyncio.Event | None = None
+        self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.drain()
+
+    async def _start(self) -> ServerState:
+        if self._state is not None:
+            return self._state
+        if self._is_closed:
+            raise RuntimeError("this Server is closed; make a new one")
+        config = self._config
+        loop = asyncio.get_running_loop()
+        self._workers = Workers(
+            loop=loop,
+            threads=config.admission.handler_threads,
+            queue_length=config.admission.queue_length,
+            queue_age=config.admission.queue_age,
+        )
+        compressors = {compressor.wire_id: compressor for compressor in available()}
+        dispatcher = Dispatcher(self, self._interceptors, self._workers, config)
+        state = ServerState(
+            loop=loop,
+            dispatcher=dispatcher,
+            codecs=self._codecs,
+            compressors=compressors,
+            limits=config.limits,
+            memory=config.memory,
+            call_timeout=config.timeouts.call,
+        )
+        state.has_interceptors = bool(self._interceptors)
+        dispatcher.routes = state.routes
+        self._state = state
+        self._quiet = asyncio.Event()
+        for service in await self._stack.enter_async_context(opened_sources(self._sources)):
+            self._add(service)
+        return state
+
+    def add(self, source: Any) -> None:
+        """Serve another source; once the server runs only instances can be added.
+
+        Raises:
+            ConfigError: a method of that name is served already, or the source is of no kind there is.
+        """
+        if self._state is None:
+            self._sources.append(source)
+        elif is_service(source):
+            self._add(source)
+        else:
+            raise ConfigError(f"{source!r} cannot be added to a running server", hint="add an instance of a service")
+
+    def _add(self, service: Any) -> None:
+        assert self._state is not None
+        definition = service_definition(service)
+        check_service(definition)
+        limits = self._config.limits
+        for name, handler in definition.handlers(service).items():
+            method = definition.methods[name]
+            codec = codec_for(method, "msgpack")
+            marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
+            counters = default_registry.counters(method.full_name, "server")
+            self._state.routes.add(Route(method, marshal, counters, handler=handler))
+
+    async def listen(self, address: str | Address, **options: Any) -> Address:
+        """Accept connections at an address; may be called several times.
+
+        Returns:
+            The bound address, with the real port where 0 was asked; `str()` of it is a target for a client.
+
+        Raises:
+            ConfigError: the address cannot be read, or no transport serves its scheme.
+            OSError: the address cannot be had; the message names it.
+        """
+        wanted = Address.parse(address)
+        state = await self._start()
+        if self._is_draining:
+            raise RuntimeError("this Server drains; make a new one")
+        listener = await transport_for(wanted).listen(wanted, self._new_session, **options)
+        self._listeners.append(listener)
+        del state
+        return listener.address
+
+    def _new_session(self) -> StreamSession:
+        config = self._config
+        assert self._state is not None
+        return StreamSession(
+            state=self._state,
+            loop=self._state.loop,
+            timeouts=config.timeouts,
+            keepalive=config.keepalive,
+            settings=server_settings(config, self._codecs),
+        )
+
+    async def serve_forever(self) -> None:
+        """Serve until cancelled, or until somebody else drains or closes the server."""
+        await self._start()
+        assert self._quiet is not None
+        await self._quiet.wait()
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Stop listening, let the calls under way finish, close.
+
+        Args:
+            timeout: seconds for the calls; None takes `Timeouts.drain`.
+
+        Returns:
+            Whether every call ended by itself.
+        """
+        if self._state is None or self._is_closed:
+            await self.close()
+            return True
+        self._is_draining = True
+        for listener in self._listeners:
+            listener.close()
+        for session in list(self._state.sessions):
+            session.begin_drain(_REASON_DRAIN, "the server drains")
+        limit = self._config.timeouts.drain if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._state.dispatcher.wait_idle()
+            is_clean = True
+        except TimeoutError:
+            is_clean = False
+        await self.close()
+        return is_clean
+
+    async def close(self) -> None:
+        """Close listeners and connections at once; calls under way are cancelled."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for listener in self._listeners:
+            listener.close()
+        if self._state is not None:
+            for session in list(self._state.sessions):
+                session.close(_REASON_DRAIN, "the server closes")
+            await self._state.dispatcher.wait_closed()
+        if self._workers is not None:
+            self._workers.close(wait=False)
+        await self._stack.aclose()
+        if self._quiet is not None:
+            self._quiet.set()
+
+    # What users see
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new work is taken."""
+        return self._is_draining
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
+        sessions = [] if self._state is None else list(self._state.sessions)
+        parts = [session.stats() for session in sessions]
+        return {
+            "live": {
+                "connections": len(parts),
+                "calls": 0 if self._state is None else self._state.running,
+            },
+            "buffered": sum(part["buffered"] for part in parts),
+            "credit": [part["credit"] for part in parts],
+            "totals": {} if self._state is None else self._state.totals(),
+        }
+
+    def __repr__(self) -> str:
+        places = ", ".join(str(listener.address) for listener in self._listeners)
+        return f"<Server at {places or 'no address yet'}>"
+
+
+def server_settings(config: ServerConfig, codecs: dict[int, str]) -> Settings:
+    """Return what a server announces."""
+    settings = Settings(True)
+    limits = config.limits
+    settings.max_frame = limits.frame_bytes
+    settings.max_message = limits.message_bytes
+    settings.max_metadata = limits.metadata_bytes
+    settings.max_calls = limits.concurrent_calls
+    settings.max_streams = min(limits.streams, limits.concurrent_calls)
+    settings.stream_window = limits.stream_window_bytes
+    settings.open_messages = config.memory.open_messages
+    settings.codecs = sum(1 << wire_id for wire_id in codecs if wire_id < 64)
+    settings.named_codecs = {wire_id: name for wire_id, name in codecs.items() if wire_id >= 64}
+    settings.compressors = sum(1 << compressor.wire_id for compressor in available())
+    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
+    settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
+    settings.agent = f"fastrpc/{__version__}"
+    return settings
