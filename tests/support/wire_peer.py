@@ -100,7 +100,8 @@ class ReferencePeer:
         """Take bytes from the peer and return what they mean."""
         events: list[Event] = []
         self._link.events = events
-        self._parser.feed(data)
+        if not self.is_over:
+            self._parser.feed(data)
         try:
             while not self.is_over and (frame := self._parser.next_frame()) is not None:
                 self._react(frame)
