@@ -5,7 +5,7 @@ names of events as in `wire_reference`, and "CE2" for an error of reason 2. Whoe
 `Subject`: the side under test after the opening.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,18 @@ from tests.support.wire_frames import Response
 from tests.support.wire_link import Event
 from tests.support.wire_peer import ReferencePeer
 
-__all__ = ["Cancel", "Open", "Receive", "Respond", "Scenario", "Step", "Subject", "outcome", "run", "run_reference"]
+__all__ = [
+    "Cancel",
+    "Open",
+    "Receive",
+    "Respond",
+    "Scenario",
+    "Step",
+    "Subject",
+    "outcome",
+    "run",
+    "run_reference",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,3 @@ def run_reference(scenario: Scenario) -> tuple[str, ...]:
 def outcome(events: Sequence[Event]) -> tuple[str, ...]:
     """Shorten events to their names, an error to CE and its reason."""
     return tuple(f"CE{event[1]}" if event[0] == "error" else event[0] for event in events)
-
-
-SubjectFactory = Callable[[Scenario], Subject]
