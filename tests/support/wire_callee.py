@@ -57,6 +57,8 @@ class CalleeCalls:
         self._link = link
         self._calls: dict[int, Answering] = {}
         self._one_way: set[int] = set()
+        #: Calls in the table that get an answer, that stream, whose REQUEST is not whole.
+        self._awaited = self._streams = self._assembling = 0
         #: Calls whose RESPONSE is on its way out.
         self._answered: set[int] = set()
         #: Highest REQUEST id seen; ids above it are new.
@@ -182,20 +184,16 @@ class CalleeCalls:
         """Return the status that refuses a call before it starts, 0 to let it start."""
         limit = self._link.limit
         is_streaming = request.flags & (FLAG_STREAM_IN | FLAG_STREAM_OUT)
-        running = len(self._one_way) if request.flags & FLAG_ONE_WAY else self._answered_calls()
-        streams = sum(call.is_streaming for call in self._calls.values())
+        running = len(self._one_way) if request.flags & FLAG_ONE_WAY else self._awaited
         if running >= limit(Setting.MAX_CALLS):
             return RESOURCE_EXHAUSTED
-        if is_streaming and streams >= limit(Setting.MAX_STREAMS):
+        if is_streaming and self._streams >= limit(Setting.MAX_STREAMS):
             return RESOURCE_EXHAUSTED
         problem = metadata_problem(request.metadata, limit(Setting.MAX_METADATA))
         if problem:
             return RESOURCE_EXHAUSTED if problem == "over" else INVALID_ARGUMENT
         size = len(request.payload) if request.total is None else request.total
         return RESOURCE_EXHAUSTED if size > limit(Setting.MAX_MESSAGE) else 0
-
-    def _answered_calls(self) -> int:
-        return sum(not call.is_one_way for call in self._calls.values())
 
     def _refuse(self, request: Request, status: int) -> None:
         link = self._link
@@ -212,20 +210,23 @@ class CalleeCalls:
             link.call_ended(cut_short=has_input)
 
     def _assemble(self, request: Request) -> None:
-        assembling = sum(call.state is CalleeState.ASSEMBLING for call in self._calls.values())
-        if assembling >= self._link.open_messages:
-            raise broken(f"more than {assembling} unfinished REQUESTs")
+        if self._assembling >= self._link.open_messages:
+            raise broken(f"more than {self._assembling} unfinished REQUESTs")
         call = self._new_call(request)
         assert request.total is not None
         call.assembly = Assembly(request.total, request.payload)
+        self._assembling += 1
 
     def _new_call(self, request: Request) -> Answering:
         link = self._link
         received = link.receive_window(request.id, opened_by_peer=True)
         call = Answering(request, CalleeState.ASSEMBLING, received, link.send_window())
         self._calls[request.id] = call
+        self._streams += call.is_streaming
         if call.is_one_way:
             self._one_way.add(request.id)
+        else:
+            self._awaited += 1
         return call
 
     def _continue_request(self, call: Answering, piece: Data) -> None:
@@ -235,6 +236,7 @@ class CalleeCalls:
         if call.assembly.add(piece):
             payload = bytes(call.assembly.payload)
             call.assembly = None
+            self._assembling -= 1
             self._begin(call, payload)
 
     def _begin(self, call: Answering, payload: bytes) -> None:
@@ -284,6 +286,9 @@ class CalleeCalls:
     def _end(self, call_id: int) -> None:
         call = self._calls.pop(call_id)
         self._one_way.discard(call_id)
+        self._awaited -= not call.is_one_way
+        self._streams -= call.is_streaming
+        self._assembling -= call.state is CalleeState.ASSEMBLING
         call.received.close()
         has_input = call.state in (CalleeState.ASSEMBLING, CalleeState.OPEN)
         self._link.call_ended(cut_short=has_input)
