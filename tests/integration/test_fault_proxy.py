@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+
 from tests.support.proxy import Cut, FaultProxy
 
 CONTENT = bytes(range(256)) * 40

@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.support.scenario import Open
 from tests.support.traffic import Traffic, damaged, random_slices, sound_traffic
 from tests.support.wire_reference import Event, ReferencePeer

@@ -54,6 +54,7 @@ def violations(is_server: bool) -> Iterator[Scenario]:
         id_violations,
         length_violations,
         body_violations,
+        connection_body_violations,
         settings_violations,
         message_violations,
         credit_violations,
@@ -187,8 +188,7 @@ def body_violations(is_server: bool) -> Iterator[Scenario]:
     theirs, own = their_id(is_server), own_id(is_server)
 
     def broken(name: str, kind: Kind, body: bytes, flags: int = 0) -> Scenario:
-        call = {Kind.REQUEST: theirs, Kind.DATA: theirs, Kind.RESPONSE: own}.get(kind, 0)
-        final = raw_body(kind, body, flags=flags, id=call)
+        final = raw_body(kind, body, flags=flags, id=own if kind is Kind.RESPONSE else theirs)
         return judged(name, is_server, final, 2, steps=(Open(),))
 
     def request_head(words: int, method: int, metadata: int) -> bytes:
@@ -217,6 +217,12 @@ def body_violations(is_server: bool) -> Iterator[Scenario]:
         answer = response_head(2, 0, 0) + tail
         yield broken(f"RESPONSE total {total} of 4 bytes", Kind.RESPONSE, answer, FLAG_MORE)
         yield broken(f"DATA total {total} of 4 bytes", Kind.DATA, tail, FLAG_MORE)
+
+
+def connection_body_violations(is_server: bool) -> Iterator[Scenario]:
+    def broken(name: str, kind: Kind, body: bytes, flags: int = 0) -> Scenario:
+        return judged(name, is_server, raw_body(kind, body, flags=flags), 2)
+
     for last_id, size in ((0, 1), (0, 1_024), (2**63, 0), (2**64 - 1, 0)):
         body = struct.pack("<QHHI", last_id, 0, size, 0)
         yield broken(f"GOAWAY {last_id} with text of {size} bytes", Kind.GOAWAY, body)

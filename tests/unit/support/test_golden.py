@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from tests.support.golden import FOLDER, GOLDEN, golden_bytes, golden_text, read_golden
 from tests.support.wire_frames import Header, SettingsFrame, Skipped, decode_body
 from tests.support.wire_layout import HEADER, Kind

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from tests.support.ledger import Journal, Ledger, differences
 
 

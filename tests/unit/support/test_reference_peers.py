@@ -1,6 +1,7 @@
 """Two references talk to each other: whatever one may send, the other takes."""
 
 import pytest
+
 from tests.support.wire_reference import (
     FLAG_ONE_WAY,
     FLAG_STREAM_IN,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from tests.support.frame_factory import cut, early_opening, opening, request
 from tests.support.wire_reference import (
     FLAG_STREAM_IN,

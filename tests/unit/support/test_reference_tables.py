@@ -1,6 +1,7 @@
 """The reference follows both state tables of PROTOCOL.md, cell by cell, in both roles."""
 
 import pytest
+
 from tests.support.reactions import callee_cells, caller_cells
 from tests.support.scenario import Scenario, run_reference
 

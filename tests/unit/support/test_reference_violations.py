@@ -1,6 +1,7 @@
 """The reference gives every broken rule the reason that PROTOCOL.md names."""
 
 import pytest
+
 from tests.support.scenario import Scenario, run_reference
 from tests.support.violations import violations
 
