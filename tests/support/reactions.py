@@ -192,9 +192,7 @@ CALLER: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(NOT_ANSWERED + BEING_ANSWERED, ("freed",)),
     },
     "RESPONSE MORE": dict.fromkeys((*BEFORE_ANSWER, *NOT_ANSWERED), ()),
-    "RESPONSE error MORE": dict.fromkeys(
-        (*BEFORE_ANSWER, "streaming in a message", *NOT_ANSWERED), ()
-    ),
+    "RESPONSE error MORE": dict.fromkeys((*BEFORE_ANSWER, "streaming in a message", *NOT_ANSWERED), ()),
     "REQUEST": {},
     "END": {},
     "CANCEL": {},

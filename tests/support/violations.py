@@ -174,9 +174,7 @@ def length_violations(is_server: bool) -> Iterator[Scenario]:
         (Kind.AUTH, 0, 0, (3, 16_385)),
         (Kind.AUTH, FLAG_ACK, 0, (7, 16_385)),
     ]
-    every = tuple(
-        (kind, 0, 0, (FRAME_LIMIT + 1, 2**31 - 1, 2**31, 2**32 - 17, 2**32 - 1)) for kind in Kind
-    )
+    every = tuple((kind, 0, 0, (FRAME_LIMIT + 1, 2**31 - 1, 2**31, 2**32 - 17, 2**32 - 1)) for kind in Kind)
     for kind, flags, call, lengths in (*wrong, *every):
         for length in lengths:
             final = header(kind, length, flags=flags, id=call)

@@ -160,9 +160,7 @@ class Response:
 
     def encode(self) -> bytes:
         sizes = (len(self.message), len(self.metadata))
-        head = RESPONSE_HEAD.pack(
-            2, self.outcome, self.status, *sizes, self.pushback_ms, self.elapsed_us
-        )
+        head = RESPONSE_HEAD.pack(2, self.outcome, self.status, *sizes, self.pushback_ms, self.elapsed_us)
         body = head + self.message + self.metadata + encode_total(self.total) + self.payload
         flags = 0 if self.total is None else FLAG_MORE
         return encode_frame(
@@ -371,9 +369,7 @@ def decode_request(header: Header, body: bytes) -> Request:
     words, attempt, priority, _, method_size, metadata_size, timeout = REQUEST_HEAD.unpack_from(body)
     require(words >= 2, f"head_words is {words}, at least 2 are needed")
     require(1 <= method_size <= METHOD_BYTES, f"the method has {method_size} bytes, 1 to 255 are allowed")
-    method, metadata, total, payload = split_payload(
-        header, body, words * 8, (method_size, metadata_size)
-    )
+    method, metadata, total, payload = split_payload(header, body, words * 8, (method_size, metadata_size))
     return Request(
         id=header.id,
         method=method,
@@ -393,9 +389,7 @@ def decode_response(header: Header, body: bytes) -> Response:
     words, outcome, status, text_size, metadata_size, pushback, elapsed = RESPONSE_HEAD.unpack_from(body)
     require(words >= 2, f"head_words is {words}, at least 2 are needed")
     require(text_size <= MESSAGE_TEXT_BYTES, f"the text has {text_size} bytes, 4,096 are allowed")
-    message, metadata, total, payload = split_payload(
-        header, body, words * 8, (text_size, metadata_size)
-    )
+    message, metadata, total, payload = split_payload(header, body, words * 8, (text_size, metadata_size))
     return Response(
         id=header.id,
         status=status,

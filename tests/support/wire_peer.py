@@ -301,9 +301,7 @@ class ReferencePeer:
             if isinstance(frame, Verdict):
                 raise broken("a verdict from the client")
             link.emit("auth", frame.round, frame.scheme, frame.data)
-            link.outbox.control(
-                Verdict(UNIMPLEMENTED, b"authentication is not configured").encode()
-            )
+            link.outbox.control(Verdict(UNIMPLEMENTED, b"authentication is not configured").encode())
             return
         if not self._awaits_verdict:
             raise broken("AUTH from the server that answers none")
