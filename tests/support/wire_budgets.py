@@ -1,0 +1,107 @@
+"""Budgets against floods, PROTOCOL.md section 9: every one ends in CALM_DOWN."""
+
+from collections.abc import Callable
+
+from tests.support.wire_layout import Reason, WireError
+
+__all__ = ["Bucket", "CreditBudget", "LateBudget", "PingBudget"]
+
+#: Frames per second that refill a budget for frames nobody needs.
+REFILL_FRAMES = 330.0
+#: The same for bytes, at 1 KiB a frame.
+REFILL_BYTES = REFILL_FRAMES * 1024
+LATE_FRAMES = 1_000
+#: Control frames that can honestly cross the end of one call: END, CANCEL and two CREDITs.
+FRAMES_CROSSING_AN_END = 4
+#: What a late frame costs at least; smaller ones are no cheaper to discard.
+SMALLEST_LATE_COST = 64
+STRIKES = 3
+
+
+class Bucket:
+    """Tokens that come back with time."""
+
+    def __init__(self, name: str, size: float, per_second: float, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._size = size
+        self._per_second = per_second
+        self._clock = clock
+        self._refilled_at = clock()
+        self.tokens = size
+
+    def take(self, count: float = 1) -> None:
+        """Take tokens; `WireError` CALM_DOWN when there are fewer."""
+        now = self._clock()
+        if self.tokens < self._size:
+            grown = self.tokens + (now - self._refilled_at) * self._per_second
+            self.tokens = min(self._size, grown)
+        self._refilled_at = now
+        if self.tokens < count:
+            raise WireError(Reason.CALM_DOWN, f"the budget for {self._name} is used up")
+        self.tokens -= count
+
+    def give(self, count: float, highest: float) -> None:
+        """Put tokens in, also above what time refills to."""
+        self.tokens = max(self.tokens, min(self.tokens + count, highest))
+
+
+class LateBudget:
+    """Frames that come for calls which are over here: honest ones never use it up."""
+
+    def __init__(self, window: int, clock: Callable[[], float]) -> None:
+        self._window = window
+        self._frames = Bucket("late frames", LATE_FRAMES, REFILL_FRAMES, clock)
+        self._bytes = Bucket("late bytes", window, REFILL_BYTES, clock)
+
+    def discard(self, window_cost: int) -> None:
+        """Charge one late frame: by bytes when it counts on the connection window, else by number."""
+        if window_cost:
+            self._bytes.take(max(SMALLEST_LATE_COST, window_cost))
+        else:
+            self._frames.take()
+
+    def call_ended(self, calls: int) -> None:
+        """Make room for what can cross the end of one call, at most for `calls` of them."""
+        highest = LATE_FRAMES + FRAMES_CROSSING_AN_END * calls
+        self._frames.give(FRAMES_CROSSING_AN_END, highest)
+
+    def cut_short(self) -> None:
+        """Make room for one window of bytes, the most that can be under way."""
+        self._bytes.give(self._window, self._window)
+
+
+class CreditBudget:
+    """CREDIT frames go with data: so many for each frame sent to the peer that gives credit."""
+
+    FREE = 100
+    PER_FRAME = 10
+
+    def __init__(self) -> None:
+        self._received = 0
+        self.frames_sent = 0
+
+    def take(self) -> None:
+        self._received += 1
+        allowed = self.FREE + self.PER_FRAME * self.frames_sent
+        if self._received > allowed:
+            raise WireError(Reason.CALM_DOWN, f"{self._received} CREDIT frames, {allowed} are allowed")
+
+
+class PingBudget:
+    """Three PINGs in a row that come too soon are too many."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._previous: float | None = None
+        self._strikes = 0
+
+    def take(self, shortest_ms: int) -> None:
+        """Note a PING; `WireError` CALM_DOWN on the third strike."""
+        now = self._clock()
+        previous, self._previous = self._previous, now
+        if previous is None or now - previous >= shortest_ms / 2000:
+            self._strikes = 0
+            return
+        self._strikes += 1
+        if self._strikes == STRIKES:
+            raise WireError(Reason.CALM_DOWN, f"PINGs come faster than every {shortest_ms / 2} ms")

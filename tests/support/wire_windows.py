@@ -1,0 +1,172 @@
+"""Credit: what may still come, what may still go, and the pieces of one message."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.support.wire_frames import Data
+from tests.support.wire_layout import HIGHEST_WINDOW, Reason, WireError
+
+__all__ = ["Assembly", "ReceiveWindow", "SendWindow", "StreamPool"]
+
+
+class SendWindow:
+    """What the peer still takes from us, on the connection or on one stream."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def lift(self, size: int) -> None:
+        """Add credit; `WireError` when the sum gets too large."""
+        if self.left + size > HIGHEST_WINDOW:
+            raise WireError(Reason.CREDIT, f"a window of {self.left} + {size} bytes is above 2**31 - 1")
+        self.left += size
+
+
+class Assembly:
+    """The pieces of a cut message that are there so far."""
+
+    def __init__(self, total: int, first_piece: bytes) -> None:
+        self.total = total
+        self.payload = bytearray(first_piece)
+
+    @property
+    def missing(self) -> int:
+        return self.total - len(self.payload)
+
+    def add(self, piece: Data) -> bool:
+        """Add a piece and say whether it was the last; `WireError` when the sum differs from total."""
+        self.payload += piece.payload
+        wrong = self.missing <= 0 if piece.more else self.missing != 0
+        if wrong:
+            raise WireError(
+                Reason.PROTOCOL, f"pieces of {len(self.payload)} bytes for a message of {self.total}"
+            )
+        return not piece.more
+
+
+@dataclass(slots=True)
+class Reservation:
+    """What one message of a stream took from the window, and what was granted for it beyond."""
+
+    cost: int
+    granted: int = 0
+    reserved: int = 0
+
+
+class StreamPool:
+    """Memory for stream messages larger than their window, given first come, first served."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+        self._waiting: deque[ReceiveWindow] = deque()
+
+    def reserve(self, size: int, window: "ReceiveWindow") -> bool:
+        """Take from the pool; False when that must wait, then the window is asked again."""
+        is_next = not self._waiting or self._waiting[0] is window
+        if is_next and size <= self.left:
+            self.left -= size
+            if self._waiting:
+                self._waiting.popleft()
+            return True
+        if window not in self._waiting:
+            self._waiting.append(window)
+        return False
+
+    def release(self, size: int) -> None:
+        """Give back, and serve those who wait."""
+        self.left += size
+        while self._waiting and self._waiting[0].grant_missing():
+            pass
+
+    def forget(self, window: "ReceiveWindow") -> None:
+        """Drop a window whose call is over."""
+        if window in self._waiting:
+            self._waiting.remove(window)
+
+
+@dataclass(eq=False, slots=True)
+class ReceiveWindow:
+    """What the peer may still send on one stream.
+
+    Messages are owed when the application takes them.
+    """
+
+    size: int
+    pool: StreamPool
+    #: Sends CREDIT of so many bytes to the peer.
+    send_credit: Callable[[int], None]
+    left: int = field(init=False)
+    owed: int = 0
+    #: The message whose pieces are outstanding.
+    assembly: Assembly | None = None
+    _format: tuple[int, int] = (0, 0)
+    _open: Reservation | None = None
+    _waiting: deque[Reservation] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.left = self.size
+
+    def receive(self, piece: Data) -> None:
+        """Charge a piece; `WireError` when the window has less."""
+        if piece.stream_cost > self.left:
+            raise WireError(
+                Reason.CREDIT, f"DATA of {piece.stream_cost} bytes, its stream has {self.left} left"
+            )
+        self.left -= piece.stream_cost
+        if self._open is None:
+            self._open = Reservation(0)
+        self._open.cost += piece.stream_cost
+
+    def assemble(self, piece: Data) -> tuple[int, int, bytes] | None:
+        """Put a charged piece into its place; return codec, compressor and payload of a whole message."""
+        payload: bytes | None = piece.payload
+        if not piece.cont:
+            self._format = (piece.codec, piece.compressor)
+        if piece.total is not None:
+            self.assembly = Assembly(piece.total, piece.payload)
+            self.grant_missing()
+            payload = None
+        elif self.assembly is not None:
+            payload = bytes(self.assembly.payload) if self.assembly.add(piece) else None
+        if payload is None:
+            return None
+        assert self._open is not None
+        self._waiting.append(self._open)
+        self.assembly = self._open = None
+        return (*self._format, payload)
+
+    def grant_missing(self) -> bool:
+        """Grant what a message larger than the window still needs, once no whole message waits."""
+        if self.assembly is None or self._open is None or self._waiting:
+            return False
+        wanted = self.assembly.missing - self.left
+        if wanted <= 0 or self._open.reserved or not self.pool.reserve(self.assembly.total, self):
+            return False
+        self._open.reserved = self.assembly.total
+        self._open.granted = wanted
+        self._grant(wanted)
+        return True
+
+    def take_message(self) -> None:
+        """Note that the application took the oldest message."""
+        message = self._waiting.popleft()
+        self.owed += message.cost - message.granted
+        if self.owed >= self.size / 2:
+            self._grant(self.owed)
+            self.owed = 0
+        self.grant_missing()
+        self.pool.release(message.reserved)
+
+    def close(self) -> None:
+        """Give back what is reserved; the call is over."""
+        messages = [*self._waiting] + ([self._open] if self._open else [])
+        reserved = sum(message.reserved for message in messages)
+        self._waiting.clear()
+        self.assembly = self._open = None
+        self.pool.forget(self)
+        self.pool.release(reserved)
+
+    def _grant(self, size: int) -> None:
+        self.left += size
+        self.send_credit(size)

@@ -1,0 +1,18 @@
+"""The reference follows both state tables of PROTOCOL.md, cell by cell, in both roles."""
+
+import pytest
+
+from tests.support.reactions import callee_cells, caller_cells
+from tests.support.scenario import Scenario, run_reference
+
+CELLS = [
+    *callee_cells(is_server=True),
+    *callee_cells(is_server=False),
+    *caller_cells(is_server=True),
+    *caller_cells(is_server=False),
+]
+
+
+@pytest.mark.parametrize("scenario", CELLS, ids=[scenario.name for scenario in CELLS])
+def test_reference_reacts_as_the_table_says(scenario: Scenario) -> None:
+    assert run_reference(scenario) == scenario.expected
