@@ -1,0 +1,193 @@
+"""Depth and number of values in a payload, found before any object of it exists.
+
+Decoding turns one byte into an object of 60 or more, and calls itself once per level of nesting. So
+16 MiB of empty maps would become a gigabyte, and a million brackets would run over a thread's stack.
+The scan reads the payload once, without recursion and without allocating, and refuses both. It is
+never more lenient than the decoder that follows: where a payload is malformed the decoder stops at
+the same byte or earlier, so it meets no more than what was counted here.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint8_t
+from libc.string cimport memchr
+
+_NAMES = ("ok", "too deep", "too many items", "malformed")
+
+
+cdef int prescan(
+    int codec_id, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
+) noexcept nogil:
+    # nogil: `data` is a raw pointer that the caller keeps alive for the call; nothing here is an object.
+    cdef Py_ssize_t containers = 0
+    cdef int result = PRESCAN_OK
+    if max_depth > PRESCAN_DEEPEST:
+        max_depth = PRESCAN_DEEPEST
+    if codec_id == PRESCAN_MSGPACK:
+        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers)
+    elif codec_id == PRESCAN_JSON:
+        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers)
+    charge[0] = size + PRESCAN_CONTAINER_CHARGE * containers
+    return result
+
+
+cdef inline Py_ssize_t load_big_endian(const uint8_t* place, int width) noexcept nogil:
+    # msgpack lengths are 1, 2 or 4 bytes, so they fit whatever they say.
+    cdef Py_ssize_t value = 0
+    cdef int index
+    for index in range(width):
+        value = (value << 8) | place[index]
+    return value
+
+
+cdef inline int length_width(uint8_t lead) noexcept nogil:
+    """Return how many bytes of length follow a str, bin or ext lead byte, or 0 for a fixed size."""
+    if 0xC4 <= lead <= 0xC9:                    # bin 8, 16, 32, ext 8, 16, 32
+        return 1 << ((lead - 0xC4) % 3)
+    if 0xD9 <= lead <= 0xDB:                    # str 8, 16, 32
+        return 1 << (lead - 0xD9)
+    return 0
+
+
+cdef inline Py_ssize_t fixed_size(uint8_t lead) noexcept nogil:
+    """Return how many bytes follow a lead byte of fixed size, or -1 for 0xC1, which means nothing."""
+    if lead == 0xC0 or lead == 0xC2 or lead == 0xC3:        # nil, false, true
+        return 0
+    if lead == 0xCA or lead == 0xCB:                        # float 32, 64
+        return 4 << (lead - 0xCA)
+    if 0xCC <= lead <= 0xD3:                                # uint 8 to 64, int 8 to 64
+        return 1 << ((lead - 0xCC) & 3)
+    if 0xD4 <= lead <= 0xD8:                                # fixext 1 to 16, and the type
+        return 1 + (1 << (lead - 0xD4))
+    return -1
+
+
+cdef int scan_msgpack(
+    const uint8_t* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
+) noexcept nogil:
+    # pending: values still to come at this level; outer[i]: the same of the levels around it.
+    cdef Py_ssize_t[1024] outer                             # PRESCAN_DEEPEST of them
+    cdef Py_ssize_t pending = 1, items = 0, place = 0, count
+    cdef int depth = 0, width
+    cdef uint8_t lead
+    while True:
+        while pending == 0:
+            if depth == 0:
+                return PRESCAN_OK
+            depth -= 1
+            pending = outer[depth]
+        pending -= 1
+        if place >= size:
+            return PRESCAN_MALFORMED
+        lead = data[place]
+        place += 1
+        if lead < 0x80 or lead >= 0xE0:                     # fixint
+            continue
+        if 0xA0 <= lead < 0xC0:                             # fixstr
+            place += lead & 0x1F
+            if place > size:
+                return PRESCAN_MALFORMED
+            continue
+        if lead < 0xA0 or 0xDC <= lead <= 0xDF:             # a container
+            count = lead & 0x0F
+            if lead >= 0xDC:                                # array 16, 32, map 16, 32
+                width = 2 << (lead & 1)
+                if size - place < width:
+                    return PRESCAN_MALFORMED
+                count = load_big_endian(data + place, width)
+                place += width
+            if lead < 0x90 or lead >= 0xDE:
+                count *= 2                                  # keys and values
+            containers[0] += 1
+            items += count
+            if depth >= max_depth:
+                return PRESCAN_TOO_DEEP
+            if items > max_items:
+                return PRESCAN_TOO_MANY_ITEMS
+            if count > size - place:                        # each value has a byte or more
+                return PRESCAN_MALFORMED
+            outer[depth] = pending
+            depth += 1
+            pending = count
+            continue
+        width = length_width(lead)
+        if width:
+            if size - place < width:
+                return PRESCAN_MALFORMED
+            count = load_big_endian(data + place, width) + width
+            count += 0xC7 <= lead <= 0xC9                   # an ext's type
+        else:
+            count = fixed_size(lead)
+            if count < 0:
+                return PRESCAN_MALFORMED
+        if count > size - place:
+            return PRESCAN_MALFORMED
+        place += count
+
+
+cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    """Return where the string that begins at `place` has its closing quote, or `end`."""
+    cdef const uint8_t* quote
+    cdef const uint8_t* before
+    cdef const uint8_t* start = place
+    while True:
+        quote = <const uint8_t*> memchr(place, c'"', end - place)
+        if quote == NULL:
+            return end
+        before = quote
+        while before > start and (before - 1)[0] == c"\\":
+            before -= 1
+        if (quote - before) & 1 == 0:
+            return quote
+        # An escaped quote. What is in front of it is settled: each byte is looked at twice at most.
+        place = start = quote + 1
+
+
+cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
+    return byte <= c" " or byte == c"," or byte == c"]" or byte == c"}" or byte == c":"
+
+
+cdef int scan_json(
+    const uint8_t* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
+) noexcept nogil:
+    # Every value and key is one token; the outermost value is a token and no item.
+    cdef const uint8_t* place = data
+    cdef const uint8_t* end = data + size
+    cdef Py_ssize_t items = -1
+    cdef int depth = 0
+    cdef uint8_t byte
+    while place < end:
+        byte = place[0]
+        place += 1
+        if byte <= c" " or byte == c"," or byte == c":":
+            continue
+        if byte == c"]" or byte == c"}":
+            depth -= 1
+            if depth <= 0:
+                return PRESCAN_OK           # whole, or closed once too often: the decoder goes no further
+            continue
+        items += 1
+        if items > max_items:
+            return PRESCAN_TOO_MANY_ITEMS
+        if byte == c'"':
+            place = string_end(place, end) + 1
+        elif byte == c"[" or byte == c"{":
+            containers[0] += 1
+            if depth >= max_depth:
+                return PRESCAN_TOO_DEEP
+            depth += 1
+        else:
+            while place < end and not ends_scalar(place[0]):
+                place += 1
+    return PRESCAN_OK
+
+
+def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_items=1_000_000):
+    cdef Py_buffer view
+    cdef Py_ssize_t charge = 0
+    cdef int result
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    # `view` keeps the payload alive and unmoved until it is released, so the GIL may go.
+    with nogil:
+        result = prescan(codec_id, <const char*> view.buf, view.len, max_depth, max_items, &charge)
+    PyBuffer_Release(&view)
+    return _NAMES[result], charge

@@ -1,0 +1,62 @@
+"""msgpack: the default codec. Typed values by msgspec, plain ones by the msgpack package."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import msgspec
+
+from fastrpc.codecs.base import Payload, decode_failure, encode_failure, unsuitable_type
+
+__all__ = ["MsgpackCodec"]
+
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+
+#: Timestamps become aware datetimes in UTC, as msgspec makes and takes them.
+TIMESTAMP_AS_DATETIME = 3
+
+
+class MsgpackCodec:
+    """Carries everything msgspec understands, and plain values where nothing is annotated."""
+
+    name = "msgpack"
+    wire_id = 1
+
+    def encode(self, value: Any) -> bytes:
+        try:
+            return _encode(value)
+        except Exception as error:
+            raise encode_failure(self.name, value, error) from error
+
+    def decode(self, payload: Payload, type: Any = Any) -> Any:
+        decode = self.decoder(type)
+        try:
+            return decode(payload)
+        except Exception as error:
+            raise decode_failure(self.name, error) from error
+
+    def encoder(self) -> Callable[[Any], bytes]:
+        return _encode
+
+    def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
+        if type is Any or type is object:
+            return _plain_decoder()
+        try:
+            return msgspec.msgpack.Decoder(type).decode
+        except (TypeError, NameError) as error:
+            raise unsuitable_type(self.name, type, error) from error
+
+
+@cache
+def _plain_decoder() -> Callable[[Payload], Any]:
+    import msgpack
+
+    return partial(
+        msgpack.unpackb,
+        raw=False,
+        # Arguments that mix names and positions arrive under integer keys.
+        strict_map_key=False,
+        timestamp=TIMESTAMP_AS_DATETIME,
+        # Of the two packages' extension types, the one that the encoder takes back.
+        ext_hook=msgspec.msgpack.Ext,
+    )

@@ -1,0 +1,260 @@
+"""What a compressor is, the table that finds one, and the output that cannot outgrow its limit."""
+
+import importlib
+from collections.abc import Callable, Generator
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from io import BytesIO
+from typing import Protocol, TypeAlias, cast
+
+from fastrpc.errors import ConfigError, DecodeError
+
+__all__ = [
+    "BoundedOutput",
+    "Compressor",
+    "Feed",
+    "Payload",
+    "Steps",
+    "available",
+    "bounded_steps",
+    "compress_if_smaller",
+    "compressor_named",
+    "compressor_names",
+    "compressor_with_id",
+    "damaged",
+    "decompress_steps",
+    "run_steps",
+]
+
+#: Bytes as they arrive from the wire.
+Payload: TypeAlias = bytes | bytearray | memoryview
+
+#: What a step-wise decompression yields between its steps and returns at its end.
+Steps: TypeAlias = Generator[None, None, bytes]
+
+#: Takes input and the most output to give; returns the output, how much of the input it took, and
+#: whether the frame is whole.
+Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
+
+#: What a step reads and writes at most. With zlib's state of about 45 KiB a decompression stays below
+#: 64 KiB beside its output; larger steps are hardly faster.
+STEP_INPUT_BYTES = 4 * 1024
+STEP_OUTPUT_BYTES = 8 * 1024
+
+ENTRY_POINT_GROUP = "fastrpc.compressors"
+
+#: Numbers below this one are given out in PROTOCOL.md; compressors from elsewhere choose above it.
+FIRST_FREE_WIRE_ID = 64
+LAST_WIRE_ID = 255
+
+# name -> (wire id, module, class, what pip installs for it). Imported when it is first asked for.
+_BUILT_IN = {
+    "gzip": (1, "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
+    "lz4": (2, "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
+    "zstd": (3, "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
+}
+_BUILT_IN_NAMES = {wire_id: name for name, (wire_id, *_) in _BUILT_IN.items()}
+
+
+class Compressor(Protocol):
+    """Makes payload smaller and whole again. One object serves all threads.
+
+    A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
+    microseconds of work and returns the result, so that an event loop can turn in between.
+    """
+
+    name: str
+    wire_id: int
+
+    def compress(self, payload: Payload) -> bytes:
+        """Return `payload` as one self-contained frame; it may come out larger."""
+
+    def decompress(self, payload: Payload, max_size: int) -> bytes:
+        """Return what one whole frame holds.
+
+        DecodeError when the output passes `max_size` bytes (found with at most 64 KiB more), and for
+        input that is damaged, cut short, or followed by anything. A size that the frame announces is
+        never believed.
+        """
+
+
+@cache
+def compressor_named(name: str) -> Compressor:
+    """Return the compressor called `name`; ConfigError says what to install or which names exist."""
+    if name in _BUILT_IN:
+        _, module, attribute, requirement = _BUILT_IN[name]
+        try:
+            return cast(Compressor, getattr(importlib.import_module(module), attribute)())
+        except ImportError as error:
+            raise ConfigError(
+                f"compressor {name!r} needs a package that is not installed: {error}",
+                hint=f'pip install "{requirement}"',
+            ) from error
+    entry_point = _installed().get(name)
+    if entry_point is None:
+        raise ConfigError(f"no compressor is called {name!r}; there are {', '.join(compressor_names())}")
+    return _load(entry_point)
+
+
+def compressor_with_id(wire_id: int) -> Compressor:
+    """Return the compressor whose number on the wire is `wire_id`; ConfigError when there is none."""
+    name = _BUILT_IN_NAMES.get(wire_id)
+    if name is None and wire_id >= FIRST_FREE_WIRE_ID:
+        name = next((found.name for found in available() if found.wire_id == wire_id), None)
+    if name is None:
+        raise ConfigError(
+            f"no compressor has the number {wire_id}; there are {', '.join(compressor_names())}"
+        )
+    return compressor_named(name)
+
+
+def compressor_names() -> tuple[str, ...]:
+    """Return the names `compressor_named` knows, whether their packages are installed or not."""
+    return (*_BUILT_IN, *sorted(_installed()))
+
+
+@cache
+def available() -> tuple[Compressor, ...]:
+    """Return the compressors that work here, in the order of their numbers."""
+    found = []
+    for name in compressor_names():
+        try:
+            found.append(compressor_named(name))
+        except ConfigError:
+            continue
+    return tuple(sorted(found, key=lambda compressor: compressor.wire_id))
+
+
+def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | None:
+    """Return `payload` compressed, or None when that does not pay and it should be sent as it is."""
+    compressed = compressor.compress(payload)
+    return compressed if len(compressed) < len(payload) else None
+
+
+def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
+    """Return a generator of short steps whose return value is `compressor.decompress(payload, max_size)`.
+
+    A compressor without steps of its own does all the work in one.
+    """
+    own_steps = getattr(compressor, "decompress_steps", None)
+    if own_steps is not None:
+        return cast(Steps, own_steps(payload, max_size))
+    return _single_step(compressor, payload, max_size)
+
+
+def run_steps(steps: Steps) -> bytes:
+    """Run a decompression to its end and return the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(bytes, end.value)
+
+
+def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failure: type[Exception]) -> Steps:
+    """Decompress one frame by `feed`, a piece at a time; what an implementation's steps are made of.
+
+    `failure` is what `feed` raises for damaged input.
+    """
+    output = BoundedOutput(name, max_size)
+    with memoryview(payload) as view:
+        size = len(view)
+        place = 0
+        is_whole = False
+        idle_steps = 0
+        while not is_whole:
+            try:
+                piece, consumed, is_whole = feed(view[place : place + STEP_INPUT_BYTES], STEP_OUTPUT_BYTES)
+            except failure as error:
+                raise damaged(name, error) from error
+            place += consumed
+            output.write(piece)
+            # Output may still be held back after the last input, so one idle step proves nothing.
+            idle_steps = 0 if piece or consumed else idle_steps + 1
+            if idle_steps > 1:
+                raise damaged(name, "it ends before its frame does")
+            del piece  # not to lie beside the next one
+            if not is_whole:
+                yield
+    if place < size:
+        raise damaged(name, f"{size - place} bytes follow its frame")
+    return output.finish()
+
+
+def damaged(name: str, reason: object) -> DecodeError:
+    """Return the DecodeError for a payload that is no whole, lone, acceptable frame."""
+    return DecodeError(f"{name} payload cannot be decompressed: {reason}")
+
+
+class BoundedOutput:
+    """Collects pieces into one bytes object of at most `max_size` bytes.
+
+    Memory grows with the bytes written, never by announcement, and its sum stays at `max_size`: the
+    pieces are written into the final object, which is not copied at the end.
+    """
+
+    __slots__ = ("_buffer", "_capacity", "_max_size", "_name", "size")
+
+    def __init__(self, name: str, max_size: int) -> None:
+        self._name = name
+        self._max_size = max_size
+        self._buffer = BytesIO()
+        self._capacity = 0
+        #: Bytes written so far.
+        self.size = 0
+
+    def write(self, piece: bytes) -> None:
+        """Append `piece`; DecodeError names the limit when that would pass it."""
+        needed = self.size + len(piece)
+        if needed > self._max_size:
+            raise DecodeError(
+                f"{self._name} payload grows past {self._max_size} bytes when decompressed",
+                hint="raise Limits.message_bytes on the receiving side, or stream the value",
+            )
+        if needed > self._capacity:
+            self._grow(needed)
+        self._buffer.write(piece)
+        self.size = needed
+
+    def finish(self) -> bytes:
+        """Return everything written. The output cannot be used afterwards."""
+        self._buffer.truncate(self.size)
+        # The buffer is handed over, not copied, as nothing else refers to it.
+        return self._buffer.getvalue()
+
+    def _grow(self, needed: int) -> None:
+        # BytesIO over-allocates when it grows by less than an eighth and is exact above that.
+        capacity = min(max(needed, self._capacity * 2), self._max_size)
+        self._buffer.seek(capacity - 1)
+        self._buffer.write(b"\0")
+        self._buffer.seek(self.size)
+        self._capacity = capacity
+
+
+def _single_step(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
+    return compressor.decompress(payload, max_size)
+    yield
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    # A package cannot replace a built-in compressor: its name would mean two things on the wire.
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
+
+
+def _load(entry_point: EntryPoint) -> Compressor:
+    label = f"compressor {entry_point.name!r} ({entry_point.value})"
+    try:
+        loaded = entry_point.load()
+    except Exception as error:
+        raise ConfigError(f"{label} does not load: {error}") from error
+    compressor = cast(Compressor, loaded() if isinstance(loaded, type) else loaded)
+    if compressor.name != entry_point.name:
+        raise ConfigError(f"{label} calls itself {compressor.name!r}")
+    if not FIRST_FREE_WIRE_ID <= compressor.wire_id <= LAST_WIRE_ID:
+        raise ConfigError(
+            f"{label} has wire_id {compressor.wire_id}; "
+            f"installed compressors use {FIRST_FREE_WIRE_ID} to {LAST_WIRE_ID}"
+        )
+    return compressor
