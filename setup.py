@@ -59,6 +59,7 @@ if __name__ == "__main__":  # Worker processes of cythonize may import this file
                 "cdivision": True,
                 "initializedcheck": False,
                 "nonecheck": False,
+                "auto_pickle": False,
                 **directives,
             },
         ),
