@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_name, sources, tree
 
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
