@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.marshal cimport Marshal
-from fastrpc._core.timer_wheel cimport Timer
+from fastrpc._core.timed cimport Timed
 from fastrpc._core.window cimport Window
 
 cdef enum CallState:
@@ -34,7 +34,7 @@ cdef object scope_variable
 cdef Scope current_scope()
 
 
-cdef class Scope:
+cdef class Scope(Timed):
     cdef:
         # Instant of the monotonic clock after which calls made inside are pointless, or NO_DEADLINE.
         uint64_t deadline_ns
@@ -116,8 +116,6 @@ cdef class Call(Scope):
         # Count of the flush that took the last piece of a REQUEST of ours; 0: not written yet.
         uint64_t handed_at
 
-        # Linked while the deadline runs; `owner` is this object.
-        Timer timer
         uint64_t started_ns
 
         Route route

@@ -33,7 +33,7 @@ cdef enum:
     FLAG_IDEMPOTENT = 128
 
 
-cdef class Scope:
+cdef class Scope(Timed):
     """The deadline and the attempt number that calls made inside inherit."""
 
     def __cinit__(self):
@@ -204,9 +204,6 @@ cdef class Incoming:
 
 cdef class Call(Scope):
     """One RPC and everything about it, on both sides."""
-
-    def __cinit__(self):
-        self.timer.owner = <void*>self
 
     cdef object get_peer(self):
         return None

@@ -5,6 +5,7 @@ from fastrpc._core.call cimport Call
 from fastrpc._core.call_table cimport CallTable
 from fastrpc._core.frame cimport Frame, WireProtocol
 from fastrpc._core.settings cimport Settings
+from fastrpc._core.timed cimport Timed
 
 cdef enum:
     # What is not larger is copied into the write buffer and goes before every piece of a larger message.
@@ -38,7 +39,7 @@ cdef class Outgoing:
         Py_ssize_t offset
 
 
-cdef class Outbox:
+cdef class Outbox(Timed):
     cdef:
         # The rules of the wire, the time (set by whoever drives us), what the peer accepts.
         WireProtocol wire
@@ -85,6 +86,7 @@ cdef class Outbox:
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int give_up(self, Call call, int reason) except -1
     cdef int drop_unsent(self, Call call) except -1
+    cdef list unsent_calls(self)
     cdef int release_slots(self) except -1
     cdef int raise_credit(self, Call call, uint32_t size) except -1
     cdef int pump(self, Py_ssize_t room) except -1

@@ -68,7 +68,7 @@ cdef class Outgoing:
     """A message on its way out that could not be written at once."""
 
 
-cdef class Outbox:
+cdef class Outbox(Timed):
     """The sending half of a connection; `Connection` adds the receiving one."""
 
     def __cinit__(self, *arguments, **options):
@@ -200,6 +200,15 @@ cdef class Outbox:
             item = item.next
         call.unsent = None
         return 0
+
+    cdef list unsent_calls(self):
+        """Our calls of which the peer has not seen a byte."""
+        return [
+            (<Outgoing>item).call
+            for queue in (self.slot_waiters, self.small, self.large)
+            for item in queue
+            if not (<Outgoing>item).is_dropped and (<Outgoing>item).kind == REQUEST and (<Outgoing>item).call.id == 0
+        ]
 
     cdef bint was_handed(self, Call call) noexcept:
         """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
