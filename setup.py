@@ -19,7 +19,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 PROFILES: dict[str, tuple[list[str], list[str], dict[str, str], dict[str, object]]] = {
     "release": (["-O3", "-g0"], STRIP, {"CYTHON_WITHOUT_ASSERTIONS": "1"}, {}),
     "debug": (["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
-    "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS], SANITIZERS, {}, {}),
+    "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", *SANITIZERS], SANITIZERS, {}, {}),
     "coverage": (["-O0", "-g0"], [], {"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1"}, {"linetrace": True}),
     # No extensions at all: for an editable installation whose extensions `make` then builds in place.
     "none": ([], [], {}, {}),
@@ -59,6 +59,7 @@ if __name__ == "__main__":  # Worker processes of cythonize may import this file
                 "cdivision": True,
                 "initializedcheck": False,
                 "nonecheck": False,
+                "auto_pickle": False,
                 **directives,
             },
         ),

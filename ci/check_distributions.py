@@ -30,8 +30,8 @@ def check_wheel(path: Path) -> list[str]:
                 name.startswith(f"fastrpc/_core/{module.stem}.") for name in names if name.endswith(".so")
             ):
                 faults.append(f"{path.name} lacks the compiled module {module.stem}")
-            if f"fastrpc/_core/{module.stem}.pyi" not in names:
-                faults.append(f"{path.name} lacks the stub of {module.stem}")
+        stubs = [file.relative_to("src").as_posix() for file in Path("src/fastrpc").rglob("*.pyi")]
+        faults += [f"{path.name} lacks the stub {name}" for name in stubs if name not in names]
         with tempfile.TemporaryDirectory() as folder:
             for name in names:
                 if name.endswith(".so"):

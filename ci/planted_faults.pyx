@@ -14,9 +14,9 @@ def do_no_harm() -> int:
 
 
 def write_past_block() -> None:
-    """Write one byte behind a block of memory."""
-    cdef volatile char* block = <volatile char*> malloc(16)
-    cdef Py_ssize_t size = 16
+    """Write one byte behind a block of memory, whose size the compiler cannot know."""
+    cdef volatile size_t size = 16
+    cdef volatile char* block = <volatile char*> malloc(size)
     block[size] = 1
     free(<void*> block)
 
@@ -29,14 +29,14 @@ def read_past_bytes() -> int:
 
 
 def use_after_free() -> int:
-    """Read a block that was given back."""
-    cdef volatile char* block = <volatile char*> malloc(16)
-    free(<void*> block)
-    return block[0]
+    """Read a block that was given back; as a number, so that the compiler does not see it coming."""
+    cdef volatile size_t address = <size_t> malloc(16)
+    free(<void*> address)
+    return (<volatile char*> address)[0]
 
 
 def overflow_signed() -> int:
     """Count past the largest int."""
     cdef volatile int number = INT_MAX
-    number = number + 1
-    return number
+    cdef volatile int one = 1
+    return number + one

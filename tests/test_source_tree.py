@@ -1,0 +1,102 @@
+"""What reads the sources for the rules of the house reads them rightly."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.source_tree import PACKAGE, functions, imports, module_name
+
+CYTHON = '''"""A module.
+
+def not_a_function(a): in a text
+"""
+from fastrpc._core cimport wire
+from fastrpc._core.buffer cimport (
+    ReadBuffer,  # with a comment
+    WriteBuffer,
+)
+cimport cython
+import asyncio, socket
+
+cdef object made = dict(a=1)
+
+cdef class Table:
+    cdef int declared(self, int a) except -1
+    cdef inline int short(self, const char* data, int (*visit)(int, int), dict kept={1: 2}) noexcept: return 1
+
+    def __init__(self, *, a, b=")", **options):
+        """Say what it is for.
+
+        At length.
+        """
+        import json
+
+        pass  # def nested(
+
+    async def last(
+        self,
+        a: "tuple[int, int]",
+        /,
+        *rest,
+    ) -> None:
+        def inner(x):
+            return x
+
+        await inner(a)
+    # A comment behind the end.
+
+cdef int after(): return 0
+'''
+
+
+@pytest.fixture
+def cython_file(tmp_path: Path) -> Path:
+    path = tmp_path / "table.pyx"
+    path.write_text(CYTHON, encoding="utf-8")
+    return path
+
+
+def test_functions_with_a_body_are_found(cython_file: Path) -> None:
+    assert [item.name for item in functions(cython_file)] == ["short", "__init__", "last", "inner", "after"]
+
+
+def test_lines_are_counted_without_the_docstring(cython_file: Path) -> None:
+    lines = {item.name: item.lines for item in functions(cython_file)}
+    assert lines == {"short": 1, "__init__": 4, "last": 10, "inner": 2, "after": 1}
+
+
+def test_parameters_are_counted_without_self_and_signs(cython_file: Path) -> None:
+    parameters = {item.name: len(item.parameters) for item in functions(cython_file)}
+    assert parameters == {"short": 3, "__init__": 3, "last": 2, "inner": 1, "after": 0}
+
+
+def test_imports_of_cython_are_found_with_the_module_they_need(cython_file: Path) -> None:
+    found = {item.module: item.deferred for item in imports(cython_file)}
+    assert found == {
+        "fastrpc._core.wire": False,
+        "fastrpc._core.buffer": False,
+        "cython": False,
+        "asyncio": False,
+        "socket": False,
+        "json": True,
+    }
+
+
+def test_imports_of_python_know_what_runs_later(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from fastrpc import errors\n"
+        "if TYPE_CHECKING:\n"
+        "    from fastrpc.config import Limits\n"
+        "def load():\n"
+        "    import json\n",
+        encoding="utf-8",
+    )
+    found = {item.module: item.deferred for item in imports(path)}
+    assert found == {"typing": False, "fastrpc.errors": False, "fastrpc.config": True, "json": True}
+
+
+def test_package_is_named_by_its_folder() -> None:
+    assert module_name(PACKAGE / "_core" / "__init__.py") == "fastrpc._core"
+    assert module_name(PACKAGE / "errors.py") == "fastrpc.errors"
