@@ -17,7 +17,7 @@ cdef class HandlerTask:
     cdef:
         # For the whole life of the object.
         readonly object _loop
-        object _registration             # asyncio's weak reference to this task; held so that its address stays taken
+        object _registration             # asyncio's weak reference to this task; held, so its address stays taken
         object __weakref__
 
         # How the coroutine ended, for the subclass: both None before, at most one of them not None after.
@@ -35,12 +35,12 @@ cdef class HandlerTask:
         object _error_traceback          # of `error` as it left the coroutine; result() adds to the error's own
         bint _is_error_taken             # the CancelledError in `error` was handed out
 
-        # What others did to the task. None and False in an idle task.
+        # What others did to the task. None, False and empty in an idle task, _log_destroy_pending True.
         readonly list _callbacks         # of (callback, context), or None
         public bint _asyncio_future_blocking
         public bint _log_destroy_pending
         object _name                     # str, or None while nobody asked for it
-        dict __dict__                    # attributes somebody set on the task; empty in an idle task
+        dict __dict__                    # attributes somebody set on the task
 
         # IDLE -> PENDING by begin(), -> FINISHED or CANCELLED by the last step, -> IDLE by rearm().
         int _phase
@@ -51,9 +51,8 @@ cdef class HandlerTask:
     cdef void rearm(self) noexcept
     cdef bint is_reusable(self) noexcept
 
+    cdef int _begin_in(self, object context, object coroutine) except -1
     cdef int _resume(self, object error) except -1
-    cdef int _enter(self) except -1
-    cdef int _leave(self) except -1
     cdef int _step_once(self, object error) except -1
     cdef int _throw(self, object error) except -1
     cdef int _settle(self, object value) except -1
@@ -68,7 +67,7 @@ cdef class HandlerTask:
 @cython.final
 cdef class TaskPool:
     cdef:
-        # The first _count of POOLED_TASKS places hold idle tasks, the others None: the list never changes its size.
+        # The first _count of POOLED_TASKS places hold idle tasks, the others None; never resized.
         list _idle
         Py_ssize_t _count
 

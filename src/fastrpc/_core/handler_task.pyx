@@ -4,8 +4,8 @@
 `asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn
 later. `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so
 `asyncio.timeout`, `TaskGroup`, anyio and aiohttp work before the first suspension too, on every Python from
-3.11. From there on the same object is stepped by the loop as `asyncio.Task` is: the rules and messages below are
-those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
+3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
+are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
     HandlerTask                 begin(), the hooks, and all of asyncio.Task that people touch
       DrivenTask                one that Python code starts, for tests and benches
@@ -15,20 +15,18 @@ those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 Where a HandlerTask differs from asyncio.Task, on purpose:
 
 - An exception nobody retrieves is not logged: whoever began the task always takes it.
-- When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the task
-  ends with that error; an asyncio.Task would stay pending for ever.
+- When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
+  task ends with that error; an asyncio.Task would stay pending for ever.
 """
 
 cimport cython
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
-import asyncio
 import contextvars
-from asyncio import base_tasks
+from asyncio import base_tasks, tasks
 from asyncio.coroutines import iscoroutine
 from asyncio.exceptions import CancelledError, InvalidStateError
-from asyncio.tasks import _enter_task, _leave_task, _register_task
 from types import GeneratorType
 
 cdef extern from "Python.h":
@@ -41,7 +39,7 @@ cdef extern from "Python.h":
     PySendResult PyIter_Send(object coroutine, object value, PyObject** produced) noexcept
     PyObject* PyObject_CallMethodNoArgs(object owner, object name) noexcept
     PyObject* PyObject_CallMethodOneArg(object owner, object name, object argument) noexcept
-    PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names) noexcept
+    PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject*) noexcept
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) noexcept
     bint PyCoro_CheckExact(object value) noexcept
@@ -70,7 +68,7 @@ cdef extern from *:
     /* The most recent weak reference to `value`, borrowed, or NULL. */
     static PyObject *first_weakref(PyObject *value)
     {
-        return *PyObject_GET_WEAKREFS_LISTPTR(value);
+        return *(PyObject **)((char *)value + Py_TYPE(value)->tp_weaklistoffset);
     }
 
     /* Whether `known` is the one and only weak reference to `value`, and not only the caller holds it.
@@ -81,18 +79,20 @@ cdef extern from *:
             && Py_REFCNT(known) > 1;
     }
 
-    /* Whether `value` has attributes that its type does not declare, or somebody holds its __dict__ to set some. */
+    /* Whether `value` has attributes that its type does not declare, or somebody holds its __dict__. */
     static int has_attributes(PyObject *value)
     {
-        PyObject **attributes = _PyObject_GetDictPtr(value);
-        return attributes != NULL && *attributes != NULL
-            && (PyDict_GET_SIZE(*attributes) != 0 || Py_REFCNT(*attributes) != 1);
+        PyObject *attributes = *(PyObject **)((char *)value + Py_TYPE(value)->tp_dictoffset);
+        return attributes != NULL && (PyDict_GET_SIZE(attributes) != 0 || Py_REFCNT(attributes) != 1);
     }
     """
     object take_raised()
     bint has_attributes(object value) noexcept
     PyObject* first_weakref(object value) noexcept
-    bint has_only_weakref(object value, object known) noexcept
+    bint has_only_weakref(object value, PyObject* known) noexcept
+
+cdef object enter_task = tasks._enter_task
+cdef object leave_task = tasks._leave_task
 
 # Since 3.13 a task whose last cancel request is withdrawn before its delivery is not cancelled at all.
 cdef bint WITHDRAWN_CANCEL_IS_DROPPED = PY_VERSION_HEX >= 0x030D0000
@@ -111,8 +111,10 @@ cdef class HandlerTask:
         self._log_destroy_pending = True
         # Once per object, not per call: while idle, done() hides it from all_tasks(). Whatever asyncio keeps
         # (a WeakSet on 3.11 to 3.14) holds one weak reference, and it is the newest one now.
-        _register_task(self)
-        self._registration = <object>first_weakref(self)
+        tasks._register_task(self)
+        cdef PyObject* registration = first_weakref(self)
+        if registration != NULL:
+            self._registration = <object>registration
 
     def __del__(self):
         if self._phase == PENDING and self._log_destroy_pending:
@@ -123,37 +125,47 @@ cdef class HandlerTask:
     # ---- for the subclass
 
     cdef int begin(self, object coroutine, object context) except -1:
-        # Runs the first step now, as the loop's current task and inside `context`, which must not be entered
-        # already. 1: ended, `value` or `error` is set, finished() is not called. 0: suspended, finished() follows.
-        # To be called from a plain callback of the running loop: no task may be current.
+        # Runs the first step now, as the loop's current task and inside `context`, which must not be entered.
+        # 1: ended, `value` or `error` is set, finished() is not called. 0: suspended, finished() follows.
+        # To be called from a plain callback of the running loop: RuntimeError if a task is current.
         #
-        # Raises in two cases only. Nothing was run: the arguments do not fit, or a task is current; the task is
-        # idle as before and the coroutine still the caller's to close. KeyboardInterrupt or SystemExit left the
-        # coroutine: the task has ended with it in `error`.
+        # Raises in two cases only. Nothing was run because the arguments do not fit or a task is current: this
+        # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt or SystemExit
+        # left the coroutine: the task has ended with it in `error`.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
         if not PyCoro_CheckExact(coroutine) and not iscoroutine(coroutine):
             raise TypeError(f"a coroutine was expected, got {coroutine!r}")
+        # The caller's reference may go away while the handler runs.
+        Py_INCREF(self)
+        try:
+            ended = self._begin_in(context, coroutine)
+            if ended and self.error is not None:
+                raise_if_exit(self.error)
+            return ended
+        finally:
+            Py_DECREF(self)
+
+    @cython.final
+    cdef int _begin_in(self, object context, object coroutine) except -1:
         PyContext_Enter(context)
         try:
-            self._enter()
+            enter(self)
             try:
                 self._coro = coroutine
                 self._context = context
                 self._phase = PENDING
-                ended = self._step_once(None)
+                return self._step_once(None)
             finally:
-                self._leave()
+                leave(self)
         finally:
             if PyContext_Exit(context) < 0:
                 report(self, take_raised(), "The handler replaced the current context")
-        if ended and self.error is not None:
-            raise_if_exit(self.error)
-        return ended
 
     cdef int finished(self) except -1:
-        # Called once when a task ended after a suspension: done, no task current, inside the task's context.
+        # Called once when a task ended after a suspension, with no task current. The current context still is
+        # that of the call that ended: copied for another call, it would carry this one's variables over.
         return 0
 
     cdef object make_name(self):
@@ -161,7 +173,7 @@ cdef class HandlerTask:
         return "rpc"
 
     cdef void rearm(self) noexcept:
-        # Forget the call that ended, so that begin() may follow. A subclass clears its own fields and calls this.
+        # Forgets the call that ended, so that begin() may follow. A subclass clears its fields and calls this.
         if self._phase == PENDING:
             return
         self.value = None
@@ -181,15 +193,15 @@ cdef class HandlerTask:
         self._phase = IDLE
 
     cdef bint is_reusable(self) noexcept:
-        # Whether one reference exists and nothing else by which somebody could mistake the next call for this one.
-        # A foreign weak reference may be the key of state that belongs to this call: anyio keeps its cancel
-        # scopes so. Attributes set from outside belong to this call as well.
+        # Whether one reference exists, the caller's, and nothing else by which somebody could mistake the next
+        # call for this one. A foreign weak reference may be the key of state that belongs to this call: anyio
+        # keeps its cancel scopes so. Attributes set from outside belong to this call as well.
         return (
             self._phase != PENDING
             and Py_REFCNT(self) == 1
             and self._callbacks is None
             and not has_attributes(self)
-            and has_only_weakref(self, self._registration)
+            and has_only_weakref(self, <PyObject*>self._registration)
         )
 
     # ---- one step
@@ -210,15 +222,16 @@ cdef class HandlerTask:
             Py_DECREF(<object>result)
             self._resume(None)
 
+    @cython.final
     cdef int _resume(self, object error) except -1:
         cdef int ended
         if self._phase != PENDING:
             raise InvalidStateError(f"__step(): already done: {self!r} {error!r}")
-        self._enter()
+        enter(self)
         try:
             ended = self._step_once(error)
         finally:
-            self._leave()
+            leave(self)
         if not ended:
             return 0
         error = self.error
@@ -230,27 +243,7 @@ cdef class HandlerTask:
                 raise_if_exit(error)
         return 1
 
-    cdef inline int _enter(self) except -1:
-        # Borrowed, here and below: the caller holds the task, and the task its loop.
-        cdef PyObject* arguments[2]
-        arguments[0] = <PyObject*>self._loop
-        arguments[1] = <PyObject*>self
-        cdef PyObject* done = PyObject_Vectorcall(_enter_task, arguments, 2, NULL)
-        if done == NULL:
-            raise take_raised()
-        Py_DECREF(<object>done)
-        return 0
-
-    cdef inline int _leave(self) except -1:
-        cdef PyObject* arguments[2]
-        arguments[0] = <PyObject*>self._loop
-        arguments[1] = <PyObject*>self
-        cdef PyObject* done = PyObject_Vectorcall(_leave_task, arguments, 2, NULL)
-        if done == NULL:
-            return report(self, take_raised(), "The handler replaced the current task")
-        Py_DECREF(<object>done)
-        return 0
-
+    @cython.final
     cdef int _step_once(self, object error) except -1:
         # Runs the coroutine to its next suspension (0) or its end (1).
         cdef PyObject* produced = NULL
@@ -269,6 +262,7 @@ cdef class HandlerTask:
             return self._suspend(owned(produced))
         return self._settle_error(take_raised())
 
+    @cython.final
     cdef int _throw(self, object error) except -1:
         cdef PyObject* awaited = PyObject_CallMethodOneArg(self._coro, "throw", error)
         if awaited != NULL:
@@ -280,6 +274,7 @@ cdef class HandlerTask:
 
     # ---- the end
 
+    @cython.final
     cdef int _settle(self, object value) except -1:
         if self._must_cancel:
             # Cancelled by itself right before it returned.
@@ -293,6 +288,7 @@ cdef class HandlerTask:
             self._schedule_callbacks()
         return 1
 
+    @cython.final
     cdef int _settle_error(self, object error) except -1:
         self.error = error
         if isinstance(error, CancelledError):
@@ -305,6 +301,7 @@ cdef class HandlerTask:
             self._schedule_callbacks()
         return 1
 
+    @cython.final
     cdef int _abandon(self, object error) except -1:
         # Nobody will ever wake the coroutine.
         try:
@@ -315,6 +312,7 @@ cdef class HandlerTask:
         self._fut_waiter = None
         return self._settle_error(error)
 
+    @cython.final
     cdef int _schedule_callbacks(self) except -1:
         callbacks = self._callbacks
         self._callbacks = None
@@ -325,6 +323,7 @@ cdef class HandlerTask:
             report(self, error, "Done callbacks could not be scheduled")
         return 0
 
+    @cython.final
     cdef object _cancelled_error(self):
         # The exception that ended the task the first time, as its traceback would grow otherwise.
         if self.error is not None and not self._is_error_taken:
@@ -336,6 +335,7 @@ cdef class HandlerTask:
 
     # ---- suspension
 
+    @cython.final
     cdef int _suspend(self, object awaited) except -1:
         try:
             self._wait_for(awaited)
@@ -343,6 +343,7 @@ cdef class HandlerTask:
             return self._abandon(error)
         return 0
 
+    @cython.final
     cdef int _wait_for(self, object awaited) except -1:
         # Arranges the next step; `awaited` is what the coroutine yielded.
         if awaited is None:
@@ -351,7 +352,8 @@ cdef class HandlerTask:
         blocking = getattr(awaited, "_asyncio_future_blocking", None)
         if blocking is None:
             if isinstance(awaited, GeneratorType):
-                mistake = f"yield was used instead of yield from for generator in task {self!r} with {awaited!r}"
+                mistake = "yield was used instead of yield from for generator in task "
+                mistake += f"{self!r} with {awaited!r}"
             else:
                 mistake = f"Task got bad yield: {awaited!r}"
         elif awaited is self:
@@ -463,11 +465,11 @@ cdef class HandlerTask:
         return base_tasks._task_print_stack(self, limit, file)
 
     def __await__(self):
-        if self._phase == PENDING:
+        while self._phase == PENDING:
+            if self._asyncio_future_blocking:
+                raise RuntimeError("await wasn't used with future")
             self._asyncio_future_blocking = True
             yield self
-        if self._phase == PENDING:
-            raise RuntimeError("await wasn't used with future")
         return self.result()
 
     def __iter__(self):
@@ -511,6 +513,29 @@ cdef class HandlerTask:
             raise ValueError("_log_traceback can only be set to False")
 
 
+cdef inline int enter(HandlerTask task) except -1:
+    # Borrowed, here and below: the caller holds the task, and the task its loop.
+    cdef PyObject* arguments[2]
+    arguments[0] = <PyObject*>task._loop
+    arguments[1] = <PyObject*>task
+    cdef PyObject* done = PyObject_Vectorcall(enter_task, arguments, 2, NULL)
+    if done == NULL:
+        raise take_raised()
+    Py_DECREF(<object>done)
+    return 0
+
+
+cdef inline int leave(HandlerTask task) except -1:
+    cdef PyObject* arguments[2]
+    arguments[0] = <PyObject*>task._loop
+    arguments[1] = <PyObject*>task
+    cdef PyObject* done = PyObject_Vectorcall(leave_task, arguments, 2, NULL)
+    if done == NULL:
+        return report(task, take_raised(), "The handler replaced the current task")
+    Py_DECREF(<object>done)
+    return 0
+
+
 cdef int raise_if_exit(object error) except -1:
     # These two also leave the loop, as from an asyncio.Task.
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -538,6 +563,7 @@ cdef class TaskPool:
         return self._count
 
     cpdef HandlerTask acquire(self):
+        # A variable that still holds the task released before keeps that one from being found.
         cdef HandlerTask task
         while self._count:
             self._count -= 1
@@ -548,14 +574,17 @@ cdef class TaskPool:
         return self._factory(self.loop)
 
     cpdef bint release(self, HandlerTask task) except -1:
-        # One reference is the caller's, who forgets the task now. Inside finished() it is the one of the bound
-        # method which the loop calls, so the caller drops his before. A broken future could keep that method and
-        # wake the next call with it: therefore acquire() looks again.
+        # One reference is the caller's, who forgets the task now. Inside finished() it is the bound method's
+        # that the loop calls, so the caller drops his before. A broken future could keep that method and wake
+        # the next call with it: therefore acquire() looks again.
         if task._phase == PENDING:
             raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
-        if self._count == POOLED_TASKS or task._loop is not self.loop or not task.is_reusable():
+        if task._loop is not self.loop or not task.is_reusable():
             return False
         task.rearm()
+        # Asked after rearm(): what it let go of may have run code that used this pool.
+        if self._count == POOLED_TASKS:
+            return False
         self._idle[self._count] = task
         self._count += 1
         return True
@@ -603,7 +632,7 @@ cdef class TaskDriver:
             if not task.begin(function(), context):
                 raise RuntimeError(f"{function!r} suspended")
             self.pool.release(task)
-            task = None                  # or acquire() would find it held
+            task = None
 
     cdef int _record(self, DrivenTask task) except -1:
         self.outcomes.append((task.value, task.error))
