@@ -52,9 +52,7 @@ cdef inline Py_ssize_t fixed_size(uint8_t lead) noexcept nogil:
     """Return how many bytes follow a lead byte of fixed size, or -1 for 0xC1, which means nothing."""
     if lead == 0xC0 or lead == 0xC2 or lead == 0xC3:        # nil, false, true
         return 0
-    if lead == 0xCA or lead == 0xCB:                        # float 32, 64
-        return 4 << (lead - 0xCA)
-    if 0xCC <= lead <= 0xD3:                                # uint 8 to 64, int 8 to 64
+    if 0xCA <= lead <= 0xD3:                                # float 32, 64, uint 8 to 64, int 8 to 64
         return 1 << ((lead - 0xCC) & 3)
     if 0xD4 <= lead <= 0xD8:                                # fixext 1 to 16, and the type
         return 1 + (1 << (lead - 0xD4))
@@ -84,6 +82,11 @@ cdef int scan_msgpack(
             continue
         if 0xA0 <= lead < 0xC0:                             # fixstr
             place += lead & 0x1F
+            if place > size:
+                return PRESCAN_MALFORMED
+            continue
+        if 0xCA <= lead <= 0xD3:                            # a number; asked early, as there are many
+            place += fixed_size(lead)
             if place > size:
                 return PRESCAN_MALFORMED
             continue
