@@ -1,42 +1,67 @@
 """The extension list and the build profiles; everything else about the package is in pyproject.toml."""
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+PROFILE = os.environ.get("FASTRPC_BUILD", "release")
 CORE = Path("src/fastrpc/_core")
-EXTENSIONS = tuple(sorted(path.stem for path in CORE.glob("*.pyx")))
+MODULES = tuple(sorted(path.stem for path in CORE.glob("*.pyx")))
 
-PROFILES = {
-    "release": (["-O3", "-g0"], [], {}),
-    "debug": (["-O0", "-g3"], [], {"boundscheck": True, "nonecheck": True, "wraparound": True}),
+STRIP = ["-Wl,-s"] if sys.platform == "linux" else []
+CHECKS = {"boundscheck": True, "wraparound": True, "nonecheck": True, "initializedcheck": True}
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+
+# Profile: compiler arguments, linker arguments, macros, Cython directives.
+PROFILES: dict[str, tuple[list[str], list[str], dict[str, str], dict[str, object]]] = {
+    "release": (["-O3", "-g0"], STRIP, {"CYTHON_WITHOUT_ASSERTIONS": "1"}, {}),
+    "debug": (["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
+    "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS], SANITIZERS, {}, {}),
+    "coverage": (["-O0", "-g0"], [], {"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1"}, {"linetrace": True}),
+    # No extensions at all: for an editable installation whose extensions `make` then builds in place.
+    "none": ([], [], {}, {}),
 }
-compile_args, link_args, directives = PROFILES[os.environ.get("FASTRPC_BUILD", "release")]
+compile_arguments, link_arguments, macros, directives = PROFILES[PROFILE]
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                f"fastrpc._core.{name}",
-                [str(CORE / f"{name}.pyx")],
-                include_dirs=[str(CORE)],
-                extra_compile_args=[*compile_args, "-Wno-unused-function"],
-                extra_link_args=link_args,
-            )
-            for name in EXTENSIONS
-        ],
-        build_dir="build/cython",
-        nthreads=0,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-            "nonecheck": False,
-            **directives,
-        },
-    ),
-)
+
+def extension(name: str, source: Path) -> Extension:
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=[str(CORE)],
+        depends=sorted(map(str, CORE.glob("*.h"))),
+        define_macros=list(macros.items()),
+        extra_compile_args=[*compile_arguments, "-Wall", "-Wno-unused-function"],
+        extra_link_args=link_arguments,
+    )
+
+
+extensions = [extension(f"fastrpc._core.{name}", CORE / f"{name}.pyx") for name in MODULES]
+if PROFILE == "sanitize":
+    # Faults on purpose, compiled with the same flags: ci/sanitize proves with them that faults are seen.
+    extensions.append(extension("planted_faults", Path("ci/planted_faults.pyx")))
+
+if __name__ == "__main__":  # Worker processes of cythonize may import this file again.
+    setup(
+        ext_modules=[]
+        if PROFILE == "none"
+        else cythonize(
+            extensions,
+            build_dir=f"build/{PROFILE}/cython",
+            nthreads=os.cpu_count() or 1,
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": False,
+                "wraparound": False,
+                "cdivision": True,
+                "initializedcheck": False,
+                "nonecheck": False,
+                **directives,
+            },
+        ),
+        # A tree for each profile, so that one never mixes with another.
+        options={"build": {"build_base": f"build/{PROFILE}"}, "build_ext": {"parallel": os.cpu_count() or 1}},
+    )

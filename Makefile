@@ -1,0 +1,59 @@
+# The commands that people and CI both run. Each sets up what it needs from a CPython (3.11 or later), a C compiler
+# and make: a virtual environment in .venv and the compiled core, both only when something changed.
+
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+BUILT := build/release/.built
+CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench compare services soak sanitize coverage wheel clean distclean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: $(BUILT) ## set up .venv and compile the core in place
+
+demo: $(BUILT) ## show what fastrpc does, in a minute
+	$(PYTHON) tests/examples/demo.py
+
+test: $(BUILT) ## run the tests; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: $(BUILT) ## check style, types and stubs
+	ci/lint
+
+bench: $(BUILT) ## run the micro and echo benchmarks
+	ci/bench
+
+compare: $(BUILT) ## measure fastrpc beside grpc.aio and a bare C echo
+	$(PYTHON) -m bench.compare $(ARGS)
+
+services: $(BUILT) ## run the tests that need real servers, which it starts
+	ci/services
+
+soak: $(BUILT) ## run the tests ten times larger
+	FASTRPC_TEST_SCALE=$${FASTRPC_TEST_SCALE:-10} $(PYTHON) -m pytest $(ARGS)
+
+sanitize: $(READY) ## run the tests under address and undefined-behaviour sanitizers
+	ci/sanitize $(ARGS)
+
+coverage: $(READY) ## measure which lines of the package, compiled ones too, the tests reach
+	ci/coverage $(ARGS)
+
+wheel: $(READY) ## build and check the source distribution and the wheel, into dist/
+	ci/wheel
+
+clean: ## remove everything built, but keep .venv
+	rm -rf build dist wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f src/fastrpc/_core/*.so
+
+distclean: clean ## remove .venv too
+	rm -rf .venv src/fastrpc.egg-info
+
+$(READY): pyproject.toml ci/setup
+	ci/setup
+
+$(BUILT): $(CORE) setup.py $(READY)
+	ci/build release
+	touch $@

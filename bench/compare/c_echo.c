@@ -1,0 +1,531 @@
+/* The yardstick: an echo that does nothing an RPC engine could leave out.
+ *
+ *   c_echo serve ADDRESS [--spin]
+ *   c_echo load ADDRESS --size BYTES --in-flight N --warm SECONDS --seconds SECONDS
+ *               [--sample N] [--server PID] [--spin]
+ *
+ * ADDRESS is tcp://IPV4:PORT (port 0: any) or unix:///path. `serve` prints one JSON line with the
+ * address it listens on and ends when its standard input closes; `load` prints one JSON line with
+ * what it measured.
+ *
+ * Both sides batch, as a good engine does: the server answers every complete frame of a read with
+ * one write, the client sends every frame that became free in a read with one write. A frame is
+ *
+ *     0        4        8                16
+ *     | size   | 0      | id             | payload: size bytes |      little-endian
+ *
+ * and its answer is the same bytes. On one connection answers come back in the order of their
+ * requests, so the client keeps its frames in a ring: what may be sent is always one stretch of the
+ * ring, and the id it expects next is known. It still writes a fresh id into each frame and checks
+ * it in each answer.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+struct header {
+    uint32_t size;
+    uint32_t reserved;
+    uint64_t id;
+};
+
+/* One read takes up to this much, like the receive buffer of a good engine; grown for larger frames. */
+#define FIRST_BLOCK (16 * 1024)
+#define USUAL_BLOCK (256 * 1024)
+/* Reads of one connection before the others get their turn. */
+#define READS_PER_TURN 16
+#define LARGEST_FRAME (256u * 1024 * 1024)
+
+static _Noreturn void fail(const char *what)
+{
+    fprintf(stderr, "c_echo: %s: %s\n", what, errno ? strerror(errno) : "invalid");
+    exit(1);
+}
+
+static void *must_allocate(void *block)
+{
+    if (!block)
+        fail("memory");
+    return block;
+}
+
+static uint64_t nanoseconds_of(clockid_t clock)
+{
+    struct timespec time;
+    if (clock_gettime(clock, &time))
+        fail("clock_gettime");
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* ------------------------------------------------------------------------------------ addresses */
+
+struct address {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in tcp;
+        struct sockaddr_un local;
+    };
+    socklen_t size;
+};
+
+static struct address parse_address(const char *text)
+{
+    struct address address = {0};
+    if (!strncmp(text, "unix://", 7) && strlen(text + 7) < sizeof address.local.sun_path) {
+        address.local.sun_family = AF_UNIX;
+        strcpy(address.local.sun_path, text + 7);
+        address.size = sizeof address.local;
+        return address;
+    }
+    char host[64];
+    unsigned port;
+    if (sscanf(text, "tcp://%63[0-9.]:%u", host, &port) != 2 || port > 65535
+        || inet_pton(AF_INET, host, &address.tcp.sin_addr) != 1)
+        fail(text);
+    address.tcp.sin_family = AF_INET;
+    address.tcp.sin_port = htons((uint16_t)port);
+    address.size = sizeof address.tcp;
+    return address;
+}
+
+static void print_ready(int listener, const char *given)
+{
+    struct address bound = {.size = sizeof bound.local};
+    if (getsockname(listener, &bound.any, &bound.size))
+        fail("getsockname");
+    if (bound.any.sa_family == AF_UNIX) {
+        printf("{\"address\": \"%s\", \"processes\": [%d]}\n", given, getpid());
+    } else {
+        char host[INET_ADDRSTRLEN];
+        inet_ntop(AF_INET, &bound.tcp.sin_addr, host, sizeof host);
+        printf("{\"address\": \"tcp://%s:%d\", \"processes\": [%d]}\n", host, ntohs(bound.tcp.sin_port), getpid());
+    }
+    fflush(stdout);
+}
+
+static void send_at_once(int descriptor)
+{
+    int on = 1;
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on unix sockets: not needed */
+}
+
+/* --------------------------------------------------------------------------------------- server */
+
+struct connection {
+    int descriptor;
+    bool waits_to_send; /* registered for EPOLLOUT instead of EPOLLIN */
+
+    /* block[sent:ready] are complete frames to send back, block[ready:end] the start of the next one;
+     * 0 <= sent <= ready <= end <= capacity. */
+    char *block;
+    size_t sent, ready, end, capacity;
+};
+
+enum progress { BROKEN = -1, BLOCKED = 0, DONE = 1 };
+
+static void watch(int epoll, struct connection *connection, bool for_sending)
+{
+    if (connection->waits_to_send == for_sending)
+        return;
+    struct epoll_event event = {.events = for_sending ? EPOLLOUT : EPOLLIN, .data.ptr = connection};
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, connection->descriptor, &event))
+        fail("epoll_ctl");
+    connection->waits_to_send = for_sending;
+}
+
+static enum progress send_answers(struct connection *connection)
+{
+    while (connection->sent < connection->ready) {
+        ssize_t sent = send(connection->descriptor, connection->block + connection->sent,
+                            connection->ready - connection->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0)
+            return errno == EAGAIN ? BLOCKED : BROKEN;
+        connection->sent += (size_t)sent;
+    }
+    return DONE;
+}
+
+/* Move `ready` behind the last complete frame; return the whole size of the frame that follows. */
+static size_t cut_frames(struct connection *connection)
+{
+    while (connection->end - connection->ready >= sizeof(struct header)) {
+        struct header header;
+        memcpy(&header, connection->block + connection->ready, sizeof header);
+        size_t whole = sizeof header + header.size;
+        if (connection->end - connection->ready < whole)
+            return whole;
+        connection->ready += whole;
+    }
+    return sizeof(struct header);
+}
+
+/* Called with every answer sent: make room for the rest of the next frame, at the start of the block. */
+static void make_room(struct connection *connection, size_t next_frame, bool was_filled)
+{
+    size_t begun = connection->end - connection->ready;
+    size_t wanted = connection->capacity;
+    if (was_filled && wanted < USUAL_BLOCK)
+        wanted *= 2;
+    if (next_frame > wanted)
+        wanted = 2 * next_frame + FIRST_BLOCK;
+    if (begun == 0)
+        connection->sent = connection->ready = connection->end = 0;
+    if (wanted > connection->capacity) {
+        connection->block = must_allocate(realloc(connection->block, wanted));
+        connection->capacity = wanted;
+    }
+    if (connection->capacity - connection->ready < next_frame || connection->end == connection->capacity) {
+        memmove(connection->block, connection->block + connection->ready, begun);
+        connection->sent = connection->ready = 0;
+        connection->end = begun;
+    }
+}
+
+static enum progress receive_and_answer(struct connection *connection)
+{
+    for (int read = 0; read < READS_PER_TURN; read++) {
+        size_t room = connection->capacity - connection->end;
+        ssize_t received = recv(connection->descriptor, connection->block + connection->end, room, MSG_DONTWAIT);
+        if (received == 0)
+            return BROKEN;
+        if (received < 0)
+            return errno == EAGAIN ? DONE : BROKEN;
+        connection->end += (size_t)received;
+        size_t next_frame = cut_frames(connection);
+        if (next_frame > LARGEST_FRAME)
+            return BROKEN;
+        enum progress progress = send_answers(connection);
+        if (progress != DONE)
+            return progress;
+        make_room(connection, next_frame, (size_t)received == room);
+        if ((size_t)received < room)
+            return DONE;
+    }
+    return DONE;
+}
+
+static enum progress serve_connection(struct connection *connection)
+{
+    if (connection->waits_to_send) {
+        enum progress progress = send_answers(connection);
+        if (progress != DONE)
+            return progress;
+        make_room(connection, cut_frames(connection), false);
+    }
+    return receive_and_answer(connection);
+}
+
+static void accept_connection(int epoll, int listener)
+{
+    int descriptor = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (descriptor < 0)
+        return;
+    send_at_once(descriptor);
+    struct connection *connection = must_allocate(calloc(1, sizeof *connection));
+    connection->descriptor = descriptor;
+    connection->capacity = FIRST_BLOCK;
+    connection->block = must_allocate(malloc(connection->capacity));
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event))
+        fail("epoll_ctl");
+}
+
+static void close_connection(struct connection *connection)
+{
+    close(connection->descriptor);
+    free(connection->block);
+    free(connection);
+}
+
+static int open_listener(const char *text)
+{
+    struct address address = parse_address(text);
+    int on = 1, listener = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0)
+        fail("socket");
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, &address.any, address.size) || listen(listener, SOMAXCONN))
+        fail(text);
+    print_ready(listener, text);
+    return listener;
+}
+
+static int serve(const char *text, bool spin)
+{
+    static char listener_mark, input_mark; /* told from connections by their addresses */
+    int listener = open_listener(text), epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &listener_mark}, events[256];
+    if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event))
+        fail("epoll");
+    event.data.ptr = &input_mark;
+    epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event); /* refused for a file: then only signals end us */
+    for (;;) {
+        int count = epoll_wait(epoll, events, 256, spin ? 0 : -1);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.ptr == &input_mark)
+                return 0;
+            if (events[i].data.ptr == &listener_mark) {
+                accept_connection(epoll, listener);
+                continue;
+            }
+            struct connection *connection = events[i].data.ptr;
+            enum progress progress = serve_connection(connection);
+            if (progress == BROKEN)
+                close_connection(connection);
+            else
+                watch(epoll, connection, progress == BLOCKED);
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------------------- client */
+
+struct options {
+    size_t payload_size, in_flight, sample;
+    double warm_seconds, seconds;
+    pid_t server;
+    bool spin;
+};
+
+struct load {
+    struct options options;
+    int descriptor;
+
+    /* The ring: `in_flight` frames side by side, sent over and over. Byte counts never wrap. */
+    char *ring;
+    size_t frame_size, ring_size;
+    uint64_t bytes_sent, bytes_allowed;
+    uint64_t *started; /* per frame of the ring: when it became free to send, ns */
+
+    uint64_t answered; /* since the start; also the id of the next answer */
+
+    /* Received and not yet read: in[begin:end]. */
+    char *in;
+    size_t begin, end, capacity;
+
+    uint32_t *latencies; /* sampled, ns */
+    size_t sampled, latency_capacity;
+};
+
+static char *slot_of(struct load *load, uint64_t id)
+{
+    return load->ring + (id % load->options.in_flight) * load->frame_size;
+}
+
+static void open_load(struct load *load, const char *text)
+{
+    struct address address = parse_address(text);
+    load->descriptor = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (load->descriptor < 0 || connect(load->descriptor, &address.any, address.size))
+        fail(text);
+    send_at_once(load->descriptor);
+    load->frame_size = sizeof(struct header) + load->options.payload_size;
+    load->ring_size = load->frame_size * load->options.in_flight;
+    load->ring = must_allocate(malloc(load->ring_size));
+    load->started = must_allocate(calloc(load->options.in_flight, sizeof *load->started));
+    load->capacity = 4 * load->frame_size > USUAL_BLOCK ? 4 * load->frame_size : USUAL_BLOCK;
+    load->in = must_allocate(malloc(load->capacity));
+    load->latency_capacity = 1 << 20;
+    load->latencies = must_allocate(malloc(load->latency_capacity * sizeof *load->latencies));
+    for (uint64_t id = 0; id < load->options.in_flight; id++) {
+        struct header header = {.size = (uint32_t)load->options.payload_size, .id = id};
+        memcpy(slot_of(load, id), &header, sizeof header);
+        memset(slot_of(load, id) + sizeof header, 'a' + (int)(id % 26), load->options.payload_size);
+        load->started[id] = nanoseconds_of(CLOCK_MONOTONIC);
+    }
+    load->bytes_allowed = load->ring_size;
+}
+
+/* Send what may be sent; return whether the socket took all of it. */
+static bool send_requests(struct load *load)
+{
+    while (load->bytes_sent < load->bytes_allowed) {
+        size_t offset = load->bytes_sent % load->ring_size;
+        size_t waiting = load->bytes_allowed - load->bytes_sent;
+        size_t first = waiting < load->ring_size - offset ? waiting : load->ring_size - offset;
+        struct iovec parts[2] = {{load->ring + offset, first}, {load->ring, waiting - first}};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = waiting > first ? 2 : 1};
+        ssize_t sent = sendmsg(load->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN)
+            fail("sendmsg");
+        if (sent < 0)
+            return false;
+        load->bytes_sent += (uint64_t)sent;
+    }
+    return true;
+}
+
+/* Receive what is there, waiting for at least one byte unless the socket may be written again first. */
+static void receive_answers(struct load *load, bool all_sent)
+{
+    if (load->begin == load->end) {
+        load->begin = load->end = 0;
+    } else if (load->capacity - load->end < load->frame_size) {
+        memmove(load->in, load->in + load->begin, load->end - load->begin);
+        load->end -= load->begin;
+        load->begin = 0;
+    }
+    int flags = all_sent && !load->options.spin ? 0 : MSG_DONTWAIT;
+    for (;;) {
+        ssize_t received = recv(load->descriptor, load->in + load->end, load->capacity - load->end, flags);
+        if (received > 0) {
+            load->end += (size_t)received;
+            return;
+        }
+        if (received == 0 || errno != EAGAIN)
+            fail("recv");
+        if (all_sent)
+            continue; /* spinning */
+        struct pollfd either = {.fd = load->descriptor, .events = POLLIN | POLLOUT};
+        poll(&either, 1, -1);
+        if (!(either.revents & POLLIN))
+            return;
+    }
+}
+
+static void sample_latency(struct load *load, uint64_t elapsed)
+{
+    if (load->sampled == load->latency_capacity) {
+        load->latency_capacity *= 2;
+        load->latencies = must_allocate(realloc(load->latencies, load->latency_capacity * sizeof *load->latencies));
+    }
+    load->latencies[load->sampled++] = elapsed > UINT32_MAX ? UINT32_MAX : (uint32_t)elapsed;
+}
+
+/* Check each whole answer and free its frame for the next request. */
+static void read_answers(struct load *load, uint64_t now)
+{
+    while (load->end - load->begin >= load->frame_size) {
+        char *answer = load->in + load->begin, *slot = slot_of(load, load->answered);
+        size_t checked = load->answered < load->options.in_flight ? load->frame_size : sizeof(struct header);
+        if (memcmp(answer, slot, checked)) {
+            errno = EBADMSG;
+            fail("answer");
+        }
+        uint64_t *started = &load->started[load->answered % load->options.in_flight];
+        if (load->answered % load->options.sample == 0)
+            sample_latency(load, now - *started);
+        *started = now;
+        uint64_t next = load->answered + load->options.in_flight;
+        memcpy(slot + offsetof(struct header, id), &next, sizeof next);
+        load->begin += load->frame_size;
+        load->bytes_allowed += load->frame_size;
+        load->answered++;
+    }
+}
+
+static int compare_latencies(const void *left, const void *right)
+{
+    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return (a > b) - (a < b);
+}
+
+static double percentile(const struct load *load, double share)
+{
+    return load->sampled ? load->latencies[(size_t)((double)(load->sampled - 1) * share + 0.5)] * 1e-9 : 0;
+}
+
+/* What a window is measured by: taken at its start and at its end. */
+struct reading {
+    uint64_t now, answered, client_cpu, server_cpu;
+};
+
+static struct reading take_reading(const struct load *load, uint64_t now)
+{
+    struct reading reading = {.now = now, .answered = load->answered};
+    clockid_t server_clock;
+    reading.client_cpu = nanoseconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    if (load->options.server && !clock_getcpuclockid(load->options.server, &server_clock))
+        reading.server_cpu = nanoseconds_of(server_clock);
+    return reading;
+}
+
+static void print_measurement(struct load *load, struct reading first, struct reading last)
+{
+    qsort(load->latencies, load->sampled, sizeof *load->latencies, compare_latencies);
+    printf("{\"calls\": %llu, \"seconds\": %.9f, \"client_cpu_seconds\": %.9f, \"server_cpu_seconds\": %.9f, "
+           "\"p50_seconds\": %.9f, \"p99_seconds\": %.9f, \"p999_seconds\": %.9f, \"samples\": %zu}\n",
+           (unsigned long long)(last.answered - first.answered), (double)(last.now - first.now) * 1e-9,
+           (double)(last.client_cpu - first.client_cpu) * 1e-9, (double)(last.server_cpu - first.server_cpu) * 1e-9,
+           percentile(load, 0.5), percentile(load, 0.99), percentile(load, 0.999), load->sampled);
+}
+
+static int run_load(const char *address, struct options options)
+{
+    struct load load = {.options = options};
+    open_load(&load, address);
+    uint64_t warm_until = nanoseconds_of(CLOCK_MONOTONIC) + (uint64_t)(options.warm_seconds * 1e9);
+    uint64_t until = UINT64_MAX;
+    struct reading first = {0};
+    for (;;) {
+        receive_answers(&load, send_requests(&load));
+        uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
+        read_answers(&load, now);
+        if (now >= until) {
+            print_measurement(&load, first, take_reading(&load, now));
+            return 0;
+        }
+        if (!first.now && now >= warm_until) {
+            first = take_reading(&load, now);
+            load.sampled = 0;
+            until = now + (uint64_t)(options.seconds * 1e9);
+        }
+    }
+}
+
+/* ----------------------------------------------------------------------------------- command line */
+
+static struct options parse_options(int count, char **arguments)
+{
+    static const struct option names[] = {
+        {"size", required_argument, NULL, 's'},    {"in-flight", required_argument, NULL, 'n'},
+        {"warm", required_argument, NULL, 'w'},    {"seconds", required_argument, NULL, 't'},
+        {"sample", required_argument, NULL, 'e'},  {"server", required_argument, NULL, 'p'},
+        {"spin", no_argument, NULL, 'i'},          {0},
+    };
+    struct options options = {.payload_size = 32, .in_flight = 1, .sample = 1, .seconds = 1};
+    for (int name; (name = getopt_long(count, arguments, "", names, NULL)) != -1;) {
+        switch (name) {
+        case 's': options.payload_size = strtoul(optarg, NULL, 10); break;
+        case 'n': options.in_flight = strtoul(optarg, NULL, 10); break;
+        case 'w': options.warm_seconds = strtod(optarg, NULL); break;
+        case 't': options.seconds = strtod(optarg, NULL); break;
+        case 'e': options.sample = strtoul(optarg, NULL, 10); break;
+        case 'p': options.server = (pid_t)strtol(optarg, NULL, 10); break;
+        case 'i': options.spin = true; break;
+        default: exit(2);
+        }
+    }
+    if (!options.in_flight || !options.sample || options.payload_size > LARGEST_FRAME - sizeof(struct header))
+        fail("options");
+    return options;
+}
+
+int main(int count, char **arguments)
+{
+    signal(SIGPIPE, SIG_IGN);
+    bool serves = count >= 3 && !strcmp(arguments[1], "serve");
+    if (!serves && (count < 3 || strcmp(arguments[1], "load"))) {
+        fprintf(stderr, "usage: c_echo serve|load ADDRESS [options]; see the top of its source\n");
+        return 2;
+    }
+    struct options options = parse_options(count - 2, arguments + 2);
+    return serves ? serve(arguments[2], options.spin) : run_load(arguments[2], options);
+}

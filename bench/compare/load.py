@@ -1,0 +1,144 @@
+"""The load generator: closed loop, one caller per call in flight, the same for every Python peer.
+
+Callers run until the window is over; the window's ends are readings of a shared counter, so calls that
+straddle an end are neither lost nor waited for.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from bench.compare.measurement import LoadOrder, Measurement, ProcessorClocks, measured
+from bench.compare.workloads import WORKLOADS, Workload
+
+__all__ = ["AsyncOperation", "BlockingOperation", "WrongAnswerError", "drive_tasks", "drive_threads"]
+
+#: What an operation may take before the client gives up instead of hanging.
+STALL_SECONDS = 15.0
+
+Result = TypeVar("Result")
+
+
+class WrongAnswerError(Exception):
+    """The peer answered something else than the workload asks for."""
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+@dataclass(frozen=True)
+class _Operation(Generic[Result]):
+    #: One operation from nothing: builds its arguments, calls, gives the answer.
+    run: Callable[[], Result]
+    #: Turns the answer into plain values; used once, to check it.
+    plain: Callable[[Any], Any] = _as_it_is
+
+
+AsyncOperation = _Operation[Awaitable[Any]]
+BlockingOperation = _Operation[Any]
+
+
+def _check(answer: Any, workload: Workload) -> None:
+    if answer != workload.expected:
+        raise WrongAnswerError(f"{workload.name}: expected {workload.expected!r:.100}, got {answer!r:.100}")
+
+
+async def drive_tasks(operation: AsyncOperation, order: LoadOrder) -> Measurement:
+    """Load with one asyncio task per call in flight, each awaiting one operation after the other."""
+    workload = WORKLOADS[order.workload]
+    every = workload.sample_every
+    clocks = ProcessorClocks(order.server_processes)
+    latencies: list[float] = []
+    completed = 0
+    running = True
+
+    async def call_until_stopped(index: int) -> None:
+        nonlocal completed
+        run, clock, sample = operation.run, time.perf_counter, latencies.append
+        # Callers time different ones of their operations, so that samples spread over the window.
+        untimed = index % every
+        while running:
+            for _ in range(untimed):
+                await run()
+                completed += 1
+            started = clock()
+            await run()
+            sample(clock() - started)
+            completed += 1
+            untimed = every - 1
+
+    async with asyncio.timeout(order.warm_seconds + order.seconds + STALL_SECONDS):
+        _check(operation.plain(await operation.run()), workload)
+        async with asyncio.TaskGroup() as callers:
+            for index in range(workload.in_flight):
+                callers.create_task(call_until_stopped(index))
+            await asyncio.sleep(order.warm_seconds)
+            latencies.clear()
+            first = clocks.read(completed)
+            await asyncio.sleep(order.seconds)
+            last = clocks.read(completed)
+            running = False
+    return measured(first, last, workload.batch, latencies)
+
+
+def drive_threads(connect: Callable[[], BlockingOperation], order: LoadOrder) -> Measurement:
+    """Load with one thread per call in flight; each thread asks `connect` for its own operation."""
+    workload = WORKLOADS[order.workload]
+    clocks = ProcessorClocks(order.server_processes)
+    latencies: list[float] = []
+    completed = [0] * workload.in_flight
+    failures: list[BaseException] = []
+    stop = threading.Event()
+    connected = threading.Barrier(workload.in_flight + 1)
+
+    def call_until_stopped(index: int) -> None:
+        try:
+            operation = connect()
+            _check(operation.plain(operation.run()), workload)
+            connected.wait(STALL_SECONDS)
+            run, clock, sample = operation.run, time.perf_counter, latencies.append
+            untimed = index % workload.sample_every
+            while not stop.is_set():
+                for _ in range(untimed):
+                    run()
+                    completed[index] += 1
+                started = clock()
+                run()
+                sample(clock() - started)
+                completed[index] += 1
+                untimed = workload.sample_every - 1
+        except BaseException as error:
+            failures.append(error)
+            connected.abort()
+            stop.set()
+
+    with _threads(call_until_stopped, workload.in_flight, failures), suppress(threading.BrokenBarrierError):
+        connected.wait(STALL_SECONDS)
+        stop.wait(order.warm_seconds)
+        latencies.clear()
+        first = clocks.read(sum(completed))
+        stop.wait(order.seconds)
+        last = clocks.read(sum(completed))
+        stop.set()
+    return measured(first, last, workload.batch, latencies)
+
+
+@contextmanager
+def _threads(work: Callable[[int], None], count: int, failures: list[BaseException]) -> Iterator[None]:
+    """Run `work` in so many threads; at the end of the block wait for them and raise their first failure."""
+    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    yield
+    limit = time.monotonic() + STALL_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, limit - time.monotonic()))
+    if failures:
+        raise failures[0]
+    if any(thread.is_alive() for thread in threads):
+        raise TimeoutError(f"callers still wait {STALL_SECONDS:g} s after the window")

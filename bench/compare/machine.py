@@ -1,0 +1,52 @@
+"""What a figure is worth nothing without: the machine, the versions, the date."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.compare.paths import ROOT
+
+PACKAGES = ("fastrpc", "uvloop", "msgspec", "grpcio", "protobuf")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return date, processor, system, versions and how busy the machine is, as plain data."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": _processor_name(),
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "commit": _commit(),
+        "command": " ".join(["python -m bench.compare", *sys.argv[1:]]),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _processor_name() -> str:
+    with suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty"]
+    with suppress(OSError, subprocess.SubprocessError):
+        outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5, check=True)
+        return outcome.stdout.strip()
+    return None

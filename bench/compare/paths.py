@@ -1,0 +1,15 @@
+"""Where the comparison reads and writes; everything written is ignored by git."""
+
+from pathlib import Path
+
+#: The project's root: commands run here, so that `-m bench.compare…` resolves.
+ROOT = Path(__file__).resolve().parents[2]
+
+#: The comparison's own sources that are not Python.
+SOURCES = ROOT / "bench" / "compare"
+
+#: Compiled peers and generated protobuf modules.
+BUILD = ROOT / "build" / "bench"
+
+#: JSON and Markdown of the latest run.
+RESULTS = ROOT / "bench" / "results"

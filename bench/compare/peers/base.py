@@ -1,0 +1,213 @@
+"""What a peer is, and the ready halves for those written in Python.
+
+A peer in another language gives two commands (see `c_echo`). A peer in Python derives from one server half
+and one client half and fills in how it serves and connects:
+
+    AsyncServer.serving      BlockingServer.serving
+    AsyncClient.connected    BlockingClient.connected
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from bench.compare.load import AsyncOperation, BlockingOperation, drive_tasks, drive_threads
+from bench.compare.measurement import LoadOrder, Measurement
+from bench.compare.workloads import WORKLOADS, Operation, Workload
+
+__all__ = [
+    "AsyncClient",
+    "AsyncServer",
+    "BlockingClient",
+    "BlockingServer",
+    "Loop",
+    "Peer",
+    "PeerUnavailableError",
+    "PythonPeer",
+    "find_peers",
+]
+
+Loop = Literal["asyncio", "uvloop"]
+
+
+class PeerUnavailableError(Exception):
+    """The peer cannot run on this machine; the message says what is missing."""
+
+
+class Peer(Protocol):
+    """One stack in one configuration."""
+
+    #: What `--peers` takes.
+    name: str
+    #: What the tables show.
+    title: str
+    #: Peers of one family are one stack in several configurations; ratios divide by the best of them.
+    family: str
+    #: Whether a run without `--peers` includes it.
+    by_default: bool
+
+    def offers(self, workload: Workload) -> bool:
+        """Say whether the stack can do this at all."""
+        ...
+
+    def prepare(self) -> None:
+        """Compile or generate what it needs; raise PeerUnavailableError where that cannot be."""
+        ...
+
+    def server_command(self, directory: Path) -> list[str]:
+        """Return what starts the server.
+
+        It prints {"address": …, "processes": [id, …]} on one line once it listens and ends when its input
+        closes. The directory is empty and its own, for socket files.
+        """
+        ...
+
+    def client_command(self, order: LoadOrder) -> list[str]:
+        """Return what runs the load; its last line of output is a Measurement as JSON."""
+        ...
+
+
+class PythonPeer:
+    """A peer whose server and client each run in `bench.compare.worker`."""
+
+    operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record")
+
+    def __init__(self, name: str, title: str, *, family: str, by_default: bool = True) -> None:
+        self.name = name
+        self.title = title
+        self.family = family
+        self.by_default = by_default
+
+    def offers(self, workload: Workload) -> bool:
+        return workload.operation in self.operations
+
+    def prepare(self) -> None:
+        """Nothing to prepare unless a peer says so."""
+
+    def server_command(self, directory: Path) -> list[str]:
+        return self._worker_command("serve", str(directory))
+
+    def client_command(self, order: LoadOrder) -> list[str]:
+        return self._worker_command("load", json.dumps(asdict(order)))
+
+    def _worker_command(self, part: str, argument: str) -> list[str]:
+        worker = [sys.executable, "-m", "bench.compare.worker"]
+        return [*worker, part, type(self).__module__, self.name, argument]
+
+    def serve(self, directory: Path) -> None:
+        """Serve in this process until standard input closes."""
+        raise NotImplementedError
+
+    def load(self, order: LoadOrder) -> Measurement:
+        """Run the load in this process."""
+        raise NotImplementedError
+
+
+def announce(address: str, *further_processes: int) -> None:
+    """Tell the parent that the server listens, and which processes beside this one work for it."""
+    print(json.dumps({"address": address, "processes": [os.getpid(), *further_processes]}), flush=True)
+
+
+def _wait_for_end_of_input() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+
+
+def _run(loop: Loop, main: Coroutine[Any, Any, Any]) -> Any:
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if loop == "uvloop":
+        factory = importlib.import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+class AsyncServer(PythonPeer):
+    """Server half on an event loop."""
+
+    loop: Loop = "asyncio"
+
+    def serving(self, directory: Path) -> AbstractAsyncContextManager[str]:
+        """Serve on any free address while the block runs; gives the address."""
+        raise NotImplementedError
+
+    def serve(self, directory: Path) -> None:
+        async def main() -> None:
+            async with self.serving(directory) as address:
+                announce(address)
+                await asyncio.to_thread(_wait_for_end_of_input)
+
+        _run(self.loop, main())
+
+
+class BlockingServer(PythonPeer):
+    """Server half with threads of its own."""
+
+    def serving(self, directory: Path) -> AbstractContextManager[str]:
+        """Serve on any free address while the block runs; gives the address."""
+        raise NotImplementedError
+
+    def serve(self, directory: Path) -> None:
+        with self.serving(directory) as address:
+            announce(address)
+            _wait_for_end_of_input()
+
+
+class AsyncClient(PythonPeer):
+    """Client half on an event loop: one task per call in flight."""
+
+    loop: Loop = "asyncio"
+
+    def connected(self, address: str, workload: Workload) -> AbstractAsyncContextManager[AsyncOperation]:
+        """Hold a client while the block runs; gives the operation that all callers share."""
+        raise NotImplementedError
+
+    def load(self, order: LoadOrder) -> Measurement:
+        async def main() -> Measurement:
+            async with self.connected(order.address, WORKLOADS[order.workload]) as operation:
+                return await drive_tasks(operation, order)
+
+        measurement: Measurement = _run(self.loop, main())
+        return measurement
+
+
+class BlockingClient(PythonPeer):
+    """Client half with one thread per call in flight."""
+
+    def connected(
+        self, address: str, workload: Workload
+    ) -> AbstractContextManager[Callable[[], BlockingOperation]]:
+        """Hold a client while the block runs; each thread calls what it gives once, for its own operation."""
+        raise NotImplementedError
+
+    def load(self, order: LoadOrder) -> Measurement:
+        with self.connected(order.address, WORKLOADS[order.workload]) as connect:
+            return drive_threads(connect, order)
+
+
+def find_peers() -> tuple[dict[str, Peer], dict[str, str]]:
+    """Return the peers by name, and the files that could not be imported with the reason."""
+    found: dict[str, Peer] = {}
+    left_out: dict[str, str] = {}
+    for module in _peer_modules():
+        try:
+            peers: tuple[Peer, ...] = importlib.import_module(module).PEERS
+        except Exception as error:  # A stack that is half installed may raise anything.
+            left_out[module.rpartition(".")[2]] = str(error)
+        else:
+            found.update((peer.name, peer) for peer in peers)
+    return found, left_out
+
+
+def _peer_modules() -> Iterator[str]:
+    package = importlib.import_module("bench.compare.peers")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if module.name != __name__:
+            yield module.name

@@ -1,0 +1,143 @@
+"""fastrpc through its public API, as a user gets it: nothing is set but transport and spinning."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+import fastrpc
+from bench.compare.load import AsyncOperation, BlockingOperation
+from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Peer
+from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload, plain_record
+
+#: How long the spinning peers poll after the last activity.
+SPIN_MICROSECONDS = 1000
+
+
+class Record(msgspec.Struct):
+    """The typed record of the workloads."""
+
+    id: int
+    name: str
+    score: float
+    tags: list[str]
+
+
+@fastrpc.service("bench")
+class Bench:
+    """What the benchmark calls."""
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, payload: bytes) -> bytes:
+        return payload
+
+    @fastrpc.method
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+    @fastrpc.method
+    async def record(self, record: Record) -> Record:
+        return record
+
+
+def build_record() -> Record:
+    """Build the workloads' record, from nothing."""
+    return Record(
+        id=RECORD_ID,
+        name=RECORD_NAME,
+        score=RECORD_SCORE,
+        tags=["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"],
+    )
+
+
+class _Serving(AsyncServer):
+    operations = ("echo", "mul", "record", "echo_batch")
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        *,
+        loop: Loop = "uvloop",
+        scheme: Literal["tcp", "unix"] = "tcp",
+        spin_microseconds: int = 0,
+        by_default: bool = False,
+    ) -> None:
+        super().__init__(name, title, family="fastrpc", by_default=by_default)
+        self.loop = loop
+        self._scheme = scheme
+        self._spin_microseconds = spin_microseconds
+
+    @asynccontextmanager
+    async def serving(self, directory: Path) -> AsyncIterator[str]:
+        config = fastrpc.ServerConfig(spin_microseconds=self._spin_microseconds)
+        async with fastrpc.Server(Bench(), config=config) as server:
+            target = "tcp://127.0.0.1:0" if self._scheme == "tcp" else f"unix://{directory}/socket"
+            yield str(await server.listen(target))
+
+    def _client_config(self) -> fastrpc.ClientConfig:
+        return fastrpc.ClientConfig(spin_microseconds=self._spin_microseconds)
+
+
+class FastRPCAsync(_Serving, AsyncClient):
+    """Client on an event loop."""
+
+    @asynccontextmanager
+    async def connected(self, address: str, workload: Workload) -> AsyncIterator[AsyncOperation]:
+        async with fastrpc.Client(address, config=self._client_config()) as client:
+            await client.ready(timeout=5)
+            yield _async_operation(client, workload)
+
+
+def _async_operation(client: fastrpc.Client, workload: Workload) -> AsyncOperation:
+    payload, call = workload.payload, client.call
+    match workload.operation:
+        case "echo":
+            return AsyncOperation(lambda: call(Bench.echo, payload))
+        case "mul":
+            return AsyncOperation(lambda: call(Bench.mul, 6, 7))
+        case "record":
+            return AsyncOperation(lambda: call(Bench.record, build_record()), plain_record)
+        case "echo_batch":
+            batch = [(payload,)] * workload.batch
+            return AsyncOperation(lambda: client.call_many(Bench.echo, batch))
+
+
+class FastRPCBlocking(_Serving, BlockingClient):
+    """Blocking client, shared by the calling threads; the server stays on an event loop."""
+
+    @contextmanager
+    def connected(self, address: str, workload: Workload) -> Iterator[Callable[[], BlockingOperation]]:
+        with fastrpc.SyncClient(address, config=self._client_config()) as client:
+            yield lambda: _blocking_operation(client, workload)
+
+
+def _blocking_operation(client: fastrpc.SyncClient, workload: Workload) -> BlockingOperation:
+    payload, call = workload.payload, client.call
+    match workload.operation:
+        case "echo":
+            return BlockingOperation(lambda: call(Bench.echo, payload))
+        case "mul":
+            return BlockingOperation(lambda: call(Bench.mul, 6, 7))
+        case "record":
+            return BlockingOperation(lambda: call(Bench.record, build_record()), plain_record)
+        case "echo_batch":
+            batch = [(payload,)] * workload.batch
+            return BlockingOperation(lambda: client.call_many(Bench.echo, batch))
+
+
+PEERS: tuple[Peer, ...] = (
+    FastRPCAsync("fastrpc", "fastrpc, uvloop", by_default=True),
+    FastRPCAsync("fastrpc_asyncio", "fastrpc, asyncio", loop="asyncio", by_default=True),
+    FastRPCAsync("fastrpc_unix", "fastrpc, unix socket", scheme="unix"),
+    FastRPCAsync("fastrpc_spin", "fastrpc, spinning", spin_microseconds=SPIN_MICROSECONDS),
+    FastRPCBlocking("fastrpc_blocking", "fastrpc, blocking client"),
+    FastRPCBlocking(
+        "fastrpc_blocking_spin",
+        "fastrpc, blocking client, unix socket, spinning",
+        scheme="unix",
+        spin_microseconds=SPIN_MICROSECONDS,
+    ),
+)

@@ -1,0 +1,85 @@
+"""gRPC's own Python stack on asyncio, set up as its documentation advises: one channel, stubs reused.
+
+Raw payloads go through handlers without serializers; typed ones through generated stubs and servicers.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from bench.compare.load import AsyncOperation
+from bench.compare.peers.base import AsyncClient, AsyncServer, Loop, Peer
+from bench.compare.protobuf import build_record, generate_modules, load_messages, load_services
+from bench.compare.workloads import Workload, plain_record
+
+
+async def _echo(request: bytes, context: Any) -> bytes:
+    return request
+
+
+def _raw_handlers() -> Any:
+    return grpc.method_handlers_generic_handler(
+        "bench.Raw", {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
+    )
+
+
+def _typed_servicer() -> Any:
+    messages, services = load_messages(), load_services()
+
+    class Typed(services.TypedServicer):  # type: ignore[misc, name-defined]
+        async def Mul(self, request: Any, context: Any) -> Any:  # noqa: N802  (named by bench.proto)
+            return messages.Product(value=request.a * request.b)
+
+        async def Echo(self, request: Any, context: Any) -> Any:  # noqa: N802  (named by bench.proto)
+            return request
+
+    return Typed()
+
+
+class GrpcAio(AsyncServer, AsyncClient):
+    """grpc.aio on one of the two loops."""
+
+    def __init__(self, name: str, title: str, loop: Loop) -> None:
+        super().__init__(name, title, family="grpc.aio")
+        self.loop = loop
+
+    def prepare(self) -> None:
+        generate_modules()
+
+    @asynccontextmanager
+    async def serving(self, directory: Path) -> AsyncIterator[str]:
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((_raw_handlers(),))
+        load_services().add_TypedServicer_to_server(_typed_servicer(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            await server.stop(None)
+
+    @asynccontextmanager
+    async def connected(self, address: str, workload: Workload) -> AsyncIterator[AsyncOperation]:
+        async with grpc.aio.insecure_channel(address) as channel:
+            await channel.channel_ready()
+            yield _operation(channel, workload)
+
+
+def _operation(channel: Any, workload: Workload) -> AsyncOperation:
+    if workload.operation == "echo":
+        echo, payload = channel.unary_unary("/bench.Raw/Echo"), workload.payload
+        return AsyncOperation(lambda: echo(payload))
+    messages, stub = load_messages(), load_services().TypedStub(channel)
+    if workload.operation == "mul":
+        return AsyncOperation(lambda: stub.Mul(messages.Factors(a=6, b=7)), lambda product: product.value)
+    return AsyncOperation(lambda: stub.Echo(build_record(messages)), plain_record)
+
+
+PEERS: tuple[Peer, ...] = (
+    GrpcAio("grpc_asyncio", "grpc.aio, asyncio", "asyncio"),
+    GrpcAio("grpc_uvloop", "grpc.aio, uvloop", "uvloop"),
+)

@@ -1,0 +1,73 @@
+"""gRPC's own blocking Python stack: a thread per caller on one channel, handlers in a thread pool."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from bench.compare.load import BlockingOperation
+from bench.compare.peers.base import BlockingClient, BlockingServer, Peer
+from bench.compare.protobuf import build_record, generate_modules, load_messages, load_services
+from bench.compare.workloads import Workload, plain_record
+
+#: As many as fastrpc gives its own pool by default.
+HANDLER_THREADS = 32
+
+
+def _echo(request: bytes, context: Any) -> bytes:
+    return request
+
+
+def _typed_servicer() -> Any:
+    messages, services = load_messages(), load_services()
+
+    class Typed(services.TypedServicer):  # type: ignore[misc, name-defined]
+        def Mul(self, request: Any, context: Any) -> Any:  # noqa: N802  (named by bench.proto)
+            return messages.Product(value=request.a * request.b)
+
+        def Echo(self, request: Any, context: Any) -> Any:  # noqa: N802  (named by bench.proto)
+            return request
+
+    return Typed()
+
+
+class GrpcSync(BlockingServer, BlockingClient):
+    """grpcio without an event loop."""
+
+    def prepare(self) -> None:
+        generate_modules()
+
+    @contextmanager
+    def serving(self, directory: Path) -> Iterator[str]:
+        server = grpc.server(ThreadPoolExecutor(HANDLER_THREADS))
+        handlers = {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Raw", handlers),))
+        load_services().add_TypedServicer_to_server(_typed_servicer(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop(None).wait(1)
+
+    @contextmanager
+    def connected(self, address: str, workload: Workload) -> Iterator[Callable[[], BlockingOperation]]:
+        with grpc.insecure_channel(address) as channel:
+            operation = _operation(channel, workload)
+            yield lambda: operation
+
+
+def _operation(channel: Any, workload: Workload) -> BlockingOperation:
+    if workload.operation == "echo":
+        echo, payload = channel.unary_unary("/bench.Raw/Echo"), workload.payload
+        return BlockingOperation(lambda: echo(payload))
+    messages, stub = load_messages(), load_services().TypedStub(channel)
+    if workload.operation == "mul":
+        return BlockingOperation(lambda: stub.Mul(messages.Factors(a=6, b=7)), lambda product: product.value)
+    return BlockingOperation(lambda: stub.Echo(build_record(messages)), plain_record)
+
+
+PEERS: tuple[Peer, ...] = (GrpcSync("grpc_sync", "grpcio, threads", family="grpcio sync", by_default=False),)

@@ -1,0 +1,58 @@
+"""Python modules of `bench.proto`, generated at run time as gRPC's documentation advises."""
+
+import importlib
+import sys
+from typing import Any
+
+from bench.compare.paths import BUILD, SOURCES
+from bench.compare.peers.base import PeerUnavailableError
+from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE
+
+PROTO = SOURCES / "bench.proto"
+GENERATED = BUILD / "protobuf"
+
+
+def generate_modules() -> None:
+    """Run protoc with its Python plugins if the source is newer."""
+    messages = GENERATED / "bench_pb2.py"
+    if messages.exists() and messages.stat().st_mtime > PROTO.stat().st_mtime:
+        return
+    try:
+        protoc = importlib.import_module("grpc_tools.protoc")
+    except ImportError as error:
+        raise PeerUnavailableError(f"{error} (pip install grpcio-tools)") from error
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    arguments = [
+        f"-I{PROTO.parent}",
+        f"--python_out={GENERATED}",
+        f"--grpc_python_out={GENERATED}",
+        PROTO.name,
+    ]
+    if protoc.main(["protoc", *arguments]):
+        raise PeerUnavailableError(f"protoc refused {PROTO.name}")
+
+
+def load_messages() -> Any:
+    """Return the generated module of messages."""
+    return _load("bench_pb2")
+
+
+def load_services() -> Any:
+    """Return the generated module of stubs and servicers."""
+    return _load("bench_pb2_grpc")
+
+
+def build_record(messages: Any) -> Any:
+    """Build the workloads' record as a protobuf message, from nothing."""
+    return messages.Record(
+        id=RECORD_ID,
+        name=RECORD_NAME,
+        score=RECORD_SCORE,
+        tags=["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"],
+    )
+
+
+def _load(name: str) -> Any:
+    if str(GENERATED) not in sys.path:
+        sys.path.insert(0, str(GENERATED))
+    return importlib.import_module(name)

@@ -1,0 +1,74 @@
+"""Check what is about to be given to others: a source distribution and wheels, named on the command line."""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+WHEEL_BYTES = 2 * 1024 * 1024
+INSTALLED_BYTES = 6 * 1024 * 1024
+CORE = Path("src/fastrpc/_core")
+
+
+def check_wheel(path: Path) -> list[str]:
+    """Return what is wrong with a wheel: its size, its contents, what its libraries carry along."""
+    faults = []
+    if path.stat().st_size > WHEEL_BYTES:
+        faults.append(f"{path.name} has {path.stat().st_size:,} bytes, the limit is {WHEEL_BYTES:,}")
+    with zipfile.ZipFile(path) as wheel:
+        names = wheel.namelist()
+        installed = sum(entry.file_size for entry in wheel.infolist())
+        if installed > INSTALLED_BYTES:
+            faults.append(f"{path.name} unpacks to {installed:,} bytes, the limit is {INSTALLED_BYTES:,}")
+        foreign = [name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))]
+        if foreign:
+            faults.append(f"{path.name} carries sources: {', '.join(foreign)}")
+        for module in CORE.glob("*.pyx"):
+            if not any(
+                name.startswith(f"fastrpc/_core/{module.stem}.") for name in names if name.endswith(".so")
+            ):
+                faults.append(f"{path.name} lacks the compiled module {module.stem}")
+            if f"fastrpc/_core/{module.stem}.pyi" not in names:
+                faults.append(f"{path.name} lacks the stub of {module.stem}")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in names:
+                if name.endswith(".so"):
+                    faults += check_library(Path(wheel.extract(name, folder)), name)
+    return faults
+
+
+def check_library(path: Path, name: str) -> list[str]:
+    """Return what is wrong with a compiled module: it should be stripped."""
+    sections = subprocess.run(
+        ["readelf", "--sections", "--wide", path], capture_output=True, text=True, check=True
+    )
+    return [f"{name} has a section {kind}" for kind in (".debug_info", ".symtab") if kind in sections.stdout]
+
+
+def check_source(path: Path) -> list[str]:
+    """Return what is wrong with a source distribution: all sources, nothing generated."""
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = [
+        file.as_posix()
+        for file in Path("src/fastrpc").rglob("*")
+        if file.suffix in {".py", ".pyx", ".pxd", ".pyi", ".h"} or file.name == "py.typed"
+    ]
+    faults = [f"{path.name} lacks {name}" for name in sorted({*wanted, "LICENSE", "setup.py"} - names)]
+    faults += [f"{path.name} carries {name}" for name in sorted(names) if name.endswith((".c", ".so"))]
+    return faults
+
+
+def main() -> None:
+    faults = []
+    for path in map(Path, sys.argv[1:]):
+        faults += check_wheel(path) if path.suffix == ".whl" else check_source(path)
+        print(f"wheel: {path.name}: {path.stat().st_size:,} bytes")
+    if faults:
+        raise SystemExit("\n".join(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""An RPC engine for latency-sensitive services."""

@@ -1,0 +1,46 @@
+from cpython.ref cimport PyObject
+
+
+cdef class WriteBuffer:
+    cdef:
+        # Owned block; pointers into it are valid until the next `reserve`.
+        char* _block
+        Py_ssize_t _capacity
+
+        # Bytes written and not yet taken are _block[:size]; 0 <= size <= _capacity.
+        readonly Py_ssize_t size
+
+    cdef int _grow(self, Py_ssize_t size) except -1
+    cdef bytes take(self)
+    cdef void keep(self, Py_ssize_t size) noexcept
+
+    cdef inline char* reserve(self, Py_ssize_t size) except NULL:
+        """Append `size` bytes to be filled by the caller and return where they begin."""
+        if self.size + size > self._capacity:
+            self._grow(size)
+        cdef char* place = self._block + self.size
+        self.size += size
+        return place
+
+
+cdef class ReadBuffer:
+    cdef:
+        # Owned block of `capacity` bytes, shared by all connections of one loop: a connection's bytes lie in it
+        # only between its get_buffer and the end of the buffer_updated that follows at once.
+        char* data
+        readonly Py_ssize_t capacity
+
+
+cdef class Assembly:
+    cdef:
+        # An owned bytes object of `_capacity` bytes, or NULL; bytes [0, filled) are received.
+        PyObject* _block
+        Py_ssize_t _capacity
+        readonly Py_ssize_t filled
+
+        # How long the payload will be; filled <= total.
+        readonly Py_ssize_t total
+
+    cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL
+    cdef int append(self, const char* data, Py_ssize_t size, Py_ssize_t trusted) except -1
+    cdef bytes finish(self)

@@ -1,0 +1,132 @@
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastrpc._core.frame cimport Frame
+from fastrpc._core.histogram cimport MethodCounters
+from fastrpc._core.marshal cimport Marshal
+from fastrpc._core.timed cimport Timed
+from fastrpc._core.window cimport Window
+
+cdef enum CallState:
+    # Callee: "new" and "gone" are told by the highest id seen and the table; see PROTOCOL.md "Calls".
+    STATE_NEW = 0
+    STATE_ASSEMBLING = 1
+    STATE_OPEN = 2
+    STATE_INPUT_ENDED = 3
+    STATE_CANCELLED = 4
+    # Caller.
+    STATE_WAITING = 5
+    STATE_STREAMING = 6
+    STATE_ANSWERING = 7
+    STATE_GIVEN_UP = 8
+    # Both: the table no longer knows it.
+    STATE_GONE = 9
+
+cdef enum HandlerStyle:
+    STYLE_ASYNC = 0
+    STYLE_INLINE = 1
+    STYLE_THREAD = 2
+
+cdef uint64_t NO_DEADLINE
+
+# The ContextVar that holds the Scope of the running handler or `fastrpc.timeout` block, or None.
+cdef object scope_variable
+
+cdef Scope current_scope()
+
+
+cdef class Scope(Timed):
+    cdef:
+        # Instant of the monotonic clock after which calls made inside are pointless, or NO_DEADLINE.
+        uint64_t deadline_ns
+
+        # Above 0 the surrounding call is a retry itself, so calls made inside are not retried again.
+        uint8_t attempt_number
+
+        # The call whose handler runs here: `self` for a server's call, the surrounding one for a `timeout` block.
+        object owner
+
+
+cdef class Route:
+    cdef:
+        # What the method is; the same on both sides.
+        readonly str method
+        bytes name
+        readonly str kind
+        uint8_t flags
+        readonly object definition
+        Marshal marshal
+        MethodCounters counters
+
+        # Nanoseconds: the client's default, the server's cap; 0 = not set.
+        uint64_t timeout_ns
+
+        # Server only.
+        object handler
+        int style
+        bint is_public
+        bint takes_stream
+        bint gives_stream
+
+
+cdef class RouteTable:
+    cdef:
+        # Open addressing over _routes by a hash of the name; slots hold index + 1.
+        uint32_t* _slots
+        uint32_t _mask
+        list _routes
+
+    cdef Route find(self, const char* name, Py_ssize_t size)
+
+
+cdef class Incoming:
+    cdef:
+        # The parts of the first piece that must outlive the receive buffer.
+        Frame head
+        bytes text
+        bytes metadata
+
+        # Where the payload grows, or None once it is clear that nobody wants it.
+        object assembly
+
+
+cdef class Call(Scope):
+    cdef:
+        # The wire: id 0 until the first frame of a call of ours is written.
+        readonly uint64_t id
+        uint8_t state
+        uint8_t flags
+        uint8_t codec
+        uint8_t compressor
+        readonly int priority
+        bint is_local
+        bint is_listed
+        bint answer_begun
+
+        # Streams only: what we may still receive and send.
+        Window window
+        int64_t send_left
+        int64_t reserved
+        int64_t granted
+        Py_ssize_t messages_waiting
+
+        # A message being received in pieces; the last message of ours that still waits to be sent, or None.
+        Incoming incoming
+        object unsent
+
+        # Count of the flush that took the last piece of a REQUEST of ours; 0: not written yet.
+        uint64_t handed_at
+
+        uint64_t started_ns
+
+        Route route
+
+        # Encoded: what goes with our REQUEST or RESPONSE, and what came with theirs.
+        bytes sent_metadata
+        bytes received_metadata
+
+        # Made on first use.
+        object _metadata
+        object _reply_metadata
+        dict _state
+
+    cdef object get_peer(self)

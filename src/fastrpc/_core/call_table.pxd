@@ -1,0 +1,34 @@
+"""Call id -> what waits for its answer."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+
+cdef struct Slot:
+    uint64_t id
+    PyObject* entry                      # owned; NULL: the slot is free
+
+
+@cython.final
+cdef class CallTable:
+    cdef:
+        # Owned block of _capacity slots, 0 or a power of two and at least twice `size`; _shift is
+        # 64 - log2(_capacity). No free slot lies between an entry's home slot and the entry.
+        Slot* _slots
+        uint64_t _capacity
+        int _shift
+        readonly Py_ssize_t size
+
+        # Never set: an object field is what makes Cython give the type its garbage collection header.
+        object _collectable
+
+    cdef int add(self, uint64_t id, PyObject* entry) except -1
+    cdef PyObject* get(self, uint64_t id) noexcept
+    cdef PyObject* take(self, uint64_t id) noexcept
+    cdef list entries(self)
+
+    cdef Slot* _find(self, uint64_t id) noexcept
+    cdef void _close_gap(self, uint64_t gap) noexcept
+    cdef int _grow(self) except -1
+    cdef void _release(self) noexcept

@@ -1,0 +1,27 @@
+from typing import Any, final
+
+@final
+class CallTable:
+    """What waits for the answer of each call of a connection, by call id.
+
+    Compiled code uses `add`, `get` and `take` of the .pxd; the mapping methods are for everybody else.
+    Holds a reference to each entry and takes part in garbage collection.
+    """
+
+    @property
+    def size(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, id: int) -> bool: ...
+    def __getitem__(self, id: int) -> Any: ...
+    def __setitem__(self, id: int, entry: object) -> None:
+        """Add an entry. Raises LocalProtocolError when the id has one: entries are never replaced."""
+
+    def pop(self, id: int) -> Any:
+        """Remove an entry and return it. Raises KeyError when there is none."""
+
+    def values(self) -> list[Any]:
+        """List the entries, in no particular order."""
+
+    def __sizeof__(self) -> int: ...
+    def _measure_add_take(self, count: int, first_id: int, in_flight: int, entry: object) -> None:
+        """Add and take `count` entries in a C loop, `in_flight` being open meanwhile: bench hook."""

@@ -1,0 +1,151 @@
+"""A connection of a client on asyncio."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.call cimport NO_DEADLINE
+from fastrpc._core.frame cimport ONE_WAY, Frame
+from fastrpc._core.metadata cimport check_metadata
+from fastrpc._core.pending_call cimport PendingCall, lost_error
+from fastrpc._core.wire cimport now_ns
+
+from fastrpc.errors import CallError, EncodeError, UnavailableError
+from fastrpc.status import Status
+
+
+cdef class ClientSession(Session):
+    """One connection to one endpoint, carrying any number of calls at once."""
+
+    def __init__(self, *, endpoint, owner, **options):
+        Session.__init__(self, is_client=True, **options)
+        self.endpoint = endpoint
+        self.owner = owner
+
+    def connection_made(self, transport):
+        """Early calls may go out from here on."""
+        Session.connection_made(self, transport)
+        self.is_usable = True
+
+    cdef int start(self, Call call, bytes payload) except -1:
+        """Send a call; its deadline runs from here."""
+        self.now = now_ns()
+        if <uint64_t>PyBytes_GET_SIZE(payload) > self.ours.max_message:
+            raise EncodeError(
+                f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
+                f"{self.ours.max_message}",
+                hint="raise Limits.message_bytes on both sides, or stream the value",
+            )
+        if call.sent_metadata is not None:
+            self._check_metadata(call)
+        self.send_request(call, payload)
+        if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        return 0
+
+    cdef int _check_metadata(self, Call call) except -1:
+        if check_metadata(
+            PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), self.peer.max_metadata
+        ):
+            raise EncodeError(
+                f"the metadata of {call.route.method} is over the {self.peer.max_metadata} bytes the server takes",
+                status=Status.RESOURCE_EXHAUSTED,
+                hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
+            )
+        return 0
+
+    cdef int abandon(self, Call call, int reason) except -1:
+        """Nobody waits for this call any more: tell the server, once."""
+        self.loop_state.stop_timer(call)
+        if self.transport is not None and not self.is_closed:
+            self.now = now_ns()
+            self.give_up(call, reason)
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        self.loop_state.stop_timer(call)
+        return (<PendingCall>call).answer_came(frame, payload)
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        self.loop_state.stop_timer(call)
+        return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        self.loop_state.stop_timer(call)
+        return (<PendingCall>call).failed(error)
+
+    cdef int on_not_started(self, Call call) except -1:
+        self.loop_state.stop_timer(call)
+        return (<PendingCall>call).failed(
+            UnavailableError(f"{call.route.method}: {self.endpoint} drains and did not start the call")
+        )
+
+    cdef int on_ready(self) except -1:
+        self.is_ready = True
+        self.owner.session_ready(self)
+        return 0
+
+    cdef int on_peer_drains(self, int reason, str text) except -1:
+        self.is_usable = False
+        for call in self.unsent_calls():
+            self.drop_unsent(<Call>call)
+            self.on_not_started(<Call>call)
+        self.owner.session_draining(self)
+        return self._close_when_idle()
+
+    cdef int _close_when_idle(self) except -1:
+        """A connection that takes no new calls closes when the last one ended and FINAL named it."""
+        if self.peer_sent_final and self.opened.size == 0 and not self.is_closed:
+            self.close()
+        return 0
+
+    cdef int forget_opened(self, Call call) except -1:
+        Session.forget_opened(self, call)
+        if self.peer_sent_final:
+            self._close_when_idle()
+        return 0
+
+    cdef int on_closed(self) except -1:
+        self.is_usable = False
+        self._fail_all(self.closed_text or "it was closed")
+        Session.on_closed(self)
+        self.owner.session_lost(self, None)
+        return 0
+
+    cdef int on_eof(self) except -1:
+        self.is_usable = False
+        return 0
+
+    cdef int on_lost(self, object error) except -1:
+        self.is_usable = False
+        if self.closed_text:
+            why = self.closed_text
+        else:
+            why = str(error) if error is not None else "the server closed it"
+        self._fail_all(why)
+        self.owner.session_lost(self, error)
+        return 0
+
+    def _fail_all(self, str why):
+        """End every call that is still under way; what was not handed over did not run."""
+        cdef Call call
+        for call in self.unsent_calls():
+            self.drop_unsent(call)
+            self._fail(call, lost_error(call, False, why))
+        for call in self.opened.entries():
+            handed = self.was_handed(call)
+            self.drop_unsent(call)
+            self.forget_opened(call)
+            self._fail(call, lost_error(call, handed, why))
+
+    def _fail(self, PendingCall call, error):
+        self.loop_state.stop_timer(call)
+        call.failed(error)
+
+    def stats(self):
+        """What is under way on this connection, as plain data."""
+        return {
+            "calls": self.opened.size,
+            "waiting": len(self.slot_waiters) + len(self.small) + len(self.large) + len(self.begun),
+            "buffered": self.buffered_bytes(),
+            "credit": self.send_left,
+        }

@@ -1,0 +1,29 @@
+"""What a frame is, whatever bytes it becomes, and the interface of the rules that turn it into bytes."""
+
+from libc.string cimport memset
+
+TIMEOUT_NONE = <uint64_t>0xFFFFFFFFFFFFFFFF
+PUSHBACK_NEVER = <uint32_t>0xFFFFFFFF
+
+
+cdef class WireProtocol:
+    """Turns frames into bytes and bytes into frames; one object per connection.
+
+    `parse` returns how many bytes it consumed, 0 when the frame's head is not whole yet, or minus the GOAWAY reason
+    when the bytes break the rules (`frame.problem`, `found` and `allowed` then say how).
+    """
+
+    def __cinit__(self):
+        self.frame_limit = 262_144
+
+    cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil:
+        memset(frame, 0, sizeof(Frame))
+        frame.problem = b"this wire protocol cannot parse"
+        return -<Py_ssize_t>REASON_INTERNAL
+
+    cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
+        raise NotImplementedError(f"{type(self).__name__} cannot write frames")
+
+    cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil:
+        """Bytes that `write` puts before the payload, header included."""
+        return HEADER_SIZE

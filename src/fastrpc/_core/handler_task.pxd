@@ -1,0 +1,101 @@
+"""A task that runs a handler from its first step to its end, and the pool that uses such tasks again."""
+
+cimport cython
+from cpython.object cimport PyObject
+
+cdef enum:
+    IDLE = 0                             # armed for begin(); counts as done, so all_tasks() does not show it
+    PENDING = 1                          # from begin() until the coroutine ended
+    FINISHED = 2                         # ended with a value or an exception
+    CANCELLED = 3                        # ended with CancelledError
+
+cdef enum:
+    POOLED_TASKS = 64                    # as many handlers as one read of a busy connection starts
+
+
+cdef class HandlerTask:
+    cdef:
+        # For the whole life of the object.
+        readonly object _loop
+        object _registration             # asyncio's weak reference to this task; held so that its address stays taken
+        object __weakref__
+
+        # How the coroutine ended, for the subclass: both None before, at most one of them not None after.
+        # A cancelled task has its CancelledError in `error`.
+        object value
+        object error                     # BaseException or None
+
+        # The coroutine, what it waits for and how it was cancelled. None, 0 and False in an idle task.
+        readonly object _coro
+        readonly object _context         # contextvars.Context
+        readonly object _fut_waiter      # the future whose end calls _wakeup(), or None
+        readonly bint _must_cancel       # a CancelledError is due at the next suspension or step
+        readonly long _num_cancels_requested
+        public object _cancel_message
+        object _error_traceback          # of `error` as it left the coroutine; result() adds to the error's own
+        bint _is_error_taken             # the CancelledError in `error` was handed out
+
+        # What others did to the task. None and False in an idle task.
+        readonly list _callbacks         # of (callback, context), or None
+        public bint _asyncio_future_blocking
+        public bint _log_destroy_pending
+        object _name                     # str, or None while nobody asked for it
+        dict __dict__                    # attributes somebody set on the task; empty in an idle task
+
+        # IDLE -> PENDING by begin(), -> FINISHED or CANCELLED by the last step, -> IDLE by rearm().
+        int _phase
+
+    cdef int begin(self, object coroutine, object context) except -1
+    cdef int finished(self) except -1
+    cdef object make_name(self)
+    cdef void rearm(self) noexcept
+    cdef bint is_reusable(self) noexcept
+
+    cdef int _resume(self, object error) except -1
+    cdef int _enter(self) except -1
+    cdef int _leave(self) except -1
+    cdef int _step_once(self, object error) except -1
+    cdef int _throw(self, object error) except -1
+    cdef int _settle(self, object value) except -1
+    cdef int _settle_error(self, object error) except -1
+    cdef int _suspend(self, object awaited) except -1
+    cdef int _wait_for(self, object future) except -1
+    cdef int _abandon(self, object error) except -1
+    cdef int _schedule_callbacks(self) except -1
+    cdef object _cancelled_error(self)
+
+
+@cython.final
+cdef class TaskPool:
+    cdef:
+        # The first _count of POOLED_TASKS places hold idle tasks, the others None: the list never changes its size.
+        list _idle
+        Py_ssize_t _count
+
+        # factory(loop) makes a task of the pooled class for the pool's loop.
+        readonly object loop
+        object _factory
+
+    cpdef HandlerTask acquire(self)
+    cpdef bint release(self, HandlerTask task) except -1
+
+
+@cython.final
+cdef class DrivenTask(HandlerTask):
+    cdef:
+        # The driver that started this call; None when run_first_step() did.
+        TaskDriver _driver
+
+        # How often finished() was called since the task was made.
+        readonly int finished_calls
+
+
+@cython.final
+cdef class TaskDriver:
+    cdef:
+        readonly TaskPool pool
+
+        # (value, error) of every call that ended, in that order.
+        readonly list outcomes
+
+    cdef int _record(self, DrivenTask task) except -1

@@ -1,0 +1,77 @@
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, final
+
+OTHER_METHODS: str
+
+@final
+class MethodCounters:
+    """The calls of one method as seen from one side.
+
+    Durations are counted in 106 buckets between 1 us and 69 s, four to each doubling, so a quantile is off by
+    less than 25 %, in practice by a few. Counting needs the GIL and costs about 2 ns a call.
+    """
+
+    def __init__(self, method: str, side: Literal["client", "server"]) -> None: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def side(self) -> Literal["client", "server"]: ...
+    @property
+    def in_flight(self) -> int:
+        """Calls started and not ended."""
+
+    @property
+    def ended_calls(self) -> int: ...
+    @property
+    def sum_seconds(self) -> float:
+        """Seconds that the ended calls took, together."""
+
+    @property
+    def received_bytes(self) -> int: ...
+    @property
+    def sent_bytes(self) -> int: ...
+    def count_started(self) -> None: ...
+    def count_ended(self, status: int, elapsed_ns: int) -> None:
+        """Count the end of a call that was counted as started. A number that is no Status is UNKNOWN."""
+
+    def count_moved(self, received_bytes: int, sent_bytes: int) -> None: ...
+    def snapshot(self) -> dict[str, Any]:
+        """Return the numbers of one moment as plain data.
+
+        Keys: `method`, `side`, `in_flight`, `calls` (by status name; only those that occurred),
+        `received_bytes`, `sent_bytes`, `sum_seconds` and `buckets`, a list of (upper bound in seconds, calls
+        in this bucket alone). An upper bound belongs to its bucket; the last one is infinite.
+        """
+
+    def quantile(self, q: float) -> float:
+        """Estimate how many seconds the fraction `q` of the calls took at most.
+
+        Calls within a bucket count as evenly spread. NaN when no call has ended; 68.7 s, the last finite
+        bound, when the answer lies beyond it. Raises ValueError unless 0 <= q <= 1.
+        """
+
+    def merge(self, other: MethodCounters | Mapping[str, Any]) -> None:
+        """Add the numbers of other counters, or of a snapshot that may come from another process.
+
+        Method and side need not agree. A snapshot that does not fit raises ValueError, KeyError or
+        TypeError and changes nothing.
+        """
+
+    def _measure_calls(self, count: int, elapsed_ns: int) -> None:
+        """Count `count` whole calls in a C loop: bench hook."""
+
+@final
+class CounterRegistry:
+    """The counters of each method and side, made when first asked for and kept."""
+
+    def counters(self, method: str, side: Literal["client", "server"]) -> MethodCounters:
+        """Return the counters of a method; ask once and keep them, it is not meant for each call.
+
+        After 4,096 methods further ones are counted together, as `OTHER_METHODS`.
+        """
+
+    def __iter__(self) -> Iterator[MethodCounters]: ...
+    def __len__(self) -> int: ...
+
+#: What the whole process counts, unless a registry is passed.
+default_registry: CounterRegistry

@@ -1,0 +1,185 @@
+"""What became of the calls of each method, and how long they took.
+
+Counting a call is a handful of additions to C fields, see the .pxd; everything here runs when somebody asks.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+import math
+
+from fastrpc.status import Status
+
+cdef enum:
+    # Methods that a registry counts apart from each other, on both sides together. Callers may make up method
+    # names, so there has to be an end. An entry takes about 1.2 KiB.
+    LIMIT = 4096
+
+cdef double NANOSECOND = 1e-9
+cdef tuple STATUS_NAMES = tuple([Status(number).name for number in range(STATUSES)])
+cdef tuple SIDES = ("client", "server")
+
+OTHER_METHODS = "(other)"
+
+
+cdef double upper_seconds(int bucket) noexcept:
+    """Tell the largest value that a bucket counts."""
+    cdef int doubling = (bucket - 1) >> PART_BITS
+    cdef uint64_t parts = ((bucket - 1) & ((1 << PART_BITS) - 1)) + 1
+    if bucket == 0:
+        return <double>(<uint64_t>1 << LOWEST_BITS) * NANOSECOND
+    if bucket == BUCKETS - 1:
+        return math.inf
+    return <double>(
+        ((<uint64_t>1 << PART_BITS) + parts) << (LOWEST_BITS - PART_BITS + doubling)
+    ) * NANOSECOND
+
+
+@cython.final
+cdef class MethodCounters:
+
+    def __cinit__(self, str method not None, str side not None):
+        if side not in SIDES:
+            raise ValueError(f"side is {side!r}, it must be one of {', '.join(SIDES)}")
+        self.method = method
+        self.side = side
+
+    def __repr__(self):
+        counted = f"{self.ended_calls} ended, {self.in_flight} in flight"
+        return f"<MethodCounters {self.method} {self.side}: {counted}>"
+
+    @property
+    def ended_calls(self):
+        cdef uint64_t total = 0
+        cdef int number
+        for number in range(STATUSES):
+            total += self._ended[number]
+        return total
+
+    @property
+    def sum_seconds(self):
+        return <double>self._elapsed_ns * NANOSECOND
+
+    def count_started(self):
+        self.started()
+
+    def count_ended(self, int status, uint64_t elapsed_ns):
+        self.ended(status, elapsed_ns)
+
+    def count_moved(self, uint64_t received_bytes, uint64_t sent_bytes):
+        self.moved(received_bytes, sent_bytes)
+
+    def snapshot(self):
+        # Making Python objects may start a collection, and that may end calls: copy the numbers first.
+        cdef uint64_t[STATUSES] ended
+        cdef uint64_t[BUCKETS] buckets
+        cdef double sum_seconds = <double>self._elapsed_ns * NANOSECOND
+        cdef int64_t in_flight = self.in_flight
+        cdef uint64_t received_bytes = self.received_bytes
+        cdef uint64_t sent_bytes = self.sent_bytes
+        cdef int index
+        memcpy(ended, self._ended, sizeof(ended))
+        memcpy(buckets, self._buckets, sizeof(buckets))
+        return {
+            "method": self.method,
+            "side": self.side,
+            "in_flight": in_flight,
+            "calls": {STATUS_NAMES[index]: ended[index] for index in range(STATUSES) if ended[index]},
+            "received_bytes": received_bytes,
+            "sent_bytes": sent_bytes,
+            "buckets": [(upper_seconds(index), buckets[index]) for index in range(BUCKETS)],
+            "sum_seconds": sum_seconds,
+        }
+
+    def quantile(self, double q):
+        cdef uint64_t calls = self.ended_calls
+        cdef uint64_t passed = 0
+        cdef double rank = q * <double>calls
+        cdef double lower
+        cdef int bucket
+        if not 0 <= q <= 1:
+            raise ValueError(f"quantile is {q}, it must be between 0 and 1")
+        for bucket in range(BUCKETS):
+            if self._buckets[bucket] and <double>(passed + self._buckets[bucket]) >= rank:
+                lower = upper_seconds(bucket - 1) if bucket else 0.0
+                if bucket == BUCKETS - 1:
+                    return lower
+                return lower + (upper_seconds(bucket) - lower) * (
+                    (rank - <double>passed) / <double>self._buckets[bucket]
+                )
+            passed += self._buckets[bucket]
+        return math.nan
+
+    def merge(self, other):
+        if isinstance(other, MethodCounters):
+            self._merge_counters(other)
+        else:
+            self._merge_snapshot(other)
+
+    cdef void _merge_counters(self, MethodCounters other) noexcept:
+        cdef int index
+        self.in_flight += other.in_flight
+        for index in range(STATUSES):
+            self._ended[index] += other._ended[index]
+        for index in range(BUCKETS):
+            self._buckets[index] += other._buckets[index]
+        self._elapsed_ns += other._elapsed_ns
+        self.received_bytes += other.received_bytes
+        self.sent_bytes += other.sent_bytes
+
+    cdef int _merge_snapshot(self, object snapshot) except -1:
+        """Add the numbers of a snapshot; when it does not fit, nothing is changed."""
+        # Collected in counters of its own, so that a snapshot with a mistake leaves no trace.
+        cdef MethodCounters other = MethodCounters(self.method, self.side)
+        cdef int index = 0
+        buckets = snapshot["buckets"]
+        if len(buckets) != BUCKETS:
+            raise ValueError(f"snapshot has {len(buckets)} buckets, it must have {BUCKETS}")
+        for _, count in buckets:
+            other._buckets[index] = count
+            index += 1
+        for name, count in snapshot["calls"].items():
+            other._ended[<int>Status[name]] = count
+        if sum(snapshot["calls"].values()) != sum([count for _, count in buckets]):
+            raise ValueError("snapshot does not have as many calls in its buckets as by status")
+        other.in_flight = snapshot["in_flight"]
+        other._elapsed_ns = round(snapshot["sum_seconds"] / NANOSECOND)
+        other.received_bytes = snapshot["received_bytes"]
+        other.sent_bytes = snapshot["sent_bytes"]
+        self._merge_counters(other)
+        return 0
+
+    def _measure_calls(self, Py_ssize_t count, uint64_t elapsed_ns):
+        # Bench hook: count `count` whole calls of rising length.
+        cdef Py_ssize_t index
+        for index in range(count):
+            self.started()
+            self.moved(48, 64)
+            self.ended(0, elapsed_ns + <uint64_t>index * 16)
+
+
+@cython.final
+cdef class CounterRegistry:
+
+    def __cinit__(self):
+        self._counters = {}
+
+    cpdef MethodCounters counters(self, str method, str side):
+        cdef MethodCounters found = self._counters.get((method, side))
+        if found is None:
+            if len(self._counters) >= LIMIT and method != OTHER_METHODS:
+                return self.counters(OTHER_METHODS, side)
+            found = MethodCounters(method, side)
+            self._counters[method, side] = found
+        return found
+
+    def __iter__(self):
+        # A copy: the caller may take its time.
+        return iter(list(self._counters.values()))
+
+    def __len__(self):
+        return len(self._counters)
+
+
+default_registry = CounterRegistry()

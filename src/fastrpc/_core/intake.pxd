@@ -1,0 +1,64 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.buffer cimport Assembly
+from fastrpc._core.call cimport Call
+from fastrpc._core.frame cimport Frame
+from fastrpc._core.outbox cimport Outbox
+from fastrpc._core.settings cimport Settings
+from fastrpc._core.window cimport Budget, Window
+
+
+cdef class Intake(Outbox):
+    cdef:
+        readonly bint is_client
+        readonly bint is_closed
+
+        # What we announced last; call limits go by it at once.
+        readonly Settings ours
+
+        # The window all their calls share, and whether the frame at hand was already taken from it.
+        Window received
+        bint is_counted
+
+        # A frame whose payload is still coming: its head (kept in `held_head`) and since when, where the payload goes
+        # (None: it is skipped), whether that is a message of its own, and the missing bytes. 0 = no such frame.
+        # While it is handled, `arrived` is the begun message its payload already lies in.
+        Frame held
+        bytes held_head
+        uint64_t held_at
+        readonly Assembly sink
+        Assembly arrived
+        bint sink_is_own
+        readonly Py_ssize_t body_left
+
+        # Largest payload received whole: so much may be allocated at once (buffer.Assembly).
+        Py_ssize_t trusted
+
+        # Their calls: the highest id seen, and the last one we take after GOAWAY FINAL.
+        readonly uint64_t highest_id
+        readonly uint64_t last_taken
+
+        # What may be discarded before it counts as a flood.
+        Budget late_frames
+        Budget late_bytes
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
+    cdef char* body_place(self, Py_ssize_t* room) except? NULL
+    cdef int body_received(self, Py_ssize_t size) except -1
+    cdef int violate(self, int reason, str text) except -1
+    cdef Call find_accepted(self, uint64_t id)
+    cdef Call find_opened(self, uint64_t id)
+
+    # Hooks.
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1
+    cdef int on_violation(self, int reason, str text) except -1
+
+    # The parts of receiving.
+    cdef int _count(self, Frame* frame) except -1
+    cdef int _hold(self, Frame* frame, const char* data) except -1
+    cdef int _choose_sink(self, Frame* frame) except -1
+    cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
+    cdef int _release_held(self) except -1
+    cdef int _placed(self, Frame* frame) except -1
+    cdef int _discard(self, Frame* frame) except -1

@@ -1,0 +1,33 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.buffer cimport ReadBuffer
+from fastrpc._core.handler_task cimport TaskPool
+from fastrpc._core.timed cimport Timed
+from fastrpc._core.timer_wheel cimport TimerWheel
+
+
+cdef class LoopState:
+    cdef:
+        # The loop all sessions that share this run on.
+        readonly object loop
+        object call_soon
+        object __weakref__
+
+        # Where every connection's bytes are received; a view of the whole block is kept for the common case.
+        ReadBuffer buffer
+        object whole_view
+
+        # All timers of the loop, and when the one loop timer that drives them is due (0: not armed).
+        TimerWheel wheel
+        uint64_t armed_ns
+        object armed_handle
+        object _fire
+
+        # When the loop was last known to be running, and up to when a stall lasted (ServerSession).
+        uint64_t seen_ns
+
+    cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1
+    cdef int stop_timer(self, Timed owner) except -1
+    cdef int _arm(self, uint64_t due_ns) except -1
+
+cpdef LoopState loop_state(object loop)

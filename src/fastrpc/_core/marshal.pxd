@@ -1,0 +1,112 @@
+# Arguments and results of one method <-> payload, prepared for one codec.
+
+cimport cython
+
+
+@cython.final
+cdef class BoundArguments:
+    cdef:
+        # A handler is called as handler(*args, **kwargs) with these; positions alone would not do.
+        readonly tuple args
+        readonly dict kwargs
+
+
+@cython.final
+cdef class ArgumentShape:
+    cdef:
+        # Parameters that travel, in order; the first `positional` may be given by position, the first
+        # `positional_only` of them only so. required[i] says that names[i] has no default.
+        readonly tuple names
+        readonly tuple required
+        readonly Py_ssize_t positional
+        readonly Py_ssize_t positional_only
+
+        # Fewest positions that do with nothing given by name; above `positional` if a keyword-only one is required.
+        readonly Py_ssize_t shortest
+
+        # Called with (args, kwargs) that do not fit; raises the TypeError of a local call.
+        readonly object refuse
+
+
+@cython.final
+cdef class PayloadCoders:
+    cdef:
+        # The codec, and the parts of a method's payloads that may hold containers and so are scanned first.
+        readonly str codec
+        readonly int codec_id
+        readonly bint scan_arguments
+        readonly bint scan_result
+        readonly bint scan_message
+
+        # value -> payload, and payload -> value of the result and of a message the caller streams.
+        readonly object encode
+        readonly object decode_result
+        readonly object decode_message
+
+        # exact[n]: payload of n arguments -> tuple, or None where n arguments do not fit; None if not prepared.
+        readonly tuple exact
+        # payload -> list or dict of items; items[i]: one of those -> value of parameter i.
+        readonly object open
+        readonly tuple items
+
+
+@cython.final
+cdef class Marshal:
+    cdef:
+        # Which method and codec this serves; never changes. `shape` is None for a method known only by name.
+        readonly str method
+        readonly int codec_id
+        readonly ArgumentShape shape
+        readonly PayloadCoders coders
+
+        # What the fast paths need of the two above. Without a shape _shortest <= n <= _positional holds for every n.
+        int _layout
+        Py_ssize_t _shortest
+        Py_ssize_t _positional
+        object _encode
+        object _decode_result
+        tuple _exact
+
+        # Which payloads are scanned before they are decoded, and the limits.
+        bint _is_scannable
+        bint _scan_arguments
+        bint _scan_result
+        bint _scan_message
+        int _depth
+        Py_ssize_t _item_limit
+
+        # Bytes to charge for the payload decoded last: its own, and 72 for each container in it if it was scanned.
+        readonly Py_ssize_t charge
+
+    # bytes; TypeError as for a local call when the arguments do not fit, EncodeError when one cannot be encoded.
+    # `kwargs` may be None.
+    cpdef object encode_arguments(self, tuple args, dict kwargs)
+
+    # A tuple (exactly this type) of positions, or BoundArguments; CallError INVALID_ARGUMENT or RESOURCE_EXHAUSTED,
+    # processed "no", naming the parameter and what was expected.
+    cpdef object decode_arguments(self, object payload)
+
+    # bytes; EncodeError naming the method. For a server stream: one message.
+    cpdef object encode_result(self, object value)
+
+    # The value; DecodeError naming method and place. For a server stream: one message.
+    cpdef object decode_result(self, object payload)
+
+    # One message of a client stream: bytes or EncodeError; the value or CallError as for arguments.
+    cpdef object encode_message(self, object value)
+    cpdef object decode_message(self, object payload)
+
+    cdef object _encode_slowly(self, tuple args, dict kwargs)
+    cdef object _encode_by_name(self, tuple args, dict kwargs)
+    cdef object _encode_untyped(self, tuple args, dict kwargs)
+    cdef object _encode_single(self, object value, str part)
+    cdef object _decode_slowly(self, object payload)
+    cdef object _decode_exactly(self, object payload)
+    cdef object _decode_single(self, object payload)
+    cdef object _decode_list(self, object items)
+    cdef object _decode_map(self, dict items)
+    cdef Py_ssize_t _position_of(self, object key) except -2
+    cdef object _item(self, Py_ssize_t at, object item)
+    cdef object _bind(self, list values)
+    cdef int _scan_or_refuse(self, object payload, str what) except -1
+    cdef int _scan(self, object payload) except -1

@@ -1,0 +1,10 @@
+from fastrpc._core.buffer cimport WriteBuffer
+from fastrpc._core.frame cimport Frame, WireProtocol
+
+
+cdef class NativeProtocol(WireProtocol):
+    cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
+    cdef int write(self, WriteBuffer out, const Frame* frame) except -1
+    cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil
+    cdef int _check_header(self, Frame* frame) noexcept nogil
+    cdef int _check_rare(self, Frame* frame, bint sent_by_opener) noexcept nogil

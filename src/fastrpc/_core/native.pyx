@@ -1,0 +1,304 @@
+"""fastrpc's own wire protocol: 16-byte headers, fixed-width little-endian fields, no varints.
+
+::
+
+    0        4    5     6     7          8                16
+    | length | kind | flags | codec | compressor | call id | body of `length` bytes …
+
+PROTOCOL.md is the authority; `tests/support` has the pure-Python reference this file is compared with.
+"""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from fastrpc._core.frame cimport (
+    ACK,
+    AUTH,
+    CANCEL,
+    CONT,
+    CONTROL_LIMIT,
+    CREDIT,
+    DATA,
+    END,
+    FINAL,
+    GOAWAY,
+    GOAWAY_TEXT_LIMIT,
+    HEAD,
+    HEADER_SIZE,
+    IDEMPOTENT,
+    MESSAGE_LIMIT,
+    METHOD_LIMIT,
+    MORE,
+    ONE_WAY,
+    PARTIAL_ABOVE,
+    PING,
+    REASON_FRAME_SIZE,
+    REASON_PROTOCOL,
+    REQUEST,
+    RESPONSE,
+    SETTINGS,
+    SETTINGS_LIMIT,
+    SMALLEST_MIDDLE,
+    STREAM_IN,
+    STREAM_OUT,
+)
+from fastrpc._core.wire cimport load16, load32, load64, store16, store32, store64
+
+cdef enum:
+    FIXED_HEAD = 16  # REQUEST and RESPONSE: head_words = 2
+    HIGHEST_OUTCOME = 2  # others count as unknown
+    METADATA_BLOCK = 65535  # what a u16 can announce
+    HIGHEST_PRIORITY = 2  # others count as normal
+
+cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
+
+
+@cython.final
+cdef class NativeProtocol(WireProtocol):
+    cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil:
+        cdef Py_ssize_t body, present
+        cdef int known
+        frame.refused = 0
+        frame.length = 0
+        if size < HEADER_SIZE:
+            return 0
+        frame.length = load32(data)
+        frame.kind = <uint8_t>data[4]
+        frame.flags = <uint8_t>data[5]
+        frame.codec = <uint8_t>data[6]
+        frame.compressor = <uint8_t>data[7]
+        frame.id = load64(data + 8)
+        known = self._check_header(frame)
+        if known:
+            return -known
+        body = frame.length
+        present = size - HEADER_SIZE
+        if present < body and body <= PARTIAL_ABOVE:
+            return 0
+        data += HEADER_SIZE
+        if frame.kind == REQUEST or frame.kind == RESPONSE:
+            known = parse_head(data, present, frame)
+        elif frame.kind == DATA:
+            known = parse_payload(data, 0, present, frame)
+        else:
+            # Only a HEAD can be longer than what is kept waiting; beyond its limit it is skipped, not stored.
+            known = present >= body or body > METADATA_BLOCK
+            frame.payload = frame.metadata = data
+            frame.payload_size = frame.metadata_size = body
+            frame.payload_present = min(present, body)
+        if frame.refused:
+            if present >= body:
+                return -frame.refused
+            # All of it is to be skipped, and then the refusal counts.
+            frame.payload = data
+            frame.payload_size = body
+            frame.payload_present = present
+            known = 1
+        if not known or (frame.payload_present < frame.payload_size and frame.payload_size <= PARTIAL_ABOVE):
+            return 0
+        return HEADER_SIZE + body - (frame.payload_size - frame.payload_present)
+
+    cdef int _check_header(self, Frame* frame) noexcept nogil:
+        """Refuse what the header alone shows to be wrong (PROTOCOL.md, checks H1 to H6); 0 when it is sound."""
+        cdef int kind = frame.kind, flags = frame.flags
+        cdef uint64_t parity = frame.id & 1
+        cdef bint sent_by_opener = parity == <uint64_t>self.peer_parity
+        if frame.length > self.frame_limit:
+            return refuse(frame, REASON_FRAME_SIZE, "frame length", frame.length, self.frame_limit)
+        if self.needs_settings and (kind != SETTINGS or flags & ACK):
+            return refuse(frame, REASON_PROTOCOL, "first frame is not SETTINGS but kind", kind, SETTINGS)
+        if kind == REQUEST:
+            if flags & ~(MORE | STREAM_IN | STREAM_OUT | ONE_WAY | IDEMPOTENT):
+                return refuse(frame, REASON_PROTOCOL, "undefined flags of REQUEST", flags, 0xF1)
+            if flags & ONE_WAY and flags & (STREAM_IN | STREAM_OUT):
+                return refuse(frame, REASON_PROTOCOL, "ONE_WAY with a stream, flags", flags, ONE_WAY)
+            return check_call(frame, sent_by_opener, FIXED_HEAD + 8 * (flags & MORE), frame.length)
+        if kind == RESPONSE:
+            if flags & ~MORE:
+                return refuse(frame, REASON_PROTOCOL, "undefined flags of RESPONSE", flags, MORE)
+            return check_call(frame, not sent_by_opener, FIXED_HEAD + 8 * (flags & MORE), frame.length)
+        if kind == DATA:
+            if flags & ~(MORE | CONT):
+                return refuse(frame, REASON_PROTOCOL, "undefined flags of DATA", flags, MORE | CONT)
+            return check_call(frame, True, shortest_data(flags), frame.length)
+        return self._check_rare(frame, sent_by_opener)
+
+    cdef int _check_rare(self, Frame* frame, bint sent_by_opener) noexcept nogil:
+        cdef int kind = frame.kind, flags = frame.flags
+        if kind == CREDIT:
+            if flags:
+                return refuse(frame, REASON_PROTOCOL, "undefined flags of CREDIT", flags, 0)
+            if frame.id >> 63:
+                return refuse(frame, REASON_PROTOCOL, "call id", frame.id, HIGHEST_ID)
+            return check_length(frame, 4, 4)
+        if kind == HEAD or kind == END or kind == CANCEL:
+            if flags:
+                return refuse(frame, REASON_PROTOCOL, "undefined flags of HEAD, END or CANCEL", flags, 0)
+            if kind == HEAD:
+                return check_call(frame, not sent_by_opener, 0, frame.length)
+            return check_call(frame, sent_by_opener, 4 * (kind == CANCEL), 4 * (kind == CANCEL))
+        if kind == SETTINGS:
+            return check_connection(frame, ACK, 0, 0 if flags & ACK else SETTINGS_LIMIT)
+        if kind == PING:
+            return check_connection(frame, ACK, 8, 8)
+        if kind == GOAWAY:
+            return check_connection(frame, FINAL, 16, 16 + GOAWAY_TEXT_LIMIT)
+        if kind == AUTH:
+            return check_connection(frame, ACK, 8 if flags & ACK else 4, CONTROL_LIMIT)
+        if kind & 0x80:
+            return refuse(frame, REASON_PROTOCOL, "unknown critical frame kind", kind, 0)
+        # TEST, and kinds of a later version that may be skipped.
+        return check_length(frame, 0, CONTROL_LIMIT)
+
+    cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil:
+        cdef Py_ssize_t size = HEADER_SIZE + frame.method_size + frame.text_size + frame.metadata_size
+        if frame.kind == REQUEST or frame.kind == RESPONSE:
+            size += FIXED_HEAD
+        if frame.flags & MORE and not frame.flags & CONT:
+            size += 8
+        return size
+
+    cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
+        """Append header, head and what is present of the payload."""
+        cdef Py_ssize_t head = self.head_size(frame)
+        cdef char* place = out.reserve(head + frame.payload_present)
+        store32(place, <uint32_t>(head - HEADER_SIZE + frame.payload_size))
+        place[4] = <char>frame.kind
+        place[5] = <char>frame.flags
+        place[6] = <char>frame.codec
+        place[7] = <char>frame.compressor
+        store64(place + 8, frame.id)
+        place += HEADER_SIZE
+        if frame.kind == REQUEST:
+            place = write_request_head(place, frame)
+        elif frame.kind == RESPONSE:
+            place = write_response_head(place, frame)
+        if frame.metadata_size:
+            memcpy(place, frame.metadata, frame.metadata_size)
+            place += frame.metadata_size
+        if frame.flags & MORE and not frame.flags & CONT:
+            store64(place, frame.total)
+            place += 8
+        if frame.payload_present:
+            memcpy(place, frame.payload, frame.payload_present)
+        return 0
+
+
+cdef inline char* write_request_head(char* place, const Frame* frame) noexcept nogil:
+    place[0] = FIXED_HEAD // 8
+    place[1] = <char>frame.attempt
+    place[2] = <char>frame.priority
+    place[3] = 0
+    store16(place + 4, <uint16_t>frame.method_size)
+    store16(place + 6, <uint16_t>frame.metadata_size)
+    store64(place + 8, frame.timeout_us)
+    memcpy(place + FIXED_HEAD, frame.method, frame.method_size)
+    return place + FIXED_HEAD + frame.method_size
+
+
+cdef inline char* write_response_head(char* place, const Frame* frame) noexcept nogil:
+    place[0] = FIXED_HEAD // 8
+    place[1] = <char>frame.outcome
+    store16(place + 2, frame.status)
+    store16(place + 4, <uint16_t>frame.text_size)
+    store16(place + 6, <uint16_t>frame.metadata_size)
+    store32(place + 8, frame.pushback_ms)
+    store32(place + 12, frame.elapsed_us)
+    if frame.text_size:
+        memcpy(place + FIXED_HEAD, frame.text, frame.text_size)
+    return place + FIXED_HEAD + frame.text_size
+
+
+cdef inline int refuse(Frame* frame, int reason, const char* problem, uint64_t found, uint64_t allowed) noexcept nogil:
+    frame.refused = reason
+    frame.problem = problem
+    frame.found = found
+    frame.allowed = allowed
+    return reason
+
+
+cdef inline int check_length(Frame* frame, Py_ssize_t lowest, Py_ssize_t highest) noexcept nogil:
+    if frame.length < lowest:
+        return refuse(frame, REASON_FRAME_SIZE, "frame too short for its kind, length", frame.length, lowest)
+    if frame.length > highest:
+        return refuse(frame, REASON_FRAME_SIZE, "frame too long for its kind, length", frame.length, highest)
+    return 0
+
+
+cdef inline int check_call(Frame* frame, bint parity_fits, Py_ssize_t lowest, Py_ssize_t highest) noexcept nogil:
+    """Check a frame of a call: its id, then its length."""
+    if frame.id == 0 or frame.id >> 63:
+        return refuse(frame, REASON_PROTOCOL, "call id", frame.id, HIGHEST_ID)
+    if not parity_fits:
+        return refuse(frame, REASON_PROTOCOL, "this kind may not come from that side, call id", frame.id, HIGHEST_ID)
+    return check_length(frame, lowest, highest)
+
+
+cdef inline int check_connection(Frame* frame, int flags, Py_ssize_t lowest, Py_ssize_t highest) noexcept nogil:
+    """Check a frame of the connection: flags, id 0, length."""
+    if frame.flags & ~flags:
+        return refuse(frame, REASON_PROTOCOL, "undefined flags", frame.flags, flags)
+    if frame.id:
+        return refuse(frame, REASON_PROTOCOL, "a frame of the connection has call id", frame.id, 0)
+    return check_length(frame, lowest, highest)
+
+
+cdef inline Py_ssize_t shortest_data(int flags) noexcept nogil:
+    if flags & CONT:
+        return SMALLEST_MIDDLE if flags & MORE else 1
+    return 8 if flags & MORE else 0
+
+
+cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) noexcept nogil:
+    """Cut the head of REQUEST or RESPONSE; 0 when more bytes are needed, 1 when done or refused."""
+    cdef Py_ssize_t head, names
+    if present < FIXED_HEAD:
+        return 0
+    head = 8 * <Py_ssize_t><uint8_t>body[0]
+    if head < FIXED_HEAD:
+        refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
+        return 1
+    frame.metadata_size = load16(body + 6)
+    if frame.kind == REQUEST:
+        frame.attempt = <uint8_t>body[1]
+        frame.priority = <uint8_t>body[2] if <uint8_t>body[2] <= HIGHEST_PRIORITY else 0
+        names = frame.method_size = load16(body + 4)
+        frame.timeout_us = load64(body + 8)
+        frame.method = body + head
+        if not 1 <= names <= METHOD_LIMIT:
+            refuse(frame, REASON_PROTOCOL, "method length", names, METHOD_LIMIT)
+            return 1
+    else:
+        frame.outcome = min(<uint8_t>body[1], <uint8_t>HIGHEST_OUTCOME)
+        frame.status = load16(body + 2)
+        names = frame.text_size = load16(body + 4)
+        frame.pushback_ms = load32(body + 8)
+        frame.elapsed_us = load32(body + 12)
+        frame.text = body + head
+        if names > MESSAGE_LIMIT:
+            refuse(frame, REASON_PROTOCOL, "message length", names, MESSAGE_LIMIT)
+            return 1
+    frame.metadata = body + head + names
+    return parse_payload(body, head + names + frame.metadata_size, present, frame)
+
+
+cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t present, Frame* frame) noexcept nogil:
+    """Find the payload behind `offset` bytes of head; 0 when more bytes are needed, 1 when done or refused."""
+    cdef Py_ssize_t length = frame.length
+    cdef bint announces = frame.flags & MORE and not frame.flags & CONT
+    if offset + 8 * announces > length:
+        refuse(frame, REASON_PROTOCOL, "head and names longer than the frame:", offset + 8 * announces, length)
+        return 1
+    if present < offset + 8 * announces:
+        return 0
+    if announces:
+        frame.total = load64(body + offset)
+        offset += 8
+        if frame.total <= <uint64_t>(length - offset):
+            refuse(frame, REASON_PROTOCOL, "total of a cut message within its first piece:", frame.total, length - offset)
+            return 1
+    frame.payload = body + offset
+    frame.payload_size = length - offset
+    frame.payload_present = min(frame.payload_size, present - offset)
+    return 1

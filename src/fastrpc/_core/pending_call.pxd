@@ -1,0 +1,31 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from fastrpc._core.call cimport Call
+from fastrpc._core.frame cimport Frame
+
+
+cdef class PendingCall(Call):
+    cdef:
+        # What the answer is decoded with when it is not the method's own codec; set by whoever starts the call.
+        object compressors
+        uint64_t message_limit
+
+        # The answer once it came: the payload and how to read it, or the error. `is_settled` says which turn we are in.
+        bytes answer
+        uint8_t answer_codec
+        uint8_t answer_compressor
+        uint32_t server_microseconds
+        object failure
+        bint is_settled
+        bint is_counted
+        uint64_t ended_ns
+
+    cdef int settle(self) except -1
+    cdef int answer_came(self, Frame* frame, bytes payload) except -1
+    cdef int failed(self, object error) except -1
+    cdef int forget(self) except -1
+    cdef int _count(self, int status) except -1
+    cdef object value(self)
+    cdef object _error_of(self, Frame* frame, bytes payload)
+
+cdef object lost_error(Call call, bint handed, str why)

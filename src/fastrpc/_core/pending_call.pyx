@@ -1,0 +1,134 @@
+"""A call of ours that waits for its answer, whoever waits: a task or a thread."""
+
+import msgspec
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+from fastrpc._core.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.wire cimport now_ns
+
+from fastrpc.errors import (
+    CallError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    DecodeError,
+    OverloadedError,
+    UnavailableError,
+)
+from fastrpc.status import Status
+
+cdef enum:
+    STATUS_CANCELLED = 1
+    STATUS_UNKNOWN = 2
+    STATUS_DEADLINE_EXCEEDED = 4
+    STATUS_RESOURCE_EXHAUSTED = 8
+    STATUS_UNAVAILABLE = 14
+    HIGHEST_STATUS = 16
+
+OUTCOMES = ("yes", "no", "unknown")
+
+
+cdef class PendingCall(Call):
+    """A call of ours under way. The session settles it exactly once."""
+
+    cdef int settle(self) except -1:
+        """Hook: the answer or the failure is there; wake who waits."""
+        return 0
+
+    cdef int answer_came(self, Frame* frame, bytes payload) except -1:
+        if self.is_settled:
+            return 0
+        self.is_settled = True
+        self._count(frame.status)
+        self.server_microseconds = frame.elapsed_us
+        if frame.status == 0:
+            self.answer = payload
+            self.answer_codec = frame.codec
+            self.answer_compressor = frame.compressor
+        else:
+            self.failure = self._error_of(frame, payload)
+        return self.settle()
+
+    cdef int failed(self, object error) except -1:
+        if self.is_settled:
+            return 0
+        self.is_settled = True
+        self._count(error.status)
+        self.failure = error
+        return self.settle()
+
+    cdef int _count(self, int status) except -1:
+        self.ended_ns = now_ns()
+        if self.is_counted:
+            self.is_counted = False
+            self.route.counters.ended(status, self.ended_ns - self.started_ns)
+        return 0
+
+    cdef int forget(self) except -1:
+        """Nobody waits any more: what comes is not looked at."""
+        if not self.is_settled:
+            self.is_settled = True
+            self._count(STATUS_CANCELLED)
+        return 0
+
+    cdef object value(self):
+        """Decode the answer."""
+        cdef bytes payload = self.answer
+        if self.answer_compressor:
+            payload = self._decompressed(payload)
+        if self.answer_codec != self.route.marshal.codec_id:
+            raise DecodeError(
+                f"{self.route.method} answered in codec {self.answer_codec}, asked was codec "
+                f"{self.route.marshal.codec_id}"
+            )
+        return self.route.marshal.decode_result(payload)
+
+    def _decompressed(self, bytes payload):
+        compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
+        if compressor is None:
+            raise DecodeError(f"{self.route.method} answered with compressor {self.answer_compressor}, unknown here")
+        return compressor.decompress(payload, self.message_limit)
+
+    cdef object _error_of(self, Frame* frame, bytes payload):
+        """The error a RESPONSE with a status other than OK stands for."""
+        cdef int status = frame.status if frame.status <= HIGHEST_STATUS else STATUS_UNKNOWN
+        text = frame.text[:frame.text_size].decode("utf-8", "replace")
+        processed = OUTCOMES[frame.outcome]
+        retry_after = None
+        if frame.pushback_ms and frame.pushback_ms != PUSHBACK_NEVER:
+            retry_after = frame.pushback_ms / 1000
+        if status == STATUS_DEADLINE_EXCEEDED:
+            return DeadlineExceededError(text, processed="no" if frame.outcome == OUTCOME_NOT_STARTED else "unknown")
+        if frame.outcome == OUTCOME_NOT_STARTED and frame.pushback_ms != PUSHBACK_NEVER:
+            if status == STATUS_RESOURCE_EXHAUSTED:
+                return OverloadedError(text, retry_after=retry_after)
+            if status == STATUS_UNAVAILABLE:
+                return UnavailableError(text)
+        details = None
+        if PyBytes_GET_SIZE(payload):
+            details = decode_details(payload, frame.codec)
+        return CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
+
+
+def decode_details(bytes payload, int codec):
+    """The details of an error: a plain value of the call's codec, or its bytes when they hold none."""
+    if codec == 0:
+        return payload
+    try:
+        return msgspec.json.decode(payload) if codec == 2 else msgspec.msgpack.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return payload
+
+
+cdef object lost_error(Call call, bint handed, str why):
+    """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
+    method = call.route.method
+    if handed:
+        return ConnectionLostError(
+            f"{method}: the connection was lost ({why}); the call may have run",
+            processed="unknown",
+            retryable=bool(call.flags & 128),
+        )
+    return ConnectionLostError(
+        f"{method}: the connection was lost ({why}) before the call was sent", processed="no", retryable=True
+    )

@@ -1,0 +1,85 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.call cimport Call, Route, RouteTable
+from fastrpc._core.frame cimport Frame
+from fastrpc._core.handler_task cimport HandlerTask, TaskPool
+from fastrpc._core.session cimport Session
+
+
+cdef class ServerState:
+    cdef:
+        # What all connections of a server share: its methods, and its Python part (`fastrpc.server.Dispatcher`).
+        readonly RouteTable routes
+        readonly object dispatcher
+        TaskPool tasks
+
+        # Codecs (bits) and compressors ({wire id: Compressor}) that requests may use.
+        uint64_t codecs
+        readonly dict compressors
+        public Py_ssize_t compress_above
+
+        # Bounds of all connections together, and what is used of them.
+        readonly uint64_t message_limit
+        uint64_t default_timeout_ns
+        uint64_t send_soft
+        readonly Py_ssize_t running
+        readonly uint64_t expired_unstarted
+        readonly uint64_t refused
+
+        # Whether calls go through interceptors, and the live connections.
+        public bint has_interceptors
+        readonly set sessions
+
+    cdef ServerTask acquire(self)
+
+
+cdef class ServerTask(HandlerTask):
+    cdef:
+        # The call whose handler runs, until it ended.
+        ServerCall call
+
+
+cdef class ServerCall(Call):
+    cdef:
+        # Its connection and, while a handler runs in it, its task; how it is to end when the handler was told to stop.
+        readonly ServerSession session
+        HandlerTask task
+        public object identity
+        bint is_expired
+        bint was_cancelled
+        bint is_started
+        bint is_running
+
+        # Decoded once; what became of it, for interceptors.
+        object given
+        object outcome_status
+        object outcome_error
+        object drain_watcher
+
+    cdef int stop(self) except -1
+
+
+cdef class ServerSession(Session):
+    cdef:
+        readonly ServerState state
+
+        # Calls whose handlers go on beyond their first turn, and when the last one ended.
+        set held
+        uint64_t ended_ns
+
+        # Made on first use.
+        object peer_info
+        object drain_signal
+
+    cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
+    cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1
+    cdef bytes _unpacked(self, ServerCall call, bytes payload)
+    cdef int run(self, ServerCall call) except -1
+    cdef int watch(self, ServerCall call) except -1
+    cdef bytes _packed(self, ServerCall call, bytes payload)
+    cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _run_task(self, ServerCall call, object coroutine) except -1
+    cdef int finish(self, ServerCall call, object value) except -1
+    cdef int fail(self, ServerCall call, object error) except -1
+    cdef int _count_end(self, ServerCall call, int status) except -1
+    cdef int task_finished(self, ServerTask task) except -1

@@ -1,0 +1,446 @@
+"""A connection of a server on asyncio: from a request to its handler, and back.
+
+::
+
+    REQUEST whole ──► gate: method, shape, deadline, codec, arguments ──► run
+                        │ refused: RESPONSE, not started                   ├── async def: first step now, in a HandlerTask
+                                                                           ├── inline def: called now
+                                                                           └── def: the dispatcher's thread pool
+    value  ──► finish ──► RESPONSE OK
+    error  ──► fail ────► RESPONSE with a status (the dispatcher says which)
+"""
+
+import asyncio
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContextVar_Set
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.call cimport (
+    NO_DEADLINE,
+    STATE_GONE,
+    STYLE_ASYNC,
+    STYLE_INLINE,
+    scope_variable,
+)
+from fastrpc._core.frame cimport (
+    ONE_WAY,
+    OUTCOME_RAN,
+    STREAM_IN,
+    STREAM_OUT,
+    TIMEOUT_NONE,
+)
+from fastrpc._core.marshal cimport BoundArguments
+from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.outbox cimport Outgoing
+from fastrpc._core.wire cimport now_ns
+
+from fastrpc.errors import CallError, DecodeError
+from fastrpc.status import Status
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    object call_plainly "PyObject_CallObject"(object function, object arguments)
+    object PyObject_Call(object function, object arguments, object options)
+
+cdef enum:
+    OK = 0
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+
+cdef object CancelledError = asyncio.CancelledError
+cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
+
+
+@cython.final
+cdef class ServerState:
+    """What all connections of one server share, on one loop."""
+
+    def __init__(self, *, loop, dispatcher, codecs, compressors, limits, memory, call_timeout):
+        self.routes = RouteTable()
+        self.dispatcher = dispatcher
+        self.tasks = TaskPool(loop, ServerTask)
+        self.codecs = sum(1 << wire_id for wire_id in codecs)
+        self.compressors = dict(compressors)
+        self.compress_above = 1024
+        self.message_limit = limits.message_bytes
+        self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
+        self.send_soft = memory.send_soft
+        self.sessions = set()
+
+    cdef ServerTask acquire(self):
+        return <ServerTask>self.tasks.acquire()
+
+
+cdef class ServerTask(HandlerTask):
+    """The task a handler runs in."""
+
+    cdef int finished(self) except -1:
+        return self.call.session.task_finished(self)
+
+    cdef object make_name(self):
+        return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
+
+
+cdef class ServerCall(Call):
+    """A call being served: what `current_call()` returns."""
+
+    cdef object get_peer(self):
+        return self.session.describe_peer()
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        return self.was_cancelled or self.is_expired
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains or the connection is being given up."""
+        return self.session.drain_event().wait()
+
+    @property
+    def arguments(self):
+        """The decoded arguments, as the handler gets them."""
+        if type(self.given) is BoundArguments:
+            return (*self.given.args, *self.given.kwargs.values())
+        return self.given
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """What the handler raised, or None."""
+        return self.outcome_error
+
+    def note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    cdef int stop(self) except -1:
+        """Tell the handler to stop; its answer is sent when it has."""
+        if self.task is not None:
+            self.task.cancel()
+        elif self.is_running:
+            self.session.state.dispatcher.stop(self)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        if not self.was_cancelled and self.state != STATE_GONE:
+            self.is_expired = True
+            self.stop()
+        return 0
+
+
+cdef class ServerSession(Session):
+    """One connection of one client."""
+
+    def __init__(self, *, ServerState state not None, **options):
+        Session.__init__(self, is_client=False, **options)
+        self.state = state
+        self.held = set()
+
+    def connection_made(self, transport):
+        """Count the connection; its opening has to follow in time."""
+        self.state.sessions.add(self)
+        Session.connection_made(self, transport)
+        self.state.dispatcher.session_made(self)
+
+    def describe_peer(self):
+        """Who is on the other side."""
+        if self.peer_info is None:
+            self.peer_info = self.state.dispatcher.describe_peer(self)
+        return self.peer_info
+
+    def drain_event(self):
+        """The event that is set when this connection is to end."""
+        if self.drain_signal is None:
+            self.drain_signal = asyncio.Event()
+            if self.drain_step:
+                self.drain_signal.set()
+        return self.drain_signal
+
+    def begin_drain(self, int reason, str text=""):
+        """Take no new calls; endless handlers learn of it through `current_call().draining`."""
+        Session.begin_drain(self, reason, text)
+        if self.drain_signal is not None:
+            self.drain_signal.set()
+
+    # From the request to the handler
+
+    cdef Call new_call(self):
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        call.session = self
+        call.owner = call
+        return call
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return self._gate(<ServerCall>call, frame, payload)
+
+    cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1:
+        """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
+        cdef Route route = self.state.routes.find(frame.method, frame.method_size)
+        cdef uint64_t timeout
+        if route is None:
+            return self._refuse_unknown(call, frame)
+        call.route = route
+        if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+            return self.refuse(
+                call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
+            )
+        timeout = self.state.default_timeout_ns
+        if frame.timeout_us == TIMEOUT_NONE:
+            timeout = 0
+        elif frame.timeout_us:
+            timeout = frame.timeout_us * 1000 if frame.timeout_us < LONGEST_NS // 1000 else 0
+        if route.timeout_ns and (timeout == 0 or timeout > route.timeout_ns):
+            timeout = route.timeout_ns
+        if timeout:
+            call.deadline_ns = call.started_ns + timeout
+            if call.deadline_ns <= self.now:
+                self.state.expired_unstarted += 1
+                return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
+        if call.codec >= 64 or not (self.state.codecs >> call.codec) & 1:
+            return self.refuse(call, UNIMPLEMENTED, f"codec {call.codec} is not accepted here")
+        if call.compressor and call.compressor not in self.state.compressors:
+            return self.refuse(call, UNIMPLEMENTED, f"compressor {call.compressor} is not known here")
+        try:
+            if call.compressor:
+                payload = self._unpacked(call, payload)
+            route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+            if call.codec == route.marshal.codec_id:
+                call.given = route.marshal.decode_arguments(payload)
+            else:
+                call.given = self.state.dispatcher.marshal_of(route, call.codec).decode_arguments(payload)
+        except CallError as error:
+            return self.refuse(call, error.status, error.message)
+        except DecodeError as error:
+            return self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+        route.counters.started()
+        self.state.running += 1
+        call.is_started = True
+        return self.run(call)
+
+    cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
+        method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
+        return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
+
+    cdef bytes _unpacked(self, ServerCall call, bytes payload):
+        return <bytes>self.state.compressors[call.compressor].decompress(payload, self.state.message_limit)
+
+    cdef int refuse(self, Call call, int status, str text) except -1:
+        self.state.refused += 1
+        if call.flags & ONE_WAY and call.route is not None:
+            self.one_way_calls -= 1
+        return Session.refuse(self, call, status, text)
+
+    cdef int run(self, ServerCall call) except -1:
+        """Start the handler: everything that can go wrong from here on has run."""
+        cdef Route route = call.route
+        cdef object value
+        if self.state.has_interceptors:
+            return self._run_task(call, self.state.dispatcher.intercepted(call))
+        if route.style == STYLE_ASYNC:
+            try:
+                value = call_handler(route.handler, call.given)
+            except Exception as error:
+                return self.fail(call, error)
+            return self._run_task(call, value)
+        if route.style == STYLE_INLINE:
+            token = PyContextVar_Set(scope_variable, call)
+            try:
+                value = call_handler(route.handler, call.given)
+            except Exception as error:
+                return self.fail(call, error)
+            finally:
+                scope_variable.reset(token)
+            return self.finish(call, value)
+        call.is_running = True
+        self.watch(call)
+        return self.state.dispatcher.run_in_thread(call, route.handler, call.given)
+
+    cdef int _run_task(self, ServerCall call, object coroutine) except -1:
+        """Take the first step now; a handler that never suspends is answered in this very turn."""
+        cdef ServerTask task = self.state.acquire()
+        cdef object context
+        cdef object error
+        cdef object value
+        # The handler's context is a copy of one in which the call is current; the copy is what is entered.
+        PyContextVar_Set(scope_variable, call)
+        context = PyContext_CopyCurrent()
+        task.call = call
+        call.task = task
+        if not task.begin(coroutine, context):
+            return self.watch(call)
+        call.task = None
+        task.call = None
+        error = task.error
+        value = task.value
+        self.state.tasks.release(task)
+        if error is not None:
+            return self.fail(call, error)
+        return self.finish(call, value)
+
+    cdef int watch(self, ServerCall call) except -1:
+        """The handler goes on: list the call, and watch its deadline."""
+        if not call.flags & ONE_WAY:
+            self.hold(call)
+        if call.deadline_ns != NO_DEADLINE:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        self.held.add(call)
+        return 0
+
+    cdef int task_finished(self, ServerTask task) except -1:
+        """A handler that had suspended ended."""
+        cdef ServerCall call = task.call
+        cdef object error = task.error
+        cdef object value = task.value
+        task.call = None
+        call.task = None
+        self.state.tasks.release(task)
+        self.now = now_ns()
+        if error is not None:
+            return self.fail(call, error)
+        return self.finish(call, value)
+
+    def thread_finished(self, ServerCall call not None, value, error):
+        """A handler that ran in a thread ended; called on the loop."""
+        self.now = now_ns()
+        if error is not None:
+            self.fail(call, error)
+        else:
+            self.finish(call, value)
+
+    # From the handler to the answer
+
+    cdef int finish(self, ServerCall call, object value) except -1:
+        """Answer with a value."""
+        cdef Route route = call.route
+        cdef bytes payload
+        if call.flags & ONE_WAY:
+            return self._count_end(call, OK)
+        try:
+            if call.codec == route.marshal.codec_id:
+                payload = <bytes>route.marshal.encode_result(value)
+            else:
+                payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
+            if call._reply_metadata is not None:
+                call.sent_metadata = encode_metadata(call._reply_metadata)
+            if call.compressor:
+                payload = self._packed(call, payload)
+            self._check_size(call, payload)
+        except Exception as error:
+            call.compressor = 0
+            return self.fail(call, error)
+        route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        self._count_end(call, OK)
+        if self.is_closed or call.state == STATE_GONE:
+            return 0
+        self.send_response(call, payload, <uint32_t>min((self.ended_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
+        return 0
+
+    cdef bytes _packed(self, ServerCall call, bytes payload):
+        """Compress an answer as its request was, if that pays."""
+        if PyBytes_GET_SIZE(payload) > self.state.compress_above and (<Session>self).takes_compressor(call.compressor):
+            smaller = self.state.compressors[call.compressor].compress(payload)
+            if len(smaller) < len(payload):
+                return <bytes>smaller
+        call.compressor = 0
+        return payload
+
+    cdef int _check_size(self, ServerCall call, bytes payload) except -1:
+        if <uint64_t>PyBytes_GET_SIZE(payload) > min(self.ours.max_message, self.peer.max_message):
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the answer of {call.route.method} has {len(payload)} bytes, at most "
+                f"{min(self.ours.max_message, self.peer.max_message)} may be sent (Limits.message_bytes)",
+            )
+        return 0
+
+    cdef int fail(self, ServerCall call, object error) except -1:
+        """Answer with what the handler's error stands for."""
+        cdef Outgoing failure
+        if not isinstance(error, Exception) and not isinstance(error, CancelledError):
+            self._count_end(call, CANCELLED)
+            raise error
+        if call.is_expired and isinstance(error, CancelledError):
+            status, text, details, pushback = DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed", b"", 0
+        else:
+            status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
+        self._count_end(call, status)
+        if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
+            return 0
+        failure = Outgoing.__new__(Outgoing)
+        failure.status = status
+        failure.outcome = OUTCOME_RAN
+        failure.text = truncated(text)
+        failure.payload = details
+        failure.pushback_ms = pushback
+        if call._reply_metadata is not None:
+            call.sent_metadata = encode_metadata(call._reply_metadata)
+        return self.send_failure(call, failure)
+
+    cdef int _count_end(self, ServerCall call, int status) except -1:
+        self.ended_ns = now_ns()
+        call.route.counters.ended(status, self.ended_ns - call.started_ns)
+        self.state.running -= 1
+        self.loop_state.stop_timer(call)
+        self.held.discard(call)
+        call.is_running = False
+        if call.flags & ONE_WAY:
+            self.one_way_calls -= 1
+        return 0
+
+    # What else the peer says
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        (<ServerCall>call).was_cancelled = True
+        return (<ServerCall>call).stop()
+
+    cdef int on_eof(self) except -1:
+        return 0
+
+    cdef int on_closed(self) except -1:
+        self._stop_all()
+        return Session.on_closed(self)
+
+    cdef int on_lost(self, object error) except -1:
+        """The client is gone: nobody waits for these answers."""
+        self.state.sessions.discard(self)
+        self._stop_all()
+        self.state.dispatcher.session_lost(self, error)
+        return 0
+
+    def _stop_all(self):
+        cdef ServerCall call
+        for call in list(self.held):
+            call.was_cancelled = True
+            call.stop()
+
+    def stats(self):
+        """What is under way on this connection, as plain data."""
+        return {
+            "calls": self.accepted.size,
+            "one_way": self.one_way_calls,
+            "buffered": self.buffered_bytes(),
+            "credit": self.send_left,
+        }
+
+
+cdef inline object call_handler(object handler, object given):
+    if type(given) is tuple:
+        return call_plainly(handler, given)
+    return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
+
+
+cdef bytes truncated(str text):
+    """At most 4,096 bytes of UTF-8, cut between characters."""
+    raw = text.encode("utf-8", "replace")
+    return raw if len(raw) <= 4096 else raw[:4096].decode("utf-8", "ignore").encode()

@@ -1,0 +1,54 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.connection cimport Connection
+from fastrpc._core.loop_state cimport LoopState
+
+
+cdef class Session(Connection):
+    cdef:
+        # The stream below and the loop it lives on; None before connection_made and after connection_lost.
+        readonly object transport
+        readonly LoopState loop_state
+        object _write
+        object _flush_callback
+        readonly object peer_name
+
+        # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
+        char* _tail
+        Py_ssize_t _tail_size
+
+        # Whether a flush is scheduled, whether we are inside a read whose end flushes, whether the transport is full.
+        bint _flush_scheduled
+        bint _is_reading
+        readonly bint is_write_paused
+        uint64_t _write_blocked_ns
+
+        # The rules of life, in nanoseconds; 0 = off.
+        uint64_t handshake_ns
+        uint64_t ping_interval_ns
+        uint64_t ping_timeout_ns
+        uint64_t linger_ns
+
+        # The instants the next check compares with; 0 = not running.
+        uint64_t made_ns
+        uint64_t ping_sent_ns
+        uint64_t linger_until_ns
+        uint64_t drain_started_ns
+        uint64_t check_due_ns
+        uint64_t send_hard
+        bint is_lost
+
+    cdef int flush(self) except -1
+    cdef int schedule_flush(self) except -1
+    cdef int schedule_check(self, uint64_t due_ns) except -1
+    cdef uint64_t check(self, uint64_t now) except? 0
+    cdef bint wants_ping(self) noexcept
+    cdef bint takes_compressor(self, int wire_id)
+    cpdef uint64_t buffered_bytes(self)
+    cdef int on_eof(self) except -1
+    cdef int _forgive(self, uint64_t late) except -1
+    cdef uint64_t _check_writing(self, uint64_t now) except? 0
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef int on_lost(self, object error) except -1
+    cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
+    cdef int _write_output(self) except -1

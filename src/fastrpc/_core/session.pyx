@@ -1,0 +1,357 @@
+"""A Connection bound to an asyncio transport: reading, flushing, and the checks that need a clock.
+
+An `asyncio.BufferedProtocol`: the transport receives straight into the loop's shared buffer, or into the final
+memory of a long payload.
+"""
+
+import logging
+
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+from fastrpc._core.connection cimport PHASE_OPEN
+from fastrpc._core.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_KEEPALIVE, REASON_SLOW_READER
+from fastrpc._core.loop_state cimport loop_state
+from fastrpc._core.outbox cimport TRANSPORT_SHARE
+from fastrpc._core.wire cimport now_ns
+
+cdef enum:
+    # pause_writing comes above the high mark, resume_writing below the low one.
+    HIGH_WATER = 131_072
+    LOW_WATER = 65_536
+    # Rounds of pieces in one flush before the loop gets its turn.
+    PIECE_ROUNDS = 4
+
+cdef uint64_t SECOND = 1_000_000_000
+# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; FINAL at most 1 s after GOAWAY.
+cdef uint64_t SLOW_READER_NS = 10 * SECOND
+cdef uint64_t OVERDUE_READER_NS = SECOND
+cdef uint64_t FINAL_AFTER_NS = SECOND
+# A timer this late means that the loop was blocked: what the peer sent may lie unread.
+cdef uint64_t LATE_NS = 50_000_000
+
+logger = logging.getLogger("fastrpc")
+
+
+cdef class Session(Connection):
+    """A connection on an event loop. Made by a transport's session factory, driven by its callbacks."""
+
+    def __init__(self, *, loop, timeouts, keepalive, **options):
+        Connection.__init__(self, **options)
+        self.loop_state = loop_state(loop)
+        self._flush_callback = self._flush_scheduled_now
+        self.handshake_ns = nanoseconds(timeouts.handshake)
+        self.linger_ns = nanoseconds(timeouts.linger)
+        self.ping_interval_ns = nanoseconds(keepalive.interval)
+        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.now = now_ns()
+
+    def __dealloc__(self):
+        PyMem_Free(self._tail)
+
+    # What the transport calls
+
+    def connection_made(self, transport):
+        """Begin: a client sends its opening, a server waits for it."""
+        self.transport = transport
+        self._write = transport.write
+        self.peer_name = transport.get_extra_info("peername")
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        self.now = self.made_ns = self.received_ns = now_ns()
+        if self.handshake_ns:
+            self.schedule_check(self.now + self.handshake_ns)
+        if self.is_client:
+            self.open()
+
+    def get_buffer(self, Py_ssize_t hint):
+        """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
+        cdef Py_ssize_t room = 0
+        cdef char* place = self.body_place(&room)
+        if place is not NULL:
+            return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
+        if self._tail_size == 0:
+            return self.loop_state.whole_view
+        memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
+        return PyMemoryView_FromMemory(
+            self.loop_state.buffer.data + self._tail_size, self.loop_state.buffer.capacity - self._tail_size, PyBUF_WRITE
+        )
+
+    def buffer_updated(self, Py_ssize_t size):
+        """`size` bytes were received into the last buffer."""
+        cdef Py_ssize_t consumed, room = 0
+        cdef char* data = self.loop_state.buffer.data
+        self.now = self.received_ns = now_ns()
+        self._is_reading = True
+        try:
+            if self.body_place(&room) is not NULL:
+                self.sink.filled += size
+                self.body_received(size)
+            else:
+                size += self._tail_size
+                consumed = self.receive(data, size)
+                self._keep_tail(data + consumed, size - consumed)
+        except Exception as error:
+            self._crashed(error)
+        finally:
+            self._is_reading = False
+        self.flush()
+
+    def eof_received(self):
+        """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
+        self.on_eof()
+        return False
+
+    def connection_lost(self, error):
+        """The stream is gone."""
+        self.transport = None
+        self._write = None
+        self.now = now_ns()
+        self.is_lost = True
+        self._keep_tail(NULL, 0)
+        self.loop_state.stop_timer(self)
+        self.is_closed = True
+        self.on_lost(error)
+
+    def pause_writing(self):
+        """The transport has enough: what follows waits here, in order."""
+        self.is_write_paused = True
+        self._write_blocked_ns = now_ns()
+        self.schedule_check(self._write_blocked_ns + OVERDUE_READER_NS)
+
+    def resume_writing(self):
+        """The transport takes more."""
+        self.is_write_paused = False
+        self._write_blocked_ns = 0
+        self.now = now_ns()
+        self.flush()
+
+    # Flushing
+
+    cdef int on_output(self) except -1:
+        if not self._is_reading and not self._flush_scheduled:
+            self.schedule_flush()
+        return 0
+
+    cdef int schedule_flush(self) except -1:
+        self._flush_scheduled = True
+        self.loop_state.call_soon(self._flush_callback)
+        return 0
+
+    def _flush_scheduled_now(self):
+        self._flush_scheduled = False
+        self.now = now_ns()
+        self.flush()
+
+    cdef int flush(self) except -1:
+        """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
+        cdef int rounds = 0
+        if self.transport is None or self.is_write_paused:
+            return 0
+        while True:
+            self.pump(TRANSPORT_SHARE)
+            if not self.has_output():
+                return 0
+            self._write_output()
+            if not (self.large or self.begun) or self.is_write_paused or self.transport is None:
+                return 0
+            rounds += 1
+            if rounds == PIECE_ROUNDS or self.transport.get_write_buffer_size():
+                break
+        if not self._flush_scheduled:
+            self.schedule_flush()
+        return 0
+
+    cdef int _write_output(self) except -1:
+        output = self.take_output()
+        if type(output) is bytes:
+            self._write(output)
+        else:
+            self.transport.writelines(output)
+        return 0
+
+    cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1:
+        """Keep the beginning of a frame until the rest of it comes."""
+        PyMem_Free(self._tail)
+        self._tail = NULL
+        self._tail_size = size
+        if size:
+            self._tail = <char*>PyMem_Malloc(size)
+            if self._tail is NULL:
+                self._tail_size = 0
+                raise MemoryError()
+            memcpy(self._tail, data, size)
+        return 0
+
+    # Checks
+
+    cdef int schedule_check(self, uint64_t due_ns) except -1:
+        if self.check_due_ns == 0 or due_ns < self.check_due_ns or self.timer.next is NULL:
+            self.check_due_ns = due_ns
+            self.loop_state.start_timer(self, due_ns)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        cdef uint64_t due, late
+        self.now = now_ns()
+        late = self.now - self.check_due_ns if self.now > self.check_due_ns else 0
+        self.check_due_ns = 0
+        if late > LATE_NS:
+            # The loop was blocked, so silence proves nothing yet: the peer gets that time back.
+            self._forgive(late)
+        due = self.check(self.now)
+        if due and self.transport is not None:
+            self.schedule_check(due)
+        return 0
+
+    cdef int _forgive(self, uint64_t late) except -1:
+        if self.ping_sent_ns:
+            self.ping_sent_ns += late
+        self.received_ns += late
+        if self._write_blocked_ns:
+            self._write_blocked_ns += late
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Compare every running instant with now; return when to look again, 0 = never."""
+        cdef uint64_t due = 0
+        if self.transport is None:
+            return 0
+        if self.linger_until_ns:
+            if now >= self.linger_until_ns:
+                self.transport.abort()
+                return 0
+            return self.linger_until_ns
+        if self.is_closed:
+            return 0
+        if self.handshake_ns and (self.phase != PHASE_OPEN or not self.first_settings_acknowledged):
+            if now >= self.made_ns + self.handshake_ns:
+                self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
+                return self.linger_until_ns
+            due = self.made_ns + self.handshake_ns
+        due = earlier(due, self._check_writing(now))
+        if self.drain_step == 1:
+            if now >= self.drain_started_ns + FINAL_AFTER_NS:
+                self.finish_drain()
+                self.on_output()
+            else:
+                due = earlier(due, self.drain_started_ns + FINAL_AFTER_NS)
+        if self.is_closed:
+            return self.linger_until_ns
+        return earlier(due, self._check_life(now))
+
+    cdef uint64_t _check_writing(self, uint64_t now) except? 0:
+        cdef uint64_t limit
+        if not self._write_blocked_ns:
+            return 0
+        limit = SLOW_READER_NS
+        if self.send_hard and self.buffered_bytes() > self.send_hard:
+            limit = OVERDUE_READER_NS
+        if now >= self._write_blocked_ns + limit:
+            self.close_with(REASON_SLOW_READER, f"nothing could be written for {limit / 1e9:g} s")
+            # It reads nothing: waiting for it to read the reason would only keep the memory longer.
+            self.transport.abort()
+            return 0
+        return min(now + OVERDUE_READER_NS, self._write_blocked_ns + limit)
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
+        cdef uint64_t interval = self.ping_interval_ns
+        if not interval or self.phase != PHASE_OPEN:
+            return 0
+        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
+        if self.ping_sent_ns and self.received_ns >= self.ping_sent_ns:
+            self.ping_sent_ns = 0
+        if self.ping_sent_ns:
+            if now >= self.ping_sent_ns + self.ping_timeout_ns:
+                self.close_with(
+                    REASON_KEEPALIVE, f"nothing came for {(now - self.received_ns) / 1e9:.1f} s, a ping included"
+                )
+                self.transport.abort()
+                return 0
+            return self.ping_sent_ns + self.ping_timeout_ns
+        if now < self.received_ns + interval:
+            return self.received_ns + interval
+        if not self.wants_ping():
+            return now + interval
+        self.ping_sent_ns = now
+        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
+        return now + self.ping_timeout_ns
+
+    cdef bint takes_compressor(self, int wire_id):
+        """Whether the peer announced a compressor."""
+        return self.peer.takes_compressor(wire_id)
+
+    cdef bint wants_ping(self) noexcept:
+        """A peer that reads only while it waits for an answer is asked only then."""
+        return self.peer.ping_reply_ms != 0 or self.accepted.size > 0
+
+    cpdef uint64_t buffered_bytes(self):
+        """Bytes of ours that the peer has not taken: here and in the transport."""
+        cdef uint64_t size = self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes
+        if self.transport is not None:
+            size += <uint64_t>self.transport.get_write_buffer_size()
+        return size
+
+    # The end
+
+    def begin_drain(self, int reason, str text=""):
+        """Take no new calls: GOAWAY now, FINAL once the peer knows."""
+        self.now = now_ns()
+        self.start_drain(reason, text)
+        self.drain_started_ns = self.now
+        self.schedule_check(self.now + FINAL_AFTER_NS)
+
+    def close(self, int reason=0, str text=""):
+        """Say why, flush, and close as soon as the peer has read it."""
+        self.now = now_ns()
+        if self.transport is not None:
+            self.close_with(reason, text)
+
+    def abort(self):
+        """Close at once, unsent bytes are lost."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    cdef int on_closed(self) except -1:
+        """Flush and shut down writing; go on reading until the peer closes, so that no reset eats our last words."""
+        if self.transport is None:
+            return 0
+        self.now = now_ns()
+        self.is_write_paused = False
+        if self.has_output():
+            self._write_output()
+        if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.linger_until_ns = self.now + self.linger_ns
+            self.transport.write_eof()
+            self.schedule_check(self.linger_until_ns)
+        else:
+            self.transport.close()
+        return 0
+
+    cdef int on_eof(self) except -1:
+        """Hook: the peer shut down writing."""
+        return 0
+
+    cdef int on_lost(self, object error) except -1:
+        """Hook: the stream is gone; whatever is still under way has to end now."""
+        return 0
+
+    def _crashed(self, error):
+        logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)
+        self.close_with(REASON_INTERNAL, "internal error")
+
+
+cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
+    """The smaller instant, where 0 stands for never."""
+    if first == 0 or (second != 0 and second < first):
+        return second
+    return first
+
+
+cdef uint64_t nanoseconds(object seconds) except? 0:
+    """A setting in seconds; None, no limit, is 0."""
+    return 0 if seconds is None else max(<uint64_t>1, <uint64_t>(seconds * 1e9))

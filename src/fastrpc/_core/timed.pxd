@@ -1,0 +1,9 @@
+from fastrpc._core.timer_wheel cimport Timer
+
+
+cdef class Timed:
+    cdef:
+        # Linked into a wheel while it runs; the wheel then holds a reference to this object (LoopState.start_timer).
+        Timer timer
+
+    cdef int on_timer(self) except -1

@@ -1,0 +1,50 @@
+"""A hierarchical timer wheel over timers that live inside their owners."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    TICK_BITS = 20                       # a tick is 2**20 ns, about 1 ms
+    SLOT_BITS = 8
+    LEVELS = 4                           # 2**32 ticks, about 52 days, before `DISTANT` is needed
+    SLOTS = LEVELS << SLOT_BITS
+    DISTANT = SLOTS                      # list of timers beyond the last level
+    EXPIRED = SLOTS + 1                  # list of due timers that nobody has popped yet
+    LISTS = SLOTS + 2
+    WORDS = (LISTS + 63) // 64
+
+
+cdef struct Timer:
+    # Embedded in its owner. All zero: not linked. The owner keeps the memory alive and in place while the
+    # timer is linked, and cancels it before it goes away: an owner that a garbage collection may clear is
+    # declared `@cython.no_gc_clear`, or it would have lost its wheel by then.
+    Timer* next
+    Timer* previous
+    uint64_t tick                        # due at tick << TICK_BITS nanoseconds
+    void* owner                          # borrowed; the wheel never looks at it
+
+
+@cython.final
+cdef class TimerWheel:
+    cdef:
+        # Circular lists, each with its head here; list i is not empty exactly when bit i of _occupied is set.
+        Timer[LISTS] _heads
+        uint64_t[WORDS] _occupied
+
+        # Tick up to which time has advanced; never falls. Timers outside EXPIRED have a later one.
+        uint64_t _current
+
+        # Linked timers, those waiting in EXPIRED included.
+        readonly Py_ssize_t live
+
+    cdef void add(self, Timer* timer, uint64_t due_ns) noexcept
+    cdef void cancel(self, Timer* timer) noexcept
+    cdef void advance(self, uint64_t now_ns) noexcept
+    cdef Timer* pop_expired(self) noexcept
+    cdef uint64_t next_due_ns(self) noexcept
+
+    cdef void _place(self, Timer* timer) noexcept
+    cdef void _link(self, Timer* timer, int position) noexcept
+    cdef void _spill(self, int position) noexcept
+    cdef int _first_waiting(self) noexcept
+    cdef uint64_t _start_of(self, int position) noexcept

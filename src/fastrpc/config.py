@@ -1,0 +1,496 @@
+"""Settings as values: frozen dataclasses that check themselves when they are made.
+
+Every duration is in seconds and every size in bytes. `None` means "no limit" and has to be written. A wrong
+value raises ConfigError naming the field, the value and what is allowed. Making one touches no file, no
+socket and no event loop, so settings can be built before a fork and shared between threads.
+
+    ClientConfig   Timeouts, Keepalive, Limits, Pool, Backoff, TLS; codec and compressor
+    ServerConfig   Timeouts, Keepalive, Limits, Memory, Admission, TLS; what is accepted and shown
+"""
+
+import os
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Literal
+
+from fastrpc.errors import ConfigError
+
+__all__ = [
+    "TLS",
+    "Admission",
+    "Backoff",
+    "ClientConfig",
+    "Keepalive",
+    "Limits",
+    "Memory",
+    "Pool",
+    "ServerConfig",
+    "Timeouts",
+]
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+# The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
+# end of 64 bits; what is to last longer is None.
+_LONGEST_SECONDS = 100_000_000
+# Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
+_LARGEST_COUNT = 2**31 - 1
+# A size above this is a mistake in the unit.
+_LARGEST_SIZE = 2**40
+
+_WIRE_PROTOCOLS = ("native",)
+_EARLY_CALLS = ("idempotent", "all", "none")
+# The codecs with a fixed number on the wire; others are accepted when they are named.
+_CODECS = ("raw", "msgpack", "json", "protobuf")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """How long to wait for what, in seconds; `None` means no limit."""
+
+    #: Time for one attempt to open a connection, name look-up included.
+    #: Too low fails on slow networks, too high delays the turn of the next address.
+    connect: float | None = 1.0
+
+    #: Time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise.
+    #: Too low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
+    call: float | None = 5.0
+
+    #: Time for the peer to finish its opening (TLS, preface, settings, authentication).
+    #: Too low refuses distant peers, too high lets unfinished openings hold their places.
+    handshake: float | None = 5.0
+
+    #: Time a stream may pass without a message in either direction before it is ended.
+    #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts.
+    stream_idle: float | None = None
+
+    #: Time a connection may be without calls before it is closed.
+    #: Too low pays for new connections again and again, none keeps unused ones open.
+    idle: float | None = None
+
+    #: Time between telling registries and peers that this server leaves and refusing new calls.
+    #: Too low refuses calls of clients that have not heard yet, too high makes every restart slower.
+    announce: float = 0.0
+
+    #: Time running calls get to finish when a server leaves; those still running then are cancelled.
+    #: Too low cuts work off, too high delays restarts; none waits for the last call.
+    drain: float | None = 30.0
+
+    #: Time a closing connection goes on reading until the peer has closed as well.
+    #: Too low can destroy the last answers on their way, too high holds descriptors of silent peers.
+    linger: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "call", "handshake", "stream_idle", "idle"):
+            _check_seconds(self, name, optional=True)
+        _check_seconds(self, "announce", zero=True)
+        _check_seconds(self, "drain", zero=True, optional=True)
+        _check_seconds(self, "linger", zero=True, optional=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keepalive:
+    """How a silent peer is noticed. A peer is dropped after `interval` + `timeout` without a byte from it."""
+
+    #: Silence after which a ping asks for a sign of life; None sends no pings.
+    #: Too low wakes idle peers for nothing, too high notices a vanished peer late.
+    interval: float | None = 10.0
+
+    #: Silence after a ping that ends the connection. A handler may block the loop for less than this.
+    #: Too low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
+    timeout: float = 10.0
+
+    #: Shortest distance between pings that this side accepts; it is announced to the peer.
+    #: Too low allows a flood of pings, too high forces peers to notice our loss late.
+    minimum_interval: float = 0.5
+
+    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers.
+    #: Too low reconnects all the time, none leaves long-lived connections where they once landed.
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number(self, "interval", 0.01, 86_400, optional=True)
+        _check_number(self, "timeout", 0.01, 86_400)
+        _check_number(self, "minimum_interval", 0, 3_600)
+        _check_seconds(self, "max_age", optional=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one peer may ask of this side; announced when a connection opens."""
+
+    #: Largest message (arguments, result or item of a stream) accepted, after decompression too, and sent.
+    #: Too low refuses honest calls, too high lets one call take this much memory.
+    message_bytes: int = 16 * _MIB
+
+    #: Largest frame accepted; larger messages travel in pieces of at most this size.
+    #: Too low costs throughput of large messages, too high lets them delay small calls.
+    frame_bytes: int = 256 * _KIB
+
+    #: Largest metadata of a call; each entry counts its key, its value and 32.
+    #: Too low refuses long tokens and trace states, too high invites calls that carry data there.
+    metadata_bytes: int = 8 * _KIB
+
+    #: Calls, streams included, that may be unanswered on one connection. A client lets more wait their turn,
+    #: a server refuses them. Too low leaves the network idle, too high lets one slow peer hold much memory.
+    concurrent_calls: int = 10_000
+
+    #: Streams open at once on one connection; more than `concurrent_calls` counts as that.
+    #: Too low refuses subscribers, too high lets one peer hold a window of memory for each.
+    streams: int = 1_000
+
+    #: Bytes a stream may send ahead of its reader, before the stream pool lets it grow.
+    #: Too low makes streams wait for the network's delay, too high costs this much for each unread stream.
+    stream_window_bytes: int = 64 * _KIB
+
+    #: Connections a server accepts at once.
+    #: Too low turns clients away, too high runs out of descriptors or memory first.
+    connections: int = 10_000
+
+    #: Depth to which payloads may nest containers.
+    #: Too low refuses deep values, too high lets hostile ones use up the stack of decoders.
+    depth: int = 100
+
+    def __post_init__(self) -> None:
+        _check_count(self, "message_bytes", 4 * _KIB, _LARGEST_SIZE)
+        _check_count(self, "frame_bytes", 16 * _KIB, 16 * _MIB)
+        _check_count(self, "metadata_bytes", 1_024, 65_535)
+        _check_count(self, "concurrent_calls", 1)
+        _check_count(self, "streams", 0)
+        _check_count(self, "stream_window_bytes", 16 * _KIB)
+        _check_count(self, "connections", 1)
+        _check_count(self, "depth", 1, 1_024)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """Budgets in bytes where counts alone would bound nothing; per connection unless said otherwise.
+
+    `request_bytes`, `stream_pool` and `send_hard` never count as less than `Limits.message_bytes`: raising
+    that limit alone is enough.
+    """
+
+    #: Memory of all connections of a process. At 70 % streams stop growing, at 85 % new calls are refused, at
+    #: 100 % the largest holder is closed. Too low refuses work the machine could do, too high ends in the
+    #: system's out-of-memory killer.
+    process_bytes: int = 1024 * _MIB
+
+    #: Requests being received, waiting or decoded.
+    #: Too low refuses bursts of large requests, too high lets one client hold this much.
+    request_bytes: int = 64 * _MIB
+
+    #: What streams may hold beyond their first windows, shared by the streams of a connection.
+    #: Too low slows fast streams, too high lets unread streams hold this much.
+    stream_pool: int = 32 * _MIB
+
+    #: Unsent bytes above which no further handler starts and streams wait.
+    #: Too low idles handlers while the network catches up, too high answers into a growing queue.
+    send_soft: int = 4 * _MIB
+
+    #: Unsent bytes above which a peer that reads nothing for one second is dropped; at least `send_soft`.
+    #: Too low drops peers with a slow line, too high lets a silent one hold this much.
+    send_hard: int = 64 * _MIB
+
+    #: Cut messages that may be unfinished at once, in each direction.
+    #: Too low makes large messages wait for each other, too high multiplies their memory.
+    open_messages: int = 4
+
+    #: Elements, keys and values that one payload may hold in all its containers.
+    #: Too low refuses large lists, too high lets a small message become a great many objects.
+    items: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("process_bytes", "request_bytes", "stream_pool", "send_hard"):
+            _check_count(self, name, 64 * _KIB, _LARGEST_SIZE)
+        _check_count(self, "send_soft", 4 * _KIB, _LARGEST_SIZE)
+        _check_count(self, "open_messages", 1, 256)
+        _check_count(self, "items", 1)
+        if self.send_soft > self.send_hard:
+            raise ConfigError(
+                f"Memory.send_soft is {self.send_soft}, it must be at most send_hard ({self.send_hard})",
+                hint="lower send_soft or raise send_hard",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admission:
+    """What a server lets in before work starts."""
+
+    #: Connections that may be opening at once; more wait in the system's listen queue.
+    #: Too low slows a rush of new clients, too high lets strangers hold memory before they are known.
+    handshakes: int = 256
+
+    #: Calls that may wait for a handler; more are refused at once.
+    #: Too low refuses short bursts, too high only fills with calls that expire while they wait.
+    queue_length: int = 10_000
+
+    #: Seconds a call may wait for a handler before it is refused.
+    #: Too low refuses short bursts, too high answers callers that have long given up.
+    queue_age: float = 1.0
+
+    #: Threads for `def` handlers; they start on demand and end when idle.
+    #: Too low makes blocking handlers wait for each other, too high lets them fight for the interpreter.
+    handler_threads: int = 32
+
+    def __post_init__(self) -> None:
+        _check_count(self, "handshakes", 1)
+        _check_count(self, "queue_length", 0)
+        _check_seconds(self, "queue_age")
+        _check_count(self, "handler_threads", 1, 10_000)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """How many connections a client keeps."""
+
+    #: Connections to each endpoint. One carries many calls at once.
+    #: More help when one core of the server cannot keep up, and cost memory and handshakes on both sides.
+    connections_per_endpoint: int = 1
+
+    #: Endpoints to which connections are opened before a call needs them, and kept open.
+    #: Too low lets the first call to each endpoint wait for its handshake, too high keeps connections unused.
+    warm: int = 0
+
+    def __post_init__(self) -> None:
+        _check_count(self, "connections_per_endpoint", 1, 1_024)
+        _check_count(self, "warm", 0, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backoff:
+    """How long to wait before the next attempt to connect: `first`, then `factor` times the last wait."""
+
+    #: Wait after the first failure; never more than `longest`.
+    #: Too low hammers a server that is starting, too high returns late after a short break.
+    first: float = 0.1
+
+    #: Growth of the wait from failure to failure.
+    #: 1 never backs off, too high jumps to the longest wait at once.
+    factor: float = 1.6
+
+    #: Longest wait.
+    #: Too low keeps hammering a server that is down, too high notices its return late.
+    longest: float = 30.0
+
+    #: Share of each wait that is random, to either side.
+    #: Too low lets many clients come back in the same moment, too high makes the wait arbitrary.
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_seconds(self, "first")
+        _check_number(self, "factor", 1, 1_000)
+        _check_seconds(self, "longest")
+        _check_number(self, "jitter", 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TLS:
+    """Certificates as PEM files. They are read when a server listens or a client connects."""
+
+    #: Our certificate chain; a server needs one. Without it a client cannot prove who it is.
+    cert_file: str | os.PathLike[str] | None = None
+
+    #: The key of `cert_file`; None when the same file holds both.
+    key_file: str | os.PathLike[str] | None = None
+
+    #: Authorities whose certificates are believed; None takes those of the system.
+    #: Too many let strangers vouch for a peer, a missing one refuses it.
+    ca_file: str | os.PathLike[str] | None = None
+
+    #: Server: refuse clients without a certificate signed by `ca_file`.
+    require_client_cert: bool = False
+
+    #: Client: the name expected in the server's certificate; None takes the host of the address.
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("cert_file", "key_file", "ca_file"):
+            _check_path(self, name)
+        _check_flag(self, "require_client_cert")
+        if self.server_name is not None:
+            _check_name(self, "server_name")
+        if self.key_file is not None and self.cert_file is None:
+            raise ConfigError(
+                f"TLS.key_file is {os.fspath(self.key_file)!r}, but cert_file is None",
+                hint="set cert_file to the certificate that belongs to this key",
+            )
+        if self.require_client_cert and self.ca_file is None:
+            raise ConfigError(
+                "TLS.require_client_cert is True, but ca_file is None",
+                hint="set ca_file to the authority that signs the clients' certificates",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientConfig:
+    """Everything a Client or SyncClient can be told about how it works."""
+
+    #: Codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your own.
+    #: The server must accept it.
+    codec: str = "msgpack"
+
+    #: Compressor of payloads, "gzip", "lz4" or "zstd"; None sends them as they are.
+    #: It saves network and costs time of both processors; answers come back compressed the same way.
+    compressor: str | None = None
+
+    #: Payloads of at most this many bytes are never compressed.
+    #: Too low spends time on messages that hardly shrink, too high leaves network unsaved.
+    compress_above: int = 1_024
+
+    #: Language spoken on the connection.
+    wire_protocol: str = "native"
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    limits: Limits = field(default_factory=Limits)
+    pool: Pool = field(default_factory=Pool)
+    backoff: Backoff = field(default_factory=Backoff)
+
+    #: Certificates for `tls` addresses; None connects without TLS.
+    tls: TLS | None = None
+
+    #: Which calls may leave before the server answered the opening. "idempotent" saves those a round trip,
+    #: "all" saves it for every call, but of a lost one nobody may know whether it ran, "none" always waits.
+    early_calls: Literal["idempotent", "all", "none"] = "idempotent"
+
+    #: Time the loop goes on polling after the last activity, instead of sleeping at once.
+    #: More saves calls the wake-up, some 40 microseconds, and burns a core meanwhile.
+    spin_microseconds: int = 0
+
+    def __post_init__(self) -> None:
+        _check_name(self, "codec")
+        if self.compressor is not None:
+            _check_name(self, "compressor")
+        _check_count(self, "compress_above", 0, _LARGEST_SIZE)
+        _check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
+        _check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
+        _check_parts(self, backoff=Backoff, tls=TLS)
+        _check_choice(self, "early_calls", _EARLY_CALLS)
+        _check_count(self, "spin_microseconds", 0, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """Everything a Server can be told about how it works."""
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    limits: Limits = field(default_factory=Limits)
+    memory: Memory = field(default_factory=Memory)
+    admission: Admission = field(default_factory=Admission)
+
+    #: Certificates for `tls` addresses; None listens without TLS.
+    tls: TLS | None = None
+
+    #: Languages accepted on each port, told apart by a connection's first bytes.
+    #: Each one more is more that a stranger can try.
+    protocols: tuple[str, ...] = ("native",)
+
+    #: Codecs accepted; calls in any other are refused before they start.
+    codecs: tuple[str, ...] = _CODECS
+
+    #: Whether callers may list services and signatures; None allows it on loopback and unix addresses only.
+    reflection: bool | None = None
+
+    #: Whether the text of a handler's unexpected exception is sent to the caller.
+    #: Helps while developing; elsewhere it tells strangers about the inside.
+    expose_errors: bool = False
+
+    #: Address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
+    admin_address: str | None = None
+
+    #: Time the loop goes on polling after the last activity, instead of sleeping at once.
+    #: More saves calls the wake-up, some 40 microseconds, and burns a core meanwhile.
+    spin_microseconds: int = 0
+
+    def __post_init__(self) -> None:
+        _check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, memory=Memory)
+        _check_parts(self, admission=Admission, tls=TLS)
+        for name in _check_names(self, "protocols"):
+            if name not in _WIRE_PROTOCOLS:
+                raise _wrong(self, "protocols", f"names out of {_WIRE_PROTOCOLS}")
+        _check_names(self, "codecs")
+        if self.reflection is not None:
+            _check_flag(self, "reflection")
+        _check_flag(self, "expose_errors")
+        if self.admin_address is not None:
+            _check_name(self, "admin_address")
+        _check_count(self, "spin_microseconds", 0, 1_000_000)
+
+
+def _wrong(settings: Any, name: str, allowed: str, hint: str | None = None) -> ConfigError:
+    """Describe a wrong value in the one form all checks use."""
+    value = getattr(settings, name)
+    return ConfigError(f"{type(settings).__name__}.{name} is {value!r}, it must be {allowed}", hint=hint)
+
+
+def _check_number(
+    settings: Any, name: str, lowest: float, highest: float, *, optional: bool = False, above: bool = False
+) -> None:
+    """Refuse anything but a finite number from `lowest` (or `above` it) to `highest`."""
+    value = getattr(settings, name)
+    if value is None and optional:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if number and (lowest < value if above else lowest <= value) and value <= highest:
+        return
+    start = f"a number above {lowest:,}" if above else f"a number from {lowest:,}"
+    allowed = f"{start} {'and at most' if above else 'to'} {highest:,}{', or None' if optional else ''}"
+    endless = optional and isinstance(value, float) and not isfinite(value)
+    raise _wrong(settings, name, allowed, hint="None means no limit" if endless else None)
+
+
+def _check_seconds(settings: Any, name: str, *, zero: bool = False, optional: bool = False) -> None:
+    """Refuse anything but a duration in seconds; `zero` allows 0."""
+    _check_number(settings, name, 0, _LONGEST_SECONDS, optional=optional, above=not zero)
+
+
+def _check_count(settings: Any, name: str, lowest: int, highest: int = _LARGEST_COUNT) -> None:
+    """Refuse anything but a whole number from `lowest` to `highest`."""
+    value = getattr(settings, name)
+    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+        raise _wrong(settings, name, f"a whole number from {lowest:,} to {highest:,}")
+
+
+def _check_flag(settings: Any, name: str) -> None:
+    if not isinstance(getattr(settings, name), bool):
+        raise _wrong(settings, name, "True or False")
+
+
+def _check_name(settings: Any, name: str) -> None:
+    value = getattr(settings, name)
+    if not isinstance(value, str) or not value:
+        raise _wrong(settings, name, "a text that is not empty")
+
+
+def _check_names(settings: Any, name: str) -> tuple[str, ...]:
+    """Refuse anything but a sequence of texts, without repetition, and keep it as a tuple."""
+    value = getattr(settings, name)
+    if not isinstance(value, tuple | list) or not value or not all(isinstance(item, str) for item in value):
+        raise _wrong(settings, name, "a tuple of one or more texts", hint=f"write {name}=('…',)")
+    if len(set(value)) < len(value):
+        raise _wrong(settings, name, "without repetition")
+    names = tuple(value)
+    object.__setattr__(settings, name, names)
+    return names
+
+
+def _check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:
+    if getattr(settings, name) not in choices:
+        raise _wrong(settings, name, f"one of {', '.join(map(repr, choices))}")
+
+
+def _check_path(settings: Any, name: str) -> None:
+    value = getattr(settings, name)
+    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):
+        raise _wrong(settings, name, "a path, or None")
+
+
+def _check_parts(settings: Any, **kinds: type[Any]) -> None:
+    """Refuse anything but an object of the settings class named for each field; only `tls` may be None."""
+    for name, kind in kinds.items():
+        value = getattr(settings, name)
+        if not isinstance(value, kind) and not (value is None and kind is TLS):
+            allowed = f"a {kind.__name__}{', or None' if kind is TLS else ''}"
+            raise _wrong(settings, name, allowed, hint=f"write {name}={kind.__name__}(…)")

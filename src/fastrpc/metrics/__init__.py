@@ -1,0 +1,28 @@
+"""Numbers for monitoring: a Prometheus collector over the core's counters.
+
+May import `_core` and what is below it. prometheus-client is loaded by the first `collector()`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fastrpc._core.histogram import CounterRegistry
+    from fastrpc.metrics.prometheus import CallCollector
+
+__all__ = ["collector"]
+
+
+def collector(
+    registry: CounterRegistry | None = None, *, buckets_per_doubling: Literal[1, 2, 4] = 1
+) -> CallCollector:
+    """Return a collector to register with prometheus-client: `REGISTRY.register(collector())`.
+
+    It reads the counters of the whole process, or of `registry`. The latency histogram has 28 buckets, each
+    twice as long as the one before; `buckets_per_doubling` makes it finer, for 2 or 4 times the series.
+    """
+    from fastrpc._core.histogram import default_registry
+    from fastrpc.metrics.prometheus import CallCollector
+
+    return CallCollector(default_registry if registry is None else registry, buckets_per_doubling)

@@ -1,0 +1,21 @@
+"""What a remote method is, the same on both sides: declared by a class, read once, marshalled often.
+
+Knows codecs and the core's marshal; nothing of connections, clients or servers.
+"""
+
+from fastrpc.rpc.definition import MethodDefinition, MethodOptions, MethodTypes, ServiceDefinition
+from fastrpc.rpc.description import describe, nearest_name
+from fastrpc.rpc.service import method, method_definition, service, service_definition
+
+__all__ = [
+    "MethodDefinition",
+    "MethodOptions",
+    "MethodTypes",
+    "ServiceDefinition",
+    "describe",
+    "method",
+    "method_definition",
+    "nearest_name",
+    "service",
+    "service_definition",
+]

@@ -1,0 +1,235 @@
+"""From what is written beside a parameter to a type: strings, forward references, type variables.
+
+Annotations are evaluated late, when a service is added or a method is first called, so that a class may be
+named before it exists. Names are looked up where Python would look: in the function around the class, in the
+handler's module, among the built-ins; then in the class itself.
+"""
+
+import ast
+import builtins
+import functools
+import re
+import sys
+import types
+import typing
+from collections import ChainMap
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Generic, Literal, Protocol, Union, get_args, get_origin
+
+__all__ = [
+    "UNANNOTATED",
+    "Scope",
+    "StreamForm",
+    "captured_names",
+    "evaluate",
+    "item_type",
+    "stream_form",
+    "substitute",
+    "type_text",
+    "type_variables",
+    "unwrapped",
+]
+
+#: Stands where nothing is written beside a parameter or after the arrow.
+UNANNOTATED: Final[Any] = types.SimpleNamespace()
+
+#: What a stream annotation says: messages come by `async for`, or by `for`; "maybe" only if the handler yields.
+StreamForm = Literal["async", "sync", "maybe_async", "maybe_sync"]
+
+_STREAM_FORMS: dict[Any, StreamForm] = {
+    AsyncIterator: "async",
+    AsyncGenerator: "async",
+    Iterator: "sync",
+    Generator: "sync",
+    AsyncIterable: "maybe_async",
+    Iterable: "maybe_sync",
+}
+_STREAM_FORMS_BY_NAME = {kind.__name__: form for kind, form in _STREAM_FORMS.items()}
+
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """Where the names in a handler's annotations mean something."""
+
+    handler: Callable[..., Any]
+    #: The class whose body holds the handler; None while that body is still being read.
+    defined_in: type[Any] | None = None
+    #: Names of the function around the class that the annotations mention.
+    captured: Mapping[str, Any] = field(default_factory=dict)
+
+    def names(self) -> ChainMap[str, Any]:
+        """Return everything an annotation may mention, nearest meaning first."""
+        maps: list[Any] = [self.captured, _type_parameters(self.handler), _type_parameters(self.defined_in)]
+        # A wrapper's annotations come from what it wraps, written perhaps in another module.
+        maps += [getattr(function, "__globals__", {}) for function in reversed(unwrapped(self.handler))]
+        if self.defined_in is None:
+            return ChainMap(*maps, vars(builtins))
+        if self.defined_in.__module__ in sys.modules:
+            maps.append(vars(sys.modules[self.defined_in.__module__]))
+        # The class comes after the built-ins: a service may well have a method called `list`.
+        maps += [vars(builtins), dict(vars(self.defined_in))]
+        return ChainMap(*maps)
+
+
+def unwrapped(handler: Any) -> list[Any]:
+    """Return `handler` and what it wraps, outermost first."""
+    chain = [handler]
+    while hasattr(chain[-1], "__wrapped__") and len(chain) < 100:
+        chain.append(chain[-1].__wrapped__)
+    return chain
+
+
+def evaluate(annotation: Any, scope: Scope) -> Any:
+    """Return the type that `annotation` means; NameError when a name in it is not known."""
+    if annotation is UNANNOTATED:
+        return Any
+
+    def holder() -> None: ...
+
+    holder.__annotations__ = {"value": annotation}
+    names = scope.names()
+    if sys.version_info >= (3, 14):
+        # Deferred evaluation copies the mapping; a chain with all built-ins in it is none the worse for it.
+        return typing.get_type_hints(holder, {}, dict(names), include_extras=True)["value"]
+    return typing.get_type_hints(holder, {}, names, include_extras=True)["value"]
+
+
+def captured_names(annotations: Iterable[Any], frame: types.FrameType | None) -> dict[str, Any]:
+    """Return those local names of the function around a class that its string annotations mention."""
+    if frame is None or frame.f_locals is frame.f_globals:
+        return {}
+    mentioned = {name for annotation in annotations for name in _IDENTIFIER.findall(_source(annotation))}
+    return {name: value for name, value in frame.f_locals.items() if name in mentioned}
+
+
+def stream_form(annotation: Any, scope: Scope) -> StreamForm | None:
+    """Say whether `annotation` is a stream; what the stream carries need not be known yet."""
+    if annotation is UNANNOTATED:
+        return None
+    try:
+        known = evaluate(annotation, scope)
+    except Exception:  # a forward reference, or no type at all: told when the types are resolved
+        return _form_of_source(_source(annotation), scope) if _source(annotation) else _form_of(annotation)
+    return _form_of(known)
+
+
+def item_type(annotation: Any) -> Any:
+    """Return T of `AsyncIterator[T]`, Any of a bare one."""
+    arguments = get_args(_without_metadata(annotation))
+    return arguments[0] if arguments else Any
+
+
+def type_variables(owner: type[Any]) -> dict[Any, dict[Any, Any]]:
+    """Return, for each class that `owner` inherits from, what its type variables are there."""
+    known: dict[Any, dict[Any, Any]] = {owner: {}}
+    for member in owner.__mro__:
+        for base in vars(member).get("__orig_bases__", ()):
+            origin = get_origin(base)
+            if origin in {None, Generic, Protocol}:
+                continue
+            arguments = [evaluate(argument, Scope(member, member)) for argument in get_args(base)]
+            values = [substitute(argument, known.get(member, {}), keep=True) for argument in arguments]
+            # With one variable number of them the arguments do not pair; such bases stay unresolved.
+            pairs = zip(getattr(origin, "__parameters__", ()), values, strict=False)
+            known.setdefault(origin, dict(pairs))
+    return known
+
+
+def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False) -> Any:
+    """Put types in the place of type variables; one without a value becomes its bound, or Any, unless `keep`."""
+    if isinstance(annotation, typing.TypeVar):
+        if annotation in values:
+            value = values[annotation]
+            return value if keep or not isinstance(value, typing.TypeVar) else substitute(value, {})
+        return annotation if keep else _fallback(annotation)
+    parameters = getattr(annotation, "__parameters__", ())
+    if not parameters or get_origin(annotation) is None:
+        return annotation
+    return annotation[tuple(substitute(parameter, values, keep=keep) for parameter in parameters)]
+
+
+def type_text(annotation: Any) -> str:
+    """Write a type as a program would, without the modules."""
+    if annotation is UNANNOTATED or annotation is Any:
+        return "Any"
+    if annotation is None or annotation is type(None):
+        return "None"
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, typing.ForwardRef):
+        return annotation.__forward_arg__
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in {Union, types.UnionType}:
+        return " | ".join(type_text(argument) for argument in arguments)
+    if origin is Literal:
+        return f"Literal[{', '.join(repr(argument) for argument in arguments)}]"
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if annotation is Ellipsis:
+        return "..."
+    if origin is None or not arguments:
+        return str(getattr(annotation, "__name__", annotation))
+    return f"{type_text(origin)}[{', '.join(type_text(argument) for argument in arguments)}]"
+
+
+def _type_parameters(owner: Any) -> dict[str, Any]:
+    return {parameter.__name__: parameter for parameter in getattr(owner, "__type_params__", ())}
+
+
+def _fallback(variable: Any) -> Any:
+    if getattr(variable, "has_default", bool)():
+        return variable.__default__
+    if variable.__constraints__:
+        return functools.reduce(lambda left, right: left | right, variable.__constraints__)
+    return Any if variable.__bound__ is None else variable.__bound__
+
+
+def _source(annotation: Any) -> str:
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, typing.ForwardRef):
+        return annotation.__forward_arg__
+    return " ".join(_source(argument) for argument in get_args(annotation)) if get_origin(annotation) else ""
+
+
+def _form_of(annotation: Any) -> StreamForm | None:
+    annotation = _without_metadata(annotation)
+    return _STREAM_FORMS.get(get_origin(annotation) or annotation) if _is_hashable(annotation) else None
+
+
+def _form_of_source(source: str, scope: Scope) -> StreamForm | None:
+    """Look only at what stands before the bracket: `AsyncIterator` of "AsyncIterator[User]"."""
+    try:
+        head: ast.AST = ast.parse(source, mode="eval").body
+    except SyntaxError:
+        return None
+    while isinstance(head, ast.Subscript):
+        head = head.value
+    try:
+        return _form_of(evaluate(ast.unparse(head), scope))
+    except Exception:  # imported for type checkers only: its own name must do
+        return _STREAM_FORMS_BY_NAME.get(ast.unparse(head).rpartition(".")[2])
+
+
+def _without_metadata(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

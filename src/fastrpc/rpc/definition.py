@@ -1,0 +1,290 @@
+"""What is known of a remote method and of a service; the same on both sides of a call."""
+
+import functools
+import inspect
+import types
+from abc import ABC
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
+from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
+
+__all__ = ["MethodDefinition", "MethodOptions", "MethodTypes", "ServiceDefinition"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodOptions:
+    """What was given to `@method`; None = not given."""
+
+    name: str | None = None
+    inline: bool | None = None
+    idempotent: bool | None = None
+    timeout: float | None = None
+    codec: str | None = None
+    public: bool | None = None
+
+    def over(self, inherited: "MethodOptions") -> "MethodOptions":
+        """Return these options, completed by inherited ones."""
+        own = {option.name: getattr(self, option.name) for option in fields(self)}
+        return MethodOptions(
+            **{name: getattr(inherited, name) if value is None else value for name, value in own.items()}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MethodTypes:
+    """The types of a method's payloads."""
+
+    #: One for each of `MethodDefinition.parameters`.
+    parameters: tuple[Any, ...]
+    #: The result, or one message of the stream that the server sends.
+    result: Any
+    #: One message of the stream that the caller sends; None without one.
+    message: Any
+
+
+class MethodDefinition:
+    """A remote method: its names, its options, what it takes and gives."""
+
+    __slots__ = (
+        "__weakref__",
+        "_types",
+        "attribute",
+        "codec",
+        "full_name",
+        "function",
+        "idempotent",
+        "inline",
+        "marshals",
+        "name",
+        "options",
+        "owner",
+        "public",
+        "service",
+        "signature",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        owner: type[Any],
+        service: str,
+        attribute: str,
+        function: Callable[..., Any],
+        *,
+        options: MethodOptions,
+        signature: HandlerSignature,
+    ) -> None:
+        #: The class that was given to `@service`, or the one that inherits it.
+        self.owner = owner
+        self.service = service
+        #: The name on the wire after the service's; `attribute` is the one in the class.
+        self.name = options.name or attribute
+        self.full_name = f"{service}.{self.name}"
+        self.attribute = attribute
+        #: What callers name the method by: the function in the class.
+        self.function = function
+        self.options = options
+        self.idempotent = bool(options.idempotent)
+        self.inline = bool(options.inline) and not signature.is_async
+        self.public = bool(options.public)
+        #: The client's default and the server's cap; None = not given.
+        self.timeout = options.timeout
+        #: What `codec=` says; `schema.codec_for` knows what a call uses.
+        self.codec = options.codec
+        self.signature = signature
+        #: What `schema.marshal_for` prepared.
+        self.marshals: dict[tuple[str, int, int], Any] = {}
+        self._types: MethodTypes | None = None
+
+    def __repr__(self) -> str:
+        return f"<MethodDefinition {self.full_name} {self.kind} {self.style}>"
+
+    @property
+    def kind(self) -> Kind:
+        return self.signature.kind
+
+    @property
+    def style(self) -> Style:
+        if self.signature.is_async:
+            return "async"
+        return "inline" if self.inline else "thread"
+
+    @property
+    def label(self) -> str:
+        """What the method is called in the program: `Arith.mul`."""
+        return f"{self.owner.__qualname__}.{self.attribute}"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What travels as arguments, in order: without `self` and without a stream."""
+        return self.signature.parameters
+
+    @property
+    def result(self) -> Any:
+        """The type of the result, or of one message of the server's stream."""
+        return self.types().result
+
+    @property
+    def is_stub(self) -> bool:
+        """Whether this is a contract's method without a body, `...`."""
+        return _is_stub(self.function)
+
+    @property
+    def documentation(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    def types(self) -> MethodTypes:
+        """Resolve the annotations; ConfigError names the parameter whose type is not known at run time."""
+        if self._types is None:
+            self._types = self._resolve()
+        return self._types
+
+    def bind_stream(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], stream: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with the caller's stream put where the handler takes it."""
+        parameter, at = self.signature.stream, self.signature.stream_position
+        if parameter is None:
+            return args, dict(kwargs)
+        if parameter.by_position and len(args) >= at:
+            return (*args[:at], stream, *args[at:]), dict(kwargs)
+        return args, {**kwargs, parameter.name: stream}
+
+    def _resolve(self) -> MethodTypes:
+        signature = self.signature
+        variables = type_variables(self.owner)
+
+        def resolved(annotation: Any, scope: Any, place: str) -> Any:
+            try:
+                known = evaluate(annotation, scope)
+            except NameError as error:
+                raise _unknown_name(self, place, annotation, error) from error
+            except Exception as error:
+                raise ConfigError(
+                    f"{self.label}: {place} is {type_text(annotation)}, no type: {error}"
+                ) from error
+            return substitute(known, variables.get(scope.defined_in, {}))
+
+        parameters = [
+            resolved(parameter.annotation, parameter.scope, f"parameter {parameter.name!r}")
+            for parameter in signature.parameters
+        ]
+        message = None
+        if signature.stream is not None:
+            stream = signature.stream
+            message = item_type(resolved(stream.annotation, stream.scope, f"parameter {stream.name!r}"))
+        result = resolved(signature.result, signature.result_scope, "the result")
+        return MethodTypes(
+            tuple(parameters), item_type(result) if signature.has_stream_result else result, message
+        )
+
+
+class ServiceDefinition:
+    """A service: its name and its methods, as one class has them."""
+
+    __slots__ = ("__weakref__", "contract", "methods", "name", "owner", "version")
+
+    def __init__(
+        self,
+        owner: type[Any],
+        name: str,
+        methods: Mapping[str, MethodDefinition],
+        *,
+        version: str | None = None,
+        contract: "ServiceDefinition | None" = None,
+    ) -> None:
+        self.owner = owner
+        self.name = name
+        self.version = version
+        #: By their names on the wire, base classes first, then in the order they are written.
+        self.methods: Mapping[str, MethodDefinition] = types.MappingProxyType(dict(methods))
+        #: What `implements=` named.
+        self.contract = contract
+
+    def __repr__(self) -> str:
+        return f"<ServiceDefinition {self.name} of {self.owner.__qualname__}: {', '.join(self.methods) or 'empty'}>"
+
+    @property
+    def documentation(self) -> str:
+        return inspect.getdoc(self.owner) or "" if self.owner.__doc__ else ""
+
+    def unimplemented(self) -> tuple[str, ...]:
+        """Return the methods for which the class has only a contract's `...`."""
+        return tuple(name for name, definition in self.methods.items() if _is_unimplemented(definition))
+
+    def handlers(self, instance: Any) -> dict[str, Callable[..., Any]]:
+        """Return the bound handler of each method by its name on the wire.
+
+        A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a
+        stream. ConfigError names the methods that a contract promises and the class does not have.
+        """
+        if missing := self.unimplemented():
+            raise ConfigError(
+                f"{self.owner.__qualname__} serves {self.name!r} without {', '.join(missing)}",
+                hint="the contract has no code; write the handlers in a class that implements it",
+            )
+        return {name: _bound(instance, definition) for name, definition in self.methods.items()}
+
+
+def _bound(instance: Any, definition: MethodDefinition) -> Callable[..., Any]:
+    handler: Callable[..., Any] = getattr(instance, definition.attribute)
+    if (
+        definition.style != "async"
+        or definition.signature.has_stream_result
+        or inspect.iscoroutinefunction(handler)
+    ):
+        return handler
+    return _as_coroutine(handler)
+
+
+def _as_coroutine(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return a coroutine function for a decorated handler that returns some other awaitable."""
+
+    @functools.wraps(handler)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        return await handler(*args, **kwargs)
+
+    return run
+
+
+def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, error: NameError) -> ConfigError:
+    name = f"{error.name!r}" if getattr(error, "name", None) else f"a name ({error})"
+    return ConfigError(
+        f"{definition.label}: {place} is {type_text(annotation)}, but {name} is not known at run time",
+        hint="import it outside `if TYPE_CHECKING:`, or define it where the module can see it",
+    )
+
+
+def _stub_codes() -> frozenset[bytes]:
+    def stub() -> None: ...
+
+    async def async_stub() -> None: ...
+
+    def documented_stub() -> None:
+        """Say what it does."""
+
+    async def documented_async_stub() -> None:
+        """Say what it does."""
+
+    stubs: list[Callable[[], Any]] = [stub, async_stub, documented_stub, documented_async_stub]
+    return frozenset(function.__code__.co_code for function in stubs)
+
+
+def _is_stub(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_code in _STUB_CODES
+
+
+def _is_unimplemented(definition: MethodDefinition) -> bool:
+    """Whether the handler is a body `...` of a class that is there to be implemented."""
+    if not _is_stub(definition.function):
+        return False
+    writer = definition.signature.scope.defined_in or definition.owner
+    return bool(getattr(writer, "_is_protocol", False)) or ABC in writer.__bases__
+
+
+_STUB_CODES = _stub_codes()

@@ -1,0 +1,122 @@
+"""What a service tells about itself, as plain data, and which name somebody may have meant."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.annotation import UNANNOTATED, type_text
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.service import service_definition
+from fastrpc.rpc.signature import Parameter
+
+__all__ = ["describe", "nearest_name", "signature_text"]
+
+#: Longer names are not compared: the work grows with the product of the lengths, and a peer chooses one of them.
+LONGEST_COMPARED = 100
+
+#: How alike two names must be, from 0 to 1.
+ALIKE = 0.6
+
+_STREAM = "AsyncIterator[{}]"
+
+
+def describe(service: Any) -> dict[str, Any]:
+    """Return what a service has: plain values only, ready for any codec.
+
+    `service` is a class, an instance or a definition; methods are in the order of the class.
+    """
+    definition = service if isinstance(service, ServiceDefinition) else service_definition(service)
+    return {
+        "name": definition.name,
+        "version": definition.version,
+        "documentation": definition.documentation,
+        "methods": [_describe_method(method) for method in definition.methods.values()],
+    }
+
+
+def signature_text(definition: MethodDefinition) -> str:
+    """Return a method as one would write it: `mul(a: int, b: int) -> int`."""
+    parts: list[str] = []
+    was_positional_only = False
+    was_by_position = True
+    for parameter, kind in _all_parameters(definition):
+        if was_positional_only and parameter.by_name:
+            parts.append("/")
+        if was_by_position and not parameter.by_position:
+            parts.append("*")
+        was_positional_only, was_by_position = not parameter.by_name, parameter.by_position
+        parts.append(_parameter_text(parameter, kind))
+    if was_positional_only:
+        parts.append("/")
+    return f"{definition.name}({', '.join(parts)}) -> {_result_text(definition)}"
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that `name` was probably meant to be, None when none is near."""
+    import difflib
+
+    if len(name) > LONGEST_COMPARED:
+        return None
+    known = sorted(names)
+    folded = {candidate.casefold(): candidate for candidate in reversed(known)}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=ALIKE)
+    if found:
+        return folded[found[0]]
+    # `mul` for `arith.mul`: the service was left out.
+    return next((candidate for candidate in known if candidate.rpartition(".")[2] == name), None)
+
+
+def _describe_method(definition: MethodDefinition) -> dict[str, Any]:
+    return {
+        "name": definition.name,
+        "full_name": definition.full_name,
+        "kind": definition.kind,
+        "signature": signature_text(definition),
+        "parameters": [
+            {"name": parameter.name, "type": kind, "required": parameter.is_required}
+            for parameter, kind in zip(definition.parameters, _types_text(definition), strict=True)
+        ],
+        "result": _result_text(definition),
+        "idempotent": definition.idempotent,
+        "timeout": definition.timeout,
+        "codec": definition.codec,
+        "documentation": definition.documentation,
+    }
+
+
+def _all_parameters(definition: MethodDefinition) -> list[tuple[Parameter, str]]:
+    pairs = list(zip(definition.parameters, _types_text(definition), strict=True))
+    stream = definition.signature.stream
+    if stream is not None:
+        pairs.insert(
+            definition.signature.stream_position, (stream, _STREAM.format(_message_text(definition)))
+        )
+    return pairs
+
+
+def _parameter_text(parameter: Parameter, kind: str) -> str:
+    text = f"{parameter.name}: {kind}"
+    return text if parameter.is_required else f"{text} = {parameter.default_text}"
+
+
+def _types_text(definition: MethodDefinition) -> list[str]:
+    try:
+        return [type_text(kind) for kind in definition.types().parameters]
+    except ConfigError:  # not known at run time; what is written says it too
+        return [type_text(parameter.annotation) for parameter in definition.parameters]
+
+
+def _message_text(definition: MethodDefinition) -> str:
+    try:
+        return type_text(definition.types().message)
+    except ConfigError:
+        return "Any"
+
+
+def _result_text(definition: MethodDefinition) -> str:
+    try:
+        text = type_text(definition.types().result)
+    except ConfigError:
+        written = definition.signature.result
+        return "Any" if written is UNANNOTATED else type_text(written)
+    return _STREAM.format(text) if definition.signature.has_stream_result else text

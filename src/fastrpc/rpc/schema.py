@@ -1,0 +1,269 @@
+"""From a method's types to its marshal: which codec carries them, and everything prepared for it."""
+
+import inspect
+import types
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache, partial
+from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
+from uuid import UUID
+
+from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc.codecs.base import Codec, codec_named
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.annotation import type_text
+from fastrpc.rpc.contract import check_implements
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.signature import Parameter
+
+__all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "untyped_marshal"]
+
+#: Arrays of msgpack up to this length tell it in their first byte, where the marshal looks.
+LONGEST_PREPARED: Final = 15
+
+_SCALARS: Final = frozenset(
+    {bool, bytes, bytearray, date, datetime, Decimal, float, int, str, time, timedelta, type(None), UUID}
+)
+
+
+def check_service(definition: ServiceDefinition) -> None:
+    """Resolve and check the types of all methods, so that no call has to find out.
+
+    Raises:
+        ConfigError: a name is not known at run time, or a type cannot travel; it names parameter and class.
+        TypeError: now that all types are known, the class differs from the contract it implements.
+    """
+    for method in definition.methods.values():
+        _coders(method, codec_named(codec_for(method, "msgpack")), _shape(method))
+    if definition.contract is not None:
+        check_implements(definition, definition.contract)
+
+
+def codec_for(definition: MethodDefinition, preferred: str) -> str:
+    """Return the name of the codec for calls of a method: its own, or the one preferred."""
+    if definition.codec is not None:
+        return definition.codec
+    known = definition.types()
+    return (
+        "protobuf" if any(map(_is_protobuf, (*known.parameters, known.result, known.message))) else preferred
+    )
+
+
+def marshal_for(definition: MethodDefinition, codec_name: str, *, depth: int, items: int) -> Marshal:
+    """Return what turns arguments and results of a method into payload and back, prepared once.
+
+    Args:
+        depth: containers within each other that a payload may hold.
+        items: values that all containers of a payload may hold.
+
+    Raises:
+        ConfigError: the types are not known at run time, or this codec cannot carry them.
+    """
+    key = (codec_name, depth, items)
+    marshal: Marshal | None = definition.marshals.get(key)
+    if marshal is None:
+        shape = _shape(definition)
+        coders = _coders(definition, codec_named(codec_name), shape)
+        marshal = Marshal(definition.full_name, shape, coders, depth=depth, items=items)
+        definition.marshals[key] = marshal
+    return marshal
+
+
+@cache
+def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, items: int) -> Marshal:
+    """Return the marshal of methods known only by name; any number of arguments fits."""
+    codec = codec_named(codec_name)
+    decode = codec.decoder(bytes if codec_name == "raw" else Any)
+    coders = PayloadCoders(
+        codec.name,
+        codec.wire_id,
+        encode=codec.encoder(),
+        decode=(decode, decode),
+        exact=None,
+        open=decode,
+        items=(),
+        scan=(True, True, True),
+    )
+    return Marshal(method, None, coders, depth=depth, items=items)
+
+
+def may_hold_containers(annotation: Any) -> bool:
+    """Whether a value of this type may be, or hold, an array or a map."""
+    while isinstance(annotation, NewType):
+        annotation = annotation.__supertype__
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return may_hold_containers(get_args(annotation)[0])
+    if origin in {Union, types.UnionType}:
+        return any(map(may_hold_containers, get_args(annotation)))
+    if origin is Literal or annotation is None:
+        return False
+    is_enum = isinstance(annotation, type) and issubclass(annotation, Enum)
+    return not (is_enum or (isinstance(annotation, type) and annotation in _SCALARS))
+
+
+def _shape(definition: MethodDefinition) -> ArgumentShape:
+    parameters = definition.parameters
+    return ArgumentShape(
+        tuple(parameter.name for parameter in parameters),
+        tuple(parameter.is_required for parameter in parameters),
+        _refusal(definition),
+        positional=sum(parameter.by_position for parameter in parameters),
+        positional_only=sum(not parameter.by_name for parameter in parameters),
+    )
+
+
+def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
+    """Return what raises the TypeError of a local call when arguments do not fit."""
+
+    def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        _local_twin(definition)(None, *args, **kwargs)
+
+    return refuse
+
+
+def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
+    """Return a function that takes what the method takes and does nothing; Python words its errors."""
+
+    def twin() -> None: ...
+
+    parameters = definition.parameters
+    # `self` cannot be given by name in any call of a method, so it may as well be positional-only.
+    names = (_free_name(parameters), *(parameter.name for parameter in parameters))
+    positional = sum(parameter.by_position for parameter in parameters)
+    code = twin.__code__.replace(
+        co_argcount=positional + 1,
+        co_posonlyargcount=1 + sum(not parameter.by_name for parameter in parameters),
+        co_kwonlyargcount=len(parameters) - positional,
+        co_nlocals=len(names),
+        co_varnames=names,
+        co_name=definition.attribute,
+        co_qualname=definition.label,
+    )
+    defaults = tuple(p.default for p in parameters if p.by_position and not p.is_required)
+    function = types.FunctionType(code, {}, definition.attribute, defaults)
+    function.__kwdefaults__ = {
+        p.name: p.default for p in parameters if not p.by_position and not p.is_required
+    }
+    return function
+
+
+def _free_name(parameters: Sequence[Parameter]) -> str:
+    name = "self"
+    while any(parameter.name == name for parameter in parameters):
+        name += "_"
+    return name
+
+
+def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) -> PayloadCoders:
+    known = definition.types()
+    places = [f"parameter {parameter.name!r}" for parameter in definition.parameters]
+    items = tuple(
+        _decoder(definition, codec, kind, place) for kind, place in zip(known.parameters, places, strict=True)
+    )
+    decode_result = _decoder(definition, codec, known.result, "the result")
+    decode_message = decode_result
+    if definition.signature.stream is not None:
+        place = f"parameter {definition.signature.stream.name!r}"
+        decode_message = _decoder(definition, codec, known.message, place)
+    if codec.name in {"raw", "protobuf"}:
+        _check_single(definition, codec.name)
+    open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
+    return PayloadCoders(
+        codec.name,
+        codec.wire_id,
+        encode=codec.encoder(),
+        decode=(decode_result, decode_message),
+        exact=exact,
+        open=open_arguments,
+        items=items,
+        scan=(
+            any(map(may_hold_containers, known.parameters)),
+            may_hold_containers(known.result),
+            may_hold_containers(known.message),
+        ),
+    )
+
+
+def _argument_decoders(
+    codec: Codec, shape: ArgumentShape, kinds: tuple[Any, ...]
+) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
+    """Return what takes arguments apart into items, and what decodes exactly n of them at once."""
+    if codec.name not in {"msgpack", "json"}:
+        return codec.decoder(bytes if codec.name == "raw" else Any), None
+    import msgspec
+
+    opened = codec.decoder(list[msgspec.Raw] | dict[str | int, msgspec.Raw])
+    longest = shape.positional
+    if codec.name == "msgpack":
+        longest = min(longest, LONGEST_PREPARED)
+    elif not shape.shortest == shape.positional == len(kinds):
+        return opened, None  # JSON does not tell the length beforehand
+    exact = (
+        codec.decoder(tuple.__class_getitem__(kinds[:n])) if n >= shape.shortest else None
+        for n in range(longest + 1)
+    )
+    return opened, tuple(exact)
+
+
+def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) -> Callable[[Any], Any]:
+    """Return the decoder of one value; ConfigError where the codec cannot carry its type."""
+    try:
+        if codec.name in {"raw", "protobuf"}:
+            return codec.decoder(kind)
+        _check_type(kind)
+        if codec.name in {"msgpack", "json"}:
+            return codec.decoder(kind)
+        import msgspec
+
+        # An installed codec gives plain values, whatever type it is asked for.
+        return partial(msgspec.convert, type=kind)
+    except ConfigError as error:
+        raise _unsuitable(definition, codec, place, kind, error.message) from error
+    except (TypeError, ValueError, NameError, AttributeError) as error:
+        raise _unsuitable(definition, codec, place, kind, str(error)) from error
+
+
+def _check_type(kind: Any) -> None:
+    """Refuse a type that msgspec would take and then never find in any payload."""
+    from msgspec import inspect as schema
+
+    seen: set[int] = set()
+    waiting: list[Any] = [schema.type_info(kind)]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or not isinstance(part, schema.Type | schema.Field):
+            continue
+        seen.add(id(part))
+        if isinstance(part, schema.CustomType):
+            raise TypeError(
+                f"{type_text(part.cls)} is a class of its own: make it a dataclass or a msgspec.Struct"
+            )
+        for name in part.__struct_fields__:
+            value = getattr(part, name)
+            waiting += value if isinstance(value, tuple) else [value]
+
+
+def _check_single(definition: MethodDefinition, codec_name: str) -> None:
+    is_bare = not definition.parameters and definition.signature.stream is None
+    if len(definition.parameters) > 1 or (codec_name == "raw" and is_bare):
+        raise ConfigError(
+            f"{definition.label} has {len(definition.parameters)} parameters, codec {codec_name} carries one",
+            hint="put the values into one, or leave the codec out",
+        )
+
+
+def _unsuitable(
+    definition: MethodDefinition, codec: Codec, place: str, kind: Any, reason: str
+) -> ConfigError:
+    if _is_protobuf(kind) and codec.name != "protobuf":
+        reason = "a protobuf message travels by codec protobuf"
+    return ConfigError(
+        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}"
+    )
+
+
+def _is_protobuf(kind: Any) -> bool:
+    return inspect.isclass(kind) and hasattr(kind, "SerializeToString") and hasattr(kind, "FromString")

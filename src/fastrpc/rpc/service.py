@@ -1,0 +1,460 @@
+"""`@service` and `@method`, and what they know of a class or of one of its functions.
+
+Both give back what they were given. `@method` leaves a mark on the function. `@service` claims each marked
+function for its class: a function that belongs to another class already (a base class, a mixin) is copied, so
+that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses of a service
+claim their overrides as soon as they exist; what they define is read when it is first needed.
+"""
+
+import functools
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.annotation import Scope, captured_names
+from fastrpc.rpc.contract import check_implements, check_override
+from fastrpc.rpc.definition import MethodDefinition, MethodOptions, ServiceDefinition
+from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
+
+__all__ = ["method", "method_definition", "service", "service_definition"]
+
+C = TypeVar("C", bound=type[Any])
+F = TypeVar("F", bound=Callable[..., Any])
+
+METHOD_MARK = "__fastrpc_method__"
+SERVICE_MARK = "__fastrpc_service__"
+
+#: Bytes of a method's full name; it travels with every call.
+LONGEST_NAME = 255
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+#: Stands for an option that was not given, so that an override can inherit it.
+_NOT_GIVEN: Final[Any] = None
+
+
+@dataclass(slots=True, eq=False)
+class MethodMark:
+    """What a function of a service carries."""
+
+    #: What `@method` was given and read; None on an override without it.
+    options: MethodOptions | None
+    signature: HandlerSignature | None
+    #: The class that claimed `function` as its `attribute`, and the one whose body holds it.
+    owner: type[Any] | None = None
+    attribute: str = ""
+    function: Any = None
+    defined_in: type[Any] | None = None
+    #: Set when the class is read.
+    definition: MethodDefinition | None = None
+
+
+@overload
+def method(handler: F, /) -> F: ...
+@overload
+def method(
+    name: str | None = None,
+    *,
+    inline: bool = False,
+    idempotent: bool = False,
+    timeout: float | None = None,
+    codec: str | None = None,
+    public: bool = False,
+) -> Callable[[F], F]: ...
+def method(
+    name: Any = None,
+    *,
+    inline: bool = _NOT_GIVEN,
+    idempotent: bool = _NOT_GIVEN,
+    timeout: float | None = None,
+    codec: str | None = None,
+    public: bool = _NOT_GIVEN,
+) -> Any:
+    """Mark a function as a remote method; it stays what it is.
+
+    Args:
+        name: the name on the wire after the service's; the function's own by default.
+        inline: run a plain `def` on the loop instead of in a thread; it must not block.
+        idempotent: running it twice does no harm, so a call may be tried again when nobody knows whether it ran.
+        timeout: seconds; the client's default and the server's cap.
+        codec: what its payload is encoded with, whatever the client prefers; "raw" for bytes untouched.
+        public: callers need not prove who they are.
+
+    Raises:
+        TypeError: the function cannot be a remote method; the message says what to write.
+    """
+    if name is not None and not isinstance(name, str):
+        return _mark(name, MethodOptions())
+    options = MethodOptions(
+        name=_checked_method_name(name),
+        inline=inline,
+        idempotent=idempotent,
+        timeout=_checked_timeout(timeout),
+        codec=codec,
+        public=public,
+    )
+    return functools.partial(_mark, options=options)
+
+
+def service(
+    name: str, /, *, version: str | None = None, implements: type[Any] | None = None
+) -> Callable[[C], C]:
+    """Mark a class as the service called `name`; the class stays what it is.
+
+    Args:
+        name: the name on the wire; it may hold dots.
+        version: told to whoever asks; it is no part of any name.
+        implements: the contract that the class keeps without inheriting from it, compared at once.
+
+    Raises:
+        TypeError: the class cannot be this service; the message lists every reason.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'
+        )
+    parts = name.split(".")
+    if not all(_NAME.fullmatch(part) for part in parts):
+        raise ConfigError(
+            f"{name!r} is not a service name",
+            hint="write letters, digits, `_` and `-`, in parts joined by dots",
+        )
+
+    def mark(cls: C) -> C:
+        if not isinstance(cls, type):
+            raise TypeError(f"@fastrpc.service({name!r}) marks classes, not {_name_of(cls)}")
+        if SERVICE_MARK in vars(cls):
+            known = vars(cls)[SERVICE_MARK].name
+            raise TypeError(
+                f"{cls.__qualname__} is the service {known!r} already: make a subclass for {name!r}"
+            )
+        contract = None if implements is None else service_definition(implements)
+        _claim_methods(cls, contract=contract, is_whole=True)
+        definition = _read(cls, name, version=version, contract=contract, frame=sys._getframe(1))
+        if contract is not None:
+            check_implements(definition, contract)
+        setattr(cls, SERVICE_MARK, definition)
+        _watch_subclasses(cls)
+        return cls
+
+    return mark
+
+
+def service_definition(source: Any, /) -> ServiceDefinition:
+    """Return what a class under `@service`, a subclass of one or an instance of either serves.
+
+    Raises:
+        TypeError: it is no service, or inherits from two.
+    """
+    cls = source if isinstance(source, type) else type(source)
+    definition: ServiceDefinition | None = vars(cls).get(SERVICE_MARK)
+    if definition is None:
+        definition = _inherited(cls, source)
+        setattr(cls, SERVICE_MARK, definition)
+    return definition
+
+
+def method_definition(function: Callable[..., Any], /) -> MethodDefinition:
+    """Return what is known of a remote method, given as `Arith.mul` or as the method of an instance.
+
+    Raises:
+        TypeError: it is no remote method; the message says how to make it one.
+    """
+    mark: MethodMark | None = getattr(function, METHOD_MARK, None)
+    if mark is not None and mark.definition is not None:
+        return mark.definition
+    return _find_definition(function, mark)
+
+
+def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition:
+    if isinstance(function, type):
+        raise TypeError(
+            f"{function.__qualname__} is a class: pass one of its methods, `{function.__name__}.…`"
+        )
+    if not isinstance(mark, MethodMark):
+        raise TypeError(
+            f"{_name_of(function)} is no remote method: put @fastrpc.method above it"
+            ' and @fastrpc.service("name") above its class'
+        )
+    if mark.owner is None:
+        raise TypeError(
+            f'the class of {_name_of(function)} is no service: put @fastrpc.service("name") above it'
+        )
+    service_definition(mark.owner)
+    if mark.definition is None:
+        raise TypeError(
+            f"{_name_of(function)} is not what {mark.owner.__qualname__} serves as {mark.attribute!r}"
+        )
+    return mark.definition
+
+
+def _mark(handler: F, options: MethodOptions) -> F:
+    label = _name_of(handler)
+    if isinstance(handler, classmethod | staticmethod | property):
+        raise TypeError(
+            f"{label} is a {type(handler).__name__}: a remote method is a plain `def {_short(label)}(self, …)`"
+        )
+    if isinstance(handler, type) or not callable(handler) or not hasattr(type(handler), "__get__"):
+        raise TypeError(f"@fastrpc.method marks functions in a class, not {label}")
+    signature = read_signature(handler)
+    if options.inline and signature.is_async:
+        raise TypeError(
+            f"{label} runs on the loop as it is: leave `inline=True` out, or write it without `async`"
+        )
+    if options.codec == "raw":
+        check_raw(signature)
+    try:
+        setattr(handler, METHOD_MARK, MethodMark(options, signature))
+    except AttributeError as error:
+        raise TypeError(f"{label} cannot be marked, {error}: write a function around it") from error
+    return handler
+
+
+def _checked_method_name(name: str | None) -> str | None:
+    if name is not None and not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is not a method name", hint="write letters, digits, `_` and `-`, without dots"
+        )
+    return name
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ConfigError(
+            f"timeout is {timeout!r}, it must be seconds above 0", hint="leave it out for the default"
+        )
+    return float(timeout)
+
+
+# Claiming: which function of a class is which method.
+
+
+def _claim_methods(cls: type[Any], *, contract: ServiceDefinition | None, is_whole: bool) -> None:
+    """Mark each remote function of `cls` as its own; `is_whole` also those that a base has claimed."""
+    promised = () if contract is None else tuple(member.attribute for member in contract.methods.values())
+    for attribute in dict.fromkeys((*_marked_attributes(cls), *promised)):
+        function = inspect.getattr_static(cls, attribute, None)
+        if function is None:  # taken out by a subclass, or missing from a contract
+            continue
+        if isinstance(function, classmethod | staticmethod | property):
+            raise TypeError(
+                f"{cls.__qualname__}.{attribute} is a {type(function).__name__}:"
+                f" a remote method is a plain `def {attribute}(self, …)`"
+            )
+        is_own = attribute in vars(cls)
+        if is_own or is_whole or _owner_of(function) is None:
+            _claim(cls, attribute, function, is_own=is_own)
+
+
+def _claim(cls: type[Any], attribute: str, function: Any, *, is_own: bool) -> None:
+    mark: MethodMark | None = getattr(function, METHOD_MARK, None)
+    owner = _owner_of(function)
+    if owner is cls and mark is not None and mark.attribute == attribute:
+        return
+    defined_in = mark.defined_in if mark is not None and owner is not None else _definer(cls, attribute)
+    if not is_own or owner is not None:
+        function = _copy(function, f"{cls.__qualname__}.{attribute}")
+        setattr(cls, attribute, function)
+    claimed = MethodMark(
+        options=mark.options if mark is not None else None,
+        signature=mark.signature if mark is not None else None,
+        owner=cls,
+        attribute=attribute,
+        function=function,
+        defined_in=defined_in,
+    )
+    try:
+        setattr(function, METHOD_MARK, claimed)
+    except AttributeError as error:
+        raise TypeError(
+            f"{cls.__qualname__}.{attribute} cannot be marked, {error}: write a function"
+        ) from error
+
+
+def _owner_of(function: Any) -> type[Any] | None:
+    """Return the class that claimed a function; a wrapper carries the mark of what it wraps, and is not claimed."""
+    mark: MethodMark | None = getattr(function, METHOD_MARK, None)
+    return mark.owner if mark is not None and mark.function is function else None
+
+
+def _definer(cls: type[Any], attribute: str) -> type[Any]:
+    return next(member for member in cls.__mro__ if attribute in vars(member))
+
+
+def _marked_attributes(cls: type[Any]) -> Iterator[str]:
+    for member in reversed(cls.__mro__):
+        for attribute, value in list(vars(member).items()):
+            inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+            if isinstance(getattr(inner, METHOD_MARK, None), MethodMark):
+                yield attribute
+
+
+def _copy(function: Any, qualname: str) -> Any:
+    """Return a function that does the same and can carry a mark of its own."""
+    if not isinstance(function, types.FunctionType):
+
+        @functools.wraps(function)
+        def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return function.__get__(self, type(self))(*args, **kwargs)
+
+        return forward
+    copied = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copied.__dict__.update(function.__dict__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    copied.__doc__ = function.__doc__
+    copied.__module__ = function.__module__
+    copied.__qualname__ = qualname
+    # Reading `__annotations__` would evaluate what is deferred since Python 3.14.
+    deferred = "__annotate__" if hasattr(function, "__annotate__") else "__annotations__"
+    for name in (deferred, "__type_params__"):
+        if hasattr(function, name):
+            setattr(copied, name, getattr(function, name))
+    return copied
+
+
+def _watch_subclasses(cls: type[Any]) -> None:
+    """Let each subclass claim its methods when it is made."""
+    written = vars(cls).get("__init_subclass__")
+
+    def watch(subclass: type[Any], /, **options: Any) -> None:
+        if written is None:
+            super(cls, subclass).__init_subclass__(**options)
+        else:
+            written.__get__(None, subclass)(**options)
+        _claim_methods(subclass, contract=None, is_whole=_gives_types(subclass))
+
+    cls.__init_subclass__ = classmethod(watch)  # type: ignore[assignment]
+
+
+def _gives_types(cls: type[Any]) -> bool:
+    """Whether a class says what the type variables of its bases are, so that inherited methods change."""
+    bases = vars(cls).get("__orig_bases__", ())
+    return any(get_args(base) and get_origin(base) not in {Generic, Protocol} for base in bases)
+
+
+# Reading: what the claimed functions say.
+
+
+def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:
+    marked = [member for member in cls.__mro__ if SERVICE_MARK in vars(member)]
+    if not marked:
+        hint = 'put @fastrpc.service("name") above its class'
+        if get_origin(source) is not None:
+            hint = f"make a subclass of {source!r} and pass that"
+        raise TypeError(f"{_name_of(source)} is no service: {hint}")
+    base: ServiceDefinition = vars(marked[0])[SERVICE_MARK]
+    for member in marked[1:]:
+        if not issubclass(marked[0], member):
+            other = vars(member)[SERVICE_MARK].name
+            raise TypeError(
+                f"{cls.__qualname__} inherits from two services, {base.name!r} and {other!r}:"
+                ' put @fastrpc.service("name") above it, or write a class for each'
+            )
+    return _read(cls, base.name, version=base.version, contract=base.contract, frame=None)
+
+
+def _read(
+    cls: type[Any],
+    name: str,
+    *,
+    version: str | None,
+    contract: ServiceDefinition | None,
+    frame: types.FrameType | None,
+) -> ServiceDefinition:
+    """Return the definition of `cls`, whose methods are claimed, as the service `name`."""
+    methods: dict[str, MethodDefinition] = {}
+    promised = {} if contract is None else {member.attribute: member for member in contract.methods.values()}
+    for attribute in dict.fromkeys((*_marked_attributes(cls), *promised)):
+        function = inspect.getattr_static(cls, attribute, None)
+        mark: MethodMark | None = getattr(function, METHOD_MARK, None)
+        if mark is None:
+            continue
+        definition = mark.definition
+        if definition is None or mark.owner is cls:
+            definition = _read_method(cls, name, mark, promised.get(attribute), frame)
+            mark.definition = definition
+        if (other := methods.get(definition.name)) is not None:
+            raise TypeError(
+                f"{cls.__qualname__} has two methods called {definition.name!r},"
+                f' `{other.attribute}` and `{attribute}`: give one another name with @fastrpc.method("…")'
+            )
+        methods[definition.name] = definition
+    return ServiceDefinition(cls, name, methods, version=version, contract=contract)
+
+
+def _read_method(
+    cls: type[Any],
+    service_name: str,
+    mark: MethodMark,
+    promised: MethodDefinition | None,
+    frame: types.FrameType | None,
+) -> MethodDefinition:
+    attribute = mark.attribute
+    signature = mark.signature or read_signature(mark.function)
+    captured = captured_names(signature.annotations(), frame)
+    signature = signature.with_scope(Scope(mark.function, mark.defined_in, captured))
+    options = mark.options or MethodOptions()
+    for member, inherited in _inherited_marks(cls, mark):
+        options = options.over(inherited.options or MethodOptions())
+        if inherited.owner is not None:
+            service_definition(inherited.owner)
+        if (known := inherited.definition) is not None:
+            if known.service == service_name:
+                check_override(cls, attribute, signature, known)
+            options = options.over(known.options)
+            signature = signature.filled_from(known.signature)
+        elif inherited.signature is not None:
+            scope = Scope(vars(member)[attribute], member)
+            signature = signature.filled_from(inherited.signature.with_scope(scope))
+    if promised is not None:
+        options = options.over(promised.options)
+        signature = signature.filled_from(promised.signature)
+    if options.codec == "raw":
+        check_raw(signature)
+    definition = MethodDefinition(
+        cls, service_name, attribute, mark.function, options=options, signature=signature
+    )
+    if len(definition.full_name) > LONGEST_NAME:
+        raise ConfigError(f"the name {definition.full_name!r} is longer than {LONGEST_NAME} characters")
+    if signature.stream is not None and not signature.is_async and not definition.is_stub:
+        raise TypeError(
+            f"{definition.label} is a plain `def` and takes the stream {signature.stream.name!r},"
+            " which only `async for` can read: write `async def`"
+        )
+    return definition
+
+
+def _inherited_marks(cls: type[Any], mark: MethodMark) -> Iterator[tuple[type[Any], MethodMark]]:
+    """Return the marks of what an override overrides, nearest first, each with the class that holds it."""
+    for member in cls.__mro__:
+        inherited = getattr(vars(member).get(mark.attribute), METHOD_MARK, None)
+        # A copy shares the signature of what it was copied from.
+        is_same = (
+            inherited is not None
+            and inherited.signature is not None
+            and inherited.signature is mark.signature
+        )
+        if isinstance(inherited, MethodMark) and inherited is not mark and not is_same:
+            yield member, inherited
+
+
+def _name_of(thing: Any) -> str:
+    inner = getattr(thing, "__func__", None) or getattr(thing, "fget", None) or thing
+    return getattr(inner, "__qualname__", None) or repr(thing)
+
+
+def _short(label: str) -> str:
+    return label.rpartition(".")[2]

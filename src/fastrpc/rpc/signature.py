@@ -1,0 +1,293 @@
+"""What a handler's signature says about the remote method: parameters, kind, where it runs; and what it may not say."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NoReturn
+
+from fastrpc.rpc.annotation import (
+    UNANNOTATED,
+    Scope,
+    StreamForm,
+    evaluate,
+    item_type,
+    stream_form,
+    type_text,
+    unwrapped,
+)
+
+__all__ = ["NO_DEFAULT", "HandlerSignature", "Kind", "Parameter", "Style", "check_raw", "read_signature"]
+
+#: What a method's call looks like; "client" and "server" say who sends many messages.
+Kind = Literal["unary", "client_stream", "server_stream", "both_ways"]
+
+#: Where a handler runs: on the loop as a coroutine or asynchronous generator, in a thread, or on the loop at once.
+Style = Literal["async", "thread", "inline"]
+
+#: The default of a parameter without one.
+NO_DEFAULT: Final[Any] = inspect.Parameter.empty
+
+#: Characters of a default that is written out where a signature is shown.
+LONGEST_DEFAULT: Final = 40
+
+#: How a handler was written.
+Form = Literal["coroutine", "async_generator", "generator", "plain"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter:
+    """One parameter of a handler, after `self`."""
+
+    name: str
+    annotation: Any
+    scope: Scope
+    default: Any = NO_DEFAULT
+    by_position: bool = True
+    by_name: bool = True
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is NO_DEFAULT
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would write it, `...` for what has no short form."""
+        text = repr(self.default)
+        is_plain = isinstance(self.default, bool | int | float | str | bytes | None)
+        return text if is_plain and len(text) <= LONGEST_DEFAULT else "..."
+
+    def __str__(self) -> str:
+        text = self.name if self.annotation is UNANNOTATED else f"{self.name}: {type_text(self.annotation)}"
+        return text if self.is_required else f"{text} = {self.default_text}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HandlerSignature:
+    """A handler's signature, read and found sound."""
+
+    label: str
+    #: Where the handler was written; a parameter's own scope differs if its annotation is inherited.
+    scope: Scope
+    #: What travels as arguments, in order; not the stream.
+    parameters: tuple[Parameter, ...]
+    #: The parameter that is the caller's stream, and its position among all parameters.
+    stream: Parameter | None
+    stream_position: int
+    result: Any
+    result_scope: Scope
+    is_async: bool
+    has_stream_result: bool
+
+    @property
+    def kind(self) -> Kind:
+        if self.stream is None:
+            return "server_stream" if self.has_stream_result else "unary"
+        return "both_ways" if self.has_stream_result else "client_stream"
+
+    def with_scope(self, scope: Scope) -> "HandlerSignature":
+        """Return the same signature with its names looked up in `scope`."""
+        return replace(
+            self,
+            scope=scope,
+            parameters=tuple(replace(parameter, scope=scope) for parameter in self.parameters),
+            stream=None if self.stream is None else replace(self.stream, scope=scope),
+            result_scope=scope,
+        )
+
+    def filled_from(self, inherited: "HandlerSignature") -> "HandlerSignature":
+        """Return the same signature with what it leaves unannotated taken from `inherited`, by name."""
+        known = {parameter.name: parameter for parameter in inherited.parameters}
+
+        def filled(parameter: Parameter, source: Parameter | None) -> Parameter:
+            if source is None or parameter.annotation is not UNANNOTATED:
+                return parameter
+            return replace(parameter, annotation=source.annotation, scope=source.scope)
+
+        is_open = self.result is UNANNOTATED and self.has_stream_result == inherited.has_stream_result
+        return replace(
+            self,
+            parameters=tuple(filled(parameter, known.get(parameter.name)) for parameter in self.parameters),
+            stream=None if self.stream is None else filled(self.stream, inherited.stream),
+            result=inherited.result if is_open else self.result,
+            result_scope=inherited.result_scope if is_open else self.result_scope,
+        )
+
+    def annotations(self) -> list[Any]:
+        """Return everything written as a type."""
+        streams = [] if self.stream is None else [self.stream]
+        return [*(parameter.annotation for parameter in (*self.parameters, *streams)), self.result]
+
+
+def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
+    """Read the signature of the object given to `@method`; TypeError says what to write instead."""
+    label = getattr(handler, "__qualname__", None) or repr(handler)
+    scope = Scope(handler)
+    signature = _signature_of(handler, label)
+    parameters = [_parameter(label, parameter, scope, handler) for parameter in signature.parameters.values()]
+    if not parameters or not parameters[0].by_position:
+        raise TypeError(f"{label} has no `self`: write `def {handler.__name__}(self, …)`")
+    stream, position = _stream_parameter(label, parameters[1:])
+    result = _annotation(signature.return_annotation, inspect.Signature.empty)
+    form = _form(handler)
+    has_stream_result = _check_result(label, form, result, scope)
+    is_async = form in {"coroutine", "async_generator"} or (
+        form == "plain" and has_stream_result and stream_form(result, scope) == "async"
+    )
+    return HandlerSignature(
+        label=label,
+        scope=scope,
+        parameters=tuple(parameter for parameter in parameters[1:] if parameter is not stream),
+        stream=stream,
+        stream_position=position,
+        result=result,
+        result_scope=scope,
+        is_async=is_async,
+        has_stream_result=has_stream_result,
+    )
+
+
+def check_raw(signature: HandlerSignature) -> None:
+    """Refuse annotations other than `bytes` where the payload travels untouched."""
+    how = 'with codec="raw" write `(self, data: bytes) -> bytes`'
+    if len(signature.parameters) != 1 and (signature.stream is None or signature.parameters):
+        raise TypeError(f"{signature.label} has {len(signature.parameters)} parameters: {how}")
+    for parameter in signature.parameters:
+        if not _is_bytes(parameter.annotation, parameter.scope):
+            raise TypeError(
+                f"{signature.label}: parameter {parameter.name!r} is not annotated as bytes: {how}"
+            )
+        if not parameter.is_required and parameter.default != b"":
+            raise TypeError(
+                f"{signature.label}: parameter {parameter.name!r} has a default, but raw payload that was left out"
+                ' is the same as an empty one: leave the default out, or make it b""'
+            )
+    stream = signature.stream
+    if stream is not None and not _is_bytes_stream(stream.annotation, stream.scope):
+        raise TypeError(
+            f"{signature.label}: parameter {stream.name!r} does not stream bytes:"
+            ' with codec="raw" write `AsyncIterator[bytes]`'
+        )
+    is_result_bytes = _is_bytes_stream if signature.has_stream_result else _is_bytes
+    if not is_result_bytes(signature.result, signature.result_scope):
+        raise TypeError(f"{signature.label}: the result is not annotated as bytes: {how}")
+
+
+def _signature_of(handler: Callable[..., Any], label: str) -> inspect.Signature:
+    # What a wrapper wraps does not count, unless the wrapper says so with `__signature__`.
+    try:
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            return inspect.signature(
+                handler, follow_wrapped=False, annotation_format=annotationlib.Format.FORWARDREF
+            )
+        return inspect.signature(handler, follow_wrapped=False)
+    except ValueError as error:
+        raise TypeError(f"{label} has no signature that can be read: {error}") from error
+
+
+def _parameter(label: str, source: inspect.Parameter, scope: Scope, handler: Callable[..., Any]) -> Parameter:
+    if source.kind in {source.VAR_POSITIONAL, source.VAR_KEYWORD}:
+        stars = "*" if source.kind is source.VAR_POSITIONAL else "**"
+        advice = "write each parameter out"
+        if hasattr(handler, "__wrapped__"):
+            advice = "it is a wrapper: put @fastrpc.method below its decorator, or set its `__signature__`"
+        raise TypeError(f"{label} has `{stars}{source.name}`, which has no types to check: {advice}")
+    return Parameter(
+        name=source.name,
+        annotation=_annotation(source.annotation, inspect.Parameter.empty),
+        scope=scope,
+        default=source.default,
+        by_position=source.kind is not source.KEYWORD_ONLY,
+        by_name=source.kind is not source.POSITIONAL_ONLY,
+    )
+
+
+def _annotation(annotation: Any, empty: Any) -> Any:
+    return UNANNOTATED if annotation is empty else annotation
+
+
+def _stream_parameter(label: str, parameters: Sequence[Parameter]) -> tuple[Parameter | None, int]:
+    found: list[tuple[Parameter, int]] = []
+    for position, parameter in enumerate(parameters):
+        form = stream_form(parameter.annotation, parameter.scope)
+        if form in {"sync", "maybe_sync"}:
+            raise TypeError(
+                f"{label}: parameter {parameter.name!r} is {type_text(parameter.annotation)}:"
+                " write `AsyncIterator[T]` for a stream from the caller, `list[T]` for a value"
+            )
+        if form is not None:
+            found.append((parameter, position))
+    if len(found) > 1:
+        names = " and ".join(repr(parameter.name) for parameter, _ in found)
+        raise TypeError(
+            f"{label} has several streams, {names}: a call has one; send tagged messages through it"
+        )
+    if not found:
+        return None, -1
+    if not found[0][0].is_required:
+        raise TypeError(f"{label}: the stream {found[0][0].name!r} has a default: every call has its stream")
+    return found[0]
+
+
+def _form(handler: Callable[..., Any]) -> Form:
+    """Say how the handler was written; a plain wrapper is what it wraps."""
+    for function in unwrapped(handler):
+        if inspect.isasyncgenfunction(function):
+            return "async_generator"
+        # The marker is that of compiled coroutine functions, which Python before 3.12 does not know.
+        if inspect.iscoroutinefunction(function) or getattr(function, "_is_coroutine", None) is not None:
+            return "coroutine"
+        if inspect.isgeneratorfunction(function):
+            return "generator"
+    return "plain"
+
+
+def _check_result(label: str, form: Form, result: Any, scope: Scope) -> bool:
+    """Return whether the result is a stream; TypeError where the annotation contradicts the body."""
+    stream = stream_form(result, scope)
+    written = "nothing" if result is UNANNOTATED else f"`{type_text(result)}`"
+    name = label.rpartition(".")[2]
+    match form:
+        case "async_generator" if stream not in {"async", "maybe_async"} and result is not UNANNOTATED:
+            _refuse(label, f"yields, but its result is {written}: write `-> AsyncIterator[T]`")
+        case "generator" if stream not in {"sync", "maybe_sync"} and result is not UNANNOTATED:
+            _refuse(label, f"yields, but its result is {written}: {_generator_advice(stream)}")
+        case "coroutine" if stream in {"async", "maybe_async"}:
+            _refuse(
+                label,
+                f"is `async def` with the result {written}, but does not `yield`: yield the messages,"
+                f" or write `def {name}` without `async` (so in a contract)",
+            )
+        case "coroutine" if stream == "sync":
+            _refuse(
+                label, f"is `async def` with the result {written}: write `AsyncIterator` and `yield` in it"
+            )
+        case "plain":
+            return stream in {"async", "sync", "maybe_async"}
+        case "async_generator" | "generator":
+            return True
+    return False
+
+
+def _generator_advice(stream: StreamForm | None) -> str:
+    return "write `async def`" if stream is not None else "write `-> Iterator[T]`"
+
+
+def _refuse(label: str, reason: str) -> NoReturn:
+    raise TypeError(f"{label} {reason}")
+
+
+def _is_bytes(annotation: Any, scope: Scope) -> bool:
+    try:
+        return evaluate(annotation, scope) is bytes
+    except Exception:
+        return False
+
+
+def _is_bytes_stream(annotation: Any, scope: Scope) -> bool:
+    try:
+        return item_type(evaluate(annotation, scope)) is bytes
+    except Exception:
+        return False

@@ -1,0 +1,30 @@
+"""Connect without an event loop, for the blocking client."""
+
+import socket
+from typing import cast
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.transports.base import SILENCE_SECONDS, BlockingTransport, transport_for
+
+__all__ = ["connect"]
+
+
+def connect(
+    address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
+) -> socket.socket:
+    """Connect to an address and return a blocking socket without a timeout; the caller owns it.
+
+    `memory://` works from any thread but the listener's own, which has to run to serve it.
+
+    Raises:
+        ConnectError: no connection within `timeout` seconds (None: no limit); it names the address and the
+            system's error.
+        ConfigError: nobody serves the scheme, or not without an event loop.
+    """
+    transport = transport_for(address)
+    if not hasattr(transport, "connect"):
+        raise ConfigError(
+            f"{address}: the transport {transport.scheme!r} needs an event loop", hint="use Client for it"
+        )
+    return cast(BlockingTransport, transport).connect(address, timeout, silence_seconds=silence_seconds)

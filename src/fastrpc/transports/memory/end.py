@@ -1,0 +1,385 @@
+"""One end of a connection in memory: an asyncio transport whose network is the other end.
+
+    write ──► peer's inbox ── one call_soon ──► get_buffer, buffer_updated ──► resume_writing here
+
+To a session an end behaves like a TCP transport of asyncio or uvloop. What TCP leaves to chance is settled: what
+was written before `close` or `write_eof` arrives; what the peer had not read at `abort` does not.
+
+Threads: a field is written by one thread only, save the inbox and the flags marked "any thread". Whoever sets such
+a flag looks at the state it guards afterwards, so of two threads at least one sees the other's step.
+"""
+
+import asyncio
+import contextvars
+import errno
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+__all__ = ["MemoryEnd"]
+
+S = TypeVar("S", bound=asyncio.BufferedProtocol)
+
+#: What `get_buffer` is told to be a good size; the same as uvloop tells.
+_SIZE_HINT = 65_536
+
+#: Bytes delivered to one session in one turn of the loop, so that others have theirs.
+_TURN_BYTES = 1_048_576
+
+#: Bytes in flight above which the writer is asked to pause; asyncio's default.
+_HIGH_WATER = 65_536
+
+
+class _Mark(Enum):
+    """What travels in an inbox beside bytes."""
+
+    END = "the peer writes no more"
+    GONE = "the peer is closed"
+
+
+_Item = bytes | memoryview | _Mark
+
+
+class MemoryEnd(asyncio.Transport):
+    """One end of a connection in memory."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, names: tuple[str, str]
+    ) -> None:
+        super().__init__({"sockname": names[0], "peername": names[1], "socket": None})
+        self._loop: Final = loop
+        # Callbacks run in it, whoever scheduled them: nothing of the writer's context reaches the reader.
+        self._context: Final = context
+        self._session: asyncio.BufferedProtocol | None = None
+        # None once one of the two is closed for good, so that they never keep each other alive.
+        self._peer: MemoryEnd | None = None
+
+        # Receiving. The peer's thread appends to the inbox and sets the flags (any thread).
+        self._inbox: deque[_Item] = deque()
+        self._is_due = False
+        self._is_reset = False
+        self._offset = 0  # bytes of the first item that are delivered
+        self._taken = 0  # bytes delivered in all
+        self._is_paused = False
+
+        # Sending. Size of the write buffer = _written - peer's _taken.
+        self._written = 0
+        self._is_writing_paused = False
+        self._has_ended = False
+        self._is_refused = False  # bytes were written to a peer that is closed
+        self._low, self._high = _HIGH_WATER // 4, _HIGH_WATER
+
+        # Open -> closing (connection_lost is on its way) -> lost.
+        self._is_closing = False
+        self._is_lost = False
+
+    @classmethod
+    def pair(cls, near: "tuple[Any, ...]", far: "tuple[Any, ...]") -> "tuple[MemoryEnd, MemoryEnd]":
+        """Make both ends of a connection; each argument is what `MemoryEnd` takes."""
+        ends = cls(*near), cls(*far)
+        ends[0]._peer, ends[1]._peer = ends[1], ends[0]
+        return ends
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_lost else "closing" if self._is_closing else "open"
+        return f"<MemoryEnd {self._extra['sockname']} -> {self._extra['peername']} {state}>"  # type: ignore[attr-defined]
+
+    def __del__(self) -> None:
+        if self._session is not None and not self._is_closing:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self, session_factory: Callable[[], S]) -> S:
+        """Make the session and bind it. Called once, on the loop of this end."""
+        try:
+            return self._context.run(self._start, session_factory)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _start(self, session_factory: Callable[[], S]) -> S:
+        session = session_factory()
+        self._session = session
+        session.connection_made(self)
+        if self._inbox or self._is_reset:
+            self._schedule()
+        return session
+
+    def close(self) -> None:
+        """Stop reading; what was written still arrives."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._end()
+        self._call_soon(self._lose, None)
+
+    def abort(self) -> None:
+        """Close, and drop what the peer has not read; it sees a reset. After `write_eof` it is like `close`."""
+        if self._has_ended:
+            self.close()
+        else:
+            self._break(None)
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        if not isinstance(protocol, asyncio.BufferedProtocol) and not hasattr(protocol, "get_buffer"):
+            raise TypeError(f"memory:// takes a buffered protocol, not {type(protocol).__name__}")
+        self._session = protocol  # type: ignore[assignment]
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._session  # type: ignore[return-value]
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def is_reading(self) -> bool:
+        return not self._is_paused and not self._is_closing
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            if self._inbox and not self._is_closing:
+                self._schedule()
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writelines((data,))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        chunks = [chunk for data in list_of_data if len(chunk := _immutable(data))]
+        if self._has_ended and not self._is_closing:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not chunks or self._is_closing:
+            return
+        peer = self._peer
+        if peer is None or peer._is_lost:
+            # As with TCP, but the session first hears what the peer had to say, if it listens.
+            self._is_refused = True
+            if peer is None or self._is_paused:
+                self._break(_reset_error())
+            return
+        self._written += sum(map(len, chunks))
+        peer._receive(self, chunks)
+        self._pause_writer()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        if not self._is_closing:
+            self._end()
+
+    def get_write_buffer_size(self) -> int:
+        peer = self._peer
+        return 0 if peer is None or self._is_lost else self._written - peer._taken
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if high is None:
+            high = _HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._low, self._high = low, high
+        self._pause_writer()
+
+    def _end(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            if self._peer is not None:
+                self._peer._receive(self, (_Mark.END,))
+
+    def _pause_writer(self) -> None:
+        if self._is_writing_paused or self._session is None or self.get_write_buffer_size() <= self._high:
+            return
+        self._is_writing_paused = True
+        self._tell(self._session.pause_writing, "pause_writing")
+        # The peer may have read, in its own thread, before it could see that somebody waits for that.
+        if self.get_write_buffer_size() <= self._low:
+            self._call_soon(self._resume_writer)
+
+    def _resume_writer(self) -> None:
+        if self._is_writing_paused and not self._is_lost and self.get_write_buffer_size() <= self._low:
+            self._is_writing_paused = False
+            if self._session is not None:
+                self._tell(self._session.resume_writing, "resume_writing")
+
+    # --- delivery -----------------------------------------------------------------------------
+
+    def _receive(self, sender: "MemoryEnd", items: Iterable[_Item]) -> None:
+        """Take items from the peer, in the peer's thread."""
+        self._inbox.extend(items)
+        if not self._is_due:
+            self._is_due = True
+            sender._call_on(self, self._deliver)
+
+    def _schedule(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        """Give the session what has come; runs at most once in a turn of the loop."""
+        self._is_due = False
+        if self._session is None or self._is_closing:
+            return
+        if self._is_reset:
+            self._is_closing = True
+            self._lose(_reset_error())
+            return
+        bound = self._taken + _TURN_BYTES
+        while self._inbox and not self._is_paused and not self._is_closing:
+            item = self._inbox[0]
+            if isinstance(item, _Mark):
+                self._inbox.popleft()
+                self._obey(item)
+            elif self._taken < bound:
+                self._fill()
+            else:
+                self._schedule()
+                break
+        peer = self._peer
+        if peer is not None and peer._is_writing_paused and peer.get_write_buffer_size() <= peer._low:
+            self._call_on(peer, peer._resume_writer)
+
+    def _fill(self) -> None:
+        """Fill the session's buffer once, from as many chunks as it holds."""
+        session = self._session
+        assert session is not None
+        name = "get_buffer"
+        try:
+            with memoryview(session.get_buffer(_SIZE_HINT)) as place:
+                if not place.nbytes:
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+                with place.cast("B") as room:
+                    size = self._copy_into(room)
+            name = "buffer_updated"
+            session.buffer_updated(size)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fail(error, name)
+
+    def _copy_into(self, room: memoryview) -> int:
+        inbox, offset, filled, space = self._inbox, self._offset, 0, len(room)
+        while filled < space and inbox:
+            chunk = inbox[0]
+            if isinstance(chunk, _Mark):
+                break
+            size = len(chunk) - offset
+            if size <= space - filled:
+                room[filled : filled + size] = memoryview(chunk)[offset:] if offset else chunk
+                inbox.popleft()
+                offset = 0
+            else:
+                size = space - filled
+                room[filled:] = memoryview(chunk)[offset : offset + size]
+                offset += size
+            filled += size
+        self._offset = offset
+        self._taken += filled
+        return filled
+
+    def _obey(self, mark: _Mark) -> None:
+        session = self._session
+        assert session is not None
+        if mark is _Mark.GONE:
+            # As with TCP: whoever writes to a closed peer is told so; whoever does not may stay half open.
+            if self._is_refused or self.get_write_buffer_size():
+                self._break(_reset_error())
+            self._peer = None
+            return
+        try:
+            keep_open = session.eof_received()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fail(error, "eof_received")
+            return
+        if not keep_open:
+            self.close()
+
+    # --- ends and errors ----------------------------------------------------------------------
+
+    def _break(self, error: Exception | None) -> None:
+        """Close at once; the peer sees a reset."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._has_ended = True
+        peer = self._peer
+        if peer is not None:
+            peer._is_reset = True
+            peer._receive(self, ())
+        self._call_soon(self._lose, error)
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        self._inbox.clear()
+        peer, self._peer = self._peer, None
+        session, self._session = self._session, None
+        if peer is not None and not peer._is_lost:
+            peer._receive(self, (_Mark.GONE,))
+        if session is not None:
+            session.connection_lost(error)
+
+    def _fail(self, error: BaseException, name: str) -> None:
+        self._report(error, f"Fatal error: protocol.{name}() call failed.")
+        self._break(error if isinstance(error, Exception) else None)
+
+    def _tell(self, callback: Callable[[], None], name: str) -> None:
+        try:
+            callback()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._report(error, f"protocol.{name}() failed")
+
+    def _report(self, error: BaseException, message: str) -> None:
+        self._loop.call_exception_handler(
+            {"message": message, "exception": error, "transport": self, "protocol": self._session}
+        )
+
+    def _call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        self._loop.call_soon(callback, *arguments, context=self._context)
+
+    def _call_on(self, other: "MemoryEnd", callback: Callable[[], None]) -> None:
+        """Schedule a callback of the other end from the thread of this one."""
+        if other._loop is self._loop:
+            other._call_soon(callback)
+            return
+        try:
+            other._loop.call_soon_threadsafe(callback, context=other._context)
+        except RuntimeError:
+            # Its loop is closed: nobody will ever read there.
+            other._is_lost = True
+            if not self._is_closing:
+                self._break(_reset_error())
+
+
+def _immutable(data: bytes | bytearray | memoryview) -> bytes | memoryview:
+    """Return bytes that nobody can change any more, copied only where somebody could."""
+    if type(data) is bytes:
+        return data
+    with memoryview(data) as view:
+        if type(view.obj) is bytes and view.nbytes and view.c_contiguous:
+            return view.obj if view.nbytes == len(view.obj) else view.cast("B")
+        return bytes(view)
+
+
+def _reset_error() -> ConnectionResetError:
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

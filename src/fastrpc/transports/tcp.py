@@ -1,0 +1,299 @@
+"""TCP: `tcp://host:port`."""
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar, Unpack
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError, ConnectError
+from fastrpc.transports.base import (
+    BACKLOG,
+    SILENCE_SECONDS,
+    Handover,
+    Listener,
+    ListenOptions,
+    SessionFactory,
+    close_all,
+    connect_error,
+    listen_error,
+    open_doors,
+)
+
+__all__ = ["TRANSPORT", "TcpTransport"]
+
+S = TypeVar("S", bound=asyncio.BufferedProtocol)
+
+#: Seconds an attempt has for itself before the next address of the same host is tried beside it.
+#: Source: RFC 8305, section 5, "Connection Attempt Delay".
+_NEXT_ATTEMPT_SECONDS = 0.25
+
+#: Tries to find one free port for all addresses of a host when the port is 0.
+_PORT_TRIES = 16
+
+#: An address family or an address that this machine does not have; other addresses of the host may do.
+_NOT_HERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+_Place = tuple[str, int]
+_Failure = tuple[str, Exception]
+_Made = tuple[asyncio.Transport, Handover]
+
+
+class TcpTransport:
+    """Dials and listens over TCP, IPv4 and IPv6."""
+
+    scheme = "tcp"
+
+    async def dial(
+        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+    ) -> tuple[asyncio.Transport, S]:
+        """Connect to the first address of the host that answers."""
+        started = time.monotonic()
+        failures: list[_Failure] = []
+        try:
+            transport, handover = await _connect_any(await _resolve(address), failures)
+        except (OSError, UnicodeError) as failure:
+            raise _connect_error(address, failures, failure, started) from failure
+        try:
+            handover.ensure_alive()
+            _set_options(transport.get_extra_info("socket"), silence_seconds)
+        except OSError as failure:
+            transport.abort()
+            raise _connect_error(address, failures, failure, started) from failure
+        return transport, handover.to(session_factory)
+
+    async def listen(
+        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+    ) -> Listener:
+        """Accept connections at every address of the host, all with one port."""
+        given = options.get("socket")
+        sockets = [] if given is None else [given]
+        try:
+            if given is None:
+                places = await _resolve(address, passive=True)
+                sockets = _bind_all(places, options.get("reuse_port", False))
+            for bound in sockets:
+                # What is set on a listening socket holds for the connections it accepts.
+                _set_options(bound, options.get("silence_seconds", SILENCE_SECONDS))
+            host, port = sockets[0].getsockname()[:2]
+            shown = Address("tcp", host=address.host or host, port=port, path=address.path)
+            return await open_doors(shown, sockets, session_factory, options.get("backlog", BACKLOG))
+        except BaseException as failure:
+            close_all(sockets)
+            if isinstance(failure, OSError):
+                raise listen_error(address, failure) from failure
+            raise
+
+    def connect(
+        self, address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
+    ) -> socket.socket:
+        """Connect without an event loop. Looking the name up is not bounded by `timeout`."""
+        started = time.monotonic()
+        failures: list[_Failure] = []
+        try:
+            found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as failure:
+            raise _connect_error(address, failures, failure, started) from failure
+        places = list(dict.fromkeys(_numeric(place) for *_, place in found))
+        for index, place in enumerate(places):
+            # A share each, so that an address nobody answers at leaves time for the next.
+            left = None if timeout is None else timeout - (time.monotonic() - started)
+            share = None if left is None else max(0.001, left / (len(places) - index))
+            try:
+                connected = socket.create_connection(place, share)
+                connected.settimeout(None)
+                _set_options(connected, silence_seconds)
+            except OSError as failure:
+                failures.append((place[0], failure))
+            else:
+                return connected
+        raise _connect_error(address, failures, failures[-1][1], started)
+
+
+class _HasOptions(Protocol):
+    """A socket, or what a transport of an event loop shows for it."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
+
+
+def _set_options(opened: _HasOptions, silence_seconds: float) -> None:
+    """Send small frames at once, and have the system notice a peer that vanished."""
+    tcp = socket.IPPROTO_TCP
+    opened.setsockopt(tcp, socket.TCP_NODELAY, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    seconds = max(2, round(silence_seconds))
+    # Half of the time without traffic, then three probes in the other half. TCP_USER_TIMEOUT bounds unanswered
+    # data as well, which keepalive does not look at.
+    for name, value in (
+        ("TCP_KEEPIDLE", max(1, seconds // 2)),
+        ("TCP_KEEPINTVL", max(1, seconds // 6)),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", max(1, round(silence_seconds * 1000))),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            opened.setsockopt(tcp, option, value)
+
+
+async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
+    """Return the numeric addresses of a host, in the order the system prefers, each once."""
+    host = address.host or None
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        found: Iterable[tuple[Any, ...]] = socket.getaddrinfo(
+            host, address.port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST
+        )
+    except (socket.gaierror, UnicodeError):
+        # A name, then: looking it up may wait for the network.
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys(_numeric(place) for *_, place in found))
+
+
+def _numeric(place: tuple[Any, ...]) -> _Place:
+    host, port = place[:2]
+    # An IPv6 address of one link only means something together with its interface.
+    scope = place[3] if len(place) == 4 else 0
+    return (f"{host}%{scope}" if scope and "%" not in host else host), port
+
+
+def _connect_error(
+    address: Address, failures: Sequence[_Failure], failure: Exception, started: float
+) -> ConnectError:
+    """Name the place of each failed attempt, unless the address names it already."""
+    attempts = list(failures)
+    if not attempts or (len(attempts) == 1 and attempts[0][0] == address.host):
+        attempts = [("", failure)]
+    return connect_error(address, attempts, time.monotonic() - started)
+
+
+async def _connect_one(place: _Place) -> _Made:
+    # By host and port, never by a socket of ours: with `sock=`, uvloop closes a descriptor twice when it is
+    # cancelled, and by then it may be somebody else's (MagicStack/uvloop#738).
+    return await asyncio.get_running_loop().create_connection(Handover, *place)
+
+
+async def _connect_any(places: Sequence[_Place], failures: list[_Failure]) -> _Made:
+    """Return the first connection made; a place that does not answer soon gets company by the next.
+
+    Raises:
+        OSError: every place failed; `failures` says how.
+    """
+    if len(places) == 1:
+        try:
+            return await _connect_one(places[0])
+        except OSError as failure:
+            failures.append((places[0][0], failure))
+            raise
+    attempts: dict[asyncio.Task[_Made], str] = {}
+    winner = None
+    try:
+        for place in places:
+            attempts[asyncio.create_task(_connect_one(place))] = place[0]
+            is_last = len(attempts) == len(places)
+            winner = await _first_made(attempts, failures, None if is_last else _NEXT_ATTEMPT_SECONDS)
+            if winner is not None:
+                return winner.result()
+        raise failures[-1][1]
+    finally:
+        for attempt in attempts:
+            if attempt is not winner:
+                attempt.add_done_callback(_discard)
+                attempt.cancel()
+
+
+async def _first_made(
+    attempts: dict[asyncio.Task[_Made], str],
+    failures: list[_Failure],
+    seconds: float | None,
+) -> asyncio.Task[_Made] | None:
+    """Return the first attempt that succeeds; None once all have failed or the time is over."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    running = {attempt for attempt in attempts if not attempt.done()}
+    while running:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        done, running = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for attempt in done:
+            failure = attempt.exception()
+            if failure is None:
+                return attempt
+            if not isinstance(failure, OSError):
+                raise failure
+            failures.append((attempts[attempt], failure))
+        if not done:
+            return None
+    return None
+
+
+def _discard(attempt: asyncio.Task[_Made]) -> None:
+    """Close the connection of an attempt that was not needed any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result()[0].abort()
+
+
+def _bind_all(places: Sequence[_Place], reuse_port: bool) -> list[socket.socket]:
+    """Bind a socket for each place, all with one port."""
+    picks_port = len(places) > 1 and places[0][1] == 0
+    for tries_left in reversed(range(_PORT_TRIES if picks_port else 1)):
+        try:
+            return _bind_each(places, reuse_port)
+        except OSError as failure:
+            # The port that was free at the first address is taken at another.
+            if failure.errno != errno.EADDRINUSE or not tries_left:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _bind_each(places: Sequence[_Place], reuse_port: bool) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for host, port in places:
+            try:
+                bound.append(_bind(host, port or (bound[0].getsockname()[1] if bound else 0), reuse_port))
+            except OSError as failure:
+                if failure.errno not in _NOT_HERE:
+                    raise
+                missing = failure
+        if not bound:
+            raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    except BaseException:
+        close_all(bound)
+        raise
+    return bound
+
+
+def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    name, _, scope = host.partition("%")
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            # Without it a restart would wait for the last connections of the one before to be forgotten.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            _set_reuse_port(bound)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind((name, port, 0, int(scope or 0)))
+        else:
+            bound.bind((host, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _set_reuse_port(bound: socket.socket) -> None:
+    option = getattr(socket, "SO_REUSEPORT", None)
+    if option is None:
+        raise ConfigError(
+            "reuse_port is set, this system has no SO_REUSEPORT", hint="run one process per port"
+        )
+    bound.setsockopt(socket.SOL_SOCKET, option, 1)
+
+
+TRANSPORT = TcpTransport()

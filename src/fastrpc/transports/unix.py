@@ -1,0 +1,193 @@
+"""Unix sockets: `unix:///path`."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar, Unpack
+
+from fastrpc.endpoint import Address
+from fastrpc.transports.base import (
+    BACKLOG,
+    SILENCE_SECONDS,
+    Handover,
+    Listener,
+    ListenOptions,
+    SessionFactory,
+    close_all,
+    connect_error,
+    listen_error,
+    open_doors,
+)
+
+__all__ = ["TRANSPORT", "UnixTransport"]
+
+S = TypeVar("S", bound=asyncio.BufferedProtocol)
+
+#: Seconds to wait for another process that is starting in the same directory. It needs microseconds; who takes
+#: longer holds the lock for reasons of its own, and we go on without it.
+_LOCK_SECONDS = 1.0
+
+
+class UnixTransport:
+    """Dials and listens over stream sockets of the Unix domain."""
+
+    scheme = "unix"
+
+    async def dial(
+        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+    ) -> tuple[asyncio.Transport, S]:
+        """Connect to the listener of a path."""
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        try:
+            # By path, never by a socket of ours: see `transports/tcp.py`.
+            transport, handover = await loop.create_unix_connection(Handover, address.path)
+        except (OSError, ValueError) as failure:
+            raise connect_error(address, [("", failure)], time.monotonic() - started) from failure
+        try:
+            if transport.get_extra_info("peername") is None:
+                # asyncio takes "the listener's backlog is full" for a connection under way.
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            handover.ensure_alive()
+        except OSError as failure:
+            transport.abort()
+            raise connect_error(address, [("", failure)], time.monotonic() - started) from failure
+        return transport, handover.to(session_factory)
+
+    async def listen(
+        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+    ) -> Listener:
+        """Accept connections at a path. A file left behind by a listener that is gone is replaced.
+
+        The file is removed on close, unless the socket was given: then it belongs to whoever made it.
+        """
+        backlog = options.get("backlog", BACKLOG)
+        bound = options.get("socket")
+        before_close = None
+        try:
+            if bound is None:
+                bound = await _bind(address, backlog)
+                before_close = _Removal(address.path).run
+            return await open_doors(address, [bound], session_factory, backlog, before_close)
+        except BaseException as failure:
+            close_all([bound] if bound is not None else [])
+            if isinstance(failure, OSError | ValueError):
+                raise listen_error(address, failure) from failure
+            raise
+
+    def connect(
+        self, address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
+    ) -> socket.socket:
+        """Connect without an event loop."""
+        started = time.monotonic()
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(timeout)
+            connected.connect(address.path)
+            connected.settimeout(None)
+        except (OSError, ValueError) as failure:
+            connected.close()
+            raise connect_error(address, [("", failure)], time.monotonic() - started) from failure
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+
+
+class _Removal:
+    """Removes the socket file made just now, and no file that took its place."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._process_id = os.getpid()
+        self._identity = _identity(path)
+
+    def run(self) -> None:
+        # A forked child closes its copy of the listener; the parent still listens there.
+        if self._process_id == os.getpid() and self._identity and self._identity == _identity(self._path):
+            Path(self._path).unlink(missing_ok=True)
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Tell this file from a later one of the same name; inode numbers alone are used again at once."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+async def _bind(address: Address, backlog: int) -> socket.socket:
+    """Return a socket that listens at the address's path."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        async with _starting_in(Path(address.path).parent):
+            _remove_if_stale(address.path)
+            bound.bind(address.path)
+            # Within the lock: a socket that is bound and does not listen yet looks like one left behind.
+            bound.listen(backlog)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_if_stale(path: str) -> None:
+    """Remove a socket file that nobody listens at.
+
+    Raises:
+        OSError: somebody does, or the file is something else.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass  # Its backlog is full: very much alive.
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+@asynccontextmanager
+async def _starting_in(directory: Path) -> AsyncIterator[None]:
+    """Keep other processes from binding in this directory: none shall take another's new file for an old one."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        # We may make files there and not list them; then there is no lock to be had.
+        yield
+        return
+    try:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _locked(descriptor) and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)  # The lock has no way to call us.
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as failure:
+        # Only "somebody has it" is worth waiting for; some file systems know no locks.
+        return failure.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+TRANSPORT = UnixTransport()

@@ -1,0 +1,50 @@
+"""What all tests share: the scale of a run and its printed facts."""
+
+import math
+import os
+import platform
+
+import hypothesis
+import pytest
+
+SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
+
+
+class Scale:
+    """How large the tests of this run are: 1 for every change, more for `make soak`."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, amount: int, *, least: int = 1) -> int:
+        """Return `amount` at this scale, but not less than `least`."""
+        return max(least, math.ceil(amount * self.factor))
+
+
+@pytest.fixture(scope="session")
+def scale() -> Scale:
+    """Sizes tests: `scale(10_000)` is 10,000 in a normal run and more in a longer one."""
+    return Scale(SCALE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # At scale 1 the same inputs are tried each time, so that a failure belongs to the change at hand.
+    hypothesis.settings.register_profile(
+        "fastrpc",
+        deadline=None,
+        derandomize=SCALE <= 1,
+        max_examples=max(10, round(100 * SCALE)),
+        print_blob=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("fastrpc")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    build = os.environ.get("FASTRPC_BUILD", "release")
+    return f"fastrpc: test scale {SCALE:g}, {build} build, {os.cpu_count()} cores, {platform.machine()}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # The header is left out by -q; the scale is part of the result.
+    terminalreporter.write_line(f"fastrpc: test scale {SCALE:g}")

@@ -1,0 +1,185 @@
+"""Read the project's own sources: its files, their imports and their functions, Python and Cython alike."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["PACKAGE", "ROOT", "Function", "Import", "functions", "imports", "module_name", "sources", "tree"]
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "fastrpc"
+
+_FOLDERS = ("src", "tests", "bench", "ci")
+
+# Strings and comments, which must not be taken for code. Docstrings keep a mark on each of their lines.
+_TEXT = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')
+_DOCSTRING_MARK = "\0"
+
+_HEADER = re.compile(
+    r"^(?P<indent> *)(?:async def|def|cpdef|cdef)\s(?!class\b|extern\b)[^=(]*?(?P<name>\w+)\s*\("
+)
+_IMPORT_FROM = re.compile(r"^( *)from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
+_IMPORT = re.compile(r"^( *)c?import\s+([^\n]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import or cimport of a module; `deferred` ones run later than the module that holds them."""
+
+    module: str
+    line: int
+    deferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function: where it is, its lines without its docstring, its parameters without `self` and `cls`."""
+
+    name: str
+    line: int
+    lines: int
+    parameters: tuple[str, ...]
+
+
+def sources(*suffixes: str) -> list[Path]:
+    """Return the project's files that end so, in order."""
+    found = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in suffixes]
+    return sorted(path for path in found if "results" not in path.parts)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a Python file or stub."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name under which a file of the package is imported."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> list[Import]:
+    """Return what a file of the package imports, as modules of the package where they are some."""
+    found = _python_imports(path) if path.suffix in {".py", ".pyi"} else _cython_imports(path)
+    return sorted(found, key=lambda item: item.line)
+
+
+def functions(path: Path) -> list[Function]:
+    """Return the functions that have a body in a Python or Cython file."""
+    lines = _code(path).split("\n")
+    return [found for number in range(len(lines)) if (found := _function_at(lines, number))]
+
+
+@cache
+def _code(path: Path) -> str:
+    """Return the text of a file with strings emptied; lines stay where they are."""
+    text = path.read_text(encoding="utf-8")
+
+    def empty(match: re.Match[str]) -> str:
+        if match[0].startswith("#"):
+            return "#"
+        starts_line = not text[: match.start()].rpartition("\n")[2].strip()
+        lines = match[0].count("\n") + 1
+        return "\n".join([_DOCSTRING_MARK if starts_line else "''"] * lines)
+
+    return _TEXT.sub(empty, text)
+
+
+def _function_at(lines: list[str], start: int) -> Function | None:
+    """Return the function whose first line is `start`; None where none with a body begins."""
+    header = _HEADER.match(lines[start])
+    if not header:
+        return None
+    end, text = start, lines[start]
+    while text.count("(") > text.count(")") and end + 1 < len(lines):
+        end += 1
+        text += "\n" + lines[end]
+    opened = header.end()
+    closed = _closing(text, opened)
+    if ":" not in text[closed:]:
+        return None  # A declaration.
+    indent = len(header["indent"])
+    last = end
+    for number in range(end + 1, len(lines)):
+        line = lines[number]
+        if line.strip(" #" + _DOCSTRING_MARK):
+            if len(line) - len(line.lstrip()) <= indent:
+                break
+            last = number
+    size = sum(_DOCSTRING_MARK not in line for line in lines[start : last + 1])
+    return Function(header["name"], start + 1, size, tuple(_parameters(text[opened:closed])))
+
+
+def _closing(text: str, start: int) -> int:
+    """Return where the bracket opened before `start` is closed."""
+    depth = 1
+    for position in range(start, len(text)):
+        depth += (text[position] in "([{") - (text[position] in ")]}")
+        if depth == 0:
+            return position
+    return len(text)
+
+
+def _parameters(text: str) -> Iterator[str]:
+    """Yield each parameter as it is written, but `self`, `cls` and the signs between them."""
+    depth, current = 0, ""
+    for letter in text + ",":
+        if letter == "," and depth == 0:
+            written = " ".join(current.replace("#", " ").split())
+            if written and written.split(":")[0] not in {"self", "cls", "*", "/"}:
+                yield written
+            current = ""
+            continue
+        depth += (letter in "([{") - (letter in ")]}")
+        current += letter
+
+
+def _python_imports(path: Path) -> Iterator[Import]:
+    immediate = set(_immediate(tree(path)))
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, node not in immediate)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                module = _imported_module(node.module or "", alias.name)
+                yield Import(module, node.lineno, node not in immediate)
+
+
+def _immediate(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what runs while the module is imported: not functions, not what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _immediate(child)
+
+
+def _cython_imports(path: Path) -> Iterator[Import]:
+    code = _code(path)
+    for match in _IMPORT_FROM.finditer(code):
+        line = code[: match.start()].count("\n") + 1
+        for name in match[3].strip("()").replace("#", " ").split(","):
+            if words := name.split():
+                yield Import(_imported_module(match[2], words[0]), line, bool(match[1]))
+    for match in _IMPORT.finditer(code):
+        line = code[: match.start()].count("\n") + 1
+        for name in match[2].split("#")[0].split(","):
+            yield Import(name.split()[0], line, bool(match[1]))
+
+
+def _imported_module(module: str, name: str) -> str:
+    """Return the module that `from module import name` needs: `module.name` where that is one."""
+    if module.partition(".")[0] != "fastrpc":
+        return module
+    place = PACKAGE.parent.joinpath(*module.split("."), name)
+    is_module = place.is_dir() or any(
+        place.with_suffix(suffix).exists() for suffix in (".py", ".pyx", ".pxd")
+    )
+    return f"{module}.{name}" if is_module else module

@@ -1,0 +1,362 @@
+"""The rules of the house, read off the sources: ranks, names, sizes, stubs, what must not appear."""
+
+import ast
+import importlib
+import inspect
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_name, sources, tree
+
+# A module may import its own folder and any lower rank (ARCHITECTURE.md).
+RANKS = {
+    0: ("status", "_version"),
+    1: ("errors",),
+    2: ("config", "endpoint"),
+    3: ("_core", "codecs", "compressors", "stores"),
+    4: ("transports", "registries", "selectors", "rpc", "metrics"),
+    5: ("interceptors", "failmodes"),
+    6: ("client", "server"),
+    7: ("brokers", "coordination", "gateway", "testing"),
+    8: ("dashboard",),
+    9: ("cli",),
+    10: ("__init__", "__main__"),
+}
+RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
+
+# The part of the core that knows neither sockets nor event loops: bytes in, bytes and events out.
+SANS_IO = {"wire", "buffer", "frame", "native", "rpcx", "window", "settings", "exchange", "connection"}
+SANS_IO |= {"call_table", "timer_wheel", "histogram", "hash_ring", "marshal", "prescan"}
+INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
+
+FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
+FUNCTION_LINES = 40
+ARGUMENTS = 7
+CONSTRUCTOR_ARGUMENTS = 8
+CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
+
+VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
+# Abbreviations, and words for which the glossary has another.
+FOREIGN_WORDS = VAGUE_NAMES | {
+    "ctx",
+    "cfg",
+    "conn",
+    "req",
+    "resp",
+    "buf",
+    "addr",
+    "idx",
+    "cnt",
+    "mgr",
+    "svc",
+    "srv",
+}
+FOREIGN_WORDS |= {"middleware", "servant", "serializer", "heartbeat", "packet", "discovery", "picker"}
+
+CODE = sources(".py", ".pyx", ".pxd")
+PACKAGE_CODE = [path for path in CODE if PACKAGE in path.parents]
+PACKAGE_PYTHON = [path for path in PACKAGE_CODE if path.suffix == ".py"]
+OUTSIDE = [
+    path for path in (*ROOT.iterdir(), *ROOT.glob("ci/*"), *ROOT.glob(".ci/*")) if path.suffix in {"", ".md"}
+]
+OUTSIDE = sorted(path for path in OUTSIDE if path.is_file() and not path.name.startswith(".git"))
+CYTHON_MODULES = sorted((PACKAGE / "_core").glob("*.pyx"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part_of(module: str) -> str:
+    """Return the folder or file directly below the package to which a module belongs."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+each_file = pytest.mark.parametrize("path", CODE, ids=name_of)
+each_package_file = pytest.mark.parametrize("path", PACKAGE_CODE, ids=name_of)
+each_python_module = pytest.mark.parametrize("path", PACKAGE_PYTHON, ids=name_of)
+each_cython_module = pytest.mark.parametrize("path", CYTHON_MODULES, ids=name_of)
+
+
+class TestLayers:
+    def test_every_part_of_the_package_has_a_rank(self) -> None:
+        parts = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+        assert parts - {"__pycache__"} <= RANK.keys()
+
+    @each_package_file
+    def test_imports_point_down(self, path: Path) -> None:
+        own = part_of(module_name(path))
+        wrong = [
+            f"line {item.line}: {own} (rank {RANK[own]}) imports {item.module} (rank {RANK[part]})"
+            for item in imports(path)
+            if item.module.partition(".")[0] == "fastrpc"
+            and (part := part_of(item.module)) != own
+            and RANK[part] >= RANK[own]
+        ]
+        assert wrong == []
+
+    @each_package_file
+    def test_implementations_import_their_base_but_not_each_other(self, path: Path) -> None:
+        folder = path.parent
+        if not (folder / "base.py").exists() or path.stem in {"base", "__init__"}:
+            return
+        allowed = {module_name(folder / "base.py"), module_name(path)}
+        inside = module_name(folder / "base.py").removesuffix("base")
+        strangers = [item.module for item in imports(path) if item.module.startswith(inside)]
+        assert set(strangers) <= allowed
+
+    def test_imports_form_no_cycle(self) -> None:
+        graph: dict[str, set[str]] = {}
+        for path in PACKAGE_CODE:
+            needed = {item.module for item in imports(path) if not item.deferred}
+            graph.setdefault(module_name(path), set()).update(needed - {module_name(path)})
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
+
+    @each_package_file
+    def test_core_below_the_sessions_knows_no_input_output(self, path: Path) -> None:
+        if path.parent.name != "_core" or path.stem not in SANS_IO:
+            return
+        found = {item.module.partition(".")[0] for item in imports(path)}
+        assert found & INPUT_OUTPUT == set()
+
+
+class TestSizes:
+    @pytest.mark.parametrize("path", sources(*FILE_LINES), ids=name_of)
+    def test_file_is_short(self, path: Path) -> None:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES[path.suffix]
+
+    @each_file
+    def test_functions_are_short(self, path: Path) -> None:
+        long = [f"{item.name}: {item.lines} lines" for item in functions(path) if item.lines > FUNCTION_LINES]
+        assert long == []
+
+    @each_file
+    def test_functions_take_few_arguments(self, path: Path) -> None:
+        greedy = [
+            f"{item.name} takes {len(item.parameters)}"
+            for item in functions(path)
+            if item.name != "with_options"
+            and len(item.parameters) > (CONSTRUCTOR_ARGUMENTS if item.name in CONSTRUCTORS else ARGUMENTS)
+        ]
+        assert greedy == []
+
+
+class TestNames:
+    def test_no_file_or_folder_has_a_vague_name(self) -> None:
+        files = sources(*FILE_LINES)
+        vague = [
+            name_of(path)
+            for path in files
+            if VAGUE_NAMES
+            & {word for part in path.relative_to(ROOT).parts for word in re.split(r"[._]", part)}
+        ]
+        assert vague == []
+
+    @each_python_module
+    def test_names_use_the_words_of_the_glossary(self, path: Path) -> None:
+        foreign = [
+            name
+            for name in sorted(_defined_names(tree(path)))
+            if FOREIGN_WORDS & set(name.lower().split("_"))
+        ]
+        assert foreign == []
+
+    @each_python_module
+    def test_public_definitions_are_listed_in_all(self, path: Path) -> None:
+        defined = {
+            node.name
+            for node in tree(path).body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and not node.name.startswith("_")
+        }
+        listed = _listed_names(path)
+        if part_of(module_name(path)) != "cli":  # The functions of the command line are its commands.
+            assert defined <= listed
+        assert listed <= defined | _bound_names(tree(path))
+
+    @pytest.mark.parametrize(
+        "path", [path for path in PACKAGE_PYTHON if path.name == "__init__.py"], ids=name_of
+    )
+    def test_packages_list_all_they_import_for_others(self, path: Path) -> None:
+        offered = {
+            alias.asname or alias.name
+            for node in tree(path).body
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastrpc")
+            for alias in node.names
+        }
+        assert {name for name in offered if not name.startswith("_")} <= _listed_names(path)
+
+    @each_python_module
+    def test_module_imports_and_has_every_name_it_lists(self, path: Path) -> None:
+        if path.name == "__main__.py":
+            return
+        module = importlib.import_module(module_name(path))
+        assert {name for name in _listed_names(path) if not hasattr(module, name)} == set()
+
+
+class TestContents:
+    @each_file
+    def test_file_says_what_it_is_for(self, path: Path) -> None:
+        if path.name == "__init__.py" and PACKAGE not in path.parents:
+            return
+        assert path.read_text(encoding="utf-8").startswith(('"""', "# cython:", "#!", 'r"""'))
+
+    @each_package_file
+    def test_nothing_unsafe_is_imported(self, path: Path) -> None:
+        unsafe = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "imp", "distutils"}
+        assert {item.module.partition(".")[0] for item in imports(path)} & unsafe == set()
+
+    @each_package_file
+    def test_forbidden_calls_do_not_appear(self, path: Path) -> None:
+        # wait_for can swallow a cancellation before Python 3.12; loop policies belong to the program;
+        # create_connection(sock=…) once closed a reused descriptor in uvloop.
+        forbidden = r"\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock="
+        assert re.findall(forbidden, path.read_text(encoding="utf-8")) == []
+
+    @each_file
+    def test_nothing_is_left_for_later(self, path: Path) -> None:
+        marks = r"\b(?:T[O]DO|FIX[M]E|X[X]X|NotImplemented[E]rror)\b"
+        assert re.findall(marks, path.read_text(encoding="utf-8")) == []
+
+    @pytest.mark.parametrize("path", [*sources(*FILE_LINES, ".md", ".toml"), *OUTSIDE], ids=name_of)
+    def test_no_file_names_a_place_on_one_machine(self, path: Path) -> None:
+        assert re.findall(r"/(?:home|root|Users)/\w+", path.read_text(encoding="utf-8")) == []
+
+    @pytest.mark.parametrize(
+        "path", [path for path in CODE if {"unit", "property"} & set(path.parts)], ids=name_of
+    )
+    def test_unit_tests_do_not_sleep(self, path: Path) -> None:
+        # sleep(0) only lets the loop turn once.
+        assert re.findall(r"\bsleep\((?!0\))", path.read_text(encoding="utf-8")) == []
+
+    def test_generated_files_do_not_lie_beside_the_sources(self) -> None:
+        assert sorted(PACKAGE.rglob("*.c")) + sorted(PACKAGE.rglob("*.html")) == []
+
+
+@each_cython_module
+class TestCompiledModules:
+    def test_has_its_declarations_and_its_stub_beside_it(self, path: Path) -> None:
+        assert path.with_suffix(".pxd").exists()
+        assert path.with_suffix(".pyi").exists()
+
+    def test_every_c_function_says_how_it_fails(self, path: Path) -> None:
+        silent = []
+        for file in (path, path.with_suffix(".pxd")):
+            for line, text in _c_function_headers(file):
+                if not re.search(r"\b(?:noexcept|except)\b", text) and not _returns_object(text):
+                    silent.append(f"{file.name}:{line}: {text}")
+        assert silent == []
+
+    def test_stub_and_compiled_module_have_the_same_names(self, path: Path) -> None:
+        module = importlib.import_module(module_name(path))
+        assert not str(module.__file__).endswith(".py")
+        stub = tree(path.with_suffix(".pyi"))
+        stubbed = {name for name in _bound_names(stub) | _stub_definitions(stub) if not name.startswith("_")}
+        present = set(_public_definitions(module))
+        assert present <= stubbed
+        assert {name for name in _stub_definitions(stub) if not hasattr(module, name)} == set()
+
+    def test_stub_describes_its_classes(self, path: Path) -> None:
+        classes = [node for node in tree(path.with_suffix(".pyi")).body if isinstance(node, ast.ClassDef)]
+        assert [node.name for node in classes if not ast.get_docstring(node)] == []
+
+    def test_stub_and_compiled_classes_have_the_same_members(self, path: Path) -> None:
+        module = importlib.import_module(module_name(path))
+        for node in tree(path.with_suffix(".pyi")).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            compiled = getattr(module, node.name)
+            stubbed = _stub_definitions(node)
+            present = {name for name in vars(compiled) if not name.startswith("_")}
+            assert present <= stubbed, node.name
+            assert {name for name in stubbed if not hasattr(compiled, name)} == set(), node.name
+
+
+def _defined_names(module: ast.Module) -> set[str]:
+    """Return the names a module gives to its functions, classes, parameters, variables and attributes."""
+    names = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return names
+
+
+def _listed_names(path: Path) -> set[str]:
+    """Return what a module lists in `__all__`."""
+    for node in tree(path).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            assert len(names) == len(set(names))
+            return set(names)
+    return set()
+
+
+def _bound_names(module: ast.Module) -> set[str]:
+    """Return the names that imports and assignments of a module bind."""
+    names = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    for node in module.body:
+        for target in [*getattr(node, "targets", []), getattr(node, "target", None)]:
+            if isinstance(target, ast.Name):
+                names.add(target.id)
+    return names
+
+
+def _stub_definitions(node: ast.Module | ast.ClassDef) -> set[str]:
+    """Return what a stub, or a class in it, says exists at run time."""
+    names = set()
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(item.name)
+        elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            names.add(item.target.id)
+    return {name for name in names if not name.startswith("_")}
+
+
+def _public_definitions(module: ModuleType) -> list[str]:
+    """Return the classes and functions that a compiled module defines for others."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isroutine(value))
+        and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+def _c_function_headers(path: Path) -> list[tuple[int, str]]:
+    """Return line and text of each header of a C function, with a body or declared."""
+    header = re.compile(
+        r"^ *c(?:p)?def\s(?!class\b|extern\b)[^=(\n]*?\w+\s*\([^()]*(?:\([^()]*\)[^()]*)*\)[^\n]*",
+        re.MULTILINE,
+    )
+    text = path.read_text(encoding="utf-8")
+    found = []
+    for match in header.finditer(text):
+        if "=" in match[0].partition("(")[0]:
+            continue
+        found.append((text[: match.start()].count("\n") + 1, " ".join(match[0].split())))
+    return found
+
+
+def _returns_object(header: str) -> bool:
+    """Tell whether a C function returns a Python object, whose absence says that it failed."""
+    returned = header.partition("(")[0].split()[1:-1]
+    plain = [word for word in returned if word not in {"inline", "public", "api"}]
+    c_types = r"(?:void|bint|int|char|short|long|float|double|size_t|Py_\w+|u?int\d+_t|.*\*)"
+    return not plain or not any(re.fullmatch(c_types, word) for word in plain)

@@ -1,0 +1,284 @@
+"""Settings refuse wrong values by name and can be kept, compared and copied."""
+
+import dataclasses
+import math
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc import config
+from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Limits, Memory, ServerConfig, Timeouts
+from fastrpc.errors import ConfigError
+
+CLASSES = [getattr(config, name) for name in config.__all__]
+
+MIB = 1024 * 1024
+
+# The table "Configuration" of the public interface.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "Timeouts": {
+        "connect": 1,
+        "call": 5,
+        "handshake": 5,
+        "stream_idle": None,
+        "idle": None,
+        "announce": 0,
+        "drain": 30,
+        "linger": 1,
+    },
+    "Keepalive": {"interval": 10, "timeout": 10, "minimum_interval": 0.5, "max_age": None},
+    "Limits": {
+        "message_bytes": 16 * MIB,
+        "frame_bytes": 256 * 1024,
+        "metadata_bytes": 8 * 1024,
+        "concurrent_calls": 10_000,
+        "streams": 1_000,
+        "stream_window_bytes": 64 * 1024,
+        "connections": 10_000,
+        "depth": 100,
+    },
+    "Memory": {
+        "process_bytes": 1024 * MIB,
+        "request_bytes": 64 * MIB,
+        "stream_pool": 32 * MIB,
+        "send_soft": 4 * MIB,
+        "send_hard": 64 * MIB,
+        "open_messages": 4,
+        "items": 1_000_000,
+    },
+    "Admission": {"handshakes": 256, "queue_length": 10_000, "queue_age": 1, "handler_threads": 32},
+    "Pool": {"connections_per_endpoint": 1, "warm": 0},
+    "Backoff": {"first": 0.1, "factor": 1.6, "longest": 30, "jitter": 0.2},
+    "TLS": {
+        "cert_file": None,
+        "key_file": None,
+        "ca_file": None,
+        "require_client_cert": False,
+        "server_name": None,
+    },
+    "ClientConfig": {
+        "codec": "msgpack",
+        "compressor": None,
+        "compress_above": 1024,
+        "wire_protocol": "native",
+        "timeouts": config.Timeouts(),
+        "keepalive": config.Keepalive(),
+        "limits": config.Limits(),
+        "pool": config.Pool(),
+        "backoff": config.Backoff(),
+        "tls": None,
+        "early_calls": "idempotent",
+        "spin_microseconds": 0,
+    },
+    "ServerConfig": {
+        "timeouts": config.Timeouts(),
+        "keepalive": config.Keepalive(),
+        "limits": config.Limits(),
+        "memory": config.Memory(),
+        "admission": config.Admission(),
+        "tls": None,
+        "protocols": ("native",),
+        "codecs": ("raw", "msgpack", "json", "protobuf"),
+        "reflection": None,
+        "expose_errors": False,
+        "admin_address": None,
+        "spin_microseconds": 0,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+class TestEveryClass:
+    def test_has_the_documented_fields_and_defaults(self, kind: Any) -> None:
+        settings = kind()
+        found = {field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)}
+        assert found == DEFAULTS[kind.__name__]
+
+    def test_has_at_most_twelve_fields(self, kind: Any) -> None:
+        assert len(dataclasses.fields(kind)) <= 12
+
+    def test_cannot_be_changed(self, kind: Any) -> None:
+        name = dataclasses.fields(kind)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(kind(), name, None)
+
+    def test_takes_no_positional_arguments(self, kind: Any) -> None:
+        with pytest.raises(TypeError):
+            kind(1)
+
+    def test_has_no_room_for_further_attributes(self, kind: Any) -> None:
+        assert not hasattr(kind(), "__dict__")
+
+    def test_survives_pickling_and_equals_its_copy(self, kind: Any) -> None:
+        settings = kind()
+        copy = pickle.loads(pickle.dumps(settings))
+        assert copy == settings
+        assert hash(copy) == hash(settings)
+
+    def test_checks_the_values_of_a_replacement(self, kind: Any) -> None:
+        name = dataclasses.fields(kind)[0].name
+        with pytest.raises(ConfigError):
+            dataclasses.replace(kind(), **{name: object()})
+
+    def test_refuses_a_wrong_type_in_each_field_by_its_name(self, kind: Any) -> None:
+        for field in dataclasses.fields(kind):
+            with pytest.raises(
+                ConfigError, match=rf"^{kind.__name__}\.{field.name} is <object .* it must be "
+            ):
+                kind(**{field.name: object()})
+
+
+OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
+    (Timeouts, "connect", 0),
+    (Timeouts, "call", -1),
+    (Timeouts, "call", True),
+    (Timeouts, "call", "5"),
+    (Timeouts, "call", math.nan),
+    (Timeouts, "call", math.inf),
+    (Timeouts, "call", 100_000_001),
+    (Timeouts, "handshake", 0.0),
+    (Timeouts, "stream_idle", 0),
+    (Timeouts, "idle", 0),
+    (Timeouts, "announce", None),
+    (Timeouts, "announce", -0.1),
+    (Timeouts, "drain", -1),
+    (Timeouts, "linger", -1),
+    (Keepalive, "interval", 0),
+    (Keepalive, "timeout", None),
+    (Keepalive, "minimum_interval", 3_601),
+    (Keepalive, "max_age", 0),
+    (Limits, "message_bytes", 4 * 1024 - 1),
+    (Limits, "frame_bytes", 16 * 1024 - 1),
+    (Limits, "frame_bytes", 16 * MIB + 1),
+    (Limits, "frame_bytes", 65_536.0),
+    (Limits, "metadata_bytes", 1_023),
+    (Limits, "metadata_bytes", 65_536),
+    (Limits, "concurrent_calls", 0),
+    (Limits, "concurrent_calls", 2**31),
+    (Limits, "concurrent_calls", None),
+    (Limits, "streams", -1),
+    (Limits, "stream_window_bytes", 16 * 1024 - 1),
+    (Limits, "connections", 0),
+    (Limits, "depth", 0),
+    (Limits, "depth", 1_025),
+    (Memory, "process_bytes", 0),
+    (Memory, "send_soft", 65 * MIB),
+    (Memory, "open_messages", 257),
+    (Memory, "items", 0),
+    (config.Admission, "handshakes", 0),
+    (config.Admission, "queue_length", -1),
+    (config.Admission, "queue_age", 0),
+    (config.Admission, "handler_threads", 0),
+    (config.Pool, "connections_per_endpoint", 0),
+    (config.Pool, "warm", -1),
+    (Backoff, "first", 0),
+    (Backoff, "factor", 0.9),
+    (Backoff, "longest", 0),
+    (Backoff, "jitter", 1.1),
+    (TLS, "cert_file", ""),
+    (TLS, "key_file", "server.key"),
+    (TLS, "require_client_cert", True),
+    (TLS, "server_name", ""),
+    (ClientConfig, "codec", ""),
+    (ClientConfig, "compressor", ""),
+    (ClientConfig, "compress_above", -1),
+    (ClientConfig, "wire_protocol", "http"),
+    (ClientConfig, "early_calls", "some"),
+    (ClientConfig, "spin_microseconds", -1),
+    (ClientConfig, "timeouts", None),
+    (ClientConfig, "limits", 5),
+    (ServerConfig, "memory", Limits()),
+    (ServerConfig, "protocols", "native"),
+    (ServerConfig, "protocols", ()),
+    (ServerConfig, "protocols", ("native", "http")),
+    (ServerConfig, "codecs", ("json", "json")),
+    (ServerConfig, "codecs", ("json", 1)),
+    (ServerConfig, "reflection", 1),
+    (ServerConfig, "expose_errors", None),
+    (ServerConfig, "admin_address", ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), OUT_OF_RANGE)
+def test_wrong_value_is_refused_with_field_and_value(kind: Any, name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{kind.__name__}.{name} is {value!r}")):
+        kind(**{name: value})
+
+
+AT_THE_EDGE: list[tuple[Any, str, Any]] = [
+    (Timeouts, "connect", None),
+    (Timeouts, "call", None),
+    (Timeouts, "handshake", None),
+    (Timeouts, "drain", None),
+    (Timeouts, "drain", 0),
+    (Timeouts, "linger", None),
+    (Timeouts, "linger", 0),
+    (Timeouts, "stream_idle", 0.001),
+    (Keepalive, "interval", None),
+    (Keepalive, "minimum_interval", 0),
+    (Limits, "message_bytes", 4 * 1024),
+    (Limits, "message_bytes", 2**40),
+    (Limits, "frame_bytes", 16 * MIB),
+    (Limits, "concurrent_calls", 1),
+    (Limits, "streams", 0),
+    (Limits, "depth", 1_024),
+    (config.Admission, "queue_length", 0),
+    (Backoff, "factor", 1),
+    (Backoff, "jitter", 0),
+    (Backoff, "longest", 0.05),
+    (TLS, "cert_file", Path("server.pem")),
+    (ClientConfig, "tls", TLS()),
+    (ClientConfig, "compressor", "zstd"),
+    (ServerConfig, "reflection", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), AT_THE_EDGE)
+def test_value_at_the_edge_of_its_range_is_kept(kind: Any, name: str, value: Any) -> None:
+    assert getattr(kind(**{name: value}), name) == value
+
+
+def test_error_states_the_allowed_range() -> None:
+    with pytest.raises(ConfigError, match=r"it must be a whole number from 16,384 to 16,777,216$"):
+        Limits(frame_bytes=1)
+
+
+def test_error_of_an_optional_duration_mentions_none() -> None:
+    with pytest.raises(ConfigError, match=r"above 0 and at most 100,000,000, or None$"):
+        Timeouts(call=-1)
+
+
+def test_infinite_duration_is_pointed_to_none() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Timeouts(call=math.inf)
+    assert caught.value.hint == "None means no limit"
+
+
+def test_error_lists_the_choices() -> None:
+    with pytest.raises(ConfigError, match="it must be one of 'idempotent', 'all', 'none'"):
+        ClientConfig(early_calls="some")  # type: ignore[arg-type]
+
+
+def test_error_for_a_bare_value_shows_the_object_to_write() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ClientConfig(timeouts=5)  # type: ignore[arg-type]
+    assert caught.value.hint == "write timeouts=Timeouts(…)"
+
+
+def test_list_of_names_is_kept_as_a_tuple() -> None:
+    assert ServerConfig(codecs=["json"]).codecs == ("json",)  # type: ignore[arg-type]
+
+
+def test_every_field_is_documented_by_its_effect() -> None:
+    undocumented = []
+    comment = False
+    classes, _, _ = Path(config.__file__).read_text(encoding="utf-8").partition("\ndef ")
+    for line in classes.splitlines():
+        field = re.match(r"    (\w+): .* = ", line)
+        if field and not comment and "field(default_factory=" not in line:
+            undocumented.append(field[1])
+        comment = line.startswith("    #: ")
+    assert undocumented == []
