@@ -39,35 +39,58 @@ cdef inline Py_ssize_t load_big_endian(const uint8_t* place, int width) noexcept
     return value
 
 
-cdef inline int length_width(uint8_t lead) noexcept nogil:
-    """Return how many bytes of length follow a str, bin or ext lead byte, or 0 for a fixed size."""
-    if 0xC4 <= lead <= 0xC9:                    # bin 8, 16, 32, ext 8, 16, 32
-        return 1 << ((lead - 0xC4) % 3)
-    if 0xD9 <= lead <= 0xDB:                    # str 8, 16, 32
-        return 1 << (lead - 0xD9)
-    return 0
+cdef inline bint is_container(uint8_t lead) noexcept nogil:
+    return 0x80 <= lead < 0xA0 or 0xDC <= lead <= 0xDF      # fixmap, fixarray; array and map 16, 32
 
 
-cdef inline Py_ssize_t fixed_size(uint8_t lead) noexcept nogil:
-    """Return how many bytes follow a lead byte of fixed size, or -1 for 0xC1, which means nothing."""
-    if lead == 0xC0 or lead == 0xC2 or lead == 0xC3:        # nil, false, true
-        return 0
-    if lead == 0xCA or lead == 0xCB:                        # float 32, 64
-        return 4 << (lead - 0xCA)
-    if 0xCC <= lead <= 0xD3:                                # uint 8 to 64, int 8 to 64
-        return 1 << ((lead - 0xCC) & 3)
-    if 0xD4 <= lead <= 0xD8:                                # fixext 1 to 16, and the type
-        return 1 + (1 << (lead - 0xD4))
-    return -1
+cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uint8_t lead) noexcept nogil:
+    """Return how many values the container has whose lead byte is before `place`, or -1."""
+    cdef Py_ssize_t count = lead & 0x0F
+    cdef int width
+    if lead >= 0xDC:
+        width = 2 << (lead & 1)
+        if end - place[0] < width:
+            return -1
+        count = load_big_endian(place[0], width)
+        place[0] += width
+    if lead < 0x90 or lead >= 0xDE:
+        count *= 2                                          # keys and values
+    return count
+
+
+cdef inline const uint8_t* skip_scalar(
+    const uint8_t* place, const uint8_t* end, uint8_t lead
+) noexcept nogil:
+    """Return where the value ends whose lead byte, no fixint, is before `place`; NULL if it does not."""
+    cdef Py_ssize_t size
+    cdef int width = 0
+    if 0xCA <= lead <= 0xD3:                                # float 32, 64, uint 8 to 64, int 8 to 64
+        size = 1 << ((lead - 0xCC) & 3)
+    elif 0xA0 <= lead < 0xC0:                               # fixstr
+        size = lead & 0x1F
+    elif lead == 0xC0 or lead == 0xC2 or lead == 0xC3:      # nil, false, true
+        size = 0
+    elif 0xD4 <= lead <= 0xD8:                              # fixext 1 to 16, and the type
+        size = 1 + (1 << (lead - 0xD4))
+    elif lead == 0xC1:                                      # means nothing
+        return NULL
+    else:                                                   # bin, ext and str 8, 16, 32
+        width = 1 << (lead - 0xD9 if lead >= 0xD9 else (lead - 0xC4) % 3)
+        if end - place < width:
+            return NULL
+        size = width + load_big_endian(place, width)
+        size += 0xC7 <= lead <= 0xC9                        # an ext's type
+    return place + size if size <= end - place else NULL
 
 
 cdef int scan_msgpack(
-    const uint8_t* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
 ) noexcept nogil:
     # pending: values still to come at this level; outer[i]: the same of the levels around it.
     cdef Py_ssize_t[1024] outer                             # PRESCAN_DEEPEST of them
-    cdef Py_ssize_t pending = 1, items = 0, place = 0, count
-    cdef int depth = 0, width
+    cdef Py_ssize_t pending = 1, items = 0, count
+    cdef const uint8_t* end = place + size
+    cdef int depth = 0
     cdef uint8_t lead
     while True:
         while pending == 0:
@@ -76,52 +99,29 @@ cdef int scan_msgpack(
             depth -= 1
             pending = outer[depth]
         pending -= 1
-        if place >= size:
+        if place >= end:
             return PRESCAN_MALFORMED
-        lead = data[place]
+        lead = place[0]
         place += 1
         if lead < 0x80 or lead >= 0xE0:                     # fixint
             continue
-        if 0xA0 <= lead < 0xC0:                             # fixstr
-            place += lead & 0x1F
-            if place > size:
+        if not is_container(lead):
+            place = skip_scalar(place, end, lead)
+            if place == NULL:
                 return PRESCAN_MALFORMED
             continue
-        if lead < 0xA0 or 0xDC <= lead <= 0xDF:             # a container
-            count = lead & 0x0F
-            if lead >= 0xDC:                                # array 16, 32, map 16, 32
-                width = 2 << (lead & 1)
-                if size - place < width:
-                    return PRESCAN_MALFORMED
-                count = load_big_endian(data + place, width)
-                place += width
-            if lead < 0x90 or lead >= 0xDE:
-                count *= 2                                  # keys and values
-            containers[0] += 1
-            items += count
-            if depth >= max_depth:
-                return PRESCAN_TOO_DEEP
-            if items > max_items:
-                return PRESCAN_TOO_MANY_ITEMS
-            if count > size - place:                        # each value has a byte or more
-                return PRESCAN_MALFORMED
-            outer[depth] = pending
-            depth += 1
-            pending = count
-            continue
-        width = length_width(lead)
-        if width:
-            if size - place < width:
-                return PRESCAN_MALFORMED
-            count = load_big_endian(data + place, width) + width
-            count += 0xC7 <= lead <= 0xC9                   # an ext's type
-        else:
-            count = fixed_size(lead)
-            if count < 0:
-                return PRESCAN_MALFORMED
-        if count > size - place:
+        count = take_count(&place, end, lead)
+        containers[0] += 1
+        items += count
+        if depth >= max_depth:
+            return PRESCAN_TOO_DEEP
+        if items > max_items:
+            return PRESCAN_TOO_MANY_ITEMS
+        if count < 0 or count > end - place:                # each value has a byte or more
             return PRESCAN_MALFORMED
-        place += count
+        outer[depth] = pending
+        depth += 1
+        pending = count
 
 
 cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
@@ -147,11 +147,10 @@ cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
 
 
 cdef int scan_json(
-    const uint8_t* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
 ) noexcept nogil:
     # Every value and key is one token; the outermost value is a token and no item.
-    cdef const uint8_t* place = data
-    cdef const uint8_t* end = data + size
+    cdef const uint8_t* end = place + size
     cdef Py_ssize_t items = -1
     cdef int depth = 0
     cdef uint8_t byte

@@ -7,7 +7,14 @@ from typing import Any, cast
 from fastrpc.codecs.base import Payload, decode_failure, encode_failure, unsuitable_type
 from fastrpc.errors import EncodeError
 
-__all__ = ["ProtobufCodec"]
+__all__ = ["ProtobufCodec", "message_layout"]
+
+# https://protobuf.dev/programming-guides/encoding/#structure
+LENGTH_WIRE_TYPE = 2
+GROUP_WIRE_TYPE = 3
+
+# google.protobuf.descriptor.FieldDescriptor.TYPE_GROUP
+GROUP_FIELD_TYPE = 10
 
 
 class ProtobufCodec:
@@ -39,6 +46,38 @@ class ProtobufCodec:
         if from_string is None:
             raise unsuitable_type(self.name, type, "expected a protobuf message class")
         return cast(Callable[[Payload], Any], from_string)
+
+
+def message_layout(type: Any) -> list[dict[int, int]] | None:
+    """Return which fields of a message class hold messages, for the pre-scan's `MessageLayout`.
+
+    None when the class does not tell, as those of other libraries than Google's.
+    """
+    descriptor: Any = getattr(type, "DESCRIPTOR", None)
+    if not hasattr(descriptor, "fields_by_number"):
+        return None
+    # Messages refer to each other, in circles too: each gets its place when it is first met.
+    places = {descriptor.full_name: 0}
+    descriptors = [descriptor]
+    layout: list[dict[int, int]] = []
+    for found in descriptors:
+        held_by_tag = {}
+        for field in _fields(found):
+            held = field.message_type
+            if held is None:
+                continue
+            if held.full_name not in places:
+                places[held.full_name] = len(descriptors)
+                descriptors.append(held)
+            wire_type = GROUP_WIRE_TYPE if field.type == GROUP_FIELD_TYPE else LENGTH_WIRE_TYPE
+            held_by_tag[field.number << 3 | wire_type] = places[held.full_name]
+        layout.append(held_by_tag)
+    return layout
+
+
+def _fields(descriptor: Any) -> list[Any]:
+    extensions = descriptor.file.pool.FindAllExtensions(descriptor) if descriptor.is_extendable else ()
+    return [*descriptor.fields, *extensions]
 
 
 def _encode(value: Any) -> bytes:

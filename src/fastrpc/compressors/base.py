@@ -223,8 +223,11 @@ class BoundedOutput:
         return self._buffer.getvalue()
 
     def _grow(self, needed: int) -> None:
-        # BytesIO over-allocates when it grows by less than an eighth and is exact above that.
-        capacity = min(max(needed, self._capacity * 2), self._max_size)
+        # BytesIO over-allocates when it grows by less than an eighth and is exact above that, so the
+        # last growth must not be a small one.
+        capacity = max(needed, self._capacity * 2)
+        if capacity + capacity // 4 > self._max_size:
+            capacity = self._max_size
         self._buffer.seek(capacity - 1)
         self._buffer.write(b"\0")
         self._buffer.seek(self.size)
@@ -232,8 +235,8 @@ class BoundedOutput:
 
 
 def _single_step(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
-    return compressor.decompress(payload, max_size)
     yield
+    return compressor.decompress(payload, max_size)
 
 
 @cache

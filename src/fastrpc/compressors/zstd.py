@@ -20,12 +20,17 @@ _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.checksum_flag: 1,
 }
 
-#: The first bytes of a frame (RFC 8878, 3.1.1); skippable frames begin with others.
+# Frame header: 4 bytes of magic number, flags, and unless the frame is a single segment its window
+# (RFC 8878, 3.1.1). Skippable frames begin with another number.
 MAGIC = b"\x28\xb5\x2f\xfd"
+FLAGS_OFFSET = 4
+SINGLE_SEGMENT_FLAG = 0x20
+WINDOW_OFFSET = 5
 
 #: The decoder keeps a window of what it wrote: 2 MiB at most, which is what zstd's levels up to its
-#: default one ask for. A frame chooses its window in two bytes of header, up to 3.75 TiB.
+#: default one ask for. A header can ask for 3.75 TiB.
 WINDOW_LOG_MAX = 21
+WINDOW_BYTES_MAX = 1 << WINDOW_LOG_MAX
 
 
 class ZstdCompressor:
@@ -74,6 +79,19 @@ def _check_header(payload: Payload) -> None:
     try:
         header = zstd.get_frame_info(payload)
     except zstd.ZstdError as error:
-        raise damaged(ZstdCompressor.name, error) from error
+        raise damaged(ZstdCompressor.name, "the header of its frame is not valid") from error
     if header.dictionary_id:
         raise damaged(ZstdCompressor.name, "it asks for a dictionary, and none is ever agreed on")
+    window_bytes = _window_bytes(payload, header.decompressed_size or 0)
+    if window_bytes > WINDOW_BYTES_MAX:
+        raise damaged(
+            ZstdCompressor.name, f"its window is {window_bytes} bytes, the limit is {WINDOW_BYTES_MAX}"
+        )
+
+
+def _window_bytes(payload: Payload, content_bytes: int) -> int:
+    """Return the window that a valid frame header asks for (RFC 8878, 3.1.1.1.2)."""
+    if payload[FLAGS_OFFSET] & SINGLE_SEGMENT_FLAG:
+        return content_bytes
+    base = 1 << 10 + (payload[WINDOW_OFFSET] >> 3)
+    return base + base // 8 * (payload[WINDOW_OFFSET] & 7)

@@ -67,7 +67,9 @@ def test_built_in_codec_has_the_number_of_the_protocol(name: str, wire_id: int) 
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no codec is called 'pickle'; there are raw, msgpack, json, protobuf"):
+    with pytest.raises(
+        ConfigError, match="no codec is called 'pickle'; there are raw, msgpack, json, protobuf"
+    ):
         codec_named("pickle")
 
 
@@ -104,7 +106,7 @@ def test_installed_codec_must_bear_its_own_name(install: Install) -> None:
 
 def test_broken_package_is_named(install: Install) -> None:
     install({"upper": "MissingCodec"})
-    with pytest.raises(ConfigError, match="'upper' .* does not load"):
+    with pytest.raises(ConfigError, match=r"'upper' .* does not load"):
         codec_named("upper")
 
 

@@ -6,28 +6,14 @@ import pytest
 
 from fastrpc.codecs.protobuf import ProtobufCodec
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
-
-pytest.importorskip("google.protobuf")
+from tests.support.people import nested_people, person_class
 
 codec = ProtobufCodec()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def person() -> Any:
-    """message Person { string name = 1; repeated int32 scores = 2; Person friend = 3; }"""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(name="person.proto", package="people", syntax="proto3")
-    kind = descriptor_pb2.FieldDescriptorProto
-    message = file.message_type.add(name="Person")
-    message.field.add(name="name", number=1, type=kind.TYPE_STRING, label=kind.LABEL_OPTIONAL)
-    message.field.add(name="scores", number=2, type=kind.TYPE_INT32, label=kind.LABEL_REPEATED)
-    message.field.add(
-        name="friend", number=3, type=kind.TYPE_MESSAGE, label=kind.LABEL_OPTIONAL, type_name=".people.Person"
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("people.Person"))
+    return person_class()
 
 
 class HandMade:
@@ -76,25 +62,10 @@ def test_malformed_payload_is_a_decode_error(person: Any, payload: bytes) -> Non
         codec.decode(payload, person)
 
 
-def nested(depth: int) -> bytes:
-    """Return a person whose friend has a friend …, `depth` of them."""
-    heads: list[bytes] = []
-    size = 0
-    for _ in range(depth):
-        length, rest = bytearray(), size
-        while rest > 0x7F:
-            length.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        length.append(rest)
-        heads.append(b"\x1a" + length)
-        size += len(heads[-1])
-    return b"".join(reversed(heads))
-
-
 def test_nesting_a_million_deep_is_a_decode_error(person: Any) -> None:
-    assert codec.decode(nested(3), person).friend.friend.HasField("friend")
+    assert codec.decode(nested_people(3), person).friend.friend.HasField("friend")
     with pytest.raises(DecodeError, match="payload does not fit as protobuf"):
-        codec.decode(nested(1_000_000), person)
+        codec.decode(nested_people(1_000_000), person)
 
 
 @pytest.mark.parametrize("value", [5, "abc", {"name": "Ann"}])
