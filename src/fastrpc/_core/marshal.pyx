@@ -250,7 +250,7 @@ cdef class Marshal:
         try:
             if given == row:
                 return self._encode(tuple(values[:row]))
-            # Positions go by number, as in an array; those of keyword-only parameters are nothing to count on.
+            # Positions go by number, as in an array; a keyword-only parameter has none to count on.
             named = {}
             for at in range(len(values)):
                 if values[at] is not MISSING:

@@ -8,6 +8,7 @@ handler's module, among the built-ins; then in the class itself.
 import ast
 import builtins
 import functools
+import operator
 import re
 import sys
 import types
@@ -54,7 +55,7 @@ _STREAM_FORMS: dict[Any, StreamForm] = {
     AsyncIterable: "maybe_async",
     Iterable: "maybe_sync",
 }
-_STREAM_FORMS_BY_NAME = {kind.__name__: form for kind, form in _STREAM_FORMS.items()}
+_STREAM_FORMS_BY_NAME: dict[str, StreamForm] = {kind.__name__: form for kind, form in _STREAM_FORMS.items()}
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
@@ -78,7 +79,7 @@ class Scope(NamedTuple):
         # A wrapper's annotations come from what it wraps, written perhaps in another module.
         maps += [getattr(function, "__globals__", {}) for function in reversed(unwrapped(self.handler))]
         if self.defined_in is None:
-            return ChainMap(*maps, vars(builtins))
+            return ChainMap(*maps, dict(vars(builtins)))
         if self.defined_in.__module__ in sys.modules:
             maps.append(vars(sys.modules[self.defined_in.__module__]))
         # The class comes after the built-ins: a service may well have a method called `list`.
@@ -195,7 +196,7 @@ def _fallback(variable: Any) -> Any:
     if getattr(variable, "has_default", bool)():
         return variable.__default__
     if variable.__constraints__:
-        return functools.reduce(lambda left, right: left | right, variable.__constraints__)
+        return functools.reduce(operator.or_, variable.__constraints__)
     return Any if variable.__bound__ is None else variable.__bound__
 
 

@@ -9,7 +9,6 @@ claim their overrides as soon as they exist; what they define is read when it is
 import functools
 import inspect
 import re
-import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
@@ -20,7 +19,7 @@ from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, MethodOptions, ServiceDefinition
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
-__all__ = ["method", "method_definition", "service", "service_definition"]
+__all__ = ["MethodMark", "method", "method_definition", "service", "service_definition"]
 
 C = TypeVar("C", bound=type[Any])
 F = TypeVar("F", bound=Callable[..., Any])
@@ -137,7 +136,9 @@ def service(
                 f"{cls.__qualname__} is the service {known!r} already: make a subclass for {name!r}"
             )
         _claim_methods(cls, contract=contract, is_whole=True)
-        definition = _read(cls, name, version=version, contract=contract, frame=sys._getframe(1))
+        here = inspect.currentframe()
+        around = None if here is None else here.f_back
+        definition = _read(cls, name, version=version, contract=contract, frame=around)
         if contract is not None:
             check_implements(definition, contract)
         setattr(cls, SERVICE_MARK, definition)

@@ -64,10 +64,7 @@ class All:
     @method
     async def many(
         self,
-        when: datetime,
-        money: Decimal,
-        key: uuid.UUID,
-        colour: Colour,
+        scalars: tuple[datetime, Decimal, uuid.UUID, Colour],
         page: Page[int],
         options: Options,
         *,
@@ -118,10 +115,7 @@ def test_a_marshal_is_prepared_once() -> None:
 def test_every_kind_of_value_arrives_as_it_left(codec: str) -> None:
     marshal = marshal_of("many", codec)
     args = (
-        datetime(2024, 2, 3, tzinfo=UTC),
-        Decimal("1.50"),
-        uuid.uuid4(),
-        Colour.RED,
+        (datetime(2024, 2, 3, tzinfo=UTC), Decimal("1.50"), uuid.uuid4(), Colour.RED),
         Page([1, 2], 3, {"a": 4}),
         Options(fast=True),
     )
