@@ -21,7 +21,7 @@ cdef class ArgumentShape:
         readonly Py_ssize_t positional
         readonly Py_ssize_t positional_only
 
-        # Fewest positions that do with nothing given by name; above `positional` if a keyword-only one is required.
+        # Fewest positions that do alone; above `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
 
         # Called with (args, kwargs) that do not fit; raises the TypeError of a local call.
@@ -43,7 +43,7 @@ cdef class PayloadCoders:
         readonly object decode_result
         readonly object decode_message
 
-        # exact[n]: payload of n arguments -> tuple, or None where n arguments do not fit; None if not prepared.
+        # exact[n]: payload of n arguments -> tuple, or None where n do not fit; None if not prepared.
         readonly tuple exact
         # payload -> list or dict of items; items[i]: one of those -> value of parameter i.
         readonly object open
@@ -59,7 +59,7 @@ cdef class Marshal:
         readonly ArgumentShape shape
         readonly PayloadCoders coders
 
-        # What the fast paths need of the two above. Without a shape _shortest <= n <= _positional holds for every n.
+        # What the fast paths need of the two above. Without a shape any n is in _shortest ... _positional.
         int _layout
         Py_ssize_t _shortest
         Py_ssize_t _positional
@@ -75,15 +75,15 @@ cdef class Marshal:
         int _depth
         Py_ssize_t _item_limit
 
-        # Bytes to charge for the payload decoded last: its own, and 72 for each container in it if it was scanned.
+        # Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned.
         readonly Py_ssize_t charge
 
-    # bytes; TypeError as for a local call when the arguments do not fit, EncodeError when one cannot be encoded.
-    # `kwargs` may be None.
+    # bytes; TypeError as for a local call when the arguments do not fit, EncodeError when one has no
+    # payload. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)
 
-    # A tuple (exactly this type) of positions, or BoundArguments; CallError INVALID_ARGUMENT or RESOURCE_EXHAUSTED,
-    # processed "no", naming the parameter and what was expected.
+    # A tuple (exactly this type) of positions, or BoundArguments; CallError INVALID_ARGUMENT or
+    # RESOURCE_EXHAUSTED, processed "no", naming the parameter and what was expected.
     cpdef object decode_arguments(self, object payload)
 
     # bytes; EncodeError naming the method. For a server stream: one message.

@@ -85,7 +85,7 @@ class Marshal:
     shape: ArgumentShape | None
     coders: PayloadCoders
     charge: int
-    """Bytes to charge for the payload decoded last: its own, and 72 for each container if it was scanned."""
+    """Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned."""
 
     def __init__(
         self, method: str, shape: ArgumentShape | None, coders: PayloadCoders, *, depth: int, items: int
@@ -107,10 +107,10 @@ class Marshal:
         """
 
     def encode_result(self, value: Any) -> bytes:
-        """Return the payload of a result, or of one message of the server's stream; EncodeError names the method."""
+        """Return the payload of a result or of one message of the server's stream, or raise EncodeError."""
 
     def decode_result(self, payload: bytes | bytearray | memoryview) -> Any:
-        """Return a result, or one message of the server's stream; DecodeError names the method and the place."""
+        """Return a result or one message of the server's stream; DecodeError names method and place."""
 
     def encode_message(self, value: Any) -> bytes:
         """Return the payload of one message of the caller's stream; EncodeError names the method."""

@@ -235,7 +235,7 @@ cdef class Marshal:
         return self._encode_single(values[0], f"argument {self.shape.names[0]}")
 
     cdef object _encode_by_name(self, tuple args, dict kwargs):
-        """An array where what is given is a row of positions, otherwise a map; left-out defaults are not sent."""
+        """An array where what is given is a row of positions, otherwise a map; no left-out defaults."""
         cdef list values = _fitted(self.shape, args, kwargs)
         cdef Py_ssize_t at, given = 0, row = 0
         cdef dict named
@@ -250,7 +250,7 @@ cdef class Marshal:
         try:
             if given == row:
                 return self._encode(tuple(values[:row]))
-            # Positions go by number, as in an array; keyword-only parameters have none that a caller could count on.
+            # Positions go by number, as in an array; a keyword-only parameter has none to count on.
             named = {}
             for at in range(len(values)):
                 if values[at] is not MISSING:
@@ -263,7 +263,8 @@ cdef class Marshal:
         """Arguments of a method known only by name."""
         if self._layout > LAYOUT_OTHER:
             if kwargs or len(args) > 1:
-                raise TypeError(f"{self.method} by codec {self.coders.codec} takes one value, given by position")
+                codec = self.coders.codec
+                raise TypeError(f"{self.method} by codec {codec} takes one value, given by position")
             return self._encode_single(args[0], "the argument") if args else b""
         try:
             if args and kwargs:
@@ -288,7 +289,7 @@ cdef class Marshal:
             raise _encode_failure(self, part, value, error) from error
 
     cdef object _decode_slowly(self, object payload):
-        """Maps, arrays of more than 15 items or of a length that does not fit, JSON, payload that is one value."""
+        """Maps, arrays of more than 15 items or of a wrong length, JSON, payload that is one value."""
         cdef object opened
         self.charge = len(payload)
         if self._layout > LAYOUT_OTHER:
@@ -334,7 +335,8 @@ cdef class Marshal:
                 return (self.coders.open(payload),)
             return self._bind([self.coders.items[0](payload)])
         except Exception as error:  # each protobuf library has an error class of its own
-            raise _refusal(_described(error, "message" if self.shape is None else self.shape.names[0], ())) from None
+            name = "message" if self.shape is None else self.shape.names[0]
+            raise _refusal(_described(error, name, ())) from None
 
     cdef object _decode_list(self, object items):
         cdef Py_ssize_t at, count = len(items)
@@ -553,9 +555,8 @@ cdef object _encode_failure(Marshal marshal, str part, object value, object erro
         reason = "it is nested too deep, or contains itself"
     else:
         reason = str(error) or type(error).__name__
-    return EncodeError(
-        f"{marshal.method}: {part}, of type {type(value).__name__}, cannot be encoded as {marshal.coders.codec}: {reason}"
-    )
+    kind, codec = type(value).__name__, marshal.coders.codec
+    return EncodeError(f"{marshal.method}: {part}, of type {kind}, cannot be encoded as {codec}: {reason}")
 
 
 cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object error):

@@ -8,6 +8,7 @@ handler's module, among the built-ins; then in the class itself.
 import ast
 import builtins
 import functools
+import operator
 import re
 import sys
 import types
@@ -23,8 +24,8 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Generic, Literal, Protocol, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Protocol, Union, get_args, get_origin
 
 __all__ = [
     "UNANNOTATED",
@@ -43,7 +44,7 @@ __all__ = [
 #: Stands where nothing is written beside a parameter or after the arrow.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
 
-#: What a stream annotation says: messages come by `async for`, or by `for`; "maybe" only if the handler yields.
+#: What a stream annotation says: messages come by `async for`, or by `for`; "maybe" only from a generator.
 StreamForm = Literal["async", "sync", "maybe_async", "maybe_sync"]
 
 _STREAM_FORMS: dict[Any, StreamForm] = {
@@ -54,28 +55,31 @@ _STREAM_FORMS: dict[Any, StreamForm] = {
     AsyncIterable: "maybe_async",
     Iterable: "maybe_sync",
 }
-_STREAM_FORMS_BY_NAME = {kind.__name__: form for kind, form in _STREAM_FORMS.items()}
+_STREAM_FORMS_BY_NAME: dict[str, StreamForm] = {kind.__name__: form for kind, form in _STREAM_FORMS.items()}
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scope:
+class Scope(NamedTuple):
     """Where the names in a handler's annotations mean something."""
 
     handler: Callable[..., Any]
     #: The class whose body holds the handler; None while that body is still being read.
     defined_in: type[Any] | None = None
     #: Names of the function around the class that the annotations mention.
-    captured: Mapping[str, Any] = field(default_factory=dict)
+    captured: Mapping[str, Any] = MappingProxyType({})
 
     def names(self) -> ChainMap[str, Any]:
         """Return everything an annotation may mention, nearest meaning first."""
-        maps: list[Any] = [self.captured, _type_parameters(self.handler), _type_parameters(self.defined_in)]
+        maps: list[Any] = [
+            dict(self.captured),
+            _type_parameters(self.handler),
+            _type_parameters(self.defined_in),
+        ]
         # A wrapper's annotations come from what it wraps, written perhaps in another module.
         maps += [getattr(function, "__globals__", {}) for function in reversed(unwrapped(self.handler))]
         if self.defined_in is None:
-            return ChainMap(*maps, vars(builtins))
+            return ChainMap(*maps, dict(vars(builtins)))
         if self.defined_in.__module__ in sys.modules:
             maps.append(vars(sys.modules[self.defined_in.__module__]))
         # The class comes after the built-ins: a service may well have a method called `list`.
@@ -148,7 +152,7 @@ def type_variables(owner: type[Any]) -> dict[Any, dict[Any, Any]]:
 
 
 def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False) -> Any:
-    """Put types in the place of type variables; one without a value becomes its bound, or Any, unless `keep`."""
+    """Put types in the place of type variables; one without becomes its bound, or Any, unless `keep`."""
     if isinstance(annotation, typing.TypeVar):
         if annotation in values:
             value = values[annotation]
@@ -192,7 +196,7 @@ def _fallback(variable: Any) -> Any:
     if getattr(variable, "has_default", bool)():
         return variable.__default__
     if variable.__constraints__:
-        return functools.reduce(lambda left, right: left | right, variable.__constraints__)
+        return functools.reduce(operator.or_, variable.__constraints__)
     return Any if variable.__bound__ is None else variable.__bound__
 
 

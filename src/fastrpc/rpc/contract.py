@@ -1,7 +1,7 @@
 """Does a class keep the contract that its callers know it by?
 
 A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. What may differ is what no
-caller can notice: a wider parameter, a narrower result, further parameters with defaults, options of the server.
+caller can notice: wider parameters, a narrower result, more parameters with defaults, the server's options.
 """
 
 import types
@@ -58,7 +58,7 @@ def differences(definition: ServiceDefinition, contract: ServiceDefinition) -> I
 
 
 def is_accepted(given: Any, expected: Any) -> bool:
-    """Whether every value of the type `given` is one of the type `expected`, as far as can be told at once."""
+    """Whether every value of the type `given` is one of the type `expected`, as far as can be told."""
     given, expected = _plain(given), _plain(expected)
     if expected is Any or expected is object or given is Any or given == expected:
         return True
@@ -93,6 +93,7 @@ def _method_differences(method: MethodDefinition, promised: MethodDefinition) ->
 
 def _parameter_differences(own: tuple[Parameter, ...], promised: tuple[Parameter, ...]) -> Iterator[str]:
     promised_names = {parameter.name for parameter in promised}
+    order = [parameter.name for parameter in own]
     own_by_name = {parameter.name: parameter for parameter in own}
     for position, expected in enumerate(promised):
         parameter = own_by_name.get(expected.name)
@@ -110,8 +111,8 @@ def _parameter_differences(own: tuple[Parameter, ...], promised: tuple[Parameter
             yield f"parameter {expected.name!r} cannot be given by name"
         if expected.by_position and not parameter.by_position:
             yield f"parameter {expected.name!r} cannot be given by position"
-        elif expected.by_position and own.index(parameter) != position:
-            yield f"parameter {expected.name!r} is number {own.index(parameter) + 1}, in the contract {position + 1}"
+        elif expected.by_position and (found := order.index(expected.name)) != position:
+            yield f"parameter {expected.name!r} is number {found + 1}, in the contract {position + 1}"
     for parameter in own:
         if parameter.name not in promised_names and parameter.is_required:
             yield f"parameter {parameter.name!r} is not in the contract and has no default"

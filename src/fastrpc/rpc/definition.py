@@ -5,8 +5,7 @@ import inspect
 import types
 from abc import ABC
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
@@ -15,8 +14,7 @@ from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
 __all__ = ["MethodDefinition", "MethodOptions", "MethodTypes", "ServiceDefinition"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MethodOptions:
+class MethodOptions(NamedTuple):
     """What was given to `@method`; None = not given."""
 
     name: str | None = None
@@ -28,14 +26,11 @@ class MethodOptions:
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
         """Return these options, completed by inherited ones."""
-        own = {option.name: getattr(self, option.name) for option in fields(self)}
-        return MethodOptions(
-            **{name: getattr(inherited, name) if value is None else value for name, value in own.items()}
-        )
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        return inherited._replace(**given)
 
 
-@dataclass(frozen=True, slots=True)
-class MethodTypes:
+class MethodTypes(NamedTuple):
     """The types of a method's payloads."""
 
     #: One for each of `MethodDefinition.parameters`.
@@ -206,7 +201,8 @@ class ServiceDefinition:
         self.contract = contract
 
     def __repr__(self) -> str:
-        return f"<ServiceDefinition {self.name} of {self.owner.__qualname__}: {', '.join(self.methods) or 'empty'}>"
+        methods = ", ".join(self.methods) or "empty"
+        return f"<ServiceDefinition {self.name} of {self.owner.__qualname__}: {methods}>"
 
     @property
     def documentation(self) -> str:
@@ -259,7 +255,9 @@ def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, err
     )
 
 
-def _stub_codes() -> frozenset[bytes]:
+def _stub_codes() -> dict[bytes, int]:
+    """Return the byte code of bodies `...`, each with where it finds the None that it returns."""
+
     def stub() -> None: ...
 
     async def async_stub() -> None: ...
@@ -271,12 +269,15 @@ def _stub_codes() -> frozenset[bytes]:
         """Say what it does."""
 
     stubs: list[Callable[[], Any]] = [stub, async_stub, documented_stub, documented_async_stub]
-    return frozenset(function.__code__.co_code for function in stubs)
+    codes = [function.__code__ for function in stubs]
+    return {code.co_code: code.co_consts.index(None) for code in codes}
 
 
 def _is_stub(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    return code is not None and code.co_code in _STUB_CODES
+    code: Any = getattr(function, "__code__", None)
+    at = _STUB_CODES.get(code.co_code) if code is not None else None
+    # `return 1` has the same byte code, with another constant.
+    return at is not None and code.co_consts[at] is None
 
 
 def _is_unimplemented(definition: MethodDefinition) -> bool:

@@ -11,7 +11,7 @@ from fastrpc.rpc.signature import Parameter
 
 __all__ = ["describe", "nearest_name", "signature_text"]
 
-#: Longer names are not compared: the work grows with the product of the lengths, and a peer chooses one of them.
+#: Longer names are not compared: the work grows with the product of the lengths, and a peer chooses one.
 LONGEST_COMPARED = 100
 
 #: How alike two names must be, from 0 to 1.

@@ -3,12 +3,9 @@
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
-from uuid import UUID
 
 from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
 from fastrpc.codecs.base import Codec, codec_named
@@ -23,8 +20,17 @@ __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "
 #: Arrays of msgpack up to this length tell it in their first byte, where the marshal looks.
 LONGEST_PREPARED: Final = 15
 
+#: Codecs whose payload is one value, not an array of arguments.
+_ONE_VALUE: Final = frozenset({"raw", "protobuf"})
+
+#: Types whose values hold no others; by name, as nobody should import `uuid` only to compare with it.
 _SCALARS: Final = frozenset(
-    {bool, bytes, bytearray, date, datetime, Decimal, float, int, str, time, timedelta, type(None), UUID}
+    {
+        *(f"builtins.{name}" for name in ("NoneType", "bool", "bytearray", "bytes", "float", "int", "str")),
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta")),
+        "decimal.Decimal",
+        "uuid.UUID",
+    }
 )
 
 
@@ -75,7 +81,7 @@ def marshal_for(definition: MethodDefinition, codec_name: str, *, depth: int, it
 def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, items: int) -> Marshal:
     """Return the marshal of methods known only by name; any number of arguments fits."""
     codec = codec_named(codec_name)
-    decode = codec.decoder(bytes if codec_name == "raw" else Any)
+    decode = _plain_decoder(codec)
     coders = PayloadCoders(
         codec.name,
         codec.wire_id,
@@ -100,8 +106,12 @@ def may_hold_containers(annotation: Any) -> bool:
         return any(map(may_hold_containers, get_args(annotation)))
     if origin is Literal or annotation is None:
         return False
-    is_enum = isinstance(annotation, type) and issubclass(annotation, Enum)
-    return not (is_enum or (isinstance(annotation, type) and annotation in _SCALARS))
+    if not isinstance(annotation, type):
+        return True
+    return (
+        not issubclass(annotation, Enum)
+        and f"{annotation.__module__}.{annotation.__qualname__}" not in _SCALARS
+    )
 
 
 def _shape(definition: MethodDefinition) -> ArgumentShape:
@@ -168,7 +178,7 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
     if definition.signature.stream is not None:
         place = f"parameter {definition.signature.stream.name!r}"
         decode_message = _decoder(definition, codec, known.message, place)
-    if codec.name in {"raw", "protobuf"}:
+    if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
     return PayloadCoders(
@@ -192,7 +202,7 @@ def _argument_decoders(
 ) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
     """Return what takes arguments apart into items, and what decodes exactly n of them at once."""
     if codec.name not in {"msgpack", "json"}:
-        return codec.decoder(bytes if codec.name == "raw" else Any), None
+        return _plain_decoder(codec), None
     import msgspec
 
     opened = codec.decoder(list[msgspec.Raw] | dict[str | int, msgspec.Raw])
@@ -208,10 +218,15 @@ def _argument_decoders(
     return opened, tuple(exact)
 
 
+def _plain_decoder(codec: Codec) -> Callable[[Any], Any]:
+    """Return what decodes a payload of unknown type; what is no array stays bytes."""
+    return bytes if codec.name in _ONE_VALUE else codec.decoder(Any)
+
+
 def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) -> Callable[[Any], Any]:
     """Return the decoder of one value; ConfigError where the codec cannot carry its type."""
     try:
-        if codec.name in {"raw", "protobuf"}:
+        if codec.name in _ONE_VALUE:
             return codec.decoder(kind)
         _check_type(kind)
         if codec.name in {"msgpack", "json"}:

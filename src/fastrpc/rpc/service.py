@@ -9,10 +9,8 @@ claim their overrides as soon as they exist; what they define is read when it is
 import functools
 import inspect
 import re
-import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
 from fastrpc.errors import ConfigError
@@ -21,7 +19,7 @@ from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, MethodOptions, ServiceDefinition
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
-__all__ = ["method", "method_definition", "service", "service_definition"]
+__all__ = ["MethodMark", "method", "method_definition", "service", "service_definition"]
 
 C = TypeVar("C", bound=type[Any])
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,20 +36,22 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NOT_GIVEN: Final[Any] = None
 
 
-@dataclass(slots=True, eq=False)
 class MethodMark:
     """What a function of a service carries."""
 
-    #: What `@method` was given and read; None on an override without it.
-    options: MethodOptions | None
-    signature: HandlerSignature | None
-    #: The class that claimed `function` as its `attribute`, and the one whose body holds it.
-    owner: type[Any] | None = None
-    attribute: str = ""
-    function: Any = None
-    defined_in: type[Any] | None = None
-    #: Set when the class is read.
-    definition: MethodDefinition | None = None
+    __slots__ = ("attribute", "defined_in", "definition", "function", "options", "owner", "signature")
+
+    def __init__(self, options: MethodOptions | None, signature: HandlerSignature | None) -> None:
+        #: What `@method` was given and read; None on an override without it.
+        self.options = options
+        self.signature = signature
+        #: The class that claimed `function` as its `attribute`, and the one whose body holds it.
+        self.owner: type[Any] | None = None
+        self.attribute = ""
+        self.function: Any = None
+        self.defined_in: type[Any] | None = None
+        #: Set when the class is read.
+        self.definition: MethodDefinition | None = None
 
 
 @overload
@@ -80,7 +80,7 @@ def method(
     Args:
         name: the name on the wire after the service's; the function's own by default.
         inline: run a plain `def` on the loop instead of in a thread; it must not block.
-        idempotent: running it twice does no harm, so a call may be tried again when nobody knows whether it ran.
+        idempotent: running it twice does no harm, so a call that may have run can be tried again.
         timeout: seconds; the client's default and the server's cap.
         codec: what its payload is encoded with, whatever the client prefers; "raw" for bytes untouched.
         public: callers need not prove who they are.
@@ -125,6 +125,8 @@ def service(
             hint="write letters, digits, `_` and `-`, in parts joined by dots",
         )
 
+    contract = None if implements is None else service_definition(implements)
+
     def mark(cls: C) -> C:
         if not isinstance(cls, type):
             raise TypeError(f"@fastrpc.service({name!r}) marks classes, not {_name_of(cls)}")
@@ -133,9 +135,10 @@ def service(
             raise TypeError(
                 f"{cls.__qualname__} is the service {known!r} already: make a subclass for {name!r}"
             )
-        contract = None if implements is None else service_definition(implements)
         _claim_methods(cls, contract=contract, is_whole=True)
-        definition = _read(cls, name, version=version, contract=contract, frame=sys._getframe(1))
+        here = inspect.currentframe()
+        around = None if here is None else here.f_back
+        definition = _read(cls, name, version=version, contract=contract, frame=around)
         if contract is not None:
             check_implements(definition, contract)
         setattr(cls, SERVICE_MARK, definition)
@@ -197,7 +200,8 @@ def _mark(handler: F, options: MethodOptions) -> F:
     label = _name_of(handler)
     if isinstance(handler, classmethod | staticmethod | property):
         raise TypeError(
-            f"{label} is a {type(handler).__name__}: a remote method is a plain `def {_short(label)}(self, …)`"
+            f"{label} is a {type(handler).__name__}:"
+            f" a remote method is a plain `def {label.rpartition('.')[2]}(self, …)`"
         )
     if isinstance(handler, type) or not callable(handler) or not hasattr(type(handler), "__get__"):
         raise TypeError(f"@fastrpc.method marks functions in a class, not {label}")
@@ -262,14 +266,9 @@ def _claim(cls: type[Any], attribute: str, function: Any, *, is_own: bool) -> No
     if not is_own or owner is not None:
         function = _copy(function, f"{cls.__qualname__}.{attribute}")
         setattr(cls, attribute, function)
-    claimed = MethodMark(
-        options=mark.options if mark is not None else None,
-        signature=mark.signature if mark is not None else None,
-        owner=cls,
-        attribute=attribute,
-        function=function,
-        defined_in=defined_in,
-    )
+    claimed = MethodMark(mark.options, mark.signature) if mark is not None else MethodMark(None, None)
+    claimed.owner, claimed.attribute, claimed.function = cls, attribute, function
+    claimed.defined_in = defined_in
     try:
         setattr(function, METHOD_MARK, claimed)
     except AttributeError as error:
@@ -279,7 +278,7 @@ def _claim(cls: type[Any], attribute: str, function: Any, *, is_own: bool) -> No
 
 
 def _owner_of(function: Any) -> type[Any] | None:
-    """Return the class that claimed a function; a wrapper carries the mark of what it wraps, and is not claimed."""
+    """Return the class that claimed a function; a wrapper carries only the mark of what it wraps."""
     mark: MethodMark | None = getattr(function, METHOD_MARK, None)
     return mark.owner if mark is not None and mark.function is function else None
 
@@ -454,7 +453,3 @@ def _inherited_marks(cls: type[Any], mark: MethodMark) -> Iterator[tuple[type[An
 def _name_of(thing: Any) -> str:
     inner = getattr(thing, "__func__", None) or getattr(thing, "fget", None) or thing
     return getattr(inner, "__qualname__", None) or repr(thing)
-
-
-def _short(label: str) -> str:
-    return label.rpartition(".")[2]

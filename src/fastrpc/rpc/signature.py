@@ -1,10 +1,9 @@
-"""What a handler's signature says about the remote method: parameters, kind, where it runs; and what it may not say."""
+"""What a handler's signature says about the remote method, and what it may not say."""
 
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 
 from fastrpc.rpc.annotation import (
     UNANNOTATED,
@@ -22,7 +21,7 @@ __all__ = ["NO_DEFAULT", "HandlerSignature", "Kind", "Parameter", "Style", "chec
 #: What a method's call looks like; "client" and "server" say who sends many messages.
 Kind = Literal["unary", "client_stream", "server_stream", "both_ways"]
 
-#: Where a handler runs: on the loop as a coroutine or asynchronous generator, in a thread, or on the loop at once.
+#: Where a handler runs: on the loop as a coroutine or async generator, in a thread, on the loop at once.
 Style = Literal["async", "thread", "inline"]
 
 #: The default of a parameter without one.
@@ -35,8 +34,7 @@ LONGEST_DEFAULT: Final = 40
 Form = Literal["coroutine", "async_generator", "generator", "plain"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter of a handler, after `self`."""
 
     name: str
@@ -62,8 +60,7 @@ class Parameter:
         return text if self.is_required else f"{text} = {self.default_text}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HandlerSignature:
+class HandlerSignature(NamedTuple):
     """A handler's signature, read and found sound."""
 
     label: str
@@ -87,11 +84,10 @@ class HandlerSignature:
 
     def with_scope(self, scope: Scope) -> "HandlerSignature":
         """Return the same signature with its names looked up in `scope`."""
-        return replace(
-            self,
+        return self._replace(
             scope=scope,
-            parameters=tuple(replace(parameter, scope=scope) for parameter in self.parameters),
-            stream=None if self.stream is None else replace(self.stream, scope=scope),
+            parameters=tuple(parameter._replace(scope=scope) for parameter in self.parameters),
+            stream=None if self.stream is None else self.stream._replace(scope=scope),
             result_scope=scope,
         )
 
@@ -102,11 +98,10 @@ class HandlerSignature:
         def filled(parameter: Parameter, source: Parameter | None) -> Parameter:
             if source is None or parameter.annotation is not UNANNOTATED:
                 return parameter
-            return replace(parameter, annotation=source.annotation, scope=source.scope)
+            return parameter._replace(annotation=source.annotation, scope=source.scope)
 
         is_open = self.result is UNANNOTATED and self.has_stream_result == inherited.has_stream_result
-        return replace(
-            self,
+        return self._replace(
             parameters=tuple(filled(parameter, known.get(parameter.name)) for parameter in self.parameters),
             stream=None if self.stream is None else filled(self.stream, inherited.stream),
             result=inherited.result if is_open else self.result,
@@ -159,7 +154,7 @@ def check_raw(signature: HandlerSignature) -> None:
             )
         if not parameter.is_required and parameter.default != b"":
             raise TypeError(
-                f"{signature.label}: parameter {parameter.name!r} has a default, but raw payload that was left out"
+                f"{signature.label}: parameter {parameter.name!r} has a default, but raw payload left out"
                 ' is the same as an empty one: leave the default out, or make it b""'
             )
     stream = signature.stream
