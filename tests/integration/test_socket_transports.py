@@ -1,0 +1,360 @@
+"""What only the transports made of sockets have: options, several addresses, files, blocking sockets."""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.recording_session import RecordingSession, Sessions
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConnectError
+from fastrpc.transports import blocking, tcp, unix
+from fastrpc.transports.base import transport_for
+from fastrpc.transports.tcp import TRANSPORT as TCP
+from fastrpc.transports.unix import TRANSPORT as UNIX
+
+LOOPBACK = Address("tcp", host="127.0.0.1")
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="names of socket options")
+
+
+async def part(session: RecordingSession) -> None:
+    session.transport.abort()
+    await session.until_event("lost")
+
+
+@contextmanager
+def full_listener(family: int, name: Any) -> Iterator[Any]:
+    """A listener whose queue is full: connecting to it neither succeeds nor fails (tcp)."""
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.socket(family))
+        bound.bind(name)
+        bound.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket(family))
+            waiting.setblocking(False)
+            waiting.connect_ex(bound.getsockname())
+        yield bound.getsockname()
+
+
+def places(monkeypatch: pytest.MonkeyPatch, *found: tuple[str, int]) -> None:
+    """Have every host resolve to these."""
+
+    async def resolve(address: Address, *, passive: bool = False) -> list[tuple[str, int]]:
+        return list(found)
+
+    monkeypatch.setattr(tcp, "_resolve", resolve)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@linux_only
+async def test_both_sides_notice_a_peer_that_vanished() -> None:
+    server = Sessions()
+    listener = await TCP.listen(LOOPBACK, server, silence_seconds=6)
+    _, near = await TCP.dial(listener.address, RecordingSession, silence_seconds=6)
+    for session in (near, await server.one()):
+        opened = session.transport.get_extra_info("socket")
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 3
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 6_000
+        await part(session)
+    listener.close()
+
+
+async def test_all_addresses_of_a_host_share_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    places(monkeypatch, ("127.0.0.1", 0), ("::1", 0), ("127.0.0.2", 0))
+    listener = await TCP.listen(Address("tcp", host="here"), Sessions())
+    assert listener.address.host == "here"
+    assert listener.address.port
+    for host in ("127.0.0.1", "::1", "127.0.0.2"):
+        places(monkeypatch, (host, listener.address.port))
+        _, session = await TCP.dial(listener.address, RecordingSession)
+        await part(session)
+    listener.close()
+
+
+async def test_addresses_this_machine_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    places(monkeypatch, ("2001:db8::1", 0), ("127.0.0.1", 0))
+    listener = await TCP.listen(Address("tcp", host="here"), Sessions())
+    listener.close()
+    places(monkeypatch, ("2001:db8::1", 0))
+    with pytest.raises(OSError, match="cannot listen at tcp://here:0"):
+        await TCP.listen(Address("tcp", host="here"), Sessions())
+
+
+async def test_listening_everywhere_gives_an_address_that_can_be_dialled() -> None:
+    listener = await TCP.listen(Address("tcp"), Sessions())
+    assert listener.address.host in {"0.0.0.0", "::"}
+    for target in (listener.address, Address("tcp", host="localhost", port=listener.address.port)):
+        _, session = await TCP.dial(Address.parse(str(target)), RecordingSession)
+        await part(session)
+    listener.close()
+
+
+async def test_several_listeners_can_share_a_port() -> None:
+    first = await TCP.listen(LOOPBACK, Sessions(), reuse_port=True)
+    second = await TCP.listen(first.address, Sessions(), reuse_port=True)
+    assert first.address == second.address
+    first.close()
+    second.close()
+
+
+async def test_a_given_socket_is_listened_on_and_closed_with_the_listener() -> None:
+    given = socket.create_server(("127.0.0.1", 0))
+    listener = await TCP.listen(Address("tcp"), Sessions(), socket=given)
+    assert listener.address == Address("tcp", host="127.0.0.1", port=given.getsockname()[1])
+    _, session = await TCP.dial(listener.address, RecordingSession)
+    await part(session)
+    listener.close()
+    await listener.wait_closed()
+    assert given.fileno() == -1
+
+
+async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = await TCP.listen(LOOPBACK, Sessions())
+    monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
+    before = len(os.listdir("/proc/self/fd"))
+    with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
+        places(monkeypatch, silent, ("127.0.0.1", listener.address.port))
+        async with asyncio.timeout(10):
+            _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
+        await part(session)
+    async with asyncio.timeout(10):
+        while len(os.listdir("/proc/self/fd")) > before:
+            await asyncio.sleep(0.001)
+    listener.close()
+
+
+async def test_a_dial_that_times_out_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
+    # libuv keeps one descriptor in reserve from a loop's first stream on.
+    (await TCP.listen(LOOPBACK, Sessions())).close()
+    with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
+        before = len(os.listdir("/proc/self/fd"))
+        for found in ([silent], [silent, silent]):
+            places(monkeypatch, *found)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
+            async with asyncio.timeout(10):
+                while len(os.listdir("/proc/self/fd")) > before:
+                    await asyncio.sleep(0.001)
+
+
+async def test_every_address_that_failed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    places(monkeypatch, ("127.0.0.1", port), ("127.0.0.2", port))
+    with pytest.raises(ConnectError) as caught:
+        await TCP.dial(Address("tcp", host="there", port=port), RecordingSession)
+    assert "127.0.0.1: Connection refused; 127.0.0.2: Connection refused" in str(caught.value)
+    assert f"tcp://there:{port}" in str(caught.value)
+
+
+async def test_a_host_without_address_is_named() -> None:
+    with pytest.raises(ConnectError, match=r"cannot connect to tcp://a{64}:1"):
+        await TCP.dial(Address("tcp", host="a" * 64, port=1), RecordingSession)
+    with pytest.raises(ConnectError, match=r"cannot connect to tcp://a{64}:1"):
+        blocking.connect(Address("tcp", host="a" * 64, port=1), 1)
+
+
+def test_link_local_addresses_keep_their_interface() -> None:
+    assert tcp._numeric(("fe80::1", 80, 0, 3)) == ("fe80::1%3", 80)
+    assert tcp._numeric(("::1", 80, 0, 0)) == ("::1", 80)
+    assert tcp._numeric(("10.0.0.1", 80)) == ("10.0.0.1", 80)
+
+
+async def test_stale_socket_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    address = Address("unix", path=str(path))
+    listener = await UNIX.listen(address, Sessions())
+    _, session = await UNIX.dial(address, RecordingSession)
+    await part(session)
+    listener.close()
+    assert not path.exists()
+
+
+async def test_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match=f"cannot listen at unix://{path}"):
+        await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    assert path.read_text() == "precious"
+
+
+async def test_socket_file_that_took_our_place_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        listener.close()
+        assert path.exists()
+
+
+async def test_listener_of_a_forked_child_leaves_the_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "socket"
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    with monkeypatch.context() as child:
+        child.setattr(unix.os, "getpid", lambda: -1)
+        listener.close()
+    assert path.exists()
+
+
+async def test_file_of_a_given_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    given = socket.socket(socket.AF_UNIX)
+    given.bind(str(path))
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions(), socket=given)
+    _, session = await UNIX.dial(listener.address, RecordingSession)
+    await part(session)
+    listener.close()
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    assert given.fileno() == -1
+
+
+async def test_changing_the_mode_of_the_file_does_not_keep_it_from_being_removed(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    path.chmod(0o660)
+    listener.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 120, "a\0b"])
+async def test_path_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
+    address = Address("unix", path=str(tmp_path / name))
+    with pytest.raises(OSError, match="cannot listen at unix://"):
+        await UNIX.listen(address, Sessions())
+    with pytest.raises(ConnectError, match="cannot connect to unix://"):
+        await UNIX.dial(address, RecordingSession)
+    with pytest.raises(ConnectError, match="cannot connect to unix://"):
+        blocking.connect(address, 1)
+
+
+async def test_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        await UNIX.listen(Address("unix", path=str(tmp_path / "none" / "socket")), Sessions())
+
+
+async def test_lock_of_a_stranger_on_the_directory_does_not_stop_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix, "_LOCK_SECONDS", 0.02)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        unix.fcntl.flock(directory, unix.fcntl.LOCK_EX)
+        (await UNIX.listen(Address("unix", path=str(tmp_path / "socket")), Sessions())).close()
+    finally:
+        os.close(directory)
+
+
+async def test_full_queue_of_a_unix_listener_is_an_error_and_no_half_made_connection(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with full_listener(socket.AF_UNIX, path):
+        client = Sessions()
+        with pytest.raises(ConnectError, match="temporarily unavailable") as caught:
+            await UNIX.dial(Address("unix", path=path), client)
+        assert caught.value.errno == errno.EAGAIN
+        assert client.made == []
+
+
+@pytest.fixture(params=["tcp", "unix", "memory"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
+    return {
+        "tcp": Address("tcp", host="localhost"),
+        "unix": Address("unix", path=str(tmp_path / "socket")),
+        "memory": Address("memory", path="blocking"),
+    }[request.param]
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    """Run blocking work in a thread that ends with it."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:
+            loop.call_soon_threadsafe(done.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(done.set_result, result)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        return await done
+    finally:
+        thread.join()
+
+
+async def test_blocking_socket_speaks_with_a_session(address: Address) -> None:
+    server = Sessions()
+    listener = await transport_for(address).listen(address, server)
+
+    def talk() -> bytes:
+        with blocking.connect(listener.address, 5) as connected:
+            assert connected.gettimeout() is None
+            connected.sendall(b"question")
+            return connected.recv(100)
+
+    answer: Awaitable[bytes] = asyncio.create_task(in_thread(talk))
+    far = await server.one()
+    await far.until_received(8)
+    far.transport.write(b"answer")
+    assert await answer == b"answer"
+    await far.until_event("lost")
+    assert far.events == ["made", "eof", "lost"]
+    listener.close()
+
+
+@linux_only
+async def test_blocking_socket_notices_a_peer_that_vanished() -> None:
+    listener = await TCP.listen(LOOPBACK, Sessions())
+    with blocking.connect(listener.address, None, silence_seconds=4) as connected:
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 4_000
+    listener.close()
+
+
+async def test_blocking_connect_fails_with_the_same_error(address: Address) -> None:
+    listener = await transport_for(address).listen(address, Sessions())
+    listener.close()
+    with pytest.raises(ConnectError, match=f"cannot connect to {listener.address}.*is the server running"):
+        blocking.connect(listener.address, 1)
+
+
+def test_blocking_connect_gives_up_in_time() -> None:
+    with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as (host, port):
+        with pytest.raises(ConnectError, match="timed out"):
+            blocking.connect(Address("tcp", host=host, port=port), 0.05)
+
+
+async def test_memory_listener_that_closes_refuses_waiting_sockets() -> None:
+    address = Address("memory", path="blocking")
+    listener = await transport_for(address).listen(address, Sessions())
+    with blocking.connect(address, 1) as connected:
+        listener.close()
+        assert connected.recv(1) == b""
+    await asyncio.sleep(0)

@@ -1,0 +1,486 @@
+"""The memory transport: what goes beyond the contract of all transports."""
+
+import asyncio
+import contextvars
+import gc
+import random
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from tests.support.recording_session import RecordingSession, Sessions
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConnectError
+from fastrpc.transports.memory import TRANSPORT, MemoryEnd, MemoryListener
+
+ADDRESS = Address("memory", path="unit")
+
+
+class Pair:
+    """A connection whose both sessions are at hand."""
+
+    def __init__(self, *, near: RecordingSession | None = None, far: RecordingSession | None = None) -> None:
+        self.near = near or RecordingSession()
+        self.far = far or RecordingSession()
+        self._listener: MemoryListener
+
+    async def __aenter__(self) -> "Pair":
+        self._listener = await TRANSPORT.listen(ADDRESS, lambda: self.far)
+        await TRANSPORT.dial(ADDRESS, lambda: self.near)
+        await self.far.until_event("made")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        for session in (self.near, self.far):
+            session.transport.abort()
+            await session.until_event("lost")
+
+
+async def turn() -> None:
+    """Let the loop run once."""
+    await asyncio.sleep(0)
+
+
+async def test_all_writes_of_one_turn_arrive_together_in_the_next() -> None:
+    async with Pair() as pair:
+        for letter in (b"a", b"b", b"c"):
+            pair.near.transport.write(letter)
+        pair.near.transport.writelines([b"d", b"e"])
+        assert pair.far.reads == []
+        await turn()
+        assert pair.far.reads == [5]
+        assert bytes(pair.far.received) == b"abcde"
+
+
+async def test_chunks_are_cut_where_the_buffer_ends() -> None:
+    async with Pair(far=RecordingSession(buffer_bytes=4)) as pair:
+        pair.near.transport.writelines([b"abc", b"defghijk", memoryview(b"lm")])
+        await turn()
+        assert pair.far.reads == [4, 4, 4, 1]
+        assert bytes(pair.far.received) == b"abcdefghijklm"
+
+
+async def test_what_is_changed_after_the_write_arrives_unchanged() -> None:
+    async with Pair() as pair:
+        whole, viewed = bytearray(b"before"), bytearray(b"before")
+        pair.near.transport.write(whole)
+        pair.near.transport.write(memoryview(viewed).toreadonly())
+        whole[:] = b"after!"
+        viewed[:] = b"after!"
+        await turn()
+        assert bytes(pair.far.received) == b"beforebefore"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"0123456789",
+        memoryview(b"0123456789"),
+        memoryview(b"__0123456789")[2:],
+        memoryview(b"9876543210")[::-1],
+        memoryview(b"0123456789").cast("H"),
+        bytearray(b"0123456789"),
+    ],
+    ids=["bytes", "view", "part", "reversed", "wide", "bytearray"],
+)
+async def test_any_bytes_like_object_can_be_written(data: bytes) -> None:
+    async with Pair() as pair:
+        pair.near.transport.write(data)
+        assert pair.near.transport.get_write_buffer_size() == 10
+        await turn()
+        assert bytes(pair.far.received) == b"0123456789"
+
+
+@pytest.mark.parametrize("data", [b"", bytearray(), memoryview(b""), memoryview(b"abc")[3:]])
+async def test_nothing_is_sent_for_no_bytes(data: bytes) -> None:
+    async with Pair() as pair:
+        pair.near.transport.write(data)
+        await turn()
+        assert pair.far.reads == []
+
+
+async def test_what_is_not_bytes_like_is_refused() -> None:
+    async with Pair() as pair:
+        with pytest.raises(TypeError, match="bytes-like"):
+            pair.near.transport.write(5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="bytes-like"):
+            pair.near.transport.writelines([b"fine", "text"])  # type: ignore[list-item]
+        await turn()
+        assert pair.far.received == b""
+
+
+async def test_reader_does_not_run_in_the_context_of_the_writer() -> None:
+    variable = contextvars.ContextVar("variable", default="untouched")
+    seen: list[str] = []
+    async with Pair() as pair:
+        pair.far.on_bytes = lambda chunk: seen.append(variable.get())
+        variable.set("the writer's")
+        pair.near.transport.write(b"x")
+        await turn()
+    assert seen == ["untouched"]
+
+
+async def test_one_turn_delivers_a_bounded_amount() -> None:
+    async with Pair() as pair:
+        pair.near.transport.write(b"x" * 3_000_000)
+        await turn()
+        assert 1_000_000 <= len(pair.far.received) < 1_200_000
+        await pair.far.until_received(3_000_000)
+
+
+async def test_writing_inside_a_callback_waits_for_the_next_turn() -> None:
+    async with Pair() as pair:
+        pair.far.on_bytes = pair.far.transport.write
+        pair.near.on_bytes = pair.near.transport.write
+        pair.near.transport.write(b"ball")
+        for count in range(1, 5):
+            await turn()
+            assert len(pair.near.reads) + len(pair.far.reads) == count
+
+
+async def test_abort_drops_what_the_peer_has_not_read() -> None:
+    async with Pair() as pair:
+        pair.near.transport.write(b"never read")
+        pair.near.transport.abort()
+        assert pair.near.transport.is_closing()
+        await pair.far.until_event("lost")
+        assert pair.far.received == b""
+        assert pair.far.events == ["made", "lost"]
+        assert isinstance(pair.far.loss, ConnectionResetError)
+
+
+async def test_abort_reaches_a_paused_reader() -> None:
+    async with Pair() as pair:
+        pair.far.transport.pause_reading()
+        pair.near.transport.abort()
+        await pair.far.until_event("lost")
+
+
+async def test_abort_after_end_of_file_keeps_what_was_written_before() -> None:
+    async with Pair(far=RecordingSession(keep_open=True)) as pair:
+        pair.near.transport.write(b"last words")
+        pair.near.transport.write_eof()
+        pair.near.transport.abort()
+        await pair.far.until_event("eof")
+        assert bytes(pair.far.received) == b"last words"
+
+
+async def test_answers_written_before_a_close_arrive_although_the_reader_writes_on() -> None:
+    async with Pair(near=RecordingSession(keep_open=True)) as pair:
+        pair.far.transport.write(b"the answer")
+        pair.far.transport.close()
+        await pair.far.until_event("lost")
+        pair.near.transport.write(b"one more question")
+        await pair.near.until_event("lost")
+        assert bytes(pair.near.received) == b"the answer"
+        assert pair.near.events == ["made", "eof", "lost"]
+        assert isinstance(pair.near.loss, ConnectionResetError)
+
+
+async def test_half_open_end_stays_open_while_it_writes_nothing() -> None:
+    async with Pair(near=RecordingSession(keep_open=True)) as pair:
+        pair.far.transport.close()
+        await pair.far.until_event("lost")
+        for _ in range(5):
+            await turn()
+        assert pair.near.events == ["made", "eof"]
+        assert pair.near.transport.get_write_buffer_size() == 0
+        pair.near.transport.write(b"x")
+        await pair.near.until_event("lost")
+        assert isinstance(pair.near.loss, ConnectionResetError)
+
+
+async def test_paused_reader_learns_of_a_dead_peer_by_writing() -> None:
+    async with Pair() as pair:
+        pair.near.transport.pause_reading()
+        pair.far.transport.close()
+        await pair.far.until_event("lost")
+        pair.near.transport.write(b"x")
+        await pair.near.until_event("lost")
+        assert isinstance(pair.near.loss, ConnectionResetError)
+
+
+async def test_bytes_the_peer_never_read_before_it_closed_are_a_reset() -> None:
+    async with Pair(near=RecordingSession(keep_open=True)) as pair:
+        pair.near.transport.write(b"unread")
+        pair.far.transport.close()
+        await pair.near.until_event("lost")
+        assert isinstance(pair.near.loss, ConnectionResetError)
+
+
+async def test_lowering_the_limits_pauses_at_once() -> None:
+    async with Pair() as pair:
+        pair.near.transport.write(b"x" * 1_000)
+        assert "pause" not in pair.near.events
+        pair.near.transport.set_write_buffer_limits(high=999, low=500)
+        assert "pause" in pair.near.events
+        await turn()
+        await turn()
+        assert pair.near.events == ["made", "pause", "resume"]
+
+
+async def test_limits_are_checked_and_completed_as_in_asyncio() -> None:
+    async with Pair() as pair:
+        transport = pair.near.transport
+        assert transport.get_write_buffer_limits() == (16_384, 65_536)
+        transport.set_write_buffer_limits(low=100)
+        assert transport.get_write_buffer_limits() == (100, 400)
+        with pytest.raises(ValueError, match="must be >="):
+            transport.set_write_buffer_limits(high=1, low=2)
+
+
+async def test_extra_info_names_both_ends_and_no_socket() -> None:
+    async with Pair() as pair:
+        near, far = pair.near.transport, pair.far.transport
+        assert near.get_extra_info("peername") == "unit"
+        assert near.get_extra_info("sockname").startswith("unit#")
+        assert far.get_extra_info("sockname") == "unit"
+        assert far.get_extra_info("peername") == near.get_extra_info("sockname")
+        assert near.get_extra_info("socket") is None
+        assert near.get_extra_info("ssl_object", "nothing") == "nothing"
+
+
+async def test_empty_buffer_is_reported_and_ends_the_connection() -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
+    async with Pair(far=RecordingSession(buffer_bytes=0)) as pair:
+        pair.near.transport.write(b"x")
+        await pair.far.until_event("lost")
+    assert "empty buffer" in str(reports[0]["exception"])
+
+
+@pytest.mark.parametrize("name", ["pause_writing", "resume_writing"])
+async def test_error_while_pausing_is_reported_and_survived(name: str) -> None:
+    class Broken(RecordingSession):
+        pass
+
+    def fail(self: RecordingSession) -> None:
+        raise ValueError("cannot pause")
+
+    setattr(Broken, name, fail)
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
+    async with Pair(near=Broken()) as pair:
+        pair.near.transport.write(b"x" * 100_000)
+        await pair.far.until_received(100_000)
+        await turn()
+        assert not pair.near.transport.is_closing()
+    assert [report["message"] for report in reports] == [f"protocol.{name}() failed"]
+
+
+async def test_unbuffered_protocol_is_refused() -> None:
+    async with Pair() as pair:
+        with pytest.raises(TypeError, match="buffered protocol"):
+            pair.near.transport.set_protocol(asyncio.Protocol())
+
+
+async def test_failing_session_of_the_server_is_reported_and_the_client_told() -> None:
+    def fail() -> RecordingSession:
+        raise ValueError("no session")
+
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
+    listener = await TRANSPORT.listen(ADDRESS, fail)
+    _, near = await TRANSPORT.dial(ADDRESS, RecordingSession)
+    await near.until_event("lost")
+    assert "memory://unit" in reports[0]["message"]
+    listener.close()
+
+
+async def test_connections_above_the_backlog_are_refused() -> None:
+    listener = await TRANSPORT.listen(ADDRESS, Sessions(), backlog=2)
+    ends = [await TRANSPORT.dial(ADDRESS, RecordingSession) for _ in range(2)]
+    with pytest.raises(ConnectError, match="temporarily unavailable"):
+        await TRANSPORT.dial(ADDRESS, RecordingSession)
+    listener.close()
+    for _, session in ends:
+        await session.until_event("lost")
+        assert isinstance(session.loss, ConnectionResetError)
+
+
+async def test_unknown_name_is_refused() -> None:
+    with pytest.raises(ConnectError, match=r"memory://nobody.*Connection refused.*is the server running"):
+        await TRANSPORT.dial(Address("memory", path="nobody"), RecordingSession)
+
+
+async def test_listener_copied_by_a_fork_does_not_answer() -> None:
+    listener = await TRANSPORT.listen(ADDRESS, Sessions())
+    listener.process_id += 1
+    with pytest.raises(ConnectError):
+        await TRANSPORT.dial(ADDRESS, RecordingSession)
+    successor = await TRANSPORT.listen(ADDRESS, Sessions())
+    listener.close()
+    _, session = await TRANSPORT.dial(ADDRESS, RecordingSession)
+    session.transport.abort()
+    await session.until_event("lost")
+    successor.close()
+
+
+def test_name_is_free_again_once_the_loop_of_its_listener_is_closed() -> None:
+    async def listen() -> MemoryListener:
+        return await TRANSPORT.listen(ADDRESS, Sessions())
+
+    first = asyncio.run(listen())
+    second = asyncio.run(listen())
+    first.close()
+    second.close()
+
+
+async def test_forgotten_connection_warns() -> None:
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    near, far = MemoryEnd.pair((loop, context.copy(), ("a", "b")), (loop, context.copy(), ("b", "a")))
+    near.start(RecordingSession)
+    assert "a -> b open" in repr(near)
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        del near, far
+        gc.collect()
+
+
+class OtherThread:
+    """A loop that runs in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop
+        started: Future[None] = Future()
+        factory = type(asyncio.get_running_loop())
+        self._thread = threading.Thread(target=self._run, args=(factory, started))
+        self._thread.start()
+        started.result(10)
+
+    def _run(self, factory: Any, started: "Future[None]") -> None:
+        self.loop = factory()
+        self.loop.call_soon(started.set_result, None)
+        self.loop.run_forever()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+
+    async def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        async with asyncio.timeout(20):
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+    def end(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+
+
+class Pump(RecordingSession):
+    """Writes pieces of random size as fast as flow control lets it, then ends its stream."""
+
+    def start(self, seed: int, size: int) -> None:
+        self._chance = random.Random(seed)
+        self._left = size
+        self._may_write = True
+        self.transport.set_write_buffer_limits(high=10_000)
+        self.pump()
+
+    def pump(self) -> None:
+        while self._may_write and self._left:
+            piece = self._chance.randbytes(min(self._left, self._chance.randrange(1, 9_000)))
+            self._left -= len(piece)
+            self.transport.write(piece)
+        if not self._left:
+            self.transport.write_eof()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._may_write = True
+        self.pump()
+
+
+def pumped(seed: int, size: int) -> bytes:
+    chance, left, pieces = random.Random(seed), size, []
+    while left:
+        pieces.append(chance.randbytes(min(left, chance.randrange(1, 9_000))))
+        left -= len(pieces[-1])
+    return b"".join(pieces)
+
+
+async def test_two_loops_in_two_threads_exchange_everything_in_order() -> None:
+    size = 3_000_000
+    other = OtherThread()
+    sessions: Sessions
+
+    async def listen() -> MemoryListener:
+        nonlocal sessions
+        sessions = Sessions(lambda: Pump(buffer_bytes=7_000, keep_open=True))
+        return await TRANSPORT.listen(ADDRESS, sessions)
+
+    async def serve() -> bytes:
+        far = await sessions.one()
+        assert isinstance(far, Pump)
+        far.start(1, size)
+        await far.until_received(size)
+        await far.until_event("eof")
+        assert "resume" in far.events
+        far.transport.close()
+        await far.until_event("lost")
+        return bytes(far.received)
+
+    listener = await other.do(listen())
+    _, near = await TRANSPORT.dial(ADDRESS, lambda: Pump(buffer_bytes=5_000, keep_open=True))
+    near.start(2, size)
+    received = await other.do(serve())
+    await near.until_received(size)
+    await near.until_event("eof")
+    assert received == pumped(2, size)
+    assert bytes(near.received) == pumped(1, size)
+    assert near.events.count("pause") == near.events.count("resume")
+    near.transport.close()
+    await near.until_event("lost")
+    other.loop.call_soon_threadsafe(listener.close)
+    other.end()
+
+
+async def test_many_connections_open_and_close_across_threads(scale: Any) -> None:
+    other = OtherThread()
+
+    class Echo(RecordingSession):
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            self.transport.write(bytes(self.received[-nbytes:]))
+
+    async def listen() -> MemoryListener:
+        return await TRANSPORT.listen(ADDRESS, Echo)
+
+    async def visit(number: int) -> None:
+        _, session = await TRANSPORT.dial(ADDRESS, RecordingSession)
+        text = f"visit {number}".encode()
+        session.transport.write(text)
+        await session.until_received(len(text))
+        assert bytes(session.received) == text
+        (session.transport.close if number % 3 else session.transport.abort)()
+        await session.until_event("lost")
+        assert session.loss is None
+
+    listener = await other.do(listen())
+    for start in range(0, scale(1_000), 50):
+        await asyncio.gather(*(visit(number) for number in range(start, start + 50)))
+    other.loop.call_soon_threadsafe(listener.close)
+    other.end()
+
+
+async def test_peer_whose_loop_is_gone_is_a_reset() -> None:
+    other = OtherThread()
+
+    async def listen() -> MemoryListener:
+        return await TRANSPORT.listen(ADDRESS, asyncio.BufferedProtocol)
+
+    await other.do(listen())
+    _, near = await TRANSPORT.dial(ADDRESS, RecordingSession)
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        other.end()
+        near.transport.write(b"x")
+        await near.until_event("lost")
+        gc.collect()
+    assert isinstance(near.loss, ConnectionResetError)
+    with pytest.raises(ConnectError):
+        await TRANSPORT.dial(ADDRESS, RecordingSession)
