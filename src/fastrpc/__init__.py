@@ -1,1 +1,23 @@
-"""An RPC engine for latency-sensitive services."""
+"""An RPC engine for latency-sensitive Python services: a compiled core and a thin typed API."""
+
+from fastrpc._core.call import Call, current_call
+from fastrpc._core.metadata import Metadata
+from fastrpc._version import __version__
+from fastrpc.client.client import Client
+from fastrpc.config import (
+    TLS,
+    Admission,
+    Backoff,
+    ClientConfig,
+    Keepalive,
+    Limits,
+    Memory,
+    Pool,
+    ServerConfig,
+    Timeouts,
+)
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import *  # noqa: F403
+from fastrpc.rpc import method, service
+from fastrpc.server.server import Server
+from fastrpc.status import Status

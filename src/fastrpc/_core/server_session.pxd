@@ -28,6 +28,7 @@ cdef class ServerState:
 
         # Whether calls go through interceptors, and the live connections.
         public bint has_interceptors
+        public bint is_watched
         readonly set sessions
 
     cdef ServerTask acquire(self)

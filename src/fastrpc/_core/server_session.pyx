@@ -72,6 +72,10 @@ cdef class ServerState:
         self.send_soft = memory.send_soft
         self.sessions = set()
 
+    def totals(self):
+        """What was refused since the server started."""
+        return {"refused": self.refused, "expired_before_start": self.expired_unstarted}
+
     cdef ServerTask acquire(self):
         return <ServerTask>self.tasks.acquire()
 
@@ -402,6 +406,8 @@ cdef class ServerSession(Session):
         call.is_running = False
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
+        if self.state.is_watched:
+            self.loop_state.call_soon(self.state.dispatcher.changed)
         return 0
 
     # What else the peer says

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from fastrpc._core.call import Route, RouteTable
+from fastrpc._core.call import Route
 from fastrpc._core.marshal import Marshal
-from fastrpc._core.server_session import ServerCall, ServerSession, invoke, run_handler
+from fastrpc._core.server_session import ServerCall, ServerSession, ServerState, invoke, run_handler
 from fastrpc.codecs.base import codec_with_id
+from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.rpc.description import nearest_name
@@ -37,26 +38,18 @@ class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
     def __init__(
-        self,
-        routes: RouteTable,
-        interceptors: Sequence[Interceptor],
-        workers: Workers,
-        *,
-        depth: int,
-        items: int,
-        expose_errors: bool,
+        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig
     ) -> None:
-        self.routes = routes
+        self.state: ServerState
         self._interceptors = tuple(interceptors)
         self._workers = workers
+        self._config = config
         self._jobs: dict[ServerCall, ThreadJob] = {}
-        self._depth = depth
-        self._items = items
-        self._expose_errors = expose_errors
+        self._waiters: set[asyncio.Future[None]] = set()
 
     def unknown_method(self, method: str) -> str:
         """Say that there is no such method, and which one may be meant."""
-        names = [route.method for route in self.routes]
+        names = [route.method for route in self.state.routes]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
@@ -70,7 +63,8 @@ class Dispatcher:
         """
         try:
             name = codec_with_id(codec).name
-            return marshal_for(route.definition, name, depth=self._depth, items=self._items)
+            limits, memory = self._config.limits, self._config.memory
+            return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
             raise CallError(Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no") from None
 
@@ -113,18 +107,64 @@ class Dispatcher:
 
     # Connections
 
+    def session_made(self, session: ServerSession) -> None:
+        """A connection was accepted; too many of them are closed at once."""
+        limit = self._config.limits.connections
+        if len(self.state.sessions) > limit:
+            logger.warning("refused a connection: there are %d already (Limits.connections)", limit)
+            session.abort()
+
+    def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
+        """A connection is gone."""
+        self.changed()
+
     def describe_peer(self, session: ServerSession) -> Peer:
         """Say who is on the other side of a connection."""
-        return peer_of(session)
+        name, scheme = session.peer_name, "memory"
+        if isinstance(name, tuple):
+            return Peer(Address("tcp", host=name[0], port=name[1]), "tcp")
+        if session.transport is not None and session.transport.get_extra_info("socket") is not None:
+            scheme = "unix"
+        return Peer(Address(scheme, path=str(name or "")), scheme)
+
+    def changed(self) -> None:
+        """Let `wait_idle` and `wait_closed` look again."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_idle(self) -> None:
+        """Return once no call is under way and every connection took its part of the drain."""
+        await self._wait(lambda: self.state.running == 0 and all(map(_has_drained, self.state.sessions)))
+
+    async def wait_closed(self) -> None:
+        """Return once every connection is gone."""
+        await self._wait(lambda: not self.state.sessions)
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        self.state.is_watched = True
+        try:
+            while not condition():
+                waiter = loop.create_future()
+                self._waiters.add(waiter)
+                await waiter
+        finally:
+            self.state.is_watched = False
 
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the session hears of its end by `thread_finished`."""
-        job = ThreadJob(call, handler, call.session.thread_finished)
+        job = ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
         return 0
+
+    def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
+        del self._jobs[call]
+        call.session.thread_finished(call, value, error)
 
     def stop(self, call: ServerCall) -> None:
         """The caller gave up a call that waits for a thread, or runs in one."""
@@ -152,7 +192,7 @@ class Dispatcher:
                 extra={"method": call.method, "peer": str(call.peer), "error_id": identifier},
             )
         text = f"{call.method} failed; the server's log has the reason under id {identifier}"
-        if self._expose_errors:
+        if self._config.expose_errors:
             text += f": {type(error).__name__}: {error}"
         return Status.INTERNAL, text, b"", 0
 
@@ -208,6 +248,11 @@ class ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
+
+
+def _has_drained(session: ServerSession) -> bool:
+    """Whether the peer knows that nothing new is taken, and all our bytes are out."""
+    return session.is_closed or (session.drain_step == 2 and session.buffered_bytes() == 0)
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:

@@ -93,7 +93,7 @@ class Server:
             queue_age=config.admission.queue_age,
         )
         compressors = {compressor.wire_id: compressor for compressor in available()}
-        dispatcher = Dispatcher(self, self._interceptors, self._workers, config)
+        dispatcher = Dispatcher(self._interceptors, self._workers, config)
         state = ServerState(
             loop=loop,
             dispatcher=dispatcher,
@@ -104,7 +104,7 @@ class Server:
             call_timeout=config.timeouts.call,
         )
         state.has_interceptors = bool(self._interceptors)
-        dispatcher.routes = state.routes
+        dispatcher.state = state
         self._state = state
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
@@ -147,12 +147,11 @@ class Server:
             OSError: the address cannot be had; the message names it.
         """
         wanted = Address.parse(address)
-        state = await self._start()
+        await self._start()
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
         listener = await transport_for(wanted).listen(wanted, self._new_session, **options)
         self._listeners.append(listener)
-        del state
         return listener.address
 
     def _new_session(self) -> StreamSession:
@@ -160,7 +159,7 @@ class Server:
         assert self._state is not None
         return StreamSession(
             state=self._state,
-            loop=self._state.loop,
+            loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
             keepalive=config.keepalive,
             settings=server_settings(config, self._codecs),
@@ -209,12 +208,21 @@ class Server:
         if self._state is not None:
             for session in list(self._state.sessions):
                 session.close(_REASON_DRAIN, "the server closes")
-            await self._state.dispatcher.wait_closed()
+            await self._wait_closed(self._state)
         if self._workers is not None:
             self._workers.close(wait=False)
         await self._stack.aclose()
         if self._quiet is not None:
             self._quiet.set()
+
+    async def _wait_closed(self, state: ServerState) -> None:
+        """Give connections the time to say goodbye; those that do not take it are cut."""
+        try:
+            async with asyncio.timeout((self._config.timeouts.linger or 0.0) + 1.0):
+                await state.dispatcher.wait_closed()
+        except TimeoutError:
+            for session in list(state.sessions):
+                session.abort()
 
     # What users see
 
