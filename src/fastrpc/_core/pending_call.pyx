@@ -35,11 +35,11 @@ cdef class PendingCall(Call):
         """Hook: the answer or the failure is there; wake who waits."""
         return 0
 
-    cdef int answer_came(self, Frame* frame, bytes payload) except -1:
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
         self.is_settled = True
-        self._count(frame.status)
+        self._count(frame.status, now)
         self.server_microseconds = frame.elapsed_us
         if frame.status == 0:
             self.answer = payload
@@ -53,12 +53,12 @@ cdef class PendingCall(Call):
         if self.is_settled:
             return 0
         self.is_settled = True
-        self._count(error.status)
+        self._count(error.status, now_ns())
         self.failure = error
         return self.settle()
 
-    cdef int _count(self, int status) except -1:
-        self.ended_ns = now_ns()
+    cdef int _count(self, int status, uint64_t now) except -1:
+        self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
@@ -68,7 +68,7 @@ cdef class PendingCall(Call):
         """Nobody waits any more: what comes is not looked at."""
         if not self.is_settled:
             self.is_settled = True
-            self._count(STATUS_CANCELLED)
+            self._count(STATUS_CANCELLED, now_ns())
         return 0
 
     cdef object value(self):
