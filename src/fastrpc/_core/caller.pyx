@@ -443,7 +443,7 @@ cdef class ClientCall(CoroutineCall):
         cdef ClientSession session = self.session
         if session is None and not caller.needs_runner and not caller.state.needs_runner:
             session = caller.state.pick()
-        if session is None:
+        if session is None or (self.verb == VERB_NOTIFY and not session.is_ready):
             return self.delegate(caller.state.runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
@@ -563,6 +563,11 @@ cdef class ClientCall(CoroutineCall):
     def endpoint(self):
         """Where it went last, or None."""
         return None if self.session is None else self.session.endpoint
+
+    @property
+    def is_notification(self):
+        """Whether no answer is wanted."""
+        return self.verb == VERB_NOTIFY
 
     @property
     def is_idempotent(self):

@@ -200,6 +200,8 @@ cdef class ServerSession(Session):
         if route is None:
             return self._refuse_unknown(call, frame)
         call.route = route
+        if route.flags & (STREAM_IN | STREAM_OUT):
+            return self.refuse(call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only")
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
             return self.refuse(
                 call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"

@@ -89,7 +89,7 @@ class Balancer:
         wait = call.caller.wait_for_ready
         try:
             async with asyncio.timeout(call.remaining()):
-                return await self._pool.acquire(wait=wait, avoid=avoid)
+                return await self._pool.acquire(wait=wait, ready=call.is_notification, avoid=avoid)
         except TimeoutError as timeout:
             raise DeadlineExceededError(
                 f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline", processed="no"
