@@ -83,6 +83,10 @@ cdef enum:
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
 
+cdef enum:
+    # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
+    UNPACKED_AT_ONCE = 4096
+
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
 cdef object MethodType = types.MethodType
@@ -489,6 +493,8 @@ cdef class ClientCall(CoroutineCall):
                 raise self.failure
             finally:
                 self.failure = None
+        if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
+            return self.delegate(self.caller.state.runner.unpack(self), result)
         value = self.finish()
         Py_INCREF(value)
         result[0] = <PyObject*>value
@@ -511,6 +517,17 @@ cdef class ClientCall(CoroutineCall):
         return 0
 
     # For the runner
+
+    @property
+    def packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def finish_unpacked(self, bytes payload not None):
+        """Return what the answer stands for, now that it is decompressed."""
+        self.answer = payload
+        self.answer_compressor = 0
+        return self.finish()
 
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""

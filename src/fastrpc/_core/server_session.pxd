@@ -74,7 +74,7 @@ cdef class ServerSession(Session):
 
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1
-    cdef bytes _unpacked(self, ServerCall call, bytes payload)
+    cdef int _admit(self, ServerCall call, bytes payload) except -1
     cdef int run(self, ServerCall call) except -1
     cdef int watch(self, ServerCall call) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)

@@ -222,10 +222,34 @@ cdef class ServerSession(Session):
             return self.refuse(call, UNIMPLEMENTED, f"codec {call.codec} is not accepted here")
         if call.compressor and call.compressor not in self.state.compressors:
             return self.refuse(call, UNIMPLEMENTED, f"compressor {call.compressor} is not known here")
+        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        if not call.compressor:
+            return self._admit(call, payload)
+        # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
+        self.watch(call)
+        self.state.dispatcher.unpack(call, self.state.compressors[call.compressor], payload)
+        return 0
+
+    def unpacked(self, ServerCall call not None, bytes payload, error):
+        """A compressed request is whole again, or cannot be; called by the dispatcher."""
+        self.now = now_ns()
+        self.held.discard(call)
+        if self.is_closed:
+            return
+        if call.was_cancelled:
+            self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+        elif call.is_expired:
+            self.state.expired_unstarted += 1
+            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
+        elif error is not None:
+            self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+        else:
+            self._admit(call, payload)
+
+    cdef int _admit(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments and start the handler."""
+        cdef Route route = call.route
         try:
-            if call.compressor:
-                payload = self._unpacked(call, payload)
-            route.counters.moved(PyBytes_GET_SIZE(payload), 0)
             if call.codec == route.marshal.codec_id:
                 call.given = route.marshal.decode_arguments(payload)
             else:
@@ -242,9 +266,6 @@ cdef class ServerSession(Session):
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
-
-    cdef bytes _unpacked(self, ServerCall call, bytes payload):
-        return <bytes>self.state.compressors[call.compressor].decompress(payload, self.state.message_limit)
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
