@@ -19,5 +19,6 @@ from fastrpc.config import (
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import *  # noqa: F403
 from fastrpc.rpc import method, service
+from fastrpc.rpc.scope import detached, timeout
 from fastrpc.server.server import Server
 from fastrpc.status import Status

@@ -2,7 +2,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import FrameType
-from typing import Any, TextIO, final
+from typing import Any, Self, TextIO, final
 
 class HandlerTask:
     """Run a handler's coroutine: the first step at once, the others when what it awaits is done.
@@ -16,7 +16,7 @@ class HandlerTask:
     _asyncio_future_blocking: bool
     _log_destroy_pending: bool
 
-    def __init__(self, loop: AbstractEventLoop) -> None: ...
+    def __new__(cls, loop: AbstractEventLoop) -> Self: ...
     def __await__(self) -> Generator[Any, None, Any]: ...
     def __iter__(self) -> Generator[Any, None, Any]: ...
     def cancel(self, msg: object = None) -> bool:

@@ -1,4 +1,4 @@
-# Depth and number of values in a payload, found before any object of it exists.
+"""Depth and number of values in a payload, found before any object of it exists."""
 
 cdef enum:
     # Codec numbers of PROTOCOL.md that the scan reads; all others pass unread.

@@ -94,7 +94,7 @@ cdef class ServerCall(Call):
     """A call being served: what `current_call()` returns."""
 
     cdef object get_peer(self):
-        return self.session.describe_peer()
+        return None if self.session is None else self.session.describe_peer()
 
     @property
     def cancelled(self):
@@ -461,6 +461,18 @@ def run_handler(ServerCall call not None, handler):
     """Call a handler as the handler of `call`: `current_call()` works in it."""
     PyContextVar_Set(scope_variable, call)
     return call_handler(handler, call.given)
+
+
+def detached_call(metadata, identity, timeout):
+    """Make a call without a connection, for handlers that are called directly in a test."""
+    cdef ServerCall call = ServerCall.__new__(ServerCall)
+    call.owner = call
+    call.started_ns = now_ns()
+    if timeout is not None:
+        call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)
+    call.received_metadata = encode_metadata(metadata or {})
+    call.identity = identity
+    return call
 
 
 cdef bytes truncated(str text):
