@@ -120,12 +120,11 @@ class Dispatcher:
 
     def describe_peer(self, session: ServerSession) -> Peer:
         """Say who is on the other side of a connection."""
-        name, scheme = session.peer_name, "memory"
+        name = session.peer_name
         if isinstance(name, tuple):
-            return Peer(Address("tcp", host=name[0], port=name[1]), "tcp")
-        if session.transport is not None and session.transport.get_extra_info("socket") is not None:
-            scheme = "unix"
-        return Peer(Address(scheme, path=str(name or "")), scheme)
+            return Peer(Address("tcp", host=name[0], port=name[1]))
+        is_socket = session.transport is not None and session.transport.get_extra_info("socket") is not None
+        return Peer(Address("unix" if is_socket else "memory", path=str(name or "")))
 
     def changed(self) -> None:
         """Let `wait_idle` and `wait_closed` look again."""
