@@ -29,9 +29,9 @@ class Peer:
     def __init__(
         self,
         address: Address,
-        *,
         scheme: str = "",
         credentials: str | None = None,
+        *,
         certificate: Mapping[str, Any] | None = None,
     ) -> None:
         self.address = address
@@ -75,10 +75,14 @@ class Identity:
         raise AttributeError(f"this identity has no {attribute!r}", name=attribute, obj=self)
 
     def __setattr__(self, attribute: str, value: object) -> None:
-        raise AttributeError(f"an Identity cannot be changed, {attribute!r} was set", name=attribute, obj=self)
+        raise AttributeError(
+            f"an Identity cannot be changed, {attribute!r} was set", name=attribute, obj=self
+        )
 
     def __delattr__(self, attribute: str) -> None:
-        raise AttributeError(f"an Identity cannot be changed, {attribute!r} was deleted", name=attribute, obj=self)
+        raise AttributeError(
+            f"an Identity cannot be changed, {attribute!r} was deleted", name=attribute, obj=self
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and self.name == other.name and self.attributes == other.attributes
@@ -90,7 +94,13 @@ class Identity:
         return _identity, (self.name, dict(self.attributes))
 
     def __repr__(self) -> str:
-        return "".join((f"Identity({self.name!r}", *(f", {key}={self.attributes[key]!r}" for key in self.attributes), ")"))
+        return "".join(
+            (
+                f"Identity({self.name!r}",
+                *(f", {key}={self.attributes[key]!r}" for key in self.attributes),
+                ")",
+            )
+        )
 
 
 def _identity(name: str, attributes: dict[str, Any]) -> Identity:
