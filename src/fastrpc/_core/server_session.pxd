@@ -51,6 +51,9 @@ cdef class ServerCall(Call):
         bint is_started
         bint is_running
 
+        # Whether no handler saw it: an interceptor, or a full queue, refused it.
+        public bint never_started
+
         # Decoded once; what became of it, for interceptors.
         readonly object given
         object outcome_status

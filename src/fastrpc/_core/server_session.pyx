@@ -26,6 +26,7 @@ from fastrpc._core.call cimport (
 )
 from fastrpc._core.frame cimport (
     ONE_WAY,
+    OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
     STREAM_IN,
     STREAM_OUT,
@@ -278,6 +279,7 @@ cdef class ServerSession(Session):
         cdef Route route = call.route
         cdef object value
         if self.state.has_interceptors:
+            call.never_started = True
             return self._run_task(call, self.state.dispatcher.intercepted(call))
         if route.style == STYLE_ASYNC:
             try:
@@ -412,7 +414,7 @@ cdef class ServerSession(Session):
             return 0
         failure = Outgoing.__new__(Outgoing)
         failure.status = status
-        failure.outcome = OUTCOME_RAN
+        failure.outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
         failure.text = truncated(text)
         failure.payload = details
         failure.pushback_ms = pushback

@@ -98,6 +98,7 @@ class Dispatcher:
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
         route = call.route
+        call.never_started = False
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
@@ -280,6 +281,7 @@ class ThreadJob:
 
     def refuse(self, reason: str) -> None:
         """The pool did not start it."""
+        self._call.never_started = True
         if self.is_cancelled:
             self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         elif self._call.remaining() == 0:
