@@ -137,7 +137,7 @@ class UnavailableError(FastRPCError):
     """No answer can be had now; another server or another moment may give one."""
 
     default_status = Status.UNAVAILABLE
-    default_processed = "no"
+    default_processed: ClassVar[Processed] = "no"
     default_retryable = True
 
 
