@@ -81,7 +81,7 @@ class Dispatcher:
         """Return the coroutine that runs the interceptors around the handler."""
         return self._proceed_from(0)(call)
 
-    def _proceed_from(self, position: int) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         async def proceed(call: ServerCall) -> Any:
             if position < len(self._interceptors):
                 return await self._interceptors[position](call, self._proceed_from(position + 1))
