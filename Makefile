@@ -1,7 +1,7 @@
 # The commands that people and CI both run. Each sets up what it needs from a CPython (3.11 or later), a C compiler
 # and make: a virtual environment in .venv and the compiled core, both only when something changed.
 
-PYTHON := .venv/bin/python
+python := .venv/bin/python
 READY := .venv/.ready
 BUILT := build/release/.built
 CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
@@ -15,10 +15,10 @@ help: ## list these commands
 build: $(BUILT) ## set up .venv and compile the core in place
 
 demo: $(BUILT) ## show what fastrpc does, in a minute
-	$(PYTHON) tests/examples/demo.py
+	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(PYTHON) -m pytest $(ARGS)
+	$(python) -m pytest $(ARGS)
 
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint
@@ -27,13 +27,13 @@ bench: $(BUILT) ## run the micro and echo benchmarks
 	ci/bench
 
 compare: $(BUILT) ## measure fastrpc beside grpc.aio and a bare C echo
-	$(PYTHON) -m bench.compare $(ARGS)
+	$(python) -m bench.compare $(ARGS)
 
 services: $(BUILT) ## run the tests that need real servers, which it starts
 	ci/services
 
 soak: $(BUILT) ## run the tests ten times larger
-	FASTRPC_TEST_SCALE=$${FASTRPC_TEST_SCALE:-10} $(PYTHON) -m pytest $(ARGS)
+	FASTRPC_TEST_SCALE=$${FASTRPC_TEST_SCALE:-10} $(python) -m pytest $(ARGS)
 
 sanitize: $(READY) ## run the tests under address and undefined-behaviour sanitizers
 	ci/sanitize $(ARGS)

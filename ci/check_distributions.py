@@ -9,7 +9,6 @@ from pathlib import Path
 
 WHEEL_BYTES = 2 * 1024 * 1024
 INSTALLED_BYTES = 6 * 1024 * 1024
-CORE = Path("src/fastrpc/_core")
 
 
 def check_wheel(path: Path) -> list[str]:
@@ -25,11 +24,9 @@ def check_wheel(path: Path) -> list[str]:
         foreign = [name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))]
         if foreign:
             faults.append(f"{path.name} carries sources: {', '.join(foreign)}")
-        for module in CORE.glob("*.pyx"):
-            if not any(
-                name.startswith(f"fastrpc/_core/{module.stem}.") for name in names if name.endswith(".so")
-            ):
-                faults.append(f"{path.name} lacks the compiled module {module.stem}")
+        compiled = {name.split("/")[-1].partition(".")[0] for name in names if name.endswith(".so")}
+        modules = {file.stem for file in Path("src/fastrpc/_core").glob("*.pyx")}
+        faults += [f"{path.name} lacks the compiled module {name}" for name in sorted(modules - compiled)]
         stubs = [file.relative_to("src").as_posix() for file in Path("src/fastrpc").rglob("*.pyi")]
         faults += [f"{path.name} lacks the stub {name}" for name in stubs if name not in names]
         with tempfile.TemporaryDirectory() as folder:

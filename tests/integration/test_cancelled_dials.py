@@ -1,16 +1,17 @@
 """A dial that is given up leaves nothing behind and never touches another connection."""
 
 import asyncio
-import os
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.conftest import Scale
-from tests.support.recording_session import RecordingSession, Sessions
 
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import Transport, transport_for
+from tests.conftest import Scale
+from tests.support.descriptors import descriptors_come_back_to, open_descriptors
+from tests.support.recording_session import RecordingSession, Sessions
 
 LIVE = 8
 
@@ -125,9 +126,7 @@ async def test_cancelled_dials_leak_nothing_and_mix_nothing(address: Address, sc
     await listener.wait_closed()
     if address.scheme != "memory":
         assert 0 < succeeded < attempts
-    async with asyncio.timeout(10):
-        while open_descriptors() != before:
-            await asyncio.sleep(0.001)
+    assert await descriptors_come_back_to(before)
 
 
 async def test_cancelled_listen_leaks_nothing(address: Address) -> None:
@@ -138,20 +137,12 @@ async def test_cancelled_listen_leaks_nothing(address: Address) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
-        try:
+        with suppress(asyncio.CancelledError):
             (await task).close()
-        except asyncio.CancelledError:
-            pass
-    async with asyncio.timeout(10):
-        while open_descriptors() != before:
-            await asyncio.sleep(0.001)
+    assert await descriptors_come_back_to(before)
 
 
 async def descriptors_at_rest(transport: Transport, address: Address) -> int:
-    """Count after a first listener: libuv then keeps one descriptor in reserve for as long as its loop lives."""
+    """Count once the loop has what it keeps."""
     (await transport.listen(address, Sessions())).close()
     return open_descriptors()
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))

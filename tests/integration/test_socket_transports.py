@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.recording_session import RecordingSession, Sessions
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
@@ -21,6 +21,8 @@ from fastrpc.transports import blocking, tcp, unix
 from fastrpc.transports.base import transport_for
 from fastrpc.transports.tcp import TRANSPORT as TCP
 from fastrpc.transports.unix import TRANSPORT as UNIX
+from tests.support.descriptors import descriptors_come_back_to, open_descriptors
+from tests.support.recording_session import RecordingSession, Sessions
 
 LOOPBACK = Address("tcp", host="127.0.0.1")
 
@@ -130,32 +132,27 @@ async def test_a_given_socket_is_listened_on_and_closed_with_the_listener() -> N
 async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = await TCP.listen(LOOPBACK, Sessions())
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
         places(monkeypatch, silent, ("127.0.0.1", listener.address.port))
         async with asyncio.timeout(10):
             _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
         await part(session)
-    async with asyncio.timeout(10):
-        while len(os.listdir("/proc/self/fd")) > before:
-            await asyncio.sleep(0.001)
+    assert await descriptors_come_back_to(before)
     listener.close()
 
 
 async def test_a_dial_that_times_out_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
-    # libuv keeps one descriptor in reserve from a loop's first stream on.
     (await TCP.listen(LOOPBACK, Sessions())).close()
     with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         for found in ([silent], [silent, silent]):
             places(monkeypatch, *found)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
-            async with asyncio.timeout(10):
-                while len(os.listdir("/proc/self/fd")) > before:
-                    await asyncio.sleep(0.001)
+            assert await descriptors_come_back_to(before)
 
 
 async def test_every_address_that_failed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +213,7 @@ async def test_listener_of_a_forked_child_leaves_the_file_alone(
     path = tmp_path / "socket"
     listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
     with monkeypatch.context() as child:
-        child.setattr(unix.os, "getpid", lambda: -1)
+        child.setattr(os, "getpid", lambda: -1)
         listener.close()
     assert path.exists()
 
@@ -263,7 +260,7 @@ async def test_lock_of_a_stranger_on_the_directory_does_not_stop_us(
     monkeypatch.setattr(unix, "_LOCK_SECONDS", 0.02)
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        unix.fcntl.flock(directory, unix.fcntl.LOCK_EX)
+        fcntl.flock(directory, fcntl.LOCK_EX)
         (await UNIX.listen(Address("unix", path=str(tmp_path / "socket")), Sessions())).close()
     finally:
         os.close(directory)
@@ -346,9 +343,11 @@ async def test_blocking_connect_fails_with_the_same_error(address: Address) -> N
 
 
 def test_blocking_connect_gives_up_in_time() -> None:
-    with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as (host, port):
-        with pytest.raises(ConnectError, match="timed out"):
-            blocking.connect(Address("tcp", host=host, port=port), 0.05)
+    with (
+        full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent,
+        pytest.raises(ConnectError, match="timed out"),
+    ):
+        blocking.connect(Address("tcp", host=silent[0], port=silent[1]), 0.05)
 
 
 async def test_memory_listener_that_closes_refuses_waiting_sockets() -> None:

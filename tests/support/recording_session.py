@@ -8,7 +8,7 @@ __all__ = ["RecordingSession", "Sessions"]
 
 
 class RecordingSession(asyncio.BufferedProtocol):
-    """Records every callback; `received` holds all bytes, `events` the names of all other callbacks in order."""
+    """Records every callback: `received` holds all bytes, `events` the names of the others in order."""
 
     def __init__(self, *, buffer_bytes: int = 65_536, keep_open: bool = False) -> None:
         self.events: list[str] = []

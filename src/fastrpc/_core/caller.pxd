@@ -9,9 +9,11 @@ from fastrpc._core.pending_call cimport PendingCall
 cdef class CallerState:
     cdef:
         # Shared by a Client and all its views. The loop of its first use, and the fork it was used before.
-        public object loop
+        readonly object loop
         uint64_t fork_generation
-        bint is_used
+        unsigned long thread
+        object is_running
+        dict future_options
 
         # Python's part: `run(call)`, `run_batch(batch)`, `retry(call, error)` return coroutines; `resolve(method, codec)`
         # makes a Route; `compressors` is {wire id: Compressor}.

@@ -63,7 +63,8 @@ cdef extern from "Python.h":
         PYGEN_RETURN
         PYGEN_ERROR
         PYGEN_NEXT
-    object PyObject_CallNoArgs(object function)
+    object PyObject_Call(object function, object arguments, object options)
+    unsigned long PyThread_get_thread_ident()
     PySendResult PyIter_Send(object iterator, object value, PyObject** result) except PYGEN_ERROR
 
 cdef enum:
@@ -81,6 +82,10 @@ cdef enum:
     VERB_CALL = 0
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
+
+cdef enum:
+    # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
+    UNPACKED_AT_ONCE = 4096
 
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
@@ -127,18 +132,30 @@ cdef class CallerState:
         self.sessions = list(sessions)
 
     cdef int check_use(self) except -1:
-        loop = get_running_loop()
-        if self.loop is loop and self.fork_generation == fork_generation:
+        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
+        # the running loop instead costs a system call on Python 3.11.
+        if (
+            self.fork_generation == fork_generation
+            and self.thread == PyThread_get_thread_ident()
+            and self.is_running()
+        ):
             return 0
+        loop = get_running_loop()
         if loop is None:
             raise RuntimeError("a Client needs a running event loop; use SyncClient without one")
         if self.fork_generation == 0:
             self.fork_generation = fork_generation
+            self.thread = PyThread_get_thread_ident()
             self.loop = loop
+            self.is_running = loop.is_running
+            self.future_options = {"loop": loop}
             self.runner.first_use(loop)
             return 0
         if self.fork_generation != fork_generation:
             raise RuntimeError("this Client was used before the fork; create it in the child")
+        if self.loop is loop:
+            self.thread = PyThread_get_thread_ident()
+            return 0
         raise RuntimeError(f"this Client belongs to {self.loop!r} and was used from {loop!r}")
 
     def use(self):
@@ -430,7 +447,7 @@ cdef class ClientCall(CoroutineCall):
         cdef ClientSession session = self.session
         if session is None and not caller.needs_runner and not caller.state.needs_runner:
             session = caller.state.pick()
-        if session is None:
+        if session is None or (self.verb == VERB_NOTIFY and not session.is_ready):
             return self.delegate(caller.state.runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
@@ -452,17 +469,18 @@ cdef class ClientCall(CoroutineCall):
         cdef bytes payload = self.prepare(now_ns())
         self.session = session
         if self.verb != VERB_NOTIFY:
-            self.future = PyObject_CallNoArgs(Future)
+            self.future = PyObject_Call(Future, (), self.caller.state.future_options)
         try:
             payload = self.caller.pack(self, payload, session)
             count_start(self, payload)
+            session.now = self.started_ns
             session.start(self, payload)
         except BaseException:
             self.forget()
             raise
         if self.verb == VERB_NOTIFY:
             self.is_settled = True
-            self._count(0)
+            self._count(0, self.started_ns)
         return 0
 
     cdef int resume(self, PyObject** result) except -1:
@@ -475,6 +493,8 @@ cdef class ClientCall(CoroutineCall):
                 raise self.failure
             finally:
                 self.failure = None
+        if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
+            return self.delegate(self.caller.state.runner.unpack(self), result)
         value = self.finish()
         Py_INCREF(value)
         result[0] = <PyObject*>value
@@ -497,6 +517,17 @@ cdef class ClientCall(CoroutineCall):
         return 0
 
     # For the runner
+
+    @property
+    def packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def finish_unpacked(self, bytes payload not None):
+        """Return what the answer stands for, now that it is decompressed."""
+        self.answer = payload
+        self.answer_compressor = 0
+        return self.finish()
 
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
@@ -551,6 +582,11 @@ cdef class ClientCall(CoroutineCall):
         return None if self.session is None else self.session.endpoint
 
     @property
+    def is_notification(self):
+        """Whether no answer is wanted."""
+        return self.verb == VERB_NOTIFY
+
+    @property
     def is_idempotent(self):
         return bool(self.flags & IDEMPOTENT)
 
@@ -599,7 +635,7 @@ cdef class BatchCall(CoroutineCall):
         if session is None:
             return self.delegate(caller.state.runner.run_batch(self), result)
         self.session = session
-        self.future = PyObject_CallNoArgs(Future)
+        self.future = PyObject_Call(Future, (), self.caller.state.future_options)
         self._send()
         return self.wait(result)
 
@@ -618,6 +654,7 @@ cdef class BatchCall(CoroutineCall):
             payload = caller.pack(member, payload, self.session)
             count_start(member, payload)
             self.members.append(member)
+            self.session.now = now
             self.session.start(member, payload)
 
     cdef int resume(self, PyObject** result) except -1:

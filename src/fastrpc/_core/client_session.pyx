@@ -27,8 +27,7 @@ cdef class ClientSession(Session):
         self.is_usable = True
 
     cdef int start(self, Call call, bytes payload) except -1:
-        """Send a call; its deadline runs from here."""
-        self.now = now_ns()
+        """Send a call; its deadline runs. `now` has been set."""
         if <uint64_t>PyBytes_GET_SIZE(payload) > self.ours.max_message:
             raise EncodeError(
                 f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
@@ -63,7 +62,7 @@ cdef class ClientSession(Session):
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         self.loop_state.stop_timer(call)
-        return (<PendingCall>call).answer_came(frame, payload)
+        return (<PendingCall>call).answer_came(frame, payload, self.now)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         self.loop_state.stop_timer(call)
@@ -108,7 +107,7 @@ cdef class ClientSession(Session):
         self.is_usable = False
         self._fail_all(self.closed_text or "it was closed")
         Session.on_closed(self)
-        self.owner.session_lost(self, None)
+        self.owner.session_draining(self)
         return 0
 
     cdef int on_eof(self) except -1:

@@ -17,7 +17,7 @@ cdef class HandlerTask:
     cdef:
         # For the whole life of the object.
         readonly object _loop
-        object _registration             # asyncio's weak reference to this task; held, so its address stays taken
+        object _registration             # asyncio's weak reference to this task; held, to keep its address
         object __weakref__
 
         # How the coroutine ended, for the subclass: both None before, at most one of them not None after.
@@ -32,7 +32,7 @@ cdef class HandlerTask:
         readonly bint _must_cancel       # a CancelledError is due at the next suspension or step
         readonly long _num_cancels_requested
         public object _cancel_message
-        object _error_traceback          # of `error` as it left the coroutine; result() adds to the error's own
+        object _error_traceback          # of `error` as it left the coroutine; result() restores it
         bint _is_error_taken             # the CancelledError in `error` was handed out
 
         # What others did to the task. None, False and empty in an idle task, _log_destroy_pending True.

@@ -2,7 +2,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, Self, TextIO, final
 
 class HandlerTask:
     """Run a handler's coroutine: the first step at once, the others when what it awaits is done.
@@ -16,7 +16,7 @@ class HandlerTask:
     _asyncio_future_blocking: bool
     _log_destroy_pending: bool
 
-    def __init__(self, loop: AbstractEventLoop) -> None: ...
+    def __new__(cls, loop: AbstractEventLoop) -> Self: ...
     def __await__(self) -> Generator[Any, None, Any]: ...
     def __iter__(self) -> Generator[Any, None, Any]: ...
     def cancel(self, msg: object = None) -> bool:
@@ -78,6 +78,7 @@ class HandlerTask:
     def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
         """Print what get_stack() returns, to stderr unless `file` is given."""
 
+@final
 class TaskPool:
     """Keep up to 64 ended tasks of one loop for the next calls."""
 
@@ -97,6 +98,7 @@ class TaskPool:
         one too, or a weak one, or set an attribute, the task stays as it ended and the pool lets go of it.
         """
 
+@final
 class DrivenTask(HandlerTask):
     """A handler task that Python code begins, as a session would: for tests and benches."""
 
@@ -108,6 +110,7 @@ class DrivenTask(HandlerTask):
         To be called from a plain callback of the running loop, outside of every task, on a new task.
         """
 
+@final
 class TaskDriver:
     """Begin coroutines in pooled tasks and record how they end, as a session would: for tests and benches."""
 

@@ -129,9 +129,9 @@ cdef class HandlerTask:
         # 1: ended, `value` or `error` is set, finished() is not called. 0: suspended, finished() follows.
         # To be called from a plain callback of the running loop: RuntimeError if a task is current.
         #
-        # Raises in two cases only. Nothing was run because the arguments do not fit or a task is current: this
-        # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt or SystemExit
-        # left the coroutine: the task has ended with it in `error`.
+        # Raises in two cases only. Nothing was run, as the arguments do not fit or a task is current: this
+        # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt or
+        # SystemExit left the coroutine: the task has ended with it in `error`.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
@@ -173,7 +173,7 @@ cdef class HandlerTask:
         return "rpc"
 
     cdef void rearm(self) noexcept:
-        # Forgets the call that ended, so that begin() may follow. A subclass clears its fields and calls this.
+        # Forgets the call that ended: begin() may follow. A subclass clears its own fields and calls this.
         if self._phase == PENDING:
             return
         self.value = None
@@ -193,9 +193,9 @@ cdef class HandlerTask:
         self._phase = IDLE
 
     cdef bint is_reusable(self) noexcept:
-        # Whether one reference exists, the caller's, and nothing else by which somebody could mistake the next
-        # call for this one. A foreign weak reference may be the key of state that belongs to this call: anyio
-        # keeps its cancel scopes so. Attributes set from outside belong to this call as well.
+        # Whether one reference exists, the caller's, and nothing by which the next call could be taken for
+        # this one. A foreign weak reference may be the key of state that belongs to this call: anyio keeps
+        # its cancel scopes so. Attributes set from outside belong to this call as well.
         return (
             self._phase != PENDING
             and Py_REFCNT(self) == 1
@@ -213,8 +213,8 @@ cdef class HandlerTask:
 
     @cython.binding(False)
     def _wakeup(self, future):
-        # Called by the loop, inside the task's context, when `future` is done. Its value reaches the coroutine
-        # through the future's own __await__.
+        # Called by the loop, inside the task's context, once `future` is done. The future's own __await__
+        # gives its value to the coroutine.
         cdef PyObject* result = PyObject_CallMethodNoArgs(future, "result")
         if result == NULL:
             self._resume(take_raised())

@@ -24,11 +24,12 @@ cdef class PendingCall(Call):
         uint64_t ended_ns
 
     cdef int settle(self) except -1
-    cdef int answer_came(self, Frame* frame, bytes payload) except -1
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1
     cdef int failed(self, object error) except -1
     cdef int forget(self) except -1
-    cdef int _count(self, int status) except -1
+    cdef int _count(self, int status, uint64_t now) except -1
     cdef object value(self)
+    cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
 
 cdef object lost_error(Call call, bint handed, str why)

@@ -35,11 +35,11 @@ cdef class PendingCall(Call):
         """Hook: the answer or the failure is there; wake who waits."""
         return 0
 
-    cdef int answer_came(self, Frame* frame, bytes payload) except -1:
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
         self.is_settled = True
-        self._count(frame.status)
+        self._count(frame.status, now)
         self.server_microseconds = frame.elapsed_us
         if frame.status == 0:
             self.answer = payload
@@ -53,12 +53,12 @@ cdef class PendingCall(Call):
         if self.is_settled:
             return 0
         self.is_settled = True
-        self._count(error.status)
+        self._count(error.status, now_ns())
         self.failure = error
         return self.settle()
 
-    cdef int _count(self, int status) except -1:
-        self.ended_ns = now_ns()
+    cdef int _count(self, int status, uint64_t now) except -1:
+        self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
@@ -68,14 +68,14 @@ cdef class PendingCall(Call):
         """Nobody waits any more: what comes is not looked at."""
         if not self.is_settled:
             self.is_settled = True
-            self._count(STATUS_CANCELLED)
+            self._count(STATUS_CANCELLED, now_ns())
         return 0
 
     cdef object value(self):
         """Decode the answer."""
         cdef bytes payload = self.answer
         if self.answer_compressor:
-            payload = self._decompressed(payload)
+            payload = self.compressor_of_answer().decompress(payload, self.message_limit)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {self.answer_codec}, asked was codec "
@@ -83,11 +83,11 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
-    def _decompressed(self, bytes payload):
+    cdef object compressor_of_answer(self):
         compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
         if compressor is None:
             raise DecodeError(f"{self.route.method} answered with compressor {self.answer_compressor}, unknown here")
-        return compressor.decompress(payload, self.message_limit)
+        return compressor
 
     cdef object _error_of(self, Frame* frame, bytes payload):
         """The error a RESPONSE with a status other than OK stands for."""

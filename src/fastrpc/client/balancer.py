@@ -1,6 +1,7 @@
 """What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
 from fastrpc.client.pool import Pool
+from fastrpc.compressors.base import decompress_steps
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
@@ -17,6 +19,9 @@ __all__ = ["Balancer"]
 
 #: Attempts after the first one, where an error allows them.
 RETRIES = 3
+
+#: How long a decompression may keep the loop before others get their turn.
+UNPACK_SLICE_SECONDS = 0.003
 
 
 class Balancer:
@@ -89,7 +94,7 @@ class Balancer:
         wait = call.caller.wait_for_ready
         try:
             async with asyncio.timeout(call.remaining()):
-                return await self._pool.acquire(wait=wait, avoid=avoid)
+                return await self._pool.acquire(wait=wait, ready=call.is_notification, avoid=avoid)
         except TimeoutError as timeout:
             raise DeadlineExceededError(
                 f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline", processed="no"
@@ -119,6 +124,20 @@ class Balancer:
                 except FastRPCError as error:
                     values[index] = error
         return _batch_result(batch, values)
+
+    async def unpack(self, call: ClientCall) -> Any:
+        """Decompress a long answer in slices, so that other tasks get their turn in between."""
+        compressor, payload = call.packed_answer
+        steps = decompress_steps(compressor, payload, call.caller.state.message_limit)
+        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return call.finish_unpacked(end.value)
+            if time.perf_counter() > ends:
+                await asyncio.sleep(0)
+                ends = time.perf_counter() + UNPACK_SLICE_SECONDS
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""

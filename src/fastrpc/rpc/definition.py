@@ -255,8 +255,8 @@ def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, err
     )
 
 
-def _stub_codes() -> dict[bytes, int]:
-    """Return the byte code of bodies `...`, each with where it finds the None that it returns."""
+def _stub_codes() -> dict[bytes, int | None]:
+    """Return the byte code of bodies `...`, each with the number of its constant None, if it needs one."""
 
     def stub() -> None: ...
 
@@ -270,14 +270,16 @@ def _stub_codes() -> dict[bytes, int]:
 
     stubs: list[Callable[[], Any]] = [stub, async_stub, documented_stub, documented_async_stub]
     codes = [function.__code__ for function in stubs]
-    return {code.co_code: code.co_consts.index(None) for code in codes}
+    return {code.co_code: code.co_consts.index(None) if None in code.co_consts else None for code in codes}
 
 
 def _is_stub(function: Any) -> bool:
     code: Any = getattr(function, "__code__", None)
-    at = _STUB_CODES.get(code.co_code) if code is not None else None
+    if code is None or code.co_code not in _STUB_CODES:
+        return False
     # `return 1` has the same byte code, with another constant.
-    return at is not None and code.co_consts[at] is None
+    at = _STUB_CODES[code.co_code]
+    return at is None or code.co_consts[at] is None
 
 
 def _is_unimplemented(definition: MethodDefinition) -> bool:

@@ -1,3 +1,40 @@
+<<<<<<< HEAD
 from typing import Any
 Interceptor = Any
 Proceed = Any
+=======
+"""The shape of an interceptor: a function around calls, the same on both sides and for all kinds of calls."""
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from fastrpc._core.call import Call
+
+__all__ = ["Interceptor", "Proceed"]
+
+
+class Proceed(Protocol):
+    """The rest of the call: the interceptors behind this one, then the call itself."""
+
+    def __call__(self, call: Call, /) -> Awaitable[Any]:
+        """Return what the call came to, once it is over; for a stream that is after its last message."""
+
+
+class Interceptor(Protocol):
+    """A function around calls: `async def log(call, proceed)`, or an object with such a `__call__`.
+
+    ::
+
+        async def log(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+            try:
+                return await proceed(call)
+            finally:
+                print(call.method, call.status)
+
+    The first one in a list is outermost. Raising refuses the call, returning without `proceed` answers it.
+    On a client it runs once per call, around all attempts.
+    """
+
+    def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
+        """Return what the call is to come to."""
+>>>>>>> main

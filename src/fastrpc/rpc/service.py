@@ -203,7 +203,8 @@ def _mark(handler: F, options: MethodOptions) -> F:
             f"{label} is a {type(handler).__name__}:"
             f" a remote method is a plain `def {label.rpartition('.')[2]}(self, …)`"
         )
-    if isinstance(handler, type) or not callable(handler) or not hasattr(type(handler), "__get__"):
+    is_method = callable(handler) and hasattr(type(handler), "__get__")
+    if not is_method or isinstance(handler, type | functools.partial):
         raise TypeError(f"@fastrpc.method marks functions in a class, not {label}")
     signature = read_signature(handler)
     if options.inline and signature.is_async:
@@ -317,8 +318,8 @@ def _copy(function: Any, qualname: str) -> Any:
     copied.__module__ = function.__module__
     copied.__qualname__ = qualname
     # Reading `__annotations__` would evaluate what is deferred since Python 3.14.
-    deferred = "__annotate__" if hasattr(function, "__annotate__") else "__annotations__"
-    for name in (deferred, "__type_params__"):
+    is_deferred = getattr(function, "__annotate__", None) is not None
+    for name in ("__annotate__" if is_deferred else "__annotations__", "__type_params__"):
         if hasattr(function, name):
             setattr(copied, name, getattr(function, name))
     return copied

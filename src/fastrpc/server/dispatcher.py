@@ -4,6 +4,8 @@ import asyncio
 import contextvars
 import logging
 import secrets
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +16,7 @@ from fastrpc._core.call import Route
 from fastrpc._core.marshal import Marshal
 from fastrpc._core.server_session import ServerCall, ServerSession, ServerState, invoke, run_handler
 from fastrpc.codecs.base import codec_with_id
+from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, FastRPCError
@@ -33,6 +36,9 @@ Failure = tuple[int, str, bytes, int]
 
 DO_NOT_RETRY = 0xFFFFFFFF
 
+#: How long a decompression may keep the loop before others get their turn.
+UNPACK_SLICE_SECONDS = 0.003
+
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
@@ -46,6 +52,7 @@ class Dispatcher:
         self._config = config
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
+        self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
     def unknown_method(self, method: str) -> str:
         """Say that there is no such method, and which one may be meant."""
@@ -91,6 +98,7 @@ class Dispatcher:
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
         route = call.route
+        call.never_started = False
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
@@ -120,12 +128,11 @@ class Dispatcher:
 
     def describe_peer(self, session: ServerSession) -> Peer:
         """Say who is on the other side of a connection."""
-        name, scheme = session.peer_name, "memory"
+        name = session.peer_name
         if isinstance(name, tuple):
-            return Peer(Address("tcp", host=name[0], port=name[1]), "tcp")
-        if session.transport is not None and session.transport.get_extra_info("socket") is not None:
-            scheme = "unix"
-        return Peer(Address(scheme, path=str(name or "")), scheme)
+            return Peer(Address("tcp", host=name[0], port=name[1]))
+        is_socket = session.transport is not None and session.transport.get_extra_info("socket") is not None
+        return Peer(Address("unix" if is_socket else "memory", path=str(name or "")))
 
     def changed(self) -> None:
         """Let `wait_idle` and `wait_closed` look again."""
@@ -152,6 +159,31 @@ class Dispatcher:
                 await waiter
         finally:
             self.state.is_watched = False
+
+    # Compressed requests
+
+    def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Decompress a request, a little at a time, one request of a connection after the other."""
+        queue = self._unpacking.setdefault(call.session, deque())
+        queue.append((call, decompress_steps(compressor, payload, self._config.limits.message_bytes)))
+        if len(queue) == 1:
+            self._unpack_slice(call.session)
+
+    def _unpack_slice(self, session: ServerSession) -> None:
+        queue = self._unpacking[session]
+        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+        while queue:
+            call, steps = queue[0]
+            if call.cancelled or session.is_closed:
+                payload, error, is_done = b"", None, True
+            else:
+                payload, error, is_done = _advance(steps, ends)
+            if not is_done:
+                asyncio.get_running_loop().call_soon(self._unpack_slice, session)
+                return
+            queue.popleft()
+            session.unpacked(call, payload, error)
+        del self._unpacking[session]
 
     # Threads
 
@@ -208,6 +240,19 @@ class Dispatcher:
         return error.status, error.message, details, min(DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000)))
 
 
+def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
+    """Take steps until they are done or the time is up: the result, what is wrong, whether they are done."""
+    try:
+        while True:
+            next(steps)
+            if time.perf_counter() > ends:
+                return b"", None, False
+    except StopIteration as end:
+        return end.value, None, True
+    except FastRPCError as error:
+        return b"", error, True
+
+
 class ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
@@ -236,6 +281,7 @@ class ThreadJob:
 
     def refuse(self, reason: str) -> None:
         """The pool did not start it."""
+        self._call.never_started = True
         if self.is_cancelled:
             self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         elif self._call.remaining() == 0:

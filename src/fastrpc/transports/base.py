@@ -37,8 +37,8 @@ __all__ = [
 #: Too low refuses bursts of new clients; the system caps it anyway (`net.core.somaxconn`).
 BACKLOG = 1024
 
-#: Seconds without a sign of life after which the system gives a connection up, for those who pass nothing else:
-#: the defaults of `Keepalive.interval` and `Keepalive.timeout` together.
+#: Seconds without a sign of life after which the system gives a connection up, for those who pass nothing
+#: else: the defaults of `Keepalive.interval` and `Keepalive.timeout` together.
 SILENCE_SECONDS = 20.0
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
@@ -88,7 +88,8 @@ class Transport(Protocol):
     ) -> tuple[asyncio.Transport, S]:
         """Connect, and bind a new session to the connection.
 
-        There is no timeout here: surround the call with `asyncio.timeout`. A cancelled dial leaves nothing open.
+        There is no timeout here: surround the call with `asyncio.timeout`. A cancelled dial leaves nothing
+        open.
 
         Raises:
             ConnectError: no connection could be made; the message names the address and the system's error.
@@ -100,7 +101,7 @@ class Transport(Protocol):
         """Accept connections at an address; a session is made for each, on the running loop.
 
         Raises:
-            OSError: the address cannot be had (of the class and number the system gave); the message names it.
+            OSError: the address cannot be had; class and number are the system's, the message names it.
         """
 
 
@@ -156,7 +157,8 @@ class Handover(asyncio.BufferedProtocol):
     """Keeps a new connection until its session takes it over.
 
     A session is made only once its connection stands and nobody gave it up: uvloop closes the connection of a
-    cancelled dial without telling the protocol, and a session told `connection_made` must hear `connection_lost`.
+    cancelled dial without telling the protocol, and a session that was told `connection_made` must hear
+    `connection_lost`.
     """
 
     #: A first read is small: the peer has not heard from us yet.
@@ -253,8 +255,8 @@ class _Doors:
             server.close()
 
     async def wait_closed(self) -> None:
-        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. `close` has closed the
-        # descriptors; a connection accepted just before gets its session in the turn of the loop that is due.
+        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. `close` has closed
+        # the descriptors; a connection accepted just before gets its session in the turn that is due.
         await asyncio.sleep(0)
 
 
@@ -265,17 +267,17 @@ async def open_doors(
     backlog: int,
     before_close: Callable[[], None] | None = None,
 ) -> Listener:
-    """Accept connections on bound sockets; they belong to the listener from then on, or are closed on failure."""
+    """Accept connections on bound sockets; the listener owns them from then on. A failure closes them."""
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer] = []
     doors = _Doors(address, servers, before_close)
     try:
         for bound in sockets:
             # For a unix socket too: `create_unix_server` would remove the file of a socket that others share.
-            servers.append(
-                await loop.create_server(session_factory, sock=bound, backlog=backlog, start_serving=False)
+            server = await loop.create_server(
+                session_factory, sock=bound, backlog=backlog, start_serving=False
             )
-        for server in servers:
+            servers.append(server)
             await server.start_serving()
     except BaseException:
         doors.close()
@@ -293,7 +295,7 @@ def close_all(sockets: Sequence[socket.socket]) -> None:
 def connect_error(
     address: Address, failures: Sequence[tuple[str, Exception]], seconds: float
 ) -> ConnectError:
-    """Make the error of a dial that failed: the address, what the system said to each attempt, how long it took."""
+    """Make the error of a failed dial: where to, what the system said to each attempt, how long it took."""
     reasons = [f"{place}: {_reason(failure)}" if place else _reason(failure) for place, failure in failures]
     last = failures[-1][1]
     error = ConnectError(

@@ -145,8 +145,8 @@ def _set_options(opened: _HasOptions, silence_seconds: float) -> None:
     opened.setsockopt(tcp, socket.TCP_NODELAY, 1)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     seconds = max(2, round(silence_seconds))
-    # Half of the time without traffic, then three probes in the other half. TCP_USER_TIMEOUT bounds unanswered
-    # data as well, which keepalive does not look at.
+    # Half of the time without traffic, then three probes in the other half. TCP_USER_TIMEOUT bounds
+    # unanswered data as well, which keepalive does not look at.
     for name, value in (
         ("TCP_KEEPIDLE", max(1, seconds // 2)),
         ("TCP_KEEPINTVL", max(1, seconds // 6)),

@@ -30,8 +30,8 @@ __all__ = ["TRANSPORT", "UnixTransport", "bind"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: Seconds to wait for another process that is starting in the same directory. It needs microseconds; who takes
-#: longer holds the lock for reasons of its own, and we go on without it.
+#: Seconds to wait for another process that is starting in the same directory. It needs microseconds; who
+#: takes longer holds the lock for reasons of its own, and we go on without it.
 _LOCK_SECONDS = 1.0
 
 
@@ -168,7 +168,7 @@ def _remove_if_stale(path: str) -> None:
 
 @asynccontextmanager
 async def _starting_in(directory: Path) -> AsyncIterator[None]:
-    """Keep other processes from binding in this directory: none shall take another's new file for an old one."""
+    """Keep other processes from binding in this directory, lest one takes a new file for one left behind."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
@@ -177,8 +177,8 @@ async def _starting_in(directory: Path) -> AsyncIterator[None]:
         return
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
-        while not _locked(descriptor) and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)  # The lock has no way to call us.
+        while not _locked(descriptor) and time.monotonic() < deadline:  # noqa: ASYNC110 - a lock calls nobody
+            await asyncio.sleep(0.005)
         yield
     finally:
         os.close(descriptor)

@@ -164,12 +164,18 @@ async def cancel_and_return() -> int:
     return 1
 
 
+async def await_oneself() -> None:
+    with pytest.raises(RuntimeError, match="cannot await on itself"):
+        await current()
+
+
 @pytest.mark.parametrize(
     "first",
     [
         identity,
         late_identity,
         spoil_everything,
+        await_oneself,
         cancel_and_return,
         lambda: fail_with(ValueError("mine")),
         lambda: fail_with(asyncio.CancelledError("mine")),
@@ -392,6 +398,21 @@ def test_a_context_that_cannot_be_entered_costs_no_task(calls: Calls) -> None:
     calls.loop.run_until_complete(main())
     assert calls.driver.outcomes == []
     assert isinstance(calls.run(coroutine), int)
+
+
+def test_repeated_calls_share_one_task(loop: Loop) -> None:
+    driver = TaskDriver(loop)
+    identities = set()
+
+    async def remember() -> None:
+        identities.add(id(current()))
+
+    async def main() -> None:
+        await outside_tasks(driver.repeat, remember, 10)
+
+    loop.run_until_complete(main())
+    assert len(identities) == 1
+    assert len(driver.pool) == 1
 
 
 def test_calls_that_never_suspend_leave_nothing_behind(loop: Loop) -> None:

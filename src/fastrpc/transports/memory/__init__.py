@@ -1,8 +1,8 @@
 """Memory: `memory://name`, between parts of one process and without a socket.
 
-A connection is a pair of `MemoryEnd`s. What one end writes is handed, as immutable chunks, to the inbox of the other,
-whose event loop copies it into its session's buffer: everything written in one turn of a loop arrives by one
-callback in the next. The two ends may live on different loops in different threads.
+A connection is a pair of `MemoryEnd`s. What one end writes is handed, as immutable chunks, to the inbox of
+the other, whose event loop copies it into its session's buffer: everything written in one turn of a loop
+arrives by one callback in the next. The two ends may live on different loops in different threads.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class MemoryListener:
 
     @property
     def is_alive(self) -> bool:
-        """Whether somebody can answer: not closed, not a copy in a forked child, not on a loop that is closed."""
+        """Whether somebody can answer: not closed, not a forked child's copy, not on a closed loop."""
         return not self._is_closed and self.process_id == os.getpid() and not self._loop.is_closed()
 
     def close(self) -> None:

@@ -2,11 +2,11 @@
 
     write ──► peer's inbox ── one call_soon ──► get_buffer, buffer_updated ──► resume_writing here
 
-To a session an end behaves like a TCP transport of asyncio or uvloop. What TCP leaves to chance is settled: what
-was written before `close` or `write_eof` arrives; what the peer had not read at `abort` does not.
+To a session an end behaves like a TCP transport of asyncio or uvloop. What TCP leaves to chance is settled:
+what was written before `close` or `write_eof` arrives; what the peer had not read at `abort` does not.
 
-Threads: a field is written by one thread only, save the inbox and the flags marked "any thread". Whoever sets such
-a flag looks at the state it guards afterwards, so of two threads at least one sees the other's step.
+Threads: a field is written by one thread only, save the inbox and the flags marked "any thread". Whoever sets
+such a flag looks at the state it guards afterwards, so of two threads at least one sees the other's step.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ class MemoryEnd(asyncio.Transport):
         self._call_soon(self._lose, None)
 
     def abort(self) -> None:
-        """Close, and drop what the peer has not read; it sees a reset. After `write_eof` it is like `close`."""
+        """Close and drop what the peer has not read: it sees a reset. After `write_eof` it is `close`."""
         if self._has_ended:
             self.close()
         else:

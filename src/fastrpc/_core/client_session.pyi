@@ -1,0 +1,33 @@
+from asyncio import BaseTransport
+from typing import Any
+
+from fastrpc._core.session import Session
+
+class ClientSession(Session):
+    """One connection to one endpoint, carrying any number of calls at once.
+
+    Args:
+        endpoint: where it leads; errors name it.
+        owner: who is told how it fares: `session_ready(session)`, `session_draining(session)` and
+            `session_lost(session, error)`.
+        options: those of `Session`.
+    """
+
+    def __init__(self, *, endpoint: Any, owner: Any, **options: Any) -> None: ...
+    @property
+    def endpoint(self) -> Any: ...
+    @property
+    def owner(self) -> Any: ...
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls may go out on it: connected, and the peer takes new ones."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the peer's SETTINGS came."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin; early calls may go out from here on."""
+
+    def stats(self) -> dict[str, int]:
+        """Return what is under way as plain data: calls, waiting, buffered, credit."""

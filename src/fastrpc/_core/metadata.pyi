@@ -1,0 +1,60 @@
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, Final
+
+#: Keys that begin so are fastrpc's own.
+RESERVED_PREFIX: Final[str]
+#: What a key may be made of.
+KEY_CHARACTERS: Final[frozenset[str]]
+
+class Metadata(MutableMapping[str, str]):
+    """String keys and values that travel with a call.
+
+    As a mapping it holds text. Values under keys that end in `-bin` are bytes; they are in `binary`.
+
+    Raises:
+        TypeError: a value does not fit its key; text, or bytes under a key that ends in `-bin`.
+        ValueError: a key has other characters than a-z 0-9 . _ - or begins with `frpc-`.
+    """
+
+    #: Both kinds together.
+    entries: dict[str, str | bytes]
+
+    def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, str | bytes]] = ()) -> None: ...
+    @property
+    def binary(self) -> MutableMapping[str, bytes]:
+        """The entries whose key ends in `-bin`; what is set there travels too."""
+
+    def __getitem__(self, key: str) -> str: ...
+    def __setitem__(self, key: str, value: str) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+
+class BinaryMetadata(MutableMapping[str, bytes]):
+    """The `-bin` entries of a `Metadata`, sharing its storage."""
+
+    def __init__(self, entries: dict[str, str | bytes]) -> None: ...
+    def __getitem__(self, key: str) -> bytes: ...
+    def __setitem__(self, key: str, value: bytes) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+
+def encode_metadata(entries: Mapping[str, Any]) -> bytes:
+    """Return the wire form of a mapping of text, or of bytes under keys that end in `-bin`.
+
+    Raises:
+        TypeError: a value does not fit its key.
+        ValueError: a key or value cannot travel; the message names the key and what is allowed.
+    """
+
+def decode_metadata(data: bytes) -> dict[str, str | bytes]:
+    """Return what a wire form holds, both kinds together. It was checked when it arrived."""
+
+def check_entry(key: object, value: object) -> None:
+    """Raise what is wrong with one entry.
+
+    Raises:
+        TypeError: the key is no str, or the value is neither str nor bytes.
+        ValueError: the key has other characters than a-z 0-9 . _ -, or does not fit its value's type.
+    """

@@ -1,0 +1,138 @@
+from asyncio import AbstractEventLoop, BaseTransport, Event
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, final
+
+from fastrpc._core.call import Call, RouteTable
+from fastrpc._core.handler_task import HandlerTask
+from fastrpc._core.marshal import BoundArguments
+from fastrpc._core.session import Session
+from fastrpc.config import Limits, Memory
+from fastrpc.rpc.peer import Identity, Peer
+from fastrpc.status import Status
+
+@final
+class ServerState:
+    """What all connections of one server share, on one loop.
+
+    Args:
+        dispatcher: the server's Python part, asked for everything that does not happen in every call.
+        codecs: wire ids that requests may use.
+        compressors: by wire id.
+        call_timeout: seconds for calls that name no timeout of their own.
+    """
+
+    compress_above: int
+    has_interceptors: bool
+    #: Whether `dispatcher.changed` is to be called as each call ends.
+    is_watched: bool
+
+    def __init__(
+        self,
+        *,
+        loop: AbstractEventLoop,
+        dispatcher: Any,
+        codecs: Iterable[int],
+        compressors: Mapping[int, Any],
+        limits: Limits,
+        memory: Memory,
+        call_timeout: float | None,
+    ) -> None: ...
+    @property
+    def routes(self) -> RouteTable: ...
+    @property
+    def dispatcher(self) -> Any: ...
+    @property
+    def compressors(self) -> dict[int, Any]: ...
+    @property
+    def message_limit(self) -> int: ...
+    @property
+    def running(self) -> int:
+        """Calls started and not ended."""
+
+    @property
+    def refused(self) -> int:
+        """Calls that were not started."""
+
+    @property
+    def expired_unstarted(self) -> int:
+        """Calls that were not started because their time was over."""
+
+    @property
+    def sessions(self) -> set[ServerSession]: ...
+    def totals(self) -> dict[str, int]:
+        """Return what was refused since the server started."""
+
+class ServerTask(HandlerTask):
+    """The task a handler runs in: what `asyncio.current_task()` gives there."""
+
+class ServerCall(Call):
+    """A call being served: what `current_call()` returns."""
+
+    identity: Identity | None
+
+    @property
+    def session(self) -> ServerSession: ...
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+
+    @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains or the connection is being given up."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The decoded arguments, as the handler gets them."""
+
+    @property
+    def status(self) -> Status | None:
+        """What became of it; set before an interceptor's `proceed` returns."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the handler raised, or None."""
+
+    @property
+    def given(self) -> tuple[Any, ...] | BoundArguments:
+        """How to call the handler."""
+
+    @property
+    def codec_id(self) -> int:
+        """The codec of the request and of the answer, by its number on the wire."""
+
+    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep what became of the call for the interceptors around it."""
+
+class ServerSession(Session):
+    """One connection of one client.
+
+    Args:
+        options: those of `Session`.
+    """
+
+    def __init__(self, *, state: ServerState, **options: Any) -> None: ...
+    @property
+    def state(self) -> ServerState: ...
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Count the connection; its opening has to follow in time."""
+
+    def describe_peer(self) -> Peer:
+        """Return who is on the other side."""
+
+    def drain_event(self) -> Event:
+        """Return the event that is set when this connection is to end."""
+
+    def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
+        """Answer for a handler that ran in a thread; called on the loop."""
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls; endless handlers learn of it through `current_call().draining`."""
+
+    def stats(self) -> dict[str, int]:
+        """Return what is under way as plain data: calls, one_way, buffered, credit."""
+
+def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
+    """Call a handler with its decoded arguments."""
+
+def run_handler(call: ServerCall, handler: Callable[..., Any]) -> Any:
+    """Call a handler as the handler of `call`: `current_call()` works in it."""

@@ -1,0 +1,47 @@
+from typing import Final, final
+
+#: Settings that are numbers, by wire name: attribute, layout, lowest and highest value.
+NUMBERS: Final[dict[int, tuple[str, str, int, int]]]
+#: Settings that are lists of ids, by wire name: attribute of the bits, attribute of the names, most entries.
+LISTS: Final[dict[int, tuple[str, str, int]]]
+FIXED_CODECS: Final[dict[int, str]]
+FIXED_COMPRESSORS: Final[dict[int, str]]
+AUTH_SCHEMES_LIMIT: Final[int]
+AGENT_LIMIT: Final[int]
+ATTRIBUTES: Final[tuple[str, ...]]
+
+@final
+class Settings:
+    """What one side of a connection accepts from the other, by the names of PROTOCOL.md, "Settings".
+
+    A new one holds the floor: values so low that every peer can keep them before it has heard ours.
+    """
+
+    max_frame: int
+    max_message: int
+    max_metadata: int
+    max_calls: int
+    max_streams: int
+    stream_window: int
+    open_messages: int
+    min_ping_ms: int
+    ping_reply_ms: int
+    features: int
+    #: Ids below 64 as bits; the others are in `named_codecs` and `named_compressors`.
+    codecs: int
+    compressors: int
+    named_codecs: dict[int, str]
+    named_compressors: dict[int, str]
+    auth_schemes: tuple[str, ...]
+    agent: str
+
+    def __init__(self, of_server: bool) -> None: ...
+    def copy(self) -> Settings: ...
+    def encode(self) -> bytes:
+        """Return the body of a SETTINGS frame that announces everything."""
+
+    def apply(self, body: bytes, first: bool) -> str | None:
+        """Take over what a peer's SETTINGS body says; return what is wrong with it, or None.
+
+        `first`: it is the peer's first one, which may say what later ones may not.
+        """

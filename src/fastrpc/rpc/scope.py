@@ -1,0 +1,64 @@
+"""What calls inherit from where they are made: a deadline, or nothing at all."""
+
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Self
+
+from fastrpc._core.call import enter_scope, leave_scope
+from fastrpc.errors import ConfigError
+
+__all__ = ["detached", "timeout"]
+
+
+class timeout:
+    """Limit all calls made inside to `seconds` from now, on the wire as well: `async with fastrpc.timeout(0.5):`.
+
+    The calls share the limit; it does not interrupt anything else inside. A surrounding limit that ends earlier
+    stays in force. A plain `with` works too, for SyncClient.
+
+    Args:
+        seconds: how long; not negative.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not seconds >= 0:
+            raise ConfigError(f"timeout is {seconds!r}, it must be 0 seconds or more")
+        self._seconds = seconds
+        self._tokens: list[Token[Any]] = []
+
+    def __enter__(self) -> Self:
+        self._tokens.append(enter_scope(self._seconds))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        leave_scope(self._tokens.pop())
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class detached:
+    """Start work inside that may outlive the current call: `with fastrpc.detached():`.
+
+    Calls made there, and by tasks created there, inherit neither the handler's deadline nor its retries, and
+    `current_call()` finds nothing.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[Any]] = []
+
+    def __enter__(self) -> Self:
+        self._tokens.append(enter_scope(None))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        leave_scope(self._tokens.pop())

@@ -1,0 +1,75 @@
+"""A client and a server in one loop, connected in memory."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from fastrpc._core.call import enter_call, leave_scope
+from fastrpc._core.server_session import detached_call
+from fastrpc.client.client import Client
+from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.peer import Identity
+from fastrpc.server.server import Server
+
+__all__ = ["connected", "handling"]
+
+_numbers = itertools.count(1)
+
+
+@asynccontextmanager
+async def connected(
+    *sources: Any,
+    interceptors: Sequence[Interceptor] = (),
+    client_interceptors: Sequence[Interceptor] = (),
+    identity: Identity | None = None,
+    config: ServerConfig | None = None,
+    client_config: ClientConfig | None = None,
+) -> AsyncIterator[Client]:
+    """Serve `sources` in memory and yield a client of them.
+
+    Everything happens as over a socket, bytes included: what arrives is a copy.
+
+    Args:
+        interceptors: the server's.
+        client_interceptors: the client's.
+        identity: who the client is to the server's handlers.
+    """
+    if identity is not None:
+        interceptors = (_known_as(identity), *interceptors)
+    server = Server(*sources, interceptors=interceptors, config=config or ServerConfig())
+    async with server:
+        address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")
+        async with Client(
+            str(address), interceptors=client_interceptors, config=client_config or ClientConfig()
+        ) as client:
+            yield client
+
+
+def _known_as(identity: Identity) -> Interceptor:
+    async def know(call: Any, proceed: Any) -> Any:
+        call.identity = identity
+        return await proceed(call)
+
+    return know
+
+
+@contextmanager
+def handling(
+    metadata: Mapping[str, str | bytes] | None = None,
+    identity: Identity | None = None,
+    timeout: float | None = None,
+) -> Iterator[Any]:
+    """Make `current_call()` work around a direct call of a handler; yield that call.
+
+    Args:
+        metadata: what the caller would have sent.
+        timeout: seconds the caller would wait.
+    """
+    call = detached_call(metadata, identity, timeout)
+    token = enter_call(call)
+    try:
+        yield call
+    finally:
+        leave_scope(token)

@@ -1,0 +1,67 @@
+"""A server on a thread, for tests that are not asynchronous."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastrpc.config import ServerConfig
+from fastrpc.server.server import Server
+
+__all__ = ["serving"]
+
+
+@contextmanager
+def serving(*sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None) -> Iterator[str]:
+    """Serve `sources` on a thread of its own and yield the address; drains and ends on leaving.
+
+    Raises:
+        Whatever starting the server raises.
+    """
+    started = threading.Event()
+    thread = _Thread(sources, address, config or ServerConfig(), started)
+    thread.start()
+    started.wait()
+    if thread.error is not None:
+        thread.join()
+        raise thread.error
+    try:
+        yield thread.address
+    finally:
+        thread.stop()
+        thread.join()
+
+
+class _Thread(threading.Thread):
+    """Runs a loop with one server until it is told to stop."""
+
+    def __init__(self, sources: tuple[Any, ...], address: str, config: ServerConfig, started: threading.Event) -> None:
+        super().__init__(name="fastrpc testing server", daemon=True)
+        self.address = address
+        self.error: BaseException | None = None
+        self._sources = sources
+        self._config = config
+        self._started = started
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        async with Server(*self._sources, config=self._config) as server:
+            self.address = str(await server.listen(self.address))
+            self._started.set()
+            await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Let the server drain and the thread end."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
