@@ -1,8 +1,3 @@
-<<<<<<< HEAD
-from typing import Any
-Interceptor = Any
-Proceed = Any
-=======
 """The shape of an interceptor: a function around calls, the same on both sides and for all kinds of calls."""
 
 from collections.abc import Awaitable
@@ -37,4 +32,3 @@ class Interceptor(Protocol):
 
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
         """Return what the call is to come to."""
->>>>>>> main

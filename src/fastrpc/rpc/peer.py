@@ -1,11 +1,3 @@
-<<<<<<< HEAD
-class Peer:
-    def __init__(self, address, scheme, credentials=None, certificate=None):
-        self.address=address; self.scheme=scheme; self.credentials=credentials; self.certificate=certificate
-    def __str__(self): return str(self.address)
-class Identity:
-    def __init__(self, name, **attributes): self.name=name; self.attributes=attributes
-=======
 """Who is on the other side of a connection, and who they proved to be."""
 
 from collections.abc import Mapping
@@ -113,4 +105,3 @@ class Identity:
 
 def _identity(name: str, attributes: dict[str, Any]) -> Identity:
     return Identity(name, **attributes)
->>>>>>> main

@@ -1,14 +1,3 @@
-<<<<<<< HEAD
-from typing import Any, Generic, TypeVar
-T_co = TypeVar("T_co", covariant=True)
-class Reply(Generic[T_co]):
-    __slots__ = ("_value", "metadata", "endpoint", "attempts", "seconds")
-    def __init__(self, value: T_co, *, metadata: Any, endpoint: Any, attempts: int, seconds: float) -> None:
-        self._value = value; self.metadata = metadata; self.endpoint = endpoint; self.attempts = attempts; self.seconds = seconds
-    @property
-    def value(self) -> T_co:
-        return self._value
-=======
 """An answer with what came along: what `request` returns."""
 
 from typing import Generic, TypeVar
@@ -55,4 +44,3 @@ class Reply(Generic[T_co]):
             f"Reply({self._value!r}, metadata={dict(self.metadata.entries)!r}, endpoint={str(self.endpoint)!r},"
             f" attempts={self.attempts}, seconds={self.seconds:.6f})"
         )
->>>>>>> main
