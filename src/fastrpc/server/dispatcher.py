@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-import secrets
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -215,7 +215,7 @@ class Dispatcher:
             return error.status, f"{call.method}: {error.message}", b"", 0
         if not isinstance(error, Exception):
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
-        identifier = secrets.token_hex(4)
+        identifier = os.urandom(4).hex()
         if log:
             logger.error(
                 "%s failed [%s]",
