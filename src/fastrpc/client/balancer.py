@@ -15,7 +15,7 @@ from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["Balancer"]
+__all__ = ["Balancer", "RETRIES", "UNPACK_SLICE_SECONDS", "may_retry"]
 
 #: Attempts after the first one, where an error allows them.
 RETRIES = 3
@@ -97,7 +97,8 @@ class Balancer:
                 return await self._pool.acquire(wait=wait, ready=call.is_notification, avoid=avoid)
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline", processed="no"
+                f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline",
+                processed="no",
             ) from (error or timeout)
         except UnavailableError as unavailable:
             if error is not None:
@@ -161,6 +162,8 @@ def may_retry(call: ClientCall, error: BaseException) -> bool:
 
 def _batch_result(batch: BatchCall, values: list[Any]) -> list[Any]:
     for value in values:
-        if isinstance(value, BaseException) and not (batch.return_exceptions and isinstance(value, FastRPCError)):
+        if isinstance(value, BaseException) and not (
+            batch.return_exceptions and isinstance(value, FastRPCError)
+        ):
             raise value
     return values

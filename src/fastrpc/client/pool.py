@@ -17,13 +17,13 @@ __all__ = ["Link", "Pool"]
 logger = logging.getLogger("fastrpc.client")
 
 
-class StreamSession(ClientSession, asyncio.BufferedProtocol):
+class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
     __slots__ = ()
 
 
-class Delays:
+class _Delays:
     """Pauses between attempts to connect: growing, jittered, starting anew after a success."""
 
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -51,7 +51,7 @@ class Link:
         self.session: ClientSession | None = None
         self.error: FastRPCError | None = None
         self._pool = pool
-        self._delays = Delays(pool.config.backoff)
+        self._delays = _Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
         self._made_at = 0.0
@@ -113,9 +113,9 @@ class Link:
         self._made_at = started
         return session
 
-    def _new_session(self) -> StreamSession:
+    def _new_session(self) -> _StreamSession:
         config = self._pool.config
-        session = StreamSession(
+        session = _StreamSession(
             endpoint=self.endpoint,
             owner=self,
             loop=self._pool.loop,
@@ -193,7 +193,11 @@ class Pool:
     """All links of a client. `on_change` is told whenever a connection came or went."""
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], config: ClientConfig, settings: Any, on_change: Callable[[], None]
+        self,
+        endpoints: Sequence[Endpoint],
+        config: ClientConfig,
+        settings: Any,
+        on_change: Callable[[], None],
     ) -> None:
         self.config = config
         self.settings = settings
@@ -256,7 +260,10 @@ class Pool:
             await self.wait_changed()
 
     def _unreachable(self) -> ConnectError:
-        tried = "; ".join(f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}" for link in self.links)
+        tried = "; ".join(
+            f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}"
+            for link in self.links
+        )
         return ConnectError(
             f"no connection to be had: {tried}", hint="with_options(wait_for_ready=True) waits for a server"
         )

@@ -34,23 +34,21 @@ logger = logging.getLogger("fastrpc.server")
 #: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
 Failure = tuple[Status, str, bytes, int]
 
-DO_NOT_RETRY = 0xFFFFFFFF
+_DO_NOT_RETRY = 0xFFFFFFFF
 
 #: How long a decompression may keep the loop before others get their turn.
-UNPACK_SLICE_SECONDS = 0.003
+_UNPACK_SLICE_SECONDS = 0.003
 
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
-    def __init__(
-        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig
-    ) -> None:
+    def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
         self.state: ServerState
         self._interceptors = tuple(interceptors)
         self._workers = workers
         self._config = config
-        self._jobs: dict[ServerCall, ThreadJob] = {}
+        self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
@@ -73,7 +71,9 @@ class Dispatcher:
             limits, memory = self._config.limits, self._config.memory
             return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
-            raise CallError(Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no") from None
+            raise CallError(
+                Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no"
+            ) from None
 
     # Interceptors
 
@@ -104,7 +104,7 @@ class Dispatcher:
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = ThreadJob(call, route.handler, partial(_settle, done))
+        job = _ThreadJob(call, route.handler, partial(_settle, done))
         self._workers.submit(job)
         try:
             return await done
@@ -171,7 +171,7 @@ class Dispatcher:
 
     def _unpack_slice(self, session: ServerSession) -> None:
         queue = self._unpacking[session]
-        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
         while queue:
             call, steps = queue[0]
             if call.cancelled or session.is_closed:
@@ -189,7 +189,7 @@ class Dispatcher:
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the session hears of its end by `thread_finished`."""
-        job = ThreadJob(call, handler, self._thread_finished)
+        job = _ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
         return 0
@@ -232,12 +232,21 @@ class Dispatcher:
         details = b""
         if error.details is not None:
             try:
-                details = msgspec.json.encode(error.details) if call.codec_id == 2 else msgspec.msgpack.encode(error.details)
+                details = (
+                    msgspec.json.encode(error.details)
+                    if call.codec_id == 2
+                    else msgspec.msgpack.encode(error.details)
+                )
             except (TypeError, msgspec.MsgspecError) as problem:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         if error.retry_after is None:
             return error.status, error.message, details, 0
-        return error.status, error.message, details, min(DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000)))
+        return (
+            error.status,
+            error.message,
+            details,
+            min(_DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000))),
+        )
 
 
 def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
@@ -253,7 +262,7 @@ def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, boo
         return b"", error, True
 
 
-class ThreadJob:
+class _ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
     __slots__ = ("_call", "_context", "_deliver", "_error", "_handler", "_value", "is_cancelled")
