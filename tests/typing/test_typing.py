@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fastrpc import Client, SyncClient
+from fastrpc.rpc.schema import check_service
+from fastrpc.rpc.service import service_definition
 from tests.support.source_tree import ROOT
+from tests.typing import services
 
 FOLDER = Path(__file__).parent
 GOOD = FOLDER / "good.py"
@@ -79,6 +83,19 @@ def test_nothing_beside_the_wrong_lines_is_refused(errors: Errors) -> None:
     marked = _marked_lines()
     refused = errors.get(BAD.name, {})
     assert {line: message for line, message in refused.items() if line not in marked} == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["Arith", "Clock", "Feed", "UserTable", "Users", "StoredUsers", "Files", "StoppedClock"]
+)
+def test_what_type_checkers_accept_works_at_run_time(name: str) -> None:
+    check_service(service_definition(getattr(services, name)))
+
+
+@pytest.mark.parametrize("caller", [Client, SyncClient])
+def test_verbs_that_exist_are_no_longer_promised(caller: type[object]) -> None:
+    # Whoever adds one moves its overloads from `promised.pyi` into the stub of its class.
+    assert [verb for verb in ("stream", "open", "broadcast", "fork") if hasattr(caller, verb)] == []
 
 
 def _marked_lines() -> dict[int, str]:
