@@ -24,6 +24,7 @@ from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
+from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
@@ -54,7 +55,7 @@ class Dispatcher:
 
     def unknown_method(self, method: str) -> str:
         """Say that there is no such method, and which one may be meant."""
-        names = [route.method for route in self.state.routes]
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
