@@ -33,7 +33,7 @@ __all__ = ["Dispatcher", "Failure"]
 logger = logging.getLogger("fastrpc.server")
 
 #: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
-Failure = tuple[int, str, bytes, int]
+Failure = tuple[Status, str, bytes, int]
 
 _DO_NOT_RETRY = 0xFFFFFFFF
 
