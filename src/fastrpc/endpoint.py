@@ -43,12 +43,15 @@ class Address:
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isascii() or not scheme:
             raise ConfigError(
-                f"{text!r} is not an address", hint="write it as tcp://host:port, unix:///path or memory://name"
+                f"{text!r} is not an address",
+                hint="write it as tcp://host:port, unix:///path or memory://name",
             )
         scheme = scheme.lower()
         if scheme in {"unix", "memory"}:
             if not rest:
-                raise ConfigError(f"{text!r} has no {'path' if scheme == 'unix' else 'name'} after {scheme}://")
+                raise ConfigError(
+                    f"{text!r} has no {'path' if scheme == 'unix' else 'name'} after {scheme}://"
+                )
             return cls(scheme, path=rest)
         parts = urlsplit(f"//{rest}")
         try:
@@ -84,7 +87,9 @@ class Endpoint:
     weight: int
     labels: Mapping[str, str]
 
-    def __init__(self, address: Address | str, *, weight: int = 1, labels: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, address: Address | str, *, weight: int = 1, labels: Mapping[str, str] | None = None
+    ) -> None:
         if weight < 0:
             raise ConfigError(f"weight is {weight}, it must be 0 or more")
         self.address = Address.parse(address)

@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.conftest import Scale
-from tests.support.descriptors import descriptors_come_back_to, open_descriptors
-from tests.support.recording_session import RecordingSession, Sessions
 
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import Transport, transport_for
+from tests.conftest import Scale
+from tests.support.descriptors import descriptors_come_back_to, open_descriptors
+from tests.support.recording_session import RecordingSession, Sessions
 
 LIVE = 8
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.descriptors import descriptors_come_back_to, open_descriptors
-from tests.support.recording_session import RecordingSession, Sessions
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
@@ -23,6 +21,8 @@ from fastrpc.transports import blocking, tcp, unix
 from fastrpc.transports.base import transport_for
 from fastrpc.transports.tcp import TRANSPORT as TCP
 from fastrpc.transports.unix import TRANSPORT as UNIX
+from tests.support.descriptors import descriptors_come_back_to, open_descriptors
+from tests.support.recording_session import RecordingSession, Sessions
 
 LOOPBACK = Address("tcp", host="127.0.0.1")
 

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.recording_session import RecordingSession, Sessions
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import Transport, transport_for
+from tests.support.recording_session import RecordingSession, Sessions
 
 
 @pytest.fixture(params=["tcp", "tcp6", "unix", "memory"])

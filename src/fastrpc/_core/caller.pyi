@@ -1,5 +1,14 @@
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
@@ -8,10 +17,11 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
 
-P = ParamSpec("P")
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 class _UseStream:
     """What `call` and `request` say they return for a method that streams: awaiting it is a type error.
@@ -106,47 +116,47 @@ class Caller:
     # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
     @overload
     def call(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]:
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]:
         """Call a method and return its answer."""
 
     @overload
     def call(  # type: ignore[overload-overlap]
         self,
-        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
         /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> _UseStream: ...
     @overload
     def call(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+        self, method: Callable[Concatenate[Any, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]: ...
     @overload
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
     @overload
     def request(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, Reply[T]]:
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, Reply[_T]]:
         """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
 
     @overload
     def request(  # type: ignore[overload-overlap]
         self,
-        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
         /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> _UseStream: ...
     @overload
     def request(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, Reply[T]]: ...
+        self, method: Callable[Concatenate[Any, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, Reply[_T]]: ...
     @overload
     def request(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Reply[Any]]: ...
     @overload
     def notify(
-        self, method: Callable[Concatenate[Any, P], Any], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[Any, _P], Any], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Coroutine[Any, Any, None]:
         """Call a method without an answer; done when the bytes are handed over."""
 
@@ -155,12 +165,12 @@ class Caller:
     @overload
     def call_many(
         self,
-        method: Callable[[Any, Unpack[Ts]], Awaitable[T]],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        method: Callable[[Any, Unpack[_Ts]], Awaitable[_T]],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
         /,
         *,
         return_exceptions: Literal[False] = False,
-    ) -> Coroutine[Any, Any, list[T]]:
+    ) -> Coroutine[Any, Any, list[_T]]:
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
@@ -170,30 +180,30 @@ class Caller:
     @overload
     def call_many(
         self,
-        method: Callable[[Any, Unpack[Ts]], Awaitable[T]],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        method: Callable[[Any, Unpack[_Ts]], Awaitable[_T]],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
         /,
         *,
         return_exceptions: Literal[True],
-    ) -> Coroutine[Any, Any, list[T | FastRPCError]]: ...
+    ) -> Coroutine[Any, Any, list[_T | FastRPCError]]: ...
     @overload
     def call_many(
         self,
-        method: Callable[[Any, Unpack[Ts]], T],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        method: Callable[[Any, Unpack[_Ts]], _T],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
         /,
         *,
         return_exceptions: Literal[False] = False,
-    ) -> Coroutine[Any, Any, list[T]]: ...
+    ) -> Coroutine[Any, Any, list[_T]]: ...
     @overload
     def call_many(
         self,
-        method: Callable[[Any, Unpack[Ts]], T],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        method: Callable[[Any, Unpack[_Ts]], _T],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
         /,
         *,
         return_exceptions: Literal[True],
-    ) -> Coroutine[Any, Any, list[T | FastRPCError]]: ...
+    ) -> Coroutine[Any, Any, list[_T | FastRPCError]]: ...
     @overload
     def call_many(
         self,
@@ -250,8 +260,39 @@ class ClientCall(CoroutineCall):
     def seconds(self) -> float:
         """How long the call took, once it ended."""
 
-    def attempt_on(self, session: ClientSession) -> ClientCall:
-        """Return a coroutine that makes one attempt of this call on a connection."""
+    @property
+    def status(self) -> Status | None: ...
+    @property
+    def error(self) -> BaseException | None: ...
+    @property
+    def arguments(self) -> tuple[Any, ...]: ...
+    @property
+    def endpoint(self) -> Any:
+        """Where it went last, or None."""
+
+    @property
+    def is_idempotent(self) -> bool: ...
+    @property
+    def inside_retry(self) -> bool:
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+
+    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep what became of the call for the interceptors around it."""
+
+    # For the runner
+
+    def start_clock(self) -> None:
+        """Give the call its options and deadline before any attempt.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+
+    def attempt_on(self, session: ClientSession, number: int) -> ClientCall:
+        """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
+
+    def adopt(self, attempt: ClientCall) -> None:
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
 
 @final
 class BatchMember(PendingCall):
@@ -269,3 +310,6 @@ class BatchCall(CoroutineCall):
     def members(self) -> list[BatchMember] | None: ...
     def single(self, index: int) -> ClientCall:
         """Return a coroutine that makes one of the calls by itself."""
+
+    def attempt_on(self, session: ClientSession) -> BatchCall:
+        """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

@@ -107,7 +107,7 @@ cdef class ClientSession(Session):
         self.is_usable = False
         self._fail_all(self.closed_text or "it was closed")
         Session.on_closed(self)
-        self.owner.session_lost(self, None)
+        self.owner.session_draining(self)
         return 0
 
     cdef int on_eof(self) except -1:

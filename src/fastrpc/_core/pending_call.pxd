@@ -29,6 +29,7 @@ cdef class PendingCall(Call):
     cdef int forget(self) except -1
     cdef int _count(self, int status, uint64_t now) except -1
     cdef object value(self)
+    cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
 
 cdef object lost_error(Call call, bint handed, str why)

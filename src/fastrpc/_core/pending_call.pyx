@@ -75,7 +75,7 @@ cdef class PendingCall(Call):
         """Decode the answer."""
         cdef bytes payload = self.answer
         if self.answer_compressor:
-            payload = self._decompressed(payload)
+            payload = self.compressor_of_answer().decompress(payload, self.message_limit)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {self.answer_codec}, asked was codec "
@@ -83,11 +83,11 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
-    def _decompressed(self, bytes payload):
+    cdef object compressor_of_answer(self):
         compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
         if compressor is None:
             raise DecodeError(f"{self.route.method} answered with compressor {self.answer_compressor}, unknown here")
-        return compressor.decompress(payload, self.message_limit)
+        return compressor
 
     cdef object _error_of(self, Frame* frame, bytes payload):
         """The error a RESPONSE with a status other than OK stands for."""

@@ -13,7 +13,9 @@ __all__ = ["serving"]
 
 
 @contextmanager
-def serving(*sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None) -> Iterator[str]:
+def serving(
+    *sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None
+) -> Iterator[str]:
     """Serve `sources` on a thread of its own and yield the address; drains and ends on leaving.
 
     Raises:
@@ -36,7 +38,9 @@ def serving(*sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerCon
 class _Thread(threading.Thread):
     """Runs a loop with one server until it is told to stop."""
 
-    def __init__(self, sources: tuple[Any, ...], address: str, config: ServerConfig, started: threading.Event) -> None:
+    def __init__(
+        self, sources: tuple[Any, ...], address: str, config: ServerConfig, started: threading.Event
+    ) -> None:
         super().__init__(name="fastrpc testing server", daemon=True)
         self.address = address
         self.error: BaseException | None = None

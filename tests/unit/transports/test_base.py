@@ -6,12 +6,12 @@ import socket
 from typing import Any, cast
 
 import pytest
-from tests.support.recording_session import RecordingSession
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import base, blocking
 from fastrpc.transports.base import Handover, connect_error, listen_error, transport_for
+from tests.support.recording_session import RecordingSession
 
 ADDRESS = Address("tcp", host="db", port=1)
 

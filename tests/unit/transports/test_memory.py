@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from tests.support.recording_session import RecordingSession, Sessions
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.transports.memory import TRANSPORT, MemoryEnd, MemoryListener
+from tests.support.recording_session import RecordingSession, Sessions
 
 ADDRESS = Address("memory", path="unit")
 

@@ -1,0 +1,18 @@
+"""What threads wait at, and what they wake an event loop with."""
+
+cimport cython
+
+
+@cython.final
+cdef class Bell:
+    cdef:
+        # Open descriptors of ours until deallocation; the same one twice where the system has eventfd.
+        readonly int descriptor
+        int _write_descriptor
+
+
+@cython.final
+cdef class Gate:
+    cdef:
+        # Owned; held except between `open` and the end of the `wait` that it ends.
+        void* _lock
