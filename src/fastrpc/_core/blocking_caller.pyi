@@ -36,22 +36,21 @@ class BlockingCaller:
 
     @overload
     def call(
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Call a method and return its answer."""
+
+    @overload
+    def call(
         self,
         method: Callable[Concatenate[Any, AsyncIterator[_S], _P], Awaitable[_T]],
         messages: Iterable[_S],
         /,
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> _T:
-        """Call a method and return its answer."""
-
-    # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
-    @overload
-    def call(
-        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _T: ...
     @overload
-    def call(  # type: ignore[overload-overlap]
+    def call(
         self,
         method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
         /,
@@ -66,18 +65,18 @@ class BlockingCaller:
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     @overload
     def request(
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Reply[_T]:
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
+
+    @overload
+    def request(
         self,
         method: Callable[Concatenate[Any, AsyncIterator[_S], _P], Awaitable[_T]],
         messages: Iterable[_S],
         /,
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> Reply[_T]:
-        """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
-
-    @overload
-    def request(
-        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Reply[_T]: ...
     @overload
     def request(  # type: ignore[overload-overlap]

@@ -68,8 +68,12 @@ class ServerTask(HandlerTask):
 class ServerCall(Call):
     """A call being served: what `current_call()` returns."""
 
-    identity: Identity | None
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller proved to be; None where nobody asked."""
 
+    @identity.setter
+    def identity(self, identity: Identity | None) -> None: ...
     @property
     def session(self) -> ServerSession: ...
     @property

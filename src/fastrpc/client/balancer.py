@@ -52,7 +52,7 @@ class Balancer:
         finally:
             leave_scope(token)
 
-    def _proceed_from(self, position: int) -> Callable[[ClientCall], Awaitable[Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Awaitable[Any]]:
         async def proceed(call: ClientCall) -> Any:
             if position < len(self._interceptors):
                 return await self._interceptors[position](call, self._proceed_from(position + 1))

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
@@ -19,6 +19,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
 
@@ -113,7 +114,7 @@ class Client(Caller):
         """Return a proxy with the methods of a service class; each is awaited, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view of this client whose calls differ in what is given here.
 
         What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.

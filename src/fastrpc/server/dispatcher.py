@@ -24,6 +24,7 @@ from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
+from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
@@ -54,7 +55,7 @@ class Dispatcher:
 
     def unknown_method(self, method: str) -> str:
         """Say that there is no such method, and which one may be meant."""
-        names = [route.method for route in self.state.routes]
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
@@ -81,7 +82,7 @@ class Dispatcher:
         """Return the coroutine that runs the interceptors around the handler."""
         return self._proceed_from(0)(call)
 
-    def _proceed_from(self, position: int) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         async def proceed(call: ServerCall) -> Any:
             if position < len(self._interceptors):
                 return await self._interceptors[position](call, self._proceed_from(position + 1))
