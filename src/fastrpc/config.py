@@ -11,7 +11,7 @@ socket and no event loop, so settings can be built before a fork and shared betw
 import os
 from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Any, Literal, cast, dataclass_transform
+from typing import Any, Literal, TypeVar, cast, dataclass_transform
 
 from fastrpc.errors import ConfigError
 
@@ -27,6 +27,8 @@ __all__ = [
     "ServerConfig",
     "Timeouts",
 ]
+
+_Kind = TypeVar("_Kind")
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -64,9 +66,10 @@ class _Settings:
         return hash(self._values())
 
 
-_settings = dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))(
-    dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)
-)
+# Type checkers follow `dataclass_transform` only where it decorates a function.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+def _settings(cls: type[_Kind]) -> type[_Kind]:
+    return dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)(cls)
 
 
 @_settings
