@@ -60,7 +60,7 @@ class _Settings:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and cast(_Settings, other)._values() == self._values()
+        return type(other) is type(self) and other._values() == self._values()
 
     def __hash__(self) -> int:
         return hash(self._values())
