@@ -223,6 +223,21 @@ async def test_lowering_the_limits_pauses_at_once() -> None:
         assert pair.near.events == ["made", "pause", "resume"]
 
 
+async def test_peer_that_read_before_it_saw_the_pause_does_not_leave_the_writer_paused() -> None:
+    class ReadInAnotherThread(RecordingSession):
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            far = pair.far.transport
+            assert isinstance(far, MemoryEnd)
+            far._inbox.clear()
+            far._taken += 100_000
+
+    async with Pair(near=ReadInAnotherThread()) as pair:
+        pair.near.transport.write(b"x" * 100_000)
+        await turn()
+        assert pair.near.events == ["made", "pause", "resume"]
+
+
 async def test_limits_are_checked_and_completed_as_in_asyncio() -> None:
     async with Pair() as pair:
         transport = pair.near.transport
