@@ -4,96 +4,17 @@ import asyncio
 import contextvars
 import gc
 import random
-import select
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from fastrpc._core.thread_gate import Bell, Gate
 from fastrpc.server import workers as module
 from fastrpc.server.workers import Workers
-
-LONG = 10
-
-
-class RecordedJob:
-    """Notes what the pool does with it."""
-
-    def __init__(self, work: Callable[[], object] = lambda: None) -> None:
-        self.expired = False
-        self.events: list[str] = []
-        self.reason = ""
-        self.thread = ""
-        self.ended = asyncio.Event()
-        self.on_done: Callable[[], None] = lambda: None
-        self._work = work
-
-    def run(self) -> None:
-        self.thread = threading.current_thread().name
-        self.events.append("run")
-        self._work()
-
-    def refuse(self, reason: str) -> None:
-        self.events.append("refuse")
-        self.reason = reason
-
-    def done(self) -> None:
-        self.events.append("done")
-        self.ended.set()
-        self.on_done()
-
-    async def end(self) -> list[str]:
-        async with asyncio.timeout(LONG):
-            await self.ended.wait()
-        return self.events
-
-
-class BlockedJob(RecordedJob):
-    """Runs until it is released."""
-
-    def __init__(self) -> None:
-        super().__init__(self._block)
-        self.started = threading.Event()
-        self.released = threading.Event()
-
-    def _block(self) -> None:
-        self.started.set()
-        assert self.released.wait(LONG)
-
-
-@asynccontextmanager
-async def pool(
-    *, threads: int = 1, queue_length: int = 100, queue_age: float = LONG
-) -> AsyncIterator[Workers]:
-    workers = Workers(
-        threads=threads, queue_length=queue_length, queue_age=queue_age, loop=asyncio.get_running_loop()
-    )
-    try:
-        yield workers
-    finally:
-        workers.close()
-        async with asyncio.timeout(LONG):
-            await workers.wait_closed()
-        names = [thread.name for thread in threading.enumerate() if thread.name.startswith("fastrpc-worker")]
-        assert names == []
-
-
-def submit(workers: Workers, *jobs: RecordedJob, stream: bool = False) -> None:
-    for job in jobs:
-        workers.submit(job, stream=stream)
-        assert "done" not in job.events
-        assert "refuse" not in job.events
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LONG):
-        while not condition():  # noqa: ASYNC110 - nothing tells what a thread has come to
-            await asyncio.sleep(0.001)
+from tests.support.recorded_job import LONG, BlockedJob, RecordedJob, pool, submit, until
 
 
 async def test_job_runs_in_a_thread_and_ends_on_the_loop() -> None:
@@ -371,79 +292,8 @@ async def test_jobs_that_arrive_while_threads_end_are_not_forgotten(monkeypatch:
             submit(workers, *jobs)
             for job in jobs:
                 assert await job.end() == ["run", "done"]
-            if chance.random() < 0.5:
-                await asyncio.sleep(chance.random() * 0.000_3)
-
-
-# What only happens between two steps of two threads is brought about by hand.
-
-
-async def test_thread_about_to_rest_sees_the_job_that_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.0)
-    async with pool() as workers:
-        bell, gate = Bell(), Gate()
-        workers._queue.append((RecordedJob(), 0.0, False))
-        assert workers._rest(gate, bell, True)
-        assert workers._idle == []
-        assert select.select([bell.descriptor], [], [], 0)[0], "a ring that was owed is lost"
-        workers._queue.clear()
-
-
-async def test_thread_that_is_about_to_be_woken_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.001)
-
-    class TakenAtOnce(list[Gate]):
-        def append(self, gate: Gate) -> None:
-            threading.Timer(0.02, gate.open).start()
-
-    async with pool() as workers:
-        workers._idle = TakenAtOnce()
-        workers._is_waking = True
-        assert workers._rest(Gate(), Bell(), False)
-        assert not workers._is_waking
-
-
-async def test_job_that_comes_while_the_last_thread_ends_gets_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.001)
-    first, second = RecordedJob(), RecordedJob()
-    submitted = False
-
-    class Slots(list[int]):
-        def append(self, slot: int) -> None:
-            nonlocal submitted
-            super().append(slot)
-            if not submitted:
-                submitted = True
-                workers._queue.append((second, time.monotonic(), False))
-
-    async with pool() as workers:
-        workers._free = Slots([1])
-        submit(workers, first)
-        workers._in_flight += 1
-        assert await second.end() == ["run", "done"]
-
-
-async def test_thread_that_became_idle_during_a_search_is_woken() -> None:
-    gate = Gate()
-
-    class Searched(RecordedJob):
-        @property
-        def expired(self) -> bool:
-            workers._idle.append(gate)
-            return False
-
-        @expired.setter
-        def expired(self, value: bool) -> None: ...
-
-    async with pool() as workers:
-        workers._queue.append((Searched(), time.monotonic(), False))
-        assert not workers._make_room()
-        assert gate.wait(0)
-        workers._queue.clear()
+            for _ in range(chance.randrange(30)):
+                await asyncio.sleep(0)
 
 
 async def test_close_refuses_what_waits_and_lets_run_what_runs() -> None:
@@ -565,7 +415,7 @@ async def test_every_job_ends_once_whatever_happens(scale: Callable[[int], int])
         jobs: list[RecordedJob] = []
         for _ in range(scale(400)):
             for _ in range(chance.randrange(20)):
-                job = RecordedJob(lambda: time.sleep(0 if chance.random() < 0.98 else 0.001))
+                job = RecordedJob(lambda: time.sleep(0))
                 jobs.append(job)
                 submit(workers, job, stream=chance.random() < 0.2)
                 job.expired = chance.random() < 0.1
