@@ -44,6 +44,13 @@ class Route:
     def kind(self) -> Literal["unary", "client_stream", "server_stream", "both_ways"]: ...
     @property
     def definition(self) -> MethodDefinition: ...
+    @property
+    def marshal(self) -> Marshal: ...
+    @property
+    def counters(self) -> MethodCounters: ...
+    @property
+    def handler(self) -> Any:
+        """The bound method that serves it; None on a client."""
 
 @final
 class RouteTable:
@@ -79,6 +86,8 @@ class Call(Scope):
     def method(self) -> str:
         """Full name, `service.method`."""
 
+    @property
+    def route(self) -> Route: ...
     @property
     def kind(self) -> Literal["unary", "client_stream", "server_stream", "both_ways"]: ...
     @property
@@ -126,7 +135,10 @@ class Call(Scope):
 
     @property
     def draining(self) -> Awaitable[Any]:
-        """Done once the server drains or the connection is being given up: endless handlers end by it."""
+        """Done once the server drains or the connection is being given up: endless handlers end by it.
+
+        Each use is a new awaitable; on a client it is never done.
+        """
 
     @property
     def status(self) -> Status | None:
@@ -135,12 +147,6 @@ class Call(Scope):
     @property
     def error(self) -> BaseException | None:
         """What it failed with, or None; set before an interceptor's `proceed` returns."""
-
-    def wrap_sent(self, function: Callable[[Any], Any], /) -> None:
-        """Send what `function(message)` returns in the place of each message of the stream from this side."""
-
-    def wrap_received(self, function: Callable[[Any], Any], /) -> None:
-        """Hand over what `function(message)` returns in the place of each message of the stream to this side."""
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Wait, in an interceptor: works without a loop too, in SyncClient."""

@@ -10,6 +10,8 @@
     RouteTable            method name as it lies on the wire → Route
 """
 
+import asyncio
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
@@ -267,3 +269,39 @@ cdef class Call(Scope):
     def peer(self):
         """Who is on the other side."""
         return self.get_peer()
+
+    # What one side or the other knows more about
+
+    @property
+    def identity(self):
+        """Who the caller proved to be, or None."""
+        return None
+
+    @property
+    def arguments(self):
+        """The arguments, decoded on first use."""
+        return ()
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        return False
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return None
+
+    @property
+    def error(self):
+        """What it failed with, or None; set before an interceptor's `proceed` returns."""
+        return None
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains; on a client that never comes."""
+        return asyncio.Event().wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor: works without a loop too, in SyncClient."""
+        return asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 #: Keys that begin so are fastrpc's own.
@@ -19,7 +19,7 @@ class Metadata(MutableMapping[str, str]):
     #: Both kinds together.
     entries: dict[str, str | bytes]
 
-    def __init__(self, entries: Mapping[str, str | bytes] | Metadata = ...) -> None: ...
+    def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, str | bytes]] = ()) -> None: ...
     @property
     def binary(self) -> MutableMapping[str, bytes]:
         """The entries whose key ends in `-bin`; what is set there travels too."""
@@ -40,7 +40,7 @@ class BinaryMetadata(MutableMapping[str, bytes]):
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
 
-def encode_metadata(entries: Mapping[str, Any] | Metadata) -> bytes:
+def encode_metadata(entries: Mapping[str, Any]) -> bytes:
     """Return the wire form of a mapping of text, or of bytes under keys that end in `-bin`.
 
     Raises:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.call cimport Call
+from fastrpc._core.connection cimport Connection
 from fastrpc._core.frame cimport Frame
 
 
@@ -24,11 +25,14 @@ cdef class PendingCall(Call):
         uint64_t ended_ns
 
     cdef int settle(self) except -1
-    cdef int answer_came(self, Frame* frame, bytes payload) except -1
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1
     cdef int failed(self, object error) except -1
     cdef int forget(self) except -1
-    cdef int _count(self, int status) except -1
+    cdef int _count(self, int status, uint64_t now) except -1
     cdef object value(self)
+    cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
 
 cdef object lost_error(Call call, bint handed, str why)
+cdef object overdue_error(PendingCall call, object endpoint, bint handed)
+cdef int check_request(Connection connection, Call call, bytes payload) except -1

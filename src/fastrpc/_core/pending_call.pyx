@@ -2,9 +2,10 @@
 
 import msgspec
 
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.metadata cimport check_metadata
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import (
@@ -12,6 +13,7 @@ from fastrpc.errors import (
     ConnectionLostError,
     DeadlineExceededError,
     DecodeError,
+    EncodeError,
     OverloadedError,
     UnavailableError,
 )
@@ -35,11 +37,11 @@ cdef class PendingCall(Call):
         """Hook: the answer or the failure is there; wake who waits."""
         return 0
 
-    cdef int answer_came(self, Frame* frame, bytes payload) except -1:
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
         self.is_settled = True
-        self._count(frame.status)
+        self._count(frame.status, now)
         self.server_microseconds = frame.elapsed_us
         if frame.status == 0:
             self.answer = payload
@@ -53,12 +55,12 @@ cdef class PendingCall(Call):
         if self.is_settled:
             return 0
         self.is_settled = True
-        self._count(error.status)
+        self._count(error.status, now_ns())
         self.failure = error
         return self.settle()
 
-    cdef int _count(self, int status) except -1:
-        self.ended_ns = now_ns()
+    cdef int _count(self, int status, uint64_t now) except -1:
+        self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
@@ -68,14 +70,14 @@ cdef class PendingCall(Call):
         """Nobody waits any more: what comes is not looked at."""
         if not self.is_settled:
             self.is_settled = True
-            self._count(STATUS_CANCELLED)
+            self._count(STATUS_CANCELLED, now_ns())
         return 0
 
     cdef object value(self):
         """Decode the answer."""
         cdef bytes payload = self.answer
         if self.answer_compressor:
-            payload = self._decompressed(payload)
+            payload = self.compressor_of_answer().decompress(payload, self.message_limit)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {self.answer_codec}, asked was codec "
@@ -83,11 +85,11 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
-    def _decompressed(self, bytes payload):
+    cdef object compressor_of_answer(self):
         compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
         if compressor is None:
             raise DecodeError(f"{self.route.method} answered with compressor {self.answer_compressor}, unknown here")
-        return compressor.decompress(payload, self.message_limit)
+        return compressor
 
     cdef object _error_of(self, Frame* frame, bytes payload):
         """The error a RESPONSE with a status other than OK stands for."""
@@ -109,6 +111,57 @@ cdef class PendingCall(Call):
             details = decode_details(payload, frame.codec)
         return CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
 
+    # For interceptors and fail modes
+
+    def note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """What it failed with, or None."""
+        return self.outcome_error
+
+    @property
+    def is_idempotent(self):
+        """Whether the server may run it twice."""
+        return bool(self.flags & IDEMPOTENT)
+
+    @property
+    def inside_retry(self):
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        return self.is_inside_retry
+
+    @property
+    def seconds(self):
+        """How long the call took, once it ended."""
+        return (self.ended_ns - self.started_ns) / 1e9
+
+
+cdef int check_request(Connection connection, Call call, bytes payload) except -1:
+    """Raise EncodeError when the request is over our own limits, or its metadata over the peer's."""
+    if <uint64_t>PyBytes_GET_SIZE(payload) > connection.ours.max_message:
+        raise EncodeError(
+            f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
+            f"{connection.ours.max_message}",
+            hint="raise Limits.message_bytes on both sides, or stream the value",
+        )
+    if call.sent_metadata is not None and check_metadata(
+        PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
+    ):
+        raise EncodeError(
+            f"the metadata of {call.route.method} is over the {connection.peer.max_metadata} bytes the server takes",
+            status=Status.RESOURCE_EXHAUSTED,
+            hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
+        )
+    return 0
+
 
 def decode_details(bytes payload, int codec):
     """The details of an error: a plain value of the call's codec, or its bytes when they hold none."""
@@ -127,8 +180,17 @@ cdef object lost_error(Call call, bint handed, str why):
         return ConnectionLostError(
             f"{method}: the connection was lost ({why}); the call may have run",
             processed="unknown",
-            retryable=bool(call.flags & 128),
+            retryable=bool(call.flags & IDEMPOTENT),
         )
     return ConnectionLostError(
         f"{method}: the connection was lost ({why}) before the call was sent", processed="no", retryable=True
+    )
+
+
+cdef object overdue_error(PendingCall call, object endpoint, bint handed):
+    """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    seconds = (call.deadline_ns - call.started_ns) / 1e9
+    return DeadlineExceededError(
+        f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
+        processed="unknown" if handed else "no",
     )

@@ -51,6 +51,9 @@ cdef class ServerCall(Call):
         bint is_started
         bint is_running
 
+        # Whether no handler saw it: an interceptor, or a full queue, refused it.
+        public bint never_started
+
         # Decoded once; what became of it, for interceptors.
         readonly object given
         object outcome_status
@@ -74,7 +77,7 @@ cdef class ServerSession(Session):
 
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1
-    cdef bytes _unpacked(self, ServerCall call, bytes payload)
+    cdef int _admit(self, ServerCall call, bytes payload) except -1
     cdef int run(self, ServerCall call) except -1
     cdef int watch(self, ServerCall call) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)

@@ -1,11 +1,13 @@
 from asyncio import AbstractEventLoop, BaseTransport, Event
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, final
 
 from fastrpc._core.call import Call, RouteTable
 from fastrpc._core.handler_task import HandlerTask
+from fastrpc._core.marshal import BoundArguments
 from fastrpc._core.session import Session
 from fastrpc.config import Limits, Memory
+from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.status import Status
 
 @final
@@ -21,6 +23,8 @@ class ServerState:
 
     compress_above: int
     has_interceptors: bool
+    #: Whether `dispatcher.changed` is to be called as each call ends.
+    is_watched: bool
 
     def __init__(
         self,
@@ -55,6 +59,8 @@ class ServerState:
 
     @property
     def sessions(self) -> set[ServerSession]: ...
+    def totals(self) -> dict[str, int]:
+        """Return what was refused since the server started."""
 
 class ServerTask(HandlerTask):
     """The task a handler runs in: what `asyncio.current_task()` gives there."""
@@ -62,7 +68,14 @@ class ServerTask(HandlerTask):
 class ServerCall(Call):
     """A call being served: what `current_call()` returns."""
 
-    identity: Any
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller proved to be; None where nobody asked."""
+
+    @identity.setter
+    def identity(self, identity: Identity | None) -> None: ...
+    #: Whether to tell the caller that no handler saw the call; the one who refuses it sets this.
+    never_started: bool
 
     @property
     def session(self) -> ServerSession: ...
@@ -86,6 +99,14 @@ class ServerCall(Call):
     def error(self) -> BaseException | None:
         """What the handler raised, or None."""
 
+    @property
+    def given(self) -> tuple[Any, ...] | BoundArguments:
+        """How to call the handler."""
+
+    @property
+    def codec_id(self) -> int:
+        """The codec of the request and of the answer, by its number on the wire."""
+
     def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 
@@ -102,11 +123,14 @@ class ServerSession(Session):
     def connection_made(self, transport: BaseTransport) -> None:
         """Count the connection; its opening has to follow in time."""
 
-    def describe_peer(self) -> Any:
+    def describe_peer(self) -> Peer:
         """Return who is on the other side."""
 
     def drain_event(self) -> Event:
         """Return the event that is set when this connection is to end."""
+
+    def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
+        """Go on with a compressed request that is whole again, or cannot be."""
 
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         """Answer for a handler that ran in a thread; called on the loop."""
@@ -116,3 +140,14 @@ class ServerSession(Session):
 
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, one_way, buffered, credit."""
+
+def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
+    """Call a handler with its decoded arguments."""
+
+def run_handler(call: ServerCall, handler: Callable[..., Any]) -> Any:
+    """Call a handler as the handler of `call`: `current_call()` works in it."""
+
+def detached_call(
+    metadata: Mapping[str, str | bytes] | None, identity: Identity | None, timeout: float | None
+) -> ServerCall:
+    """Make a call without a connection, for handlers that are called directly in a test."""

@@ -26,6 +26,7 @@ from fastrpc._core.call cimport (
 )
 from fastrpc._core.frame cimport (
     ONE_WAY,
+    OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
     STREAM_IN,
     STREAM_OUT,
@@ -200,6 +201,8 @@ cdef class ServerSession(Session):
         if route is None:
             return self._refuse_unknown(call, frame)
         call.route = route
+        if route.flags & (STREAM_IN | STREAM_OUT):
+            return self.refuse(call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only")
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
             return self.refuse(
                 call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
@@ -220,10 +223,34 @@ cdef class ServerSession(Session):
             return self.refuse(call, UNIMPLEMENTED, f"codec {call.codec} is not accepted here")
         if call.compressor and call.compressor not in self.state.compressors:
             return self.refuse(call, UNIMPLEMENTED, f"compressor {call.compressor} is not known here")
+        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        if not call.compressor:
+            return self._admit(call, payload)
+        # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
+        self.watch(call)
+        self.state.dispatcher.unpack(call, self.state.compressors[call.compressor], payload)
+        return 0
+
+    def unpacked(self, ServerCall call not None, bytes payload, error):
+        """A compressed request is whole again, or cannot be; called by the dispatcher."""
+        self.now = now_ns()
+        self.held.discard(call)
+        if self.is_closed:
+            return
+        if call.was_cancelled:
+            self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+        elif call.is_expired:
+            self.state.expired_unstarted += 1
+            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
+        elif error is not None:
+            self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+        else:
+            self._admit(call, payload)
+
+    cdef int _admit(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments and start the handler."""
+        cdef Route route = call.route
         try:
-            if call.compressor:
-                payload = self._unpacked(call, payload)
-            route.counters.moved(PyBytes_GET_SIZE(payload), 0)
             if call.codec == route.marshal.codec_id:
                 call.given = route.marshal.decode_arguments(payload)
             else:
@@ -241,9 +268,6 @@ cdef class ServerSession(Session):
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
 
-    cdef bytes _unpacked(self, ServerCall call, bytes payload):
-        return <bytes>self.state.compressors[call.compressor].decompress(payload, self.state.message_limit)
-
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
         if call.flags & ONE_WAY and call.route is not None:
@@ -255,6 +279,7 @@ cdef class ServerSession(Session):
         cdef Route route = call.route
         cdef object value
         if self.state.has_interceptors:
+            call.never_started = True
             return self._run_task(call, self.state.dispatcher.intercepted(call))
         if route.style == STYLE_ASYNC:
             try:
@@ -389,7 +414,7 @@ cdef class ServerSession(Session):
             return 0
         failure = Outgoing.__new__(Outgoing)
         failure.status = status
-        failure.outcome = OUTCOME_RAN
+        failure.outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
         failure.text = truncated(text)
         failure.payload = details
         failure.pushback_ms = pushback

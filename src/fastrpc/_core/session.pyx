@@ -137,8 +137,14 @@ cdef class Session(Connection):
         return 0
 
     cdef int schedule_flush(self) except -1:
+        try:
+            self.loop_state.call_soon(self._flush_callback)
+        except RuntimeError:
+            # The loop was closed around us: there is nobody left to write.
+            if not self.loop_state.loop.is_closed():
+                raise
+            return 0
         self._flush_scheduled = True
-        self.loop_state.call_soon(self._flush_callback)
         return 0
 
     def _flush_scheduled_now(self):
@@ -149,7 +155,7 @@ cdef class Session(Connection):
     cdef int flush(self) except -1:
         """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
         cdef int rounds = 0
-        if self.transport is None or self.is_write_paused:
+        if self.transport is None or self.is_write_paused or self.is_closed:
             return 0
         while True:
             self.pump(TRANSPORT_SHARE)

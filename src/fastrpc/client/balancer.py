@@ -1,6 +1,7 @@
 """What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -8,15 +9,19 @@ from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
 from fastrpc.client.pool import Pool
+from fastrpc.compressors.base import decompress_steps
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["Balancer"]
+__all__ = ["Balancer", "RETRIES", "UNPACK_SLICE_SECONDS", "may_retry"]
 
 #: Attempts after the first one, where an error allows them.
 RETRIES = 3
+
+#: How long a decompression may keep the loop before others get their turn.
+UNPACK_SLICE_SECONDS = 0.003
 
 
 class Balancer:
@@ -47,7 +52,7 @@ class Balancer:
         finally:
             leave_scope(token)
 
-    def _proceed_from(self, position: int) -> Callable[[ClientCall], Awaitable[Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Awaitable[Any]]:
         async def proceed(call: ClientCall) -> Any:
             if position < len(self._interceptors):
                 return await self._interceptors[position](call, self._proceed_from(position + 1))
@@ -89,10 +94,11 @@ class Balancer:
         wait = call.caller.wait_for_ready
         try:
             async with asyncio.timeout(call.remaining()):
-                return await self._pool.acquire(wait=wait, avoid=avoid)
+                return await self._pool.acquire(wait=wait, ready=call.is_notification, avoid=avoid)
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline", processed="no"
+                f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline",
+                processed="no",
             ) from (error or timeout)
         except UnavailableError as unavailable:
             if error is not None:
@@ -120,6 +126,20 @@ class Balancer:
                     values[index] = error
         return _batch_result(batch, values)
 
+    async def unpack(self, call: ClientCall) -> Any:
+        """Decompress a long answer in slices, so that other tasks get their turn in between."""
+        compressor, payload = call.packed_answer
+        steps = decompress_steps(compressor, payload, call.caller.state.message_limit)
+        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return call.finish_unpacked(end.value)
+            if time.perf_counter() > ends:
+                await asyncio.sleep(0)
+                ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return Reply(
@@ -142,6 +162,8 @@ def may_retry(call: ClientCall, error: BaseException) -> bool:
 
 def _batch_result(batch: BatchCall, values: list[Any]) -> list[Any]:
     for value in values:
-        if isinstance(value, BaseException) and not (batch.return_exceptions and isinstance(value, FastRPCError)):
+        if isinstance(value, BaseException) and not (
+            batch.return_exceptions and isinstance(value, FastRPCError)
+        ):
             raise value
     return values

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
@@ -19,10 +19,19 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
 
-__all__ = ["Client"]
+__all__ = [
+    "Client",
+    "Proxy",
+    "RouteMaker",
+    "checked_options",
+    "client_settings",
+    "client_stats",
+    "endpoints_of",
+]
 
 S = TypeVar("S")
 
@@ -91,7 +100,9 @@ class Client(Caller):
             async with asyncio.timeout(timeout):
                 await self._pool.acquire(wait=True, ready=True)
         except TimeoutError:
-            tried = "; ".join(f"{link.endpoint}: {link.error or 'no answer yet'}" for link in self._pool.links)
+            tried = "; ".join(
+                f"{link.endpoint}: {link.error or 'no answer yet'}" for link in self._pool.links
+            )
             raise DeadlineExceededError(f"not ready within {timeout:g} s: {tried}", processed="no") from None
 
     async def close(self) -> None:
@@ -103,7 +114,7 @@ class Client(Caller):
         """Return a proxy with the methods of a service class; each is awaited, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view of this client whose calls differ in what is given here.
 
         What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
@@ -143,7 +154,7 @@ class RouteMaker:
     def __call__(self, method: Any, codec: str) -> Route:
         depth, items = self._limits.depth, 1_000_000
         if isinstance(method, str):
-            definition: Any = NamedMethod(method)
+            definition: Any = _NamedMethod(method)
             marshal = untyped_marshal(codec, method, depth=depth, items=items)
         else:
             definition = method_definition(method)
@@ -151,7 +162,7 @@ class RouteMaker:
         return Route(definition, marshal, default_registry.counters(definition.full_name, "client"))
 
 
-class NamedMethod:
+class _NamedMethod:
     """A method of which only the name is known."""
 
     kind = "unary"
@@ -179,7 +190,9 @@ class Proxy:
     def __getattr__(self, name: str) -> Any:
         definition: MethodDefinition | None = self.__dict__["_methods"].get(name)
         if definition is None:
-            raise AttributeError(f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}")
+            raise AttributeError(
+                f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}"
+            )
         client, function = self.__dict__["_client"], definition.function
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -235,7 +248,9 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
     unknown = options.keys() - _OPTIONS
     if unknown:
-        raise TypeError(f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}")
+        raise TypeError(
+            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
+        )
     checked = dict(options)
     timeout = checked.get("timeout")
     if timeout is not None and not timeout > 0:
@@ -245,7 +260,9 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if checked.get("codec") is not None:
         codec_named(checked["codec"])
     if checked.get("priority", 0) not in (0, 1, 2):
-        raise ConfigError(f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)")
+        raise ConfigError(
+            f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
+        )
     return checked
 
 

@@ -17,13 +17,13 @@ __all__ = ["Link", "Pool"]
 logger = logging.getLogger("fastrpc.client")
 
 
-class StreamSession(ClientSession, asyncio.BufferedProtocol):
+class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
     __slots__ = ()
 
 
-class Delays:
+class _Delays:
     """Pauses between attempts to connect: growing, jittered, starting anew after a success."""
 
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -51,7 +51,7 @@ class Link:
         self.session: ClientSession | None = None
         self.error: FastRPCError | None = None
         self._pool = pool
-        self._delays = Delays(pool.config.backoff)
+        self._delays = _Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
         self._made_at = 0.0
@@ -113,9 +113,9 @@ class Link:
         self._made_at = started
         return session
 
-    def _new_session(self) -> StreamSession:
+    def _new_session(self) -> _StreamSession:
         config = self._pool.config
-        session = StreamSession(
+        session = _StreamSession(
             endpoint=self.endpoint,
             owner=self,
             loop=self._pool.loop,
@@ -143,43 +143,61 @@ class Link:
         self._pool.changed()
 
     def session_draining(self, session: ClientSession) -> None:
-        """The server goes; the calls under way end there, new ones need another connection."""
+        """No new calls on this connection; those under way may still end there."""
         self._leave(session)
         self._pool.changed()
 
     def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
         """The connection is gone."""
         self._sessions.discard(session)
-        if self._leave(session):
-            lived = self._pool.loop.time() - self._made_at
-            if not session.is_ready or lived < self._pool.config.backoff.first:
-                reason = session.closed_text or error or "the server closed it"
-                self._note_failure(ConnectError(f"{self.endpoint} lost the connection at once: {reason}"))
+        if not session.is_ready and not self._pool.is_closed:
+            reason = session.closed_text or error or "the server closed it"
+            self._note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
+        self._leave(session)
         self._pool.changed()
 
     def _leave(self, session: ClientSession) -> bool:
         if self.session is not session:
             return False
         self.session = None
-        if self._pool.is_used:
+        lived = self._pool.loop.time() - self._made_at
+        if session.is_ready and lived < self._pool.config.backoff.first:
+            # A server that drops every connection right behind its settings is not hammered either.
+            reason = session.closed_text or "the server closed it"
+            self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
+        if self._pool.is_used and not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now.
             self._pool.loop.call_soon(self.start)
         return True
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop connecting and close what is open; unfinished calls fail."""
         if self._task is not None:
             self._task.cancel()
+        self.session = None
         for session in list(self._sessions):
             session.close()
-        self.session = None
+
+    def abort(self) -> None:
+        """Cut what would not close."""
+        for session in list(self._sessions):
+            session.abort()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no stream of this link is open any more."""
+        return not self._sessions
 
 
 class Pool:
     """All links of a client. `on_change` is told whenever a connection came or went."""
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], config: ClientConfig, settings: Any, on_change: Callable[[], None]
+        self,
+        endpoints: Sequence[Endpoint],
+        config: ClientConfig,
+        settings: Any,
+        on_change: Callable[[], None],
     ) -> None:
         self.config = config
         self.settings = settings
@@ -242,7 +260,10 @@ class Pool:
             await self.wait_changed()
 
     def _unreachable(self) -> ConnectError:
-        tried = "; ".join(f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}" for link in self.links)
+        tried = "; ".join(
+            f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}"
+            for link in self.links
+        )
         return ConnectError(
             f"no connection to be had: {tried}", hint="with_options(wait_for_ready=True) waits for a server"
         )
@@ -251,6 +272,14 @@ class Pool:
         """Close every connection; nothing is made again."""
         self.is_closed = True
         for link in self.links:
-            await link.close()
-        if self.is_used:
-            self.changed()
+            link.close()
+        if not self.is_used:
+            return
+        self.changed()
+        try:
+            async with asyncio.timeout((self.config.timeouts.linger or 0.0) + 1.0):
+                while not all(link.is_gone for link in self.links):
+                    await self.wait_changed()
+        except TimeoutError:
+            for link in self.links:
+                link.abort()

@@ -3,7 +3,9 @@
 import asyncio
 import contextvars
 import logging
-import secrets
+import os
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +16,7 @@ from fastrpc._core.call import Route
 from fastrpc._core.marshal import Marshal
 from fastrpc._core.server_session import ServerCall, ServerSession, ServerState, invoke, run_handler
 from fastrpc.codecs.base import codec_with_id
+from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, FastRPCError
@@ -21,6 +24,7 @@ from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
+from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
@@ -29,27 +33,29 @@ __all__ = ["Dispatcher", "Failure"]
 logger = logging.getLogger("fastrpc.server")
 
 #: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
-Failure = tuple[int, str, bytes, int]
+Failure = tuple[Status, str, bytes, int]
 
-DO_NOT_RETRY = 0xFFFFFFFF
+_DO_NOT_RETRY = 0xFFFFFFFF
+
+#: How long a decompression may keep the loop before others get their turn.
+_UNPACK_SLICE_SECONDS = 0.003
 
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
-    def __init__(
-        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig
-    ) -> None:
+    def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
         self.state: ServerState
         self._interceptors = tuple(interceptors)
         self._workers = workers
         self._config = config
-        self._jobs: dict[ServerCall, ThreadJob] = {}
+        self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
+        self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
     def unknown_method(self, method: str) -> str:
         """Say that there is no such method, and which one may be meant."""
-        names = [route.method for route in self.state.routes]
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
@@ -66,7 +72,9 @@ class Dispatcher:
             limits, memory = self._config.limits, self._config.memory
             return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
-            raise CallError(Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no") from None
+            raise CallError(
+                Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no"
+            ) from None
 
     # Interceptors
 
@@ -74,7 +82,7 @@ class Dispatcher:
         """Return the coroutine that runs the interceptors around the handler."""
         return self._proceed_from(0)(call)
 
-    def _proceed_from(self, position: int) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         async def proceed(call: ServerCall) -> Any:
             if position < len(self._interceptors):
                 return await self._interceptors[position](call, self._proceed_from(position + 1))
@@ -91,12 +99,13 @@ class Dispatcher:
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
         route = call.route
+        call.never_started = False
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = ThreadJob(call, route.handler, partial(_settle, done))
+        job = _ThreadJob(call, route.handler, partial(_settle, done))
         self._workers.submit(job)
         try:
             return await done
@@ -120,12 +129,11 @@ class Dispatcher:
 
     def describe_peer(self, session: ServerSession) -> Peer:
         """Say who is on the other side of a connection."""
-        name, scheme = session.peer_name, "memory"
+        name = session.peer_name
         if isinstance(name, tuple):
-            return Peer(Address("tcp", host=name[0], port=name[1]), "tcp")
-        if session.transport is not None and session.transport.get_extra_info("socket") is not None:
-            scheme = "unix"
-        return Peer(Address(scheme, path=str(name or "")), scheme)
+            return Peer(Address("tcp", host=name[0], port=name[1]))
+        is_socket = session.transport is not None and session.transport.get_extra_info("socket") is not None
+        return Peer(Address("unix" if is_socket else "memory", path=str(name or "")))
 
     def changed(self) -> None:
         """Let `wait_idle` and `wait_closed` look again."""
@@ -153,11 +161,36 @@ class Dispatcher:
         finally:
             self.state.is_watched = False
 
+    # Compressed requests
+
+    def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Decompress a request, a little at a time, one request of a connection after the other."""
+        queue = self._unpacking.setdefault(call.session, deque())
+        queue.append((call, decompress_steps(compressor, payload, self._config.limits.message_bytes)))
+        if len(queue) == 1:
+            self._unpack_slice(call.session)
+
+    def _unpack_slice(self, session: ServerSession) -> None:
+        queue = self._unpacking[session]
+        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
+        while queue:
+            call, steps = queue[0]
+            if call.cancelled or session.is_closed:
+                payload, error, is_done = b"", None, True
+            else:
+                payload, error, is_done = _advance(steps, ends)
+            if not is_done:
+                asyncio.get_running_loop().call_soon(self._unpack_slice, session)
+                return
+            queue.popleft()
+            session.unpacked(call, payload, error)
+        del self._unpacking[session]
+
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the session hears of its end by `thread_finished`."""
-        job = ThreadJob(call, handler, self._thread_finished)
+        job = _ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
         return 0
@@ -182,7 +215,7 @@ class Dispatcher:
             return error.status, f"{call.method}: {error.message}", b"", 0
         if not isinstance(error, Exception):
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
-        identifier = secrets.token_hex(4)
+        identifier = os.urandom(4).hex()
         if log:
             logger.error(
                 "%s failed [%s]",
@@ -200,15 +233,37 @@ class Dispatcher:
         details = b""
         if error.details is not None:
             try:
-                details = msgspec.json.encode(error.details) if call.codec_id == 2 else msgspec.msgpack.encode(error.details)
+                details = (
+                    msgspec.json.encode(error.details)
+                    if call.codec_id == 2
+                    else msgspec.msgpack.encode(error.details)
+                )
             except (TypeError, msgspec.MsgspecError) as problem:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         if error.retry_after is None:
             return error.status, error.message, details, 0
-        return error.status, error.message, details, min(DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000)))
+        return (
+            error.status,
+            error.message,
+            details,
+            min(_DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000))),
+        )
 
 
-class ThreadJob:
+def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
+    """Take steps until they are done or the time is up: the result, what is wrong, whether they are done."""
+    try:
+        while True:
+            next(steps)
+            if time.perf_counter() > ends:
+                return b"", None, False
+    except StopIteration as end:
+        return end.value, None, True
+    except FastRPCError as error:
+        return b"", error, True
+
+
+class _ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
     __slots__ = ("_call", "_context", "_deliver", "_error", "_handler", "_value", "is_cancelled")
@@ -236,6 +291,7 @@ class ThreadJob:
 
     def refuse(self, reason: str) -> None:
         """The pool did not start it."""
+        self._call.never_started = True
         if self.is_cancelled:
             self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         elif self._call.remaining() == 0:

@@ -1,0 +1,33 @@
+"""What `with_options` takes, for type checkers and editors."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from fastrpc.endpoint import Address, Endpoint
+
+__all__ = ["CallOptions"]
+
+
+class CallOptions(TypedDict, total=False):
+    """The options of a view of a client. Left out means inherited, None means none."""
+
+    #: Seconds for one call; the caller's own deadline caps it.
+    timeout: float | None
+    #: Text, or bytes under keys that end in `-bin`; merged with what is inherited.
+    metadata: Mapping[str, str] | Mapping[str, bytes] | Mapping[str, str | bytes] | None
+    #: By name: "msgpack", "json", …
+    codec: str | None
+    #: By name: "gzip", "lz4", "zstd".
+    compressor: str | None
+    #: 0 normal, 1 to be shed first, 2 high.
+    priority: int
+    #: Whether the server may run the call twice; what the method says by default.
+    idempotent: bool | None
+    #: Wait, deadline running, while no server can be reached.
+    wait_for_ready: bool
+    #: What to do when an attempt fails: a name, or an object of `fastrpc.failmodes`.
+    fail_mode: Any
+    #: Calls with the same key go to the same endpoint.
+    hash_key: str | bytes | int | None
+    #: Send to this endpoint and no other.
+    endpoint: str | Address | Endpoint | None

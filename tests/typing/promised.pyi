@@ -1,0 +1,200 @@
+"""Verbs whose types are fixed but whose engine comes with a later change; each moves to its caller then.
+
+`Streams` to `fastrpc/_core/caller.pyi`, `BlockingStreams` to `fastrpc/_core/blocking_caller.pyi`, the others
+to `fastrpc/rpc/stream.py`. Until then a program that uses them is refused, as it would be at run time.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+
+from fastrpc._core.metadata import Metadata
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import FastRPCError
+from fastrpc.rpc.reply import Reply
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+S_contra = TypeVar("S_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+class Stream(Generic[S_contra, T_co]):
+    """A call whose messages go one way or both; the result of `stream` and `open`."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+    async def __anext__(self) -> T_co: ...
+    async def send(self, message: S_contra, /) -> None: ...
+    async def end(self) -> None: ...
+    async def receive(self) -> T_co: ...
+    async def receive_many(self) -> list[T_co]: ...
+    def cancel(self) -> None: ...
+    async def aclose(self) -> None: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def reply(self) -> Reply[T_co]: ...
+
+class SyncStream(Generic[S_contra, T_co]):
+    """The same without a loop."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def __iter__(self) -> Iterator[T_co]: ...
+    def __next__(self) -> T_co: ...
+    def send(self, message: S_contra, /) -> None: ...
+    def end(self) -> None: ...
+    def receive(self) -> T_co: ...
+    def receive_many(self) -> list[T_co]: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def reply(self) -> Reply[T_co]: ...
+
+class UseStream:
+    """As in the callers: a method that streams has no single answer."""
+
+class Streams:
+    """What `Client` is to have besides `call`, `request`, `notify` and `call_many`."""
+
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[Any, T]: ...
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[Any, T]: ...
+    @overload
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[Any, Any]: ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Stream[S, T]: ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Stream[S, T]: ...
+    @overload
+    def open(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[Any, Any]: ...
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
+    @overload
+    def broadcast(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> UseStream: ...
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
+    @overload
+    def broadcast(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[Any] | FastRPCError]]: ...
+    @overload
+    def fork(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def fork(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> UseStream: ...
+    @overload
+    def fork(
+        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
+
+class BlockingStreams:
+    """What `SyncClient` is to have besides; its `call` and `request` take streamed input already."""
+
+    @overload
+    def stream(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
+        messages: Iterable[S],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> SyncStream[S, T]: ...
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncStream[Any, T]: ...
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncStream[Any, T]: ...
+    @overload
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> SyncStream[S, T]: ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> SyncStream[S, T]: ...
+    @overload
+    def open(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
+    @overload
+    def broadcast(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> dict[Endpoint, Reply[Any] | FastRPCError]: ...
+    @overload
+    def fork(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def fork(self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
