@@ -188,7 +188,6 @@ cdef class ServerSession(Session):
     cdef Call new_call(self):
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.session = self
-        call.owner = call
         return call
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -270,7 +269,8 @@ cdef class ServerSession(Session):
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
-        if call.flags & ONE_WAY and call.route is not None:
+        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.one_way_calls -= 1
         return Session.refuse(self, call, status, text)
 
@@ -491,7 +491,6 @@ def run_handler(ServerCall call not None, handler):
 def detached_call(metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
     cdef ServerCall call = ServerCall.__new__(ServerCall)
-    call.owner = call
     call.started_ns = now_ns()
     if timeout is not None:
         call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)
