@@ -20,11 +20,12 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.caller_view cimport count_start, fork_generation
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
-from fastrpc._core.frame cimport CANCEL_DEADLINE, IDEMPOTENT, ONE_WAY
+from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import DeadlineExceededError, FastRPCError
+from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -262,21 +263,6 @@ cdef class ClientCall(CoroutineCall):
         self.attempt_number = attempt.attempt_number
         self.ended_ns = attempt.ended_ns
 
-    def note_outcome(self, status, error):
-        """Keep what became of the call for the interceptors around it."""
-        self.outcome_status = status
-        self.outcome_error = error
-
-    @property
-    def status(self):
-        """What became of it; set before an interceptor's `proceed` returns."""
-        return self.outcome_status
-
-    @property
-    def error(self):
-        """What it failed with, or None."""
-        return self.outcome_error
-
     @property
     def arguments(self):
         """The arguments as they were given."""
@@ -297,19 +283,6 @@ cdef class ClientCall(CoroutineCall):
         """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
         return self.verb == VERB_NOTIFY or self.caller.compressor is not None
 
-    @property
-    def is_idempotent(self):
-        return bool(self.flags & IDEMPOTENT)
-
-    @property
-    def inside_retry(self):
-        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
-        return self.is_inside_retry
-
-    @property
-    def seconds(self):
-        """How long the call took, once it ended."""
-        return ((self.ended_ns or now_ns()) - self.started_ns) / 1e9
 
 
 @cython.final
@@ -439,14 +412,8 @@ cdef class BatchCall(CoroutineCall):
 cdef int expire(PendingCall call, ClientSession session) except -1:
     """The deadline of a call of ours passed: the caller is told at once, the server too."""
     cdef bint handed = session.was_handed(call)
-    seconds = (call.deadline_ns - call.started_ns) / 1e9
     session.abandon(call, CANCEL_DEADLINE)
-    return call.failed(
-        DeadlineExceededError(
-            f"{call.route.method}: no answer from {session.endpoint} within {seconds:.3g} s",
-            processed="unknown" if handed else "no",
-        )
-    )
+    return call.failed(overdue_error(call, session.endpoint, handed))
 
 
 make_awaitable(ClientCall)

@@ -46,7 +46,7 @@ class _Thread(threading.Thread):
         self.error: BaseException | None = None
         self._sources = sources
         self._config = config
-        self._started = started
+        self._is_listening = started
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
 
@@ -56,14 +56,14 @@ class _Thread(threading.Thread):
         except BaseException as error:
             self.error = error
         finally:
-            self._started.set()
+            self._is_listening.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         async with Server(*self._sources, config=self._config) as server:
             self.address = str(await server.listen(self.address))
-            self._started.set()
+            self._is_listening.set()
             await self._stopping.wait()
 
     def stop(self) -> None:
