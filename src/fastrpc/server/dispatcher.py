@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-import secrets
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,7 +33,7 @@ __all__ = ["Dispatcher", "Failure"]
 logger = logging.getLogger("fastrpc.server")
 
 #: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
-Failure = tuple[int, str, bytes, int]
+Failure = tuple[Status, str, bytes, int]
 
 _DO_NOT_RETRY = 0xFFFFFFFF
 
@@ -218,7 +218,7 @@ class Dispatcher:
             if call.is_expired:
                 return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
-        identifier = secrets.token_hex(4)
+        identifier = os.urandom(4).hex()
         if log:
             logger.error(
                 "%s failed [%s]",
