@@ -116,9 +116,7 @@ class CallError(FastRPCError):
     ) -> None:
         if retryable is None:
             retryable = retry_after is not None
-        super().__init__(
-            message, status=Status(status), processed=processed, retryable=retryable, hint=hint
-        )
+        super().__init__(message, status=Status(status), processed=processed, retryable=retryable, hint=hint)
         self.details = details
         self.retry_after = retry_after
 

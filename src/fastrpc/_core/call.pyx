@@ -53,6 +53,10 @@ cdef Scope current_scope():
     return <Scope>scope if isinstance(scope, Scope) else None
 
 
+cdef inline Call owner_of(Scope scope):
+    return <Call>scope if isinstance(scope, Call) else scope.owner
+
+
 def enter_scope(seconds):
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
@@ -65,7 +69,7 @@ def enter_scope(seconds):
         if outer is not None:
             scope.deadline_ns = min(scope.deadline_ns, outer.deadline_ns)
             scope.attempt_number = outer.attempt_number
-            scope.owner = outer.owner
+            scope.owner = owner_of(outer)
     return PyContextVar_Set(scope_variable, scope)
 
 
@@ -86,9 +90,10 @@ def current_call():
         LookupError: no handler is running here.
     """
     cdef Scope scope = current_scope()
-    if scope is None or scope.owner is None:
+    cdef Call call = None if scope is None else owner_of(scope)
+    if call is None:
         raise LookupError("current_call() works inside a handler or an interceptor; none is running here")
-    return scope.owner
+    return call
 
 
 @cython.final

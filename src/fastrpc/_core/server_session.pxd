@@ -46,7 +46,7 @@ cdef class ServerCall(Call):
         readonly ServerSession session
         HandlerTask task
         public object identity
-        bint is_expired
+        readonly bint is_expired
         bint was_cancelled
         bint is_started
         bint is_running

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-import secrets
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,25 +33,23 @@ __all__ = ["Dispatcher", "Failure"]
 logger = logging.getLogger("fastrpc.server")
 
 #: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
-Failure = tuple[int, str, bytes, int]
+Failure = tuple[Status, str, bytes, int]
 
-DO_NOT_RETRY = 0xFFFFFFFF
+_DO_NOT_RETRY = 0xFFFFFFFF
 
 #: How long a decompression may keep the loop before others get their turn.
-UNPACK_SLICE_SECONDS = 0.003
+_UNPACK_SLICE_SECONDS = 0.003
 
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
-    def __init__(
-        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig
-    ) -> None:
+    def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
         self.state: ServerState
         self._interceptors = tuple(interceptors)
         self._workers = workers
         self._config = config
-        self._jobs: dict[ServerCall, ThreadJob] = {}
+        self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
@@ -74,7 +72,9 @@ class Dispatcher:
             limits, memory = self._config.limits, self._config.memory
             return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
-            raise CallError(Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no") from None
+            raise CallError(
+                Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no"
+            ) from None
 
     # Interceptors
 
@@ -82,12 +82,13 @@ class Dispatcher:
         """Return the coroutine that runs the interceptors around the handler."""
         return self._proceed_from(0)(call)
 
-    def _proceed_from(self, position: int) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         async def proceed(call: ServerCall) -> Any:
-            if position < len(self._interceptors):
-                return await self._interceptors[position](call, self._proceed_from(position + 1))
             try:
-                value = await self._handle(call)
+                if position < len(self._interceptors):
+                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
+                else:
+                    value = await self._handle(call)
             except BaseException as error:
                 call.note_outcome(self.failure_of(call, error, log=False)[0], error)
                 raise
@@ -105,7 +106,7 @@ class Dispatcher:
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = ThreadJob(call, route.handler, partial(_settle, done))
+        job = _ThreadJob(call, route.handler, partial(_settle, done))
         self._workers.submit(job)
         try:
             return await done
@@ -172,7 +173,7 @@ class Dispatcher:
 
     def _unpack_slice(self, session: ServerSession) -> None:
         queue = self._unpacking[session]
-        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
         while queue:
             call, steps = queue[0]
             if call.cancelled or session.is_closed:
@@ -190,7 +191,7 @@ class Dispatcher:
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the session hears of its end by `thread_finished`."""
-        job = ThreadJob(call, handler, self._thread_finished)
+        job = _ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
         return 0
@@ -214,8 +215,10 @@ class Dispatcher:
         if isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
             return error.status, f"{call.method}: {error.message}", b"", 0
         if not isinstance(error, Exception):
+            if call.is_expired:
+                return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
-        identifier = secrets.token_hex(4)
+        identifier = os.urandom(4).hex()
         if log:
             logger.error(
                 "%s failed [%s]",
@@ -233,12 +236,21 @@ class Dispatcher:
         details = b""
         if error.details is not None:
             try:
-                details = msgspec.json.encode(error.details) if call.codec_id == 2 else msgspec.msgpack.encode(error.details)
+                details = (
+                    msgspec.json.encode(error.details)
+                    if call.codec_id == 2
+                    else msgspec.msgpack.encode(error.details)
+                )
             except (TypeError, msgspec.MsgspecError) as problem:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         if error.retry_after is None:
             return error.status, error.message, details, 0
-        return error.status, error.message, details, min(DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000)))
+        return (
+            error.status,
+            error.message,
+            details,
+            min(_DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000))),
+        )
 
 
 def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
@@ -254,15 +266,17 @@ def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, boo
         return b"", error, True
 
 
-class ThreadJob:
+class _ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
-    __slots__ = ("_call", "_context", "_deliver", "_error", "_handler", "_value", "is_cancelled")
+    __slots__ = ("_call", "_context", "_deliver", "_error", "_given", "_handler", "_value", "is_cancelled")
 
     def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
         self.is_cancelled = False
         self._call = call
         self._handler = handler
+        # The call forgets its arguments when it ends, which may be before a thread stops with it.
+        self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
         self._value: Any = None
@@ -276,7 +290,7 @@ class ThreadJob:
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
         try:
-            self._value = self._context.run(run_handler, self._call, self._handler)
+            self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except BaseException as error:
             self._error = error
 

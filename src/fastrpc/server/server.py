@@ -29,16 +29,17 @@ from fastrpc.server.sources import is_service, opened_sources
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, transport_for
 
-__all__ = ["Server"]
+__all__ = ["Server", "server_settings"]
 
 logger = logging.getLogger("fastrpc.server")
 
 _DEFAULT_CONFIG = ServerConfig()
 
+#: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
 
 
-class StreamSession(ServerSession, asyncio.BufferedProtocol):
+class _StreamSession(ServerSession, asyncio.BufferedProtocol):
     """A server's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
     __slots__ = ("reveals_services",)
@@ -132,7 +133,9 @@ class Server:
         elif is_service(source):
             self._add(source)
         else:
-            raise ConfigError(f"{source!r} cannot be added to a running server", hint="add an instance of a service")
+            raise ConfigError(
+                f"{source!r} cannot be added to a running server", hint="add an instance of a service"
+            )
 
     def _add(self, service: Any) -> None:
         assert self._state is not None
@@ -184,10 +187,10 @@ class Server:
         allowed = self._config.reflection
         return is_local(address) if allowed is None else allowed
 
-    def _new_session(self, reveals_services: bool) -> StreamSession:
+    def _new_session(self, reveals_services: bool) -> _StreamSession:
         config = self._config
         assert self._state is not None
-        session = StreamSession(
+        session = _StreamSession(
             state=self._state,
             loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
