@@ -34,12 +34,14 @@ def run_command_line() -> int:
     try:
         application(prog_name="fastrpc")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
+        return (
+            end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
+        )
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; nothing is left to write at the end of the program either.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return ExitCode.FAILED
     except Exception as error:
         cause, hint = describe_error(error)

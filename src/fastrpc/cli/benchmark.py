@@ -154,7 +154,11 @@ async def _progress(text: str, seconds: float, *, visible: bool) -> AsyncIterato
     if not visible or not sys.stderr.isatty():
         yield
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+    )
     with Progress(*columns, console=stderr, transient=True) as progress:
         bar = progress.add_task(text, total=seconds)
         started = time.perf_counter()

@@ -20,7 +20,9 @@ __all__ = ["Address", "AsJson", "Codec", "Method", "Timeout", "Values", "call", 
 
 T = TypeVar("T")
 
-Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="Where the server is, such as tcp://host:port.")]
+Address = Annotated[
+    str, typer.Argument(metavar="ADDRESS", help="Where the server is, such as tcp://host:port.")
+]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")]
 Values = Annotated[
     list[str] | None,

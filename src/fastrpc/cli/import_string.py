@@ -43,7 +43,9 @@ def import_from_string(text: str) -> Any:
             near = nearest_name(name, [known for known in dir(value) if not known.startswith("_")])
             raise ConfigError(
                 f"{module_name!r} has no {attribute!r}",
-                hint=f"did you mean {near!r}?" if near else "name a service class, an instance or a list of them",
+                hint=f"did you mean {near!r}?"
+                if near
+                else "name a service class, an instance or a list of them",
             ) from None
     return value
 

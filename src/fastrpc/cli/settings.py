@@ -127,9 +127,13 @@ def _from_file(file: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}", hint="check the path after --config") from None
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}", hint="check the path after --config"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}", hint="each line is: key = value; texts need quotes") from None
+        raise ConfigError(
+            f"{file} is not TOML: {error}", hint="each line is: key = value; texts need quotes"
+        ) from None
     values: dict[str, Any] = {}
     sections = {key.partition(".")[0] for key in keys if "." in key}
     for name, value in table.items():

@@ -39,7 +39,11 @@ def refuse_options(texts: Sequence[str], options: Sequence[str]) -> None:
     for text in texts:
         if re.match(r"-(-|[A-Za-z])", text) and not isinstance(_read_value(text), int | float):
             near = nearest_name(text.partition("=")[0], options)
-            hint = f"did you mean {near}?" if near else f"a text that begins with a dash is written as '\"{text}\"'"
+            hint = (
+                f"did you mean {near}?"
+                if near
+                else f"a text that begins with a dash is written as '\"{text}\"'"
+            )
             raise ConfigError(f"there is no option {text}", hint=hint)
 
 

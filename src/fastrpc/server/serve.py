@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastrpc.config import ServerConfig
@@ -119,7 +119,9 @@ def _check_place() -> None:
             'put the call under `if __name__ == "__main__":`'
         )
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("serve() handles signals, so it runs in the main thread only; use Server elsewhere")
+        raise RuntimeError(
+            "serve() handles signals, so it runs in the main thread only; use Server elsewhere"
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:

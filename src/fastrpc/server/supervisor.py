@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from fastrpc.config import Backoff
 from fastrpc.server.acceptor import Acceptor, Door
@@ -57,10 +57,11 @@ class WorkerRecord:
     def is_alive(self) -> bool:
         return self.process_id != 0
 
-    @property
-    def is_taking(self) -> bool:
-        """Whether connections may be handed to it."""
-        return self.started is not None and not self.is_leaving
+    def takes(self, index: int, connection: socket.socket) -> bool:
+        """Hand over a connection; False when none may be, or none fits now."""
+        if self.channel is None or self.started is None or self.is_leaving:
+            return False
+        return self.channel.hand_over(index, connection)
 
 
 class Supervisor:
@@ -106,19 +107,19 @@ class Supervisor:
     def _run(self) -> ExitCode:
         for worker in self._workers:
             self._start(worker)
-        while not self._stops and not all(worker.started for worker in self._workers):
+        while not self._must_stop() and not all(worker.started for worker in self._workers):
             self._wait(None)
             for worker in self._workers:
                 if not worker.is_alive and not worker.started:
-                    self._refuse_start(worker)
-        if self._stops:
+                    raise _start_failure(worker)
+        if self._must_stop():
             self._end(QUIT, KILL_SECONDS)
             return ExitCode.INTERRUPTED
         self._acceptor.listen()
         self._is_serving = True
         self._report()
         self._accept_again()
-        while not self._stops:
+        while not self._must_stop():
             self._wait(self._next_due())
             self._restart_due()
         return self._drain()
@@ -137,8 +138,8 @@ class Supervisor:
         worker.channel = SupervisorEnd(ours)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
-    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
-        """Go on as a worker, in the child; leaves the process, whatever happens."""
+    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> None:
+        """Go on as a worker, in the child; ends the process, whatever happens."""
         code: int = ExitCode.NOT_STARTED
         try:
             signal.set_wakeup_fd(-1)
@@ -160,12 +161,6 @@ class Supervisor:
         finally:
             leave(code)
 
-    def _refuse_start(self, worker: WorkerRecord) -> NoReturn:
-        """Give up because a worker failed before the server ever served."""
-        if worker.failed is not None:
-            raise values_to_failure(worker.failed)
-        raise RuntimeError(f"worker {worker.number} ended while it started: {_ending(worker.code)}")
-
     def _report(self) -> None:
         if self._plan.on_started is not None:
             first = Started(**(self._workers[0].started or {}))
@@ -178,6 +173,9 @@ class Supervisor:
             )
 
     # Waiting
+
+    def _must_stop(self) -> bool:
+        return self._stops > 0
 
     def _note_signal(self, number: int) -> None:
         if number != signal.SIGCHLD:
@@ -267,9 +265,8 @@ class Supervisor:
         for _ in self._workers:
             worker = self._workers[self._next_worker]
             self._next_worker = (self._next_worker + 1) % len(self._workers)
-            if worker.is_taking and worker.channel is not None:
-                if worker.channel.hand_over(index, connection):
-                    return True
+            if worker.takes(index, connection):
+                return True
         return False
 
     def _pause_accepting(self) -> None:
@@ -339,6 +336,13 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.process_id, signal.SIGKILL)
                 self._reap(worker, 0)
+
+
+def _start_failure(worker: WorkerRecord) -> Exception:
+    """Return why a worker ended before the server ever served."""
+    if worker.failed is not None:
+        return values_to_failure(worker.failed)
+    return RuntimeError(f"worker {worker.number} ended while it started: {_ending(worker.code)}")
 
 
 def _ending(code: int) -> str:

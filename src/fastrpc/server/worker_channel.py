@@ -8,6 +8,7 @@
 The end of the stream says that the other process is gone.
 """
 
+import contextlib
 import json
 import socket
 from typing import Any
@@ -72,10 +73,8 @@ class WorkerEnd:
     def report(self, **values: Any) -> None:
         """Tell the supervisor; waits until it fits. A supervisor that is gone hears nothing."""
         self._socket.setblocking(True)
-        try:
+        with contextlib.suppress(OSError):
             self._socket.sendall(json.dumps(values).encode() + b"\n")
-        except OSError:
-            pass
         self._socket.setblocking(False)
 
     def receive(self) -> tuple[int, socket.socket | None] | None:
