@@ -284,7 +284,6 @@ cdef class ClientCall(CoroutineCall):
         return self.verb == VERB_NOTIFY or self.caller.compressor is not None
 
 
-
 @cython.final
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
