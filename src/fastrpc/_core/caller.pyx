@@ -222,6 +222,15 @@ cdef class ClientCall(CoroutineCall):
             expire(self, self.session)
         return 0
 
+    @property
+    def draining(self):
+        """Awaitable that never comes: a client does not drain."""
+        return asyncio.Event().wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
     # For the runner
 
     @property

@@ -107,6 +107,10 @@ cdef class ServerCall(Call):
         """Awaitable that is done once the server drains or the connection is being given up."""
         return (asyncio.Event() if self.session is None else self.session.drain_event()).wait()
 
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
     @property
     def arguments(self):
         """The decoded arguments, as the handler gets them."""
