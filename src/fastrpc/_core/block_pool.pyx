@@ -38,7 +38,7 @@ cdef enum:
     MOST_BYTES = 16_777_216
 
 # Oldest first; each holds one reference. Touched with the GIL held.
-cdef PyObject*[MOST_BLOCKS] kept
+cdef PyObject* kept[MOST_BLOCKS]
 cdef int count = 0
 cdef Py_ssize_t kept_bytes = 0
 
