@@ -59,6 +59,7 @@ from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import detached, timeout
 from fastrpc.rpc.service import method, service
+from fastrpc.server.serve import serve
 from fastrpc.server.server import Server
 from fastrpc.status import Status
 
@@ -108,6 +109,7 @@ __all__ = [
     "current_call",
     "detached",
     "method",
+    "serve",
     "service",
     "timeout",
 ]

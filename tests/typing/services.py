@@ -55,8 +55,8 @@ class Arith:
     async def split(self, a: int, b: int) -> tuple[int, str | None]:
         return a // b, None
 
-    @fastrpc.method
     @traced
+    @fastrpc.method
     async def slow(self, seconds: float) -> str:
         return f"{seconds}"
 

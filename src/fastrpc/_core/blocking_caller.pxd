@@ -58,6 +58,7 @@ cdef class BlockingBatch:
         readonly BlockingCaller caller
         Route route
         readonly list argument_tuples
+        uint64_t started_ns
         uint64_t deadline_ns
         readonly bint return_exceptions
 

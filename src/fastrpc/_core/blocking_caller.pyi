@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
+from fastrpc._core.caller_view import CallerView
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
@@ -15,7 +16,7 @@ class _UseStream:
     Use `stream`.
     """
 
-class BlockingCaller:
+class BlockingCaller(CallerView):
     """The compiled part of `SyncClient`: the verbs whose every call counts.
 
     A method is given as `Arith.mul`, and then arguments and result are typed as that method is; or by its

@@ -112,7 +112,7 @@ cdef class BlockingCaller(CallerView):
         call.verb = verb
         if not self.needs_runner and not state.needs_runner:
             session = state.pick()
-        if session is None or not call.start_on(session):
+        if session is None or (not session.is_ready and call.needs_ready) or not call.start_on(session):
             return state.runner.run(call)
         return call.end()
 
@@ -140,10 +140,11 @@ cdef class BlockingCaller(CallerView):
         if not batch.argument_tuples:
             return []
         self.dress(first, batch.route, now_ns())
+        batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
         if not self.needs_runner and not state.needs_runner:
             session = state.pick()
-        if session is None or not batch.start_on(session):
+        if session is None or (not session.is_ready and batch.needs_ready) or not batch.start_on(session):
             return state.runner.run_batch(batch)
         return batch.end()
 
@@ -192,7 +193,8 @@ cdef class BlockingCall(PendingCall):
         attempt.caller = self.caller
         attempt.args = self.args
         attempt.kwargs = self.kwargs
-        attempt.verb = self.verb
+        # The answer is wrapped once, around all attempts and interceptors.
+        attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
         attempt.deadline_ns = self.deadline_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
@@ -245,6 +247,11 @@ cdef class BlockingCall(PendingCall):
         """Whether the answer is wanted with all that came along."""
         return self.verb == VERB_REQUEST
 
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None
+
     async def sleep(self, double seconds):
         """Wait, in an interceptor: blocks the thread, as everything here does."""
         time.sleep(seconds)
@@ -281,11 +288,7 @@ cdef class BlockingBatch:
             payload = caller.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
             payloads[i] = payload
             self.members.append(member)
-        try:
-            return session.start_many(self.members, payloads)
-        except BaseException:
-            session.give_up_all(self.members, False)
-            raise
+        return session.start_many(self.members, payloads)
 
     cdef list end(self):
         """Wait for all answers and return them; errors may be followed by another attempt."""
@@ -331,9 +334,19 @@ cdef class BlockingBatch:
         return (<BlockingState>self.caller.shared).runner.run(call)
 
     @property
-    def name(self):
+    def method(self):
         """Full name of the method."""
         return self.route.method
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: how to compress is unknown before."""
+        return self.caller.compressor is not None
+
+    @property
+    def seconds(self):
+        """How long the batch takes already."""
+        return (now_ns() - self.started_ns) / 1e9
 
     @property
     def deadline(self):

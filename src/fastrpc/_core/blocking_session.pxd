@@ -90,6 +90,7 @@ cdef class BlockingSession(Connection):
     cdef int enter(self) except -1
     cdef int leave(self) except -1
     cdef bint start(self, PendingCall call, bytes payload) except -1
+    cdef int _take_over(self, PendingCall call, bytes payload) except -1
     cdef bint start_many(self, list calls, list payloads) except -1
     cdef bint wait(self, Wait wait) except -1
     cdef bint wait_handed(self, PendingCall call, Wait wait) except -1

@@ -63,7 +63,7 @@ from fastrpc._core.socket_io cimport (
 )
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import CallError, UnavailableError
+from fastrpc.errors import CallError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
 cdef extern from "pythread.h" nogil:
@@ -209,18 +209,15 @@ cdef class BlockingSession(Connection):
         try:
             self._look()
             if self.is_usable:
-                check_request(self, call, payload)
-                self.send_request(call, payload)
-                count_start(call, payload)
+                self._take_over(call, payload)
                 is_started = True
         finally:
             self.leave() if is_started else self._go()
         return is_started
 
     cdef bint start_many(self, list calls, list payloads) except -1:
-        """Take several calls over for one `wait`; when one of them cannot be sent, give all of them up."""
+        """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
-        cdef PendingCall call
         cdef bint is_started = False
         self.enter()
         self.users += 1
@@ -228,14 +225,20 @@ cdef class BlockingSession(Connection):
             self._look()
             if self.is_usable:
                 for i in range(len(calls)):
-                    call = <PendingCall>calls[i]
-                    check_request(self, call, <bytes>payloads[i])
-                    self.send_request(call, <bytes>payloads[i])
-                    count_start(call, <bytes>payloads[i])
+                    self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
         finally:
             self.leave() if is_started else self._go()
         return is_started
+
+    cdef int _take_over(self, PendingCall call, bytes payload) except -1:
+        count_start(call, payload)
+        try:
+            check_request(self, call, payload)
+            self.send_request(call, payload)
+        except FastRPCError as error:
+            call.failed(error)
+        return 0
 
     cdef bint wait(self, Wait wait) except -1:
         """Return whether everything came before the deadline, or the end of the connection."""

@@ -153,7 +153,7 @@ cdef class ClientCall(CoroutineCall):
         (<CallerState>caller.shared).check_use()
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None or (self.verb == VERB_NOTIFY and not session.is_ready):
+        if session is None or (not session.is_ready and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
@@ -222,6 +222,15 @@ cdef class ClientCall(CoroutineCall):
             expire(self, self.session)
         return 0
 
+    @property
+    def draining(self):
+        """Awaitable that never comes: a client does not drain."""
+        return asyncio.Event().wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
     # For the runner
 
     @property
@@ -246,7 +255,8 @@ cdef class ClientCall(CoroutineCall):
         attempt.caller = self.caller
         attempt.args = self.args
         attempt.kwargs = self.kwargs
-        attempt.verb = self.verb
+        # The answer is wrapped once, around all attempts and interceptors.
+        attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
         attempt.session = session
         attempt.is_attempt = True
         attempt.deadline_ns = self.deadline_ns
@@ -273,9 +283,14 @@ cdef class ClientCall(CoroutineCall):
         return None if self.session is None else self.session.endpoint
 
     @property
-    def is_notification(self):
-        """Whether no answer is wanted."""
-        return self.verb == VERB_NOTIFY
+    def is_request(self):
+        """Whether the answer is wanted with what came along."""
+        return self.verb == VERB_REQUEST
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None
 
 
 @cython.final
@@ -310,7 +325,7 @@ cdef class BatchCall(CoroutineCall):
             return RETURNED
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None:
+        if session is None or (not session.is_ready and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
@@ -328,12 +343,18 @@ cdef class BatchCall(CoroutineCall):
         for payload in payloads:
             member = BatchMember.__new__(BatchMember)
             member.batch = self
+            member.deadline_ns = self.deadline_ns
             caller.dress(member, self.route, now)
-            payload = caller.pack(member, payload, self.session.peer, self.session.is_ready)
-            count_start(member, payload)
+            self.deadline_ns = member.deadline_ns
             self.members.append(member)
-            self.session.now = now
-            self.session.start(member, payload)
+            try:
+                payload = caller.pack(member, payload, self.session.peer, self.session.is_ready)
+                count_start(member, payload)
+                self.session.now = now
+                self.session.start(member, payload)
+            except FastRPCError as error:
+                # The others are on their way: this one's error is its result.
+                member.failed(error)
 
     cdef int resume(self, PyObject** result) except -1:
         cdef BatchMember member
@@ -363,14 +384,25 @@ cdef class BatchCall(CoroutineCall):
             if not member.is_settled:
                 member.forget()
                 self.session.abandon(member, reason)
+        self.members = None
         return 0
 
+    def start_clock(self):
+        """Give the batch its deadline before there is a connection; raises when no time is left."""
+        self.caller.dress(self, self.route, now_ns())
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: how to compress is unknown before."""
+        return self.caller.compressor is not None
+
     def single(self, Py_ssize_t index):
-        """Return a coroutine that makes one of the calls by itself."""
+        """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route
         call.caller = self.caller
         call.args = self.argument_tuples[index]
+        call.deadline_ns = self.deadline_ns
         return call
 
     def attempt_on(self, ClientSession session not None):
@@ -380,6 +412,7 @@ cdef class BatchCall(CoroutineCall):
         attempt.caller = self.caller
         attempt.argument_tuples = self.argument_tuples
         attempt.session = session
+        attempt.deadline_ns = self.deadline_ns
         attempt.is_attempt = True
         return attempt
 

@@ -140,8 +140,8 @@ cdef class PendingCall(Call):
 
     @property
     def seconds(self):
-        """How long the call took, once it ended."""
-        return (self.ended_ns - self.started_ns) / 1e9
+        """How long the call took, or takes already."""
+        return ((self.ended_ns or now_ns()) - self.started_ns) / 1e9
 
 
 cdef int check_request(Connection connection, Call call, bytes payload) except -1:

@@ -1,13 +1,13 @@
 """What happens to a blocking call that cannot just be sent: connecting, interceptors, another attempt."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import CodeType
 from typing import Any
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import enter_call, leave_scope
-from fastrpc.client.balancer import RETRIES, batch_result, may_retry, reply_of
+from fastrpc.client.balancer import RETRIES, batch_result, may_retry, reply_of, status_of
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
@@ -30,36 +30,35 @@ class SyncBalancer:
         """Make a call from its beginning."""
         call.start_clock()
         if not self._interceptors:
-            return self._complete(call, None)
+            return self._result(call, self._attempts(call, None))
         token = enter_call(call)
         try:
-            return drive(self._proceed_from(0)(call))
+            return self._result(call, drive(self._proceed_from(0)(call)))
         finally:
             leave_scope(token)
 
-    def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
-        """Go on after a first attempt failed, or raise its error when it stays at that."""
-        if not may_retry(call, error):
-            raise error
-        return self._complete(call, error)
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+        """Return the interceptors from a position on, around all attempts."""
 
-    def _proceed_from(self, position: int) -> Callable[[BlockingCall], Coroutine[Any, Any, Any]]:
         async def proceed(call: BlockingCall) -> Any:
-            if position < len(self._interceptors):
-                return await self._interceptors[position](call, self._proceed_from(position + 1))
             try:
-                value = self._complete(call, None)
+                if position < len(self._interceptors):
+                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
+                else:
+                    value = self._attempts(call, None)
             except BaseException as error:
-                call.note_outcome(getattr(error, "status", Status.CANCELLED), error)
+                call.note_outcome(status_of(error), error)
                 raise
             call.note_outcome(Status.OK, None)
             return value
 
         return proceed
 
-    def _complete(self, call: BlockingCall, error: FastRPCError | None) -> Any:
-        value = self._attempts(call, error)
-        return self.reply(call, value) if call.is_request else value
+    def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
+        """Go on after a first attempt failed, or raise its error when it stays at that."""
+        if not may_retry(call, error):
+            raise error
+        return self._result(call, self._attempts(call, error))
 
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
         """Attempt until one succeeds or its error forbids another. `error` is that of an attempt already made."""
@@ -82,13 +81,18 @@ class SyncBalancer:
                 call.adopt(attempt)
                 return value
 
-    def _session_for(self, call: BlockingCall, error: FastRPCError | None, avoid: Any) -> BlockingSession:
+    def _session_for(
+        self, call: BlockingCall | BlockingBatch, error: FastRPCError | None, avoid: Any
+    ) -> BlockingSession:
         """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
         try:
-            return self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, avoid=avoid)
+            while True:
+                session = self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, avoid=avoid)
+                if not call.needs_ready or session.wait_ready(call.deadline):
+                    return session
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection to {self._pool} before its deadline", processed="no"
+                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}", processed="no"
             ) from (error or timeout)
         except UnavailableError as unavailable:
             if error is not None:
@@ -99,21 +103,16 @@ class SyncBalancer:
 
     def run_batch(self, batch: BlockingBatch) -> list[Any]:
         """Make a batch for which there was no connection, or around whose calls interceptors stand."""
+        size = len(batch.argument_tuples)
         if self._interceptors:
-            indexes = range(len(batch.argument_tuples))
-            return batch_result(batch, [self._single(batch, index, own=True) for index in indexes])
-        while True:
-            session = self._session_for_batch(batch)
-            if batch.attempt_on(session):
-                return self.finish_batch(batch, batch.finish())
-
-    def _session_for_batch(self, batch: BlockingBatch) -> BlockingSession:
+            return batch_result(batch, [self._single(batch, index, own=True) for index in range(size)])
         try:
-            return self._pool.acquire(batch.deadline, wait=batch.caller.wait_for_ready)
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{batch.name}: no connection to {self._pool} before its deadline", processed="no"
-            ) from timeout
+            while not batch.attempt_on(self._session_for(batch, None, None)):
+                # The connection turned out to be over at the last moment: the next one, then.
+                pass
+        except FastRPCError as error:
+            return batch_result(batch, [error] * size)
+        return self.finish_batch(batch, batch.finish())
 
     def finish_batch(self, batch: BlockingBatch, values: list[Any]) -> list[Any]:
         """Try again what may be, then raise the first error or return it in its place."""
@@ -127,6 +126,9 @@ class SyncBalancer:
             return batch.single(index, own)
         except FastRPCError as error:
             return error
+
+    def _result(self, call: BlockingCall, value: Any) -> Any:
+        return self.reply(call, value) if call.is_request else value
 
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""

@@ -47,6 +47,8 @@ class SyncClient(BlockingCaller):
         ConfigError: the target is no address, or a setting cannot be met here.
     """
 
+    _is_view = False
+
     def __init__(
         self,
         target: str | Address | Sequence[str | Address],
@@ -55,7 +57,6 @@ class SyncClient(BlockingCaller):
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         self._pool = SyncPool(endpoints_of(target), config, client_settings(config, reads_always=False))
-        self._is_view = False
         state = BlockingState(
             SyncBalancer(self._pool, interceptors), RouteMaker(config), config.pool.connections_per_endpoint
         )
@@ -96,8 +97,10 @@ class SyncClient(BlockingCaller):
                     return
             except TimeoutError:
                 break
-        tried = "; ".join(f"{link.endpoint}: {link.error or 'no answer yet'}" for link in self._pool.links)
-        raise DeadlineExceededError(f"not ready within {timeout:g} s: {tried}", processed="no")
+        errors = [link.error for link in self._pool.links if link.error is not None]
+        raise DeadlineExceededError(
+            f"not ready within {timeout:g} s: {self._pool.tried()}", processed="no"
+        ) from (errors[-1] if errors else None)
 
     def close(self) -> None:
         """Close all connections; calls of other threads fail. Closing twice is fine."""

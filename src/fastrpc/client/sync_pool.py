@@ -226,12 +226,15 @@ class SyncPool:
         groups = [list(link.sessions) for link in self.links if link.sessions]
         self.on_change(groups, min(look_after, default=None))
 
-    def _unreachable(self) -> ConnectError:
-        tried = "; ".join(
-            f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}" for link in self.links
+    def tried(self) -> str:
+        """Say what came of each address, for the message of an error."""
+        return "; ".join(
+            f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in self.links
         )
+
+    def _unreachable(self) -> ConnectError:
         return ConnectError(
-            f"no connection to be had: {tried}", hint="with_options(wait_for_ready=True) waits for a server"
+            f"no connection to be had: {self.tried()}", hint="with_options(wait_for_ready=True) waits for a server"
         )
 
     def close(self) -> None:
