@@ -288,6 +288,8 @@ class Supervisor:
     def _drain(self) -> ExitCode:
         """Have the workers drain; they go on taking connections while they announce that they leave."""
         timeouts = self._plan.config.timeouts
+        for worker in self._workers:
+            worker.code = 0  # How the process before this one ended is no matter now.
         self._tell(DRAIN)
         announced_at = self._clock() + timeouts.announce
         while self._stops < 2 and self._any_alive() and self._clock() < announced_at:

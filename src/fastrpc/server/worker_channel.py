@@ -65,6 +65,7 @@ class WorkerEnd:
     def __init__(self, connected: socket.socket) -> None:
         #: Whether the supervisor lives, as far as is known.
         self.is_open = True
+        connected.setblocking(False)
         self._socket = connected
 
     def fileno(self) -> int:
