@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.support.served import served
+from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Client
@@ -86,6 +87,7 @@ async def test_a_call_cannot_be_awaited_twice(verb: str) -> None:
 
 async def test_a_call_cannot_be_awaited_by_two_tasks_at_once() -> None:
     async with connected(Arith) as client:
+        await client.ready()
         call = client.call(Arith.later, 5)
         first, second = asyncio.ensure_future(call), asyncio.ensure_future(call)
         results = await asyncio.gather(first, second, return_exceptions=True)
@@ -158,7 +160,7 @@ async def test_an_exception_thrown_in_comes_out_and_ends_the_call() -> None:
         closed.close()
         closed.close()
         assert await client.call(Arith.mul, 1, 1) == 1
-        assert client.stats()["live"]["calls"] == 0
+        await eventually(lambda: client.stats()["live"]["calls"] == 0)
 
 
 async def test_awaiting_inside_other_awaitables_works() -> None:

@@ -294,6 +294,10 @@ class _ThreadJob:
         """Call the handler; in a thread of the pool."""
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
+        except StopIteration as error:
+            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            self._error = RuntimeError(f"{self._call.method} raised StopIteration")
+            self._error.__cause__ = error
         except BaseException as error:
             self._error = error
 
