@@ -101,7 +101,7 @@ class CallError(FastRPCError):
     value the codec can carry. `retry_after` is seconds; setting it marks the call as safe to try again.
     """
 
-    default_processed = "yes"
+    default_processed: ClassVar[Processed] = "yes"
 
     def __init__(
         self,
@@ -116,9 +116,7 @@ class CallError(FastRPCError):
     ) -> None:
         if retryable is None:
             retryable = retry_after is not None
-        super().__init__(
-            message, status=Status(status), processed=processed, retryable=retryable, hint=hint
-        )
+        super().__init__(message, status=Status(status), processed=processed, retryable=retryable, hint=hint)
         self.details = details
         self.retry_after = retry_after
 
@@ -130,15 +128,15 @@ class CallError(FastRPCError):
 class DeadlineExceededError(FastRPCError, TimeoutError):
     """The call's time ran out, here or on the other side."""
 
-    default_status = Status.DEADLINE_EXCEEDED
+    default_status: ClassVar[Status] = Status.DEADLINE_EXCEEDED
 
 
 class UnavailableError(FastRPCError):
     """No answer can be had now; another server or another moment may give one."""
 
-    default_status = Status.UNAVAILABLE
-    default_processed = "no"
-    default_retryable = True
+    default_status: ClassVar[Status] = Status.UNAVAILABLE
+    default_processed: ClassVar[Processed] = "no"
+    default_retryable: ClassVar[bool] = True
 
 
 class NoEndpointError(UnavailableError):
@@ -152,7 +150,7 @@ class CircuitOpenError(UnavailableError):
 class OverloadedError(UnavailableError):
     """A limit refused the call before it started. `retry_after` is seconds, when the server named it."""
 
-    default_status = Status.RESOURCE_EXHAUSTED
+    default_status: ClassVar[Status] = Status.RESOURCE_EXHAUSTED
 
     def __init__(self, message: str = "", *, retry_after: float | None = None, **options: Any) -> None:
         super().__init__(message, **options)
@@ -166,14 +164,14 @@ class ConnectError(UnavailableError, ConnectionError):
 class ConnectionLostError(UnavailableError, ConnectionError):
     """The connection broke while the call was under way."""
 
-    default_processed = "unknown"
-    default_retryable = False
+    default_processed: ClassVar[Processed] = "unknown"
+    default_retryable: ClassVar[bool] = False
 
 
 class ProtocolError(FastRPCError):
     """The rules of the wire were broken. `reason` is the GOAWAY code that tells the peer."""
 
-    default_status = Status.INTERNAL
+    default_status: ClassVar[Status] = Status.INTERNAL
 
     def __init__(self, message: str = "", *, reason: int = 2, **options: Any) -> None:
         super().__init__(message, **options)
@@ -191,43 +189,43 @@ class RemoteProtocolError(ProtocolError):
 class CodecError(FastRPCError):
     """A value and its bytes do not match."""
 
-    default_status = Status.INTERNAL
+    default_status: ClassVar[Status] = Status.INTERNAL
 
 
 class EncodeError(CodecError):
     """A value cannot be encoded, or is too large once it is."""
 
-    default_status = Status.INVALID_ARGUMENT
-    default_processed = "no"
+    default_status: ClassVar[Status] = Status.INVALID_ARGUMENT
+    default_processed: ClassVar[Processed] = "no"
 
 
 class DecodeError(CodecError):
     """Bytes do not hold a value of the expected type."""
 
-    default_processed = "yes"
+    default_processed: ClassVar[Processed] = "yes"
 
 
 class StreamEndedError(FastRPCError):
     """The stream has no further message."""
 
-    default_status = Status.OUT_OF_RANGE
-    default_processed = "yes"
+    default_status: ClassVar[Status] = Status.OUT_OF_RANGE
+    default_processed: ClassVar[Processed] = "yes"
 
 
 class StoreError(FastRPCError):
     """A key-value store failed."""
 
-    default_status = Status.UNAVAILABLE
+    default_status: ClassVar[Status] = Status.UNAVAILABLE
 
 
 class BrokerError(FastRPCError):
     """A publish/subscribe broker failed."""
 
-    default_status = Status.UNAVAILABLE
+    default_status: ClassVar[Status] = Status.UNAVAILABLE
 
 
 class ConfigError(FastRPCError, ValueError):
     """A setting is wrong. The message names the field, the value and what is allowed."""
 
-    default_status = Status.FAILED_PRECONDITION
-    default_processed = "no"
+    default_status: ClassVar[Status] = Status.FAILED_PRECONDITION
+    default_processed: ClassVar[Processed] = "no"

@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
+from fastrpc._core.caller_view import CallerView
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
@@ -15,7 +16,7 @@ class _UseStream:
     Use `stream`.
     """
 
-class BlockingCaller:
+class BlockingCaller(CallerView):
     """The compiled part of `SyncClient`: the verbs whose every call counts.
 
     A method is given as `Arith.mul`, and then arguments and result are typed as that method is; or by its
@@ -36,22 +37,21 @@ class BlockingCaller:
 
     @overload
     def call(
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Call a method and return its answer."""
+
+    @overload
+    def call(
         self,
         method: Callable[Concatenate[Any, AsyncIterator[_S], _P], Awaitable[_T]],
         messages: Iterable[_S],
         /,
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> _T:
-        """Call a method and return its answer."""
-
-    # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
-    @overload
-    def call(
-        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _T: ...
     @overload
-    def call(  # type: ignore[overload-overlap]
+    def call(
         self,
         method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
         /,
@@ -66,18 +66,18 @@ class BlockingCaller:
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     @overload
     def request(
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Reply[_T]:
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
+
+    @overload
+    def request(
         self,
         method: Callable[Concatenate[Any, AsyncIterator[_S], _P], Awaitable[_T]],
         messages: Iterable[_S],
         /,
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> Reply[_T]:
-        """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
-
-    @overload
-    def request(
-        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Reply[_T]: ...
     @overload
     def request(  # type: ignore[overload-overlap]

@@ -49,7 +49,7 @@ class Route:
     @property
     def counters(self) -> MethodCounters: ...
     @property
-    def handler(self) -> Callable[..., Any] | None:
+    def handler(self) -> Any:
         """The bound method that serves it; None on a client."""
 
 @final

@@ -4,20 +4,18 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Generator,
     Iterable,
     Iterator,
-    Mapping,
 )
-from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from fastrpc._core.call import Route
+from fastrpc._core.caller_view import CallerView, ViewState
 from fastrpc._core.client_session import ClientSession
+from fastrpc._core.coroutine_call import CoroutineCall
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -30,7 +28,7 @@ class _UseStream:
     """
 
 @final
-class CallerState:
+class CallerState(ViewState):
     """What a client and its views share.
 
     Args:
@@ -38,18 +36,14 @@ class CallerState:
         resolve: method and codec name -> Route.
     """
 
-    #: The loop of the first use.
-    loop: AbstractEventLoop | None
-    #: By wire id.
-    compressors: dict[int, Any]
-    message_limit: int
-    #: Nanoseconds, 0 = no limit.
-    default_timeout_ns: int
-    compress_above: int
     #: Whether calls always go through the runner: there are interceptors, or a selector.
     needs_runner: bool
 
     def __init__(self, runner: Any, resolve: Callable[[Any, str], Route]) -> None: ...
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """The loop of the first use."""
+
     @property
     def runner(self) -> Any: ...
     def set_sessions(self, sessions: Iterable[ClientSession]) -> None:
@@ -62,10 +56,7 @@ class CallerState:
             RuntimeError: the client was used in another loop, or before a fork.
         """
 
-    def routes_of(self, codec: str) -> dict[Any, Route]:
-        """Return the routes of a codec by method; they fill as methods are called."""
-
-class Caller:
+class Caller(CallerView):
     """The compiled part of `Client`: the verbs whose every call counts.
 
     A method is given as `Arith.mul`, and then arguments and result are typed as that method is; or by its
@@ -86,32 +77,8 @@ class Caller:
     """
 
     @property
-    def state(self) -> CallerState: ...
-    @property
-    def codec(self) -> str: ...
-    @property
-    def metadata(self) -> Mapping[str, str | bytes] | None: ...
-    @property
-    def sent_metadata(self) -> bytes | None: ...
-    @property
-    def compressor(self) -> Any: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def idempotent(self) -> bool | None: ...
-    @property
-    def wait_for_ready(self) -> bool: ...
-    @property
-    def fail_mode(self) -> Any: ...
-    @property
-    def hash_key(self) -> str | bytes | int | None: ...
-    @property
-    def endpoint(self) -> Any: ...
-    def share(self, state: CallerState, codec: str) -> None:
-        """Become the front of a state, with no options of its own."""
-
-    def derive(self, base: Caller, options: dict[str, Any]) -> None:
-        """Become a view of `base`: what `options` leaves out is inherited."""
+    def state(self) -> CallerState:
+        """What the client and its views share."""
 
     # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
     @overload
@@ -214,40 +181,12 @@ class Caller:
         return_exceptions: bool = False,
     ) -> Coroutine[Any, Any, list[Any]]: ...
 
-class CoroutineCall(PendingCall):
-    """The coroutine face of a call, or of a batch of them: nothing is sent before the first step."""
-
-    cr_running: bool
-    cr_frame: None
-    cr_code: None
-
-    @property
-    def caller(self) -> Caller: ...
-    @property
-    def cr_await(self) -> Any:
-        """What it waits on, or None."""
-
-    def __await__(self) -> Generator[Any, Any, Any]: ...
-    def __iter__(self) -> Generator[Any, Any, Any]: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: Any) -> Any:
-        """Take one step, as a coroutine does."""
-
-    def throw(
-        self,
-        kind: type[BaseException] | BaseException,
-        value: BaseException | object = None,
-        traceback: TracebackType | None = None,
-    ) -> Any:
-        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
-
-    def close(self) -> None:
-        """End without a result: what is under way is cancelled on the server."""
-
 @final
 class ClientCall(CoroutineCall):
     """What `call`, `request` and `notify` return: awaiting it makes the call."""
 
+    @property
+    def caller(self) -> Caller: ...
     @property
     def args(self) -> tuple[Any, ...]: ...
     @property
@@ -257,29 +196,27 @@ class ClientCall(CoroutineCall):
         """0 call, 1 request, 2 notify."""
 
     @property
-    def seconds(self) -> float:
-        """How long the call took, once it ended."""
-
-    @property
-    def status(self) -> Status | None: ...
-    @property
-    def error(self) -> BaseException | None: ...
-    @property
     def arguments(self) -> tuple[Any, ...]: ...
     @property
     def endpoint(self) -> Any:
         """Where it went last, or None."""
 
     @property
-    def is_idempotent(self) -> bool: ...
-    @property
-    def inside_retry(self) -> bool:
-        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+    def is_request(self) -> bool:
+        """Whether the answer is wanted with what came along."""
 
-    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
-        """Keep what became of the call for the interceptors around it."""
+    @property
+    def needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
 
     # For the runner
+
+    @property
+    def packed_answer(self) -> tuple[Any, bytes]:
+        """The compressor and the payload of an answer that is not decompressed yet."""
+
+    def finish_unpacked(self, payload: bytes) -> Any:
+        """Return what the answer stands for, now that it is decompressed."""
 
     def start_clock(self) -> None:
         """Give the call its options and deadline before any attempt.
@@ -303,13 +240,26 @@ class BatchCall(CoroutineCall):
     """What `call_many` returns: many calls, one write, one wake-up."""
 
     @property
+    def caller(self) -> Caller: ...
+    @property
     def argument_tuples(self) -> list[tuple[Any, ...]]: ...
     @property
     def return_exceptions(self) -> bool: ...
     @property
     def members(self) -> list[BatchMember] | None: ...
+    @property
+    def needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
+
+    def start_clock(self) -> None:
+        """Give the batch its deadline before there is a connection.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+
     def single(self, index: int) -> ClientCall:
-        """Return a coroutine that makes one of the calls by itself."""
+        """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
 
     def attempt_on(self, session: ClientSession) -> BatchCall:
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

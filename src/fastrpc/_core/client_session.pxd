@@ -14,5 +14,4 @@ cdef class ClientSession(Session):
 
     cdef int start(self, Call call, bytes payload) except -1
     cdef int abandon(self, Call call, int reason) except -1
-    cdef int _check_metadata(self, Call call) except -1
     cdef int _close_when_idle(self) except -1

@@ -1,15 +1,11 @@
 """A connection of a client on asyncio."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
-
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport ONE_WAY, Frame
-from fastrpc._core.metadata cimport check_metadata
-from fastrpc._core.pending_call cimport PendingCall, lost_error
+from fastrpc._core.pending_call cimport PendingCall, check_request, lost_error
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import CallError, EncodeError, UnavailableError
+from fastrpc.errors import CallError, UnavailableError
 from fastrpc.status import Status
 
 
@@ -28,28 +24,10 @@ cdef class ClientSession(Session):
 
     cdef int start(self, Call call, bytes payload) except -1:
         """Send a call; its deadline runs. `now` has been set."""
-        if <uint64_t>PyBytes_GET_SIZE(payload) > self.ours.max_message:
-            raise EncodeError(
-                f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
-                f"{self.ours.max_message}",
-                hint="raise Limits.message_bytes on both sides, or stream the value",
-            )
-        if call.sent_metadata is not None:
-            self._check_metadata(call)
+        check_request(self, call, payload)
         self.send_request(call, payload)
         if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
             self.loop_state.start_timer(call, call.deadline_ns)
-        return 0
-
-    cdef int _check_metadata(self, Call call) except -1:
-        if check_metadata(
-            PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), self.peer.max_metadata
-        ):
-            raise EncodeError(
-                f"the metadata of {call.route.method} is over the {self.peer.max_metadata} bytes the server takes",
-                status=Status.RESOURCE_EXHAUSTED,
-                hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
-            )
         return 0
 
     cdef int abandon(self, Call call, int reason) except -1:

@@ -23,6 +23,9 @@ cdef class LoopState:
         object armed_handle
         object _fire
 
+        # What timers fire in: a copy of the context in which one was set would be kept until it is due.
+        object _context
+
         # When the loop was last known to be running, and up to when a stall lasted (ServerSession).
         uint64_t seen_ns
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.call cimport Call
+from fastrpc._core.connection cimport Connection
 from fastrpc._core.frame cimport Frame
 
 
@@ -33,3 +34,5 @@ cdef class PendingCall(Call):
     cdef object _error_of(self, Frame* frame, bytes payload)
 
 cdef object lost_error(Call call, bint handed, str why)
+cdef object overdue_error(PendingCall call, object endpoint, bint handed)
+cdef int check_request(Connection connection, Call call, bytes payload) except -1

@@ -1,12 +1,36 @@
 from typing import Any, Final
 
 from fastrpc._core.call import Call
+from fastrpc.status import Status
 
 #: Whether the handler may have run, by the number on the wire.
 OUTCOMES: Final[tuple[str, ...]]
 
 class PendingCall(Call):
     """A call of ours that waits for its answer, whoever waits: a task or a thread."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the call took, or takes already."""
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the server may run it twice."""
+
+    @property
+    def inside_retry(self) -> bool:
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+
+    @property
+    def status(self) -> Status | None:
+        """What became of it; set before an interceptor's `proceed` returns."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it failed with, or None."""
+
+    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep what became of the call for the interceptors around it."""
 
 def decode_details(payload: bytes, codec: int) -> Any:
     """Return the details of an error: a plain value of the call's codec, or its bytes when they hold none."""

@@ -2,9 +2,10 @@
 
 import msgspec
 
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.metadata cimport check_metadata
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import (
@@ -12,6 +13,7 @@ from fastrpc.errors import (
     ConnectionLostError,
     DeadlineExceededError,
     DecodeError,
+    EncodeError,
     OverloadedError,
     UnavailableError,
 )
@@ -109,6 +111,57 @@ cdef class PendingCall(Call):
             details = decode_details(payload, frame.codec)
         return CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
 
+    # For interceptors and fail modes
+
+    def note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """What it failed with, or None."""
+        return self.outcome_error
+
+    @property
+    def is_idempotent(self):
+        """Whether the server may run it twice."""
+        return bool(self.flags & IDEMPOTENT)
+
+    @property
+    def inside_retry(self):
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        return self.is_inside_retry
+
+    @property
+    def seconds(self):
+        """How long the call took, or takes already."""
+        return ((self.ended_ns or now_ns()) - self.started_ns) / 1e9
+
+
+cdef int check_request(Connection connection, Call call, bytes payload) except -1:
+    """Raise EncodeError when the request is over our own limits, or its metadata over the peer's."""
+    if <uint64_t>PyBytes_GET_SIZE(payload) > connection.ours.max_message:
+        raise EncodeError(
+            f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
+            f"{connection.ours.max_message}",
+            hint="raise Limits.message_bytes on both sides, or stream the value",
+        )
+    if call.sent_metadata is not None and check_metadata(
+        PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
+    ):
+        raise EncodeError(
+            f"the metadata of {call.route.method} is over the {connection.peer.max_metadata} bytes the server takes",
+            status=Status.RESOURCE_EXHAUSTED,
+            hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
+        )
+    return 0
+
 
 def decode_details(bytes payload, int codec):
     """The details of an error: a plain value of the call's codec, or its bytes when they hold none."""
@@ -127,8 +180,17 @@ cdef object lost_error(Call call, bint handed, str why):
         return ConnectionLostError(
             f"{method}: the connection was lost ({why}); the call may have run",
             processed="unknown",
-            retryable=bool(call.flags & 128),
+            retryable=bool(call.flags & IDEMPOTENT),
         )
     return ConnectionLostError(
         f"{method}: the connection was lost ({why}) before the call was sent", processed="no", retryable=True
+    )
+
+
+cdef object overdue_error(PendingCall call, object endpoint, bint handed):
+    """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    seconds = (call.deadline_ns - call.started_ns) / 1e9
+    return DeadlineExceededError(
+        f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
+        processed="unknown" if handed else "no",
     )

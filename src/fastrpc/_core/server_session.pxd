@@ -46,10 +46,13 @@ cdef class ServerCall(Call):
         readonly ServerSession session
         HandlerTask task
         public object identity
-        bint is_expired
+        readonly bint is_expired
         bint was_cancelled
         bint is_started
         bint is_running
+
+        # Whether no handler saw it: an interceptor, or a full queue, refused it.
+        public bint never_started
 
         # Decoded once; what became of it, for interceptors.
         readonly object given
@@ -79,6 +82,7 @@ cdef class ServerSession(Session):
     cdef int watch(self, ServerCall call) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int finish(self, ServerCall call, object value) except -1
     cdef int fail(self, ServerCall call, object error) except -1

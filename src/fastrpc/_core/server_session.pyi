@@ -68,7 +68,14 @@ class ServerTask(HandlerTask):
 class ServerCall(Call):
     """A call being served: what `current_call()` returns."""
 
-    identity: Identity | None
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller proved to be; None where nobody asked."""
+
+    @identity.setter
+    def identity(self, identity: Identity | None) -> None: ...
+    #: Whether to tell the caller that no handler saw the call; the one who refuses it sets this.
+    never_started: bool
 
     @property
     def session(self) -> ServerSession: ...
@@ -94,7 +101,11 @@ class ServerCall(Call):
 
     @property
     def given(self) -> tuple[Any, ...] | BoundArguments:
-        """How to call the handler."""
+        """How to call the handler; None once the call ended."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its deadline passed while the handler ran."""
 
     @property
     def codec_id(self) -> int:
@@ -122,6 +133,9 @@ class ServerSession(Session):
     def drain_event(self) -> Event:
         """Return the event that is set when this connection is to end."""
 
+    def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
+        """Go on with a compressed request that is whole again, or cannot be."""
+
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         """Answer for a handler that ran in a thread; called on the loop."""
 
@@ -134,5 +148,12 @@ class ServerSession(Session):
 def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
     """Call a handler with its decoded arguments."""
 
-def run_handler(call: ServerCall, handler: Callable[..., Any]) -> Any:
+def run_handler(
+    call: ServerCall, handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments
+) -> Any:
     """Call a handler as the handler of `call`: `current_call()` works in it."""
+
+def detached_call(
+    metadata: Mapping[str, str | bytes] | None, identity: Identity | None, timeout: float | None
+) -> ServerCall:
+    """Make a call without a connection, for handlers that are called directly in a test."""

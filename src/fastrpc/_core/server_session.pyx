@@ -13,7 +13,7 @@
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from libc.stdint cimport uint32_t
 
@@ -26,13 +26,14 @@ from fastrpc._core.call cimport (
 )
 from fastrpc._core.frame cimport (
     ONE_WAY,
+    OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
     STREAM_IN,
     STREAM_OUT,
     TIMEOUT_NONE,
 )
 from fastrpc._core.marshal cimport BoundArguments
-from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.wire cimport now_ns
 
@@ -104,14 +105,18 @@ cdef class ServerCall(Call):
     @property
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
-        return self.session.drain_event().wait()
+        return (asyncio.Event() if self.session is None else self.session.drain_event()).wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
 
     @property
     def arguments(self):
         """The decoded arguments, as the handler gets them."""
         if type(self.given) is BoundArguments:
             return (*self.given.args, *self.given.kwargs.values())
-        return self.given
+        return () if self.given is None else self.given
 
     @property
     def status(self):
@@ -142,7 +147,7 @@ cdef class ServerCall(Call):
         return 0
 
     cdef int on_timer(self) except -1:
-        if not self.was_cancelled and self.state != STATE_GONE:
+        if not self.was_cancelled:
             self.is_expired = True
             self.stop()
         return 0
@@ -187,7 +192,6 @@ cdef class ServerSession(Session):
     cdef Call new_call(self):
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.session = self
-        call.owner = call
         return call
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -234,6 +238,7 @@ cdef class ServerSession(Session):
         """A compressed request is whole again, or cannot be; called by the dispatcher."""
         self.now = now_ns()
         self.held.discard(call)
+        self.loop_state.stop_timer(call)
         if self.is_closed:
             return
         if call.was_cancelled:
@@ -269,7 +274,8 @@ cdef class ServerSession(Session):
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
-        if call.flags & ONE_WAY and call.route is not None:
+        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.one_way_calls -= 1
         return Session.refuse(self, call, status, text)
 
@@ -278,18 +284,19 @@ cdef class ServerSession(Session):
         cdef Route route = call.route
         cdef object value
         if self.state.has_interceptors:
+            call.never_started = True
             return self._run_task(call, self.state.dispatcher.intercepted(call))
         if route.style == STYLE_ASYNC:
             try:
                 value = call_handler(route.handler, call.given)
-            except Exception as error:
+            except (Exception, CancelledError) as error:
                 return self.fail(call, error)
             return self._run_task(call, value)
         if route.style == STYLE_INLINE:
             token = PyContextVar_Set(scope_variable, call)
             try:
                 value = call_handler(route.handler, call.given)
-            except Exception as error:
+            except (Exception, CancelledError) as error:
                 return self.fail(call, error)
             finally:
                 scope_variable.reset(token)
@@ -365,7 +372,7 @@ cdef class ServerSession(Session):
             else:
                 payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
             if call._reply_metadata is not None:
-                call.sent_metadata = encode_metadata(call._reply_metadata)
+                self._send_metadata(call)
             if call.compressor:
                 payload = self._packed(call, payload)
             self._check_size(call, payload)
@@ -403,22 +410,36 @@ cdef class ServerSession(Session):
         if not isinstance(error, Exception) and not isinstance(error, CancelledError):
             self._count_end(call, CANCELLED)
             raise error
-        if call.is_expired and isinstance(error, CancelledError):
-            status, text, details, pushback = DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed", b"", 0
-        else:
-            status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
+        status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
         self._count_end(call, status)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
             return 0
         failure = Outgoing.__new__(Outgoing)
         failure.status = status
-        failure.outcome = OUTCOME_RAN
+        failure.outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
         failure.text = truncated(text)
         failure.payload = details
         failure.pushback_ms = pushback
         if call._reply_metadata is not None:
-            call.sent_metadata = encode_metadata(call._reply_metadata)
+            try:
+                self._send_metadata(call)
+            except (ValueError, CallError):
+                # It may be what the error is about.
+                call.sent_metadata = None
         return self.send_failure(call, failure)
+
+    cdef int _send_metadata(self, ServerCall call) except -1:
+        """Let what the handler put into `reply_metadata` go with the answer."""
+        call.sent_metadata = encode_metadata(call._reply_metadata)
+        if check_metadata(
+            PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), self.peer.max_metadata
+        ):
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the metadata of the answer of {call.route.method} is over the {self.peer.max_metadata} bytes that "
+                "the client takes (Limits.metadata_bytes)",
+            )
+        return 0
 
     cdef int _count_end(self, ServerCall call, int status) except -1:
         self.ended_ns = now_ns()
@@ -427,6 +448,8 @@ cdef class ServerSession(Session):
         self.loop_state.stop_timer(call)
         self.held.discard(call)
         call.is_running = False
+        # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
+        call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
         if self.state.is_watched:
@@ -480,16 +503,15 @@ def invoke(handler, given):
     return call_handler(handler, given)
 
 
-def run_handler(ServerCall call not None, handler):
+def run_handler(ServerCall call not None, handler, given):
     """Call a handler as the handler of `call`: `current_call()` works in it."""
     PyContextVar_Set(scope_variable, call)
-    return call_handler(handler, call.given)
+    return call_handler(handler, given)
 
 
 def detached_call(metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
     cdef ServerCall call = ServerCall.__new__(ServerCall)
-    call.owner = call
     call.started_ns = now_ns()
     if timeout is not None:
         call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)

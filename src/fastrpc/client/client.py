@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
@@ -19,10 +19,19 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
 
-__all__ = ["Client"]
+__all__ = [
+    "Client",
+    "Proxy",
+    "RouteMaker",
+    "checked_options",
+    "client_settings",
+    "client_stats",
+    "endpoints_of",
+]
 
 S = TypeVar("S")
 
@@ -43,6 +52,8 @@ class Client(Caller):
     Raises:
         ConfigError: the target is no address, or a setting cannot be met here.
     """
+
+    _is_view = False
 
     def __init__(
         self,
@@ -91,8 +102,10 @@ class Client(Caller):
             async with asyncio.timeout(timeout):
                 await self._pool.acquire(wait=True, ready=True)
         except TimeoutError:
-            tried = "; ".join(f"{link.endpoint}: {link.error or 'no answer yet'}" for link in self._pool.links)
-            raise DeadlineExceededError(f"not ready within {timeout:g} s: {tried}", processed="no") from None
+            errors = [link.error for link in self._pool.links if link.error is not None]
+            raise DeadlineExceededError(
+                f"not ready within {timeout:g} s: {self._pool.tried()}", processed="no"
+            ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
@@ -103,7 +116,7 @@ class Client(Caller):
         """Return a proxy with the methods of a service class; each is awaited, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view of this client whose calls differ in what is given here.
 
         What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
@@ -119,6 +132,7 @@ class Client(Caller):
         view = type(self).__new__(type(self))
         view._config = self._config
         view._pool = self._pool
+        view._is_view = True
         view.derive(self, checked_options(options))
         return view
 
@@ -127,7 +141,7 @@ class Client(Caller):
         return client_stats(self._pool.sessions, self.state.loop)
 
     def _refuse_view(self, what: str) -> None:
-        if self._pool is None:
+        if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
@@ -143,7 +157,7 @@ class RouteMaker:
     def __call__(self, method: Any, codec: str) -> Route:
         depth, items = self._limits.depth, 1_000_000
         if isinstance(method, str):
-            definition: Any = NamedMethod(method)
+            definition: Any = _NamedMethod(method)
             marshal = untyped_marshal(codec, method, depth=depth, items=items)
         else:
             definition = method_definition(method)
@@ -151,7 +165,7 @@ class RouteMaker:
         return Route(definition, marshal, default_registry.counters(definition.full_name, "client"))
 
 
-class NamedMethod:
+class _NamedMethod:
     """A method of which only the name is known."""
 
     kind = "unary"
@@ -179,7 +193,9 @@ class Proxy:
     def __getattr__(self, name: str) -> Any:
         definition: MethodDefinition | None = self.__dict__["_methods"].get(name)
         if definition is None:
-            raise AttributeError(f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}")
+            raise AttributeError(
+                f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}"
+            )
         client, function = self.__dict__["_client"], definition.function
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -235,7 +251,9 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
     unknown = options.keys() - _OPTIONS
     if unknown:
-        raise TypeError(f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}")
+        raise TypeError(
+            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
+        )
     checked = dict(options)
     timeout = checked.get("timeout")
     if timeout is not None and not timeout > 0:
@@ -244,8 +262,13 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
         codec_named(checked["codec"])
+    for name, nothing in (("priority", 0), ("wait_for_ready", False)):
+        if name in checked and checked[name] is None:
+            checked[name] = nothing
     if checked.get("priority", 0) not in (0, 1, 2):
-        raise ConfigError(f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)")
+        raise ConfigError(
+            f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
+        )
     return checked
 
 

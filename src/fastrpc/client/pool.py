@@ -1,6 +1,7 @@
 """The connections of a client: made when they are needed, made again when they are lost."""
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -12,12 +13,12 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
 from fastrpc.transports.base import transport_for
 
-__all__ = ["Link", "Pool"]
+__all__ = ["Delays", "Link", "Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
 
-class StreamSession(ClientSession, asyncio.BufferedProtocol):
+class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
     __slots__ = ()
@@ -65,7 +66,10 @@ class Link:
     def start(self) -> None:
         """Connect in the background unless that is under way or done."""
         if self._task is None and self.session is None and not self._pool.is_closed:
-            self._task = self._pool.loop.create_task(self._connect(), name=f"fastrpc connect {self.endpoint}")
+            # In a context of its own: what the first caller has in its must not live as long as the connection.
+            self._task = self._pool.loop.create_task(
+                self._connect(), name=f"fastrpc connect {self.endpoint}", context=contextvars.Context()
+            )
 
     async def _connect(self) -> None:
         """Try until a connection stands; pauses grow until a server has shown its settings."""
@@ -113,9 +117,9 @@ class Link:
         self._made_at = started
         return session
 
-    def _new_session(self) -> StreamSession:
+    def _new_session(self) -> _StreamSession:
         config = self._pool.config
-        session = StreamSession(
+        session = _StreamSession(
             endpoint=self.endpoint,
             owner=self,
             loop=self._pool.loop,
@@ -193,7 +197,11 @@ class Pool:
     """All links of a client. `on_change` is told whenever a connection came or went."""
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], config: ClientConfig, settings: Any, on_change: Callable[[], None]
+        self,
+        endpoints: Sequence[Endpoint],
+        config: ClientConfig,
+        settings: Any,
+        on_change: Callable[[], None],
     ) -> None:
         self.config = config
         self.settings = settings
@@ -255,10 +263,15 @@ class Pool:
                 raise self._unreachable()
             await self.wait_changed()
 
+    def tried(self) -> str:
+        """Say what came of each address, for the message of an error."""
+        return "; ".join(
+            f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in self.links
+        )
+
     def _unreachable(self) -> ConnectError:
-        tried = "; ".join(f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}" for link in self.links)
         return ConnectError(
-            f"no connection to be had: {tried}", hint="with_options(wait_for_ready=True) waits for a server"
+            f"no connection to be had: {self.tried()}", hint="with_options(wait_for_ready=True) waits for a server"
         )
 
     async def close(self) -> None:

@@ -3,10 +3,12 @@
 import importlib
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "Codec",
@@ -121,8 +123,11 @@ def unsuitable_type(codec_name: str, type: object, reason: object) -> ConfigErro
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
+def _installed() -> "dict[str, EntryPoint]":
     # A package cannot replace a built-in codec: its name would mean two things on the wire.
+    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    from importlib.metadata import entry_points
+
     found = entry_points(group=ENTRY_POINT_GROUP)
     return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
 
@@ -138,7 +143,7 @@ def _installed_names() -> dict[int, str]:
     return names
 
 
-def _load(entry_point: EntryPoint) -> Codec:
+def _load(entry_point: "EntryPoint") -> Codec:
     try:
         loaded = entry_point.load()
     except Exception as error:

@@ -3,11 +3,13 @@
 import importlib
 from collections.abc import Callable, Generator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from io import BytesIO
-from typing import Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from fastrpc.errors import ConfigError, DecodeError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "BoundedOutput",
@@ -240,13 +242,16 @@ def _single_step(compressor: Compressor, payload: Payload, max_size: int) -> Ste
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
+def _installed() -> "dict[str, EntryPoint]":
     # A package cannot replace a built-in compressor: its name would mean two things on the wire.
+    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    from importlib.metadata import entry_points
+
     found = entry_points(group=ENTRY_POINT_GROUP)
     return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
 
 
-def _load(entry_point: EntryPoint) -> Compressor:
+def _load(entry_point: "EntryPoint") -> Compressor:
     label = f"compressor {entry_point.name!r} ({entry_point.value})"
     try:
         loaded = entry_point.load()

@@ -13,6 +13,7 @@ class Proceed(Protocol):
 
     def __call__(self, call: Call, /) -> Awaitable[Any]:
         """Return what the call came to, once it is over; for a stream that is after its last message."""
+        ...
 
 
 class Interceptor(Protocol):
@@ -32,3 +33,4 @@ class Interceptor(Protocol):
 
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
         """Return what the call is to come to."""
+        ...

@@ -59,19 +59,29 @@ class Identity:
     It cannot be changed. Two are equal when name and attributes are.
     """
 
-    __slots__ = ("attributes", "name")
+    __slots__ = ("_attributes", "_name")
 
-    name: str
-    attributes: Mapping[str, Any]
+    _name: str
+    _attributes: Mapping[str, Any]
 
     def __init__(self, name: str, /, **attributes: Any) -> None:
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "attributes", MappingProxyType(attributes))
+        object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_attributes", MappingProxyType(attributes))
+
+    @property
+    def name(self) -> str:
+        """Whose calls these are, in logs and limits too."""
+        return self._name
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What else is known, each also an attribute of its own."""
+        return self._attributes
 
     def __getattr__(self, attribute: str) -> Any:
-        # Only asked for what is no slot; a half-built object, as `copy` makes one, has no attributes yet.
-        if attribute not in Identity.__slots__ and attribute in self.attributes:
-            return self.attributes[attribute]
+        # Only asked for what nothing else provides.
+        if attribute not in Identity.__slots__ and attribute in self._attributes:
+            return self._attributes[attribute]
         raise AttributeError(f"this identity has no {attribute!r}", name=attribute, obj=self)
 
     def __setattr__(self, attribute: str, value: object) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-import secrets
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,11 +19,12 @@ from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
+from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
@@ -32,31 +33,29 @@ __all__ = ["Dispatcher", "Failure"]
 logger = logging.getLogger("fastrpc.server")
 
 #: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
-Failure = tuple[int, str, bytes, int]
+Failure = tuple[Status, str, bytes, int]
 
-DO_NOT_RETRY = 0xFFFFFFFF
+_DO_NOT_RETRY = 0xFFFFFFFF
 
 #: How long a decompression may keep the loop before others get their turn.
-UNPACK_SLICE_SECONDS = 0.003
+_UNPACK_SLICE_SECONDS = 0.003
 
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
-    def __init__(
-        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig
-    ) -> None:
+    def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
         self.state: ServerState
         self._interceptors = tuple(interceptors)
         self._workers = workers
         self._config = config
-        self._jobs: dict[ServerCall, ThreadJob] = {}
+        self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
     def unknown_method(self, method: str) -> str:
         """Say that there is no such method, and which one may be meant."""
-        names = [route.method for route in self.state.routes]
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
@@ -73,7 +72,9 @@ class Dispatcher:
             limits, memory = self._config.limits, self._config.memory
             return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
-            raise CallError(Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no") from None
+            raise CallError(
+                Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no"
+            ) from None
 
     # Interceptors
 
@@ -81,12 +82,13 @@ class Dispatcher:
         """Return the coroutine that runs the interceptors around the handler."""
         return self._proceed_from(0)(call)
 
-    def _proceed_from(self, position: int) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         async def proceed(call: ServerCall) -> Any:
-            if position < len(self._interceptors):
-                return await self._interceptors[position](call, self._proceed_from(position + 1))
             try:
-                value = await self._handle(call)
+                if position < len(self._interceptors):
+                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
+                else:
+                    value = await self._handle(call)
             except BaseException as error:
                 call.note_outcome(self.failure_of(call, error, log=False)[0], error)
                 raise
@@ -98,12 +100,13 @@ class Dispatcher:
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
         route = call.route
+        call.never_started = False
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = ThreadJob(call, route.handler, partial(_settle, done))
+        job = _ThreadJob(call, route.handler, partial(_settle, done))
         self._workers.submit(job)
         try:
             return await done
@@ -170,7 +173,7 @@ class Dispatcher:
 
     def _unpack_slice(self, session: ServerSession) -> None:
         queue = self._unpacking[session]
-        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
         while queue:
             call, steps = queue[0]
             if call.cancelled or session.is_closed:
@@ -188,7 +191,7 @@ class Dispatcher:
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the session hears of its end by `thread_finished`."""
-        job = ThreadJob(call, handler, self._thread_finished)
+        job = _ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
         return 0
@@ -209,11 +212,16 @@ class Dispatcher:
         """Say what the caller is told of an error: its own words for CallError, an id and no more for a crash."""
         if isinstance(error, CallError):
             return self._refusal(call, error)
-        if isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
+        if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
             return error.status, f"{call.method}: {error.message}", b"", 0
         if not isinstance(error, Exception):
+            if call.is_expired:
+                return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
-        identifier = secrets.token_hex(4)
+        if isinstance(error, DeadlineExceededError) and call.remaining() == 0:
+            # A call that it made had what was left of its own time.
+            return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
+        identifier = os.urandom(4).hex()
         if log:
             logger.error(
                 "%s failed [%s]",
@@ -231,12 +239,21 @@ class Dispatcher:
         details = b""
         if error.details is not None:
             try:
-                details = msgspec.json.encode(error.details) if call.codec_id == 2 else msgspec.msgpack.encode(error.details)
+                details = (
+                    msgspec.json.encode(error.details)
+                    if call.codec_id == 2
+                    else msgspec.msgpack.encode(error.details)
+                )
             except (TypeError, msgspec.MsgspecError) as problem:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         if error.retry_after is None:
             return error.status, error.message, details, 0
-        return error.status, error.message, details, min(DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000)))
+        return (
+            error.status,
+            error.message,
+            details,
+            min(_DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000))),
+        )
 
 
 def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
@@ -252,15 +269,17 @@ def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, boo
         return b"", error, True
 
 
-class ThreadJob:
+class _ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
-    __slots__ = ("_call", "_context", "_deliver", "_error", "_handler", "_value", "is_cancelled")
+    __slots__ = ("_call", "_context", "_deliver", "_error", "_given", "_handler", "_value", "is_cancelled")
 
     def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
         self.is_cancelled = False
         self._call = call
         self._handler = handler
+        # The call forgets its arguments when it ends, which may be before a thread stops with it.
+        self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
         self._value: Any = None
@@ -274,12 +293,17 @@ class ThreadJob:
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
         try:
-            self._value = self._context.run(run_handler, self._call, self._handler)
+            self._value = self._context.run(run_handler, self._call, self._handler, self._given)
+        except StopIteration as error:
+            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            self._error = RuntimeError(f"{self._call.method} raised StopIteration")
+            self._error.__cause__ = error
         except BaseException as error:
             self._error = error
 
     def refuse(self, reason: str) -> None:
         """The pool did not start it."""
+        self._call.never_started = True
         if self.is_cancelled:
             self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         elif self._call.remaining() == 0:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,28 +19,33 @@ from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
+from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.sources import is_service, opened_sources
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, transport_for
 
-__all__ = ["Server"]
+__all__ = ["Server", "server_settings"]
 
 logger = logging.getLogger("fastrpc.server")
 
 _DEFAULT_CONFIG = ServerConfig()
 
-#: How often `drain` looks whether the last call has ended.
+#: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
 
 
-class StreamSession(ServerSession, asyncio.BufferedProtocol):
+class _StreamSession(ServerSession, asyncio.BufferedProtocol):
     """A server's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
-    __slots__ = ()
+    __slots__ = ("reveals_services",)
+
+    #: Whether callers on this connection may ask which services there are.
+    reveals_services: bool
 
 
 class Server:
@@ -61,9 +68,11 @@ class Server:
         self._interceptors = tuple(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
+        self._services: list[ServiceDefinition] = []
         self._state: ServerState | None = None
         self._workers: Workers | None = None
         self._is_draining = False
+        self._is_shut = False
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
         self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
@@ -71,7 +80,7 @@ class Server:
     # Life
 
     async def __aenter__(self) -> Self:
-        await self._start()
+        await self.start()
         return self
 
     async def __aexit__(
@@ -79,9 +88,10 @@ class Server:
     ) -> None:
         await self.drain()
 
-    async def _start(self) -> ServerState:
+    async def start(self) -> None:
+        """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
         if self._state is not None:
-            return self._state
+            return
         if self._is_closed:
             raise RuntimeError("this Server is closed; make a new one")
         config = self._config
@@ -109,7 +119,8 @@ class Server:
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
-        return state
+        if config.reflection is not False:
+            self._add(Reflection(lambda: self._services))
 
     def add(self, source: Any) -> None:
         """Serve another source; once the server runs only instances can be added.
@@ -122,12 +133,15 @@ class Server:
         elif is_service(source):
             self._add(source)
         else:
-            raise ConfigError(f"{source!r} cannot be added to a running server", hint="add an instance of a service")
+            raise ConfigError(
+                f"{source!r} cannot be added to a running server", hint="add an instance of a service"
+            )
 
     def _add(self, service: Any) -> None:
         assert self._state is not None
         definition = service_definition(service)
         check_service(definition)
+        self._services.append(definition)
         limits = self._config.limits
         for name, handler in definition.handlers(service).items():
             method = definition.methods[name]
@@ -147,32 +161,55 @@ class Server:
             OSError: the address cannot be had; the message names it.
         """
         wanted = Address.parse(address)
-        await self._start()
+        await self.start()
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
-        listener = await transport_for(wanted).listen(wanted, self._new_session, **options)
+        make_session = partial(self._new_session, self._reveals_services(wanted))
+        listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
         return listener.address
 
-    def _new_session(self) -> StreamSession:
+    async def take(self, connection: socket.socket, address: Address) -> None:
+        """Serve a connection that somebody else accepted at `address`; the server owns it from then on.
+
+        Raises:
+            OSError: the connection is gone already.
+        """
+        await self.start()
+        if self._is_shut:
+            connection.close()
+            return
+        connection.setblocking(False)
+        make_session = partial(self._new_session, self._reveals_services(address))
+        await asyncio.get_running_loop().connect_accepted_socket(make_session, connection)
+
+    def _reveals_services(self, address: Address) -> bool:
+        allowed = self._config.reflection
+        return is_local(address) if allowed is None else allowed
+
+    def _new_session(self, reveals_services: bool) -> _StreamSession:
         config = self._config
         assert self._state is not None
-        return StreamSession(
+        session = _StreamSession(
             state=self._state,
             loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
             keepalive=config.keepalive,
             settings=server_settings(config, self._codecs),
         )
+        session.reveals_services = reveals_services
+        return session
 
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until somebody else drains or closes the server."""
-        await self._start()
+        await self.start()
         assert self._quiet is not None
         await self._quiet.wait()
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Stop listening, let the calls under way finish, close.
+
+        For `Timeouts.announce` seconds it goes on as before, so that clients can learn that it leaves.
 
         Args:
             timeout: seconds for the calls; None takes `Timeouts.drain`.
@@ -184,8 +221,9 @@ class Server:
             await self.close()
             return True
         self._is_draining = True
-        for listener in self._listeners:
-            listener.close()
+        if self._config.timeouts.announce:
+            await asyncio.sleep(self._config.timeouts.announce)
+        self._shut()
         for session in list(self._state.sessions):
             session.begin_drain(_REASON_DRAIN, "the server drains")
         limit = self._config.timeouts.drain if timeout is None else timeout
@@ -203,8 +241,7 @@ class Server:
         if self._is_closed:
             return
         self._is_closed = True
-        for listener in self._listeners:
-            listener.close()
+        self._shut()
         if self._state is not None:
             for session in list(self._state.sessions):
                 session.close(_REASON_DRAIN, "the server closes")
@@ -214,6 +251,12 @@ class Server:
         await self._stack.aclose()
         if self._quiet is not None:
             self._quiet.set()
+
+    def _shut(self) -> None:
+        """Take no connection any more."""
+        self._is_shut = True
+        for listener in self._listeners:
+            listener.close()
 
     async def _wait_closed(self, state: ServerState) -> None:
         """Give connections the time to say goodbye; those that do not take it are cut."""
@@ -225,6 +268,11 @@ class Server:
                 session.abort()
 
     # What users see
+
+    @property
+    def services(self) -> tuple[ServiceDefinition, ...]:
+        """What it serves, its built-in services left out; empty before it has started."""
+        return tuple(one for one in self._services if not one.name.startswith(BUILTIN_PREFIX))
 
     @property
     def is_draining(self) -> bool:

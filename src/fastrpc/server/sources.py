@@ -63,7 +63,8 @@ def _call(source: Any) -> Any:
     except TypeError as error:
         name = getattr(source, "__qualname__", repr(source))
         raise ConfigError(
-            f"{name} cannot be made without arguments: {error}", hint="give an instance, or a function that makes it"
+            f"{name} cannot be made without arguments: {error}",
+            hint="give an instance, or a function that makes it",
         ) from None
     except ValueError:
         pass  # A callable without a signature: calling it tells.

@@ -13,7 +13,9 @@ __all__ = ["serving"]
 
 
 @contextmanager
-def serving(*sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None) -> Iterator[str]:
+def serving(
+    *sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None
+) -> Iterator[str]:
     """Serve `sources` on a thread of its own and yield the address; drains and ends on leaving.
 
     Raises:
@@ -36,13 +38,15 @@ def serving(*sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerCon
 class _Thread(threading.Thread):
     """Runs a loop with one server until it is told to stop."""
 
-    def __init__(self, sources: tuple[Any, ...], address: str, config: ServerConfig, started: threading.Event) -> None:
+    def __init__(
+        self, sources: tuple[Any, ...], address: str, config: ServerConfig, started: threading.Event
+    ) -> None:
         super().__init__(name="fastrpc testing server", daemon=True)
         self.address = address
         self.error: BaseException | None = None
         self._sources = sources
         self._config = config
-        self._started = started
+        self._is_listening = started
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
 
@@ -52,14 +56,14 @@ class _Thread(threading.Thread):
         except BaseException as error:
             self.error = error
         finally:
-            self._started.set()
+            self._is_listening.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         async with Server(*self._sources, config=self._config) as server:
             self.address = str(await server.listen(self.address))
-            self._started.set()
+            self._is_listening.set()
             await self._stopping.wait()
 
     def stop(self) -> None:

@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Protocol, TypedDict, TypeVar, Unpack, cast
 
 from fastrpc.endpoint import Address
@@ -143,6 +142,9 @@ def _load(address: Address) -> Transport:
     if place is not None:
         module, _, attribute = place.partition(":")
         return cast(Transport, getattr(import_module(module), attribute))
+    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    from importlib.metadata import entry_points
+
     foreign = entry_points(group="fastrpc.transports")
     for entry in foreign:
         if entry.name == address.scheme:

@@ -23,7 +23,7 @@ from fastrpc.transports.base import (
     open_doors,
 )
 
-__all__ = ["TRANSPORT", "TcpTransport"]
+__all__ = ["TRANSPORT", "TcpTransport", "bind"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -111,6 +111,26 @@ class TcpTransport:
             else:
                 return connected
         raise _connect_error(address, failures, failures[-1][1], started)
+
+
+def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[socket.socket]:
+    """Bind at every address of the host, all with one port, and do not listen; needs no event loop.
+
+    Raises:
+        OSError: the address cannot be had; the message names it.
+    """
+    bound: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        bound = _bind_all(list(dict.fromkeys(_numeric(place) for *_, place in found)), reuse_port=False)
+        for one in bound:
+            _set_options(one, silence_seconds)
+    except (OSError, UnicodeError) as failure:
+        close_all(bound)
+        raise listen_error(address, failure) from failure
+    return bound
 
 
 class _HasOptions(Protocol):

@@ -26,7 +26,7 @@ from fastrpc.transports.base import (
     open_doors,
 )
 
-__all__ = ["TRANSPORT", "UnixTransport"]
+__all__ = ["TRANSPORT", "UnixTransport", "bind"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -73,8 +73,7 @@ class UnixTransport:
         before_close = None
         try:
             if bound is None:
-                bound = await _bind(address, backlog)
-                before_close = _Removal(address.path).run
+                bound, before_close = await bind(address, backlog)
             return await open_doors(address, [bound], session_factory, backlog, before_close)
         except BaseException as failure:
             close_all([bound] if bound is not None else [])
@@ -124,8 +123,12 @@ def _identity(path: str) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-async def _bind(address: Address, backlog: int) -> socket.socket:
-    """Return a socket that listens at the address's path."""
+async def bind(address: Address, backlog: int = BACKLOG) -> tuple[socket.socket, Callable[[], None]]:
+    """Return a socket that listens at the address's path, and what removes its file again.
+
+    Raises:
+        OSError: somebody listens there, or no file can be made there.
+    """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         async with _starting_in(Path(address.path).parent):
@@ -133,10 +136,10 @@ async def _bind(address: Address, backlog: int) -> socket.socket:
             bound.bind(address.path)
             # Within the lock: a socket that is bound and does not listen yet looks like one left behind.
             bound.listen(backlog)
+            return bound, _Removal(address.path).run
     except BaseException:
         bound.close()
         raise
-    return bound
 
 
 def _remove_if_stale(path: str) -> None:

@@ -52,7 +52,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
             EntryPoint(name, f"{__name__}:{attribute}", base.ENTRY_POINT_GROUP)
             for name, attribute in codecs.items()
         ]
-        monkeypatch.setattr(base, "entry_points", lambda group: found)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found)
         forget_codecs()
 
     yield install

@@ -60,7 +60,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
             EntryPoint(name, f"{__name__}:{attribute}", base.ENTRY_POINT_GROUP)
             for name, attribute in compressors.items()
         ]
-        monkeypatch.setattr(base, "entry_points", lambda group: found)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found)
 
     return install
 

@@ -147,7 +147,7 @@ def test_transport_of_another_package_is_found_by_entry_point(monkeypatch: pytes
         names = frozenset({"pigeon"})
 
     pigeon = Pigeon()
-    monkeypatch.setattr(base, "entry_points", lambda group: Entries([Entry()]))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: Entries([Entry()]))
     monkeypatch.setattr(base, "_loaded", {})
     address = Address("pigeon", path="loft")
     assert transport_for(address).scheme == pigeon.scheme

@@ -1,0 +1,156 @@
+"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads."""
+
+import os
+import types
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.call cimport Scope, current_scope
+from fastrpc._core.frame cimport IDEMPOTENT
+from fastrpc._core.metadata cimport encode_metadata
+
+from fastrpc.errors import DeadlineExceededError
+
+cdef object MethodType = types.MethodType
+
+# Raised in a child by each fork; what was used before refuses to be used after.
+cdef uint64_t generation = 1
+
+
+def _forked():
+    global generation
+    generation += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+cdef uint64_t fork_generation() noexcept:
+    """How many forks this process is away from the first one, and 1."""
+    return generation
+
+
+cdef class ViewState:
+    """What a client and its views share."""
+
+    def __init__(self, resolve):
+        self.resolve = resolve
+        self.compressors = {}
+        self.routes = {}
+
+    def routes_of(self, codec):
+        """The {method: Route} of a codec; it fills as methods are called."""
+        return self.routes.setdefault(codec, {})
+
+
+cdef class CallerView:
+    """The options of calls, and what they do to one."""
+
+    def share(self, ViewState state not None, str codec not None):
+        """Become the front of a state, with no options of its own."""
+        self.shared = state
+        state.default_codec = codec
+        self.codec = codec
+        self.routes = state.routes_of(codec)
+
+    def derive(self, CallerView base not None, dict options):
+        """Become a view of `base`: what `options` leaves out is inherited."""
+        self.shared = base.shared
+        self.codec = (options["codec"] or self.shared.default_codec) if "codec" in options else base.codec
+        self.routes = self.shared.routes_of(self.codec)
+        self.has_timeout = base.has_timeout
+        self.timeout_ns = base.timeout_ns
+        if "timeout" in options:
+            self.has_timeout = True
+            seconds = options["timeout"]
+            self.timeout_ns = 0 if seconds is None else max(1, int(seconds * 1e9))
+        self.metadata = base.metadata
+        if options.get("metadata"):
+            self.metadata = {**(base.metadata or {}), **options["metadata"]}
+        elif "metadata" in options and options["metadata"] is None:
+            self.metadata = None
+        self.sent_metadata = encode_metadata(self.metadata) if self.metadata else None
+        self.compressor = options.get("compressor", base.compressor)
+        self.priority = options.get("priority", base.priority)
+        self.idempotent = options.get("idempotent", base.idempotent)
+        self.wait_for_ready = options.get("wait_for_ready", base.wait_for_ready)
+        self.fail_mode = options.get("fail_mode", base.fail_mode)
+        self.hash_key = options.get("hash_key", base.hash_key)
+        self.endpoint = options.get("endpoint", base.endpoint)
+        self.needs_runner = (
+            self.wait_for_ready or self.fail_mode is not None or self.hash_key is not None or self.endpoint is not None
+        )
+
+    cdef Route route_of(self, object method):
+        cdef PyObject* found
+        if type(method) is MethodType:
+            method = method.__func__
+        found = PyDict_GetItem(self.routes, method)
+        if found is not NULL:
+            return <Route>found
+        route = self.shared.resolve(method, self.codec)
+        self.routes[method] = route
+        return <Route>route
+
+    cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1:
+        """Give a call its options and its deadline; raises when nothing of its time is left."""
+        cdef Scope scope
+        cdef uint64_t timeout
+        call.route = route
+        call.is_local = True
+        call.flags = route.flags
+        if self.idempotent is not None:
+            call.flags = (call.flags & ~IDEMPOTENT) | (IDEMPOTENT if self.idempotent else 0)
+        call.codec = <uint8_t>route.marshal.codec_id
+        call.priority = self.priority
+        if call.sent_metadata is None:
+            call.sent_metadata = self.sent_metadata
+        call.started_ns = now
+        call.compressors = self.shared.compressors
+        call.message_limit = self.shared.message_limit
+        if self.has_timeout:
+            timeout = self.timeout_ns
+        elif route.timeout_ns:
+            timeout = route.timeout_ns
+        else:
+            timeout = self.shared.default_timeout_ns
+        # Attempts of one call share its deadline, which stands there already.
+        if timeout and now + timeout < call.deadline_ns:
+            call.deadline_ns = now + timeout
+        scope = current_scope()
+        if scope is not None:
+            if scope.deadline_ns < call.deadline_ns:
+                call.deadline_ns = scope.deadline_ns
+                if call.deadline_ns <= now:
+                    raise DeadlineExceededError(
+                        f"{route.method}: nothing is left of the surrounding deadline; the call was not sent",
+                        processed="no",
+                    )
+        if scope is not None and scope.attempt_number:
+            call.is_inside_retry = True
+        return 0
+
+    cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
+        """Compress a payload when the view asks for it, the peer takes it and it pays."""
+        cdef int wire_id
+        if self.compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
+            return payload
+        wire_id = self.compressor.wire_id
+        if not peer.takes_compressor(wire_id):
+            return payload
+        smaller = self.compressor.compress(payload)
+        if len(smaller) >= len(payload):
+            return payload
+        call.compressor = <uint8_t>wire_id
+        return <bytes>smaller
+
+
+cdef int count_start(PendingCall call, bytes payload) noexcept:
+    """Count a call that goes out now."""
+    call.route.counters.started()
+    call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+    call.is_counted = True
+    return 0

@@ -1,0 +1,47 @@
+"""Services that a server has of its own: `fastrpc.reflection` says which services and methods there are."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastrpc._core.call import current_call
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.description import describe
+from fastrpc.rpc.service import method, service
+from fastrpc.status import Status
+
+__all__ = ["BUILTIN_PREFIX", "Reflection", "is_local"]
+
+#: Names of services that begin with this are fastrpc's own.
+BUILTIN_PREFIX = "fastrpc."
+
+
+@service("fastrpc.reflection")
+class Reflection:
+    """Tells callers what a server serves, where `ServerConfig.reflection` allows it."""
+
+    def __init__(self, services: Callable[[], Iterable[ServiceDefinition]]) -> None:
+        self._services = services
+
+    @method(idempotent=True)
+    async def services(self) -> list[dict[str, Any]]:
+        """Return every service: name, version, documentation, and its methods with their signatures."""
+        session: Any = getattr(current_call(), "session", None)
+        if not getattr(session, "reveals_services", True):
+            # Worded as for any other unknown name: a stranger learns nothing, not even that it could be allowed.
+            raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
+        return [describe(definition) for definition in self._services()]
+
+
+def is_local(address: Address) -> bool:
+    """Whether only programs on this machine can connect to an address."""
+    if address.scheme in {"unix", "memory"} or address.host == "localhost":
+        return True
+    # A millisecond that only servers on numeric addresses have to spend.
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

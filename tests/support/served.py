@@ -1,0 +1,44 @@
+"""A real server in the test's own loop, at an address of any transport."""
+
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastrpc import Interceptor, Server, ServerConfig
+
+__all__ = ["SCHEMES", "Served", "served"]
+
+SCHEMES = ("tcp", "unix", "memory")
+
+_numbers = itertools.count(1)
+
+
+class Served(str):
+    """The address of a server that runs, as a target; `server` is the server."""
+
+    __slots__ = ("server",)
+
+    server: Server
+
+
+@asynccontextmanager
+async def served(
+    *sources: Any,
+    scheme: str = "memory",
+    config: ServerConfig | None = None,
+    interceptors: Sequence[Interceptor] = (),
+) -> AsyncIterator[Served]:
+    """Serve `sources` and yield the target for clients; the server drains on leaving."""
+    with tempfile.TemporaryDirectory(prefix="fastrpc") as folder:
+        address = {
+            "tcp": "tcp://127.0.0.1:0",
+            "unix": f"unix://{Path(folder) / 'socket'}",
+            "memory": f"memory://test-{next(_numbers)}",
+        }[scheme]
+        async with Server(*sources, interceptors=interceptors, config=config or ServerConfig()) as server:
+            target = Served(await server.listen(address))
+            target.server = server
+            yield target
