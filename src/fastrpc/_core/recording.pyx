@@ -241,6 +241,8 @@ cdef class RecordingConnection(Connection):
 
     def ping(self, content=bytes(8)):
         """Ask for a sign of life with 8 bytes of any content."""
+        if not self.settled or len(content) != 8:
+            raise LocalProtocolError("a PING has 8 bytes and goes to a peer whose SETTINGS came")
         self.send_ping(content)
 
     def begin_drain(self, int reason=0, text=""):
