@@ -268,6 +268,11 @@ cdef class RecordingConnection(Connection):
         return "new" if is_theirs and id > self.highest_seen else "gone"
 
     @property
+    def waiting(self):
+        """Messages in all queues, dropped ones that still lie there included."""
+        return sum(map(len, self.queues()))
+
+    @property
     def calls(self):
         """Ids of the calls in both tables."""
         return sorted(call.id for call in self.opened.entries() + self.accepted.entries())
