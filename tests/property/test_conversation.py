@@ -4,6 +4,7 @@ An engine talks to an engine or to the reference, with tight limits, messages la
 that take their time, and calls that are cancelled or answered early.
 """
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.support.wire_settings import Setting
 SHAPES = (0, 0, FLAG_STREAM_IN, FLAG_STREAM_OUT, FLAG_STREAM_IN | FLAG_STREAM_OUT, FLAG_ONE_WAY)
 SIZES = (0, 1, 100, 3_000, 16_384, 16_385, 40_000, 140_000)
 POOL = 200_000
-MAKERS = {"engine": EngineTalker, "reference": ReferenceTalker}
+MAKERS: dict[str, Callable[..., Talker]] = {"engine": EngineTalker, "reference": ReferenceTalker}
 
 
 def limits(random: Random, is_server: bool) -> dict[int, Any]:
@@ -149,7 +150,7 @@ def test_everything_arrives_whole_and_in_order(client: str, server: str, scale: 
         pytest.skip("has its own tests")
     for seed in range(scale(150)):
         random = Random(seed)
-        sides = (
+        sides: tuple[Talker, Talker] = (
             MAKERS[client](False, limits(random, False), stream_pool=POOL),
             MAKERS[server](True, limits(random, True), stream_pool=POOL),
         )

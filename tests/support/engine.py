@@ -1,6 +1,6 @@
 """The engine as the side under test, driven as the reference is: `RecordingConnection` without a socket."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastrpc._core.recording import RecordingConnection
@@ -12,7 +12,7 @@ from tests.support.wire_link import Event
 from tests.support.wire_parser import Parser, Preface
 from tests.support.wire_settings import Setting
 
-__all__ = ["EngineSubject", "client", "engine_settings", "frames", "run_engine", "server"]
+__all__ = ["EngineSubject", "call_ids", "client", "engine_settings", "frames", "run_engine", "server"]
 
 
 def engine_settings(is_server: bool, changes: Mapping[int, Any] | None = None) -> Settings:
@@ -67,6 +67,11 @@ def frames(sent: bytes, *, by_server: bool = False) -> list[Frame]:
     parser.window_left = 2**40
     parser.feed(sent)
     return [frame for frame in parser if not isinstance(frame, Preface)]
+
+
+def call_ids(sent: Iterable[Frame]) -> list[int]:
+    """Return the ids of frames, 0 for those of the connection."""
+    return [getattr(frame, "id", 0) for frame in sent]
 
 
 def client(changes: dict[int, Any] | None = None, **options: Any) -> RecordingConnection:

@@ -30,6 +30,8 @@ class Talker(Protocol):
     open_here: dict[int, int]
     untaken: list[int]
     errors: list[Event]
+    #: Calls of its own that ended in another way than by a RESPONSE.
+    given_up: set[int]
 
     def receive(self, data: bytes) -> None: ...
     def output(self, most: int) -> bytes: ...

@@ -4,7 +4,7 @@ import pytest
 
 from fastrpc._core.recording import RecordingConnection
 from fastrpc.errors import EncodeError, LocalProtocolError
-from tests.support.engine import client, engine_settings, frames, server
+from tests.support.engine import call_ids, client, engine_settings, frames, server
 from tests.support.frame_factory import answer, opening, request, settings
 from tests.support.wire_layout import CONNECTION_WINDOW, FLAG_STREAM_IN, FLAG_STREAM_OUT
 from tests.support.wire_reference import (
@@ -32,7 +32,7 @@ class TestCredit:
         assert connection.data_to_send() == b""
         assert second.id == 0
         connection.receive_data(Credit(0, 1_000).encode())
-        assert [frame.id for frame in frames(connection.data_to_send())] == [3]
+        assert call_ids(frames(connection.data_to_send())) == [3]
 
     def test_rest_of_a_large_message_goes_with_the_next_credit(self) -> None:
         connection = client({Setting.MAX_MESSAGE: 2**30})
@@ -51,7 +51,7 @@ class TestCredit:
             connection.push_message(1, bytes(4_000))
         connection.push_message(3, b"still moves")
         sent = frames(connection.data_to_send(), by_server=True)
-        assert len([frame for frame in sent if frame.id == 1]) == 65_536 // 4_016
+        assert call_ids(sent).count(1) == 65_536 // 4_016
         assert [frame.payload for frame in sent if isinstance(frame, Data) and frame.id == 3] == [
             b"still moves"
         ]
@@ -145,7 +145,8 @@ class TestPieces:
         for call in streams:
             connection.push_message(call, bytes(30_000))
         connection.open_call(METHOD, bytes(30_000))
-        begun = [frame.id for frame in frames(connection.data_to_send()) if getattr(frame, "total", None)]
+        sent = frames(connection.data_to_send())
+        begun = call_ids(frame for frame in sent if getattr(frame, "total", None))
         assert sorted(begun) == [1, 3, 5]
 
     def test_place_of_a_cut_message_is_free_when_its_call_is_given_up(self) -> None:
@@ -156,7 +157,7 @@ class TestPieces:
         connection.cancel(first)
         sent = frames(connection.data_to_send())
         assert [type(frame) for frame in sent] == [Cancel, Request, Data]
-        assert [frame.id for frame in sent] == [1, 3, 3]
+        assert call_ids(sent) == [1, 3, 3]
 
     def test_only_a_share_lies_in_the_transport(self) -> None:
         connection = client()
@@ -253,7 +254,7 @@ class TestLimits:
         connection.data_to_send()
         connection.now += 400_000_000
         connection.receive_data(answer(1))
-        assert [frame.id for frame in frames(connection.data_to_send())] == [3]
+        assert call_ids(frames(connection.data_to_send())) == [3]
         assert (late.id, after.id) == (0, 3)
 
     def test_later_settings_do_not_repeat_the_stream_window(self) -> None:
