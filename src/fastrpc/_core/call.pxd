@@ -88,6 +88,10 @@ cdef class Incoming:
         # Where the payload grows, or None once it is clear that nobody wants it.
         object assembly
 
+        # How far it had grown when somebody last looked, and since when it has not (Session).
+        Py_ssize_t seen_size
+        uint64_t seen_ns
+
 
 cdef class Call(Scope):
     cdef:
