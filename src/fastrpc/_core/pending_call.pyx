@@ -98,7 +98,7 @@ cdef class PendingCall(Call):
         processed = OUTCOMES[frame.outcome]
         retry_after = None
         if frame.pushback_ms and frame.pushback_ms != PUSHBACK_NEVER:
-            retry_after = frame.pushback_ms / 1000
+            retry_after = frame.pushback_ms / 1000.0
         if status == STATUS_DEADLINE_EXCEEDED:
             return DeadlineExceededError(text, processed="no" if frame.outcome == OUTCOME_NOT_STARTED else "unknown")
         if frame.outcome == OUTCOME_NOT_STARTED and frame.pushback_ms != PUSHBACK_NEVER:
