@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from fastrpc.errors import ConfigError
 
 __all__ = ["Address", "Endpoint"]
 
+_HIGHEST_PORT = 65_535
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -53,14 +53,17 @@ class Address:
                     f"{text!r} has no {'path' if scheme == 'unix' else 'name'} after {scheme}://"
                 )
             return cls(scheme, path=rest)
-        parts = urlsplit(f"//{rest}")
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError(f"{text!r}: {error}", hint="the port is a number from 0 to 65535") from None
-        if port is None:
+        place, slash, path = rest.partition("/")
+        host, colon, port = place.rpartition(":")
+        if not colon or "]" in port:
             raise ConfigError(f"{text!r} names no port", hint=f"write it as {scheme}://host:port")
-        return cls(scheme, host=parts.hostname or "", port=port, path=parts.path)
+        if not (port.isascii() and port.isdecimal() and int(port) <= _HIGHEST_PORT):
+            raise ConfigError(f"{text!r} has port {port!r}", hint=f"the port is a number from 0 to {_HIGHEST_PORT}")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ConfigError(f"{text!r} has colons in its host", hint=f"write IPv6 as {scheme}://[::1]:port")
+        return cls(scheme, host=host.lower(), port=int(port), path=slash + path)
 
     def __str__(self) -> str:
         if self.host or self.port:

@@ -142,6 +142,28 @@ async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.Mo
     listener.close()
 
 
+async def test_only_one_of_several_connections_made_at_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.0)
+    places(monkeypatch, ("127.0.0.1", 0), ("127.0.0.2", 0), ("::1", 0))
+    listener = await TCP.listen(Address("tcp", host="here"), Sessions())
+    port = listener.address.port
+    places(monkeypatch, ("127.0.0.1", port), ("127.0.0.2", port), ("::1", port))
+    connect_one, barrier = tcp._connect_one, asyncio.Barrier(3)
+
+    async def connect_together(place: tuple[str, int]) -> Any:
+        made = await connect_one(place)
+        await barrier.wait()
+        return made
+
+    monkeypatch.setattr(tcp, "_connect_one", connect_together)
+    before = open_descriptors()
+    _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
+    assert session.events == ["made"]
+    await part(session)
+    assert await descriptors_come_back_to(before)
+    listener.close()
+
+
 async def test_a_dial_that_times_out_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
     (await TCP.listen(LOOPBACK, Sessions())).close()

@@ -222,6 +222,14 @@ async def calls() -> None:
     raise CallError("no such user")  # error
 
 
+def settings() -> None:
+    fastrpc.Limits(concurrent_calls="3")  # error
+    fastrpc.Limits(3)  # error
+    fastrpc.Limits(calls=3)  # error
+    fastrpc.ClientConfig(timeouts=fastrpc.Limits())  # error
+    fastrpc.ClientConfig().codec = "json"  # error
+
+
 async def life_of_a_server(server: fastrpc.Server) -> None:
     text: str = await server.listen("tcp://127.0.0.1:0")  # error
     await server.listen(8972)  # error

@@ -49,6 +49,7 @@ cdef class Admission(Timed):
         object turn
         bint is_scheduled
         object _look
+        object _context
 
         # Connections that are opening, and those not read from until one of them is through.
         readonly Py_ssize_t opening

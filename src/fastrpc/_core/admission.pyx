@@ -12,6 +12,7 @@ A stall of the loop is over for a connection once a turn brought nothing more to
 count, and what expired meanwhile is never started.
 """
 
+import contextvars
 import logging
 import weakref
 from collections import OrderedDict, deque
@@ -67,6 +68,7 @@ cdef class Admission(Timed):
         self.turn = deque()
         self.unread = {}
         self._look = self._look_at_waiting
+        self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
         self.queue_age_ns = nanoseconds(admission.queue_age)
         self.handshakes = admission.handshakes
@@ -133,7 +135,7 @@ cdef class Admission(Timed):
             self.turn.append(session)
         if not self.is_scheduled and not self.loop_state.loop.is_closed():
             self.is_scheduled = True
-            self.loop_state.call_soon(self._look)
+            self.loop_state.call_soon(self._look, context=self._context)
         return 0
 
     def _look_at_waiting(self):
@@ -518,7 +520,8 @@ cdef class GuardedSession(Session):
         """Refuse a request of which not all is there; the call is gone, what follows of it is discarded."""
         self._unlist(call)
         self.call_ended(call)
-        call.state = STATE_GONE
+        if not call.flags & ONE_WAY:
+            call.state = STATE_GONE
         return self.refuse(call, status, text)
 
     cdef int call_ended(self, Call call) except -1:

@@ -42,8 +42,8 @@ cdef class Scope(Timed):
         # Above 0 the surrounding call is a retry itself, so calls made inside are not retried again.
         uint8_t attempt_number
 
-        # The call whose handler runs here: `self` for a server's call, the surrounding one for a `timeout` block.
-        object owner
+        # Of a `timeout` block the call around it, if there is one; None in a call, which would else keep itself alive.
+        Call owner
 
 
 cdef class Route:

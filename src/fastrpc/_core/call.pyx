@@ -10,8 +10,6 @@
     RouteTable            method name as it lies on the wire → Route
 """
 
-import asyncio
-
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
@@ -53,6 +51,10 @@ cdef Scope current_scope():
     return <Scope>scope if isinstance(scope, Scope) else None
 
 
+cdef inline Call owner_of(Scope scope):
+    return <Call>scope if isinstance(scope, Call) else scope.owner
+
+
 def enter_scope(seconds):
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
@@ -65,7 +67,7 @@ def enter_scope(seconds):
         if outer is not None:
             scope.deadline_ns = min(scope.deadline_ns, outer.deadline_ns)
             scope.attempt_number = outer.attempt_number
-            scope.owner = outer.owner
+            scope.owner = owner_of(outer)
     return PyContextVar_Set(scope_variable, scope)
 
 
@@ -86,9 +88,10 @@ def current_call():
         LookupError: no handler is running here.
     """
     cdef Scope scope = current_scope()
-    if scope is None or scope.owner is None:
+    cdef Call call = None if scope is None else owner_of(scope)
+    if call is None:
         raise LookupError("current_call() works inside a handler or an interceptor; none is running here")
-    return scope.owner
+    return call
 
 
 @cython.final
@@ -300,8 +303,8 @@ cdef class Call(Scope):
     @property
     def draining(self):
         """Awaitable that is done once the server drains; on a client that never comes."""
-        return asyncio.Event().wait()
+        raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
 
     def sleep(self, seconds):
         """Wait, in an interceptor: works without a loop too, in SyncClient."""
-        return asyncio.sleep(seconds)
+        raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")

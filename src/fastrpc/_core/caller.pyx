@@ -14,14 +14,14 @@ coroutine this one delegates to. A loop's own C future is what the task waits on
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.caller_view cimport count_start, fork_generation
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
-from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.wire cimport now_ns
 
@@ -37,6 +37,8 @@ cdef enum:
     VERB_NOTIFY = 2
 
 cdef enum:
+    # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
+    METADATA_FLOOR = 8_192
     # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
     UNPACKED_AT_ONCE = 4096
 
@@ -153,7 +155,7 @@ cdef class ClientCall(CoroutineCall):
         (<CallerState>caller.shared).check_use()
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None or (self.verb == VERB_NOTIFY and not session.is_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
@@ -222,6 +224,15 @@ cdef class ClientCall(CoroutineCall):
             expire(self, self.session)
         return 0
 
+    @property
+    def draining(self):
+        """Awaitable that never comes: a client does not drain."""
+        return asyncio.Event().wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
     # For the runner
 
     @property
@@ -246,7 +257,8 @@ cdef class ClientCall(CoroutineCall):
         attempt.caller = self.caller
         attempt.args = self.args
         attempt.kwargs = self.kwargs
-        attempt.verb = self.verb
+        # The answer is wrapped once, around all attempts and interceptors.
+        attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
         attempt.session = session
         attempt.is_attempt = True
         attempt.deadline_ns = self.deadline_ns
@@ -273,9 +285,21 @@ cdef class ClientCall(CoroutineCall):
         return None if self.session is None else self.session.endpoint
 
     @property
-    def is_notification(self):
-        """Whether no answer is wanted."""
-        return self.verb == VERB_NOTIFY
+    def is_request(self):
+        """Whether the answer is wanted with what came along."""
+        return self.verb == VERB_REQUEST
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings.
+
+        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
+        unknown before.
+        """
+        metadata = self.sent_metadata or self.caller.sent_metadata
+        if self._metadata is not None:
+            metadata = encode_metadata(self._metadata)
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
 
 
 @cython.final
@@ -310,7 +334,7 @@ cdef class BatchCall(CoroutineCall):
             return RETURNED
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None:
+        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
@@ -328,12 +352,18 @@ cdef class BatchCall(CoroutineCall):
         for payload in payloads:
             member = BatchMember.__new__(BatchMember)
             member.batch = self
+            member.deadline_ns = self.deadline_ns
             caller.dress(member, self.route, now)
-            payload = caller.pack(member, payload, self.session.peer, self.session.is_ready)
-            count_start(member, payload)
+            self.deadline_ns = member.deadline_ns
             self.members.append(member)
-            self.session.now = now
-            self.session.start(member, payload)
+            try:
+                payload = caller.pack(member, payload, self.session.peer, self.session.is_ready)
+                count_start(member, payload)
+                self.session.now = now
+                self.session.start(member, payload)
+            except FastRPCError as error:
+                # The others are on their way: this one's error is its result.
+                member.failed(error)
 
     cdef int resume(self, PyObject** result) except -1:
         cdef BatchMember member
@@ -363,14 +393,25 @@ cdef class BatchCall(CoroutineCall):
             if not member.is_settled:
                 member.forget()
                 self.session.abandon(member, reason)
+        self.members = None
         return 0
 
+    def start_clock(self):
+        """Give the batch its deadline before there is a connection; raises when no time is left."""
+        self.caller.dress(self, self.route, now_ns())
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
+        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
+
     def single(self, Py_ssize_t index):
-        """Return a coroutine that makes one of the calls by itself."""
+        """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route
         call.caller = self.caller
         call.args = self.argument_tuples[index]
+        call.deadline_ns = self.deadline_ns
         return call
 
     def attempt_on(self, ClientSession session not None):
@@ -380,8 +421,16 @@ cdef class BatchCall(CoroutineCall):
         attempt.caller = self.caller
         attempt.argument_tuples = self.argument_tuples
         attempt.session = session
+        attempt.deadline_ns = self.deadline_ns
         attempt.is_attempt = True
         return attempt
+
+
+cdef bint over_floor(bytes metadata) except -1:
+    """Whether metadata is more than every server takes before it has said how much it takes."""
+    return metadata is not None and check_metadata(
+        PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
+    ) != METADATA_OK
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

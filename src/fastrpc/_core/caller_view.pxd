@@ -19,6 +19,9 @@ cdef class ViewState:
         public uint64_t default_timeout_ns
         public uint64_t message_limit
 
+        # What a view is back at when it asks for none.
+        str default_codec
+
 
 cdef class CallerView:
     cdef:

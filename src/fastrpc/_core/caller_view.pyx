@@ -52,13 +52,14 @@ cdef class CallerView:
     def share(self, ViewState state not None, str codec not None):
         """Become the front of a state, with no options of its own."""
         self.shared = state
+        state.default_codec = codec
         self.codec = codec
         self.routes = state.routes_of(codec)
 
     def derive(self, CallerView base not None, dict options):
         """Become a view of `base`: what `options` leaves out is inherited."""
         self.shared = base.shared
-        self.codec = options.get("codec") or base.codec
+        self.codec = (options["codec"] or self.shared.default_codec) if "codec" in options else base.codec
         self.routes = self.shared.routes_of(self.codec)
         self.has_timeout = base.has_timeout
         self.timeout_ns = base.timeout_ns

@@ -28,6 +28,8 @@ cdef class LoopState(Timed):
         object armed_handle
         object _fire
 
+        # What timers fire in: a copy of the context in which one was set would be kept until it is due.
+        object _context
         bint is_late
 
         # The watch for whatever blocks the loop. It ran freely at `seen_ns`; who finds `calm_until_ns` over reads

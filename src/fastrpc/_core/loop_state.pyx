@@ -1,5 +1,6 @@
 """What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls."""
 
+import contextvars
 import weakref
 
 cimport cython
@@ -42,6 +43,7 @@ cdef class LoopState(Timed):
         self.whole_view = PyMemoryView_FromMemory(self.buffer.data, self.buffer.capacity, PyBUF_WRITE)
         self.wheel = TimerWheel()
         self._fire = self.fire
+        self._context = contextvars.Context()
 
     @property
     def live_timers(self):
@@ -69,7 +71,7 @@ cdef class LoopState(Timed):
             self.armed_handle.cancel()
         self.armed_ns = due_ns
         # A millisecond later than the tick: a timer that fires early would find nothing due and fire again.
-        self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire)
+        self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
         return 0
 
     cdef int release(self) except -1:

@@ -43,7 +43,7 @@ cdef class ServerCall(AdmittedCall):
         readonly ServerSession session
         HandlerTask task
         public object identity
-        bint is_expired
+        readonly bint is_expired
         bint was_cancelled
         bint is_running
         bint is_held
@@ -79,6 +79,8 @@ cdef class ServerSession(GuardedSession):
     cdef int unwatch(self, ServerCall call) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _reject(self, ServerCall call, object error) except -1
+    cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int finish(self, ServerCall call, object value) except -1
     cdef int fail(self, ServerCall call, object error) except -1

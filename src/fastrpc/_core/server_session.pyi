@@ -96,7 +96,11 @@ class ServerCall(AdmittedCall):
 
     @property
     def given(self) -> tuple[Any, ...] | BoundArguments:
-        """How to call the handler."""
+        """How to call the handler; None once the call ended."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its deadline passed while the handler ran."""
 
     @property
     def codec_id(self) -> int:
@@ -139,7 +143,9 @@ class ServerSession(GuardedSession):
 def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
     """Call a handler with its decoded arguments."""
 
-def run_handler(call: ServerCall, handler: Callable[..., Any]) -> Any:
+def run_handler(
+    call: ServerCall, handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments
+) -> Any:
     """Call a handler as the handler of `call`: `current_call()` works in it."""
 
 def detached_call(

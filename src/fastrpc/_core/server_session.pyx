@@ -13,7 +13,7 @@
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from libc.stdint cimport int64_t, uint32_t
 
@@ -30,13 +30,14 @@ from fastrpc._core.frame cimport (
     ONE_WAY,
     OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
+    PUSHBACK_NEVER,
     STREAM_IN,
     STREAM_OUT,
     TIMEOUT_NONE,
 )
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport BoundArguments, Marshal
-from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.wire cimport now_ns
 
@@ -111,14 +112,18 @@ cdef class ServerCall(AdmittedCall):
     @property
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
-        return self.session.drain_event().wait()
+        return (asyncio.Event() if self.session is None else self.session.drain_event()).wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
 
     @property
     def arguments(self):
         """The decoded arguments, as the handler gets them."""
         if type(self.given) is BoundArguments:
             return (*self.given.args, *self.given.kwargs.values())
-        return self.given
+        return () if self.given is None else self.given
 
     @property
     def status(self):
@@ -149,7 +154,7 @@ cdef class ServerCall(AdmittedCall):
         return 0
 
     cdef int on_timer(self) except -1:
-        if not self.was_cancelled and self.state != STATE_GONE:
+        if not self.was_cancelled:
             self.is_expired = True
             self.stop()
         return 0
@@ -188,7 +193,6 @@ cdef class ServerSession(GuardedSession):
     cdef Call new_call(self):
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.session = self
-        call.owner = call
         return call
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -252,7 +256,7 @@ cdef class ServerSession(GuardedSession):
             self.state.expired_unstarted += 1
             self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
         elif error is not None:
-            self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+            self._reject(call, error)
         else:
             self._admit(call, payload)
 
@@ -263,10 +267,8 @@ cdef class ServerSession(GuardedSession):
             if call.codec != marshal.codec_id:
                 marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
             call.given = marshal.decode_arguments(payload)
-        except CallError as error:
-            return self.refuse(call, error.status, error.message)
-        except DecodeError as error:
-            return self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+        except (CallError, DecodeError) as error:
+            return self._reject(call, error)
         call.weight = marshal.charge
         call.route.counters.started()
         self.state.running += 1
@@ -278,13 +280,26 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
-        if call.flags & ONE_WAY:
-            self.one_way_calls -= 1
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
+
+    cdef int _reject(self, ServerCall call, object error) except -1:
+        """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
+        cdef Outgoing failure
+        cdef int status = error.status
+        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+            status = INVALID_ARGUMENT
+        text = error.message if isinstance(error, CallError) else f"{call.route.method}: {error}"
+        if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
+            return self.refuse(call, status, text)
+        self.state.refused += 1
+        failure = failure_with(status, True, text)
+        failure.pushback_ms = PUSHBACK_NEVER
+        return self.send_failure(call, failure)
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
-        if call.flags & ONE_WAY and call.route is not None:
+        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.one_way_calls -= 1
         return GuardedSession.refuse(self, call, status, text)
 
@@ -298,14 +313,14 @@ cdef class ServerSession(GuardedSession):
         if route.style == STYLE_ASYNC:
             try:
                 value = call_handler(route.handler, call.given)
-            except Exception as error:
+            except (Exception, CancelledError) as error:
                 return self.fail(call, error)
             return self._run_task(call, value)
         if route.style == STYLE_INLINE:
             token = PyContextVar_Set(scope_variable, call)
             try:
                 value = call_handler(route.handler, call.given)
-            except Exception as error:
+            except (Exception, CancelledError) as error:
                 return self.fail(call, error)
             finally:
                 scope_variable.reset(token)
@@ -394,7 +409,7 @@ cdef class ServerSession(GuardedSession):
             else:
                 payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
             if call._reply_metadata is not None:
-                call.sent_metadata = encode_metadata(call._reply_metadata)
+                self._send_metadata(call)
             if call.compressor:
                 payload = self._packed(call, payload)
             self._check_size(call, payload)
@@ -420,11 +435,13 @@ cdef class ServerSession(GuardedSession):
         return payload
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        if <uint64_t>PyBytes_GET_SIZE(payload) > min(self.ours.max_message, self.peer.max_message):
+        cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
+        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            who = "the client takes" if limit == self.peer.max_message else "the server sends"
             raise CallError(
                 Status.RESOURCE_EXHAUSTED,
-                f"the answer of {call.route.method} has {len(payload)} bytes, at most "
-                f"{min(self.ours.max_message, self.peer.max_message)} may be sent (Limits.message_bytes)",
+                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
+                "(Limits.message_bytes)",
             )
         return 0
 
@@ -434,10 +451,7 @@ cdef class ServerSession(GuardedSession):
         if not isinstance(error, Exception) and not isinstance(error, CancelledError):
             self._count_end(call, CANCELLED)
             raise error
-        if call.is_expired and isinstance(error, CancelledError):
-            status, text, details, pushback = DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed", b"", 0
-        else:
-            status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
+        status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
         self._count_end(call, status)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
             return 0
@@ -445,8 +459,25 @@ cdef class ServerSession(GuardedSession):
         failure.payload = details
         failure.pushback_ms = pushback
         if call._reply_metadata is not None:
-            call.sent_metadata = encode_metadata(call._reply_metadata)
+            try:
+                self._send_metadata(call)
+            except (ValueError, CallError):
+                # It may be what the error is about.
+                call.sent_metadata = None
         return self.send_failure(call, failure)
+
+    cdef int _send_metadata(self, ServerCall call) except -1:
+        """Let what the handler put into `reply_metadata` go with the answer."""
+        call.sent_metadata = encode_metadata(call._reply_metadata)
+        if check_metadata(
+            PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), self.peer.max_metadata
+        ):
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the metadata of the answer of {call.route.method} is over the {self.peer.max_metadata} bytes that "
+                "the client takes (Limits.metadata_bytes)",
+            )
+        return 0
 
     cdef int _count_end(self, ServerCall call, int status) except -1:
         self.stepped_ns = now_ns()
@@ -455,6 +486,8 @@ cdef class ServerSession(GuardedSession):
         call.is_running = False
         if call.is_held:
             self.unwatch(call)
+        # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
+        call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
         if self.state.is_watched:
@@ -538,16 +571,15 @@ def invoke(handler, given):
     return call_handler(handler, given)
 
 
-def run_handler(ServerCall call not None, handler):
+def run_handler(ServerCall call not None, handler, given):
     """Call a handler as the handler of `call`: `current_call()` works in it."""
     PyContextVar_Set(scope_variable, call)
-    return call_handler(handler, call.given)
+    return call_handler(handler, given)
 
 
 def detached_call(metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
     cdef ServerCall call = ServerCall.__new__(ServerCall)
-    call.owner = call
     call.started_ns = now_ns()
     if timeout is not None:
         call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)

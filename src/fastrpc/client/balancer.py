@@ -5,17 +5,27 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
+from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
-from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.errors import DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["Balancer", "RETRIES", "UNPACK_SLICE_SECONDS", "may_retry"]
+__all__ = [
+    "RETRIES",
+    "UNPACK_SLICE_SECONDS",
+    "Balancer",
+    "batch_result",
+    "may_retry",
+    "reply_of",
+    "status_of",
+]
 
 #: Attempts after the first one, where an error allows them.
 RETRIES = 3
@@ -41,25 +51,26 @@ class Balancer:
 
     async def _run(self, call: ClientCall) -> Any:
         call.start_clock()
-        return await self._attempts(call, None)
+        return self._result(call, await self._attempts(call, None))
 
     async def _intercepted(self, call: ClientCall) -> Any:
         """Run the interceptors, the first of them outermost, around all attempts."""
         call.start_clock()
         token = enter_call(call)
         try:
-            return await self._proceed_from(0)(call)
+            return self._result(call, await self._proceed_from(0)(call))
         finally:
             leave_scope(token)
 
     def _proceed_from(self, position: int) -> Callable[[Any], Awaitable[Any]]:
         async def proceed(call: ClientCall) -> Any:
-            if position < len(self._interceptors):
-                return await self._interceptors[position](call, self._proceed_from(position + 1))
             try:
-                value = await self._attempts(call, None)
+                if position < len(self._interceptors):
+                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
+                else:
+                    value = await self._attempts(call, None)
             except BaseException as error:
-                call.note_outcome(getattr(error, "status", Status.CANCELLED), error)
+                call.note_outcome(status_of(error), error)
                 raise
             call.note_outcome(Status.OK, None)
             return value
@@ -68,7 +79,10 @@ class Balancer:
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
-        return self._attempts(call, error) if may_retry(call, error) else None
+        return self._again(call, error) if may_retry(call, error) else None
+
+    async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
+        return self._result(call, await self._attempts(call, error))
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
         """Attempt until one succeeds or its error forbids another. `error` is that of an attempt already made."""
@@ -89,15 +103,17 @@ class Balancer:
                 call.adopt(attempt)
                 return value
 
-    async def _session_for(self, call: ClientCall, error: FastRPCError | None, avoid: Any) -> ClientSession:
+    async def _session_for(
+        self, call: ClientCall | BatchCall, error: FastRPCError | None, avoid: Any
+    ) -> ClientSession:
         """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
         wait = call.caller.wait_for_ready
         try:
             async with asyncio.timeout(call.remaining()):
-                return await self._pool.acquire(wait=wait, ready=call.is_notification, avoid=avoid)
+                return await self._pool.acquire(wait=wait, ready=call.needs_ready, avoid=avoid)
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.remaining() or 0:.3g} s of its deadline",
+                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
                 processed="no",
             ) from (error or timeout)
         except UnavailableError as unavailable:
@@ -112,8 +128,12 @@ class Balancer:
         if self._interceptors:
             singles = [batch.single(index) for index in range(len(batch.argument_tuples))]
             results = await asyncio.gather(*singles, return_exceptions=True)
-            return _batch_result(batch, results)
-        session = await self._pool.acquire(wait=batch.caller.wait_for_ready)
+            return batch_result(batch, results)
+        try:
+            batch.start_clock()
+            session = await self._session_for(batch, None, None)
+        except FastRPCError as error:
+            return batch_result(batch, [error] * len(batch.argument_tuples))
         return await self.finish_batch(batch, await batch.attempt_on(session))
 
     async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
@@ -124,7 +144,7 @@ class Balancer:
                     values[index] = await batch.single(index)
                 except FastRPCError as error:
                     values[index] = error
-        return _batch_result(batch, values)
+        return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:
         """Decompress a long answer in slices, so that other tasks get their turn in between."""
@@ -136,22 +156,32 @@ class Balancer:
                 next(steps)
             except StopIteration as end:
                 return call.finish_unpacked(end.value)
+            except DecodeError as error:
+                raise call.unpacking_failed(error) from None
             if time.perf_counter() > ends:
                 await asyncio.sleep(0)
                 ends = time.perf_counter() + UNPACK_SLICE_SECONDS
 
+    def _result(self, call: ClientCall, value: Any) -> Any:
+        return self.reply(call, value) if call.is_request else value
+
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
-        return Reply(
-            value,
-            metadata=call.reply_metadata,
-            endpoint=call.endpoint,
-            attempts=call.attempt + 1,
-            seconds=call.seconds,
-        )
+        return reply_of(call, value)
 
 
-def may_retry(call: ClientCall, error: BaseException) -> bool:
+def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
+    """Return the answer of a call with all that came along."""
+    return Reply(
+        value,
+        metadata=call.reply_metadata,
+        endpoint=call.endpoint,
+        attempts=call.attempt + 1,
+        seconds=call.seconds,
+    )
+
+
+def may_retry(call: PendingCall, error: BaseException) -> bool:
     """Whether trying again is safe and may help: what did not start, and of idempotent methods what may have."""
     if not isinstance(error, UnavailableError) or call.inside_retry:
         return False
@@ -160,7 +190,15 @@ def may_retry(call: ClientCall, error: BaseException) -> bool:
     return error.processed == "unknown" and call.is_idempotent
 
 
-def _batch_result(batch: BatchCall, values: list[Any]) -> list[Any]:
+def status_of(error: BaseException) -> Status:
+    """Return what interceptors are told of an error."""
+    if isinstance(error, FastRPCError):
+        return error.status
+    return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
+
+
+def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
+    """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
     for value in values:
         if isinstance(value, BaseException) and not (
             batch.return_exceptions and isinstance(value, FastRPCError)

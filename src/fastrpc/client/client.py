@@ -53,6 +53,8 @@ class Client(Caller):
         ConfigError: the target is no address, or a setting cannot be met here.
     """
 
+    _is_view = False
+
     def __init__(
         self,
         target: str | Address | Sequence[str | Address],
@@ -100,10 +102,10 @@ class Client(Caller):
             async with asyncio.timeout(timeout):
                 await self._pool.acquire(wait=True, ready=True)
         except TimeoutError:
-            tried = "; ".join(
-                f"{link.endpoint}: {link.error or 'no answer yet'}" for link in self._pool.links
-            )
-            raise DeadlineExceededError(f"not ready within {timeout:g} s: {tried}", processed="no") from None
+            errors = [link.error for link in self._pool.links if link.error is not None]
+            raise DeadlineExceededError(
+                f"not ready within {timeout:g} s: {self._pool.tried()}", processed="no"
+            ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
@@ -130,6 +132,7 @@ class Client(Caller):
         view = type(self).__new__(type(self))
         view._config = self._config
         view._pool = self._pool
+        view._is_view = True
         view.derive(self, checked_options(options))
         return view
 
@@ -138,7 +141,7 @@ class Client(Caller):
         return client_stats(self._pool.sessions, self.state.loop)
 
     def _refuse_view(self, what: str) -> None:
-        if self._pool is None:
+        if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
@@ -259,6 +262,9 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
         codec_named(checked["codec"])
+    for name, nothing in (("priority", 0), ("wait_for_ready", False)):
+        if name in checked and checked[name] is None:
+            checked[name] = nothing
     if checked.get("priority", 0) not in (0, 1, 2):
         raise ConfigError(
             f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"

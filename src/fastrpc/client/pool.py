@@ -1,6 +1,7 @@
 """The connections of a client: made when they are needed, made again when they are lost."""
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
 from fastrpc.transports.base import transport_for
 
-__all__ = ["Link", "Pool"]
+__all__ = ["Delays", "Link", "Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -23,7 +24,7 @@ class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-class _Delays:
+class Delays:
     """Pauses between attempts to connect: growing, jittered, starting anew after a success."""
 
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -51,7 +52,7 @@ class Link:
         self.session: ClientSession | None = None
         self.error: FastRPCError | None = None
         self._pool = pool
-        self._delays = _Delays(pool.config.backoff)
+        self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
         self._made_at = 0.0
@@ -65,7 +66,10 @@ class Link:
     def start(self) -> None:
         """Connect in the background unless that is under way or done."""
         if self._task is None and self.session is None and not self._pool.is_closed:
-            self._task = self._pool.loop.create_task(self._connect(), name=f"fastrpc connect {self.endpoint}")
+            # In a context of its own: what the first caller has in its must not live as long as the connection.
+            self._task = self._pool.loop.create_task(
+                self._connect(), name=f"fastrpc connect {self.endpoint}", context=contextvars.Context()
+            )
 
     async def _connect(self) -> None:
         """Try until a connection stands; pauses grow until a server has shown its settings."""
@@ -259,13 +263,15 @@ class Pool:
                 raise self._unreachable()
             await self.wait_changed()
 
-    def _unreachable(self) -> ConnectError:
-        tried = "; ".join(
-            f"{link.endpoint}: {link.error.message if link.error else 'no attempt yet'}"
-            for link in self.links
+    def tried(self) -> str:
+        """Say what came of each address, for the message of an error."""
+        return "; ".join(
+            f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in self.links
         )
+
+    def _unreachable(self) -> ConnectError:
         return ConnectError(
-            f"no connection to be had: {tried}", hint="with_options(wait_for_ready=True) waits for a server"
+            f"no connection to be had: {self.tried()}", hint="with_options(wait_for_ready=True) waits for a server"
         )
 
     async def close(self) -> None:

@@ -1,6 +1,5 @@
 """Services that a server has of its own: `fastrpc.reflection` says which services and methods there are."""
 
-import ipaddress
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,6 +38,9 @@ def is_local(address: Address) -> bool:
     """Whether only programs on this machine can connect to an address."""
     if address.scheme in {"unix", "memory"} or address.host == "localhost":
         return True
+    # A millisecond that only servers on numeric addresses have to spend.
+    import ipaddress
+
     try:
         return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
     except ValueError:

@@ -19,7 +19,7 @@ from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
@@ -84,10 +84,11 @@ class Dispatcher:
 
     def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         async def proceed(call: ServerCall) -> Any:
-            if position < len(self._interceptors):
-                return await self._interceptors[position](call, self._proceed_from(position + 1))
             try:
-                value = await self._handle(call)
+                if position < len(self._interceptors):
+                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
+                else:
+                    value = await self._handle(call)
             except BaseException as error:
                 call.note_outcome(self.failure_of(call, error, log=False)[0], error)
                 raise
@@ -207,10 +208,15 @@ class Dispatcher:
         """Say what the caller is told of an error: its own words for CallError, an id and no more for a crash."""
         if isinstance(error, CallError):
             return self._refusal(call, error)
-        if isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
+        if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
             return error.status, f"{call.method}: {error.message}", b"", 0
         if not isinstance(error, Exception):
+            if call.is_expired:
+                return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
+        if isinstance(error, DeadlineExceededError) and call.remaining() == 0:
+            # A call that it made had what was left of its own time.
+            return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
         identifier = os.urandom(4).hex()
         if log:
             logger.error(
@@ -257,17 +263,22 @@ def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, boo
         return end.value, None, True
     except FastRPCError as error:
         return b"", error, True
+    except Exception as error:
+        # An installed compressor may raise anything; it must not cost the connection.
+        return b"", DecodeError(f"the payload cannot be decompressed: {error!r}"), True
 
 
 class _ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
-    __slots__ = ("_call", "_context", "_deliver", "_error", "_handler", "_value", "is_cancelled")
+    __slots__ = ("_call", "_context", "_deliver", "_error", "_given", "_handler", "_value", "is_cancelled")
 
     def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
         self.is_cancelled = False
         self._call = call
         self._handler = handler
+        # The call forgets its arguments when it ends, which may be before a thread stops with it.
+        self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
         self._value: Any = None
@@ -281,7 +292,11 @@ class _ThreadJob:
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
         try:
-            self._value = self._context.run(run_handler, self._call, self._handler)
+            self._value = self._context.run(run_handler, self._call, self._handler, self._given)
+        except StopIteration as error:
+            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            self._error = RuntimeError(f"{self._call.method} raised StopIteration")
+            self._error.__cause__ = error
         except BaseException as error:
             self._error = error
 

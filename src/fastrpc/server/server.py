@@ -80,7 +80,7 @@ class Server:
     # Life
 
     async def __aenter__(self) -> Self:
-        await self._start()
+        await self.start()
         return self
 
     async def __aexit__(
@@ -88,9 +88,10 @@ class Server:
     ) -> None:
         await self.drain()
 
-    async def _start(self) -> ServerState:
+    async def start(self) -> None:
+        """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
         if self._state is not None:
-            return self._state
+            return
         if self._is_closed:
             raise RuntimeError("this Server is closed; make a new one")
         config = self._config
@@ -121,7 +122,6 @@ class Server:
             self._add(service)
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
-        return state
 
     def add(self, source: Any) -> None:
         """Serve another source; once the server runs only instances can be added.
@@ -162,7 +162,7 @@ class Server:
             OSError: the address cannot be had; the message names it.
         """
         wanted = Address.parse(address)
-        await self._start()
+        await self.start()
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
         make_session = partial(self._new_session, self._reveals_services(wanted))
@@ -176,7 +176,7 @@ class Server:
         Raises:
             OSError: the connection is gone already.
         """
-        await self._start()
+        await self.start()
         if self._is_shut:
             connection.close()
             return
@@ -203,7 +203,7 @@ class Server:
 
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until somebody else drains or closes the server."""
-        await self._start()
+        await self.start()
         assert self._quiet is not None
         await self._quiet.wait()
 

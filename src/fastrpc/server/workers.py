@@ -139,6 +139,11 @@ class Workers:
         if self._age_timer is None:
             self._watch_age(self.queue_age)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
     def stats(self) -> dict[str, int]:
         """Count threads, idle ones, jobs that wait and jobs that are not done yet."""
         return {
@@ -331,7 +336,6 @@ class Workers:
             if queue and not self._is_waking:
                 self._wake()
             owes_ring = self._run(entry)
-            del entry  # It would live for as long as this thread is idle.
         self._free.append(slot)
         if queue and not self._is_closed:
             self._wake()

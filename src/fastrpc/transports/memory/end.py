@@ -15,7 +15,7 @@ import errno
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -152,24 +152,12 @@ class MemoryEnd(asyncio.Transport):
     # --- writing ------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.writelines((data,))
+        chunk = _immutable(data)
+        self._send((chunk,), len(chunk))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         chunks = [chunk for data in list_of_data if len(chunk := _immutable(data))]
-        if self._has_ended and not self._is_closing:
-            raise RuntimeError("Cannot call write() after write_eof()")
-        if not chunks or self._is_closing:
-            return
-        peer = self._peer
-        if peer is None or peer._is_lost:
-            # As with TCP, but the session first hears what the peer had to say, if it listens.
-            self._is_refused = True
-            if peer is None or self._is_paused:
-                self._break(_reset_error())
-            return
-        self._written += sum(map(len, chunks))
-        peer._receive(self, chunks)
-        self._pause_writer()
+        self._send(chunks, sum(map(len, chunks)))
 
     def can_write_eof(self) -> bool:
         return True
@@ -194,6 +182,23 @@ class MemoryEnd(asyncio.Transport):
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
         self._low, self._high = low, high
         self._pause_writer()
+
+    def _send(self, chunks: Sequence[bytes | memoryview], size: int) -> None:
+        if self._is_closing or not size:
+            return
+        if self._has_ended:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        peer = self._peer
+        if peer is None or peer._is_lost:
+            # As with TCP, but the session first hears what the peer had to say, if it listens.
+            self._is_refused = True
+            if peer is None or self._is_paused:
+                self._break(_reset_error())
+            return
+        self._written += size
+        peer._receive(self, chunks)
+        if self._written - peer._taken > self._high:
+            self._pause_writer()
 
     def _end(self) -> None:
         if not self._has_ended:

@@ -1,0 +1,4 @@
+"""The command line: `fastrpc run | call | list | bench`.
+
+The only part that prints, installs log handlers and loads typer and rich. May import everything below it.
+"""

@@ -1,0 +1,89 @@
+"""`module:attribute`: where the services to run are."""
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.description import nearest_name
+
+__all__ = ["check_import_string", "import_from_string"]
+
+
+def check_import_string(text: str) -> tuple[str, str]:
+    """Return module and attribute.
+
+    Raises:
+        ConfigError: the text does not have the form `module:attribute`.
+    """
+    module, separator, attribute = text.partition(":")
+    parts = [*module.split("."), *attribute.split(".")]
+    if separator and all(part.isidentifier() for part in parts):
+        return module, attribute
+    hint = f"write it as module:attribute, such as {_suggestion(text)}"
+    raise ConfigError(f"{text!r} does not say what to serve", hint=hint)
+
+
+def import_from_string(text: str) -> Any:
+    """Import a module, looking in the working directory first, and return its attribute.
+
+    Raises:
+        ConfigError: there is no such module or attribute, or the module fails; the message says where.
+    """
+    module_name, attribute = check_import_string(text)
+    if sys.path[:1] != [""]:
+        sys.path.insert(0, "")
+    importlib.invalidate_caches()
+    value: Any = _import(text, module_name)
+    for name in attribute.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            near = nearest_name(name, [known for known in dir(value) if not known.startswith("_")])
+            raise ConfigError(
+                f"{module_name!r} has no {attribute!r}",
+                hint=f"did you mean {near!r}?"
+                if near
+                else "name a service class, an instance or a list of them",
+            ) from None
+    return value
+
+
+def _import(text: str, module_name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                f"there is no module {error.name!r}",
+                hint="run the command in the directory that holds it, or install its package",
+            ) from None
+        raise _broken(text, module_name, error) from error
+    except Exception as error:
+        raise _broken(text, module_name, error) from error
+
+
+def _broken(text: str, module_name: str, error: Exception) -> ConfigError:
+    place = _place(error)
+    return ConfigError(
+        f"{text} cannot be imported: {type(error).__name__}: {error}{f' ({place})' if place else ''}",
+        hint=f"python -c 'import {module_name}' shows the whole traceback",
+    )
+
+
+def _place(error: Exception) -> str:
+    """Return file and line of the innermost code of the module, or of what it imports."""
+    if isinstance(error, SyntaxError):
+        return ""  # Its own text says so.
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename not in {__file__, importlib.__file__}
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _suggestion(text: str) -> str:
+    module = text.removesuffix(".py").replace("/", ".").partition(":")[0]
+    return f"{module}:services" if all(part.isidentifier() for part in module.split(".")) else "app:services"

@@ -1,0 +1,42 @@
+"""Latencies of many calls in little memory."""
+
+from collections import Counter
+
+__all__ = ["Latencies"]
+
+#: Bits of a duration that are kept: the error of a percentile is below 1 %.
+KEPT_BITS = 7
+
+
+class Latencies:
+    """Counts durations in buckets whose width is a fixed share of their value."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total_ns = 0
+        self.longest_ns = 0
+        self._buckets: Counter[int] = Counter()
+
+    def add(self, nanoseconds: int) -> None:
+        """Count one duration."""
+        self.count += 1
+        self.total_ns += nanoseconds
+        if nanoseconds > self.longest_ns:
+            self.longest_ns = nanoseconds
+        shift = max(0, nanoseconds.bit_length() - KEPT_BITS)
+        self._buckets[nanoseconds >> shift << shift] += 1
+
+    def percentile(self, share: float) -> float:
+        """Return the seconds within which `share` of the calls (0 to 1) ended; 0.0 when there are none."""
+        left = share * self.count
+        for lower in sorted(self._buckets):
+            left -= self._buckets[lower]
+            if left <= 0:
+                width = 1 << max(0, lower.bit_length() - KEPT_BITS)
+                return min(lower + width / 2, self.longest_ns) / 1e9
+        return self.longest_ns / 1e9
+
+    @property
+    def mean(self) -> float:
+        """Seconds of one call on average."""
+        return self.total_ns / self.count / 1e9 if self.count else 0.0

@@ -1,0 +1,89 @@
+"""`fastrpc list`: which services and methods a server has."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fastrpc.cli.calling import Address, AsJson, Timeout, run_async
+from fastrpc.cli.printing import print_error, print_json, reported, stdout
+from fastrpc.client.client import Client
+from fastrpc.errors import CallError
+from fastrpc.rpc.description import nearest_name
+from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.plan import ExitCode
+from fastrpc.status import Status
+
+__all__ = ["list_services"]
+
+
+def list_services(
+    address: Address,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only this one.")] = None,
+    with_builtin: Annotated[bool, typer.Option("--all", help="Show fastrpc's own services too.")] = False,
+    timeout: Timeout = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """List services, methods and signatures."""
+    with reported(ExitCode.USAGE):
+        client = Client(address)
+
+    async def ask() -> list[dict[str, Any]]:
+        async with client:
+            view = client.with_options(timeout=timeout, idempotent=True)
+            services: list[dict[str, Any]] = await view.call("fastrpc.reflection.services")
+            return services
+
+    with reported(ExitCode.FAILED, as_json=as_json):
+        services = run_async(_explained(ask(), address))
+    shown = [one for one in services if with_builtin or not one["name"].startswith(BUILTIN_PREFIX)]
+    if service is not None:
+        names = [one["name"] for one in services]
+        shown = [one for one in services if one["name"] == service]
+        if not shown:
+            near = nearest_name(service, names)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+            print_error(f"{address} has no service {service!r}", hint)
+            raise typer.Exit(ExitCode.FAILED)
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+async def _explained(asking: Any, address: str) -> Any:
+    """Say what to do where a server tells nobody what it serves."""
+    try:
+        return await asking
+    except CallError as error:
+        if error.status is Status.UNIMPLEMENTED:
+            raise CallError(
+                error.status,
+                f"{address} does not say what it serves",
+                hint="reflection is on for loopback addresses; elsewhere start it with --reflection",
+            ) from None
+        raise
+
+
+def _print(services: list[dict[str, Any]]) -> None:
+    for number, service in enumerate(services):
+        if number:
+            stdout.print()
+        title = Text(service["name"], style="bold")
+        if service["version"]:
+            title.append(f" {service['version']}", style="dim")
+        summary = _first_line(service["documentation"])
+        stdout.print(Text.assemble(title, f"  {summary}" if summary else ""))
+        table = Table.grid(padding=(0, 3))
+        for method in service["methods"]:
+            name, _, rest = method["signature"].partition("(")
+            signature = Text.assemble(("  ", ""), (name, "cyan"), f"({rest}")
+            table.add_row(signature, Text(_first_line(method["documentation"]), style="dim"))
+        stdout.print(table)
+    if not services:
+        stdout.print("no services")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

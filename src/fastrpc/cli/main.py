@@ -1,0 +1,25 @@
+"""The way in: loads the command line, and turns whatever goes wrong into a message and an exit code."""
+
+import sys
+from typing import NoReturn
+
+from fastrpc.server.plan import ExitCode
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Run the command line; ends the program."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ImportError as error:
+        print(  # noqa: T201
+            f"error: the command line needs {error.name}, which is not installed\n"
+            "hint: pip install 'fastrpc[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(ExitCode.NOT_STARTED)
+    from fastrpc.cli.application import run_command_line
+
+    sys.exit(run_command_line())

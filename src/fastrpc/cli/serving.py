@@ -1,0 +1,153 @@
+"""`fastrpc run`: serve what an import string names."""
+
+import logging
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from fastrpc._version import __version__
+from fastrpc.cli.import_string import check_import_string, import_from_string
+from fastrpc.cli.printing import describe_error, print_error, print_json, reported, stderr, stdout
+from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.errors import ConfigError
+from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.serve import addresses_of
+from fastrpc.server.serve import run as run_plan
+from fastrpc.transports.base import transport_for
+
+__all__ = ["run"]
+
+App = Annotated[
+    str | None, typer.Argument(metavar="MODULE:ATTRIBUTE", help="What to serve; app of the file otherwise.")
+]
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option("--address", "-a", help="Where to listen; may be repeated. [default: tcp://127.0.0.1:8972]"),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.")]
+LogLevelName = Annotated[
+    str | None, typer.Option("--log-level", help="debug, info, warning, error or critical. [default: info]")
+]
+
+
+def run(
+    app: App = None,
+    address: Addresses = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes that share the work. [default: 1]")
+    ] = None,
+    reflection: Annotated[
+        bool | None,
+        typer.Option(
+            "--reflection/--no-reflection",
+            help="Tell callers which services there are. [default: on loopback addresses]",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    log_level: LogLevelName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
+
+    Settings may also stand in the environment (FASTRPC_WORKERS, FASTRPC_TIMEOUTS_DRAIN, …) and in a TOML file.
+    """
+    with reported(ExitCode.USAGE):
+        arguments = {
+            "app": app,
+            "address": address or None,
+            "workers": workers,
+            "reflection": reflection,
+            "log_level": _checked_level(log_level),
+        }
+        settings, warnings = read_settings(arguments, os.environ, config)
+        plan = make_plan(settings, print_started_json if as_json else print_started)
+    install_logging(settings.log_level)
+    for warning in warnings:
+        stderr.print(Text.assemble(("warning: ", "yellow"), warning))
+    raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
+
+
+def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> Plan:
+    """Return what to serve.
+
+    Raises:
+        ConfigError: nothing was said to be served, or an address cannot be read.
+    """
+    if settings.app is None:
+        raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
+    app = settings.app
+    check_import_string(app)
+    addresses = addresses_of(settings.addresses)
+    for address in addresses:
+        transport_for(address)
+    return Plan(
+        load=lambda: [import_from_string(app)],
+        addresses=addresses,
+        workers=settings.workers,
+        config=settings.config,
+        on_started=on_started,
+    )
+
+
+def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCode:
+    """Serve, and say how it ended where that is not as it should."""
+    try:
+        code = serve()
+    except Exception as error:
+        cause, hint = describe_error(error)
+        print_error(cause, hint or _trace_hint(settings))
+        if settings.log_level == "debug":
+            logging.getLogger("fastrpc.server").debug("it could not start", exc_info=error)
+        return ExitCode.NOT_STARTED
+    if code is ExitCode.DRAIN_TIMED_OUT:
+        seconds = settings.config.timeouts.drain
+        print_error(
+            f"calls were cut off, they were not done {seconds} s after the drain began",
+            "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN)",
+        )
+    return code
+
+
+def install_logging(level: str) -> None:
+    """Write log records to standard error; only the command line does so."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+
+
+def print_started(started: Started) -> None:
+    """Say where it serves and what, for people."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    workers = len(started.process_ids)
+    stdout.print(f"fastrpc {__version__}, {python}, {started.loop}", style="dim")
+    for address in started.addresses:
+        suffix = f" with {workers} workers" if workers > 1 else ""
+        stdout.print(Text.assemble("serving at ", (address, "bold"), suffix))
+    for service, methods in started.services.items():
+        stdout.print(Text.assemble("  ", (service, "cyan"), f"  {', '.join(methods)}"))
+    stdout.file.flush()
+
+
+def print_started_json(started: Started) -> None:
+    """Say the same for machines."""
+    values: dict[str, Any] = asdict(started)
+    print_json(values)
+
+
+def _checked_level(level: str | None) -> str | None:
+    levels = ("debug", "info", "warning", "error", "critical")
+    if level is None or level.lower() in levels:
+        return level and level.lower()
+    raise ConfigError(f"there is no log level {level!r}", hint=f"there are {', '.join(levels)}")
+
+
+def _trace_hint(settings: RunSettings) -> str | None:
+    return None if settings.log_level == "debug" else "--log-level debug shows the whole traceback"

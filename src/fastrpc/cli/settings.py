@@ -1,0 +1,203 @@
+"""Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
+
+The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `log_level`; each is also a
+variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
+"""
+
+import dataclasses
+import os
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from fastrpc.config import ServerConfig
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.description import nearest_name
+from fastrpc.server.plan import DEFAULT_ADDRESS
+
+__all__ = ["RunSettings", "read_settings"]
+
+PREFIX = "FASTRPC_"
+
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+#: Keys beside those of ServerConfig, with their types.
+_OWN_KEYS: dict[str, Any] = {
+    "app": str,
+    "address": str | list[str],
+    "workers": int,
+    "log_level": LogLevel,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """What `fastrpc run` was told, wherever it was said."""
+
+    app: str | None
+    addresses: tuple[str, ...]
+    workers: int
+    log_level: LogLevel
+    config: ServerConfig
+
+
+def read_settings(
+    arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
+) -> tuple[RunSettings, list[str]]:
+    """Return the settings, and warnings about variables that look like a mistake.
+
+    Args:
+        arguments: what was given, by key; None stands for what was not.
+        file: a TOML file, or None: then FASTRPC_CONFIG may name one.
+
+    Raises:
+        ConfigError: a key is not known, or a value does not fit; the message says where it stands.
+    """
+    keys = known_keys()
+    if file is None and environment.get(f"{PREFIX}CONFIG"):
+        file = Path(environment[f"{PREFIX}CONFIG"])
+    values = {} if file is None else _from_file(file, keys)
+    values |= _from_environment(environment, keys)
+    values |= {key: value for key, value in arguments.items() if value is not None}
+    address = values.get("address", DEFAULT_ADDRESS)
+    settings = RunSettings(
+        app=values.get("app"),
+        addresses=(address,) if isinstance(address, str) else tuple(address),
+        workers=values.get("workers", 1),
+        log_level=values.get("log_level", "info"),
+        config=_config(values),
+    )
+    return settings, _suspicious(environment, keys)
+
+
+def known_keys() -> dict[str, Any]:
+    """Return the type of every key; those of a section have a dot in their name."""
+    keys = dict(_OWN_KEYS)
+    for name, kind in get_type_hints(ServerConfig).items():
+        section = _section(kind)
+        if section is None:
+            keys[name] = kind
+        else:
+            keys |= {f"{name}.{field}": _plain(of) for field, of in get_type_hints(section).items()}
+    return keys
+
+
+def _section(kind: Any) -> type[Any] | None:
+    for one in (kind, *get_args(kind)):
+        if dataclasses.is_dataclass(one) and isinstance(one, type):
+            return one
+    return None
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type as files can say it: a path is a text."""
+    if get_origin(kind) not in {Union, types.UnionType}:
+        return kind
+    parts = tuple(part for part in get_args(kind) if get_origin(part) is not os.PathLike)
+    return Union[parts]  # noqa: UP007 (a tuple of types, known at run time only)
+
+
+def _config(values: Mapping[str, Any]) -> ServerConfig:
+    options: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        if key in _OWN_KEYS:
+            continue
+        section, dot, field = key.partition(".")
+        if dot:
+            sections.setdefault(section, {})[field] = value
+        else:
+            options[key] = value
+    kinds = get_type_hints(ServerConfig)
+    for section, fields in sections.items():
+        kind = _section(kinds[section])
+        assert kind is not None
+        options[section] = kind(**fields)
+    return ServerConfig(**options)
+
+
+# The file
+
+
+def _from_file(file: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}", hint="check the path after --config"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{file} is not TOML: {error}", hint="each line is: key = value; texts need quotes"
+        ) from None
+    values: dict[str, Any] = {}
+    sections = {key.partition(".")[0] for key in keys if "." in key}
+    for name, value in table.items():
+        if name in sections and isinstance(value, dict):
+            for field, one in value.items():
+                key = f"{name}.{field}"
+                _check_known(f"{file}: [{name}] {field}", key, keys)
+                values[key] = _convert(f"{file}: [{name}] {field}", one, keys[key], strict=True)
+        else:
+            _check_known(f"{file}: {name}", name, keys)
+            values[name] = _convert(f"{file}: {name}", value, keys[name], strict=True)
+    return values
+
+
+def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:
+    if key in keys:
+        return
+    near = nearest_name(key, keys)
+    hint = f"did you mean {near.rpartition('.')[2]!r}?" if near else f"known are {', '.join(keys)}"
+    if near and near.partition(".")[0] != key.partition(".")[0]:
+        hint = f"did you mean {near!r}?"
+    raise ConfigError(f"{place} is not a setting", hint=hint)
+
+
+def _convert(place: str, value: Any, kind: Any, *, strict: bool) -> Any:
+    """Return a value as its type; the text "none" says None, for which TOML has no word."""
+    if value == "none" and type(None) in get_args(kind):
+        return None
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        expected = str(error).replace("null", "none")
+        raise ConfigError(f"{place} is {value!r}: {expected[:1].lower()}{expected[1:]}") from None
+
+
+# The environment
+
+
+def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if "WEB_CONCURRENCY" in environment:
+        place = "WEB_CONCURRENCY"
+        values["workers"] = _convert(place, environment[place], int, strict=False)
+    for key, kind in keys.items():
+        name = _variable(key)
+        text = environment.get(name)
+        if text is None:
+            continue
+        takes_many = any(get_origin(one) in {list, tuple} for one in (kind, *get_args(kind)))
+        value = [part.strip() for part in text.split(",")] if takes_many else text
+        values[key] = _convert(name, value, kind, strict=False)
+    return values
+
+
+def _suspicious(environment: Mapping[str, str], keys: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each variable that is nearly one of ours."""
+    known = {_variable(key).removeprefix(PREFIX) for key in keys} | {"CONFIG"}
+    warnings = []
+    for name in environment:
+        rest = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and rest not in known and (near := nearest_name(rest, known)):
+            warnings.append(f"{name} is not a setting; did you mean {PREFIX}{near}?")
+    return warnings
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.replace(".", "_").upper()

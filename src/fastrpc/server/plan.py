@@ -1,0 +1,84 @@
+"""What `serve` was asked for, what it reports, and how it ends: plain values."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.rpc.interceptor import Interceptor
+
+__all__ = ["DEFAULT_ADDRESS", "ExitCode", "Plan", "Started", "failure_to_values", "values_to_failure"]
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:8972"
+
+
+class ExitCode(IntEnum):
+    """How a program that serves or calls ends."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_STARTED = 3
+    DRAIN_TIMED_OUT = 4
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """What is reported once every process serves."""
+
+    #: Targets for a client, with real ports.
+    addresses: tuple[str, ...]
+    #: Method names of each service.
+    services: dict[str, list[str]]
+    #: The module that the event loop comes from.
+    loop: str
+    process_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What to serve, and where."""
+
+    #: Returns the sources of services; called once in each process, before its event loop runs.
+    load: Callable[[], Sequence[Any]]
+    addresses: tuple[Address, ...]
+    workers: int = 1
+    config: ServerConfig = field(default_factory=ServerConfig)
+    interceptors: tuple[Interceptor, ...] = ()
+    #: Told when every process serves.
+    on_started: Callable[[Started], None] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
+            raise ConfigError(f"workers is {self.workers!r}, it must be a whole number from 1")
+        if not self.addresses:
+            raise ConfigError("the list of addresses is empty")
+
+
+def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
+    """Return an error as plain values, for another process."""
+    values: dict[str, Any] = {"kind": type(error).__name__, "text": str(error), "traceback": traceback}
+    if isinstance(error, ConfigError):
+        values |= {"config": error.message, "hint": error.hint}
+    elif isinstance(error, FastRPCError):
+        values["text"] = str(error)
+    elif isinstance(error, OSError) and error.errno is not None:
+        values |= {"errno": error.errno, "text": error.strerror}
+    return values
+
+
+def values_to_failure(values: dict[str, Any]) -> Exception:
+    """Return the error that another process described; its traceback goes along as a note."""
+    error: Exception
+    if "config" in values:
+        error = ConfigError(values["config"], hint=values["hint"])
+    elif "errno" in values:
+        error = OSError(values["errno"], values["text"])
+    else:
+        error = RuntimeError(f"{values['kind']}: {values['text']}" if values["text"] else values["kind"])
+    error.add_note(f"In a worker process:\n{values['traceback']}")
+    return error

@@ -1,0 +1,181 @@
+"""The life of one process that serves: start, signals, drain, end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.server import Server
+
+__all__ = ["STOP_SIGNALS", "ServingProcess", "leave", "loop_factory", "signals_handled"]
+
+T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Seconds that a process told to quit at once gets to close what can be closed.
+QUIT_SECONDS = 0.5
+
+
+class ServingProcess:
+    """Runs a Server until it is told to stop; told again, it quits at once.
+
+    Args:
+        open_doors: lets connections in once the services are made; returns the bound addresses.
+        on_leaving: told when it begins to drain.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        open_doors: Callable[[Server], Awaitable[list[str]]],
+        on_leaving: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._plan = plan
+        self._open_doors = open_doors
+        self._on_leaving = on_leaving
+        self._stops = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked = asyncio.Event()
+        self._urged = asyncio.Event()
+        self._last_resort: threading.Timer | None = None
+
+    def run(self) -> ExitCode:
+        """Serve until stopped.
+
+        Raises:
+            OSError: an address cannot be had.
+            ConfigError: what is to be served, or how, is wrong.
+        """
+        sources = self._plan.load()
+        server = Server(*sources, config=self._plan.config, interceptors=self._plan.interceptors)
+        try:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                return runner.run(self._main(server))
+        finally:
+            if self._last_resort is not None:
+                self._last_resort.cancel()
+
+    def stop(self) -> None:
+        """Drain, or quit at once when called again. Like `drain` and `quit` for any thread and signal handlers."""
+        if self._stops:
+            self.quit()
+        else:
+            self.drain()
+
+    def drain(self) -> None:
+        """Drain; calling it again changes nothing."""
+        self._stops = max(1, self._stops)
+        self._wake()
+
+    def quit(self) -> None:
+        """Quit at once."""
+        self._stops = 2
+        # The loop may be blocked, or a handler may refuse to end.
+        self._end_anyway(ExitCode.INTERRUPTED)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the end is near.
+                self._loop.call_soon_threadsafe(self._notice_stops)
+
+    def _notice_stops(self) -> None:
+        if self._stops:
+            self._asked.set()
+        if self._stops > 1:
+            self._urged.set()
+
+    async def _main(self, server: Server) -> ExitCode:
+        self._loop = asyncio.get_running_loop()
+        self._notice_stops()
+        code = ExitCode.INTERRUPTED
+        try:
+            addresses = await _unless(self._asked, self._start(server))
+            if addresses is not None:
+                self._report(server, addresses)
+                await self._asked.wait()
+                self._on_leaving()
+                is_clean = await _unless(self._urged, server.drain())
+                if is_clean is not None:
+                    code = ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
+        finally:
+            if code is ExitCode.DRAIN_TIMED_OUT:
+                self._end_anyway(code)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIT_SECONDS if self._urged.is_set() else None):
+                    await server.close()
+        return code
+
+    async def _start(self, server: Server) -> list[str]:
+        await server.start()
+        return await self._open_doors(server)
+
+    def _report(self, server: Server, addresses: list[str]) -> None:
+        if self._plan.on_started is None:
+            return
+        self._plan.on_started(
+            Started(
+                addresses=tuple(addresses),
+                services={one.name: list(one.methods) for one in server.services},
+                loop=type(self._loop).__module__.partition(".")[0],
+                process_ids=(os.getpid(),),
+            )
+        )
+
+    def _end_anyway(self, code: ExitCode) -> None:
+        """End the process soon, though the loop be blocked or a handler refuse to end."""
+        if self._last_resort is None:
+            self._last_resort = threading.Timer(2 * QUIT_SECONDS, leave, (code,))
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop where it is installed; None stands for asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+@contextlib.contextmanager
+def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[None]:
+    """Call `handler` for these signals, and put back what was there before at the end."""
+    before = {number: signal.signal(number, lambda got, _: handler(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            # None: somebody installed it in C; it cannot be put back.
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+
+def leave(code: int) -> None:
+    """End the process here and now, without waiting for its threads."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return what `work` comes to, or cancel it and return None once `event` is set."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return None
+    finally:
+        for one in (task, waiter):
+            one.cancel()
+        await asyncio.gather(task, waiter, return_exceptions=True)

@@ -1,0 +1,140 @@
+"""The blocking front: serve until a signal says otherwise."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
+from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
+from fastrpc.server.server import Server
+
+__all__ = ["run", "serve"]
+
+_DEFAULT_CONFIG = ServerConfig()
+
+#: Seconds that threads get to end by themselves before the process ends without waiting for them.
+THREAD_SECONDS = 0.2
+
+#: Whether a plan is running in this process: programs that serve when they are imported are told so.
+_is_running = False
+
+
+def serve(
+    *sources: Any,
+    address: str | Address | Sequence[str | Address] = DEFAULT_ADDRESS,
+    workers: int = 1,
+    registry: None = None,
+    config: ServerConfig = _DEFAULT_CONFIG,
+    interceptors: Sequence[Interceptor] = (),
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
+
+    It runs on uvloop where that is installed, and prints nothing.
+
+    Args:
+        sources: instances of classes under `@service`, classes or functions without arguments that make them,
+            lists of these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and
+            functions run once in each worker, on its loop.
+        address: where to listen, one address or several.
+        workers: processes that share the connections; those that die are started again.
+        registry: not available yet; leave it out.
+        config: settings as a value, see `fastrpc.config`.
+        interceptors: functions around every call, the first outermost.
+
+    Raises:
+        OSError: an address cannot be had; the message names it.
+        ConfigError: what is to be served, or how, is wrong.
+        RuntimeError: called where it cannot work, or a worker process could not start.
+        SystemExit: calls were cut off: 4 when they took longer than `Timeouts.drain`, 130 by a second signal.
+    """
+    if registry is not None:
+        raise ConfigError(f"registry is {registry!r}, it must be None", hint="give clients the addresses")
+    plan = Plan(
+        load=lambda: sources,
+        addresses=addresses_of(address),
+        workers=workers,
+        config=config,
+        interceptors=tuple(interceptors),
+    )
+    code = run(plan)
+    if code is not ExitCode.DONE:
+        raise SystemExit(int(code))
+
+
+def run(plan: Plan) -> ExitCode:
+    """Do what `serve` does, for a plan; returns how it ended.
+
+    Where handlers that were cut off still hold threads it ends the process itself: Python would wait for them.
+    """
+    global _is_running
+    _check_place()
+    _is_running = True
+    before = set(threading.enumerate())
+    try:
+        code = _run_workers(plan) if plan.workers > 1 else _run_here(plan)
+    finally:
+        _is_running = False
+    if code is not ExitCode.DONE and _holds_threads(before):
+        leave(code)
+    return code
+
+
+def addresses_of(given: str | Address | Sequence[str | Address]) -> tuple[Address, ...]:
+    """Read one address or several."""
+    several = [given] if isinstance(given, str | Address) else given
+    return tuple(Address.parse(one) for one in several)
+
+
+def _run_here(plan: Plan) -> ExitCode:
+    async def listen(server: Server) -> list[str]:
+        return [str(await server.listen(address)) for address in plan.addresses]
+
+    process = ServingProcess(plan, listen)
+    with signals_handled(lambda _: process.stop(), *STOP_SIGNALS):
+        return process.run()
+
+
+def _run_workers(plan: Plan) -> ExitCode:
+    if not hasattr(os, "fork"):
+        raise ConfigError(
+            f"workers is {plan.workers}, this system cannot fork", hint="start one process per port"
+        )
+    from fastrpc.server.supervisor import Supervisor
+
+    return Supervisor(plan).run()
+
+
+def _check_place() -> None:
+    """Refuse where signals cannot be handled or a loop runs already."""
+    if _is_running:
+        raise RuntimeError(
+            "serve() is called while a server starts: the module that is served calls it when it is imported; "
+            'put the call under `if __name__ == "__main__":`'
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "serve() handles signals, so it runs in the main thread only; use Server elsewhere"
+        )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("serve() blocks and makes its own event loop; inside a running one use Server")
+
+
+def _holds_threads(before: set[threading.Thread]) -> bool:
+    """Whether threads that began meanwhile go on; those that are just ending get a moment."""
+    until = time.monotonic() + THREAD_SECONDS
+    for thread in set(threading.enumerate()) - before:
+        if not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                return True
+    return False

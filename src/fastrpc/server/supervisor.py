@@ -1,0 +1,357 @@
+"""Several processes that serve at one address: started, supplied with connections, restarted, ended.
+
+The supervisor makes no event loop and no thread, so it can fork at any time. It accepts connections and deals
+them out (see `acceptor`); beyond that, workers live their own lives. Signals to a whole group of processes are
+harmless: workers do what the supervisor says.
+"""
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fastrpc.config import Backoff
+from fastrpc.server.acceptor import Acceptor, Door
+from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
+from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
+from fastrpc.server.worker import run_worker
+from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds that workers told to quit, or late with their drain, get before they are killed.
+KILL_SECONDS = 2.0
+
+#: Seconds a worker has to live for its end to count as the first one again.
+STABLE_SECONDS = 10.0
+
+#: Seconds without accepting after no worker took a connection, or the system had no descriptor left.
+PAUSE_SECONDS = 0.05
+
+
+class WorkerRecord:
+    """What the supervisor knows of one worker: a place, and the process that fills it now."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process_id = 0
+        self.channel: SupervisorEnd | None = None
+        self.started: dict[str, Any] | None = None
+        self.failed: dict[str, Any] | None = None
+        self.is_leaving = False
+        self.code = 0
+        self.began_at = 0.0
+        self.restart_at: float | None = None
+        self.failures = 0
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process_id != 0
+
+    def takes(self, index: int, connection: socket.socket) -> bool:
+        """Hand over a connection; False when none may be, or none fits now."""
+        if self.channel is None or self.started is None or self.is_leaving:
+            return False
+        return self.channel.hand_over(index, connection)
+
+
+class Supervisor:
+    """Keeps `Plan.workers` processes serving until it is told to stop."""
+
+    def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._workers = [WorkerRecord(number) for number in range(1, plan.workers + 1)]
+        self._backoff = Backoff()
+        self._stops = 0
+        self._is_serving = False
+        self._next_worker = 0
+        self._resume_at: float | None = None
+        self._acceptor: Acceptor
+        self._selector: selectors.BaseSelector
+        self._wakers: tuple[socket.socket, socket.socket]
+
+    def run(self) -> ExitCode:
+        """Serve until stopped.
+
+        Raises:
+            OSError: an address cannot be had.
+            ConfigError: what is to be served, or how, is wrong.
+            RuntimeError: a worker could not start for another reason; a note has its traceback.
+        """
+        self._acceptor = Acceptor(self._plan.addresses, self._plan.config)
+        self._wakers = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        for waker in self._wakers:
+            waker.setblocking(False)
+        self._selector.register(self._wakers[0], selectors.EVENT_READ)
+        try:
+            with signals_handled(self._note_signal, *STOP_SIGNALS, signal.SIGCHLD):
+                return self._run()
+        finally:
+            self._kill_all()
+            self._acceptor.close()
+            self._selector.close()
+            for waker in self._wakers:
+                waker.close()
+
+    def _run(self) -> ExitCode:
+        for worker in self._workers:
+            self._start(worker)
+        while not self._must_stop() and not all(worker.started for worker in self._workers):
+            self._wait(None)
+            for worker in self._workers:
+                if not worker.is_alive and not worker.started:
+                    raise _start_failure(worker)
+        if self._must_stop():
+            self._end(QUIT, KILL_SECONDS)
+            return ExitCode.INTERRUPTED
+        self._acceptor.listen()
+        self._is_serving = True
+        self._report()
+        self._accept_again()
+        while not self._must_stop():
+            self._wait(self._next_due())
+            self._restart_due()
+        return self._drain()
+
+    # Starting
+
+    def _start(self, worker: WorkerRecord) -> None:
+        ours, theirs = socket.socketpair()
+        worker.started = worker.failed = worker.restart_at = None
+        worker.is_leaving = False
+        worker.began_at = self._clock()
+        worker.process_id = os.fork()
+        if worker.process_id == 0:
+            self._become_worker(ours, theirs)
+        theirs.close()
+        worker.channel = SupervisorEnd(ours)
+        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+
+    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> None:
+        """Go on as a worker, in the child; ends the process, whatever happens."""
+        code: int = ExitCode.NOT_STARTED
+        try:
+            signal.set_wakeup_fd(-1)
+            # As long as a sibling held these open, nobody would see the other end close.
+            ours.close()
+            for other in self._workers:
+                if other.channel is not None:
+                    other.channel.close()
+            for waker in self._wakers:
+                waker.close()
+            self._selector.close()
+            self._acceptor.abandon()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            channel = WorkerEnd(theirs)
+            try:
+                code = run_worker(self._plan, channel, self._acceptor.addresses)
+            except BaseException as error:
+                channel.report(failed=failure_to_values(error, traceback.format_exc()))
+        finally:
+            leave(code)
+
+    def _report(self) -> None:
+        if self._plan.on_started is not None:
+            first = Started(**(self._workers[0].started or {}))
+            self._plan.on_started(
+                replace(
+                    first,
+                    addresses=tuple(map(str, self._acceptor.addresses)),
+                    process_ids=tuple(worker.process_id for worker in self._workers),
+                )
+            )
+
+    # Waiting
+
+    def _must_stop(self) -> bool:
+        return self._stops > 0
+
+    def _note_signal(self, number: int) -> None:
+        if number != signal.SIGCHLD:
+            self._stops += 1
+        with contextlib.suppress(OSError):  # Full: it wakes anyway.
+            self._wakers[1].send(b"\0")
+
+    def _wait(self, until: float | None) -> None:
+        """Do what is to be done until `until`, but at most one round of it."""
+        timeout = None if until is None else max(0.0, until - self._clock())
+        for key, _ in self._selector.select(timeout):
+            if isinstance(key.fileobj, Door):
+                self._accept(key.fileobj)
+            elif isinstance(key.data, WorkerRecord):
+                self._hear(key.data)
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._wakers[0].recv(4096)
+        for worker in self._workers:
+            if worker.is_alive:
+                self._reap(worker, os.WNOHANG)
+        if self._resume_at is not None and self._clock() >= self._resume_at:
+            self._accept_again()
+
+    def _hear(self, worker: WorkerRecord) -> None:
+        if worker.channel is None:
+            return
+        for report in worker.channel.reports():
+            worker.started = report.get("started", worker.started)
+            worker.failed = report.get("failed", worker.failed)
+            worker.is_leaving = report.get("leaving", worker.is_leaving)
+
+    def _reap(self, worker: WorkerRecord, options: int) -> None:
+        process_id, status = os.waitpid(worker.process_id, options)
+        if process_id == 0:
+            return
+        worker.code = os.waitstatus_to_exitcode(status)
+        self._hear(worker)
+        worker.process_id = 0
+        if worker.channel is not None:
+            self._selector.unregister(worker.channel)
+            worker.channel.close()
+            worker.channel = None
+        if self._is_serving and not self._stops:
+            self._plan_restart(worker)
+
+    # Restarting
+
+    def _plan_restart(self, worker: WorkerRecord) -> None:
+        now = self._clock()
+        worker.failures = 0 if now - worker.began_at >= STABLE_SECONDS else worker.failures + 1
+        pause = self._backoff.first * self._backoff.factor ** max(0, worker.failures - 1)
+        worker.restart_at = now + min(pause, self._backoff.longest)
+        reason = _ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
+        level = logging.ERROR if worker.code else logging.INFO
+        pause = worker.restart_at - now
+        logger.log(level, "worker %d ended: %s; another starts in %.1f s", worker.number, reason, pause)
+
+    def _restart_due(self) -> None:
+        now = self._clock()
+        for worker in self._workers:
+            if worker.restart_at is not None and worker.restart_at <= now and not self._stops:
+                self._start(worker)
+
+    def _next_due(self) -> float | None:
+        due = [worker.restart_at for worker in self._workers if worker.restart_at is not None]
+        if self._resume_at is not None:
+            due.append(self._resume_at)
+        return min(due, default=None)
+
+    # Accepting
+
+    def _accept(self, door: Door) -> None:
+        try:
+            connection = door.accept()
+        except OSError as error:
+            logger.error("cannot accept connections: %s", error)
+            self._pause_accepting()
+            return
+        if connection is not None:
+            with connection:
+                if not self._hand_over(door.index, connection):
+                    self._pause_accepting()
+
+    def _hand_over(self, index: int, connection: socket.socket) -> bool:
+        """Give a connection to the next worker in turn that takes it."""
+        for _ in self._workers:
+            worker = self._workers[self._next_worker]
+            self._next_worker = (self._next_worker + 1) % len(self._workers)
+            if worker.takes(index, connection):
+                return True
+        return False
+
+    def _pause_accepting(self) -> None:
+        self._stop_accepting()
+        self._resume_at = self._clock() + PAUSE_SECONDS
+
+    def _stop_accepting(self) -> None:
+        for door in self._acceptor.doors:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(door)
+
+    def _accept_again(self) -> None:
+        self._resume_at = None
+        for door in self._acceptor.doors:
+            self._selector.register(door, selectors.EVENT_READ)
+
+    # Ending
+
+    def _drain(self) -> ExitCode:
+        """Have the workers drain; they go on taking connections while they announce that they leave."""
+        timeouts = self._plan.config.timeouts
+        for worker in self._workers:
+            worker.code = 0  # How the process before this one ended is no matter now.
+        self._tell(DRAIN)
+        announced_at = self._clock() + timeouts.announce
+        while self._stops < 2 and self._any_alive() and self._clock() < announced_at:
+            self._wait(announced_at)
+        self._stop_accepting()
+        self._resume_at = None
+        self._acceptor.close()
+        if timeouts.drain is None:
+            ended = self._await_end(None, urgent=False)
+        else:
+            grace = timeouts.drain + (timeouts.linger or 0.0) + KILL_SECONDS
+            ended = self._await_end(self._clock() + grace, urgent=False)
+        if self._stops > 1:
+            self._end(QUIT, KILL_SECONDS)
+            return ExitCode.INTERRUPTED
+        is_clean = ended and not any(worker.code for worker in self._workers)
+        return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
+
+    def _end(self, command: int, seconds: float) -> None:
+        self._tell(command)
+        self._await_end(self._clock() + seconds, urgent=True)
+
+    def _tell(self, command: int) -> None:
+        for worker in self._workers:
+            if worker.channel is not None:
+                worker.channel.tell(command)
+
+    def _await_end(self, until: float | None, *, urgent: bool) -> bool:
+        """Return whether every worker ended in time, and before a second signal unless it came already."""
+        while self._any_alive():
+            if until is not None and self._clock() >= until:
+                return False
+            if self._stops > 1 and not urgent:
+                return False
+            self._wait(until)
+        return True
+
+    def _any_alive(self) -> bool:
+        return any(worker.is_alive for worker in self._workers)
+
+    def _kill_all(self) -> None:
+        """Kill what is left; nothing is, unless it did not listen."""
+        self._stops = max(1, self._stops)
+        for worker in self._workers:
+            if worker.is_alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.process_id, signal.SIGKILL)
+                self._reap(worker, 0)
+
+
+def _start_failure(worker: WorkerRecord) -> Exception:
+    """Return why a worker ended before the server ever served."""
+    if worker.failed is not None:
+        return values_to_failure(worker.failed)
+    return RuntimeError(f"worker {worker.number} ended while it started: {_ending(worker.code)}")
+
+
+def _ending(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,99 @@
+"""What a supervisor and its worker processes say to each other over a pair of sockets.
+
+::
+
+    supervisor ──► worker    one byte each: the index of an address, with a connection accepted there; DRAIN; QUIT
+    supervisor ◄── worker    lines of JSON: {"started": …}, {"failed": …}, {"leaving": true}
+
+The end of the stream says that the other process is gone.
+"""
+
+import contextlib
+import json
+import socket
+from typing import Any
+
+__all__ = ["DRAIN", "QUIT", "SupervisorEnd", "WorkerEnd"]
+
+DRAIN = 0xFE
+QUIT = 0xFF
+
+
+class SupervisorEnd:
+    """The supervisor's side; never blocks."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+        self._received = b""
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def hand_over(self, index: int, connection: socket.socket) -> bool:
+        """Give the worker a connection; False when it takes none now."""
+        try:
+            return socket.send_fds(self._socket, [bytes([index])], [connection.fileno()]) == 1
+        except OSError:
+            return False
+
+    def tell(self, command: int) -> bool:
+        """Send DRAIN or QUIT; False when the worker hears nothing."""
+        try:
+            return self._socket.send(bytes([command])) == 1
+        except OSError:
+            return False
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return what has arrived; nothing, too, when the worker is gone."""
+        try:
+            while data := self._socket.recv(65_536):
+                self._received += data
+        except (BlockingIOError, ConnectionError):
+            pass
+        *lines, self._received = self._received.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Close this process's end."""
+        self._socket.close()
+
+
+class WorkerEnd:
+    """The worker's side."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        #: Whether the supervisor lives, as far as is known.
+        self.is_open = True
+        connected.setblocking(False)
+        self._socket = connected
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def report(self, **values: Any) -> None:
+        """Tell the supervisor; waits until it fits. A supervisor that is gone hears nothing."""
+        self._socket.setblocking(True)
+        with contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(values).encode() + b"\n")
+        self._socket.setblocking(False)
+
+    def receive(self) -> tuple[int, socket.socket | None] | None:
+        """Return the next command, with its connection; None when there is none now.
+
+        A supervisor that is gone means DRAIN.
+        """
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self.is_open = False
+            return DRAIN, None
+        return data[0], socket.socket(fileno=descriptors[0]) if descriptors else None
+
+    def close(self) -> None:
+        """Close this process's end."""
+        self._socket.close()
