@@ -37,8 +37,6 @@ def run_command_line() -> int:
         return (
             end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
         )
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; nothing is left to write at the end of the program either.
         sys.stdout = None
