@@ -20,6 +20,7 @@ from fastrpc._core.call import Call, current_call
 from fastrpc._core.metadata import Metadata
 from fastrpc._version import __version__
 from fastrpc.client.client import Client
+from fastrpc.client.sync_client import SyncClient
 from fastrpc.config import (
     TLS,
     Admission,
@@ -59,6 +60,7 @@ from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import detached, timeout
 from fastrpc.rpc.service import method, service
+from fastrpc.server.serve import serve
 from fastrpc.server.serve import serve
 from fastrpc.server.server import Server
 from fastrpc.status import Status
@@ -103,6 +105,7 @@ __all__ = [
     "Status",
     "StoreError",
     "StreamEndedError",
+    "SyncClient",
     "Timeouts",
     "UnavailableError",
     "__version__",

@@ -10,8 +10,6 @@
     RouteTable            method name as it lies on the wire → Route
 """
 
-import asyncio
-
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
@@ -305,8 +303,8 @@ cdef class Call(Scope):
     @property
     def draining(self):
         """Awaitable that is done once the server drains; on a client that never comes."""
-        return asyncio.Event().wait()
+        raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
 
     def sleep(self, seconds):
         """Wait, in an interceptor: works without a loop too, in SyncClient."""
-        return asyncio.sleep(seconds)
+        raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")

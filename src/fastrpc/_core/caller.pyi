@@ -16,7 +16,6 @@ from fastrpc._core.coroutine_call import CoroutineCall
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -197,31 +196,18 @@ class ClientCall(CoroutineCall):
         """0 call, 1 request, 2 notify."""
 
     @property
-    def seconds(self) -> float:
-        """How long the call took, once it ended."""
-
-    @property
-    def status(self) -> Status | None: ...
-    @property
-    def error(self) -> BaseException | None: ...
-    @property
     def arguments(self) -> tuple[Any, ...]: ...
     @property
     def endpoint(self) -> Any:
         """Where it went last, or None."""
 
     @property
-    def is_notification(self) -> bool:
-        """Whether no answer is wanted."""
+    def is_request(self) -> bool:
+        """Whether the answer is wanted with what came along."""
 
     @property
-    def is_idempotent(self) -> bool: ...
-    @property
-    def inside_retry(self) -> bool:
-        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
-
-    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
-        """Keep what became of the call for the interceptors around it."""
+    def needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
 
     # For the runner
 
@@ -261,8 +247,19 @@ class BatchCall(CoroutineCall):
     def return_exceptions(self) -> bool: ...
     @property
     def members(self) -> list[BatchMember] | None: ...
+    @property
+    def needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
+
+    def start_clock(self) -> None:
+        """Give the batch its deadline before there is a connection.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+
     def single(self, index: int) -> ClientCall:
-        """Return a coroutine that makes one of the calls by itself."""
+        """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
 
     def attempt_on(self, session: ClientSession) -> BatchCall:
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

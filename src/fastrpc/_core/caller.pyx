@@ -222,6 +222,15 @@ cdef class ClientCall(CoroutineCall):
             expire(self, self.session)
         return 0
 
+    @property
+    def draining(self):
+        """Awaitable that never comes: a client does not drain."""
+        return asyncio.Event().wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
     # For the runner
 
     @property
@@ -282,7 +291,6 @@ cdef class ClientCall(CoroutineCall):
     def needs_ready(self):
         """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
         return self.verb == VERB_NOTIFY or self.caller.compressor is not None
-
 
 
 @cython.final

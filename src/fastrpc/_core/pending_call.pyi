@@ -11,7 +11,7 @@ class PendingCall(Call):
 
     @property
     def seconds(self) -> float:
-        """How long the call took, once it ended."""
+        """How long the call took, or takes already."""
 
     @property
     def is_idempotent(self) -> bool:

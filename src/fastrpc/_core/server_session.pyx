@@ -13,7 +13,7 @@
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from libc.stdint cimport uint32_t
 
@@ -33,7 +33,7 @@ from fastrpc._core.frame cimport (
     TIMEOUT_NONE,
 )
 from fastrpc._core.marshal cimport BoundArguments
-from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.wire cimport now_ns
 
@@ -106,6 +106,10 @@ cdef class ServerCall(Call):
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
         return (asyncio.Event() if self.session is None else self.session.drain_event()).wait()
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
 
     @property
     def arguments(self):
@@ -368,7 +372,7 @@ cdef class ServerSession(Session):
             else:
                 payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
             if call._reply_metadata is not None:
-                call.sent_metadata = encode_metadata(call._reply_metadata)
+                self._send_metadata(call)
             if call.compressor:
                 payload = self._packed(call, payload)
             self._check_size(call, payload)
@@ -417,8 +421,25 @@ cdef class ServerSession(Session):
         failure.payload = details
         failure.pushback_ms = pushback
         if call._reply_metadata is not None:
-            call.sent_metadata = encode_metadata(call._reply_metadata)
+            try:
+                self._send_metadata(call)
+            except (ValueError, CallError):
+                # It may be what the error is about.
+                call.sent_metadata = None
         return self.send_failure(call, failure)
+
+    cdef int _send_metadata(self, ServerCall call) except -1:
+        """Let what the handler put into `reply_metadata` go with the answer."""
+        call.sent_metadata = encode_metadata(call._reply_metadata)
+        if check_metadata(
+            PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), self.peer.max_metadata
+        ):
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the metadata of the answer of {call.route.method} is over the {self.peer.max_metadata} bytes that "
+                "the client takes (Limits.metadata_bytes)",
+            )
+        return 0
 
     cdef int _count_end(self, ServerCall call, int status) except -1:
         self.ended_ns = now_ns()

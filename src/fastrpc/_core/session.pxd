@@ -43,8 +43,8 @@ cdef class Session(Connection):
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef bint wants_ping(self) noexcept
-    cdef bint takes_compressor(self, int wire_id)
-    cpdef uint64_t buffered_bytes(self)
+    cdef bint takes_compressor(self, int wire_id) except -1
+    cpdef uint64_t buffered_bytes(self) except? 0
     cdef int on_eof(self) except -1
     cdef int _forgive(self, uint64_t late) except -1
     cdef uint64_t _check_writing(self, uint64_t now) except? 0

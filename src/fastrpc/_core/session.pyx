@@ -287,7 +287,7 @@ cdef class Session(Connection):
         self.send_ping((<uint64_t>now).to_bytes(8, "little"))
         return now + self.ping_timeout_ns
 
-    cdef bint takes_compressor(self, int wire_id):
+    cdef bint takes_compressor(self, int wire_id) except -1:
         """Whether the peer announced a compressor."""
         return self.peer.takes_compressor(wire_id)
 
@@ -295,7 +295,7 @@ cdef class Session(Connection):
         """A peer that reads only while it waits for an answer is asked only then."""
         return self.peer.ping_reply_ms != 0 or self.accepted.size > 0
 
-    cpdef uint64_t buffered_bytes(self):
+    cpdef uint64_t buffered_bytes(self) except? 0:
         """Bytes of ours that the peer has not taken: here and in the transport."""
         cdef uint64_t size = self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes
         if self.transport is not None:

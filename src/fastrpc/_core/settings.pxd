@@ -28,8 +28,8 @@ cdef class Settings:
     cpdef str apply(self, bytes body, bint first)
     cdef str _apply_one(self, unsigned int name, bytes value, bint first)
 
-    cdef inline bint takes_codec(self, unsigned int wire_id):
+    cdef inline bint takes_codec(self, unsigned int wire_id) except -1:
         return (self.codecs >> wire_id) & 1 if wire_id < 64 else wire_id in self.named_codecs
 
-    cdef inline bint takes_compressor(self, unsigned int wire_id):
+    cdef inline bint takes_compressor(self, unsigned int wire_id) except -1:
         return (self.compressors >> wire_id) & 1 if wire_id < 64 else wire_id in self.named_compressors

@@ -5,9 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
+from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
@@ -15,7 +17,15 @@ from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["Balancer", "RETRIES", "UNPACK_SLICE_SECONDS", "may_retry"]
+__all__ = [
+    "RETRIES",
+    "UNPACK_SLICE_SECONDS",
+    "Balancer",
+    "batch_result",
+    "may_retry",
+    "reply_of",
+    "status_of",
+]
 
 #: Attempts after the first one, where an error allows them.
 RETRIES = 3
@@ -60,7 +70,7 @@ class Balancer:
                 else:
                     value = await self._attempts(call, None)
             except BaseException as error:
-                call.note_outcome(_status_of(error), error)
+                call.note_outcome(status_of(error), error)
                 raise
             call.note_outcome(Status.OK, None)
             return value
@@ -118,12 +128,12 @@ class Balancer:
         if self._interceptors:
             singles = [batch.single(index) for index in range(len(batch.argument_tuples))]
             results = await asyncio.gather(*singles, return_exceptions=True)
-            return _batch_result(batch, results)
+            return batch_result(batch, results)
         try:
             batch.start_clock()
             session = await self._session_for(batch, None, None)
         except FastRPCError as error:
-            return _batch_result(batch, [error] * len(batch.argument_tuples))
+            return batch_result(batch, [error] * len(batch.argument_tuples))
         return await self.finish_batch(batch, await batch.attempt_on(session))
 
     async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
@@ -134,7 +144,7 @@ class Balancer:
                     values[index] = await batch.single(index)
                 except FastRPCError as error:
                     values[index] = error
-        return _batch_result(batch, values)
+        return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:
         """Decompress a long answer in slices, so that other tasks get their turn in between."""
@@ -155,16 +165,21 @@ class Balancer:
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
-        return Reply(
-            value,
-            metadata=call.reply_metadata,
-            endpoint=call.endpoint,
-            attempts=call.attempt + 1,
-            seconds=call.seconds,
-        )
+        return reply_of(call, value)
 
 
-def may_retry(call: ClientCall, error: BaseException) -> bool:
+def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
+    """Return the answer of a call with all that came along."""
+    return Reply(
+        value,
+        metadata=call.reply_metadata,
+        endpoint=call.endpoint,
+        attempts=call.attempt + 1,
+        seconds=call.seconds,
+    )
+
+
+def may_retry(call: PendingCall, error: BaseException) -> bool:
     """Whether trying again is safe and may help: what did not start, and of idempotent methods what may have."""
     if not isinstance(error, UnavailableError) or call.inside_retry:
         return False
@@ -173,13 +188,15 @@ def may_retry(call: ClientCall, error: BaseException) -> bool:
     return error.processed == "unknown" and call.is_idempotent
 
 
-def _status_of(error: BaseException) -> Status:
+def status_of(error: BaseException) -> Status:
+    """Return what interceptors are told of an error."""
     if isinstance(error, FastRPCError):
         return error.status
     return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
 
 
-def _batch_result(batch: BatchCall, values: list[Any]) -> list[Any]:
+def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
+    """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
     for value in values:
         if isinstance(value, BaseException) and not (
             batch.return_exceptions and isinstance(value, FastRPCError)

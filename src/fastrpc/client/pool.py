@@ -13,7 +13,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
 from fastrpc.transports.base import transport_for
 
-__all__ = ["Link", "Pool"]
+__all__ = ["Delays", "Link", "Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -24,7 +24,7 @@ class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-class _Delays:
+class Delays:
     """Pauses between attempts to connect: growing, jittered, starting anew after a success."""
 
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -52,7 +52,7 @@ class Link:
         self.session: ClientSession | None = None
         self.error: FastRPCError | None = None
         self._pool = pool
-        self._delays = _Delays(pool.config.backoff)
+        self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
         self._made_at = 0.0

@@ -31,17 +31,17 @@ class CallCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics, so that registering finds a clash without reading any counters."""
-        return iter(Families())
+        return iter(_Families())
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric with a sample for every method and side."""
-        families = Families()
+        families = _Families()
         for counters in self._registry:
             families.add(counters.snapshot(), self._step)
         return iter(families)
 
 
-class Families:
+class _Families:
     """The metrics of one scrape."""
 
     def __init__(self) -> None:
@@ -66,13 +66,13 @@ class Families:
         labels = (snapshot["side"], snapshot["method"])
         for status, count in snapshot["calls"].items():
             self.calls.add_metric((*labels, status), count)
-        self.seconds.add_metric(labels, cumulative(snapshot["buckets"], step), snapshot["sum_seconds"])
+        self.seconds.add_metric(labels, _cumulative(snapshot["buckets"], step), snapshot["sum_seconds"])
         self.in_flight.add_metric(labels, snapshot["in_flight"])
         self.received.add_metric(labels, snapshot["received_bytes"])
         self.sent.add_metric(labels, snapshot["sent_bytes"])
 
 
-def cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:
+def _cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:
     """Sum up buckets as Prometheus wants them, and keep each `step`th bound and the infinite last one."""
     totals = list(itertools.accumulate(count for _, count in buckets))
     last = len(buckets) - 1

@@ -19,7 +19,7 @@ from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
@@ -212,12 +212,15 @@ class Dispatcher:
         """Say what the caller is told of an error: its own words for CallError, an id and no more for a crash."""
         if isinstance(error, CallError):
             return self._refusal(call, error)
-        if isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
+        if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
             return error.status, f"{call.method}: {error.message}", b"", 0
         if not isinstance(error, Exception):
             if call.is_expired:
                 return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
+        if isinstance(error, DeadlineExceededError) and call.remaining() == 0:
+            # A call that it made had what was left of its own time.
+            return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
         identifier = os.urandom(4).hex()
         if log:
             logger.error(
@@ -291,6 +294,10 @@ class _ThreadJob:
         """Call the handler; in a thread of the pool."""
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
+        except StopIteration as error:
+            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            self._error = RuntimeError(f"{self._call.method} raised StopIteration")
+            self._error.__cause__ = error
         except BaseException as error:
             self._error = error
 

@@ -9,10 +9,23 @@ socket and no event loop, so settings can be built before a fork and shared betw
 """
 
 import os
-from dataclasses import dataclass, field, fields
-from math import isfinite
-from typing import Any, Literal, TypeVar, cast, dataclass_transform
+from dataclasses import field
+from typing import Literal
 
+from fastrpc.config.validation import (
+    Settings,
+    check_choice,
+    check_count,
+    check_flag,
+    check_name,
+    check_names,
+    check_number,
+    check_parts,
+    check_path,
+    check_seconds,
+    settings_class,
+    wrong,
+)
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -28,16 +41,9 @@ __all__ = [
     "Timeouts",
 ]
 
-_Kind = TypeVar("_Kind")
-
 _KIB = 1024
 _MIB = 1024 * _KIB
 
-# The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
-# end of 64 bits; what is to last longer is None.
-_LONGEST_SECONDS = 100_000_000
-# Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
-_LARGEST_COUNT = 2**31 - 1
 # A size above this is a mistake in the unit.
 _LARGEST_SIZE = 2**40
 
@@ -47,33 +53,8 @@ _EARLY_CALLS = ("idempotent", "all", "none")
 _CODECS = ("raw", "msgpack", "json", "protobuf")
 
 
-class _Settings:
-    """What all settings share. One set of methods instead of one per class: that is half the import time."""
-
-    __slots__ = ()
-
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
-
-    def __repr__(self) -> str:
-        parts = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(cast(Any, self)))
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._values() == self._values()
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-
-# Type checkers follow `dataclass_transform` only where it decorates a function.
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-def _settings(cls: type[_Kind]) -> type[_Kind]:
-    return dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)(cls)
-
-
-@_settings
-class Timeouts(_Settings):
+@settings_class
+class Timeouts(Settings):
     """How long to wait for what, in seconds; `None` means no limit."""
 
     #: Time for one attempt to open a connection, name look-up included.
@@ -110,14 +91,14 @@ class Timeouts(_Settings):
 
     def __post_init__(self) -> None:
         for name in ("connect", "call", "handshake", "stream_idle", "idle"):
-            _check_seconds(self, name, optional=True)
-        _check_seconds(self, "announce", zero=True)
-        _check_seconds(self, "drain", zero=True, optional=True)
-        _check_seconds(self, "linger", zero=True, optional=True)
+            check_seconds(self, name, optional=True)
+        check_seconds(self, "announce", zero=True)
+        check_seconds(self, "drain", zero=True, optional=True)
+        check_seconds(self, "linger", zero=True, optional=True)
 
 
-@_settings
-class Keepalive(_Settings):
+@settings_class
+class Keepalive(Settings):
     """How a silent peer is noticed. A peer is dropped after `interval` + `timeout` without a byte from it."""
 
     #: Silence after which a ping asks for a sign of life; None sends no pings.
@@ -137,14 +118,14 @@ class Keepalive(_Settings):
     max_age: float | None = None
 
     def __post_init__(self) -> None:
-        _check_number(self, "interval", 0.01, 86_400, optional=True)
-        _check_number(self, "timeout", 0.01, 86_400)
-        _check_number(self, "minimum_interval", 0, 3_600)
-        _check_seconds(self, "max_age", optional=True)
+        check_number(self, "interval", 0.01, 86_400, optional=True)
+        check_number(self, "timeout", 0.01, 86_400)
+        check_number(self, "minimum_interval", 0, 3_600)
+        check_seconds(self, "max_age", optional=True)
 
 
-@_settings
-class Limits(_Settings):
+@settings_class
+class Limits(Settings):
     """What one peer may ask of this side; announced when a connection opens."""
 
     #: Largest message (arguments, result or item of a stream) accepted, after decompression too, and sent.
@@ -180,18 +161,18 @@ class Limits(_Settings):
     depth: int = 100
 
     def __post_init__(self) -> None:
-        _check_count(self, "message_bytes", 4 * _KIB, _LARGEST_SIZE)
-        _check_count(self, "frame_bytes", 16 * _KIB, 16 * _MIB)
-        _check_count(self, "metadata_bytes", 1_024, 65_535)
-        _check_count(self, "concurrent_calls", 1)
-        _check_count(self, "streams", 0)
-        _check_count(self, "stream_window_bytes", 16 * _KIB)
-        _check_count(self, "connections", 1)
-        _check_count(self, "depth", 1, 1_024)
+        check_count(self, "message_bytes", 4 * _KIB, _LARGEST_SIZE)
+        check_count(self, "frame_bytes", 16 * _KIB, 16 * _MIB)
+        check_count(self, "metadata_bytes", 1_024, 65_535)
+        check_count(self, "concurrent_calls", 1)
+        check_count(self, "streams", 0)
+        check_count(self, "stream_window_bytes", 16 * _KIB)
+        check_count(self, "connections", 1)
+        check_count(self, "depth", 1, 1_024)
 
 
-@_settings
-class Memory(_Settings):
+@settings_class
+class Memory(Settings):
     """Budgets in bytes where counts alone would bound nothing; per connection unless said otherwise.
 
     `request_bytes`, `stream_pool` and `send_hard` never count as less than `Limits.message_bytes`: raising
@@ -229,10 +210,10 @@ class Memory(_Settings):
 
     def __post_init__(self) -> None:
         for name in ("process_bytes", "request_bytes", "stream_pool", "send_hard"):
-            _check_count(self, name, 64 * _KIB, _LARGEST_SIZE)
-        _check_count(self, "send_soft", 4 * _KIB, _LARGEST_SIZE)
-        _check_count(self, "open_messages", 1, 256)
-        _check_count(self, "items", 1)
+            check_count(self, name, 64 * _KIB, _LARGEST_SIZE)
+        check_count(self, "send_soft", 4 * _KIB, _LARGEST_SIZE)
+        check_count(self, "open_messages", 1, 256)
+        check_count(self, "items", 1)
         if self.send_soft > self.send_hard:
             raise ConfigError(
                 f"Memory.send_soft is {self.send_soft}, it must be at most send_hard ({self.send_hard})",
@@ -240,8 +221,8 @@ class Memory(_Settings):
             )
 
 
-@_settings
-class Admission(_Settings):
+@settings_class
+class Admission(Settings):
     """What a server lets in before work starts."""
 
     #: Connections that may be opening at once; more wait in the system's listen queue.
@@ -261,14 +242,14 @@ class Admission(_Settings):
     handler_threads: int = 32
 
     def __post_init__(self) -> None:
-        _check_count(self, "handshakes", 1)
-        _check_count(self, "queue_length", 0)
-        _check_seconds(self, "queue_age")
-        _check_count(self, "handler_threads", 1, 10_000)
+        check_count(self, "handshakes", 1)
+        check_count(self, "queue_length", 0)
+        check_seconds(self, "queue_age")
+        check_count(self, "handler_threads", 1, 10_000)
 
 
-@_settings
-class Pool(_Settings):
+@settings_class
+class Pool(Settings):
     """How many connections a client keeps."""
 
     #: Connections to each endpoint. One carries many calls at once.
@@ -280,12 +261,12 @@ class Pool(_Settings):
     warm: int = 0
 
     def __post_init__(self) -> None:
-        _check_count(self, "connections_per_endpoint", 1, 1_024)
-        _check_count(self, "warm", 0, 1_000_000)
+        check_count(self, "connections_per_endpoint", 1, 1_024)
+        check_count(self, "warm", 0, 1_000_000)
 
 
-@_settings
-class Backoff(_Settings):
+@settings_class
+class Backoff(Settings):
     """How long to wait before the next attempt to connect: `first`, then `factor` times the last wait."""
 
     #: Wait after the first failure; never more than `longest`.
@@ -305,14 +286,14 @@ class Backoff(_Settings):
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_seconds(self, "first")
-        _check_number(self, "factor", 1, 1_000)
-        _check_seconds(self, "longest")
-        _check_number(self, "jitter", 0, 1)
+        check_seconds(self, "first")
+        check_number(self, "factor", 1, 1_000)
+        check_seconds(self, "longest")
+        check_number(self, "jitter", 0, 1)
 
 
-@_settings
-class TLS(_Settings):
+@settings_class
+class TLS(Settings):
     """Certificates as PEM files. They are read when a server listens or a client connects."""
 
     #: Our certificate chain; a server needs one. Without it a client cannot prove who it is.
@@ -333,10 +314,10 @@ class TLS(_Settings):
 
     def __post_init__(self) -> None:
         for name in ("cert_file", "key_file", "ca_file"):
-            _check_path(self, name)
-        _check_flag(self, "require_client_cert")
+            check_path(self, name)
+        check_flag(self, "require_client_cert")
         if self.server_name is not None:
-            _check_name(self, "server_name")
+            check_name(self, "server_name")
         if self.key_file is not None and self.cert_file is None:
             raise ConfigError(
                 f"TLS.key_file is {os.fspath(self.key_file)!r}, but cert_file is None",
@@ -349,8 +330,8 @@ class TLS(_Settings):
             )
 
 
-@_settings
-class ClientConfig(_Settings):
+@settings_class
+class ClientConfig(Settings):
     """Everything a Client or SyncClient can be told about how it works."""
 
     #: Codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your own.
@@ -386,19 +367,19 @@ class ClientConfig(_Settings):
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:
-        _check_name(self, "codec")
+        check_name(self, "codec")
         if self.compressor is not None:
-            _check_name(self, "compressor")
-        _check_count(self, "compress_above", 0, _LARGEST_SIZE)
-        _check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
-        _check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
-        _check_parts(self, backoff=Backoff, tls=TLS)
-        _check_choice(self, "early_calls", _EARLY_CALLS)
-        _check_count(self, "spin_microseconds", 0, 1_000_000)
+            check_name(self, "compressor")
+        check_count(self, "compress_above", 0, _LARGEST_SIZE)
+        check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
+        check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
+        check_parts(self, backoff=Backoff, tls=TLS)
+        check_choice(self, "early_calls", _EARLY_CALLS)
+        check_count(self, "spin_microseconds", 0, 1_000_000)
 
 
-@_settings
-class ServerConfig(_Settings):
+@settings_class
+class ServerConfig(Settings):
     """Everything a Server can be told about how it works."""
 
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -432,92 +413,15 @@ class ServerConfig(_Settings):
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:
-        _check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, memory=Memory)
-        _check_parts(self, admission=Admission, tls=TLS)
-        for name in _check_names(self, "protocols"):
+        check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, memory=Memory)
+        check_parts(self, admission=Admission, tls=TLS)
+        for name in check_names(self, "protocols"):
             if name not in _WIRE_PROTOCOLS:
-                raise _wrong(self, "protocols", f"names out of {_WIRE_PROTOCOLS}")
-        _check_names(self, "codecs")
+                raise wrong(self, "protocols", f"names out of {_WIRE_PROTOCOLS}")
+        check_names(self, "codecs")
         if self.reflection is not None:
-            _check_flag(self, "reflection")
-        _check_flag(self, "expose_errors")
+            check_flag(self, "reflection")
+        check_flag(self, "expose_errors")
         if self.admin_address is not None:
-            _check_name(self, "admin_address")
-        _check_count(self, "spin_microseconds", 0, 1_000_000)
-
-
-def _wrong(settings: Any, name: str, allowed: str, hint: str | None = None) -> ConfigError:
-    """Describe a wrong value in the one form all checks use."""
-    value = getattr(settings, name)
-    return ConfigError(f"{type(settings).__name__}.{name} is {value!r}, it must be {allowed}", hint=hint)
-
-
-def _check_number(
-    settings: Any, name: str, lowest: float, highest: float, *, optional: bool = False, above: bool = False
-) -> None:
-    """Refuse anything but a finite number from `lowest` (or `above` it) to `highest`."""
-    value = getattr(settings, name)
-    if value is None and optional:
-        return
-    number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    if number and (lowest < value if above else lowest <= value) and value <= highest:
-        return
-    start = f"a number above {lowest:,}" if above else f"a number from {lowest:,}"
-    allowed = f"{start} {'and at most' if above else 'to'} {highest:,}{', or None' if optional else ''}"
-    endless = optional and isinstance(value, float) and not isfinite(value)
-    raise _wrong(settings, name, allowed, hint="None means no limit" if endless else None)
-
-
-def _check_seconds(settings: Any, name: str, *, zero: bool = False, optional: bool = False) -> None:
-    """Refuse anything but a duration in seconds; `zero` allows 0."""
-    _check_number(settings, name, 0, _LONGEST_SECONDS, optional=optional, above=not zero)
-
-
-def _check_count(settings: Any, name: str, lowest: int, highest: int = _LARGEST_COUNT) -> None:
-    """Refuse anything but a whole number from `lowest` to `highest`."""
-    value = getattr(settings, name)
-    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-        raise _wrong(settings, name, f"a whole number from {lowest:,} to {highest:,}")
-
-
-def _check_flag(settings: Any, name: str) -> None:
-    if not isinstance(getattr(settings, name), bool):
-        raise _wrong(settings, name, "True or False")
-
-
-def _check_name(settings: Any, name: str) -> None:
-    value = getattr(settings, name)
-    if not isinstance(value, str) or not value:
-        raise _wrong(settings, name, "a text that is not empty")
-
-
-def _check_names(settings: Any, name: str) -> tuple[str, ...]:
-    """Refuse anything but a sequence of texts, without repetition, and keep it as a tuple."""
-    value = getattr(settings, name)
-    if not isinstance(value, tuple | list) or not value or not all(isinstance(item, str) for item in value):
-        raise _wrong(settings, name, "a tuple of one or more texts", hint=f"write {name}=('…',)")
-    if len(set(value)) < len(value):
-        raise _wrong(settings, name, "without repetition")
-    names = tuple(value)
-    object.__setattr__(settings, name, names)
-    return names
-
-
-def _check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:
-    if getattr(settings, name) not in choices:
-        raise _wrong(settings, name, f"one of {', '.join(map(repr, choices))}")
-
-
-def _check_path(settings: Any, name: str) -> None:
-    value = getattr(settings, name)
-    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):
-        raise _wrong(settings, name, "a path, or None")
-
-
-def _check_parts(settings: Any, **kinds: type[Any]) -> None:
-    """Refuse anything but an object of the settings class named for each field; only `tls` may be None."""
-    for name, kind in kinds.items():
-        value = getattr(settings, name)
-        if not isinstance(value, kind) and not (value is None and kind is TLS):
-            allowed = f"a {kind.__name__}{', or None' if kind is TLS else ''}"
-            raise _wrong(settings, name, allowed, hint=f"write {name}={kind.__name__}(…)")
+            check_name(self, "admin_address")
+        check_count(self, "spin_microseconds", 0, 1_000_000)

@@ -1,0 +1,113 @@
+"""Large payloads in memory that was used before.
+
+A fresh megabyte costs 256 page faults, more than sending it; the allocator gives such blocks back to the system each
+time. So the last few payloads stay referenced here, and one that nobody else refers to any more is filled again.
+
+A bytes object may only change while its one reference is ours: nobody can have looked at it, hashed it or exported it.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.string cimport memcpy, memmove
+
+cdef extern from *:
+    """
+    /* Whether the pool holds the only reference, so that the object can be written to again. */
+    static int fastrpc_is_ours(PyObject *block) { return Py_REFCNT(block) == 1; }
+
+    /* The cached hash belongs to the bytes that are about to go. */
+    static void fastrpc_forget_hash(PyObject *block)
+    {
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+        ((PyBytesObject *)block)->ob_shash = -1;
+    #pragma GCC diagnostic pop
+    }
+    """
+    bint is_ours "fastrpc_is_ours"(PyObject* block) noexcept
+    void forget_hash "fastrpc_forget_hash"(PyObject* block) noexcept
+
+cdef extern from "Python.h":
+    PyObject* new_bytes "PyBytes_FromStringAndSize"(const char* data, Py_ssize_t size) except NULL
+    Py_ssize_t size_of "PyBytes_GET_SIZE"(PyObject* block) noexcept
+
+cdef enum:
+    # Payloads remembered at once, and their bytes together: what a few large calls in flight use, and no more
+    # than a process can spare when they were the last ones.
+    MOST_BLOCKS = 64
+    MOST_BYTES = 16_777_216
+
+# Oldest first; each holds one reference. Touched with the GIL held.
+cdef PyObject* kept[MOST_BLOCKS]
+cdef int count = 0
+cdef Py_ssize_t kept_bytes = 0
+
+
+cdef PyObject* take_block(Py_ssize_t size) except NULL:
+    """Return a bytes object of this size whose content is undefined, as a new reference."""
+    global count, kept_bytes
+    cdef PyObject* block
+    cdef int i
+    if size >= SMALLEST_BLOCK:
+        for i in range(count):
+            block = kept[i]
+            if size_of(block) == size and is_ours(block):
+                remove(i)
+                forget_hash(block)
+                return block
+    return new_bytes(NULL, size)
+
+
+cdef int keep_block(PyObject* block) except -1:
+    """Remember a payload that was handed out; it is used again once everybody else has dropped it."""
+    global count, kept_bytes
+    cdef Py_ssize_t size = size_of(block)
+    if size < SMALLEST_BLOCK or size > MOST_BYTES // 4:
+        return 0
+    while count and (count == MOST_BLOCKS or kept_bytes + size > MOST_BYTES):
+        forget(0)
+    Py_INCREF(<object>block)
+    kept[count] = block
+    count += 1
+    kept_bytes += size
+    return 0
+
+
+cdef int remove(int i) except -1:
+    """Take a block off the list; its reference is the caller's."""
+    global count, kept_bytes
+    kept_bytes -= size_of(kept[i])
+    count -= 1
+    memmove(&kept[i], &kept[i + 1], (count - i) * sizeof(PyObject*))
+    return 0
+
+
+cdef int forget(int i) except -1:
+    cdef PyObject* block = kept[i]
+    remove(i)
+    Py_DECREF(<object>block)
+    return 0
+
+
+cdef bytes copied(const char* data, Py_ssize_t size):
+    """Return a payload as an object of its own; a large one in recycled memory."""
+    cdef PyObject* block
+    if size < SMALLEST_BLOCK:
+        return PyBytes_FromStringAndSize(data, size)
+    block = take_block(size)
+    payload = <bytes><object>block
+    Py_DECREF(payload)
+    memcpy(PyBytes_AS_STRING(payload), data, size)
+    keep_block(block)
+    return payload
+
+
+def kept_blocks():
+    """Return how many payloads are remembered and how many bytes they have, as (blocks, bytes)."""
+    return count, kept_bytes
+
+
+def release_blocks():
+    """Forget all payloads; the memory of those nobody else uses goes back."""
+    while count:
+        forget(count - 1)

@@ -1,0 +1,71 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.blocking_session cimport BlockingSession, Wait
+from fastrpc._core.call cimport Route
+from fastrpc._core.caller_view cimport CallerView, ViewState
+from fastrpc._core.pending_call cimport PendingCall
+
+
+cdef class BlockingState(ViewState):
+    cdef:
+        # The generation of processes it was first used in; 0 = not used yet.
+        uint64_t fork_generation
+
+        # Python's part: `run(call)`, `retry(call, error)`, `run_batch(batch)`, `finish_batch(batch, values)`,
+        # `reply(call, value)` do what takes more than a connection that is there.
+        readonly object runner
+        public bint needs_runner
+
+        # Usable connections, a list for each endpoint that has one; how many an endpoint may have; the instant from
+        # which the runner has to look after them first.
+        list groups
+        Py_ssize_t width
+        Py_ssize_t turn
+        uint64_t look_after_ns
+
+    cdef BlockingSession pick(self)
+    cdef int check_use(self) except -1
+
+
+cdef class BlockingCaller(CallerView):
+    cdef object make(self, object method, tuple args, dict kwargs, int verb)
+
+
+cdef class BlockingCall(PendingCall):
+    cdef:
+        # Who makes it, what to send, and what is wanted of it.
+        readonly BlockingCaller caller
+        readonly tuple args
+        readonly dict kwargs
+        readonly int verb
+
+        # Where it went last, and what its thread waits for there.
+        BlockingSession session
+        Wait wait
+
+    cdef bint start_on(self, BlockingSession session) except -1
+    cdef object end(self)
+
+
+cdef class BatchMember(PendingCall):
+    cdef:
+        Wait wait
+
+
+cdef class BlockingBatch:
+    cdef:
+        # Who makes it, what to send and until when; whether errors are results.
+        readonly BlockingCaller caller
+        Route route
+        readonly list argument_tuples
+        uint64_t started_ns
+        uint64_t deadline_ns
+        readonly bint return_exceptions
+
+        # The calls under way on a connection, and what their thread waits for.
+        list members
+        BlockingSession session
+        Wait wait
+
+    cdef bint start_on(self, BlockingSession session) except -1
+    cdef list end(self)

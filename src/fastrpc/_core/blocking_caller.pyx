@@ -1,0 +1,354 @@
+"""The compiled base of `SyncClient`: what one call goes through when nothing stands in its way.
+
+::
+
+    client.call(Arith.mul, 6, 7)      BlockingCaller.make     route → encoded arguments → BlockingSession.start
+                                      BlockingSession.wait    this thread sends and receives, or sleeps while another does
+                                      BlockingCall.end        decodes the answer
+
+Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_balancer`).
+"""
+
+import time
+
+cimport cython
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.blocking_session cimport new_wait
+from fastrpc._core.call cimport NO_DEADLINE
+from fastrpc._core.caller_view cimport fork_generation
+from fastrpc._core.frame cimport ONE_WAY
+from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.wire cimport now_ns
+
+from fastrpc.errors import FastRPCError
+
+cdef enum:
+    VERB_CALL = 0
+    VERB_REQUEST = 1
+    VERB_NOTIFY = 2
+
+
+@cython.final
+cdef class BlockingState(ViewState):
+    """What a SyncClient and its views share."""
+
+    def __init__(self, runner, resolve, Py_ssize_t width):
+        ViewState.__init__(self, resolve)
+        self.runner = runner
+        self.groups = []
+        self.width = width
+
+    cdef BlockingSession pick(self):
+        """The connection whose turn it is, or None when the runner has to look first."""
+        cdef BlockingSession session, chosen = None
+        cdef list groups = self.groups, group
+        cdef Py_ssize_t count = len(groups)
+        if count == 0 or (self.look_after_ns != NO_DEADLINE and now_ns() >= self.look_after_ns):
+            return None
+        self.turn += 1
+        if self.turn >= count:
+            self.turn = 0
+        group = <list>groups[self.turn]
+        for session in group:
+            if not session.is_usable:
+                return None
+            if chosen is None or session.users < chosen.users:
+                chosen = session
+        if chosen is not None and chosen.users and len(group) < self.width:
+            return None
+        return chosen
+
+    def set_sessions(self, groups, look_after):
+        """Replace the connections that calls go out on.
+
+        Args:
+            groups: a list for each endpoint.
+            look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
+        """
+        self.look_after_ns = NO_DEADLINE if look_after is None else <uint64_t>(max(0.0, look_after) * 1e9)
+        self.groups = groups
+
+    cdef int check_use(self) except -1:
+        if self.fork_generation == fork_generation():
+            return 0
+        if self.fork_generation != 0:
+            raise RuntimeError("this SyncClient was used before the fork; create it in the child")
+        self.fork_generation = fork_generation()
+        return 0
+
+    def use(self):
+        """Bind to this process.
+
+        Raises:
+            RuntimeError: the client was used before a fork.
+        """
+        self.check_use()
+
+    @property
+    def is_foreign(self):
+        """Whether it was used before the fork that made this process: nothing of it may be touched here."""
+        return self.fork_generation != 0 and self.fork_generation != fork_generation()
+
+
+cdef class BlockingCaller(CallerView):
+    """The compiled part of SyncClient: the verbs whose every call counts."""
+
+    @property
+    def state(self):
+        """What the client and its views share."""
+        return self.shared
+
+    cdef object make(self, object method, tuple args, dict kwargs, int verb):
+        cdef BlockingState state = <BlockingState>self.shared
+        cdef BlockingSession session = None
+        cdef BlockingCall call
+        state.check_use()
+        call = BlockingCall.__new__(BlockingCall)
+        call.route = self.route_of(method)
+        call.caller = self
+        call.args = args
+        call.kwargs = kwargs
+        call.verb = verb
+        if not self.needs_runner and not state.needs_runner:
+            session = state.pick()
+        if session is None or (not session.is_ready and call.needs_ready) or not call.start_on(session):
+            return state.runner.run(call)
+        return call.end()
+
+    # The verbs
+
+    def call(self, method, /, *args, **kwargs):
+        return self.make(method, args, kwargs, VERB_CALL)
+
+    def request(self, method, /, *args, **kwargs):
+        return self.make(method, args, kwargs, VERB_REQUEST)
+
+    def notify(self, method, /, *args, **kwargs):
+        return self.make(method, args, kwargs, VERB_NOTIFY)
+
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+        cdef BlockingState state = <BlockingState>self.shared
+        cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
+        cdef BlockingSession session = None
+        cdef BatchMember first = BatchMember.__new__(BatchMember)
+        state.check_use()
+        batch.caller = self
+        batch.route = self.route_of(method)
+        batch.argument_tuples = [tuple(given) for given in arguments]
+        batch.return_exceptions = return_exceptions
+        if not batch.argument_tuples:
+            return []
+        self.dress(first, batch.route, now_ns())
+        batch.started_ns = first.started_ns
+        batch.deadline_ns = first.deadline_ns
+        if not self.needs_runner and not state.needs_runner:
+            session = state.pick()
+        if session is None or (not session.is_ready and batch.needs_ready) or not batch.start_on(session):
+            return state.runner.run_batch(batch)
+        return batch.end()
+
+
+@cython.final
+cdef class BlockingCall(PendingCall):
+    """One call of a thread, or one attempt of it."""
+
+    cdef int settle(self) except -1:
+        return 0 if self.wait is None else self.wait.came()
+
+    cdef bint start_on(self, BlockingSession session) except -1:
+        """Take the call to a connection; False when that takes none any more."""
+        cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
+        self.caller.dress(self, self.route, now_ns())
+        if self.verb == VERB_NOTIFY:
+            self.flags |= ONE_WAY
+        self.session = session
+        self.wait = new_wait(1, self.deadline_ns)
+        payload = self.caller.pack(self, payload, session.peer, session.is_ready)
+        return session.start(self, payload)
+
+    cdef object end(self):
+        """Wait for the answer and return it; another attempt may follow."""
+        try:
+            value = self.finish()
+        except FastRPCError as error:
+            return (<BlockingState>self.caller.shared).runner.retry(self, error)
+        if self.verb == VERB_REQUEST:
+            return (<BlockingState>self.caller.shared).runner.reply(self, value)
+        return value
+
+    # For the runner
+
+    def start_clock(self):
+        """Give the call its options and deadline before any attempt; raises when no time is left."""
+        self.caller.dress(self, self.route, now_ns())
+
+    def attempt_on(self, BlockingSession session not None, int number):
+        """Start attempt `number` of this call on a connection; None when that takes no calls any more.
+
+        It has the call's deadline; `finish` has to follow.
+        """
+        cdef BlockingCall attempt = BlockingCall.__new__(BlockingCall)
+        attempt.route = self.route
+        attempt.caller = self.caller
+        attempt.args = self.args
+        attempt.kwargs = self.kwargs
+        # The answer is wrapped once, around all attempts and interceptors.
+        attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
+        attempt.deadline_ns = self.deadline_ns
+        attempt.attempt_number = <uint8_t>min(number, 255)
+        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        return attempt if attempt.start_on(session) else None
+
+    def finish(self):
+        """Return the answer to an attempt that was started, or raise its error."""
+        cdef BlockingSession session = self.session
+        cdef bint is_done
+        try:
+            is_done = session.wait_handed(self, self.wait) if self.verb == VERB_NOTIFY else session.wait(self.wait)
+        except BaseException:
+            # The thread was interrupted: the handler is cancelled.
+            session.give_up_all([self], False)
+            raise
+        if not is_done:
+            session.give_up_all([self], True)
+        if self.failure is not None:
+            try:
+                raise self.failure
+            finally:
+                self.failure = None
+        if self.verb == VERB_NOTIFY:
+            if not self.is_settled:
+                self.is_settled = True
+                self._count(0, now_ns())
+            return None
+        return self.value()
+
+    def adopt(self, BlockingCall attempt not None):
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        self.received_metadata = attempt.received_metadata
+        self._reply_metadata = None
+        self.session = attempt.session
+        self.attempt_number = attempt.attempt_number
+        self.ended_ns = attempt.ended_ns
+
+    @property
+    def arguments(self):
+        """The arguments as they were given."""
+        return (*self.args, *self.kwargs.values()) if self.kwargs else self.args
+
+    @property
+    def endpoint(self):
+        """Where it went last, or None."""
+        return None if self.session is None else self.session.endpoint
+
+    @property
+    def is_request(self):
+        """Whether the answer is wanted with all that came along."""
+        return self.verb == VERB_REQUEST
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None
+
+    async def sleep(self, double seconds):
+        """Wait, in an interceptor: blocks the thread, as everything here does."""
+        time.sleep(seconds)
+
+
+@cython.final
+cdef class BatchMember(PendingCall):
+    """One call of a batch."""
+
+    cdef int settle(self) except -1:
+        return self.wait.came()
+
+
+@cython.final
+cdef class BlockingBatch:
+    """Many calls of one thread: one write, one wake-up."""
+
+    cdef bint start_on(self, BlockingSession session) except -1:
+        """Take all calls to a connection; False when that takes none any more."""
+        cdef BatchMember member
+        cdef Py_ssize_t i
+        cdef bytes payload
+        cdef uint64_t now = now_ns()
+        cdef BlockingCaller caller = self.caller
+        cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        self.session = session
+        self.members = []
+        self.wait = new_wait(len(payloads), self.deadline_ns)
+        for i in range(len(payloads)):
+            member = BatchMember.__new__(BatchMember)
+            member.wait = self.wait
+            member.deadline_ns = self.deadline_ns
+            caller.dress(member, self.route, now)
+            payload = caller.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
+            payloads[i] = payload
+            self.members.append(member)
+        return session.start_many(self.members, payloads)
+
+    cdef list end(self):
+        """Wait for all answers and return them; errors may be followed by another attempt."""
+        cdef list values = self.finish()
+        for value in values:
+            if isinstance(value, FastRPCError):
+                return (<BlockingState>self.caller.shared).runner.finish_batch(self, values)
+        return values
+
+    def attempt_on(self, BlockingSession session not None):
+        """Start the batch on a connection, or return False; `finish` has to follow."""
+        return self.start_on(session)
+
+    def finish(self):
+        """Return the answers to a batch that was started, errors in place of those that failed."""
+        cdef BatchMember member
+        cdef list values = []
+        try:
+            if not self.session.wait(self.wait):
+                self.session.give_up_all(self.members, True)
+        except BaseException:
+            self.session.give_up_all(self.members, False)
+            raise
+        for member in self.members:
+            if member.failure is not None:
+                values.append(member.failure)
+                continue
+            try:
+                values.append(member.value())
+            except FastRPCError as error:
+                values.append(error)
+        self.members = None
+        return values
+
+    def single(self, Py_ssize_t index, bint has_own_deadline):
+        """Make one of the calls by itself, from its beginning."""
+        cdef BlockingCall call = BlockingCall.__new__(BlockingCall)
+        call.route = self.route
+        call.caller = self.caller
+        call.args = <tuple>self.argument_tuples[index]
+        if not has_own_deadline:
+            call.deadline_ns = self.deadline_ns
+        return (<BlockingState>self.caller.shared).runner.run(call)
+
+    @property
+    def method(self):
+        """Full name of the method."""
+        return self.route.method
+
+    @property
+    def needs_ready(self):
+        """Whether it waits for the peer's settings: how to compress is unknown before."""
+        return self.caller.compressor is not None
+
+    @property
+    def seconds(self):
+        """How long the batch takes already."""
+        return (now_ns() - self.started_ns) / 1e9
+
+    @property
+    def deadline(self):
+        """Instant of `time.monotonic()` at which the batch ends, or None."""
+        return None if self.deadline_ns == NO_DEADLINE else self.deadline_ns / 1e9

@@ -1,0 +1,185 @@
+"""What happens to a blocking call that cannot just be sent: connecting, interceptors, another attempt."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from types import CodeType
+from typing import Any
+
+from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
+from fastrpc._core.blocking_session import BlockingSession
+from fastrpc._core.call import enter_call, leave_scope
+from fastrpc.client.balancer import RETRIES, batch_result, may_retry, reply_of, status_of
+from fastrpc.client.sync_pool import SyncPool
+from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
+
+__all__ = ["SyncBalancer", "drive"]
+
+_RULE = "interceptors of a SyncClient may await proceed, call.sleep() and other interceptors"
+
+
+class SyncBalancer:
+    """Runs the calls of one blocking client that need more than a connection that is there."""
+
+    def __init__(self, pool: SyncPool, interceptors: Sequence[Interceptor]) -> None:
+        self._pool = pool
+        self._interceptors = tuple(interceptors)
+
+    def run(self, call: BlockingCall) -> Any:
+        """Make a call from its beginning."""
+        call.start_clock()
+        if not self._interceptors:
+            return self._result(call, self._attempts(call, None))
+        token = enter_call(call)
+        try:
+            return self._result(call, drive(self._proceed_from(0)(call)))
+        finally:
+            leave_scope(token)
+
+    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+        """Return the interceptors from a position on, around all attempts."""
+
+        async def proceed(call: BlockingCall) -> Any:
+            try:
+                if position < len(self._interceptors):
+                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
+                else:
+                    value = self._attempts(call, None)
+            except BaseException as error:
+                call.note_outcome(status_of(error), error)
+                raise
+            call.note_outcome(Status.OK, None)
+            return value
+
+        return proceed
+
+    def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
+        """Go on after a first attempt failed, or raise its error when it stays at that."""
+        if not may_retry(call, error):
+            raise error
+        return self._result(call, self._attempts(call, error))
+
+    def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
+        """Attempt until one succeeds or its error forbids another. `error` is that of an attempt already made."""
+        number = 0 if error is None else 1
+        avoid = None if error is None else call.endpoint
+        while True:
+            attempt = None
+            while attempt is None:
+                # A connection may turn out to be over at the last moment: the next one, then.
+                attempt = call.attempt_on(self._session_for(call, error, avoid), number)
+            try:
+                value = attempt.finish()
+            except FastRPCError as failed:
+                call.adopt(attempt)
+                number += 1
+                if number > RETRIES or not may_retry(call, failed):
+                    raise
+                error, avoid = failed, attempt.endpoint
+            else:
+                call.adopt(attempt)
+                return value
+
+    def _session_for(
+        self, call: BlockingCall | BlockingBatch, error: FastRPCError | None, avoid: Any
+    ) -> BlockingSession:
+        """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
+        try:
+            while True:
+                session = self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, avoid=avoid)
+                if not call.needs_ready or session.wait_ready(call.deadline):
+                    return session
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}", processed="no"
+            ) from (error or timeout)
+        except UnavailableError as unavailable:
+            if error is not None:
+                raise error from unavailable
+            unavailable.message = f"{call.method}: {unavailable.message}"
+            unavailable.args = (unavailable.message,)
+            raise
+
+    def run_batch(self, batch: BlockingBatch) -> list[Any]:
+        """Make a batch for which there was no connection, or around whose calls interceptors stand."""
+        size = len(batch.argument_tuples)
+        if self._interceptors:
+            return batch_result(batch, [self._single(batch, index, own=True) for index in range(size)])
+        try:
+            while not batch.attempt_on(self._session_for(batch, None, None)):
+                # The connection turned out to be over at the last moment: the next one, then.
+                pass
+        except FastRPCError as error:
+            return batch_result(batch, [error] * size)
+        return self.finish_batch(batch, batch.finish())
+
+    def finish_batch(self, batch: BlockingBatch, values: list[Any]) -> list[Any]:
+        """Try again what may be, then raise the first error or return it in its place."""
+        for index, value in enumerate(values):
+            if isinstance(value, UnavailableError) and value.retryable:
+                values[index] = self._single(batch, index, own=False)
+        return batch_result(batch, values)
+
+    def _single(self, batch: BlockingBatch, index: int, *, own: bool) -> Any:
+        try:
+            return batch.single(index, own)
+        except FastRPCError as error:
+            return error
+
+    def _result(self, call: BlockingCall, value: Any) -> Any:
+        return self.reply(call, value) if call.is_request else value
+
+    def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
+        """Wrap the answer of `request`."""
+        return reply_of(call, value)
+
+
+def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end without an event loop.
+
+    Raises:
+        RuntimeError: it awaits something that needs one; the message names it.
+    """
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    except RuntimeError as error:
+        if error.args != ("no running event loop",):
+            raise
+        raise RuntimeError(f"{_path_of_error(error)} needs an event loop; {_RULE}") from error
+    refusal = RuntimeError(f"{_path_of_wait(coroutine, awaited)} needs an event loop; {_RULE}")
+    try:
+        coroutine.throw(refusal)
+    except StopIteration as end:
+        return end.value
+    # It caught the refusal and awaits again.
+    coroutine.close()
+    raise refusal
+
+
+def _path_of_error(error: BaseException) -> str:
+    """Name the functions, from the interceptor inwards, in which an error was raised."""
+    names = []
+    place = error.__traceback__
+    while place is not None:
+        names.append(place.tb_frame.f_code)
+        place = place.tb_next
+    return _path(names)
+
+
+def _path_of_wait(coroutine: Any, awaited: Any) -> str:
+    """Name the functions, from the interceptor inwards, that wait, and what for."""
+    names = []
+    while coroutine is not None:
+        code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
+        if code is not None:
+            names.append(code)
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    path = _path(names)
+    return path if awaited is None else f"{path} → {awaited!r}"
+
+
+def _path(codes: Sequence[CodeType]) -> str:
+    return " → ".join(code.co_qualname for code in codes if code.co_filename != __file__)

@@ -1,0 +1,243 @@
+"""A call is a coroutine object: what Python and asyncio do with those, they do with calls."""
+
+import asyncio
+import collections.abc
+import gc
+import inspect
+import sys
+import warnings
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.served import served
+from tests.support.waiting import eventually
+
+import fastrpc
+from fastrpc import Client
+from fastrpc.testing import connected
+
+
+@fastrpc.service("arith")
+class Arith:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @fastrpc.method
+    async def mul(self, a: int, b: int) -> int:
+        self.calls += 1
+        return a * b
+
+    @fastrpc.method
+    async def later(self, a: int) -> int:
+        self.calls += 1
+        await asyncio.sleep(0)
+        return a
+
+
+async def test_a_call_is_a_coroutine_to_python_and_asyncio() -> None:
+    async with connected(Arith) as client:
+        call = client.call(Arith.mul, 6, 7)
+        assert isinstance(call, collections.abc.Coroutine)
+        assert asyncio.iscoroutine(call)
+        assert inspect.isawaitable(call)
+        assert "arith.mul" in call.__qualname__
+        assert await call == 42
+
+
+async def test_nothing_is_sent_before_the_first_await() -> None:
+    arith = Arith()
+    async with connected(arith) as client:
+        call = client.call(Arith.mul, 6, 7)
+        assert await client.call(Arith.mul, 1, 1) == 1
+        assert arith.calls == 1
+        assert await call == 42
+        assert arith.calls == 2
+
+
+@pytest.mark.parametrize("verb", ["call", "request", "notify", "call_many"])
+async def test_a_call_that_is_never_awaited_warns(verb: str) -> None:
+    async with connected(Arith) as client:
+        arguments: tuple[Any, ...] = ([(1, 2)],) if verb == "call_many" else (1, 2)
+        with pytest.warns(RuntimeWarning, match=r"arith\.mul.*never awaited"):
+            getattr(client, verb)(Arith.mul, *arguments)
+            gc.collect()
+
+
+async def test_a_call_that_is_closed_unused_does_not_warn() -> None:
+    async with connected(Arith) as client:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            call = client.call(Arith.mul, 1, 2)
+            call.close()
+            del call
+            gc.collect()
+
+
+@pytest.mark.parametrize("verb", ["call", "request", "notify", "call_many"])
+async def test_a_call_cannot_be_awaited_twice(verb: str) -> None:
+    async with connected(Arith) as client:
+        arguments: tuple[Any, ...] = ([(1, 2)],) if verb == "call_many" else (1, 2)
+        call = getattr(client, verb)(Arith.mul, *arguments)
+        await call
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            await call
+
+
+async def test_a_call_cannot_be_awaited_by_two_tasks_at_once() -> None:
+    async with connected(Arith) as client:
+        await client.ready()
+        call = client.call(Arith.later, 5)
+        first, second = asyncio.ensure_future(call), asyncio.ensure_future(call)
+        results = await asyncio.gather(first, second, return_exceptions=True)
+        assert sorted(map(str, results)) == ["5", "await wasn't used with future"]
+
+
+async def test_tasks_and_groups_take_calls() -> None:
+    async with connected(Arith) as client:
+        task = asyncio.create_task(client.call(Arith.mul, 2, 3))
+        assert await task == 6
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(client.call(Arith.later, n)) for n in range(10)]
+        assert [task.result() for task in tasks] == list(range(10))
+
+
+async def test_gather_wait_and_shield_take_calls() -> None:
+    async with connected(Arith) as client:
+        assert await asyncio.gather(*(client.call(Arith.mul, n, 2) for n in range(5))) == [0, 2, 4, 6, 8]
+        task = asyncio.ensure_future(client.call(Arith.later, 1))
+        assert await asyncio.wait({task}) == ({task}, set())
+        assert await asyncio.shield(client.call(Arith.mul, 1, 2)) == 2
+        async with asyncio.timeout(5):
+            assert await client.call(Arith.mul, 2, 2) == 4
+
+
+async def test_anyio_task_groups_take_the_verbs() -> None:
+    arith = Arith()
+    async with connected(arith) as client, anyio.create_task_group() as group:
+        for n in range(5):
+            group.start_soon(client.call, Arith.later, n)
+    assert arith.calls == 5
+
+
+async def test_a_call_can_be_stepped_by_hand() -> None:
+    async with connected(Arith) as client:
+        await client.ready()
+        call = client.call(Arith.mul, 6, 7)
+        future = call.send(None)
+        assert asyncio.isfuture(future)
+        assert call.cr_await is future
+        future._asyncio_future_blocking = False
+        await asyncio.wait([future])
+        with pytest.raises(StopIteration) as end:
+            call.send(None)
+        assert end.value.value == 42
+
+
+async def test_the_first_step_takes_no_value() -> None:
+    async with connected(Arith) as client:
+        call = client.call(Arith.mul, 6, 7)
+        with pytest.raises(TypeError, match="just-started coroutine"):
+            call.send(1)
+        assert await call == 42
+
+
+async def test_an_exception_thrown_in_comes_out_and_ends_the_call() -> None:
+    async with connected(Arith) as client:
+        await client.ready()
+        fresh = client.call(Arith.mul, 1, 1)
+        with pytest.raises(KeyError):
+            fresh.throw(KeyError("x"))
+        waiting = client.call(Arith.later, 1)
+        waiting.send(None)
+        with pytest.raises(KeyError):
+            waiting.throw(KeyError("x"))
+        with pytest.raises(RuntimeError):
+            waiting.send(None)
+        closed = client.call(Arith.later, 1)
+        closed.send(None)
+        closed.close()
+        closed.close()
+        assert await client.call(Arith.mul, 1, 1) == 1
+        await eventually(lambda: client.stats()["live"]["calls"] == 0)
+
+
+async def test_awaiting_inside_other_awaitables_works() -> None:
+    class Wrapped:
+        def __init__(self, call: Coroutine[Any, Any, int]) -> None:
+            self.call = call
+
+        def __await__(self) -> Generator[Any, Any, int]:
+            return (yield from self.call.__await__())
+
+    async def twice(client: Client) -> int:
+        return await client.call(Arith.mul, 2, 3) + await Wrapped(client.call(Arith.later, 4))
+
+    async with connected(Arith) as client:
+        assert await twice(client) == 10
+
+
+async def test_a_unary_call_makes_no_task_on_either_side() -> None:
+    made: list[str] = []
+
+    def factory(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        made.append(getattr(coroutine, "__qualname__", repr(coroutine)))
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    for scheme in ("memory", "tcp"):
+        async with served(Arith, scheme=scheme) as target, Client(target) as client:
+            await client.ready()
+            asyncio.get_running_loop().set_task_factory(factory)
+            for n in range(50):
+                assert await client.call(Arith.mul, n, 2) == 2 * n
+                assert await client.call(Arith.later, n) == n
+                assert (await client.request(Arith.later, n)).value == n
+                await client.notify(Arith.later, n)
+                assert await client.call_many(Arith.later, [(n,), (n,)]) == [n, n]
+            asyncio.get_running_loop().set_task_factory(None)
+        assert made == []
+
+
+async def test_calls_awaited_in_one_turn_share_one_write() -> None:
+    async with served(Arith, scheme="tcp") as target, Client(target) as client:
+        await client.ready()
+        session = client._pool.sessions[0]
+        await client.call(Arith.mul, 1, 1)
+        before = session.flushes
+        await asyncio.gather(*(client.call(Arith.mul, n, n) for n in range(100)))
+        assert session.flushes - before == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_tasks_take_calls() -> None:
+    loop = asyncio.get_running_loop()
+    async with connected(Arith) as client:
+        await client.ready()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(client.call(Arith.later, n)) for n in range(10)]
+            assert [task.result() for task in tasks] == list(range(10))
+            assert await asyncio.gather(*(client.call(Arith.mul, n, 2) for n in range(5))) == [0, 2, 4, 6, 8]
+            task = asyncio.create_task(client.call(Arith.later, 1))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        finally:
+            loop.set_task_factory(None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_a_whole_client_and_server_live_under_eager_tasks() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+    try:
+        for scheme in ("memory", "tcp"):
+            async with served(Arith, scheme=scheme) as target, Client(target) as client:
+                assert await client.call(Arith.mul, 6, 7) == 42
+                assert await asyncio.gather(*(client.call(Arith.later, n) for n in range(5))) == [0, 1, 2, 3, 4]
+    finally:
+        loop.set_task_factory(None)

@@ -1,0 +1,13 @@
+"""Waiting for what no event tells."""
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["eventually"]
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Let the loop turn until something holds; TimeoutError if it does not within five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
