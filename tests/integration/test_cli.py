@@ -95,7 +95,7 @@ def command(folder: Path, *arguments: str, **environment: str) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared")
     (folder / "app.py").write_text(APP)
     return folder
@@ -125,7 +125,9 @@ class TestRun:
         ]
 
     def test_drains_on_a_signal_and_ends_with_0(self, folder: Path) -> None:
-        with Program(["-m", "fastrpc", "serve", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+        with Program(
+            ["-m", "fastrpc", "serve", "app:services", "-a", "tcp://127.0.0.1:0"], folder
+        ) as program:
             program.wait_output("serving at")
             program.signal(signal.SIGINT, group=True)
             ended = program.wait()
@@ -366,7 +368,9 @@ class TestWrongInput:
         self, shared: Path, address: str, arguments: list[str], code: int, cause: str, fix: str
     ) -> None:
         (shared / "broken.py").write_text("import os\nservices = os.environ['DATABASE']\n")
-        (shared / "serving.py").write_text("import fastrpc\nfrom app import services\nfastrpc.serve(services)")
+        (shared / "serving.py").write_text(
+            "import fastrpc\nfrom app import services\nfastrpc.serve(services)"
+        )
         ended = command(shared, *(address if one == "ADDRESS" else one for one in arguments))
         said = " ".join((ended.output + ended.errors).split())
         assert (ended.code, "Traceback" in said) == (code, False)

@@ -56,7 +56,7 @@ def _print_version(value: bool) -> None:
 
 
 @application.callback(epilog="Example: fastrpc run app:services")
-def common(
+def fastrpc(
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),

@@ -89,4 +89,6 @@ def _suggestion(text: str) -> str:
     module = file.removesuffix(".py").replace("/", ".")
     if not attribute.isidentifier():
         attribute = "services"
-    return f"{module}:{attribute}" if all(part.isidentifier() for part in module.split(".")) else "app:services"
+    return (
+        f"{module}:{attribute}" if all(part.isidentifier() for part in module.split(".")) else "app:services"
+    )

@@ -24,7 +24,7 @@ from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
 from fastrpc.server.worker import run_worker
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "WorkerRecord"]
 
 logger = logging.getLogger("fastrpc.server")
 

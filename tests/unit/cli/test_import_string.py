@@ -53,7 +53,10 @@ def test_missing_attribute_gets_the_nearest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "cause"),
     [
-        ("import no_such_part", r"ModuleNotFoundError: No module named 'no_such_part' \(.*failing_app\.py:1\)"),
+        (
+            "import no_such_part",
+            r"ModuleNotFoundError: No module named 'no_such_part' \(.*failing_app\.py:1\)",
+        ),
         ("x = 1\ny = x.z", r"AttributeError: .* \(.*failing_app\.py:2\)"),
         ("def x(:", r"SyntaxError: .*failing_app\.py, line 1"),
     ],
