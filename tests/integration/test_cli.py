@@ -364,7 +364,7 @@ class TestWrongInput:
     @pytest.mark.parametrize(
         ("arguments", "code", "cause", "fix"), WRONG, ids=[" ".join(arguments) for arguments, *_ in WRONG]
     )
-    def test_gets_cause_and_fix(  # noqa: PLR0913
+    def test_gets_cause_and_fix(
         self, shared: Path, address: str, arguments: list[str], code: int, cause: str, fix: str
     ) -> None:
         (shared / "broken.py").write_text("import os\nservices = os.environ['DATABASE']\n")

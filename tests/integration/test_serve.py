@@ -415,8 +415,10 @@ class TestServe:
             ("fastrpc.serve(services.Work, registry='consul://h')", "registry is 'consul://h'"),
             ("fastrpc.serve(object())", "is no source of services"),
             (
-                "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
-                "t.start()\nt.join()\nraise SystemExit(1)",
+                (
+                    "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
+                    "t.start()\nt.join()\nraise SystemExit(1)"
+                ),
                 "runs in the main thread only",
             ),
             (
