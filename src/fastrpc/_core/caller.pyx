@@ -14,14 +14,14 @@ coroutine this one delegates to. A loop's own C future is what the task waits on
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.caller_view cimport count_start, fork_generation
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
-from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.wire cimport now_ns
 
@@ -37,6 +37,8 @@ cdef enum:
     VERB_NOTIFY = 2
 
 cdef enum:
+    # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
+    METADATA_FLOOR = 8_192
     # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
     UNPACKED_AT_ONCE = 4096
 
@@ -153,7 +155,7 @@ cdef class ClientCall(CoroutineCall):
         (<CallerState>caller.shared).check_use()
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None or (not session.is_ready and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
@@ -289,8 +291,15 @@ cdef class ClientCall(CoroutineCall):
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None
+        """Whether it waits for the peer's settings.
+
+        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
+        unknown before.
+        """
+        metadata = self.sent_metadata or self.caller.sent_metadata
+        if self._metadata is not None:
+            metadata = encode_metadata(self._metadata)
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
 
 
 @cython.final
@@ -325,7 +334,7 @@ cdef class BatchCall(CoroutineCall):
             return RETURNED
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None or (not session.is_ready and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
@@ -393,8 +402,8 @@ cdef class BatchCall(CoroutineCall):
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before."""
-        return self.caller.compressor is not None
+        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
+        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     def single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
@@ -415,6 +424,13 @@ cdef class BatchCall(CoroutineCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.is_attempt = True
         return attempt
+
+
+cdef bint over_floor(bytes metadata) except -1:
+    """Whether metadata is more than every server takes before it has said how much it takes."""
+    return metadata is not None and check_metadata(
+        PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
+    ) != METADATA_OK
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

@@ -2,6 +2,7 @@
 
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport ONE_WAY, Frame
+from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.pending_call cimport PendingCall, check_request, lost_error
 from fastrpc._core.wire cimport now_ns
 
@@ -122,7 +123,11 @@ cdef class ClientSession(Session):
         """What is under way on this connection, as plain data."""
         return {
             "calls": self.opened.size,
-            "waiting": len(self.slot_waiters) + len(self.small) + len(self.large) + len(self.begun),
+            "waiting": sum(
+                not (<Outgoing>item).is_dropped
+                for queue in (self.slot_waiters, self.small, self.large, self.begun)
+                for item in queue
+            ),
             "buffered": self.buffered_bytes(),
             "credit": self.send_left,
         }

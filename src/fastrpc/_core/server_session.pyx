@@ -28,6 +28,7 @@ from fastrpc._core.frame cimport (
     ONE_WAY,
     OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
+    PUSHBACK_NEVER,
     STREAM_IN,
     STREAM_OUT,
     TIMEOUT_NONE,
@@ -247,7 +248,7 @@ cdef class ServerSession(Session):
             self.state.expired_unstarted += 1
             self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
         elif error is not None:
-            self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+            self._reject(call, error)
         else:
             self._admit(call, payload)
 
@@ -259,10 +260,8 @@ cdef class ServerSession(Session):
                 call.given = route.marshal.decode_arguments(payload)
             else:
                 call.given = self.state.dispatcher.marshal_of(route, call.codec).decode_arguments(payload)
-        except CallError as error:
-            return self.refuse(call, error.status, error.message)
-        except DecodeError as error:
-            return self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+        except (CallError, DecodeError) as error:
+            return self._reject(call, error)
         route.counters.started()
         self.state.running += 1
         call.is_started = True
@@ -271,6 +270,24 @@ cdef class ServerSession(Session):
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
+
+    cdef int _reject(self, ServerCall call, object error) except -1:
+        """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
+        cdef Outgoing failure
+        cdef int status = error.status
+        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+            status = INVALID_ARGUMENT
+        text = error.message if isinstance(error, CallError) else f"{call.route.method}: {error}"
+        if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
+            return self.refuse(call, status, text)
+        self.state.refused += 1
+        failure = Outgoing.__new__(Outgoing)
+        failure.status = status
+        failure.outcome = OUTCOME_NOT_STARTED
+        failure.text = truncated(text)
+        failure.payload = b""
+        failure.pushback_ms = PUSHBACK_NEVER
+        return self.send_failure(call, failure)
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
@@ -396,11 +413,13 @@ cdef class ServerSession(Session):
         return payload
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        if <uint64_t>PyBytes_GET_SIZE(payload) > min(self.ours.max_message, self.peer.max_message):
+        cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
+        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            who = "the client takes" if limit == self.peer.max_message else "the server sends"
             raise CallError(
                 Status.RESOURCE_EXHAUSTED,
-                f"the answer of {call.route.method} has {len(payload)} bytes, at most "
-                f"{min(self.ours.max_message, self.peer.max_message)} may be sent (Limits.message_bytes)",
+                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
+                "(Limits.message_bytes)",
             )
         return 0
 

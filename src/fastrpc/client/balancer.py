@@ -12,7 +12,7 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
-from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.errors import DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
@@ -156,6 +156,8 @@ class Balancer:
                 next(steps)
             except StopIteration as end:
                 return call.finish_unpacked(end.value)
+            except DecodeError as error:
+                raise call.unpacking_failed(error) from None
             if time.perf_counter() > ends:
                 await asyncio.sleep(0)
                 ends = time.perf_counter() + UNPACK_SLICE_SECONDS

@@ -19,7 +19,7 @@ from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
+from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
@@ -267,6 +267,9 @@ def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, boo
         return end.value, None, True
     except FastRPCError as error:
         return b"", error, True
+    except Exception as error:
+        # An installed compressor may raise anything; it must not cost the connection.
+        return b"", DecodeError(f"the payload cannot be decompressed: {error!r}"), True
 
 
 class _ThreadJob:
