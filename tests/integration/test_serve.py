@@ -17,7 +17,7 @@ from tests.support.program import Program, run_program
 
 T = TypeVar("T")
 
-SERVICES = '''
+SERVICES = """
 import asyncio
 import contextlib
 import os
@@ -69,7 +69,7 @@ def failing():
 
 def dying():
     os._exit(7)
-'''
+"""
 
 RUN = """
 import logging
@@ -214,7 +214,9 @@ class TestSignals:
     def test_termination_of_the_whole_group_drains_once(self, start: Start, workers: int) -> None:
         serving = start(workers=workers)
         program = serving.program
-        answer = call_during(serving, "work.until_drained", lambda: program.signal(signal.SIGTERM, group=True))
+        answer = call_during(
+            serving, "work.until_drained", lambda: program.signal(signal.SIGTERM, group=True)
+        )
         assert answer == "finished"
         assert program.wait().code == 0
 
@@ -413,8 +415,10 @@ class TestServe:
             ("fastrpc.serve(services.Work, registry='consul://h')", "registry is 'consul://h'"),
             ("fastrpc.serve(object())", "is no source of services"),
             (
-                "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
-                "t.start()\nt.join()\nraise SystemExit(1)",
+                (
+                    "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
+                    "t.start()\nt.join()\nraise SystemExit(1)"
+                ),
                 "runs in the main thread only",
             ),
             (

@@ -1,5 +1,5 @@
 from asyncio import AbstractEventLoop, Event
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, final
 
 from fastrpc._core.admission import Admission, AdmittedCall, GuardedSession
@@ -81,6 +81,9 @@ class ServerCall(AdmittedCall):
     @property
     def draining(self) -> Awaitable[Any]:
         """Done once the server drains or the connection is being given up."""
+
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait, in an interceptor."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:

@@ -37,8 +37,6 @@ def run_command_line() -> int:
         return (
             end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
         )
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; nothing is left to write at the end of the program either.
         sys.stdout = None
@@ -58,7 +56,7 @@ def _print_version(value: bool) -> None:
 
 
 @application.callback(epilog="Example: fastrpc run app:services")
-def common(
+def fastrpc(
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),

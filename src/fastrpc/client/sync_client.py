@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
 from fastrpc.client.client import (
@@ -22,6 +22,7 @@ from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import DeadlineExceededError
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.options import CallOptions
 
 __all__ = ["SyncClient"]
 
@@ -111,7 +112,7 @@ class SyncClient(BlockingCaller):
         """Return a proxy with the methods of a service class; each blocks, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view of this client whose calls differ in what is given here.
 
         What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.

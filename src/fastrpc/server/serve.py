@@ -15,7 +15,7 @@ from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
 
-__all__ = ["run", "serve"]
+__all__ = ["addresses_of", "run", "serve"]
 
 _DEFAULT_CONFIG = ServerConfig()
 
