@@ -2,11 +2,11 @@
 
 ::
 
-    REQUEST whole ──► nothing holds it back ──────────────────────────────► begin_call
+    REQUEST whole ──► nothing holds it back ──────────────────────────────► start_call
                   └─► slow_start: over a budget? refused.
                         │ the loop was blocked, or our output is not taken
                         ▼
-                      queue ──► Admission, once a turn ──► aged? refused ──► begin_call
+                      queue ──► Admission, once a turn ──► aged? refused ──► start_call
 
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
 count, and what expired meanwhile is never started.
@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.buffer cimport Assembly
-from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE
+from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING
 from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
@@ -319,7 +319,7 @@ cdef class GuardedSession(Session):
 
     # The slow way in
 
-    cdef int begin_call(self, AdmittedCall call, bytes payload) except -1:
+    cdef int start_call(self, AdmittedCall call, bytes payload) except -1:
         """Hook: nothing holds the call back any more."""
         return 0
 
@@ -330,7 +330,7 @@ cdef class GuardedSession(Session):
         if problem is not None:
             return self.refuse(call, RESOURCE_EXHAUSTED, problem)
         if not self.holding & (HOLD_STALL | HOLD_OUTPUT):
-            return self.begin_call(call, payload)
+            return self.start_call(call, payload)
         if self.holding & HOLD_STALL and call.started_ns > self.dated_ns:
             # Nobody knows when it came; it may have waited for as long as nobody looked.
             waited = call.started_ns - self.dated_ns
@@ -365,7 +365,7 @@ cdef class GuardedSession(Session):
             )
         call.waiting_payload = payload
         call.queued_ns = self.now
-        self.charge(call, PyBytes_GET_SIZE(payload))
+        self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if not call.flags & ONE_WAY:
             self.hold(call)
         if not self.queue and self.holding & HOLD_OUTPUT:
@@ -391,7 +391,7 @@ cdef class GuardedSession(Session):
             call = <AdmittedCall>next(iter(self.queue.values()))
             payload = call.waiting_payload
             self.drop_waiting(call)
-            self.begin_call(call, payload)
+            self.start_call(call, payload)
         return 0
 
     cdef int _refuse_aged(self, uint64_t now) except -1:
@@ -487,25 +487,20 @@ cdef class GuardedSession(Session):
             self.holding &= ~HOLD_REQUESTS
         return self.admission.count(change + record)
 
-    cdef int hold(self, Call call) except -1:
-        cdef bint is_new = not call.is_listed
-        Session.hold(self, call)
-        if is_new and call.state == STATE_ASSEMBLING:
-            problem = self._over_budget((<Assembly>call.incoming.assembly).total)
-            if problem is not None:
-                return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
-            self.charge(<AdmittedCall>call, (<Assembly>call.incoming.assembly).filled)
-        return 0
-
     cdef int on_piece(self, Call call) except -1:
-        cdef Py_ssize_t filled
+        """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
+        cdef AdmittedCall admitted = <AdmittedCall>call
+        cdef Py_ssize_t size
         if call.state != STATE_ASSEMBLING:
             return 0
-        filled = (<Assembly>call.incoming.assembly).filled
-        problem = self._over_budget(filled - (<AdmittedCall>call).charge)
+        size = (<Assembly>call.incoming.assembly).filled
+        # At its first piece the whole of it has to fit, from then on what was received in fact.
+        problem = self._over_budget(
+            size - admitted.charge if admitted.charge else (<Assembly>call.incoming.assembly).total
+        )
         if problem is not None:
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
-        return self.charge(<AdmittedCall>call, filled)
+        return self.charge(admitted, max(size, <Py_ssize_t>1))
 
     cdef int on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -517,11 +512,9 @@ cdef class GuardedSession(Session):
         return Session.on_stuck(self, call, text)
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
-        """Refuse a request of which not all is there; the call is gone, what follows of it is discarded."""
-        self._unlist(call)
-        self.call_ended(call)
-        if not call.flags & ONE_WAY:
-            call.state = STATE_GONE
+        """Refuse a request of which not all is there; what follows of it is discarded."""
+        if call.flags & ONE_WAY:
+            self.one_way_calls -= 1
         return self.refuse(call, status, text)
 
     cdef int call_ended(self, Call call) except -1:
