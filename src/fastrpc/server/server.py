@@ -111,6 +111,7 @@ class Server:
             compressors=compressors,
             limits=config.limits,
             memory=config.memory,
+            admission=config.admission,
             call_timeout=config.timeouts.call,
         )
         state.has_interceptors = bool(self._interceptors)
@@ -233,6 +234,8 @@ class Server:
             is_clean = True
         except TimeoutError:
             is_clean = False
+            for session in list(self._state.sessions):
+                session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
         await self.close()
         return is_clean
 
@@ -287,6 +290,7 @@ class Server:
             "live": {
                 "connections": len(parts),
                 "calls": 0 if self._state is None else self._state.running,
+                "waiting": 0 if self._state is None else self._state.waiting,
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],
