@@ -222,9 +222,9 @@ cdef class ServerSession(GuardedSession):
             call.deadline_ns = call.started_ns + timeout
         if self.holding or process_held > self.admission.refuse_above:
             return self.slow_start(call, payload)
-        return self.start_call(call, payload)
+        return self.let_in(call, payload)
 
-    cdef int start_call(self, AdmittedCall admitted, bytes payload) except -1:
+    cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
         """Nothing holds the call back: what is left of the gate."""
         cdef ServerCall call = <ServerCall>admitted
         cdef Route route = call.route
