@@ -107,7 +107,7 @@ cdef class GuardedSession(Session):
     cpdef int64_t held_bytes(self) noexcept
     cdef int slow_start(self, AdmittedCall call, bytes payload) except -1
     cdef int start_waiting(self) except -1
-    cdef int begin_call(self, AdmittedCall call, bytes payload) except -1
+    cdef int let_in(self, AdmittedCall call, bytes payload) except -1
     cdef int hold_for_stall(self, uint64_t since) except -1
     cdef bint is_caught_up(self) noexcept
     cdef int weigh_output(self) except -1

@@ -2,11 +2,11 @@
 
 ::
 
-    REQUEST whole ──► nothing holds it back ──────────────────────────────► begin_call
+    REQUEST whole ──► nothing holds it back ──────────────────────────────► let_in
                   └─► slow_start: over a budget? refused.
                         │ the loop was blocked, or our output is not taken
                         ▼
-                      queue ──► Admission, once a turn ──► aged? refused ──► begin_call
+                      queue ──► Admission, once a turn ──► aged? refused ──► let_in
 
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
 count, and what expired meanwhile is never started.
@@ -319,7 +319,7 @@ cdef class GuardedSession(Session):
 
     # The slow way in
 
-    cdef int begin_call(self, AdmittedCall call, bytes payload) except -1:
+    cdef int let_in(self, AdmittedCall call, bytes payload) except -1:
         """Hook: nothing holds the call back any more."""
         return 0
 
@@ -330,7 +330,7 @@ cdef class GuardedSession(Session):
         if problem is not None:
             return self.refuse(call, RESOURCE_EXHAUSTED, problem)
         if not self.holding & (HOLD_STALL | HOLD_OUTPUT):
-            return self.begin_call(call, payload)
+            return self.let_in(call, payload)
         if self.holding & HOLD_STALL and call.started_ns > self.dated_ns:
             # Nobody knows when it came; it may have waited for as long as nobody looked.
             waited = call.started_ns - self.dated_ns
@@ -391,7 +391,7 @@ cdef class GuardedSession(Session):
             call = <AdmittedCall>next(iter(self.queue.values()))
             payload = call.waiting_payload
             self.drop_waiting(call)
-            self.begin_call(call, payload)
+            self.let_in(call, payload)
         return 0
 
     cdef int _refuse_aged(self, uint64_t now) except -1:

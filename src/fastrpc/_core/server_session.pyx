@@ -191,16 +191,16 @@ cdef class ServerSession(GuardedSession):
             self.finish_drain()
 
     cdef int finish_drain(self) except -1:
-        Session.finish_drain(self)
+        GuardedSession.finish_drain(self)
         return self._tell_watcher()
 
     def resume_writing(self):
         """The transport takes more."""
-        Session.resume_writing(self)
+        GuardedSession.resume_writing(self)
         self._tell_watcher()
 
     cdef int _write_output(self) except -1:
-        Session._write_output(self)
+        GuardedSession._write_output(self)
         return self._tell_watcher()
 
     @property
@@ -254,9 +254,9 @@ cdef class ServerSession(GuardedSession):
             call.deadline_ns = call.started_ns + timeout
         if self.holding or process_held > self.admission.refuse_above:
             return self.slow_start(call, payload)
-        return self.begin_call(call, payload)
+        return self.let_in(call, payload)
 
-    cdef int begin_call(self, AdmittedCall admitted, bytes payload) except -1:
+    cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
         """Nothing holds the call back: what is left of the gate."""
         cdef ServerCall call = <ServerCall>admitted
         cdef Route route = call.route
