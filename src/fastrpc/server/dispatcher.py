@@ -138,7 +138,9 @@ class Dispatcher:
 
     async def wait_idle(self) -> None:
         """Return once no call is under way and every connection took its part of the drain."""
-        await self._wait(lambda: self._is_idle() and all(map(_has_drained, self.state.sessions)))
+        await self._wait(
+            lambda: self._is_idle() and all(session.has_drained for session in self.state.sessions)
+        )
 
     async def wait_closed(self) -> None:
         """Return once every connection is gone."""
@@ -315,11 +317,6 @@ class _ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
-
-
-def _has_drained(session: ServerSession) -> bool:
-    """Whether the peer knows that nothing new is taken, and all our bytes are out."""
-    return session.is_closed or (session.drain_step == 2 and session.buffered_bytes() == 0)
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:
