@@ -274,6 +274,13 @@ class Pool:
             f"no connection to be had: {self.tried()}", hint="with_options(wait_for_ready=True) waits for a server"
         )
 
+    def abandon(self) -> None:
+        """Forget every connection: their loop is closed, nothing can be done with them."""
+        self.is_closed = True
+        for link in self.links:
+            link.session = None
+        self._on_change()
+
     async def close(self) -> None:
         """Close every connection; nothing is made again."""
         self.is_closed = True
