@@ -32,5 +32,6 @@ cdef class LoopState:
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1
     cdef int stop_timer(self, Timed owner) except -1
     cdef int _arm(self, uint64_t due_ns) except -1
+    cdef int _release(self) noexcept
 
 cpdef LoopState loop_state(object loop)
