@@ -17,7 +17,9 @@ from tests.support.program import Program, run_program
 
 T = TypeVar("T")
 
-SERVICES = '''
+on_either_loop = pytest.mark.parametrize("folder", ["uvloop", "asyncio"], indirect=True)
+
+SERVICES = """
 import asyncio
 import contextlib
 import os
@@ -69,7 +71,7 @@ def failing():
 
 def dying():
     os._exit(7)
-'''
+"""
 
 RUN = """
 import logging
@@ -104,13 +106,13 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+@pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A directory with programs, which run on either event loop."""
+    """A directory with programs; they run on uvloop unless the test wants either loop."""
     (tmp_path / "services.py").write_text(SERVICES)
     (tmp_path / "run.py").write_text(RUN)
     (tmp_path / "serving.py").write_text(SERVE)
-    if request.param == "asyncio":
+    if getattr(request, "param", "uvloop") == "asyncio":
         (tmp_path / "uvloop.py").write_text("raise ImportError")
     return tmp_path
 
@@ -196,6 +198,7 @@ def other_worker(address: str, known: list[int]) -> int:
     return asyncio.run(main())
 
 
+@on_either_loop
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_first_signal_lets_running_calls_finish(self, start: Start, workers: int, number: int) -> None:
@@ -214,7 +217,9 @@ class TestSignals:
     def test_termination_of_the_whole_group_drains_once(self, start: Start, workers: int) -> None:
         serving = start(workers=workers)
         program = serving.program
-        answer = call_during(serving, "work.until_drained", lambda: program.signal(signal.SIGTERM, group=True))
+        answer = call_during(
+            serving, "work.until_drained", lambda: program.signal(signal.SIGTERM, group=True)
+        )
         assert answer == "finished"
         assert program.wait().code == 0
 
@@ -309,6 +314,7 @@ class TestAddresses:
         assert "cannot be served by several processes" in ended.errors
 
 
+@on_either_loop
 class TestWorkers:
     @pytest.mark.parametrize("kind", ["tcp", "unix"])
     def test_connections_are_dealt_out_evenly(self, start: Start, folder: Path, kind: str) -> None:
@@ -413,8 +419,10 @@ class TestServe:
             ("fastrpc.serve(services.Work, registry='consul://h')", "registry is 'consul://h'"),
             ("fastrpc.serve(object())", "is no source of services"),
             (
-                "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
-                "t.start()\nt.join()\nraise SystemExit(1)",
+                (
+                    "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
+                    "t.start()\nt.join()\nraise SystemExit(1)"
+                ),
                 "runs in the main thread only",
             ),
             (

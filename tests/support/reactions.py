@@ -3,20 +3,16 @@
 from collections.abc import Iterator
 
 from tests.support.frame_factory import answer, piece, request
-from tests.support.scenario import Cancel, Open, Receive, Respond, Scenario, Step
+from tests.support.scenario import SERVING, Cancel, Open, Receive, Respond, Scenario, Step
 from tests.support.wire_frames import Cancel as CancelFrame
 from tests.support.wire_frames import Credit, Data, End, Head
 from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT
-from tests.support.wire_settings import Setting
 
 __all__ = ["callee_cells", "caller_cells"]
 
 DISCARD = ("discarded",)
 BROKEN = ("CE2",)
 IGNORED = ("ignored",)
-
-#: A client that serves push.
-SERVING = {Setting.MAX_CALLS: 100, Setting.MAX_STREAMS: 100}
 
 TOTAL = 4_000
 

@@ -13,8 +13,10 @@ from tests.support.frame_factory import opening
 from tests.support.wire_frames import Response
 from tests.support.wire_link import Event
 from tests.support.wire_peer import ReferencePeer
+from tests.support.wire_settings import Setting
 
 __all__ = [
+    "SERVING",
     "Cancel",
     "Open",
     "Receive",
@@ -26,6 +28,10 @@ __all__ = [
     "run",
     "run_reference",
 ]
+
+
+#: What a client announces that serves push.
+SERVING = {Setting.MAX_CALLS: 100, Setting.MAX_STREAMS: 100}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,10 @@ class Scenario:
 
     @property
     def peer_opening(self) -> bytes:
-        """What the peer sends before the first step."""
-        return opening(not self.is_server) if self.opening is None else self.opening
+        """What the peer sends before the first step: a client serves push, so that a server may call it."""
+        if self.opening is not None:
+            return self.opening
+        return opening(not self.is_server, SERVING if self.is_server else None)
 
 
 class Subject(Protocol):

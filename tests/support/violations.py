@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support import frame_factory
 from tests.support.frame_factory import header, piece, raw_body, request
-from tests.support.scenario import Open, Receive, Scenario, Step
+from tests.support.scenario import SERVING, Open, Receive, Scenario, Step
 from tests.support.wire_frames import (
     Auth,
     Cancel,
@@ -40,7 +40,6 @@ from tests.support.wire_settings import Setting
 
 __all__ = ["violations"]
 
-SERVING = {Setting.MAX_CALLS: 100, Setting.MAX_STREAMS: 100}
 FRAME_LIMIT = 262_144
 KIB = 1_024
 

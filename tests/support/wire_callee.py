@@ -9,6 +9,8 @@ from tests.support.wire_layout import (
     FLAG_STREAM_IN,
     FLAG_STREAM_OUT,
     Kind,
+    Reason,
+    WireError,
 )
 from tests.support.wire_link import Link, broken
 from tests.support.wire_metadata import metadata_problem
@@ -19,6 +21,8 @@ __all__ = ["CalleeCalls", "CalleeState"]
 
 CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 1, 3, 8
 NOT_STARTED = 1
+#: Beside one for each call the peer may have open.
+WAITING_REFUSALS = 1_000
 
 
 class CalleeState(enum.Enum):
@@ -67,7 +71,8 @@ class CalleeCalls:
         self.highest_started = 0
         #: last_id of the GOAWAY FINAL we sent.
         self.last_id: int | None = None
-        self._serves = False
+        #: Refused calls whose RESPONSE waits for credit.
+        self._refused: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -83,8 +88,7 @@ class CalleeCalls:
         link = self._link
         if request.id <= self.highest_seen:
             raise broken(f"REQUEST with id {request.id}, {self.highest_seen} came before")
-        self._serves = self._serves or link.limit(Setting.MAX_CALLS) > 0
-        if not self._serves:
+        if not link.most_calls:
             raise broken("REQUEST to a side that serves no calls")
         self.highest_seen = request.id
         if self.last_id is not None and request.id > self.last_id:
@@ -168,8 +172,9 @@ class CalleeCalls:
 
     def take_message(self, call_id: int) -> None:
         """Let the application take the oldest message of a stream."""
-        if call_id in self._calls:
-            self._calls[call_id].received.take_message()
+        call = self._calls.get(call_id)
+        if call is not None and call.state is not CalleeState.CANCELLED:
+            call.received.take_message(is_open=call.state is CalleeState.OPEN)
 
     def finish_one_way(self, call_id: int) -> None:
         """Note that the handler of a ONE_WAY call ended."""
@@ -202,12 +207,20 @@ class CalleeCalls:
         else:
             link.emit("refused", request.id, status)
             link.outbox.queue(Response(request.id, status, outcome=NOT_STARTED))
+            self._note_refusal(request.id)
         # Gone at once, though its RESPONSE may wait for credit.
         if request.id in self._calls:
             self._end(request.id)
         else:
             has_input = request.total is not None or bool(request.flags & FLAG_STREAM_IN)
             link.call_ended(cut_short=has_input)
+
+    def _note_refusal(self, call_id: int) -> None:
+        """Bound the answers that wait although their calls are gone."""
+        self._refused.add(call_id)
+        self._refused = {one for one in self._refused if self._link.outbox.unsent(one)}
+        if len(self._refused) > WAITING_REFUSALS + self._link.most_calls:
+            raise WireError(Reason.CALM_DOWN, f"{len(self._refused)} refusals wait for credit")
 
     def _assemble(self, request: Request) -> None:
         if self._assembling >= self._link.open_messages:
@@ -267,7 +280,7 @@ class CalleeCalls:
             raise broken(f"DATA on call {piece.id} out of its place in a message")
         received.receive(piece)
         size = len(piece.payload) if piece.total is None else piece.total
-        if not piece.cont and size > link.limit(Setting.MAX_MESSAGE):
+        if not piece.cont and size > link.stream_message_limit:
             self._fail(piece.id, RESOURCE_EXHAUSTED)
             return
         message = received.assemble(piece)
@@ -282,6 +295,7 @@ class CalleeCalls:
         link.outbox.queue(Response(call_id, status))
         self._answered.discard(call_id)
         self._end(call_id)
+        self._note_refusal(call_id)
 
     def _end(self, call_id: int) -> None:
         call = self._calls.pop(call_id)

@@ -86,8 +86,9 @@ class CallerCalls:
 
     def take_message(self, call_id: int) -> None:
         """Let the application take the oldest message of a stream."""
-        if call_id in self._calls:
-            self._calls[call_id].received.take_message()
+        call = self._calls.get(call_id)
+        if call is not None and call.state is not CallerState.CANCELLED:
+            call.received.take_message()
 
     def receive_head(self, head: Head, size: int) -> None:
         """Commit a stream."""
@@ -161,7 +162,7 @@ class CallerCalls:
         received.receive(piece)
         call.state = CallerState.STREAMING
         size = len(piece.payload) if piece.total is None else piece.total
-        if not piece.cont and size > link.limit(Setting.MAX_MESSAGE):
+        if not piece.cont and size > link.stream_message_limit:
             self._fail(call, RESOURCE_EXHAUSTED, CANCEL_LOCAL_LIMIT)
             return
         message = received.assemble(piece)

@@ -57,6 +57,12 @@ AUTH_HEAD = struct.Struct("<BBH")
 VERDICT_HEAD = struct.Struct("<HHI")
 TOTAL = struct.Struct("<Q")
 
+# Values above these count as others, see the tables of the bodies.
+HIGHEST_PRIORITY = 2
+HIGHEST_STATUS, UNKNOWN = 16, 2
+UNKNOWN_OUTCOME = 2
+HIGHEST_CANCEL_REASON = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -379,7 +385,7 @@ def decode_request(header: Header, body: bytes) -> Request:
         codec=header.codec,
         compressor=header.compressor,
         attempt=attempt,
-        priority=priority,
+        priority=priority if priority <= HIGHEST_PRIORITY else 0,
         timeout_us=timeout,
         metadata=metadata,
     )
@@ -392,10 +398,10 @@ def decode_response(header: Header, body: bytes) -> Response:
     message, metadata, total, payload = split_payload(header, body, words * 8, (text_size, metadata_size))
     return Response(
         id=header.id,
-        status=status,
+        status=status if status <= HIGHEST_STATUS else UNKNOWN,
         payload=payload,
         total=read_total(total),
-        outcome=outcome,
+        outcome=min(outcome, UNKNOWN_OUTCOME),
         message=message,
         metadata=metadata,
         pushback_ms=pushback,
@@ -413,6 +419,11 @@ def decode_data(header: Header, body: bytes) -> Data:
     payload, total = body[TOTAL.size :], TOTAL.unpack_from(body)[0]
     require_total(total, payload)
     return dataclasses.replace(whole, payload=payload, total=total)
+
+
+def decode_cancel(header: Header, body: bytes) -> Cancel:
+    reason = CANCEL_BODY.unpack(body)[0]
+    return Cancel(header.id, reason if reason <= HIGHEST_CANCEL_REASON else 0)
 
 
 def decode_goaway(header: Header, body: bytes) -> Goaway:
@@ -445,7 +456,7 @@ DECODERS: dict[int, Callable[[Header, bytes], Frame]] = {
     Kind.HEAD: lambda header, body: Head(header.id, body),
     Kind.DATA: decode_data,
     Kind.END: lambda header, body: End(header.id),
-    Kind.CANCEL: lambda header, body: Cancel(header.id, CANCEL_BODY.unpack(body)[0]),
+    Kind.CANCEL: decode_cancel,
     Kind.CREDIT: lambda header, body: Credit(header.id, CREDIT_BODY.unpack(body)[0]),
     Kind.PING: lambda header, body: Ping(body, bool(header.flags & FLAG_ACK)),
     Kind.GOAWAY: decode_goaway,

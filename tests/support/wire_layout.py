@@ -20,6 +20,7 @@ __all__ = [
     "HIGHEST_WINDOW",
     "MAGIC",
     "NO_TIMEOUT",
+    "STREAM_MESSAGE_BYTES",
     "VERSION",
     "Kind",
     "Reason",
@@ -53,6 +54,7 @@ UNKNOWN_FRAME_BYTES = 16_384
 SMALLEST_MIDDLE_PIECE = 1_024
 METHOD_BYTES = 255
 MESSAGE_TEXT_BYTES = 4_096
+STREAM_MESSAGE_BYTES = 2**30
 
 
 class Kind(enum.IntEnum):

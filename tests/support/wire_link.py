@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.wire_budgets import CreditBudget, LateBudget
 from tests.support.wire_frames import Credit
-from tests.support.wire_layout import FLOOR_WINDOW, Kind, Reason, WireError
+from tests.support.wire_layout import FLOOR_WINDOW, STREAM_MESSAGE_BYTES, Kind, Reason, WireError
 from tests.support.wire_outbox import Outbox
 from tests.support.wire_settings import AnnouncedSettings, Setting
 from tests.support.wire_windows import ReceiveWindow, SendWindow, StreamPool
@@ -36,6 +36,16 @@ class Link:
         """Return our newest value of a limit that only refuses single calls."""
         value: int = self.ours.newest[name]
         return value
+
+    @property
+    def most_calls(self) -> int:
+        """The highest MAX_CALLS we ever announced."""
+        return self.ours.most_calls
+
+    @property
+    def stream_message_limit(self) -> int:
+        """Bytes a stream message may have: what is granted for it has to fit the bound of its window."""
+        return min(self.limit(Setting.MAX_MESSAGE), STREAM_MESSAGE_BYTES)
 
     @property
     def open_messages(self) -> int:

@@ -63,7 +63,8 @@ class ReferencePeer:
     ) -> None:
         values = usual(is_server) | dict(settings or {})
         self._window = max(window, values[Setting.MAX_FRAME] + HEADER.size)
-        self._link = Link(is_server, self._window, stream_pool, clock)
+        # One message at least has to fit the pool.
+        self._link = Link(is_server, self._window, max(stream_pool, values[Setting.MAX_MESSAGE]), clock)
         self._first_settings = values
         self._parser = Parser(is_server)
         self.callee = CalleeCalls(self._link)

@@ -208,10 +208,13 @@ class AnnouncedSettings:
         self._under_way: deque[Mapping[int, Any]] = deque()
         self.newest: dict[int, Any] = floor(is_server)
         self.is_acknowledged = False
+        #: The highest MAX_CALLS that was announced.
+        self.most_calls = 0
 
     def announce(self, values: Mapping[int, Any]) -> None:
         """Note a SETTINGS that was sent."""
         self.newest |= values
+        self.most_calls = max(self.most_calls, self.newest[Setting.MAX_CALLS])
         self._under_way.append(dict(self.newest))
 
     def acknowledge(self) -> None:

@@ -148,14 +148,15 @@ class ReceiveWindow:
         self._grant(wanted)
         return True
 
-    def take_message(self) -> None:
-        """Note that the application took the oldest message."""
+    def take_message(self, *, is_open: bool = True) -> None:
+        """Note that the application took the oldest message; nothing is granted once no more can come."""
         message = self._waiting.popleft()
         self.owed += message.cost - message.granted
-        if self.owed >= self.size / 2:
-            self._grant(self.owed)
-            self.owed = 0
-        self.grant_missing()
+        if is_open:
+            if self.owed >= self.size / 2:
+                self._grant(self.owed)
+                self.owed = 0
+            self.grant_missing()
         self.pool.release(message.reserved)
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ from fastrpc._core.frame cimport (
     REASON_SLOW_READER,
     Frame,
 )
-from fastrpc._core.outbox cimport TRANSPORT_SHARE
+from fastrpc._core.outbox cimport TRANSPORT_SHARE, Outgoing
 from fastrpc._core.pending_call cimport check_request, lost_error, overdue_error
 from fastrpc._core.socket_io cimport (
     INTERRUPTED,
@@ -602,6 +602,11 @@ cdef class BlockingSession(Connection):
         self.ready_waits = []
         return 0
 
+    cdef int on_ids_used_up(self) except -1:
+        # Calls under way go on here, new ones on another connection.
+        self.is_usable = False
+        return 0
+
     cdef int on_peer_drains(self, int reason, str text) except -1:
         self.is_usable = False
         for call in self.unsent_calls():
@@ -776,7 +781,7 @@ cdef class BlockingSession(Connection):
         unsent = sum([len(part) for part in self.parts]) - self.part_at
         return {
             "calls": self.opened.size,
-            "waiting": len(self.slot_waiters) + len(self.small) + len(self.large) + len(self.begun),
+            "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.queues() for item in queue]),
             "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
             "credit": self.send_left,
         }

@@ -8,10 +8,12 @@
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_XDECREF
 from libc.string cimport memcpy
+
+from fastrpc._core.block_pool cimport keep_block, used_block
 
 cdef extern from "Python.h":
     PyObject* new_bytes "PyBytes_FromStringAndSize"(const char* data, Py_ssize_t size) except NULL
@@ -23,8 +25,10 @@ cdef enum:
     FIRST_BLOCK = 512
     # A block above this is given back once it is empty: one burst must not pin memory for ever.
     KEPT_BLOCK = 65536
-    # Memory for a payload grows with what was received, not with what was announced.
+    # Memory for a payload grows with what was received, not with what was announced: so much to begin with, and up to
+    # so many times of what is there when the connection has shown that its large payloads do arrive.
     FIRST_PIECE = 65536
+    TRUST = 16
 
 
 @cython.final
@@ -81,23 +85,31 @@ cdef class Assembly:
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL:
         """Make room for `size` more bytes and return where they go; call `filled += n` for those that came.
 
-        `trusted` is the size of the largest payload this connection has already delivered whole: that much may
-        be allocated at once, beyond it the block doubles as it fills.
+        `trusted` is the size of the largest payload this connection has already delivered whole: within it more
+        may be allocated at once, beyond it the block doubles as it fills.
         """
-        cdef Py_ssize_t needed = self.filled + size
+        cdef Py_ssize_t filled = self.filled, needed = filled + size
         cdef Py_ssize_t capacity = self._capacity
+        if capacity == 0:
+            # Memory that is there anyway may be as large as announced.
+            self._block = used_block(self.total)
+            if self._block is not NULL:
+                capacity = self._capacity = self.total
         if needed > capacity:
             if capacity == 0:
-                capacity = max(<Py_ssize_t>FIRST_PIECE, trusted)
+                capacity = max(<Py_ssize_t>FIRST_PIECE, min(trusted, TRUST * needed))
             while capacity < needed:
                 capacity *= 2
             capacity = min(capacity, self.total)
+            # A block that cannot grow is freed: until the new one is there, nothing is received.
+            self.filled = self._capacity = 0
             if self._block is NULL:
                 self._block = new_bytes(NULL, capacity)
             else:
                 _PyBytes_Resize(&self._block, capacity)
+            self.filled = filled
             self._capacity = capacity
-        return raw_bytes(self._block) + self.filled
+        return raw_bytes(self._block) + filled
 
     cdef int append(self, const char* data, Py_ssize_t size, Py_ssize_t trusted) except -1:
         if size == 0:
@@ -108,12 +120,15 @@ cdef class Assembly:
 
     cdef bytes finish(self):
         """Hand over the payload; the assembly is empty afterwards."""
+        cdef Py_ssize_t filled, capacity
         if self._block is NULL:
             return b""
-        if self._capacity != self.filled:
-            _PyBytes_Resize(&self._block, self.filled)
+        filled, capacity = self.filled, self._capacity
+        self.filled = self._capacity = 0
+        if capacity != filled:
+            _PyBytes_Resize(&self._block, filled)
+        keep_block(self._block)
         payload = <bytes><object>self._block
         Py_XDECREF(self._block)
         self._block = NULL
-        self._capacity = 0
         return payload

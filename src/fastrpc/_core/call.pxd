@@ -80,13 +80,18 @@ cdef class RouteTable:
 
 cdef class Incoming:
     cdef:
-        # The parts of the first piece that must outlive the receive buffer.
+        # The first piece; what of it must outlive the receive buffer: method or text, and the metadata.
         Frame head
         bytes text
         bytes metadata
 
-        # Where the payload grows, or None once it is clear that nobody wants it.
+        # Where the payload grows (a buffer.Assembly), and what a stream message has taken from its window so far.
         object assembly
+        Py_ssize_t cost
+
+        # How far it had grown when somebody last looked, and since when it has not (Session).
+        Py_ssize_t seen_size
+        uint64_t seen_ns
 
 
 cdef class Call(Scope):
@@ -100,14 +105,24 @@ cdef class Call(Scope):
         readonly int priority
         bint is_local
         bint is_listed
-        bint answer_begun
 
-        # Streams only: what we may still receive and send.
-        Window window
+        # Ours: one of the places the peer announced is taken by it.
+        bint has_place
+
+        # The first piece of a cut RESPONSE came (our calls) or was sent (theirs); a refusal that waits for credit.
+        bint answer_begun
+        bint refusal_waits
+
+        # What we may still send of stream messages, and receive.
         int64_t send_left
+        Window window
+
+        # Stream messages that the application has not taken; what was reserved of the stream pool and granted beyond
+        # the window for the oldest of them, or for the one on its way; whether that waits for the pool.
+        Py_ssize_t messages_waiting
         int64_t reserved
         int64_t granted
-        Py_ssize_t messages_waiting
+        bint waits_for_pool
 
         # A message being received in pieces; the last message of ours that still waits to be sent, or None.
         Incoming incoming

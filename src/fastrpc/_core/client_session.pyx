@@ -60,7 +60,7 @@ cdef class ClientSession(Session):
     cdef int on_ready(self) except -1:
         self.is_ready = True
         self.owner.session_ready(self)
-        return 0
+        return Session.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
         self.is_usable = False

@@ -25,13 +25,15 @@ cdef class Connection(Inbox):
         readonly str closed_text
         readonly bint closed_by_peer
 
-        # SETTINGS of ours that wait for their ACK, oldest first.
+        # SETTINGS of ours: whether the first ones went out, and those that wait for their ACK, oldest first.
+        bint was_announced
         object unacknowledged
         Settings acknowledged
         uint32_t ping_gap_ms
 
         # PINGs of ours that wait for their answer, when the peer's last one came and how many were too early.
         object pings
+        bint was_pinged
         uint64_t last_ping_ns
         int ping_strikes
         readonly uint64_t pings_sent
@@ -42,7 +44,9 @@ cdef class Connection(Inbox):
         int goaways_received
         readonly int drain_step
         int drain_reason
-        bytes drain_ping
+
+        # Which of our PINGs stands behind the first step: once it is answered the peer has read that step.
+        uint64_t drain_ping
 
         # When the last byte came.
         public uint64_t received_ns
@@ -53,7 +57,6 @@ cdef class Connection(Inbox):
         Budget skip_budget
         readonly uint64_t skipped_frames
         uint64_t ping_acks_unsent
-        uint64_t ping_acks_flush
 
     cdef int open(self) except -1
     cpdef announce(self, Settings settings)
@@ -64,6 +67,7 @@ cdef class Connection(Inbox):
     cdef bint is_idle(self) noexcept
 
     # Hooks.
+    cdef bint output_is_stuck(self) noexcept
     cdef int on_ready(self) except -1
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_not_started(self, Call call) except -1

@@ -1,3 +1,4 @@
+from operator import attrgetter
 from typing import Final, Literal
 
 from fastrpc._core.inbox import Inbox
@@ -8,6 +9,7 @@ PREFACE: Final[bytes]
 NO_COMMON_VERSION: Final[bytes]
 NO_LAST_ID: Final[int]
 NOT_CONFIGURED: Final[bytes]
+BY_ID: Final[attrgetter[int]]
 
 class Connection(Inbox):
     """The connection multiplexer: protocol state of one byte stream, without the stream.
@@ -25,9 +27,16 @@ class Connection(Inbox):
         settings: Settings,
         early_calls: Literal["none", "idempotent", "all"] = "idempotent",
         first_id: int | None = None,
+        stream_pool: int = 33_554_432,
     ) -> None: ...
     def announce(self, settings: Settings) -> None:
-        """Send SETTINGS; what they lower binds the peer once it acknowledged them, what they raise counts at once."""
+        """Send SETTINGS; what they lower binds the peer once it acknowledged them, what they raise counts at once.
+
+        The settings belong to the connection from here on.
+
+        Raises:
+            LocalProtocolError: they change the stream window, which only the first ones may say.
+        """
 
     @property
     def phase(self) -> int:

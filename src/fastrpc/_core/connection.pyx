@@ -2,19 +2,22 @@
 
 ::
 
-    Outbox        what is sent: order, credit, slots, pieces
-    └── Intake    bytes → frames
-        └── Inbox         frames of calls: the two state tables
-            └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the hooks end here
-                ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
-                ├── ClientSession, ServerSession   bound to asyncio
-                └── BlockingSession                bound to a blocking socket
+    SendQueue     what is sent: order, credit, pieces
+    └── Outbox    calls of ours: places at the peer, ids
+        └── Intake    bytes → frames
+            └── Messages    cut messages, streams' windows
+                └── Inbox       frames of calls: the two state tables
+                    └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the hooks end here
+                        ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
+                        ├── ClientSession, ServerSession   bound to asyncio
+                        └── BlockingSession                bound to a blocking socket
 
 The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """
 
 import struct
 from collections import deque
+from operator import attrgetter
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t
@@ -37,18 +40,22 @@ from fastrpc._core.frame cimport (
     REASON_SETTINGS,
     SETTINGS,
 )
+from fastrpc._core.intake cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.native cimport NativeProtocol
-from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, spend
-from fastrpc._core.wire cimport load16, load64, store32, utf8_valid
+from fastrpc._core.settings cimport decode_settings
+from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, open_budget, spend
+from fastrpc._core.wire cimport MINUTE, SECOND, load16, load64, store32
 
 from fastrpc._core.outbox import EARLY_CALLS
+from fastrpc.errors import LocalProtocolError
 
 cdef enum:
     VERSION = 1
     PING_STRIKES = 3
     UNSENT_PING_ACKS = 1000
     DRAIN_GOAWAYS = 2
-    MOST_STREAM_POOL = 33_554_432
+    USUAL_STREAM_POOL = 33_554_432
+    HIGHEST_PING_GAP = 3_600_000
     UNIMPLEMENTED = 12
 
 MAGIC = b"\xf5FRP"
@@ -56,12 +63,24 @@ PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
 NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
 NO_LAST_ID = 2**63 - 1
 NOT_CONFIGURED = b"authentication is not configured"
+BY_ID = attrgetter("id")
 
 
 cdef class Connection(Inbox):
     """Protocol state of one byte stream, without the stream."""
 
-    def __init__(self, *, bint is_client, Settings settings not None, early_calls="idempotent", first_id=None):
+    def __init__(
+        self,
+        *,
+        bint is_client,
+        Settings settings not None,
+        early_calls="idempotent",
+        first_id=None,
+        Py_ssize_t stream_pool=USUAL_STREAM_POOL,
+    ):
+        cdef uint64_t first = (1 if is_client else 2) if first_id is None else first_id
+        if (first & 1) != <uint64_t>is_client or first == 0 or first > NO_LAST_ID:
+            raise LocalProtocolError(f"first_id is {first}, a {'client' if is_client else 'server'} may not use it")
         self.is_client = is_client
         self.ours = settings
         self.our_stream_window = settings.stream_window
@@ -70,19 +89,18 @@ cdef class Connection(Inbox):
         self.wire = NativeProtocol()
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True
+        self.wire.frame_limit = self.acknowledged.max_frame
         self.early_calls = EARLY_CALLS[early_calls]
-        self.next_id = first_id if first_id is not None else (1 if is_client else 2)
-        self.serves_calls = settings.max_calls > 0
+        self.next_id = first
         self.closed_reason = -1
-        self.stream_pool_left = MOST_STREAM_POOL
+        # One message at least has to fit.
+        self.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
         self.unacknowledged = deque()
         self.pings = deque()
         self.peer_last_id = NO_LAST_ID
-        open_budget(&self.settings_budget, 32, 32)
-        self.settings_budget.per_minute = True
-        open_budget(&self.auth_budget, 10, 10)
-        self.auth_budget.per_minute = True
-        open_budget(&self.skip_budget, 1000, 330)
+        open_budget(&self.settings_budget, 32, 32, MINUTE)
+        open_budget(&self.auth_budget, 10, 10, MINUTE)
+        open_budget(&self.skip_budget, 1000, 330, SECOND)
 
     # Opening
 
@@ -97,15 +115,28 @@ cdef class Connection(Inbox):
         self.announce(self.ours)
         self.received.size = window
         self.received.left += window - FIRST_CONNECTION_WINDOW
-        self.late_bytes.capacity = self.late_bytes.left = window
+        open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
         self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
         return self.on_output()
 
     cpdef announce(self, Settings settings):
-        """Send SETTINGS; what they lower binds the peer's frames behind its ACK, what they raise counts at once."""
+        """Send SETTINGS; what they lower binds the peer's frames behind its ACK, what they raise counts at once.
+
+        Raises:
+            LocalProtocolError: they change the stream window, which only the first ones may say.
+        """
+        cdef bint first = not self.was_announced
+        if settings.stream_window != self.our_stream_window:
+            raise LocalProtocolError(
+                f"the stream window is {self.our_stream_window} bytes for as long as the connection lasts, "
+                f"not {settings.stream_window}"
+            )
+        self.was_announced = True
         self.ours = settings
-        self.unacknowledged.append(settings)
-        self.send_control(self.out, SETTINGS, 0, settings.encode())
+        self.most_calls = max(self.most_calls, <Py_ssize_t>settings.max_calls)
+        self.serves_calls = self.most_calls > 0
+        self.unacknowledged.append(self.ours)
+        self.send_control(self.out, SETTINGS, 0, settings.encode(first))
         self._enforce()
 
     cdef int _enforce(self) except -1:
@@ -113,7 +144,8 @@ cdef class Connection(Inbox):
         cdef Settings announced
         self.wire.frame_limit = self.acknowledged.max_frame
         self.open_messages = self.acknowledged.open_messages
-        self.ping_gap_ms = self.acknowledged.min_ping_ms
+        # The floor of MIN_PING_MS is "no PING yet": who pings has read what we announced.
+        self.ping_gap_ms = self.acknowledged.min_ping_ms if self.first_settings_acknowledged else HIGHEST_PING_GAP
         for announced in self.unacknowledged:
             self.wire.frame_limit = max(self.wire.frame_limit, <Py_ssize_t>announced.max_frame)
             self.open_messages = max(self.open_messages, <int>announced.open_messages)
@@ -136,7 +168,8 @@ cdef class Connection(Inbox):
             return 0
         for i in range(min(size, 4)):
             if data[i] != PyBytes_AS_STRING(MAGIC)[i]:
-                self._end_connection(REASON_PROTOCOL, f"not fastrpc: the first bytes are {data[:min(size, 8)]!r}", False)
+                text = f"not fastrpc: the first bytes are {data[:min(size, 8)]!r}"
+                self._end_connection(REASON_PROTOCOL, text, False)
                 return size
         if size < PREFACE_SIZE:
             return -1
@@ -149,14 +182,20 @@ cdef class Connection(Inbox):
         self.phase = PHASE_SETTINGS
         if self.is_client:
             if lowest == 0:
-                return self._end_connection(REASON_PROTOCOL, f"no common version: the server speaks up to {highest}", False)
+                return self._end_connection(
+                    REASON_PROTOCOL, f"no common version: the server speaks up to {highest}", False
+                )
             if not common or lowest != VERSION:
-                return self._end_connection(REASON_PROTOCOL, f"the server chose version {lowest}, we speak {VERSION}", False)
+                return self._end_connection(
+                    REASON_PROTOCOL, f"the server chose version {lowest}, we speak {VERSION}", False
+                )
             return 0
         if not common:
             self._write_raw(NO_COMMON_VERSION)
             self.on_output()
-            return self._end_connection(REASON_PROTOCOL, f"no common version: the client speaks {lowest} to {highest}", False)
+            return self._end_connection(
+                REASON_PROTOCOL, f"no common version: the client speaks {lowest} to {highest}", False
+            )
         return self.open()
 
     # The connection's own frames
@@ -182,9 +221,10 @@ cdef class Connection(Inbox):
         if not spend(&self.settings_budget, 1, self.now):
             return self.violate(REASON_CALM_DOWN, "more than 32 SETTINGS in a minute")
         peer = self.peer.copy()
-        problem = peer.apply(frame.payload[:frame.payload_size], not self.settled)
-        if problem is not None:
-            return self.violate(REASON_SETTINGS, problem)
+        try:
+            peer.apply(decode_settings(frame.payload[:frame.payload_size], not self.settled))
+        except ValueError as problem:
+            return self.violate(REASON_SETTINGS, str(problem))
         self.peer = peer
         # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
         self.send_control(self.out, SETTINGS, ACK, b"")
@@ -208,20 +248,18 @@ cdef class Connection(Inbox):
             if not self.pings or self.pings[0] != body:
                 return self.violate(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
             self.pings.popleft()
-            if body == self.drain_ping and self.drain_step == 1:
+            if self.drain_step == 1 and self.pings_sent - len(self.pings) == self.drain_ping:
                 self.finish_drain()
             return 0
-        if self.last_ping_ns and self.now - self.last_ping_ns < <uint64_t>self.ping_gap_ms * 500_000:
+        if self.was_pinged and self.now - self.last_ping_ns < <uint64_t>self.ping_gap_ms * 500_000:
             self.ping_strikes += 1
             if self.ping_strikes >= PING_STRIKES:
                 return self.violate(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
         else:
             self.ping_strikes = 0
+        self.was_pinged = True
         self.last_ping_ns = self.now
-        if self.ping_acks_flush != self.flushes:
-            self.ping_acks_flush = self.flushes
-            self.ping_acks_unsent = 0
-        self.ping_acks_unsent += 1
+        self.ping_acks_unsent = self.ping_acks_unsent + 1 if self.output_is_stuck() else 0
         if self.ping_acks_unsent > UNSENT_PING_ACKS:
             return self.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
         return self.send_control(self.control, PING, ACK, body)
@@ -233,15 +271,6 @@ cdef class Connection(Inbox):
         return self.send_control(self.control, PING, 0, body)
 
     cdef int _auth(self, Frame* frame) except -1:
-        cdef bint fits
-        if frame.flags & ACK:
-            fits = 8 + load16(frame.payload + 2) == frame.payload_size
-            fits = fits and utf8_valid(frame.payload + 8, frame.payload_size - 8)
-        else:
-            fits = 4 + <uint8_t>frame.payload[1] + load16(frame.payload + 2) == frame.payload_size
-            fits = fits and frame.payload[4:4 + <uint8_t>frame.payload[1]].isascii()
-        if not fits:
-            return self.violate(REASON_PROTOCOL, "the parts of AUTH do not fit its length, or are no text")
         if not spend(&self.auth_budget, 1, self.now):
             return self.violate(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
         if self.is_client or frame.flags & ACK:
@@ -255,12 +284,10 @@ cdef class Connection(Inbox):
         cdef uint64_t last_id = load64(frame.payload)
         cdef int reason = load16(frame.payload + 8)
         cdef Py_ssize_t size = load16(frame.payload + 10)
-        if 16 + size != frame.payload_size or last_id > NO_LAST_ID or not utf8_valid(frame.payload + 16, size):
-            return self.violate(REASON_PROTOCOL, "the parts of GOAWAY do not fit its length, or are no text")
         text = frame.payload[16:16 + size].decode()
         if reason > REASON_MAX_AGE:
             self.peer_last_id = min(self.peer_last_id, last_id)
-            self.peer_sent_final = True
+            self.peer_drains = self.peer_sent_final = True
             self._fail_above(last_id)
             return self._end_connection(reason, text, True)
         if self.peer_sent_final:
@@ -280,9 +307,8 @@ cdef class Connection(Inbox):
     cdef int _fail_above(self, uint64_t last_id) except -1:
         """Our calls above the last id the peer took were not started."""
         cdef Call call
-        for call in self.opened.entries():
+        for call in sorted(self.opened.entries(), key=BY_ID):
             if call.id > last_id:
-                self.drop_unsent(call)
                 self.forget_opened(call)
                 self.on_not_started(call)
         return 0
@@ -294,10 +320,12 @@ cdef class Connection(Inbox):
         self.drain_step = 1
         self.drain_reason = reason
         self._send_goaway(reason, False, NO_LAST_ID, text)
-        self.drain_ping = struct.pack("<Q", self.pings_sent) 
-        self.pings.append(self.drain_ping)
+        body = struct.pack("<Q", self.pings_sent)
+        self.pings.append(body)
         self.pings_sent += 1
-        return self.send_control(self.out, PING, 0, self.drain_ping)
+        self.drain_ping = self.pings_sent
+        # In order, unlike other PINGs: its answer shows that the GOAWAY in front of it was read.
+        return self.send_control(self.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:
         """Step 2: name the last call that was taken; whatever comes above it was not started."""
@@ -305,11 +333,11 @@ cdef class Connection(Inbox):
             return 0
         self.drain_step = 2
         self.last_taken = self.highest_id
-        self.late_bytes.left = self.late_bytes.capacity
+        fill(&self.late_bytes)
         return self._send_goaway(self.drain_reason, True, self.highest_id, "")
 
     cdef int on_violation(self, int reason, str text) except -1:
-        if self.preface_sent and self.phase != PHASE_PREFACE:
+        if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
             self._send_goaway(reason, True, self.highest_id, text)
         self.is_closed = False
         return self._end_connection(reason, text, False)
@@ -329,7 +357,7 @@ cdef class Connection(Inbox):
         return self.on_closed()
 
     cdef int _send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1:
-        cdef bytes raw = text.encode()[:GOAWAY_TEXT_LIMIT]
+        cdef bytes raw = text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT].decode("utf-8", "ignore").encode()
         body = struct.pack("<QHHI", last_id, reason, len(raw), 0) + raw
         return self.send_control(self.out, GOAWAY, FINAL if final else 0, body)
 
@@ -338,6 +366,10 @@ cdef class Connection(Inbox):
         return self.opened.size == 0 and self.accepted.size == 0 and self.one_way_calls == 0
 
     # Hooks
+
+    cdef bint output_is_stuck(self) noexcept:
+        """Whether whoever writes our output cannot at present; answers to PINGs are counted then."""
+        return False
 
     cdef int on_ready(self) except -1:
         """The peer's first SETTINGS came: the connection counts as made."""

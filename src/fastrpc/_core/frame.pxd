@@ -57,12 +57,19 @@ cdef enum CancelReason:
     CANCEL_DECODE = 3
     CANCEL_LOCAL_LIMIT = 4
 
+cdef enum Refusal:
+    # What `parse` returns instead of a size; `Frame.refused` has the reason.
+    HEADER_REFUSED = -1
+    BODY_REFUSED = -2
+
 cdef enum:
     HEADER_SIZE = 16
     PREFACE_SIZE = 8
     MESSAGE_LIMIT = 4096  # bytes of a RESPONSE's text
     CONTROL_LIMIT = 16384  # bytes of AUTH, TEST and unknown kinds
     METHOD_LIMIT = 255
+    # Of a stream message: what is granted for it beyond its window has to fit into the window's bound.
+    STREAM_MESSAGE_LIMIT = 1_073_741_824
     SMALLEST_MIDDLE = 1024  # payload bytes of a piece that is neither first nor last
     # A payload above this is received straight into its final memory; below it the whole frame is awaited.
     PARTIAL_ABOVE = 16384
@@ -110,8 +117,8 @@ cdef struct Frame:
     # Wire bytes of the whole message, in the first piece of a cut one.
     uint64_t total
 
-    # Why `parse` refused: the GOAWAY reason, a static text, what was found and what is allowed. A refusal that
-    # only counts once the whole frame is there is set here and not returned.
+    # Why `parse` refused: the GOAWAY reason, a static text, what was found and what is allowed. What a body shows
+    # before all of it is there is set here and not returned: it counts when the frame is whole.
     int refused
     const char* problem
     uint64_t found

@@ -2,6 +2,8 @@
 
 from libc.string cimport memset
 
+from fastrpc.errors import LocalProtocolError
+
 TIMEOUT_NONE = <uint64_t>0xFFFFFFFFFFFFFFFF
 PUSHBACK_NEVER = <uint32_t>0xFFFFFFFF
 
@@ -9,8 +11,9 @@ PUSHBACK_NEVER = <uint32_t>0xFFFFFFFF
 cdef class WireProtocol:
     """Turns frames into bytes and bytes into frames; one object per connection.
 
-    `parse` returns how many bytes it consumed, 0 when the frame's head is not whole yet, or minus the GOAWAY reason
-    when the bytes break the rules (`frame.problem`, `found` and `allowed` then say how).
+    `parse` returns how many bytes it consumed, 0 when the frame's head is not whole yet, or HEADER_REFUSED or
+    BODY_REFUSED when the bytes break the rules (`frame.refused`, `problem`, `found` and `allowed` then say how). As
+    soon as the header is there its fields are set, whatever is returned.
     """
 
     def __cinit__(self):
@@ -18,11 +21,12 @@ cdef class WireProtocol:
 
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil:
         memset(frame, 0, sizeof(Frame))
-        frame.problem = b"this wire protocol cannot parse"
-        return -<Py_ssize_t>REASON_INTERNAL
+        frame.refused = REASON_INTERNAL
+        frame.problem = b"this wire protocol cannot parse frames of kind"
+        return HEADER_REFUSED
 
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
-        raise NotImplementedError(f"{type(self).__name__} cannot write frames")
+        raise LocalProtocolError(f"{type(self).__name__} cannot write frames")
 
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil:
         """Bytes that `write` puts before the payload, header included."""

@@ -1,53 +1,52 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.buffer cimport Assembly
-from fastrpc._core.call cimport Call, Incoming
+from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame
-from fastrpc._core.intake cimport Intake
+from fastrpc._core.messages cimport Messages
 
 
-cdef class Inbox(Intake):
+cdef class Inbox(Messages):
     cdef:
-        # Calls of theirs that are counted apart, and unfinished cut messages of each direction.
+        # Calls of theirs: one-way ones, counted apart until their handlers end, and how many of them are listed (their
+        # REQUEST is not whole); listed ones that stream; one-way ones that were dropped.
         readonly Py_ssize_t one_way_calls
+        Py_ssize_t one_way_listed
         readonly Py_ssize_t streams
-        readonly int open_requests
-        readonly int open_messages
-        readonly int open_responses
         readonly uint64_t dropped_one_way
+
+        # Unfinished cut REQUESTs and RESPONSEs of theirs, and how many of each an honest peer may have.
+        readonly int open_requests
+        readonly int open_responses
+        readonly int open_messages
+
+        # Whether MAX_CALLS was ever above 0, and its highest value: so many refusals may wait for credit.
         bint serves_calls
+        Py_ssize_t most_calls
+        Py_ssize_t refusals_waiting
 
-        # Whether the peer acknowledged our first SETTINGS: new streams get our own window from then on.
-        bint first_settings_acknowledged
-
-        # Bytes that messages larger than their stream's window may still borrow.
-        public Py_ssize_t stream_pool_left
+        # CREDIT frames, against `data_frames_sent`.
         uint64_t credits_received
 
     cdef int refuse(self, Call call, int status, str text) except -1
-    cdef int end_locally(self, Call call, int status, str text, int reason) except -1
     cdef int call_ended(self, Call call) except -1
     cdef int hold(self, Call call) except -1
-    cdef int reserve_for(self, Call call, Py_ssize_t missing) except -1
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
     cdef int forget_opened(self, Call call) except -1
 
     # Hooks.
     cdef Call new_call(self)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1
-    cdef int on_message(self, Call call, bytes payload, Py_ssize_t cost) except -1
-    cdef int on_piece(self, Call call) except -1
     cdef int on_end(self, Call call) except -1
     cdef int on_cancel(self, Call call, int reason) except -1
     cdef int on_head(self, Call call, bytes metadata) except -1
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int on_freed(self, Call call) except -1
     cdef int on_local_end(self, Call call, int status, str text) except -1
+    cdef int on_ignored(self, Frame* frame) except -1
     cdef int on_control(self, Frame* frame) except -1
 
     # The parts of the state tables.
     cdef int _request(self, Frame* frame, bytes payload) except -1
-    cdef int _begin_request(self, Call call, Frame* frame, bytes payload) except -1
-    cdef int _start(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int _begin_request(self, Call call, Frame* frame) except -1
     cdef int _unlist(self, Call call) except -1
     cdef int _cancel(self, Frame* frame) except -1
     cdef int _end(self, Frame* frame) except -1
@@ -55,15 +54,10 @@ cdef class Inbox(Intake):
     cdef int _callee_data(self, Call call, Frame* frame, bytes payload) except -1
     cdef int _caller_data(self, Call call, Frame* frame, bytes payload) except -1
     cdef int _given_up_data(self, Call call, Frame* frame) except -1
-    cdef int _keep_first_piece(self, Call call, Frame* frame, bytes payload) except -1
-    cdef int _piece(self, Call call, Frame* frame, bytes payload) except -1
-    cdef int _whole_message(self, Call call) except -1
-    cdef int _stream_message(self, Call call, Frame* frame, bytes payload) except -1
     cdef int _head(self, Frame* frame) except -1
     cdef int _check_received(self, Frame* frame) except -1
     cdef int _response(self, Frame* frame, bytes payload) except -1
-    cdef int _begin_response(self, Call call, Frame* frame, bytes payload) except -1
-    cdef int _finish_response(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int _begin_response(self, Call call, Frame* frame) except -1
     cdef int _credit(self, Frame* frame) except -1
     cdef str _over_limit(self, Frame* frame, int* status)
     cdef str _metadata_text(self)

@@ -1,10 +1,7 @@
-from fastrpc._core.intake import Intake
+from fastrpc._core.messages import Messages
 
-class Inbox(Intake):
+class Inbox(Messages):
     """What a connection knows of calls, theirs and ours: the two state tables of PROTOCOL.md, "Calls"."""
-
-    #: Bytes that messages larger than their stream's window may still borrow.
-    stream_pool_left: int
 
     @property
     def one_way_calls(self) -> int: ...

@@ -8,11 +8,11 @@
              └─► on_control: SETTINGS, PING, GOAWAY, AUTH, unknown kinds
 """
 
-cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
 
+from fastrpc._core.block_pool cimport copied
 from fastrpc._core.call cimport (
     STATE_ANSWERING,
     STATE_ASSEMBLING,
@@ -33,7 +33,7 @@ from fastrpc._core.frame cimport (
     DATA,
     END,
     HEAD,
-    HEADER_SIZE,
+    MESSAGE_LIMIT,
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
@@ -47,22 +47,25 @@ from fastrpc._core.frame cimport (
     STREAM_OUT,
 )
 from fastrpc._core.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.outbox cimport Outgoing
-from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, open_window, placed
+from fastrpc._core.send_queue cimport Outgoing
+from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window
 from fastrpc._core.wire cimport load16, load32
 
 cdef enum:
     # Statuses that the wire itself produces (fastrpc.status.Status).
+    CANCELLED_STATUS = 1
     INVALID_ARGUMENT = 3
     RESOURCE_EXHAUSTED = 8
     INTERNAL = 13
-    CANCELLED_STATUS = 1
     # PROTOCOL.md, "Budgets".
     LATE_FRAMES = 1000
     LATE_FRAMES_PER_CALL = 4
+    FREE_CREDITS = 100
+    CREDITS_PER_FRAME = 10
+    WAITING_REFUSALS = 1000
 
 
-cdef class Inbox(Intake):
+cdef class Inbox(Messages):
     """What a connection knows of calls, theirs and ours."""
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
@@ -90,10 +93,11 @@ cdef class Inbox(Intake):
         cdef Call call
         cdef str problem
         cdef int status = 0
-        if frame.id <= self.highest_id:
-            return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_id} are used")
+        if frame.id <= self.highest_seen:
+            return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
         if not self.serves_calls:
             return self.violate(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
+        self.highest_seen = frame.id
         if frame.id > self.last_taken:
             return self._discard(frame)
         self.highest_id = frame.id
@@ -109,52 +113,62 @@ cdef class Inbox(Intake):
         if problem is not None:
             call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
             return self.refuse(call, status, problem)
+        call.send_left = self.peer.stream_window
+        if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
+            if frame.flags & ONE_WAY:
+                self.one_way_calls += 1
+            elif self.first_settings_acknowledged:
+                open_window(&call.window, self.our_stream_window)
+            else:
+                open_window(&call.window, FIRST_CONNECTION_WINDOW)
         if frame.flags & MORE:
-            return self._begin_request(call, frame, payload)
+            return self._begin_request(call, frame)
         if frame.metadata_size:
             call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
         if payload is None:
-            payload = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
-        return self._start(call, frame, payload)
+            payload = copied(frame.payload, frame.payload_size)
+        return self.on_whole_request(call, frame, payload)
 
     cdef str _over_limit(self, Frame* frame, int* status):
         """Why the REQUEST is refused before anything of it is kept, or None."""
         cdef int verdict
         cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
+        cdef Py_ssize_t calls = self.accepted.size - self.one_way_listed, most = self.ours.max_calls
         status[0] = RESOURCE_EXHAUSTED
         if frame.flags & ONE_WAY:
-            if self.one_way_calls >= <Py_ssize_t>self.ours.max_calls:
-                return "one-way calls"
-        elif self.accepted.size >= <Py_ssize_t>self.ours.max_calls:
-            return (
-                f"this connection has {self.accepted.size} calls in progress, the server takes "
-                f"{self.ours.max_calls} (Limits.concurrent_calls)"
-            )
+            if self.one_way_calls >= most:
+                return f"this connection has {self.one_way_calls} one-way calls, the limit is {most}"
+        elif calls >= most:
+            return f"this connection has {calls} calls in progress, the limit is {most} (Limits.concurrent_calls)"
         elif frame.flags & (STREAM_IN | STREAM_OUT) and self.streams >= <Py_ssize_t>self.ours.max_streams:
-            return f"this connection has {self.streams} streams, the server takes {self.ours.max_streams} (Limits.streams)"
+            return (
+                f"this connection has {self.streams} streams, the limit is {self.ours.max_streams} (Limits.streams)"
+            )
         if frame.metadata_size:
             verdict = check_metadata(frame.metadata, frame.metadata_size, self.ours.max_metadata)
             if verdict == METADATA_TOO_LARGE:
-                return f"the metadata of the call is over the server's {self.ours.max_metadata} bytes (Limits.metadata_bytes)"
+                return (
+                    "the metadata of the call is over the limit of "
+                    f"{self.ours.max_metadata} bytes (Limits.metadata_bytes)"
+                )
             if verdict != METADATA_OK:
                 status[0] = INVALID_ARGUMENT
                 return "the metadata of the call is malformed"
-        if size > self.ours.max_message:
-            return f"the request has {size} bytes, the server takes {self.ours.max_message} (Limits.message_bytes)"
+        if size > self.ours.max_message or self.was_skipped:
+            return f"the request has {size} bytes, the limit is {self.ours.max_message} (Limits.message_bytes)"
         return None
 
-    cdef int _begin_request(self, Call call, Frame* frame, bytes payload) except -1:
+    cdef int _begin_request(self, Call call, Frame* frame) except -1:
         """The first piece of a cut REQUEST."""
         if self.open_requests >= self.open_messages:
             return self.violate(
                 REASON_PROTOCOL, f"{self.open_requests + 1} unfinished requests, {self.open_messages} are allowed"
             )
         self.open_requests += 1
-        self._keep_first_piece(call, frame, payload)
-        call.incoming.text = PyBytes_FromStringAndSize(frame.method, frame.method_size)
-        call.incoming.head.method = PyBytes_AS_STRING(call.incoming.text)
+        self.keep_first_piece(call, frame)
         call.state = STATE_ASSEMBLING
-        return self.hold(call)
+        self.hold(call)
+        return self.on_piece(call)
 
     cdef int hold(self, Call call) except -1:
         """List a call of theirs: from now on its frames find it."""
@@ -163,89 +177,106 @@ cdef class Inbox(Intake):
             call.is_listed = True
             if call.flags & (STREAM_IN | STREAM_OUT):
                 self.streams += 1
+            elif call.flags & ONE_WAY:
+                self.one_way_listed += 1
         return 0
 
-    cdef int _start(self, Call call, Frame* frame, bytes payload) except -1:
-        """A REQUEST is whole."""
+    cdef int _unlist(self, Call call) except -1:
+        cdef PyObject* entry
+        if call.is_listed:
+            call.is_listed = False
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                self.streams -= 1
+            elif call.flags & ONE_WAY:
+                self.one_way_listed -= 1
+            entry = self.accepted.take(call.id)
+            if entry is not NULL:
+                Py_DECREF(<object>entry)
+        return 0
+
+    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        if call.state == STATE_ASSEMBLING:
+            self.open_requests -= 1
         call.state = STATE_INPUT_ENDED
         if call.flags & (STREAM_IN | STREAM_OUT):
             if call.flags & STREAM_IN:
                 call.state = STATE_OPEN
-            open_window(
-                &call.window, self.our_stream_window if self.first_settings_acknowledged else FIRST_CONNECTION_WINDOW
-            )
-            call.send_left = self.peer.stream_window
             self.hold(call)
         elif call.flags & ONE_WAY:
-            if call.is_listed:
-                self._unlist(call)
-            call.state = STATE_GONE
-            self.one_way_calls += 1
+            # Gone; its place among the one-way calls is held until its handler ends.
+            self.call_ended(call)
         return self.on_request(call, frame, payload)
 
-    cdef int _unlist(self, Call call) except -1:
-        cdef PyObject* entry = self.accepted.take(call.id)
-        if entry is not NULL:
-            Py_DECREF(<object>entry)
-        call.is_listed = False
-        return 0
-
     cdef int refuse(self, Call call, int status, str text) except -1:
-        """Answer that the call was not started, with the reason; a one-way call is dropped and counted."""
+        """Answer that the call was not started, with the reason; a one-way call is dropped and counted.
+
+        The call is gone at once, though its RESPONSE may wait for credit.
+        """
         cdef Outgoing failure
         if call.flags & ONE_WAY:
             self.dropped_one_way += 1
-            call.state = STATE_GONE
-            self.call_ended(call)
-            return 0
+            return self.call_ended(call)
         failure = Outgoing.__new__(Outgoing)
         failure.status = status
         failure.outcome = OUTCOME_NOT_STARTED
-        failure.text = text.encode()[:4096]
+        failure.text = cut_text(text)
         failure.payload = b""
+        self.call_ended(call)
         return self.send_failure(call, failure)
 
     cdef int on_answered(self, Call call) except -1:
+        if call.refusal_waits:
+            call.refusal_waits = False
+            self.refusals_waiting -= 1
         return self.call_ended(call)
+
+    cdef int on_answer_waits(self, Call call) except -1:
+        """As long as its RESPONSE waits a call is in the table; one that is gone already is counted."""
+        if call.state != STATE_GONE:
+            return self.hold(call)
+        call.refusal_waits = True
+        self.refusals_waiting += 1
+        if self.refusals_waiting > WAITING_REFUSALS + self.most_calls:
+            return self.violate(REASON_CALM_DOWN, f"{self.refusals_waiting} refusals wait for credit")
+        return 0
 
     cdef int call_ended(self, Call call) except -1:
         """A call of theirs is over: what may still honestly come for it is added to the budgets."""
-        if self.late_frames.left < LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls:
-            self.late_frames.left += LATE_FRAMES_PER_CALL
-        if call.state == STATE_ASSEMBLING or call.state == STATE_OPEN:
-            self.late_bytes.left = self.late_bytes.capacity
-            if call.incoming is not None and call.state == STATE_ASSEMBLING:
+        cdef bint is_assembling = call.state == STATE_ASSEMBLING
+        if call.state == STATE_GONE:
+            return 0
+        give(&self.late_frames, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls)
+        if is_assembling or call.state == STATE_OPEN:
+            fill(&self.late_bytes)
+        call.state = STATE_GONE
+        if call.is_listed:
+            self._unlist(call)
+            if is_assembling:
                 self.open_requests -= 1
-        call.incoming = None
-        if call.flags & (STREAM_IN | STREAM_OUT) and call.state != STATE_GONE:
-            self.streams -= 1
+            self.drop_incoming(call)
         return 0
 
     cdef int _cancel(self, Frame* frame) except -1:
         cdef Call call = self.find_accepted(frame.id)
-        cdef Outgoing failure
         cdef int reason = load16(frame.payload)
         if call is None:
-            if frame.id > self.highest_id:
+            if frame.id > self.highest_seen:
                 return self.violate(REASON_PROTOCOL, f"CANCEL for call {frame.id}, which was never opened")
             return self._discard(frame)
         if call.state == STATE_CANCELLED:
             return self._discard(frame)
         if call.state == STATE_ASSEMBLING:
-            failure = Outgoing.__new__(Outgoing)
-            failure.status = CANCELLED_STATUS
-            failure.outcome = OUTCOME_NOT_STARTED
-            failure.text = b"cancelled before the request was whole"
-            failure.payload = b""
-            return self.send_failure(call, failure)
+            if call.flags & ONE_WAY:
+                self.one_way_calls -= 1
+            return self.refuse(call, CANCELLED_STATUS, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
-        call.incoming = None
+        self.drop_incoming(call)
         return self.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef int _end(self, Frame* frame) except -1:
         cdef Call call = self.find_accepted(frame.id)
         if call is None:
-            if frame.id > self.highest_id:
+            if frame.id > self.highest_seen:
                 return self.violate(REASON_PROTOCOL, f"END for call {frame.id}, which was never opened")
             return self._discard(frame)
         if call.state == STATE_CANCELLED:
@@ -255,7 +286,7 @@ cdef class Inbox(Intake):
         call.state = STATE_INPUT_ENDED
         return self.on_end(call)
 
-    # Messages in pieces and streams
+    # DATA of both
 
     cdef int _data(self, Frame* frame, bytes payload) except -1:
         cdef Call call
@@ -263,7 +294,7 @@ cdef class Inbox(Intake):
             call = self.find_accepted(frame.id)
             if call is not None:
                 return self._callee_data(call, frame, payload)
-            if frame.id > self.highest_id:
+            if frame.id > self.highest_seen:
                 return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which was never opened")
             return self._discard(frame)
         call = self.find_opened(frame.id)
@@ -275,145 +306,28 @@ cdef class Inbox(Intake):
         if call.state == STATE_CANCELLED:
             return self._discard(frame)
         if call.state == STATE_OPEN:
-            return self._stream_message(call, frame, payload)
+            return self.stream_message(call, frame, payload)
         if call.state == STATE_ASSEMBLING and frame.flags & CONT:
-            return self._piece(call, frame, payload)
-        return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which takes none now")
+            return self.piece(call, frame)
+        return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _caller_data(self, Call call, Frame* frame, bytes payload) except -1:
         if call.state == STATE_GIVEN_UP:
             return self._given_up_data(call, frame)
         if call.state == STATE_ANSWERING:
             if frame.flags & CONT:
-                return self._piece(call, frame, payload)
+                return self.piece(call, frame)
         elif call.flags & STREAM_OUT:
-            if not (frame.flags & CONT and call.incoming is None):
-                call.state = STATE_STREAMING
-            return self._stream_message(call, frame, payload)
+            call.state = STATE_STREAMING
+            return self.stream_message(call, frame, payload)
         return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
-        """DATA for a call of ours that was given up; the last piece of its RESPONSE frees the slot."""
-        if call.answer_begun and frame.flags & CONT and not frame.flags & MORE:
-            self._discard(frame)
-            return self.forget_opened(call)
-        return self._discard(frame)
-
-    cdef int _keep_first_piece(self, Call call, Frame* frame, bytes payload) except -1:
-        """Begin a cut message."""
-        cdef Incoming incoming = Incoming.__new__(Incoming)
-        cdef Assembly assembly = self.arrived
-        incoming.head = frame[0]
-        if frame.metadata_size and frame.kind != DATA:
-            incoming.metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
-            incoming.head.metadata = PyBytes_AS_STRING(incoming.metadata)
-        if assembly is None:
-            assembly = Assembly(frame.total)
-            assembly.append(frame.payload, frame.payload_size, self.trusted)
-        incoming.assembly = assembly
-        call.incoming = incoming
-        return 0
-
-    cdef int _piece(self, Call call, Frame* frame, bytes payload) except -1:
-        """A piece that continues the open message of the call."""
-        cdef Assembly assembly
-        cdef Py_ssize_t before
-        if call.incoming is None:
-            return self.violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
-        assembly = <Assembly>call.incoming.assembly
-        before = assembly.filled - (frame.payload_size if self.arrived is not None else 0)
-        if before + frame.payload_size > assembly.total:
-            return self.violate(REASON_PROTOCOL, f"message of call {frame.id} is longer than its total {assembly.total}")
-        if frame.flags & MORE and before + frame.payload_size == assembly.total:
-            return self.violate(REASON_PROTOCOL, f"message of call {frame.id} is complete, but more is announced")
-        if not frame.flags & MORE and before + frame.payload_size < assembly.total:
-            return self.violate(REASON_PROTOCOL, f"message of call {frame.id} ends before its total {assembly.total}")
-        if self.arrived is None:
-            assembly.append(frame.payload, frame.payload_size, self.trusted)
-        if frame.flags & MORE:
-            return self.on_piece(call)
-        return self._whole_message(call)
-
-    cdef int _whole_message(self, Call call) except -1:
-        """The last piece of a cut message came."""
-        cdef Incoming incoming = call.incoming
-        cdef bytes payload = (<Assembly>incoming.assembly).finish()
-        cdef Py_ssize_t cost
-        call.incoming = None
-        self.trusted = max(self.trusted, PyBytes_GET_SIZE(payload))
-        if incoming.head.kind == REQUEST:
-            self.open_requests -= 1
-            call.received_metadata = incoming.metadata
-            return self._start(call, &incoming.head, payload)
-        if incoming.head.kind == RESPONSE:
-            self.open_responses -= 1
-            call.received_metadata = incoming.metadata
-            return self._finish_response(call, &incoming.head, payload)
-        cost = incoming.head.payload_size
-        call.messages_waiting += 1
-        return self.on_message(call, payload, cost)
-
-    cdef int _stream_message(self, Call call, Frame* frame, bytes payload) except -1:
-        """DATA of a stream: a whole message, or a piece of one."""
-        cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
-        if frame.flags & CONT:
-            if call.incoming is None:
-                return self.violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
-            call.window.left -= frame.length
-            call.incoming.head.payload_size += frame.length
-        else:
-            if call.incoming is not None:
-                return self.violate(REASON_PROTOCOL, f"a second message on call {frame.id} while one is open")
-            call.window.left -= HEADER_SIZE + <Py_ssize_t>frame.length
-        if call.window.left < 0:
-            return self.violate(REASON_CREDIT, f"DATA of call {frame.id} exceeds its stream window")
-        if frame.flags & CONT:
-            return self._piece(call, frame, payload)
-        if size > self.ours.max_message:
-            return self.end_locally(
-                call,
-                RESOURCE_EXHAUSTED,
-                f"a stream message has {size} bytes, {self.ours.max_message} are allowed (Limits.message_bytes)",
-                CANCEL_LOCAL_LIMIT,
-            )
-        if frame.flags & MORE:
-            self._keep_first_piece(call, frame, payload)
-            # From here on this field sums up what the message took from the window.
-            call.incoming.head.payload_size = HEADER_SIZE + <Py_ssize_t>frame.length
-            return self.reserve_for(call, <Py_ssize_t>frame.total - frame.payload_size)
-        if payload is None:
-            payload = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
-        call.messages_waiting += 1
-        return self.on_message(call, payload, HEADER_SIZE + <Py_ssize_t>frame.length)
-
-    cdef int reserve_for(self, Call call, Py_ssize_t missing) except -1:
-        """Grant what a large stream message lacks, out of the stream pool, when its reader has nothing else to read."""
-        cdef Py_ssize_t total = (<Assembly>call.incoming.assembly).total
-        if missing <= call.window.left or call.messages_waiting or call.reserved or total > self.stream_pool_left:
-            return 0
-        self.stream_pool_left -= total
-        call.reserved = total
-        call.granted = missing - call.window.left
-        call.window.left += call.granted
-        return self.send_credit(call.id, <uint32_t>call.granted)
-
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The application took a message: its window credit goes back, less what was granted beyond the window."""
-        cdef int64_t credit
-        call.messages_waiting -= 1
-        if call.reserved:
-            self.stream_pool_left += call.reserved
-            call.reserved = 0
-        if call.granted:
-            cost = max(<Py_ssize_t>0, cost - <Py_ssize_t>call.granted)
-            call.granted = 0
-        credit = placed(&call.window, cost)
-        if call.state in (STATE_GONE, STATE_CANCELLED, STATE_GIVEN_UP, STATE_INPUT_ENDED) and not call.is_local:
-            credit = 0
-        if credit and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
-            self.send_credit(call.id, <uint32_t>credit)
-        if call.incoming is not None and call.incoming.head.kind == DATA and not call.messages_waiting:
-            self.reserve_for(call, (<Assembly>call.incoming.assembly).total - (<Assembly>call.incoming.assembly).filled)
+        """DATA for a call of ours that was given up; the last piece of its RESPONSE frees the place."""
+        self._discard(frame)
+        if call.answer_begun and frame.flags & CONT and not frame.flags & MORE and not self.is_closed:
+            self.forget_opened(call)
+            return self.on_freed(call)
         return 0
 
     # Calls of ours
@@ -436,8 +350,6 @@ cdef class Inbox(Intake):
         return self.on_head(call, PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size))
 
     cdef int _check_received(self, Frame* frame) except -1:
-        if frame.metadata_size > <Py_ssize_t>self.ours.max_metadata:
-            return METADATA_TOO_LARGE
         return check_metadata(frame.metadata, frame.metadata_size, self.ours.max_metadata)
 
     cdef str _metadata_text(self):
@@ -445,59 +357,53 @@ cdef class Inbox(Intake):
 
     cdef int _response(self, Frame* frame, bytes payload) except -1:
         cdef Call call = self.find_opened(frame.id)
-        cdef bint more = frame.flags & MORE
+        cdef bint more = (frame.flags & MORE) != 0
         if call is None:
             return self.violate(REASON_PROTOCOL, f"RESPONSE to call {frame.id}, which is over or was never opened")
+        if call.answer_begun and (more or frame.status == 0):
+            return self.violate(REASON_PROTOCOL, f"a second RESPONSE to call {frame.id}")
         if call.state == STATE_GIVEN_UP:
-            if call.answer_begun and (more or frame.status == 0):
-                return self.violate(REASON_PROTOCOL, f"a second RESPONSE to call {frame.id}")
-            if not more:
-                return self.forget_opened(call)
             call.answer_begun = True
-            return 0
-        if call.state == STATE_ANSWERING:
-            if more or frame.status == 0:
-                return self.violate(REASON_PROTOCOL, f"a second RESPONSE to call {frame.id}")
-            self.open_responses -= 1
-            call.incoming = None
-        elif call.incoming is not None:
+            if more:
+                return 0
+            self.forget_opened(call)
+            return self.on_freed(call)
+        if call.incoming is not None:
             if frame.status == 0:
                 return self.violate(REASON_PROTOCOL, f"RESPONSE OK to call {frame.id} inside a message")
-            call.incoming = None
+            self.drop_incoming(call)
         if more:
-            return self._begin_response(call, frame, payload)
+            return self._begin_response(call, frame)
         if frame.metadata_size:
             call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
-        return self._finish_response(call, frame, payload)
+        return self.on_whole_response(call, frame, payload)
 
-    cdef int _begin_response(self, Call call, Frame* frame, bytes payload) except -1:
+    cdef int _begin_response(self, Call call, Frame* frame) except -1:
         """The first piece of a cut RESPONSE."""
-        cdef int verdict = self._check_received(frame) if frame.metadata_size else METADATA_OK
+        cdef int verdict = self._check_received(frame)
         call.answer_begun = True
         if verdict == METADATA_TOO_LARGE:
             return self.end_locally(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
         if verdict != METADATA_OK:
             return self.end_locally(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
-        if frame.total > self.ours.max_message:
+        if frame.total > self.ours.max_message or self.was_skipped:
             return self.end_locally(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
         if self.open_responses >= self.open_messages:
             return self.violate(
                 REASON_PROTOCOL, f"{self.open_responses + 1} unfinished answers, {self.open_messages} are allowed"
             )
         self.open_responses += 1
-        self._keep_first_piece(call, frame, payload)
-        call.incoming.text = PyBytes_FromStringAndSize(frame.text, frame.text_size)
-        call.incoming.head.text = PyBytes_AS_STRING(call.incoming.text)
+        self.keep_first_piece(call, frame)
         call.state = STATE_ANSWERING
-        return 0
+        return self.on_piece(call)
 
     cdef str _answer_text(self, uint64_t size):
         return f"the answer has {size} bytes, this client takes {self.ours.max_message} (Limits.message_bytes)"
 
-    cdef int _finish_response(self, Call call, Frame* frame, bytes payload) except -1:
+    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
         """A RESPONSE is whole: the call is over."""
         cdef int verdict = METADATA_OK
-        self.drop_unsent(call)
+        cdef uint64_t size = frame.payload_size if payload is None else PyBytes_GET_SIZE(payload)
         self.forget_opened(call)
         if frame.metadata_size:
             verdict = self._check_received(frame)
@@ -506,33 +412,58 @@ cdef class Inbox(Intake):
             if verdict == METADATA_TOO_LARGE:
                 return self.on_local_end(call, RESOURCE_EXHAUSTED, self._metadata_text())
             return self.on_local_end(call, INTERNAL, "the metadata of the answer is malformed")
-        if <uint64_t>frame.payload_size > self.ours.max_message and payload is None:
-            return self.on_local_end(call, RESOURCE_EXHAUSTED, self._answer_text(frame.payload_size))
+        if size > self.ours.max_message or self.was_skipped:
+            return self.on_local_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
         if payload is None:
-            payload = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
+            payload = copied(frame.payload, frame.payload_size)
         return self.on_response(call, frame, payload)
+
+    cdef int forget_opened(self, Call call) except -1:
+        """A call of ours is over: its place is free, and what waited to be sent for it is not wanted."""
+        cdef PyObject* entry = self.opened.take(call.id)
+        if entry is not NULL:
+            Py_DECREF(<object>entry)
+        if call.state == STATE_ANSWERING:
+            self.open_responses -= 1
+        call.state = STATE_GONE
+        if call.unsent is not None:
+            self.drop_unsent(call)
+        if call.incoming is not None or call.reserved:
+            self.drop_incoming(call)
+        return self.return_place(call)
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        if call.id and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
+            if call.state == STATE_ANSWERING:
+                self.open_responses -= 1
+            self.drop_incoming(call)
+            # What the other side sent before our CANCEL came there may still arrive.
+            give(
+                &self.late_frames, LATE_FRAMES_PER_CALL,
+                LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls,
+            )
+            fill(&self.late_bytes)
+        return Messages.give_up(self, call, reason)
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
         """End a call because of what the peer sent on it: the caller cancels, the callee answers."""
         cdef Outgoing failure
         if call.is_local:
-            if call.state == STATE_ANSWERING:
-                self.open_responses -= 1
-            call.incoming = None
             self.give_up(call, reason)
             return self.on_local_end(call, status, text)
-        self.on_local_end(call, status, text)
         failure = Outgoing.__new__(Outgoing)
         failure.status = status
         failure.outcome = OUTCOME_RAN
-        failure.text = text.encode()
+        failure.text = cut_text(text)
         failure.payload = b""
-        return self.send_failure(call, failure)
+        self.call_ended(call)
+        self.send_failure(call, failure)
+        return self.on_local_end(call, status, text)
 
     cdef int _credit(self, Frame* frame) except -1:
         cdef uint32_t size = load32(frame.payload)
         cdef Call call = None
-        if self.credits_received >= 100 + 10 * self.data_frames_sent:
+        if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.data_frames_sent:
             return self.violate(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
         self.credits_received += 1
         if size == 0:
@@ -540,29 +471,20 @@ cdef class Inbox(Intake):
         if frame.id:
             if (frame.id & 1) == <uint64_t>self.wire.peer_parity:
                 call = self.find_accepted(frame.id)
-                if call is None and frame.id > self.highest_id:
+                if call is None and frame.id > self.highest_seen:
                     return self.violate(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
                 if call is None or call.state == STATE_CANCELLED:
                     return self._discard(frame)
             else:
                 call = self.find_opened(frame.id)
                 if call is None:
-                    return self.violate(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened")
+                    return self.violate(
+                        REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened"
+                    )
                 if call.state == STATE_ANSWERING or call.state == STATE_GIVEN_UP:
-                    return 0
+                    return self.on_ignored(frame)
         if self.raise_credit(call, size):
             return self.violate(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
-        return 0
-
-    cdef int forget_opened(self, Call call) except -1:
-        """The RESPONSE to a call of ours came: its slot is free."""
-        cdef PyObject* entry = self.opened.take(call.id)
-        if entry is not NULL:
-            Py_DECREF(<object>entry)
-        call.state = STATE_GONE
-        call.incoming = None
-        if self.slot_waiters:
-            self.release_slots()
         return 0
 
     # Hooks
@@ -572,16 +494,11 @@ cdef class Inbox(Intake):
         return Call.__new__(Call)
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        """A REQUEST is whole; `frame` has its head. Who does not answer at once calls `hold`."""
+        """A REQUEST is whole; `frame` has its head. Who does not answer at once calls `hold`.
+
+        A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until who handles it takes it out.
+        """
         return self.hold(call)
-
-    cdef int on_message(self, Call call, bytes payload, Py_ssize_t cost) except -1:
-        """A stream message is whole; call `message_taken(call, cost)` when the application has it."""
-        return 0
-
-    cdef int on_piece(self, Call call) except -1:
-        """A piece came that did not complete its message."""
-        return 0
 
     cdef int on_end(self, Call call) except -1:
         """No further message of the caller will come."""
@@ -599,10 +516,24 @@ cdef class Inbox(Intake):
         """The final answer to a call of ours; the call is gone already."""
         return 0
 
+    cdef int on_freed(self, Call call) except -1:
+        """The RESPONSE to a call of ours came that had been given up."""
+        return 0
+
     cdef int on_local_end(self, Call call, int status, str text) except -1:
-        """What the peer sent on this call cannot be used; the call ends with this status."""
+        """What the peer sent on this call cannot be used; the call ended with this status."""
+        return 0
+
+    cdef int on_ignored(self, Frame* frame) except -1:
+        """A frame came that means nothing in the state of its call."""
         return 0
 
     cdef int on_control(self, Frame* frame) except -1:
         """A frame of the connection itself, or of an unknown kind."""
         return 0
+
+
+cdef bytes cut_text(str text):
+    """At most 4,096 bytes of UTF-8, cut between characters."""
+    raw = text.encode("utf-8", "replace")
+    return raw if len(raw) <= MESSAGE_LIMIT else raw[:MESSAGE_LIMIT].decode("utf-8", "ignore").encode()

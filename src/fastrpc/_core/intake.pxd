@@ -7,11 +7,14 @@ from fastrpc._core.outbox cimport Outbox
 from fastrpc._core.settings cimport Settings
 from fastrpc._core.window cimport Budget, Window
 
+cdef enum:
+    # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded.
+    LATE_BYTES_PER_SECOND = 330 * 1024
+
 
 cdef class Intake(Outbox):
     cdef:
         readonly bint is_client
-        readonly bint is_closed
 
         # What we announced last; call limits go by it at once.
         readonly Settings ours
@@ -22,19 +25,22 @@ cdef class Intake(Outbox):
 
         # A frame whose payload is still coming: its head (kept in `held_head`) and since when, where the payload goes
         # (None: it is skipped), whether that is a message of its own, and the missing bytes. 0 = no such frame.
-        # While it is handled, `arrived` is the begun message its payload already lies in.
         Frame held
         bytes held_head
         uint64_t held_at
         readonly Assembly sink
-        Assembly arrived
         bint sink_is_own
         readonly Py_ssize_t body_left
+
+        # While a held frame is handled: the begun message its payload already lies in, or that nothing was kept of it.
+        Assembly arrived
+        bint was_skipped
 
         # Largest payload received whole: so much may be allocated at once (buffer.Assembly).
         Py_ssize_t trusted
 
-        # Their calls: the highest id seen, and the last one we take after GOAWAY FINAL.
+        # Their calls: the highest id seen, the same without those discarded, the last one we take after GOAWAY FINAL.
+        uint64_t highest_seen
         readonly uint64_t highest_id
         readonly uint64_t last_taken
 
@@ -55,9 +61,11 @@ cdef class Intake(Outbox):
     cdef int on_violation(self, int reason, str text) except -1
 
     # The parts of receiving.
+    cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1
     cdef int _count(self, Frame* frame) except -1
     cdef int _hold(self, Frame* frame, const char* data) except -1
-    cdef int _choose_sink(self, Frame* frame) except -1
+    cdef int _rebase(self, Frame* frame, const char* data, Py_ssize_t head) except -1
+    cdef Assembly _sink_for(self, Frame* frame)
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
     cdef int _release_held(self) except -1
     cdef int _placed(self, Frame* frame) except -1

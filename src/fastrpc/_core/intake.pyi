@@ -8,8 +8,6 @@ class Intake(Outbox):
     @property
     def is_client(self) -> bool: ...
     @property
-    def is_closed(self) -> bool: ...
-    @property
     def ours(self) -> Settings:
         """What we announced last."""
 
@@ -23,7 +21,7 @@ class Intake(Outbox):
 
     @property
     def highest_id(self) -> int:
-        """The highest call id the peer has opened."""
+        """The highest call id of the peer that was not discarded."""
 
     @property
     def last_taken(self) -> int:

@@ -14,6 +14,7 @@ from cpython.ref cimport PyObject
 
 from fastrpc._core.call cimport STATE_CANCELLED, STATE_GIVEN_UP
 from fastrpc._core.frame cimport (
+    BODY_REFUSED,
     CONT,
     DATA,
     HEAD,
@@ -25,12 +26,12 @@ from fastrpc._core.frame cimport (
     RESPONSE,
 )
 from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, open_window, placed, spend
+from fastrpc._core.wire cimport SECOND
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
     LATE_FRAMES = 1000
     LATE_FRAMES_PER_SECOND = 330
-    LATE_BYTES_PER_SECOND = 330 * 1024
     LEAST_LATE_BYTES = 64
     # A rest shorter than this is copied: not worth a read of its own.
     LEAST_DIRECT = 4096
@@ -41,8 +42,8 @@ cdef class Intake(Outbox):
 
     def __cinit__(self, *arguments, **options):
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
-        open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND)
-        open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND)
+        open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
+        open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
         self.last_taken = <uint64_t>0x7FFFFFFFFFFFFFFF
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
@@ -66,7 +67,7 @@ cdef class Intake(Outbox):
                 continue
             consumed = self.wire.parse(data + at, size - at, &frame)
             if consumed < 0:
-                self.violate(<int>-consumed, problem_text(&frame))
+                self._refuse(&frame, consumed == BODY_REFUSED)
                 return size
             if size - at >= HEADER_SIZE and not self.is_counted and self._count(&frame):
                 return size
@@ -90,54 +91,66 @@ cdef class Intake(Outbox):
                 return 1
         return 0
 
+    cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1:
+        """The rules of the wire are broken; the window, which goes by the header, comes before what the body shows."""
+        if header_is_sound and not self.is_counted and self._count(frame):
+            return 0
+        return self.violate(frame.refused, problem_text(frame))
+
     cdef int _hold(self, Frame* frame, const char* data) except -1:
         """Keep the head of a frame whose payload is still coming, and choose where the payload goes."""
-        cdef Py_ssize_t head = frame.payload - data
-        cdef Py_ssize_t present = frame.payload_present
-        cdef const char* base
-        cdef const char* payload = frame.payload
         self.held = frame[0]
-        self.held_head = PyBytes_FromStringAndSize(data, head)
-        base = PyBytes_AS_STRING(self.held_head)
-        self.held.method = base + (frame.method - data)
-        self.held.text = base + (frame.text - data)
-        self.held.metadata = base + (frame.metadata - data)
-        self.held.payload = NULL
+        self._rebase(&self.held, data, frame.payload - data)
         self.held_at = self.now
-        self.body_left = frame.payload_size - present
-        self._choose_sink(frame)
+        self.body_left = frame.payload_size - frame.payload_present
+        self.sink = self._sink_for(frame)
         if self.sink is not None:
-            self.sink.append(payload, present, self.trusted)
+            self.sink.append(frame.payload, frame.payload_present, self.trusted)
         return 0
 
-    cdef int _choose_sink(self, Frame* frame) except -1:
-        """Where the payload of a held frame goes: a message of its own, one already begun, or nowhere."""
-        cdef Call call
-        self.sink = None
-        self.sink_is_own = True
-        if frame.refused or frame.kind == HEAD:
+    cdef int _rebase(self, Frame* frame, const char* data, Py_ssize_t head) except -1:
+        """Copy the head of a frame and let the frame point to the copy, which lives as long as it is held."""
+        cdef const char* base
+        self.held_head = PyBytes_FromStringAndSize(data, head)
+        base = PyBytes_AS_STRING(self.held_head)
+        frame.payload = NULL
+        if frame.refused:
             return 0
         if frame.kind == REQUEST:
-            if frame.id <= self.highest_id or frame.id > self.last_taken:
-                return 0
+            frame.method = base + (frame.method - data)
+        elif frame.kind == RESPONSE:
+            frame.text = base + (frame.text - data)
+        if frame.kind == REQUEST or frame.kind == RESPONSE:
+            frame.metadata = base + (frame.metadata - data)
+        else:
+            # A HEAD is held only where it is longer than any limit, and then nobody looks at it.
+            frame.metadata = NULL
+        return 0
+
+    cdef Assembly _sink_for(self, Frame* frame):
+        """Where the payload of a held frame goes: a message of its own, one already begun, or nowhere (None)."""
+        cdef Call call
+        cdef Assembly begun
+        self.sink_is_own = not frame.flags & CONT
+        if frame.refused or frame.kind == HEAD:
+            return None
+        if frame.kind == REQUEST:
+            if frame.id <= self.highest_seen or frame.id > self.last_taken:
+                return None
         else:
             call = self.find_accepted(frame.id)
             if call is None:
                 call = self.find_opened(frame.id)
             if call is None or call.state == STATE_GIVEN_UP or call.state == STATE_CANCELLED:
-                return 0
+                return None
             if frame.flags & CONT:
-                self.sink_is_own = False
-                if call.incoming is not None:
-                    self.sink = <Assembly>call.incoming.assembly
-                if self.sink is not None and frame.payload_size > self.sink.total - self.sink.filled:
-                    self.sink = None
-                return 0
+                begun = None if call.incoming is None else <Assembly>call.incoming.assembly
+                if begun is None or frame.payload_size > begun.total - begun.filled:
+                    return None
+                return begun
         if not frame.flags & MORE:
             frame.total = frame.payload_size
-        if frame.total <= self.ours.max_message:
-            self.sink = Assembly(frame.total)
-        return 0
+        return Assembly(frame.total) if frame.total <= self.ours.max_message else None
 
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t part = min(size, self.body_left)
@@ -152,7 +165,7 @@ cdef class Intake(Outbox):
         The place stays valid until the next call of this object. Report what came by `body_received`, after
         adding it to `sink.filled`.
         """
-        if self.sink is None or self.body_left < LEAST_DIRECT:
+        if self.sink is None or self.body_left < LEAST_DIRECT or self.is_closed:
             return NULL
         room[0] = min(self.body_left, max(<Py_ssize_t>65536, self.sink.filled))
         return self.sink.reserve(room[0], self.trusted)
@@ -167,21 +180,26 @@ cdef class Intake(Outbox):
         """The payload of the held frame is whole: now the frame counts."""
         cdef Frame frame = self.held
         cdef Assembly sink = self.sink
-        cdef bytes head = self.held_head  # keeps what `frame` points to
+        cdef bytes _head = self.held_head  # keeps what `frame` points to
         cdef bytes payload = None
         self.sink = None
         self.held_head = None
         self.is_counted = False
         if frame.refused:
             return self.violate(frame.refused, problem_text(&frame))
-        if sink is not None and self.sink_is_own and not frame.flags & MORE:
+        if sink is None:
+            self.was_skipped = True
+        elif self.sink_is_own and not frame.flags & MORE:
             payload = sink.finish()
             self.trusted = max(self.trusted, PyBytes_GET_SIZE(payload))
-        elif sink is not None:
+        else:
             self.arrived = sink
-        self.on_frame(&frame, payload)
-        self.arrived = None
-        self.held_at = 0
+        try:
+            self.on_frame(&frame, payload)
+        finally:
+            self.arrived = None
+            self.was_skipped = False
+            self.held_at = 0
         return 0
 
     cdef int _placed(self, Frame* frame) except -1:

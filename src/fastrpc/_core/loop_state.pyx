@@ -1,4 +1,4 @@
-"""What all connections of one event loop share: the receive buffer and the timers."""
+"""What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls."""
 
 import contextvars
 import weakref
@@ -24,6 +24,9 @@ cdef extern from "Python.h":
 cdef enum:
     # As much as the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
     READ_BLOCK = 393_216
+    # Distance of the watch's ticks, and for how long they go on when no handler runs.
+    TICK_NS = 10_000_000
+    QUIET_NS = 1_000_000_000
 
 # id(loop) -> LoopState. Weak on the state, which holds its loop: a loop nobody uses any more can go.
 states = weakref.WeakValueDictionary()
@@ -32,14 +35,18 @@ states = weakref.WeakValueDictionary()
 cpdef LoopState loop_state(object loop):
     """Return the state of a loop, made on first use and kept by those who hold it."""
     cdef LoopState found = states.get(id(loop))
+    cdef LoopState other
     if found is None or found.loop is not loop:
+        for other in list(states.values()):
+            if other.loop.is_closed():
+                other.release()
         found = LoopState(loop)
         states[id(loop)] = found
     return found
 
 
 @cython.final
-cdef class LoopState:
+cdef class LoopState(Timed):
     def __init__(self, loop):
         self.loop = loop
         self.call_soon = loop.call_soon
@@ -68,8 +75,8 @@ cdef class LoopState:
 
     @property
     def live_timers(self):
-        """Timers that run now."""
-        return self.wheel.live
+        """Timers that run now, the watch's own left out."""
+        return self.wheel.live - (self.timer.next is not NULL)
 
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1:
         """Wake `owner` at an instant of the monotonic clock, or soon after; moves a timer that runs."""
@@ -95,13 +102,33 @@ cdef class LoopState:
         self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
         return 0
 
+    cdef int release(self) except -1:
+        """Let go of everything that waits for a timer: the loop is closed, none will fire."""
+        cdef Timed owner
+        self.armed_handle = None
+        self.wheel.advance(<uint64_t>-1)
+        while True:
+            timer = self.wheel.pop_expired()
+            if timer is NULL:
+                return 0
+            owner = <Timed>timer.owner
+            Py_DECREF(owner)
+
     def fire(self):
         """Wake whoever is due; called by the loop."""
         cdef Timed owner
-        cdef uint64_t due_ns
+        cdef uint64_t due_ns, now = now_ns()
+        if now > self.armed_ns + STALL_NS and not self.is_late:
+            # Answers and signs of life may lie unread: a timer must not fire before the sockets were looked at.
+            self.is_late = True
+            self.call_soon(self.call_soon, self._fire)
+            return
+        self.is_late = False
         self.armed_ns = 0
-        self.armed_handle = None
-        self.wheel.advance(now_ns())
+        if self.armed_handle is not None:
+            self.armed_handle.cancel()
+            self.armed_handle = None
+        self.wheel.advance(now)
         while True:
             timer = self.wheel.pop_expired()
             if timer is NULL:
@@ -115,6 +142,28 @@ cdef class LoopState:
         due_ns = self.wheel.next_due_ns()
         if due_ns and (self.armed_ns == 0 or due_ns < self.armed_ns):
             self._arm(due_ns)
+
+    # The watch
+
+    cdef int watch(self, uint64_t now) except -1:
+        """Begin to tick: from now on a stall is noticed, by whoever finds that `calm_until_ns` is over."""
+        self.watched_ns = now
+        self._tick(now)
+        return 0
+
+    cdef int _tick(self, uint64_t now) except -1:
+        self.seen_ns = now
+        self.calm_until_ns = now + TICK_NS + STALL_NS
+        return self.start_timer(self, now + TICK_NS)
+
+    cdef int on_timer(self) except -1:
+        """The loop runs: `fire` has seen to it that the sockets were read first if it was blocked."""
+        cdef uint64_t now = now_ns()
+        if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
+            # The next read starts it again.
+            self.calm_until_ns = 0
+            return 0
+        return self._tick(now)
 
 
 # Cython visits only declared Python objects, and the wheel's references to the owners of timers lie in C lists. So

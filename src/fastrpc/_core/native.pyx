@@ -10,11 +10,12 @@ PROTOCOL.md is the authority; `tests/support` has the pure-Python reference this
 
 cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastrpc._core.frame cimport (
     ACK,
     AUTH,
+    BODY_REFUSED,
     CANCEL,
     CONT,
     CONTROL_LIMIT,
@@ -25,6 +26,7 @@ from fastrpc._core.frame cimport (
     GOAWAY,
     GOAWAY_TEXT_LIMIT,
     HEAD,
+    HEADER_REFUSED,
     HEADER_SIZE,
     IDEMPOTENT,
     MESSAGE_LIMIT,
@@ -43,7 +45,9 @@ from fastrpc._core.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.wire cimport load16, load32, load64, store16, store32, store64
+from fastrpc._core.wire cimport load16, load32, load64, store16, store32, store64, utf8_valid
+
+from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
     FIXED_HEAD = 16  # REQUEST and RESPONSE: head_words = 2
@@ -69,9 +73,8 @@ cdef class NativeProtocol(WireProtocol):
         frame.codec = <uint8_t>data[6]
         frame.compressor = <uint8_t>data[7]
         frame.id = load64(data + 8)
-        known = self._check_header(frame)
-        if known:
-            return -known
+        if self._check_header(frame):
+            return HEADER_REFUSED
         body = frame.length
         present = size - HEADER_SIZE
         if present < body and body <= PARTIAL_ABOVE:
@@ -82,14 +85,10 @@ cdef class NativeProtocol(WireProtocol):
         elif frame.kind == DATA:
             known = parse_payload(data, 0, present, frame)
         else:
-            # Only a HEAD can be longer than what is kept waiting; beyond its limit it is skipped, not stored.
-            known = present >= body or body > METADATA_BLOCK
-            frame.payload = frame.metadata = data
-            frame.payload_size = frame.metadata_size = body
-            frame.payload_present = min(present, body)
+            known = parse_plain(data, present, frame)
         if frame.refused:
             if present >= body:
-                return -frame.refused
+                return BODY_REFUSED
             # All of it is to be skipped, and then the refusal counts.
             frame.payload = data
             frame.payload_size = body
@@ -184,6 +183,81 @@ cdef class NativeProtocol(WireProtocol):
             memcpy(place, frame.payload, frame.payload_present)
         return 0
 
+    # For single frames by hand; connections use the three functions above.
+
+    def decode(self, bytes data):
+        """Read one whole frame as a dict of its fields.
+
+        Raises:
+            RemoteProtocolError: it breaks the rules, is not whole, or something follows it.
+        """
+        cdef Frame frame
+        cdef Py_ssize_t consumed = self.parse(data, len(data), &frame)
+        if consumed < 0:
+            raise RemoteProtocolError(f"{frame.problem.decode()} {frame.found}, allowed is {frame.allowed}")
+        if consumed != len(data) or frame.payload_present < frame.payload_size:
+            raise RemoteProtocolError(f"{len(data)} bytes are not one whole frame")
+        found = {"kind": frame.kind, "flags": frame.flags, "id": frame.id}
+        found["codec"], found["compressor"] = frame.codec, frame.compressor
+        if frame.kind == REQUEST:
+            found["attempt"], found["priority"] = frame.attempt, frame.priority
+            found["timeout_us"] = frame.timeout_us
+            found["method"] = frame.method[:frame.method_size]
+        elif frame.kind == RESPONSE:
+            found["outcome"], found["status"] = frame.outcome, frame.status
+            found["pushback_ms"], found["elapsed_us"] = frame.pushback_ms, frame.elapsed_us
+            found["text"] = frame.text[:frame.text_size]
+        if frame.kind == REQUEST or frame.kind == RESPONSE:
+            found["metadata"] = frame.metadata[:frame.metadata_size]
+        if frame.flags & MORE and not frame.flags & CONT:
+            found["total"] = frame.total
+        found["payload"] = frame.payload[:frame.payload_size]
+        return found
+
+    def encode(self, dict fields):
+        """Write the frame that `decode` reads as these fields; what is left out is 0 or empty."""
+        cdef Frame frame
+        cdef WriteBuffer out = WriteBuffer()
+        cdef bytes method = fields.get("method", b""), text = fields.get("text", b"")
+        cdef bytes metadata = fields.get("metadata", b""), payload = fields.get("payload", b"")
+        memset(&frame, 0, sizeof(Frame))
+        frame.kind, frame.flags, frame.id = fields["kind"], fields.get("flags", 0), fields.get("id", 0)
+        frame.codec, frame.compressor = fields.get("codec", 0), fields.get("compressor", 0)
+        frame.attempt, frame.priority = fields.get("attempt", 0), fields.get("priority", 0)
+        frame.outcome, frame.status = fields.get("outcome", 0), fields.get("status", 0)
+        frame.pushback_ms, frame.elapsed_us = fields.get("pushback_ms", 0), fields.get("elapsed_us", 0)
+        frame.timeout_us, frame.total = fields.get("timeout_us", 0), fields.get("total", 0)
+        # All four are kept alive by their variables.
+        frame.method, frame.method_size = method, len(method)
+        frame.text, frame.text_size = text, len(text)
+        frame.metadata, frame.metadata_size = metadata, len(metadata)
+        frame.payload, frame.payload_size = payload, len(payload)
+        frame.payload_present = frame.payload_size
+        self.write(out, &frame)
+        return out.take()
+
+    def _measure_parse(self, Py_ssize_t count, bytes data):
+        """Parse one frame `count` times: bench hook."""
+        cdef Frame frame
+        cdef Py_ssize_t _i, size = len(data), consumed = 0
+        cdef const char* start = data
+        for _i in range(count):
+            consumed += self.parse(start, size, &frame)
+        return consumed
+
+    def _measure_write(self, Py_ssize_t count, bytes data):
+        """Write the frame that `data` holds `count` times: bench hook."""
+        cdef Frame frame
+        cdef WriteBuffer out = WriteBuffer()
+        cdef Py_ssize_t _i, size = len(data), written = 0
+        cdef const char* start = data
+        self.parse(start, size, &frame)
+        for _i in range(count):
+            self.write(out, &frame)
+            written += out.size
+            out.keep(0)
+        return written
+
 
 cdef inline char* write_request_head(char* place, const Frame* frame) noexcept nogil:
     place[0] = FIXED_HEAD // 8
@@ -244,6 +318,43 @@ cdef inline int check_connection(Frame* frame, int flags, Py_ssize_t lowest, Py_
     return check_length(frame, lowest, highest)
 
 
+cdef int parse_plain(const char* body, Py_ssize_t present, Frame* frame) noexcept nogil:
+    """Take a body that is one piece; 0 when more bytes are needed."""
+    frame.payload = frame.metadata = body
+    frame.payload_size = frame.metadata_size = frame.length
+    frame.payload_present = min(present, frame.payload_size)
+    if frame.kind >= GOAWAY:
+        check_texts(frame)
+    # Only a HEAD can be longer than what is kept waiting; beyond its limit it is skipped, not stored.
+    return present >= frame.payload_size or frame.payload_size > METADATA_BLOCK
+
+
+cdef int check_texts(Frame* frame) noexcept nogil:
+    """Check the parts of GOAWAY or AUTH, which are whole: lengths, last id, text."""
+    cdef const char* body = frame.payload
+    cdef Py_ssize_t parts, text, size
+    if frame.kind == GOAWAY:
+        text, size = 16, load16(body + 10)
+        parts = text + size
+    elif frame.flags & ACK:
+        text, size = 8, load16(body + 2)
+        parts = text + size
+    else:
+        text, size = 4, <uint8_t>body[1]
+        parts = text + size + load16(body + 2)
+    if parts != <Py_ssize_t>frame.length:
+        return refuse(frame, REASON_PROTOCOL, "parts of GOAWAY or AUTH do not fit its length:", parts, frame.length)
+    if frame.kind == GOAWAY and load64(body) > HIGHEST_ID:
+        return refuse(frame, REASON_PROTOCOL, "last id of GOAWAY", load64(body), HIGHEST_ID)
+    if not utf8_valid(body + text, size):
+        return refuse(frame, REASON_PROTOCOL, "text of GOAWAY or AUTH that is no UTF-8, length", size, frame.length)
+    if frame.kind == AUTH and not frame.flags & ACK:
+        for text in range(4, 4 + size):
+            if body[text] & 0x80:
+                return refuse(frame, REASON_PROTOCOL, "scheme of AUTH that is not ASCII, length", size, frame.length)
+    return 0
+
+
 cdef inline Py_ssize_t shortest_data(int flags) noexcept nogil:
     if flags & CONT:
         return SMALLEST_MIDDLE if flags & MORE else 1
@@ -296,7 +407,7 @@ cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t pr
         frame.total = load64(body + offset)
         offset += 8
         if frame.total <= <uint64_t>(length - offset):
-            refuse(frame, REASON_PROTOCOL, "total of a cut message within its first piece:", frame.total, length - offset)
+            refuse(frame, REASON_PROTOCOL, "total of a message within its first piece:", frame.total, length - offset)
             return 1
     frame.payload = body + offset
     frame.payload_size = length - offset

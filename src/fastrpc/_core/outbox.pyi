@@ -1,34 +1,19 @@
-from typing import Final, final
+from typing import Final
 
-from fastrpc._core.settings import Settings
-from fastrpc._core.timed import Timed
+from fastrpc._core.send_queue import SendQueue
 
 #: `ClientConfig.early_calls` as the core knows it.
 EARLY_CALLS: Final[dict[str, int]]
 
-@final
-class Outgoing:
-    """A message on its way out that could not be written at once."""
+class Outbox(SendQueue):
+    """The sending half of a connection: calls of ours, their places at the peer and their ids."""
 
-class Outbox(Timed):
-    """The sending half of a connection: order, credit, call slots, and the pieces of large messages."""
-
-    #: The time, nanoseconds of a monotonic clock; whoever drives the connection sets it before each use.
-    now: int
+    #: The id of the next call of ours.
     next_id: int
 
     @property
-    def peer(self) -> Settings:
-        """What the peer accepts; the floor until its SETTINGS came."""
+    def peer_drains(self) -> bool:
+        """Whether the peer said that it takes no new calls."""
 
     @property
-    def peer_drains(self) -> bool: ...
-    @property
-    def flushes(self) -> int: ...
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes of messages that wait for a slot, for credit or for their turn."""
-
-    @property
-    def send_left(self) -> int:
-        """Credit of the connection: bytes that may still be sent."""
+    def is_closed(self) -> bool: ...

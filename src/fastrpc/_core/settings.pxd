@@ -24,12 +24,14 @@ cdef class Settings:
         public str agent
 
     cpdef Settings copy(self)
-    cpdef bytes encode(self)
-    cpdef str apply(self, bytes body, bint first)
-    cdef str _apply_one(self, unsigned int name, bytes value, bint first)
+    cpdef bytes encode(self, bint first=*)
+    cdef int apply(self, tuple entries) except -1
 
     cdef inline bint takes_codec(self, unsigned int wire_id) except -1:
         return (self.codecs >> wire_id) & 1 if wire_id < 64 else wire_id in self.named_codecs
 
     cdef inline bint takes_compressor(self, unsigned int wire_id) except -1:
         return (self.compressors >> wire_id) & 1 if wire_id < 64 else wire_id in self.named_compressors
+
+
+cpdef tuple decode_settings(bytes body, bint first=*)

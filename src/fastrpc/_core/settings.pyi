@@ -1,13 +1,18 @@
-from typing import Final, final
+from re import Pattern
+from struct import Struct
+from typing import Any, Final, final
 
 #: Settings that are numbers, by wire name: attribute, layout, lowest and highest value.
 NUMBERS: Final[dict[int, tuple[str, str, int, int]]]
-#: Settings that are lists of ids, by wire name: attribute of the bits, attribute of the names, most entries.
+#: Settings that are lists of ids, by wire name: attribute of the bits, attribute of the names, lowest id.
 LISTS: Final[dict[int, tuple[str, str, int]]]
 FIXED_CODECS: Final[dict[int, str]]
 FIXED_COMPRESSORS: Final[dict[int, str]]
+LIST_LIMIT: Final[int]
 AUTH_SCHEMES_LIMIT: Final[int]
 AGENT_LIMIT: Final[int]
+ENTRY: Final[Struct]
+NAME: Final[Pattern[bytes]]
 ATTRIBUTES: Final[tuple[str, ...]]
 
 @final
@@ -37,11 +42,18 @@ class Settings:
 
     def __init__(self, of_server: bool) -> None: ...
     def copy(self) -> Settings: ...
-    def encode(self) -> bytes:
-        """Return the body of a SETTINGS frame that announces everything."""
+    def encode(self, first: bool = True) -> bytes:
+        """Return the body of a SETTINGS frame that announces everything a first one, or a later one, may."""
 
-    def apply(self, body: bytes, first: bool) -> str | None:
-        """Take over what a peer's SETTINGS body says; return what is wrong with it, or None.
+def usual_settings(of_server: bool) -> Settings:
+    """Return what a side announces that leaves every setting at its default."""
 
-        `first`: it is the peer's first one, which may say what later ones may not.
-        """
+def decode_settings(body: bytes, first: bool = True) -> tuple[tuple[int, Any], ...]:
+    """Read a SETTINGS body: the known settings, (name, value) in their order.
+
+    Lists are tuples; of (id, name) pairs where they have ids. `first`: it is the peer's first SETTINGS, which may say
+    what later ones may not.
+
+    Raises:
+        ValueError: something is wrong with it; the message says what.
+    """

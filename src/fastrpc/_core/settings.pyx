@@ -6,6 +6,7 @@ every peer can keep them, so that a client may call before it has heard from its
 
 cimport cython
 
+import re
 import struct
 
 cdef enum:
@@ -38,11 +39,16 @@ NUMBERS = {
     PING_REPLY_MS: ("ping_reply_ms", "<I", 0, 2**32 - 1),
     FEATURES: ("features", "<Q", 0, 2**64 - 1),
 }
-LISTS = {CODECS: ("codecs", "named_codecs", 32), COMPRESSORS: ("compressors", "named_compressors", 32)}
+# name: (attribute of ids below 64, attribute of the others, lowest id); compressor 0 means none.
+LISTS = {CODECS: ("codecs", "named_codecs", 0), COMPRESSORS: ("compressors", "named_compressors", 1)}
 FIXED_CODECS = {0: "raw", 1: "msgpack", 2: "json", 3: "protobuf"}
 FIXED_COMPRESSORS = {1: "gzip", 2: "lz4", 3: "zstd"}
+LIST_LIMIT = 32
 AUTH_SCHEMES_LIMIT = 8
 AGENT_LIMIT = 64
+
+ENTRY = struct.Struct("<HH")
+NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
 
 
 @cython.final
@@ -73,75 +79,83 @@ cdef class Settings:
             setattr(other, attribute, getattr(self, attribute))
         return other
 
-    cpdef bytes encode(self):
-        """Return the body of a SETTINGS frame that announces everything."""
+    cpdef bytes encode(self, bint first=True):
+        """Return the body of a SETTINGS frame that announces everything a first one, or a later one, may."""
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
-            parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
+            if first or name != STREAM_WINDOW:
+                parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
         parts.append(entry(CODECS, id_list(self.codecs, FIXED_CODECS, self.named_codecs)))
         parts.append(entry(COMPRESSORS, id_list(self.compressors, FIXED_COMPRESSORS, self.named_compressors)))
         if self.auth_schemes:
             parts.append(entry(AUTH_SCHEMES, text_list(self.auth_schemes)))
         if self.agent:
-            parts.append(entry(AGENT, self.agent.encode()[:AGENT_LIMIT]))
+            text = self.agent.encode("utf-8", "replace")[:AGENT_LIMIT].decode("utf-8", "ignore")
+            parts.append(entry(AGENT, text.encode()))
         return b"".join(parts)
 
-    cpdef str apply(self, bytes body, bint first):
-        """Take over what a peer's SETTINGS body says; return what is wrong with it, or None."""
-        cdef Py_ssize_t at = 0
-        seen = set()
-        while at < len(body):
-            if len(body) - at < 4:
-                return f"SETTINGS ends inside an entry at byte {at}"
-            name, length = struct.unpack_from("<HH", body, at)
-            at += 4
-            if length > len(body) - at:
-                return f"setting {name & ~CRITICAL} announces {length} bytes, {len(body) - at} are left"
-            if name & ~CRITICAL in seen:
-                return f"setting {name & ~CRITICAL} comes twice"
-            seen.add(name & ~CRITICAL)
-            problem = self._apply_one(name, body[at:at + length], first)
-            if problem is not None:
-                return problem
-            at += length
-        if self.max_streams > self.max_calls:
-            return f"MAX_STREAMS is {self.max_streams}, MAX_CALLS allows {self.max_calls}"
-        return None
+    cdef int apply(self, tuple entries) except -1:
+        """Take over what `decode_settings` read."""
+        for name, value in entries:
+            if name in NUMBERS:
+                setattr(self, NUMBERS[name][0], value)
+            elif name in LISTS:
+                bits, names, _ = LISTS[name]
+                setattr(self, bits, sum(1 << wire_id for wire_id, _ in value if wire_id < 64))
+                setattr(self, names, {wire_id: text.decode() for wire_id, text in value if wire_id >= 64})
+            elif name == AUTH_SCHEMES:
+                self.auth_schemes = tuple(text.decode() for text in value)
+            else:
+                self.agent = value
+        return 0
 
-    cdef str _apply_one(self, unsigned int name, bytes value, bint first):
-        cdef unsigned int plain = name & ~CRITICAL
-        if plain in NUMBERS:
-            attribute, layout, lowest, highest = NUMBERS[plain]
-            if len(value) != struct.calcsize(layout):
-                return f"setting {plain} has {len(value)} bytes, it takes {struct.calcsize(layout)}"
-            number = struct.unpack(layout, value)[0]
-            if not lowest <= number <= highest:
-                return f"setting {plain} is {number}, allowed is {lowest} to {highest}"
-            if plain == STREAM_WINDOW and not first and number != self.stream_window:
-                return "STREAM_WINDOW may only come in the first SETTINGS"
-            setattr(self, attribute, number)
-        elif plain in LISTS:
-            bits, names, limit = LISTS[plain]
-            found = parse_ids(value, limit)
-            if isinstance(found, str):
-                return f"setting {plain}: {found}"
-            setattr(self, bits, sum(1 << wire_id for wire_id in found if wire_id < 64))
-            setattr(self, names, {wire_id: text for wire_id, text in found.items() if wire_id >= 64})
-        elif plain == AUTH_SCHEMES:
-            schemes = parse_texts(value, AUTH_SCHEMES_LIMIT)
-            if isinstance(schemes, str):
-                return f"setting {plain}: {schemes}"
-            self.auth_schemes = schemes
-        elif plain == AGENT:
-            if len(value) > AGENT_LIMIT:
-                return f"AGENT has {len(value)} bytes, {AGENT_LIMIT} are allowed"
-            text = decoded(value)
-            if text is None:
-                return "AGENT is not UTF-8"
-            self.agent = text
-        elif name & CRITICAL:
-            return f"critical setting {plain} is unknown"
-        return None
+
+def usual_settings(bint of_server):
+    """Return what a side announces that leaves every setting at its default."""
+    cdef Settings settings = Settings(of_server)
+    settings.max_frame = 262_144
+    settings.max_message = 16_777_216
+    settings.max_calls = 10_000 if of_server else 0
+    settings.max_streams = 1_000 if of_server else 0
+    settings.open_messages = 4
+    settings.codecs = sum(1 << wire_id for wire_id in FIXED_CODECS)
+    settings.min_ping_ms = 500
+    settings.ping_reply_ms = 10_000
+    return settings
+
+
+cpdef tuple decode_settings(bytes body, bint first=True):
+    """Read a SETTINGS body: the known settings, (name, value) in their order.
+
+    Lists are tuples; of (id, name) pairs where they have ids. `first`: it is the peer's first SETTINGS, which may say
+    what later ones may not.
+
+    Raises:
+        ValueError: something is wrong with it; the message says what.
+    """
+    cdef Py_ssize_t at = 0
+    found = []
+    seen = set()
+    while at < len(body):
+        if len(body) - at < ENTRY.size:
+            raise ValueError(f"SETTINGS ends inside an entry at byte {at}")
+        marked, length = ENTRY.unpack_from(body, at)
+        name = marked & ~CRITICAL
+        at += ENTRY.size
+        if length > len(body) - at:
+            raise ValueError(f"setting {name} announces {length} bytes, {len(body) - at} are left")
+        if name in seen:
+            raise ValueError(f"setting {name} comes twice")
+        seen.add(name)
+        if name == STREAM_WINDOW and not first:
+            raise ValueError("STREAM_WINDOW may only come in the first SETTINGS")
+        value = decoded(name, body[at:at + length])
+        at += length
+        if value is not None:
+            found.append((name, value))
+        elif marked & CRITICAL:
+            raise ValueError(f"critical setting {name} is unknown")
+    return tuple(found)
 
 
 ATTRIBUTES = (
@@ -156,7 +170,7 @@ ATTRIBUTES = (
 
 
 cdef bytes entry(int name, bytes value):
-    return struct.pack("<HH", name, len(value)) + value
+    return ENTRY.pack(name, len(value)) + value
 
 
 cdef bytes id_list(uint64_t bits, dict fixed, dict named):
@@ -170,45 +184,62 @@ cdef bytes text_list(tuple texts):
     return b"".join(bytes((len(text.encode()),)) + text.encode() for text in texts)
 
 
-cdef object decoded(bytes value):
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return None
+cdef object decoded(int name, bytes value):
+    """Read one value; None when the name is unknown."""
+    if name in NUMBERS:
+        _, layout, lowest, highest = NUMBERS[name]
+        if len(value) != struct.calcsize(layout):
+            raise ValueError(f"setting {name} has {len(value)} bytes, it takes {struct.calcsize(layout)}")
+        number = struct.unpack(layout, value)[0]
+        if not lowest <= number <= highest:
+            raise ValueError(f"setting {name} is {number}, allowed is {lowest} to {highest}")
+        return number
+    if name in LISTS:
+        return decoded_ids(name, value, LISTS[name][2])
+    if name == AUTH_SCHEMES:
+        return decoded_names(value)
+    if name == AGENT:
+        if len(value) > AGENT_LIMIT:
+            raise ValueError(f"AGENT has {len(value)} bytes, {AGENT_LIMIT} are allowed")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise ValueError("AGENT is not UTF-8") from None
+    return None
 
 
-cdef object parse_ids(bytes value, int limit):
-    """Read `(u8 id, u8 length, name)*`; a text says what is wrong."""
+cdef tuple decoded_ids(int name, bytes value, int lowest):
+    """Read `(u8 id, u8 length, name)*`."""
     cdef Py_ssize_t at = 0
     found = {}
     while at < len(value):
-        if at + 2 > len(value) or at + 2 + value[at + 1] > len(value):
-            return "the list ends inside an entry"
-        wire_id, length = value[at], value[at + 1]
-        text = decoded(value[at + 2:at + 2 + length])
-        if text is None:
-            return f"the name of id {wire_id} is not UTF-8"
-        if wire_id in found:
-            return f"id {wire_id} comes twice"
+        wire_id = value[at]
+        text = named_at(value, at + 1)
+        if wire_id < lowest or wire_id in found:
+            raise ValueError(f"setting {name} names id {wire_id} twice, or must not name it")
         found[wire_id] = text
-        at += 2 + length
-    if len(found) > limit:
-        return f"{len(found)} entries, {limit} are allowed"
-    return found
+        at += 2 + len(text)
+    if len(found) > LIST_LIMIT:
+        raise ValueError(f"setting {name} has {len(found)} entries, {LIST_LIMIT} are allowed")
+    return tuple(found.items())
 
 
-cdef object parse_texts(bytes value, int limit):
-    """Read `(u8 length, text)*`; a text instead of a tuple says what is wrong."""
+cdef tuple decoded_names(bytes value):
+    """Read `(u8 length, name)*`."""
     cdef Py_ssize_t at = 0
     found = []
     while at < len(value):
-        if at + 1 + value[at] > len(value):
-            return "the list ends inside an entry"
-        text = decoded(value[at + 1:at + 1 + value[at]])
-        if text is None:
-            return "an entry is not UTF-8"
+        text = named_at(value, at)
         found.append(text)
-        at += 1 + value[at]
-    if len(found) > limit:
-        return f"{len(found)} entries, {limit} are allowed"
+        at += 1 + len(text)
+    if len(found) > AUTH_SCHEMES_LIMIT:
+        raise ValueError(f"AUTH_SCHEMES has {len(found)} entries, {AUTH_SCHEMES_LIMIT} are allowed")
     return tuple(found)
+
+
+cdef bytes named_at(bytes value, Py_ssize_t at):
+    """Read `u8 length, name`."""
+    cdef bytes text = value[at + 1:at + 1 + value[at]] if at < len(value) else b""
+    if at >= len(value) or len(text) != value[at] or not NAME.match(text):
+        raise ValueError("a list of names ends inside one, or a name is not 1 to 32 of a-z 0-9 . _ -")
+    return text

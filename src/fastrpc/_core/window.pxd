@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.wire cimport MINUTE
+
 cdef enum:
     FIRST_CONNECTION_WINDOW = 65536
     CONNECTION_WINDOW = 16_777_216
@@ -18,12 +20,13 @@ cdef struct Window:
 
 
 cdef struct Budget:
-    # A token bucket: `left` of `capacity` now, `per_second` (or so many a minute) come back, never above capacity.
+    # A token bucket that counts exactly: a token is `period` units, so that each nanosecond brings `rate` units back,
+    # up to `capacity`. `left` may be above it where `give` put it; time adds nothing then.
     int64_t left
     int64_t capacity
-    int64_t per_second
-    uint64_t refilled_ns
-    bint per_minute
+    int64_t rate
+    int64_t period
+    uint64_t looked_ns
 
 
 cdef inline void open_window(Window* window, int64_t size) noexcept nogil:
@@ -44,28 +47,32 @@ cdef inline int64_t placed(Window* window, int64_t size) noexcept nogil:
     return credit
 
 
-cdef inline void open_budget(Budget* budget, int64_t capacity, int64_t per_second) noexcept nogil:
-    budget.left = capacity
-    budget.capacity = capacity
-    budget.per_second = per_second
-    budget.refilled_ns = 0
-    budget.per_minute = False
+cdef inline void open_budget(Budget* budget, int64_t tokens, int64_t rate, int64_t period) noexcept nogil:
+    """Fill a budget of `tokens`, of which `rate` come back each `period` (nanoseconds)."""
+    budget.left = budget.capacity = tokens * period
+    budget.rate = rate
+    budget.period = period
+    budget.looked_ns = 0
 
 
-cdef inline bint spend(Budget* budget, int64_t amount, uint64_t now_ns) noexcept nogil:
-    """Take `amount` from the budget; False when it is used up."""
-    cdef uint64_t unit = 60_000_000_000 if budget.per_minute else 1_000_000_000
-    cdef uint64_t elapsed, refill
-    if budget.left < amount and budget.left < budget.capacity:
-        # A minute refills every budget there is; the cap keeps the product small.
-        elapsed = min(now_ns - budget.refilled_ns, <uint64_t>60_000_000_000)
-        refill = elapsed // 1000 * <uint64_t>budget.per_second // (unit // 1000)
-        if refill:
-            budget.left = min(budget.capacity, budget.left + <int64_t>refill)
-            budget.refilled_ns = now_ns
-    if budget.left < amount:
+cdef inline bint spend(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept nogil:
+    """Take tokens from the budget; False when it has fewer."""
+    cdef uint64_t elapsed
+    if budget.left < budget.capacity and now_ns > budget.looked_ns:
+        # The cap keeps the product small.
+        elapsed = min(now_ns - budget.looked_ns, <uint64_t>MINUTE)
+        budget.left = min(budget.capacity, budget.left + <int64_t>elapsed * budget.rate)
+    budget.looked_ns = now_ns
+    if budget.left < tokens * budget.period:
         return False
-    if budget.left == budget.capacity:
-        budget.refilled_ns = now_ns
-    budget.left -= amount
+    budget.left -= tokens * budget.period
     return True
+
+
+cdef inline void give(Budget* budget, int64_t tokens, int64_t highest) noexcept nogil:
+    """Put tokens in, also above what time refills to, but not above `highest` of them."""
+    budget.left = max(budget.left, min(budget.left + tokens * budget.period, highest * budget.period))
+
+
+cdef inline void fill(Budget* budget) noexcept nogil:
+    budget.left = max(budget.left, budget.capacity)

@@ -23,11 +23,15 @@ static inline void frpc_store16(char *p, uint16_t v) { v = FRPC_LE16(v); memcpy(
 static inline void frpc_store32(char *p, uint32_t v) { v = FRPC_LE32(v); memcpy(p, &v, 4); }
 static inline void frpc_store64(char *p, uint64_t v) { v = FRPC_LE64(v); memcpy(p, &v, 8); }
 
+/* Nanoseconds. */
+#define FRPC_SECOND 1000000000ll
+#define FRPC_MINUTE (60 * FRPC_SECOND)
+
 /* The clock of every deadline: the base of time.monotonic_ns() and of loop.time(). */
 static inline uint64_t frpc_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+    return (uint64_t)t.tv_sec * (uint64_t)FRPC_SECOND + (uint64_t)t.tv_nsec;
 }
 
 /* UTF-8 as in RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. Returns 1 when valid. */

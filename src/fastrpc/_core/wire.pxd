@@ -1,6 +1,6 @@
 """Byte order of the wire and the clock, as inline C; see `wire.h`."""
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "wire.h" nogil:
     uint16_t load16 "frpc_load16"(const char* p) noexcept
@@ -11,3 +11,5 @@ cdef extern from "wire.h" nogil:
     void store64 "frpc_store64"(char* p, uint64_t value) noexcept
     uint64_t now_ns "frpc_now_ns"() noexcept
     bint utf8_valid "frpc_utf8_valid"(const char* text, Py_ssize_t size) noexcept
+    const int64_t SECOND "FRPC_SECOND"
+    const int64_t MINUTE "FRPC_MINUTE"

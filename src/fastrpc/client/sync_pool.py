@@ -239,21 +239,8 @@ class SyncPool:
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""
-        if self._is_foreign():
-            self._forsake()
-            return
         for session in self._drop_all():
             session.close()
-
-    def _is_foreign(self) -> bool:
-        """Whether the connections are those of the process that forked this one."""
-        return self._process not in (None, os.getpid())
-
-    def _forsake(self) -> None:
-        # Without the locks: a thread that is not here may hold them.
-        self._is_closed = True
-        for session in self.sessions:
-            session.forsake()
 
     def _drop_all(self) -> list[BlockingSession]:
         with self._changed:
@@ -268,8 +255,10 @@ class SyncPool:
     def __del__(self) -> None:
         if self._is_closed or not self.sessions:
             return
-        if self._is_foreign():
-            self._forsake()
+        if self._process != os.getpid():
+            # They are the parent's, who goes on using them. No lock here: a thread that is not here may hold it.
+            for session in self.sessions:
+                session.forsake()
             return
         warnings.warn(f"unclosed SyncClient of {self}", ResourceWarning, source=self, stacklevel=2)
         for session in self.sessions:

@@ -120,13 +120,6 @@ class Dispatcher:
 
     # Connections
 
-    def session_made(self, session: ServerSession) -> None:
-        """A connection was accepted; too many of them are closed at once."""
-        limit = self._config.limits.connections
-        if len(self.state.sessions) > limit:
-            logger.warning("refused a connection: there are %d already (Limits.connections)", limit)
-            session.abort()
-
     def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
         """A connection is gone."""
         self.changed()
@@ -148,11 +141,16 @@ class Dispatcher:
 
     async def wait_idle(self) -> None:
         """Return once no call is under way and every connection took its part of the drain."""
-        await self._wait(lambda: self.state.running == 0 and all(map(_has_drained, self.state.sessions)))
+        await self._wait(
+            lambda: self._is_idle() and all(session.has_drained for session in self.state.sessions)
+        )
 
     async def wait_closed(self) -> None:
         """Return once every connection is gone."""
         await self._wait(lambda: not self.state.sessions)
+
+    def _is_idle(self) -> bool:
+        return self.state.running == 0 and self.state.waiting == 0 and not self._unpacking
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -328,11 +326,6 @@ class _ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
-
-
-def _has_drained(session: ServerSession) -> bool:
-    """Whether the peer knows that nothing new is taken, and all our bytes are out."""
-    return session.is_closed or (session.drain_step == 2 and session.buffered_bytes() == 0)
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:

@@ -138,6 +138,7 @@ class Server:
             compressors=compressors,
             limits=config.limits,
             memory=config.memory,
+            admission=config.admission,
             call_timeout=config.timeouts.call,
         )
         state.has_interceptors = bool(self._interceptors)
@@ -192,6 +193,8 @@ class Server:
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
         make_session = partial(self._new_session, self._reveals_services(wanted))
+        keepalive = self._config.keepalive
+        options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
         listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
         return listener.address
@@ -261,6 +264,8 @@ class Server:
             is_clean = True
         except TimeoutError:
             is_clean = False
+            for session in list(self._state.sessions):
+                session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
         await self.close()
         return is_clean
 
@@ -316,6 +321,7 @@ class Server:
             "live": {
                 "connections": len(parts),
                 "calls": 0 if self._state is None else self._state.running,
+                "waiting": 0 if self._state is None else self._state.waiting,
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],

@@ -120,7 +120,7 @@ def test_large_message_gets_the_missing_credit_once_no_message_waits() -> None:
 
 
 def test_stream_pool_is_given_first_come_first_served() -> None:
-    peer = ReferencePeer(True, stream_pool=150_000)
+    peer = ReferencePeer(True, {Setting.MAX_MESSAGE: 100_000}, stream_pool=150_000)
     peer.receive(opening(False))
     peer.take_output()
     for call in (1, 3):

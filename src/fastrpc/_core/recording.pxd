@@ -1,0 +1,35 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.call cimport Call, Route
+from fastrpc._core.connection cimport Connection
+from fastrpc._core.frame cimport Frame
+
+
+cdef class RecordedCall(Call):
+    cdef:
+        # It was answered, or its END was sent: nothing more of it is to be sent.
+        bint is_finished
+
+
+cdef class RecordingConnection(Connection):
+    cdef:
+        # What came and was not returned yet, the beginning of a frame that is not whole, and bytes of whole frames.
+        readonly list events
+        bytes tail
+        readonly uint64_t consumed
+
+        # Whether what credit allows is written at once, or when it is asked for; whether nobody takes it at present.
+        public bint sends_at_once
+        public bint is_blocked
+
+        # Stream messages that were not taken, by call id: (call, cost); routes by method name.
+        dict untaken
+        dict routes
+
+    cdef Py_ssize_t _receive_directly(self, bytes data) except -1
+    cdef int _emit(self, tuple event) except -1
+    cdef tuple _control_event(self, Frame* frame)
+    cdef int _flush(self) except -1
+    cdef Route _route_to(self, bytes method)
+    cdef RecordedCall _call_of(self, object which)
+    cdef RecordedCall _open_call_of(self, object which, str action)

@@ -1,0 +1,144 @@
+from typing import Any, Final, Literal, final
+
+from fastrpc._core.call import Call
+from fastrpc._core.connection import Connection
+from fastrpc._core.settings import Settings
+
+KIND_NAMES: Final[dict[int, str]]
+STATE_NAMES: Final[dict[int, str]]
+
+@final
+class RecordedCall(Call):
+    """A call of a `RecordingConnection`."""
+
+@final
+class RecordingConnection(Connection):
+    """A connection without a socket: bytes and actions in, events and bytes out.
+
+    The way to drive the core by hand. `now` is the time in nanoseconds and stands still until you set it. A client has
+    its opening ready at once, a server answers the client's. Calls of the peer are named by their id, own ones by
+    their id or by what `open_call` returned. Events are plain tuples::
+
+        ("preface", version)
+        ("settings", ((name, value), …))         known settings in their order; lists are tuples
+        ("settings_ack",)
+        ("request", id, method, flags, codec, compressor, attempt, priority, timeout_us, metadata, payload)
+                                                 whole; flags are bits 4 to 7
+        ("refused", id, status)                  by the connection, not started; its RESPONSE was sent
+        ("dropped", id)                          a one-way call that is not run
+        ("failed", id, status)                   by the connection: their call was answered, or ours given up
+        ("data", id, codec, compressor, payload) a whole message of a stream
+        ("end", id)
+        ("cancel", id, reason)
+        ("head", id, metadata)
+        ("response", id, status, outcome, message, metadata, pushback_ms, elapsed_us, codec, compressor, payload)
+        ("freed", id)                            the RESPONSE of a cancelled call is over
+        ("not_started", id)                      our call, above the peer's last id
+        ("unsendable", text)                     our call that waited is over what the peer has now announced
+        ("credit", id, bytes)                    id 0 is the connection
+        ("discarded", kind, id)                  came too late; charged to the late budget
+        ("ignored", kind, id)                    means nothing in this state
+        ("skipped", kind)                        unknown kind, or TEST
+        ("ping", content)   ("pong", content)
+        ("goaway", last_id, reason, final, retry_after_ms, text)
+        ("auth", round, scheme, data)
+        ("error", reason)                        the connection is over; always the last one
+    """
+
+    #: Whether what credit allows is written at once (default), or when `data_to_send` asks for it.
+    sends_at_once: bool
+    #: Whether nobody takes the output at present; `data_to_send` returns nothing then.
+    is_blocked: bool
+
+    def __init__(
+        self,
+        *,
+        is_client: bool,
+        settings: Settings | None = None,
+        early_calls: Literal["none", "idempotent", "all"] = "all",
+        first_id: int | None = None,
+        stream_pool: int = 33_554_432,
+    ) -> None: ...
+    @property
+    def events(self) -> list[tuple[Any, ...]]:
+        """Events that `receive_data` has not returned yet."""
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of whole frames so far."""
+
+    @property
+    def calls(self) -> list[int]:
+        """Ids of the calls in both tables."""
+
+    def receive_data(self, data: bytes) -> list[tuple[Any, ...]]:
+        """Take bytes from the peer; return the events since the last time."""
+
+    def data_to_send(self, most: int = -1) -> bytes:
+        """Return the bytes that the peer should get.
+
+        Pieces of large messages are added as long as fewer than `most` bytes are there; -1: all that credit allows.
+        """
+
+    def open_call(
+        self,
+        method: bytes,
+        payload: bytes = b"",
+        *,
+        flags: int = 0,
+        codec: int = 0,
+        metadata: bytes = b"",
+        attempt: int = 0,
+        timeout_us: int | None = None,
+    ) -> RecordedCall:
+        """Open a call; `flags` are those of REQUEST. Its `id` is 0 until its first frame is written."""
+
+    def cancel(self, call: Call | int, reason: int = 0) -> None:
+        """Give a call up; its place at the peer is free after the RESPONSE."""
+
+    def respond(
+        self, call: Call | int, payload: bytes = b"", *, metadata: bytes = b"", elapsed_us: int = 0
+    ) -> None:
+        """Answer with a value."""
+
+    def respond_error(
+        self,
+        call: Call | int,
+        status: int,
+        text: bytes = b"",
+        *,
+        details: bytes = b"",
+        outcome: int = 0,
+        pushback_ms: int = 0,
+    ) -> None:
+        """Answer with a status; what of an answer or message is not sent yet is dropped."""
+
+    def end_one_way(self) -> None:
+        """A one-way call's handler ended: another may run."""
+
+    def push_head(self, call: Call | int, metadata: bytes = b"") -> None:
+        """Commit the initial metadata of an answering stream."""
+
+    def push_message(self, call: Call | int, payload: bytes = b"") -> None:
+        """Send one message of a stream, as its window allows."""
+
+    def push_end(self, call: Call | int) -> None:
+        """Say that no further message of ours will follow."""
+
+    def take_message(self, id: int) -> None:
+        """Let the application take the oldest message of a call: its credit goes back."""
+
+    def ping(self, content: bytes = ...) -> None:
+        """Ask for a sign of life with 8 bytes of any content."""
+
+    def begin_drain(self, reason: int = 0, text: str = "") -> None:
+        """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""
+
+    def end_drain(self) -> None:
+        """Send GOAWAY FINAL, which names the last call that was taken."""
+
+    def close(self, reason: int, text: str = "") -> None:
+        """End the connection for a reason of ours; the peer is told."""
+
+    def state_of(self, id: int) -> str:
+        """Name the column of the state table in which a call stands."""

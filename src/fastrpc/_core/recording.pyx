@@ -1,0 +1,429 @@
+"""Drive the core without a socket: bytes and actions in, events and bytes out.
+
+::
+
+    receive_data(bytes) ──► Connection ──► its hooks, as events
+    open_call, respond, … ──►    │
+                                 └──► data_to_send()
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from collections import deque
+
+from fastrpc._core.call cimport (
+    STATE_ANSWERING,
+    STATE_ASSEMBLING,
+    STATE_CANCELLED,
+    STATE_GIVEN_UP,
+    STATE_GONE,
+    STATE_INPUT_ENDED,
+    STATE_OPEN,
+    STATE_STREAMING,
+    STATE_WAITING,
+)
+from fastrpc._core.frame cimport (
+    ACK,
+    AUTH,
+    CANCEL,
+    CREDIT,
+    DATA,
+    END,
+    FINAL,
+    GOAWAY,
+    HEAD,
+    HEADER_SIZE,
+    ONE_WAY,
+    PING,
+    PREFACE_SIZE,
+    REQUEST,
+    RESPONSE,
+    SETTINGS,
+    STREAM_IN,
+    STREAM_OUT,
+)
+from fastrpc._core.send_queue cimport Outgoing
+from fastrpc._core.settings cimport Settings, decode_settings
+from fastrpc._core.wire cimport load16, load32, load64
+
+from fastrpc._core.settings import usual_settings
+from fastrpc.errors import LocalProtocolError
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
+cdef enum:
+    VERSION = 1
+    HIGHEST_STATUS = 16
+    UNKNOWN_STATUS = 2  # what any other number counts as
+
+KIND_NAMES = {
+    REQUEST: "REQUEST",
+    RESPONSE: "RESPONSE",
+    HEAD: "HEAD",
+    DATA: "DATA",
+    END: "END",
+    CANCEL: "CANCEL",
+    CREDIT: "CREDIT",
+}
+STATE_NAMES = {
+    STATE_ASSEMBLING: "assembling",
+    STATE_OPEN: "open",
+    STATE_INPUT_ENDED: "ended",
+    STATE_CANCELLED: "cancelled",
+    STATE_WAITING: "waiting",
+    STATE_STREAMING: "streaming",
+    STATE_ANSWERING: "answering",
+    STATE_GIVEN_UP: "cancelled",
+    STATE_GONE: "gone",
+}
+
+
+@cython.final
+cdef class RecordedCall(Call):
+    """A call of a `RecordingConnection`."""
+
+
+@cython.final
+cdef class RecordingConnection(Connection):
+    def __init__(
+        self, *, bint is_client, Settings settings=None, early_calls="all", first_id=None, stream_pool=33_554_432
+    ):
+        Connection.__init__(
+            self,
+            is_client=is_client,
+            settings=usual_settings(not is_client) if settings is None else settings,
+            early_calls=early_calls,
+            first_id=first_id,
+            stream_pool=stream_pool,
+        )
+        self.events = []
+        self.tail = b""
+        self.sends_at_once = True
+        self.untaken = {}
+        self.routes = {}
+        if is_client:
+            self.open()
+
+    # Bytes
+
+    def receive_data(self, data):
+        """Take bytes from the peer; return the events since the last time."""
+        cdef bytes block = bytes(data)
+        cdef Py_ssize_t at = self._receive_directly(block)
+        if self.tail:
+            block = self.tail + block
+        at += self.receive(PyBytes_AS_STRING(block) + at, PyBytes_GET_SIZE(block) - at)
+        self.tail = block[at:]
+        found = self.events
+        self.events = []
+        return found
+
+    cdef Py_ssize_t _receive_directly(self, bytes data) except -1:
+        """As a transport does: a long payload goes straight into its final memory."""
+        cdef Py_ssize_t at = 0, room = 0, size = PyBytes_GET_SIZE(data)
+        cdef char* place
+        while at < size:
+            place = self.body_place(&room)
+            if place is NULL:
+                break
+            room = min(room, size - at)
+            memcpy(place, PyBytes_AS_STRING(data) + at, room)
+            self.sink.filled += room
+            self.body_received(room)
+            at += room
+        return at
+
+    def data_to_send(self, Py_ssize_t most=-1):
+        """Return the bytes that the peer should get.
+
+        Pieces of large messages are added as long as fewer than `most` bytes are there; -1: all that credit allows.
+        """
+        if self.is_blocked:
+            return b""
+        self.pump(PY_SSIZE_T_MAX if most < 0 else most)
+        output = self.take_output()
+        return output if type(output) is bytes else b"".join(output)
+
+    # Calls of ours
+
+    def open_call(
+        self, method, payload=b"", *, uint8_t flags=0, uint8_t codec=0, metadata=b"", uint8_t attempt=0, timeout_us=None
+    ):
+        """Open a call; `flags` are those of REQUEST. Its `id` is 0 until its first frame is written."""
+        cdef RecordedCall call = RecordedCall.__new__(RecordedCall)
+        call.is_local = True
+        call.route = self._route_to(method)
+        call.flags = flags
+        call.codec = codec
+        call.attempt_number = attempt
+        call.sent_metadata = metadata or None
+        if timeout_us is not None:
+            call.deadline_ns = self.now + 1_000 * <uint64_t>timeout_us
+        self.send_request(call, payload)
+        self._flush()
+        return call
+
+    def cancel(self, call, int reason=0):
+        """Give a call up; its place at the peer is free after the RESPONSE."""
+        cdef RecordedCall known = self._call_of(call)
+        if known is not None and known.is_local:
+            self.give_up(known, reason)
+            self._flush()
+
+    # Calls of theirs
+
+    def respond(self, call, payload=b"", *, metadata=b"", uint32_t elapsed_us=0):
+        """Answer with a value."""
+        cdef RecordedCall known = self._open_call_of(call, "answered")
+        known.sent_metadata = metadata or None
+        known.is_finished = True
+        self.send_response(known, payload, elapsed_us)
+        self._flush()
+
+    def respond_error(self, call, int status, text=b"", *, details=b"", int outcome=0, uint32_t pushback_ms=0):
+        """Answer with a status; what of an answer or message is not sent yet is dropped."""
+        cdef RecordedCall known = self._call_of(call)
+        cdef Outgoing failure = Outgoing.__new__(Outgoing)
+        if known is None or known.is_local:
+            raise LocalProtocolError(f"call {call} cannot be answered: it is over, or ours")
+        failure.status = status
+        failure.outcome = outcome
+        failure.text = text
+        failure.payload = details
+        failure.pushback_ms = pushback_ms
+        known.is_finished = True
+        self.send_failure(known, failure)
+        self._flush()
+
+    def end_one_way(self):
+        """A one-way call's handler ended: another may run."""
+        self.one_way_calls -= 1
+
+    # Streams, both sides
+
+    def push_head(self, call, metadata=b""):
+        """Commit the initial metadata of an answering stream."""
+        self.send_head(self._open_call_of(call, "given a head"), metadata)
+        self._flush()
+
+    def push_message(self, call, payload=b""):
+        """Send one message of a stream, as its window allows."""
+        cdef RecordedCall known = self._open_call_of(call, "sent messages")
+        if not known.flags & (STREAM_IN if known.is_local else STREAM_OUT):
+            raise LocalProtocolError(f"call {known.id} does not stream that way")
+        self.send_message(known, payload)
+        self._flush()
+
+    def push_end(self, call):
+        """Say that no further message of ours will follow."""
+        cdef RecordedCall known = self._open_call_of(call, "ended")
+        if not known.is_local or not known.flags & STREAM_IN:
+            raise LocalProtocolError(f"call {known.id} has no stream of ours that could end")
+        known.is_finished = True
+        self.send_end(known)
+        self._flush()
+
+    def take_message(self, uint64_t id):
+        """Let the application take the oldest message of a call: its credit goes back."""
+        waiting = self.untaken.get(id)
+        if not waiting:
+            raise LocalProtocolError(f"no message of call {id} waits")
+        call, cost = waiting.popleft()
+        if not waiting:
+            del self.untaken[id]
+        self.message_taken(call, cost)
+
+    # The connection
+
+    def ping(self, content=bytes(8)):
+        """Ask for a sign of life with 8 bytes of any content."""
+        self.send_ping(content)
+
+    def begin_drain(self, int reason=0, text=""):
+        """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""
+        self.start_drain(reason, text)
+
+    def end_drain(self):
+        """Send GOAWAY FINAL, which names the last call that was taken."""
+        self.finish_drain()
+
+    def close(self, int reason, text=""):
+        """End the connection for a reason of ours; the peer is told."""
+        self.close_with(reason, text)
+
+    # What can be seen
+
+    def state_of(self, uint64_t id):
+        """Name the column of the state table in which a call stands."""
+        cdef RecordedCall call = self._call_of(id)
+        if call is not None:
+            return STATE_NAMES[call.state]
+        is_theirs = (id & 1) == <uint64_t>self.wire.peer_parity
+        return "new" if is_theirs and id > self.highest_seen else "gone"
+
+    @property
+    def calls(self):
+        """Ids of the calls in both tables."""
+        return sorted(call.id for call in self.opened.entries() + self.accepted.entries())
+
+    # Hooks
+
+    cdef Call new_call(self):
+        return RecordedCall.__new__(RecordedCall)
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        self.consumed += HEADER_SIZE + frame.length
+        Connection.on_frame(self, frame, payload)
+        return self._flush()
+
+    cdef int _take_preface(self, const char* data) except -1:
+        self.consumed += PREFACE_SIZE
+        Connection._take_preface(self, data)
+        return 0 if self.is_closed else self._emit(("preface", VERSION))
+
+    cdef bint output_is_stuck(self) noexcept:
+        return self.is_blocked
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        if not call.flags & ONE_WAY:
+            self.hold(call)
+        return self._emit(
+            (
+                "request",
+                call.id,
+                frame.method[:frame.method_size],
+                call.flags,
+                call.codec,
+                call.compressor,
+                call.attempt_number,
+                call.priority,
+                frame.timeout_us,
+                call.received_metadata or b"",
+                payload,
+            )
+        )
+
+    cdef int refuse(self, Call call, int status, str text) except -1:
+        self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
+        return Connection.refuse(self, call, status, text)
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        self.untaken.setdefault(call.id, deque()).append((call, cost))
+        return self._emit(("data", call.id, frame.codec, frame.compressor, payload))
+
+    cdef int on_end(self, Call call) except -1:
+        return self._emit(("end", call.id))
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        return self._emit(("cancel", call.id, reason))
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        return self._emit(("head", call.id, metadata))
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        return self._emit(
+            (
+                "response",
+                call.id,
+                frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN_STATUS,
+                frame.outcome,
+                frame.text[:frame.text_size],
+                call.received_metadata or b"",
+                frame.pushback_ms,
+                frame.elapsed_us,
+                frame.codec,
+                frame.compressor,
+                payload,
+            )
+        )
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return self._emit(("failed", call.id, status))
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        return self._emit(("unsendable", str(error)))
+
+    cdef int on_freed(self, Call call) except -1:
+        return self._emit(("freed", call.id))
+
+    cdef int on_not_started(self, Call call) except -1:
+        return self._emit(("not_started", call.id))
+
+    cdef int on_ignored(self, Frame* frame) except -1:
+        return self._emit(("ignored", KIND_NAMES[frame.kind], frame.id))
+
+    cdef int _discard(self, Frame* frame) except -1:
+        Connection._discard(self, frame)
+        return 0 if self.is_closed else self._emit(("discarded", KIND_NAMES[frame.kind], frame.id))
+
+    cdef int raise_credit(self, Call call, uint32_t size) except -1:
+        cdef uint64_t id = 0 if call is None else call.id
+        if Connection.raise_credit(self, call, size):
+            return 1
+        return self._emit(("credit", id, size))
+
+    cdef int on_control(self, Frame* frame) except -1:
+        cdef Py_ssize_t place = len(self.events)
+        Connection.on_control(self, frame)
+        if not self.is_closed or self.closed_by_peer:
+            # In front of what followed from it.
+            self.events.insert(place, self._control_event(frame))
+        return 0
+
+    cdef int on_closed(self) except -1:
+        return 0 if self.closed_by_peer else self._emit(("error", self.closed_reason))
+
+    # Parts
+
+    cdef int _emit(self, tuple event) except -1:
+        self.events.append(event)
+        return 0
+
+    cdef tuple _control_event(self, Frame* frame):
+        cdef bytes body = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
+        cdef const char* start = body
+        if frame.kind == SETTINGS:
+            return ("settings_ack",) if frame.flags & ACK else ("settings", decode_settings(body))
+        if frame.kind == PING:
+            return ("pong" if frame.flags & ACK else "ping", body)
+        if frame.kind == GOAWAY:
+            is_final = bool(frame.flags & FINAL)
+            return ("goaway", load64(start), load16(start + 8), is_final, load32(start + 12), body[16:])
+        if frame.kind == AUTH:
+            scheme_end = 4 + <uint8_t>start[1]
+            return ("auth", <uint8_t>start[0], body[4:scheme_end], body[scheme_end:])
+        return ("skipped", frame.kind)
+
+    cdef int _flush(self) except -1:
+        if self.sends_at_once and not self.is_closed:
+            self.pump(PY_SSIZE_T_MAX)
+        return 0
+
+    cdef Route _route_to(self, bytes method):
+        cdef Route route = self.routes.get(method)
+        if route is None:
+            route = self.routes[method] = Route.__new__(Route)
+            route.name = method
+            route.method = method.decode("ascii", "backslashreplace")
+            route.kind = "unary"
+        return route
+
+    cdef RecordedCall _call_of(self, object which):
+        """The call that is meant, by itself or by its id; None when that id is new or gone."""
+        cdef uint64_t id
+        if isinstance(which, RecordedCall):
+            return <RecordedCall>which
+        id = which
+        if (id & 1) == <uint64_t>self.wire.peer_parity:
+            return <RecordedCall>self.find_accepted(id)
+        return <RecordedCall>self.find_opened(id)
+
+    cdef RecordedCall _open_call_of(self, object which, str action):
+        cdef RecordedCall call = self._call_of(which)
+        if call is None or call.is_finished or call.state in (STATE_GONE, STATE_GIVEN_UP):
+            raise LocalProtocolError(f"call {which} cannot be {action}: it is over or was never opened")
+        return call

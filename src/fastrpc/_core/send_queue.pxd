@@ -1,0 +1,118 @@
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastrpc._core.buffer cimport WriteBuffer
+from fastrpc._core.call cimport Call
+from fastrpc._core.frame cimport Frame, WireProtocol
+from fastrpc._core.settings cimport Settings
+from fastrpc._core.timed cimport Timed
+
+cdef enum:
+    # What is not larger is copied into the write buffer and goes before every piece of a larger message.
+    SMALL_MESSAGE = 16_384
+    # Bytes of ours that may lie in the transport while pieces wait to be chosen.
+    TRANSPORT_SHARE = 262_144
+
+
+cdef class Outgoing:
+    cdef:
+        # A message that waits for a slot, for credit, or for its turn. Those of one call are a chain in order:
+        # `Call.unsent` is the first, `next` the following one, `last` (of the first) the end.
+        Call call
+        Outgoing next
+        Outgoing last
+        uint8_t kind
+        uint8_t flags
+
+        # Nobody wants it any more; it waits for credit of its stream, outside every queue; its first piece is sent.
+        bint is_dropped
+        bint is_parked
+        bint is_cut
+
+        # What its first frame carries besides the payload.
+        uint8_t outcome
+        uint16_t status
+        uint32_t pushback_ms
+        uint32_t elapsed_us
+        bytes text
+        bytes metadata
+
+        # payload[:offset] is written.
+        bytes payload
+        Py_ssize_t offset
+
+
+cdef class SendQueue(Timed):
+    cdef:
+        # The rules of the wire, the time (set by whoever drives us), what the peer accepts.
+        WireProtocol wire
+        public uint64_t now
+        readonly Settings peer
+
+        # Bytes to send: `control` may overtake, then `chunks` in order, then `out`.
+        WriteBuffer control
+        WriteBuffer out
+        list chunks
+        Py_ssize_t chunk_bytes
+        readonly uint64_t flushes
+
+        # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
+        # sent. Dropped ones stay in their queue until they are too many.
+        object small
+        object large
+        object begun
+        bint begun_first
+        Py_ssize_t dropped
+        readonly Py_ssize_t queued_bytes
+
+        # Cut messages of ours that are not wholly sent; the peer bounds each kind, those of streams it does not.
+        int cut_requests
+        int cut_responses
+
+        # Credit of the connection, and data frames sent: the peer's CREDIT budget goes by them.
+        readonly int64_t send_left
+        uint64_t data_frames_sent
+
+    cdef int send_response(self, Call call, bytes payload, uint32_t elapsed_us) except -1
+    cdef int send_failure(self, Call call, Outgoing failure) except -1
+    cdef int send_head(self, Call call, bytes metadata) except -1
+    cdef int send_message(self, Call call, bytes payload) except -1
+    cdef int send_end(self, Call call) except -1
+    cdef int send_cancel(self, Call call, int reason) except -1
+    cdef int send_credit(self, uint64_t id, uint32_t size) except -1
+    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
+    cdef int drop_unsent(self, Call call) except -1
+    cdef int raise_credit(self, Call call, uint32_t size) except -1
+    cdef int pump(self, Py_ssize_t room) except -1
+    cdef object take_output(self)
+    cdef bint has_output(self) noexcept
+    cdef bint was_handed(self, Call call) noexcept
+    cdef tuple queues(self)
+
+    # Hooks.
+    cdef int begin_call(self, Call call) except -1
+    cdef int on_output(self) except -1
+    cdef int on_answered(self, Call call) except -1
+    cdef int on_answer_waits(self, Call call) except -1
+    cdef int on_unsendable(self, Call call, object error) except -1
+
+    # The parts of sending.
+    cdef int _send(self, Outgoing item) except -1
+    cdef int _enqueue(self, Outgoing item) except -1
+    cdef int _ended(self, Outgoing item) except -1
+    cdef int _count_cut(self, Outgoing item, int change) except -1
+    cdef int _forget_dropped(self) except -1
+    cdef int _fill_request(self, Frame* frame, Call call) noexcept
+    cdef int _fill(self, Frame* frame, Outgoing item) noexcept
+    cdef int _write_whole(self, Outgoing item) except -1
+    cdef int _write_piece(self, Outgoing item) except -1
+    cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
+    cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
+    cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
+    cdef int _put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
+    cdef int _pump_large(self, Py_ssize_t room) except -1
+    cdef bint _may_begin(self, Outgoing item) noexcept
+    cdef Outgoing _next_large(self)
+
+
+cdef Outgoing new_item(Call call, int kind, bytes payload)
+cdef object too_large(Py_ssize_t size, uint64_t limit)

@@ -1,0 +1,28 @@
+from typing import final
+
+from fastrpc._core.settings import Settings
+from fastrpc._core.timed import Timed
+
+@final
+class Outgoing:
+    """A message on its way out that could not be written at once."""
+
+class SendQueue(Timed):
+    """What waits to be sent, and the bytes that may leave: order, credit, and the pieces of large messages."""
+
+    #: The time, nanoseconds of a monotonic clock; whoever drives the connection sets it before each use.
+    now: int
+
+    @property
+    def peer(self) -> Settings:
+        """What the peer accepts; the floor until its SETTINGS came."""
+
+    @property
+    def flushes(self) -> int: ...
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of messages that wait for a place, for credit or for their turn."""
+
+    @property
+    def send_left(self) -> int:
+        """Credit of the connection: bytes that may still be sent."""
