@@ -165,6 +165,7 @@ cdef class LoopState(Timed):
             return 0
         return self._tick(now)
 
+
 # Cython visits only declared Python objects, and the wheel's references to the owners of timers lie in C lists. So
 # the two slots of the type are replaced, as in call_table; without that the connections of a loop that was closed
 # before them, and their sockets, would live for ever.
