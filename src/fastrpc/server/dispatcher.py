@@ -37,6 +37,9 @@ Failure = tuple[Status, str, bytes, int]
 
 _DO_NOT_RETRY = 0xFFFFFFFF
 
+#: How often a drain looks whether all connections have taken their part of it.
+_LOOK_SECONDS = 0.02
+
 #: How long a decompression may keep the loop before others get their turn.
 _UNPACK_SLICE_SECONDS = 0.003
 
@@ -156,7 +159,13 @@ class Dispatcher:
             while not condition():
                 waiter = loop.create_future()
                 self._waiters.add(waiter)
-                await waiter
+                # No event tells that a connection announced its end or that its last bytes left.
+                look = loop.call_later(_LOOK_SECONDS, self.changed)
+                try:
+                    await waiter
+                finally:
+                    look.cancel()
+                    self._waiters.discard(waiter)
         finally:
             self.state.is_watched = False
 
