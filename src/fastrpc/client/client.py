@@ -111,7 +111,7 @@ class Client(Caller):
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
         self._refuse_view("closed")
-        if self._pool.is_used:
+        if self.state.loop is not None:
             if self.state.loop.is_closed():
                 self._pool.abandon()
                 return
