@@ -7,14 +7,14 @@ from random import Random
 from typing import Any
 
 import pytest
+
+import fastrpc
+from fastrpc import Client, ClientConfig, DeadlineExceededError, Limits, Server, ServerConfig
 from tests.support.ledger import Journal, Ledger, differences
 from tests.support.noted import Noted
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
-
-import fastrpc
-from fastrpc import Client, ClientConfig, DeadlineExceededError, Limits, Server, ServerConfig
 
 BLOCK_SECONDS = 0.4
 
