@@ -84,7 +84,8 @@ cdef class ClientSession(Session):
 
     cdef int on_closed(self) except -1:
         self.is_usable = False
-        self._fail_all(self.closed_text or "it was closed")
+        # What is written goes out with the last words, unless there is nobody left to take them.
+        self._fail_all(self.closed_text or "it was closed", self.transport is not None)
         Session.on_closed(self)
         self.owner.session_draining(self)
         return 0
@@ -99,18 +100,18 @@ cdef class ClientSession(Session):
             why = self.closed_text
         else:
             why = str(error) if error is not None else "the server closed it"
-        self._fail_all(why)
+        self._fail_all(why, False)
         self.owner.session_lost(self, error)
         return 0
 
-    def _fail_all(self, str why):
-        """End every call that is still under way; what was not handed over did not run."""
+    def _fail_all(self, str why, bint written_leaves):
+        """End every call that is still under way; what was not, and will not be, handed over did not run."""
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
             self._fail(call, lost_error(call, False, why))
         for call in self.opened.entries():
-            handed = self.was_handed(call)
+            handed = self.was_written(call) if written_leaves else self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
             self._fail(call, lost_error(call, handed, why))
