@@ -44,6 +44,7 @@ class Demo:
 
     def __init__(self) -> None:
         self.started: Counter[str] = Counter()
+        self.sleeping = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.release = asyncio.Event()
         self.release.set()
@@ -79,12 +80,19 @@ class Demo:
     @fastrpc.method
     async def sleep(self) -> None:
         """Go on until cancelled, and remember that."""
-        self.started["sleep"] += 1
+        self.sleeping.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+        finally:
+            self.sleeping.clear()
+
+    @fastrpc.method
+    async def see_sleeping(self) -> bool:
+        """Return once `sleep` has started."""
+        return await self.sleeping.wait()
 
     @fastrpc.method
     async def see_cancelled(self) -> bool:
@@ -170,8 +178,7 @@ def servers(count: int) -> Iterator[list[ServerProcess]]:
     """Run servers; none outlives the block."""
     running: list[ServerProcess] = []
     try:
-        for _ in range(count):
-            running.append(ServerProcess())
+        running.extend(ServerProcess() for _ in range(count))
         yield running
     finally:
         for server in running:
@@ -225,10 +232,8 @@ async def show_deadline(client: fastrpc.Client) -> None:
 async def show_cancellation(client: fastrpc.Client) -> None:
     """Cancel the task that awaits a call."""
     say("Cancelling the awaiting task cancels the handler")
-    before = await client.call(Demo.count, "sleep")
     caller = asyncio.ensure_future(client.call(Demo.sleep))
-    while await client.call(Demo.count, "sleep") == before:
-        await asyncio.sleep(0)
+    await client.call(Demo.see_sleeping)
     started = time.perf_counter()
     caller.cancel("no longer wanted")
     try:
@@ -310,16 +315,18 @@ async def show_killed_server() -> None:
             await client.call(Demo.mul, 1, 1)
             replies: list[fastrpc.Reply[int]] = []
             numbers = iter(range(1_000))
+            under_way = asyncio.Event()
 
             async def call_on() -> None:
                 for number in numbers:
                     reply = await client.request(Demo.work, number)
                     check_answer(reply.value, number)
                     replies.append(reply)
+                    if len(replies) == 300:
+                        under_way.set()
 
             callers = [asyncio.ensure_future(call_on()) for _ in range(64)]
-            while len(replies) < 300:
-                await asyncio.sleep(0.001)
+            await under_way.wait()
             held = await boss.call(Demo.hold)
             say(
                 f"      killing {doomed.address}: {held} calls are in flight on it, {len(replies)} have ended"

@@ -188,6 +188,32 @@ class TestRun:
         assert codes == [1, 0]
 
 
+class TestDev:
+    def test_loads_the_app_again_when_a_file_changes(self, folder: Path) -> None:
+        with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            target = program.wait_output(r"serving at (\S+)")[1]
+            program.wait_output("started")
+            assert command(folder, "call", target, "arith.mul", "6", "7").output == "42\n"
+            (folder / "app.py").write_text(APP.replace("return a * b", "return a + b"))
+            program.wait_output("(?s)started.*started")
+            assert command(folder, "call", target, "arith.mul", "6", "7").output == "13\n"
+            program.signal(signal.SIGINT, group=True)
+            ended = program.wait()
+        assert (ended.code, "Traceback" in ended.errors) == (0, False)
+
+    def test_app_that_fails_waits_for_the_next_change(self, folder: Path) -> None:
+        (folder / "app.py").write_text("services = [")
+        with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            program.wait_errors("error: app:services cannot be imported: SyntaxError: .*app.py, line 1")
+            program.wait_errors("waiting for a change")
+            (folder / "app.py").write_text(APP)
+            target = program.wait_output(r"(?s)serving at (\S+).*started")[1]
+            ended = command(folder, "call", target, "arith.crash")
+            assert "LookupError: secret" in ended.errors
+            program.signal(signal.SIGTERM)
+            assert program.wait().code == 0
+
+
 class TestCall:
     def test_prints_the_answer_and_tells_about_it_aside(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "arith.mul", "6", "b=7")
@@ -294,7 +320,7 @@ class TestBench:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("name", [(), ("run",), ("serve",), ("call",), ("list",), ("bench",)])
+    @pytest.mark.parametrize("name", [(), ("run",), ("serve",), ("dev",), ("call",), ("list",), ("bench",)])
     def test_every_command_has_an_example(self, folder: Path, name: tuple[str, ...]) -> None:
         ended = command(folder, *name, "--help")
         assert ended.code == 0

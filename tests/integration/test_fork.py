@@ -1,8 +1,11 @@
 """Clients and servers before and after a fork."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -101,8 +104,20 @@ def test_the_child_may_drop_what_it_must_not_use(run: Run) -> None:
 
 def test_a_sync_client_follows_the_same_rules() -> None:
     def refused() -> None:
-        with pytest.raises(RuntimeError, match=USED):
-            client.call(Arith.mul, 1, 1)
+        view = client.with_options(timeout=1)
+        uses: list[Callable[[], object]] = [
+            lambda: client.call(Arith.mul, 1, 1),
+            lambda: client.request(Arith.mul, 1, 1),
+            lambda: client.notify(Arith.mul, 1, 1),
+            lambda: client.call_many(Arith.mul, [(1, 1)]),
+            lambda: view.call(Arith.mul, 1, 1),
+            client.ready,
+            client.close,
+            client.__enter__,
+        ]
+        for use in uses:
+            with pytest.raises(RuntimeError, match=USED):
+                use()
 
     def works() -> None:
         assert client.call(Arith.mul, 6, 7) == 42
@@ -120,6 +135,45 @@ def test_a_sync_client_follows_the_same_rules() -> None:
 async def serve_one_call(server: Server, name: str) -> None:
     async with server:
         await one_call(Client(str(await server.listen(name))))
+
+
+def test_the_child_may_drop_a_sync_client_that_the_parent_uses() -> None:
+    def drop() -> None:
+        nonlocal client
+        del client
+        gc.collect()
+
+    with serving(Arith) as target:
+        client = SyncClient(target)
+        assert client.call(Arith.mul, 6, 7) == 42
+        in_child(drop)
+        assert client.request(Arith.mul, 2, 3).attempts == 1
+        assert client.stats()["live"]["connections"] == 1
+        client.close()
+
+
+def test_a_child_may_be_forked_while_threads_call() -> None:
+    with serving(Arith) as target, SyncClient(target) as client, ThreadPoolExecutor(4) as threads:
+        stopping = Event()
+
+        def ask() -> int:
+            asked = 0
+            while not stopping.is_set():
+                assert client.call(Arith.mul, 6, 7) == 42
+                asked += 1
+            return asked
+
+        def refused() -> None:
+            with pytest.raises(RuntimeError, match=USED):
+                client.call(Arith.mul, 1, 1)
+            with SyncClient(target) as own:
+                assert own.call(Arith.mul, 6, 7) == 42
+
+        asking = [threads.submit(ask) for _ in range(4)]
+        for _ in range(5):
+            in_child(refused)
+        stopping.set()
+        assert all(asked.result() for asked in asking)
 
 
 def test_a_server_that_was_not_used_works_in_the_child_and_in_the_parent(run: Run) -> None:

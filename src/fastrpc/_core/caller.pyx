@@ -14,14 +14,14 @@ coroutine this one delegates to. A loop's own C future is what the task waits on
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.caller_view cimport count_start, fork_generation
+from fastrpc._core.caller_view cimport count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
-from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
+from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.wire cimport now_ns
 
@@ -37,8 +37,6 @@ cdef enum:
     VERB_NOTIFY = 2
 
 cdef enum:
-    # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
-    METADATA_FLOOR = 8_192
     # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
     UNPACKED_AT_ONCE = 4096
 
@@ -424,13 +422,6 @@ cdef class BatchCall(CoroutineCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.is_attempt = True
         return attempt
-
-
-cdef bint over_floor(bytes metadata) except -1:
-    """Whether metadata is more than every server takes before it has said how much it takes."""
-    return metadata is not None and check_metadata(
-        PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
-    ) != METADATA_OK
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

@@ -26,6 +26,9 @@ cdef class ClientSession(Session):
     cdef int start(self, Call call, bytes payload) except -1:
         """Send a call; its deadline runs. `now` has been set."""
         check_request(self, call, payload)
+        if self.announces_calls:
+            self.announces_calls = False
+            self.owner.session_used(self)
         self.send_request(call, payload)
         if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
             self.loop_state.start_timer(call, call.deadline_ns)
@@ -67,26 +70,43 @@ cdef class ClientSession(Session):
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
-        self.owner.session_draining(self)
+        self._retire()
         return self._close_when_idle()
 
+    cdef int on_aged(self) except -1:
+        self._retire()
+        self.is_retiring = True
+        return self._close_when_idle()
+
+    cdef int on_idle(self) except -1:
+        self.is_dispensable = True
+        return self.on_aged()
+
+    def _retire(self):
+        """Take no new calls."""
+        if self.data_frames_sent == 0:
+            self.is_dispensable = True
+        self.is_usable = False
+        self.owner.session_draining(self)
+
     cdef int _close_when_idle(self) except -1:
-        """A connection that takes no new calls closes when the last one ended and FINAL named it."""
-        if self.peer_sent_final and self.opened.size == 0 and not self.is_closed:
-            self.close()
+        """A connection that takes no new calls closes when the last one ended and, if the server drains, FINAL named it."""
+        if self.peer_sent_final or (self.is_retiring and not self.peer_drains):
+            if self.opened.size == 0 and not self.is_closed and not self.unsent_calls():
+                self.close()
         return 0
 
     cdef int forget_opened(self, Call call) except -1:
         Session.forget_opened(self, call)
-        if self.peer_sent_final:
+        if self.peer_sent_final or self.is_retiring:
             self._close_when_idle()
         return 0
 
     cdef int on_closed(self) except -1:
         self.is_usable = False
-        # What is written goes out with the last words, unless there is nobody left to take them.
-        self._fail_all(self.closed_text or "it was closed", self.transport is not None)
+        # What is written already leaves together with the GOAWAY: only then is it known what was not handed over.
         Session.on_closed(self)
+        self._fail_all(self.closed_text or "it was closed")
         self.owner.session_draining(self)
         return 0
 
@@ -100,18 +120,18 @@ cdef class ClientSession(Session):
             why = self.closed_text
         else:
             why = str(error) if error is not None else "the server closed it"
-        self._fail_all(why, False)
+        self._fail_all(why)
         self.owner.session_lost(self, error)
         return 0
 
-    def _fail_all(self, str why, bint written_leaves):
-        """End every call that is still under way; what was not, and will not be, handed over did not run."""
+    def _fail_all(self, str why):
+        """End every call that is still under way; what was not handed over did not run."""
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
             self._fail(call, lost_error(call, False, why))
         for call in self.opened.entries():
-            handed = self.was_written(call) if written_leaves else self.was_handed(call)
+            handed = self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
             self._fail(call, lost_error(call, handed, why))

@@ -45,5 +45,6 @@ cdef class LoopState(Timed):
     cdef int _tick(self, uint64_t now) except -1
     cdef int release(self) except -1
     cdef int _arm(self, uint64_t due_ns) except -1
+    cdef int _release(self) noexcept
 
 cpdef LoopState loop_state(object loop)

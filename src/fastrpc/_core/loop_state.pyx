@@ -6,9 +6,20 @@ import weakref
 cimport cython
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from fastrpc._core.timer_wheel cimport LISTS, Timer
 from fastrpc._core.wire cimport now_ns
+
+cdef extern from "Python.h":
+    # Declared here because cpython.object lets them raise, which a traversal must not.
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    ctypedef int (*inquiry)(PyObject*) noexcept
+    ctypedef struct PyTypeObject:
+        traverseproc tp_traverse
+        inquiry tp_clear
 
 cdef enum:
     # As much as the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
@@ -44,6 +55,23 @@ cdef class LoopState(Timed):
         self.wheel = TimerWheel()
         self._fire = self.fire
         self._context = contextvars.Context()
+
+    def __dealloc__(self):
+        self._release()
+
+    cdef int _release(self) noexcept:
+        """Let go of the owners of all timers: nobody will fire them any more."""
+        cdef Timer* head
+        cdef int position
+        if self.wheel is None:
+            return 0
+        for position in range(LISTS):
+            head = &self.wheel._heads[position]
+            while head.next is not head:
+                owner = <Timed>head.next.owner
+                self.wheel.cancel(head.next)
+                Py_DECREF(owner)
+        return 0
 
     @property
     def live_timers(self):
@@ -136,3 +164,44 @@ cdef class LoopState(Timed):
             self.calm_until_ns = 0
             return 0
         return self._tick(now)
+
+
+# Cython visits only declared Python objects, and the wheel's references to the owners of timers lie in C lists. So
+# the two slots of the type are replaced, as in call_table; without that the connections of a loop that was closed
+# before them, and their sockets, would live for ever.
+cdef traverseproc generated_traverse
+cdef inquiry generated_clear
+
+
+cdef int traverse(PyObject* state, visitproc visit, void* argument) noexcept:
+    """Visit the owners of all timers. Takes no reference: the collector is counting them."""
+    cdef PyObject* wheel = <PyObject*>(<LoopState>state).wheel
+    cdef Timer* head
+    cdef Timer* timer
+    cdef int position, stop
+    if wheel is not <PyObject*>None and (<TimerWheel>wheel).live:
+        for position in range(LISTS):
+            head = &(<TimerWheel>wheel)._heads[position]
+            timer = head.next
+            while timer is not head:
+                stop = visit(<PyObject*>timer.owner, argument)
+                if stop:
+                    return stop
+                timer = timer.next
+    return generated_traverse(state, visit, argument)
+
+
+cdef int clear(PyObject* state) noexcept:
+    (<LoopState>state)._release()
+    return generated_clear(state)
+
+
+cdef void install_traversal(PyTypeObject* type) noexcept:
+    global generated_traverse, generated_clear
+    generated_traverse = type.tp_traverse
+    generated_clear = type.tp_clear
+    type.tp_traverse = traverse
+    type.tp_clear = clear
+
+
+install_traversal(<PyTypeObject*>LoopState)

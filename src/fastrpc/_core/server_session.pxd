@@ -84,5 +84,7 @@ cdef class ServerSession(GuardedSession):
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int finish(self, ServerCall call, object value) except -1
     cdef int fail(self, ServerCall call, object error) except -1
+    cdef int _tell_watcher(self) except -1
+    cdef bint _peer_rests(self) noexcept
     cdef int _count_end(self, ServerCall call, int status) except -1
     cdef int task_finished(self, ServerTask task) except -1

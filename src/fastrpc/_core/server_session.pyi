@@ -134,6 +134,11 @@ class ServerSession(GuardedSession):
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         """Answer for a handler that ran in a thread; called on the loop."""
 
+    @property
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+
+    def resume_writing(self) -> None: ...
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls; endless handlers learn of it through `current_call().draining`."""
 

@@ -187,6 +187,38 @@ cdef class ServerSession(GuardedSession):
         GuardedSession.begin_drain(self, reason, text)
         if self.drain_signal is not None:
             self.drain_signal.set()
+        if self._peer_rests():
+            self.finish_drain()
+
+    cdef int finish_drain(self) except -1:
+        GuardedSession.finish_drain(self)
+        return self._tell_watcher()
+
+    def resume_writing(self):
+        """The transport takes more."""
+        GuardedSession.resume_writing(self)
+        self._tell_watcher()
+
+    cdef int _write_output(self) except -1:
+        GuardedSession._write_output(self)
+        return self._tell_watcher()
+
+    @property
+    def has_drained(self):
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        if self.is_closed:
+            return True
+        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
+
+    cdef int _tell_watcher(self) except -1:
+        """Something changed that a draining server waits for."""
+        if self.state.is_watched:
+            self.loop_state.call_soon(self.state.dispatcher.changed)
+        return 0
+
+    cdef bint _peer_rests(self) noexcept:
+        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
+        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
 
     # From the request to the handler
 
@@ -490,9 +522,7 @@ cdef class ServerSession(GuardedSession):
         call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
-        if self.state.is_watched:
-            self.loop_state.call_soon(self.state.dispatcher.changed)
-        return 0
+        return self._tell_watcher()
 
     cdef int on_drained(self) except -1:
         if self.state.is_watched:
@@ -524,6 +554,9 @@ cdef class ServerSession(GuardedSession):
         return 0
 
     cdef int on_closed(self) except -1:
+        if self._peer_rests():
+            # It would not notice before its next call, and then it reads before it writes.
+            self.linger_ns = 0
         self._stop_all()
         return GuardedSession.on_closed(self)
 

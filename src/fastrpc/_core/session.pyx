@@ -281,6 +281,9 @@ cdef class Session(Connection):
             self.transport.abort()
         return 0
 
+    cdef bint output_is_stuck(self) noexcept:
+        return self.is_write_paused
+
     cdef int _note_blocked(self) except -1:
         """Something waits and cannot be written: from now on it is watched whether that changes."""
         if self.blocked_ns == 0 and self.transport is not None:
@@ -444,7 +447,12 @@ cdef class Session(Connection):
             self._write_output()
         if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
             self.linger_until_ns = self.now + self.linger_ns
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:
+                # The peer has reset the connection, which the transport has not noticed yet.
+                self.transport.abort()
+                return 0
             self.schedule_check(self.linger_until_ns)
         else:
             self.transport.close()

@@ -117,10 +117,11 @@ class Balancer:
                 processed="no",
             ) from (error or timeout)
         except UnavailableError as unavailable:
-            if error is not None:
+            if error is not None and error.processed != "no":
                 raise error from unavailable
             unavailable.message = f"{call.method}: {unavailable.message}"
             unavailable.args = (unavailable.message,)
+            unavailable.__cause__ = error
             raise
 
     async def run_batch(self, batch: BatchCall) -> list[Any]:

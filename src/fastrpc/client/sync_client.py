@@ -74,6 +74,7 @@ class SyncClient(BlockingCaller):
 
     def __enter__(self) -> Self:
         self._refuse_view("entered")
+        self.state.use()
         return self
 
     def __exit__(
@@ -106,6 +107,7 @@ class SyncClient(BlockingCaller):
     def close(self) -> None:
         """Close all connections; calls of other threads fail. Closing twice is fine."""
         self._refuse_view("closed")
+        self.state.use()
         self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:

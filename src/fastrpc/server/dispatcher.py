@@ -37,6 +37,9 @@ Failure = tuple[Status, str, bytes, int]
 
 _DO_NOT_RETRY = 0xFFFFFFFF
 
+#: How often a drain looks whether all connections have taken their part of it.
+_LOOK_SECONDS = 0.02
+
 #: How long a decompression may keep the loop before others get their turn.
 _UNPACK_SLICE_SECONDS = 0.003
 
@@ -138,7 +141,9 @@ class Dispatcher:
 
     async def wait_idle(self) -> None:
         """Return once no call is under way and every connection took its part of the drain."""
-        await self._wait(lambda: self._is_idle() and all(map(_has_drained, self.state.sessions)))
+        await self._wait(
+            lambda: self._is_idle() and all(session.has_drained for session in self.state.sessions)
+        )
 
     async def wait_closed(self) -> None:
         """Return once every connection is gone."""
@@ -154,7 +159,13 @@ class Dispatcher:
             while not condition():
                 waiter = loop.create_future()
                 self._waiters.add(waiter)
-                await waiter
+                # No event tells that a connection announced its end or that its last bytes left.
+                look = loop.call_later(_LOOK_SECONDS, self.changed)
+                try:
+                    await waiter
+                finally:
+                    look.cancel()
+                    self._waiters.discard(waiter)
         finally:
             self.state.is_watched = False
 
@@ -315,11 +326,6 @@ class _ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
-
-
-def _has_drained(session: ServerSession) -> bool:
-    """Whether the peer knows that nothing new is taken, and all our bytes are out."""
-    return session.is_closed or (session.drain_step == 2 and session.buffered_bytes() == 0)
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:

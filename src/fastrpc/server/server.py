@@ -193,6 +193,8 @@ class Server:
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
         make_session = partial(self._new_session, self._reveals_services(wanted))
+        keepalive = self._config.keepalive
+        options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
         listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
         return listener.address

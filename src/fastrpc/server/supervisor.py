@@ -108,13 +108,7 @@ class Supervisor:
                 waker.close()
 
     def _run(self) -> ExitCode:
-        for worker in self._workers:
-            self._start(worker)
-        while not self._must_stop() and not all(worker.started for worker in self._workers):
-            self._wait(None)
-            for worker in self._workers:
-                if not worker.is_alive and not worker.started:
-                    raise _start_failure(worker)
+        self._start_all()
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED
@@ -128,6 +122,16 @@ class Supervisor:
         return self._drain()
 
     # Starting
+
+    def _start_all(self) -> None:
+        """Return once every worker serves, or a signal came; raises what keeps one from starting."""
+        for worker in self._workers:
+            self._start(worker)
+        while not self._must_stop() and not all(worker.started for worker in self._workers):
+            self._wait(None)
+            for worker in self._workers:
+                if not worker.is_alive and not worker.started:
+                    raise _start_failure(worker)
 
     def _start(self, worker: WorkerRecord) -> None:
         ours, theirs = socket.socketpair()
@@ -209,7 +213,8 @@ class Supervisor:
         for report in worker.channel.reports():
             worker.started = report.get("started", worker.started)
             worker.failed = report.get("failed", worker.failed)
-            worker.is_leaving = report.get("leaving", worker.is_leaving)
+            # When all of them leave, they take connections until they have announced it for long enough.
+            worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _reap(self, worker: WorkerRecord, options: int) -> None:
         process_id, status = os.waitpid(worker.process_id, options)
