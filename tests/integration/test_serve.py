@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fastrpc import Client, ConnectionLostError, FastRPCError
+from fastrpc import Client, ConnectionLostError, FastRPCError, UnavailableError
 from tests.support.program import Program, run_program
 
 T = TypeVar("T")
 
-SERVICES = '''
+on_either_loop = pytest.mark.parametrize("folder", ["uvloop", "asyncio"], indirect=True)
+
+SERVICES = """
 import asyncio
 import contextlib
 import os
@@ -69,10 +71,11 @@ def failing():
 
 def dying():
     os._exit(7)
-'''
+"""
 
 RUN = """
 import logging
+import os
 import sys
 
 import services
@@ -83,11 +86,12 @@ from fastrpc.server.serve import run
 
 logging.basicConfig()
 source, workers, drain, *addresses = sys.argv[1:]
+announce = float(os.environ.get("ANNOUNCE", "0"))
 sys.exit(run(Plan(
     load=lambda: [getattr(services, source)],
     workers=int(workers),
     addresses=tuple(map(Address.parse, addresses)),
-    config=ServerConfig(timeouts=Timeouts(drain=float(drain), linger=0.1)),
+    config=ServerConfig(timeouts=Timeouts(drain=float(drain), announce=announce, linger=0.1)),
     on_started=lambda started: print("at", *started.addresses, *started.process_ids, flush=True),
 )))
 """
@@ -104,13 +108,13 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+@pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A directory with programs, which run on either event loop."""
+    """A directory with programs; they run on uvloop unless the test wants either loop."""
     (tmp_path / "services.py").write_text(SERVICES)
     (tmp_path / "run.py").write_text(RUN)
     (tmp_path / "serving.py").write_text(SERVE)
-    if request.param == "asyncio":
+    if getattr(request, "param", "uvloop") == "asyncio":
         (tmp_path / "uvloop.py").write_text("raise ImportError")
     return tmp_path
 
@@ -196,6 +200,7 @@ def other_worker(address: str, known: list[int]) -> int:
     return asyncio.run(main())
 
 
+@on_either_loop
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_first_signal_lets_running_calls_finish(self, start: Start, workers: int, number: int) -> None:
@@ -214,7 +219,9 @@ class TestSignals:
     def test_termination_of_the_whole_group_drains_once(self, start: Start, workers: int) -> None:
         serving = start(workers=workers)
         program = serving.program
-        answer = call_during(serving, "work.until_drained", lambda: program.signal(signal.SIGTERM, group=True))
+        answer = call_during(
+            serving, "work.until_drained", lambda: program.signal(signal.SIGTERM, group=True)
+        )
         assert answer == "finished"
         assert program.wait().code == 0
 
@@ -247,6 +254,27 @@ class TestSignals:
         serving = start(workers=workers, drain=0.1)
         call_during(serving, method, lambda: serving.program.signal(signal.SIGTERM))
         assert serving.program.wait(10.0).code == 4
+
+    def test_connections_are_taken_while_the_server_announces_that_it_leaves(
+        self, folder: Path, workers: int
+    ) -> None:
+        arguments = ["run.py", "Work", str(workers), "5", "tcp://127.0.0.1:0"]
+        with Program(arguments, folder, {"ANNOUNCE": "0.5"}) as program:
+            address = Serving(program).address
+
+            async def call_until_refused() -> float:
+                program.signal(signal.SIGTERM)
+                began = last = asyncio.get_running_loop().time()
+                while True:
+                    async with Client(address) as client:
+                        try:
+                            await client.call("work.where")
+                        except UnavailableError:
+                            return last - began
+                        last = asyncio.get_running_loop().time()
+
+            assert asyncio.run(call_until_refused()) > 0.3
+            assert program.wait().code == 0
 
     def test_signal_during_the_start_interrupts_it(self, folder: Path, workers: int) -> None:
         (folder / "services.py").write_text(
@@ -309,6 +337,7 @@ class TestAddresses:
         assert "cannot be served by several processes" in ended.errors
 
 
+@on_either_loop
 class TestWorkers:
     @pytest.mark.parametrize("kind", ["tcp", "unix"])
     def test_connections_are_dealt_out_evenly(self, start: Start, folder: Path, kind: str) -> None:
@@ -413,8 +442,10 @@ class TestServe:
             ("fastrpc.serve(services.Work, registry='consul://h')", "registry is 'consul://h'"),
             ("fastrpc.serve(object())", "is no source of services"),
             (
-                "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
-                "t.start()\nt.join()\nraise SystemExit(1)",
+                (
+                    "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
+                    "t.start()\nt.join()\nraise SystemExit(1)"
+                ),
                 "runs in the main thread only",
             ),
             (

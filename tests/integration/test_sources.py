@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import pytest
-from tests.support.served import served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Client, ConfigError, Server
 from fastrpc.testing import connected
+from tests.support.served import served
+from tests.support.waiting import eventually
 
 
 def named(name: str) -> Any:
@@ -122,6 +122,54 @@ async def test_a_start_that_fails_leaves_what_was_entered_and_tells_the_error() 
     assert log == ["enter first", "leave first"]
 
 
+async def test_services_that_cannot_be_served_together_are_left_again() -> None:
+    log: list[str] = []
+    with pytest.raises(ConfigError):
+        async with Server(noting(log, "one"), noting(log, "one")):
+            pass
+    assert sorted(log) == ["enter one", "enter one", "leave one", "leave one"]
+
+
+async def test_a_start_that_failed_can_be_tried_again() -> None:
+    attempts: list[int] = []
+
+    def unsteady() -> Any:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise OSError("not yet")
+        return named("a")()
+
+    server = Server(unsteady)
+    with pytest.raises(OSError, match="not yet"):
+        await server.listen("memory://sources-unsteady")
+    async with Client(str(await server.listen("memory://sources-unsteady"))) as client:
+        assert await answers(client, "a") == ["a"]
+    await server.close()
+
+
+async def test_nobody_is_served_before_every_source_is_entered() -> None:
+    entering, entered = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def slow() -> AsyncIterator[list[Any]]:
+        entering.set()
+        await entered.wait()
+        yield [named("a")()]
+
+    server = Server(slow)
+    first = asyncio.ensure_future(server.listen("memory://sources-slow-1"))
+    await entering.wait()
+    second = asyncio.ensure_future(server.listen("memory://sources-slow-2"))
+    async with Client("memory://sources-slow-2") as client:
+        with pytest.raises(fastrpc.ConnectError):
+            await client.call("a.name")
+    entered.set()
+    for address in await asyncio.gather(first, second):
+        async with Client(str(address)) as client:
+            assert await answers(client, "a") == ["a"]
+    await server.close()
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -176,9 +224,8 @@ async def test_added_before_the_start_any_source_is_taken() -> None:
     server = Server()
     server.add(named("a"))
     server.add(lambda: named("b")())
-    async with server:
-        async with Client(str(await server.listen("memory://sources-added"))) as client:
-            assert await answers(client, "a", "b") == ["a", "b"]
+    async with server, Client(str(await server.listen("memory://sources-added"))) as client:
+        assert await answers(client, "a", "b") == ["a", "b"]
 
 
 async def test_one_server_listens_at_several_addresses() -> None:

@@ -234,6 +234,5 @@ async def life_of_a_server(server: fastrpc.Server) -> None:
     text: str = await server.listen("tcp://127.0.0.1:0")  # error
     await server.listen(8972)  # error
     fastrpc.Server(Arith, config=fastrpc.ClientConfig())  # error
-    fastrpc.serve(Arith)  # error
     fastrpc.serve(Arith, address="tcp://127.0.0.1:1", workers="2")  # error
     print(text)

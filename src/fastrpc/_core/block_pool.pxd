@@ -4,7 +4,7 @@ cdef enum:
     # A smaller payload costs less to allocate than to look for.
     SMALLEST_BLOCK = 32_768
 
-cdef PyObject* take_block(Py_ssize_t size) except NULL
+cdef PyObject* used_block(Py_ssize_t size) except? NULL
 cdef int keep_block(PyObject* block) except -1
 
 cdef bytes copied(const char* data, Py_ssize_t size)

@@ -43,19 +43,19 @@ cdef int count = 0
 cdef Py_ssize_t kept_bytes = 0
 
 
-cdef PyObject* take_block(Py_ssize_t size) except NULL:
-    """Return a bytes object of this size whose content is undefined, as a new reference."""
-    global count, kept_bytes
+cdef PyObject* used_block(Py_ssize_t size) except? NULL:
+    """Return a bytes object of this size that was used before, as a new reference, or NULL; its content is undefined."""
     cdef PyObject* block
     cdef int i
-    if size >= SMALLEST_BLOCK:
-        for i in range(count):
-            block = kept[i]
-            if size_of(block) == size and is_ours(block):
-                remove(i)
-                forget_hash(block)
-                return block
-    return new_bytes(NULL, size)
+    if size < SMALLEST_BLOCK:
+        return NULL
+    for i in range(count):
+        block = kept[i]
+        if size_of(block) == size and is_ours(block):
+            remove(i)
+            forget_hash(block)
+            return block
+    return NULL
 
 
 cdef int keep_block(PyObject* block) except -1:
@@ -94,7 +94,9 @@ cdef bytes copied(const char* data, Py_ssize_t size):
     cdef PyObject* block
     if size < SMALLEST_BLOCK:
         return PyBytes_FromStringAndSize(data, size)
-    block = take_block(size)
+    block = used_block(size)
+    if block is NULL:
+        block = new_bytes(NULL, size)
     payload = <bytes><object>block
     Py_DECREF(payload)
     memcpy(PyBytes_AS_STRING(payload), data, size)

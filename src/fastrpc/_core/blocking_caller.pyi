@@ -1,7 +1,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
-from fastrpc._core.caller_view import CallerView
+from fastrpc._core.blocking_session import BlockingSession
+from fastrpc._core.call import Route
+from fastrpc._core.caller_view import CallerView, ViewState
+from fastrpc._core.pending_call import PendingCall
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
@@ -15,6 +19,37 @@ class _UseStream:
 
     Use `stream`.
     """
+
+@final
+class BlockingState(ViewState):
+    """What a SyncClient and its views share.
+
+    Args:
+        runner: Python's part of the client, asked for all that does not happen in every call.
+        resolve: method and codec name -> Route.
+        width: connections that an endpoint may have.
+    """
+
+    #: Whether calls always go through the runner: there are interceptors.
+    needs_runner: bool
+
+    def __init__(self, runner: Any, resolve: Callable[[Any, str], Route], width: int) -> None: ...
+    @property
+    def runner(self) -> Any: ...
+    def set_sessions(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
+        """Replace the connections that calls go out on.
+
+        Args:
+            groups: a list for each endpoint.
+            look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
+        """
+
+    def use(self) -> None:
+        """Bind to this process.
+
+        Raises:
+            RuntimeError: the client was used before a fork.
+        """
 
 class BlockingCaller(CallerView):
     """The compiled part of `SyncClient`: the verbs whose every call counts.
@@ -35,6 +70,8 @@ class BlockingCaller(CallerView):
         RuntimeError: the client belongs to the process before a fork.
     """
 
+    @property
+    def state(self) -> BlockingState: ...
     @overload
     def call(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
@@ -147,3 +184,94 @@ class BlockingCaller(CallerView):
     def call_many(
         self, method: str, arguments: Iterable[tuple[Any, ...]], /, *, return_exceptions: bool = False
     ) -> list[Any]: ...
+
+@final
+class BlockingCall(PendingCall):
+    """One call of a thread, or one attempt of it."""
+
+    @property
+    def caller(self) -> BlockingCaller: ...
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> dict[str, Any] | None: ...
+    @property
+    def verb(self) -> int:
+        """0 call, 1 request, 2 notify."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]: ...
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it went last."""
+
+    @property
+    def is_request(self) -> bool:
+        """Whether the answer is wanted with what came along."""
+
+    @property
+    def needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, in an interceptor: blocks the thread, as everything here does."""
+
+    # For the runner
+
+    def start_clock(self) -> None:
+        """Give the call its options and deadline before any attempt.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+
+    def attempt_on(self, session: BlockingSession, number: int) -> BlockingCall | None:
+        """Start attempt `number` of this call on a connection; None when that takes no calls any more.
+
+        It has the call's deadline; `finish` has to follow.
+        """
+
+    def finish(self) -> Any:
+        """Return the answer to an attempt that was started, or raise its error."""
+
+    def adopt(self, attempt: BlockingCall) -> None:
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+
+@final
+class BatchMember(PendingCall):
+    """One call of a batch."""
+
+@final
+class BlockingBatch:
+    """Many calls of one thread: one write, one wake-up."""
+
+    @property
+    def caller(self) -> BlockingCaller: ...
+    @property
+    def argument_tuples(self) -> list[tuple[Any, ...]]: ...
+    @property
+    def return_exceptions(self) -> bool: ...
+    @property
+    def method(self) -> str:
+        """Full name of the method."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Instant of `time.monotonic()` at which the batch ends, or None."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the batch takes already."""
+
+    @property
+    def needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
+
+    def attempt_on(self, session: BlockingSession) -> bool:
+        """Start the batch on a connection, or return False; `finish` has to follow."""
+
+    def finish(self) -> list[Any]:
+        """Return the answers to a batch that was started, errors in place of those that failed."""
+
+    def single(self, index: int, has_own_deadline: bool) -> Any:
+        """Make one of the calls by itself, from its beginning."""

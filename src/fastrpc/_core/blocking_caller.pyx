@@ -3,7 +3,7 @@
 ::
 
     client.call(Arith.mul, 6, 7)      BlockingCaller.make     route → encoded arguments → BlockingSession.start
-                                      BlockingSession.wait    this thread sends and receives, or sleeps while another does
+                                      BlockingSession.wait    this thread sends and receives, or another one for it
                                       BlockingCall.end        decodes the answer
 
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_balancer`).
@@ -14,9 +14,9 @@ import time
 cimport cython
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.blocking_session cimport new_wait
+from fastrpc._core.blocking_wait cimport new_wait
 from fastrpc._core.call cimport NO_DEADLINE
-from fastrpc._core.caller_view cimport fork_generation
+from fastrpc._core.caller_view cimport fork_generation, over_floor
 from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.wire cimport now_ns
@@ -84,11 +84,6 @@ cdef class BlockingState(ViewState):
             RuntimeError: the client was used before a fork.
         """
         self.check_use()
-
-    @property
-    def is_foreign(self):
-        """Whether it was used before the fork that made this process: nothing of it may be touched here."""
-        return self.fork_generation != 0 and self.fork_generation != fork_generation()
 
 
 cdef class BlockingCaller(CallerView):
@@ -249,8 +244,15 @@ cdef class BlockingCall(PendingCall):
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None
+        """Whether it waits for the peer's settings.
+
+        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
+        unknown before.
+        """
+        metadata = self.sent_metadata or self.caller.sent_metadata
+        if self._metadata is not None:
+            metadata = encode_metadata(self._metadata)
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
 
     async def sleep(self, double seconds):
         """Wait, in an interceptor: blocks the thread, as everything here does."""
@@ -340,8 +342,8 @@ cdef class BlockingBatch:
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before."""
-        return self.caller.compressor is not None
+        """Whether it waits for the peer's settings: how to compress and how much metadata it takes is unknown before."""
+        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     @property
     def seconds(self):

@@ -13,6 +13,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_XDECREF
 from libc.string cimport memcpy
 
+from fastrpc._core.block_pool cimport keep_block, used_block
+
 cdef extern from "Python.h":
     PyObject* new_bytes "PyBytes_FromStringAndSize"(const char* data, Py_ssize_t size) except NULL
     int _PyBytes_Resize(PyObject** place, Py_ssize_t size) except -1
@@ -88,6 +90,11 @@ cdef class Assembly:
         """
         cdef Py_ssize_t filled = self.filled, needed = filled + size
         cdef Py_ssize_t capacity = self._capacity
+        if capacity == 0:
+            # Memory that is there anyway may be as large as announced.
+            self._block = used_block(self.total)
+            if self._block is not NULL:
+                capacity = self._capacity = self.total
         if needed > capacity:
             if capacity == 0:
                 capacity = max(<Py_ssize_t>FIRST_PIECE, min(trusted, TRUST * needed))
@@ -120,6 +127,7 @@ cdef class Assembly:
         self.filled = self._capacity = 0
         if capacity != filled:
             _PyBytes_Resize(&self._block, filled)
+        keep_block(self._block)
         payload = <bytes><object>self._block
         Py_XDECREF(self._block)
         self._block = NULL

@@ -89,6 +89,10 @@ cdef class Incoming:
         object assembly
         Py_ssize_t cost
 
+        # How far it had grown when somebody last looked, and since when it has not (Session).
+        Py_ssize_t seen_size
+        uint64_t seen_ns
+
 
 cdef class Call(Scope):
     cdef:

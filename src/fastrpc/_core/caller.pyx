@@ -18,7 +18,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.caller_view cimport count_start, fork_generation
+from fastrpc._core.caller_view cimport count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
@@ -153,7 +153,7 @@ cdef class ClientCall(CoroutineCall):
         (<CallerState>caller.shared).check_use()
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None or (not session.is_ready and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
@@ -289,8 +289,15 @@ cdef class ClientCall(CoroutineCall):
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: nobody would hear of a refusal, or how to compress is unknown."""
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None
+        """Whether it waits for the peer's settings.
+
+        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
+        unknown before.
+        """
+        metadata = self.sent_metadata or self.caller.sent_metadata
+        if self._metadata is not None:
+            metadata = encode_metadata(self._metadata)
+        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
 
 
 @cython.final
@@ -325,7 +332,7 @@ cdef class BatchCall(CoroutineCall):
             return RETURNED
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
             session = (<CallerState>caller.shared).pick()
-        if session is None or (not session.is_ready and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
@@ -393,8 +400,8 @@ cdef class BatchCall(CoroutineCall):
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before."""
-        return self.caller.compressor is not None
+        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
+        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     def single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
@@ -419,7 +426,8 @@ cdef class BatchCall(CoroutineCall):
 
 cdef int expire(PendingCall call, ClientSession session) except -1:
     """The deadline of a call of ours passed: the caller is told at once, the server too."""
-    cdef bint handed = session.was_handed(call)
+    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
+    cdef bint handed = session.was_written(call)
     session.abandon(call, CANCEL_DEADLINE)
     return call.failed(overdue_error(call, session.endpoint, handed))
 

@@ -52,3 +52,4 @@ cdef class CallerView:
 
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
+cdef bint over_floor(bytes metadata) except -1

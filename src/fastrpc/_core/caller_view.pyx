@@ -3,16 +3,20 @@
 import os
 import types
 
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport Scope, current_scope
 from fastrpc._core.frame cimport IDEMPOTENT
-from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
 
 from fastrpc.errors import DeadlineExceededError
+
+cdef enum:
+    # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
+    METADATA_FLOOR = 8_192
 
 cdef object MethodType = types.MethodType
 
@@ -154,3 +158,10 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
     call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.is_counted = True
     return 0
+
+
+cdef bint over_floor(bytes metadata) except -1:
+    """Whether metadata is more than every server takes before it has said how much it takes."""
+    return metadata is not None and check_metadata(
+        PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
+    ) != METADATA_OK

@@ -339,7 +339,7 @@ cdef class Connection(Inbox):
         return self._send_goaway(self.drain_reason, True, self.highest_id, "")
 
     cdef int on_violation(self, int reason, str text) except -1:
-        if self.preface_sent and self.phase != PHASE_PREFACE:
+        if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
             self._send_goaway(reason, True, self.highest_id, text)
         self.is_closed = False
         return self._end_connection(reason, text, False)

@@ -12,6 +12,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
 
+from fastrpc._core.block_pool cimport copied
 from fastrpc._core.call cimport (
     STATE_ANSWERING,
     STATE_ASSEMBLING,
@@ -125,7 +126,7 @@ cdef class Inbox(Messages):
         if frame.metadata_size:
             call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
         if payload is None:
-            payload = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
+            payload = copied(frame.payload, frame.payload_size)
         return self.on_whole_request(call, frame, payload)
 
     cdef str _over_limit(self, Frame* frame, int* status):
@@ -415,7 +416,7 @@ cdef class Inbox(Messages):
         if size > self.ours.max_message or self.was_skipped:
             return self.on_local_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
         if payload is None:
-            payload = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
+            payload = copied(frame.payload, frame.payload_size)
         return self.on_response(call, frame, payload)
 
     cdef int forget_opened(self, Call call) except -1:

@@ -6,7 +6,12 @@ from fastrpc._core.timed cimport Timed
 from fastrpc._core.timer_wheel cimport TimerWheel
 
 
-cdef class LoopState:
+cdef enum:
+    # A loop that did nothing of ours for longer was blocked: what peers sent meanwhile lies unread.
+    STALL_NS = 20_000_000
+
+
+cdef class LoopState(Timed):
     cdef:
         # The loop all sessions that share this run on.
         readonly object loop
@@ -25,12 +30,21 @@ cdef class LoopState:
 
         # What timers fire in: a copy of the context in which one was set would be kept until it is due.
         object _context
+        bint is_late
 
-        # When the loop was last known to be running, and up to when a stall lasted (ServerSession).
-        uint64_t seen_ns
+        # The watch for whatever blocks the loop. It ran freely at `seen_ns`; who finds `calm_until_ns` over reads
+        # behind a stall (0: nobody watches). The ticks go on for a while, and as long as handlers run.
+        readonly uint64_t calm_until_ns
+        readonly uint64_t seen_ns
+        uint64_t watched_ns
+        readonly Py_ssize_t handlers
 
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1
     cdef int stop_timer(self, Timed owner) except -1
+    cdef int watch(self, uint64_t now) except -1
+    cdef int _tick(self, uint64_t now) except -1
+    cdef int release(self) except -1
     cdef int _arm(self, uint64_t due_ns) except -1
+    cdef int _release(self) noexcept
 
 cpdef LoopState loop_state(object loop)

@@ -2,18 +2,32 @@ from asyncio import AbstractEventLoop
 from typing import final
 from weakref import WeakValueDictionary
 
+from fastrpc._core.timed import Timed
+
 states: WeakValueDictionary[int, LoopState]
 
 @final
-class LoopState:
-    """What all connections of one event loop share: the receive buffer and the timers."""
+class LoopState(Timed):
+    """What all connections of one event loop share: the receive buffer, the timers, the watch for stalls."""
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     @property
     def loop(self) -> AbstractEventLoop: ...
     @property
     def live_timers(self) -> int:
-        """Timers that run now; all of them are driven by one timer of the loop."""
+        """Timers that run now, the watch's own left out; all of them are driven by one timer of the loop."""
+
+    @property
+    def handlers(self) -> int:
+        """Handlers on this loop that go on beyond their first turn."""
+
+    @property
+    def seen_ns(self) -> int:
+        """When the loop was last known to run freely."""
+
+    @property
+    def calm_until_ns(self) -> int:
+        """Up to when that is taken for granted; 0: nobody watches."""
 
     def fire(self) -> None:
         """Wake whoever is due; called by the loop."""

@@ -15,6 +15,7 @@ from collections import deque
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
+from fastrpc._core.block_pool cimport copied
 from fastrpc._core.buffer cimport Assembly
 from fastrpc._core.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, Incoming
 from fastrpc._core.frame cimport (
@@ -124,7 +125,7 @@ cdef class Messages(Intake):
             self._grant_missing(call)
             return self.on_piece(call)
         if payload is None:
-            payload = PyBytes_FromStringAndSize(frame.payload, frame.payload_size)
+            payload = copied(frame.payload, frame.payload_size)
         call.messages_waiting += 1
         return self.on_message(call, frame, payload, cost)
 

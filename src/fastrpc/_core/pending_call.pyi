@@ -1,6 +1,7 @@
 from typing import Any, Final
 
 from fastrpc._core.call import Call
+from fastrpc.errors import DecodeError
 from fastrpc.status import Status
 
 #: Whether the handler may have run, by the number on the wire.
@@ -28,6 +29,9 @@ class PendingCall(Call):
     @property
     def error(self) -> BaseException | None:
         """What it failed with, or None."""
+
+    def unpacking_failed(self, error: DecodeError) -> DecodeError:
+        """Return the error of a decompression, saying whose answer it is about."""
 
     def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""

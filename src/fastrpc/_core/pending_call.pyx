@@ -77,13 +77,21 @@ cdef class PendingCall(Call):
         """Decode the answer."""
         cdef bytes payload = self.answer
         if self.answer_compressor:
-            payload = self.compressor_of_answer().decompress(payload, self.message_limit)
+            compressor = self.compressor_of_answer()
+            try:
+                payload = compressor.decompress(payload, self.message_limit)
+            except DecodeError as error:
+                raise self.unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {self.answer_codec}, asked was codec "
                 f"{self.route.marshal.codec_id}"
             )
         return self.route.marshal.decode_result(payload)
+
+    def unpacking_failed(self, error):
+        """Return the error of a decompression, saying whose answer it is about."""
+        return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
 
     cdef object compressor_of_answer(self):
         compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
@@ -98,7 +106,7 @@ cdef class PendingCall(Call):
         processed = OUTCOMES[frame.outcome]
         retry_after = None
         if frame.pushback_ms and frame.pushback_ms != PUSHBACK_NEVER:
-            retry_after = frame.pushback_ms / 1000
+            retry_after = frame.pushback_ms / 1000.0
         if status == STATUS_DEADLINE_EXCEEDED:
             return DeadlineExceededError(text, processed="no" if frame.outcome == OUTCOME_NOT_STARTED else "unknown")
         if frame.outcome == OUTCOME_NOT_STARTED and frame.pushback_ms != PUSHBACK_NEVER:
@@ -151,6 +159,12 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
             hint="raise Limits.message_bytes on both sides, or stream the value",
+        )
+    if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
+        raise EncodeError(
+            f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
+            f"{connection.peer.max_message}",
+            hint="raise Limits.message_bytes on the server, or stream the value",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata

@@ -1,12 +1,12 @@
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.admission cimport AdmittedCall, Admission, GuardedSession
 from fastrpc._core.call cimport Call, Route, RouteTable
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.handler_task cimport HandlerTask, TaskPool
-from fastrpc._core.session cimport Session
 
 
-cdef class ServerState:
+cdef class ServerState(Admission):
     cdef:
         # What all connections of a server share: its methods, and its Python part (`fastrpc.server.Dispatcher`).
         readonly RouteTable routes
@@ -18,18 +18,15 @@ cdef class ServerState:
         readonly dict compressors
         public Py_ssize_t compress_above
 
-        # Bounds of all connections together, and what is used of them.
-        readonly uint64_t message_limit
+        # The caller's time when it names none; handlers under way; what was not started.
         uint64_t default_timeout_ns
-        uint64_t send_soft
         readonly Py_ssize_t running
         readonly uint64_t expired_unstarted
         readonly uint64_t refused
 
-        # Whether calls go through interceptors, and the live connections.
+        # Whether calls go through interceptors, and whether the dispatcher wants to hear of every end.
         public bint has_interceptors
         public bint is_watched
-        readonly set sessions
 
     cdef ServerTask acquire(self)
 
@@ -40,7 +37,7 @@ cdef class ServerTask(HandlerTask):
         ServerCall call
 
 
-cdef class ServerCall(Call):
+cdef class ServerCall(AdmittedCall):
     cdef:
         # Its connection and, while a handler runs in it, its task; how it is to end when the handler was told to stop.
         readonly ServerSession session
@@ -48,8 +45,8 @@ cdef class ServerCall(Call):
         public object identity
         readonly bint is_expired
         bint was_cancelled
-        bint is_started
         bint is_running
+        bint is_held
 
         # Whether no handler saw it: an interceptor, or a full queue, refused it.
         public bint never_started
@@ -63,13 +60,12 @@ cdef class ServerCall(Call):
     cdef int stop(self) except -1
 
 
-cdef class ServerSession(Session):
+cdef class ServerSession(GuardedSession):
     cdef:
         readonly ServerState state
 
-        # Calls whose handlers go on beyond their first turn, and when the last one ended.
+        # Calls whose handlers go on beyond their first turn.
         set held
-        uint64_t ended_ns
 
         # Made on first use.
         object peer_info
@@ -80,11 +76,15 @@ cdef class ServerSession(Session):
     cdef int _admit(self, ServerCall call, bytes payload) except -1
     cdef int run(self, ServerCall call) except -1
     cdef int watch(self, ServerCall call) except -1
+    cdef int unwatch(self, ServerCall call) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _reject(self, ServerCall call, object error) except -1
     cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int finish(self, ServerCall call, object value) except -1
     cdef int fail(self, ServerCall call, object error) except -1
+    cdef int _tell_watcher(self) except -1
+    cdef bint _peer_rests(self) noexcept
     cdef int _count_end(self, ServerCall call, int status) except -1
     cdef int task_finished(self, ServerTask task) except -1

@@ -1,17 +1,16 @@
-from asyncio import AbstractEventLoop, BaseTransport, Event
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from asyncio import AbstractEventLoop, Event
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, final
 
-from fastrpc._core.call import Call, RouteTable
+from fastrpc._core.admission import Admission, AdmittedCall, GuardedSession
+from fastrpc._core.call import RouteTable
 from fastrpc._core.handler_task import HandlerTask
 from fastrpc._core.marshal import BoundArguments
-from fastrpc._core.session import Session
-from fastrpc.config import Limits, Memory
 from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.status import Status
 
 @final
-class ServerState:
+class ServerState(Admission):
     """What all connections of one server share, on one loop.
 
     Args:
@@ -19,6 +18,7 @@ class ServerState:
         codecs: wire ids that requests may use.
         compressors: by wire id.
         call_timeout: seconds for calls that name no timeout of their own.
+        bounds: those of `Admission`.
     """
 
     compress_above: int
@@ -33,9 +33,8 @@ class ServerState:
         dispatcher: Any,
         codecs: Iterable[int],
         compressors: Mapping[int, Any],
-        limits: Limits,
-        memory: Memory,
         call_timeout: float | None,
+        **bounds: Any,
     ) -> None: ...
     @property
     def routes(self) -> RouteTable: ...
@@ -43,8 +42,6 @@ class ServerState:
     def dispatcher(self) -> Any: ...
     @property
     def compressors(self) -> dict[int, Any]: ...
-    @property
-    def message_limit(self) -> int: ...
     @property
     def running(self) -> int:
         """Calls started and not ended."""
@@ -57,15 +54,13 @@ class ServerState:
     def expired_unstarted(self) -> int:
         """Calls that were not started because their time was over."""
 
-    @property
-    def sessions(self) -> set[ServerSession]: ...
     def totals(self) -> dict[str, int]:
         """Return what was refused since the server started."""
 
 class ServerTask(HandlerTask):
     """The task a handler runs in: what `asyncio.current_task()` gives there."""
 
-class ServerCall(Call):
+class ServerCall(AdmittedCall):
     """A call being served: what `current_call()` returns."""
 
     @property
@@ -86,6 +81,9 @@ class ServerCall(Call):
     @property
     def draining(self) -> Awaitable[Any]:
         """Done once the server drains or the connection is being given up."""
+
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait, in an interceptor."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -114,19 +112,16 @@ class ServerCall(Call):
     def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 
-class ServerSession(Session):
+class ServerSession(GuardedSession):
     """One connection of one client.
 
     Args:
-        options: those of `Session`.
+        options: those of `GuardedSession`.
     """
 
     def __init__(self, *, state: ServerState, **options: Any) -> None: ...
     @property
     def state(self) -> ServerState: ...
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Count the connection; its opening has to follow in time."""
-
     def describe_peer(self) -> Peer:
         """Return who is on the other side."""
 
@@ -139,8 +134,16 @@ class ServerSession(Session):
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         """Answer for a handler that ran in a thread; called on the loop."""
 
+    @property
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+
+    def resume_writing(self) -> None: ...
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls; endless handlers learn of it through `current_call().draining`."""
+
+    def end_calls(self, text: str) -> int:
+        """Answer every call that is still under way, and stop its handler."""
 
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, one_way, buffered, credit."""

@@ -2,10 +2,10 @@
 
 ::
 
-    REQUEST whole ──► gate: method, shape, deadline, codec, arguments ──► run
-                        │ refused: RESPONSE, not started                   ├── async def: first step now, in a HandlerTask
-                                                                           ├── inline def: called now
-                                                                           └── def: the dispatcher's thread pool
+    REQUEST whole ──► gate: method, shape, admission, deadline, codec, arguments ──► run
+                        │ refused: RESPONSE, not started                ├── async def: first step now, in a HandlerTask
+                                                                        ├── inline def: called now
+                                                                        └── def: the dispatcher's thread pool
     value  ──► finish ──► RESPONSE OK
     error  ──► fail ────► RESPONSE with a status (the dispatcher says which)
 """
@@ -15,10 +15,12 @@ import asyncio
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
+from fastrpc._core.admission cimport process_held
 from fastrpc._core.call cimport (
     NO_DEADLINE,
+    STATE_ASSEMBLING,
     STATE_GONE,
     STYLE_ASYNC,
     STYLE_INLINE,
@@ -28,11 +30,13 @@ from fastrpc._core.frame cimport (
     ONE_WAY,
     OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
+    PUSHBACK_NEVER,
     STREAM_IN,
     STREAM_OUT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.marshal cimport BoundArguments
+from fastrpc._core.loop_state cimport STALL_NS
+from fastrpc._core.marshal cimport BoundArguments, Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.wire cimport now_ns
@@ -52,6 +56,7 @@ cdef enum:
     DEADLINE_EXCEEDED = 4
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
+    UNAVAILABLE = 14
 
 cdef object CancelledError = asyncio.CancelledError
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
@@ -61,21 +66,23 @@ cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 cdef class ServerState:
     """What all connections of one server share, on one loop."""
 
-    def __init__(self, *, loop, dispatcher, codecs, compressors, limits, memory, call_timeout):
+    def __init__(self, *, loop, dispatcher, codecs, compressors, call_timeout, **bounds):
+        Admission.__init__(self, loop=loop, **bounds)
         self.routes = RouteTable()
         self.dispatcher = dispatcher
         self.tasks = TaskPool(loop, ServerTask)
         self.codecs = sum(1 << wire_id for wire_id in codecs)
         self.compressors = dict(compressors)
         self.compress_above = 1024
-        self.message_limit = limits.message_bytes
         self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
-        self.send_soft = memory.send_soft
-        self.sessions = set()
 
     def totals(self):
         """What was refused since the server started."""
-        return {"refused": self.refused, "expired_before_start": self.expired_unstarted}
+        return {
+            "refused": self.refused,
+            "expired_before_start": self.expired_unstarted,
+            "refused_connections": self.refused_connections,
+        }
 
     cdef ServerTask acquire(self):
         return <ServerTask>self.tasks.acquire()
@@ -91,7 +98,7 @@ cdef class ServerTask(HandlerTask):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
 
 
-cdef class ServerCall(Call):
+cdef class ServerCall(AdmittedCall):
     """A call being served: what `current_call()` returns."""
 
     cdef object get_peer(self):
@@ -153,19 +160,13 @@ cdef class ServerCall(Call):
         return 0
 
 
-cdef class ServerSession(Session):
+cdef class ServerSession(GuardedSession):
     """One connection of one client."""
 
     def __init__(self, *, ServerState state not None, **options):
-        Session.__init__(self, is_client=False, **options)
+        GuardedSession.__init__(self, admission=state, **options)
         self.state = state
         self.held = set()
-
-    def connection_made(self, transport):
-        """Count the connection; its opening has to follow in time."""
-        self.state.sessions.add(self)
-        Session.connection_made(self, transport)
-        self.state.dispatcher.session_made(self)
 
     def describe_peer(self):
         """Who is on the other side."""
@@ -183,9 +184,41 @@ cdef class ServerSession(Session):
 
     def begin_drain(self, int reason, str text=""):
         """Take no new calls; endless handlers learn of it through `current_call().draining`."""
-        Session.begin_drain(self, reason, text)
+        GuardedSession.begin_drain(self, reason, text)
         if self.drain_signal is not None:
             self.drain_signal.set()
+        if self._peer_rests():
+            self.finish_drain()
+
+    cdef int finish_drain(self) except -1:
+        GuardedSession.finish_drain(self)
+        return self._tell_watcher()
+
+    def resume_writing(self):
+        """The transport takes more."""
+        GuardedSession.resume_writing(self)
+        self._tell_watcher()
+
+    cdef int _write_output(self) except -1:
+        GuardedSession._write_output(self)
+        return self._tell_watcher()
+
+    @property
+    def has_drained(self):
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        if self.is_closed:
+            return True
+        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
+
+    cdef int _tell_watcher(self) except -1:
+        """Something changed that a draining server waits for."""
+        if self.state.is_watched:
+            self.loop_state.call_soon(self.state.dispatcher.changed)
+        return 0
+
+    cdef bint _peer_rests(self) noexcept:
+        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
+        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
 
     # From the request to the handler
 
@@ -219,9 +252,17 @@ cdef class ServerSession(Session):
             timeout = route.timeout_ns
         if timeout:
             call.deadline_ns = call.started_ns + timeout
-            if call.deadline_ns <= self.now:
-                self.state.expired_unstarted += 1
-                return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
+        if self.holding or process_held > self.admission.refuse_above:
+            return self.slow_start(call, payload)
+        return self.let_in(call, payload)
+
+    cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
+        """Nothing holds the call back: what is left of the gate."""
+        cdef ServerCall call = <ServerCall>admitted
+        cdef Route route = call.route
+        if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
+            self.state.expired_unstarted += 1
+            return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
         if call.codec >= 64 or not (self.state.codecs >> call.codec) & 1:
             return self.refuse(call, UNIMPLEMENTED, f"codec {call.codec} is not accepted here")
         if call.compressor and call.compressor not in self.state.compressors:
@@ -230,15 +271,15 @@ cdef class ServerSession(Session):
         if not call.compressor:
             return self._admit(call, payload)
         # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
+        call.weight = PyBytes_GET_SIZE(payload)
         self.watch(call)
         self.state.dispatcher.unpack(call, self.state.compressors[call.compressor], payload)
         return 0
 
     def unpacked(self, ServerCall call not None, bytes payload, error):
         """A compressed request is whole again, or cannot be; called by the dispatcher."""
-        self.now = now_ns()
-        self.held.discard(call)
-        self.loop_state.stop_timer(call)
+        self.now = self.turn_ns = now_ns()
+        self.unwatch(call)
         if self.is_closed:
             return
         if call.was_cancelled:
@@ -247,37 +288,52 @@ cdef class ServerSession(Session):
             self.state.expired_unstarted += 1
             self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
         elif error is not None:
-            self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
+            self._reject(call, error)
         else:
             self._admit(call, payload)
 
     cdef int _admit(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments and start the handler."""
-        cdef Route route = call.route
+        cdef Marshal marshal = call.route.marshal
         try:
-            if call.codec == route.marshal.codec_id:
-                call.given = route.marshal.decode_arguments(payload)
-            else:
-                call.given = self.state.dispatcher.marshal_of(route, call.codec).decode_arguments(payload)
-        except CallError as error:
-            return self.refuse(call, error.status, error.message)
-        except DecodeError as error:
-            return self.refuse(call, error.status if error.status == RESOURCE_EXHAUSTED else INVALID_ARGUMENT, str(error))
-        route.counters.started()
+            if call.codec != marshal.codec_id:
+                marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
+            call.given = marshal.decode_arguments(payload)
+        except (CallError, DecodeError) as error:
+            return self._reject(call, error)
+        call.weight = marshal.charge
+        call.route.counters.started()
         self.state.running += 1
-        call.is_started = True
-        return self.run(call)
+        self.run(call)
+        if self.stepped_ns > max(self.received_ns, self.turn_ns) + STALL_NS:
+            # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
+            self.hold_for_stall(self.received_ns)
+        return 0
 
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
+
+    cdef int _reject(self, ServerCall call, object error) except -1:
+        """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
+        cdef Outgoing failure
+        cdef int status = error.status
+        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+            status = INVALID_ARGUMENT
+        text = error.message if isinstance(error, CallError) else f"{call.route.method}: {error}"
+        if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
+            return self.refuse(call, status, text)
+        self.state.refused += 1
+        failure = failure_with(status, True, text)
+        failure.pushback_ms = PUSHBACK_NEVER
+        return self.send_failure(call, failure)
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.state.refused += 1
         # Only once it is whole is a one-way call counted, and from then on it is gone.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.one_way_calls -= 1
-        return Session.refuse(self, call, status, text)
+        return GuardedSession.refuse(self, call, status, text)
 
     cdef int run(self, ServerCall call) except -1:
         """Start the handler: everything that can go wrong from here on has run."""
@@ -335,6 +391,19 @@ cdef class ServerSession(Session):
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
         self.held.add(call)
+        call.is_held = True
+        self.charge(call, max(call.weight, <Py_ssize_t>1))
+        self.loop_state.handlers += 1
+        self.stepped_ns = now_ns()
+        return 0
+
+    cdef int unwatch(self, ServerCall call) except -1:
+        """The handler is through."""
+        self.loop_state.stop_timer(call)
+        self.held.discard(call)
+        call.is_held = False
+        self.charge(call, 0)
+        self.loop_state.handlers -= 1
         return 0
 
     cdef int task_finished(self, ServerTask task) except -1:
@@ -383,12 +452,14 @@ cdef class ServerSession(Session):
         self._count_end(call, OK)
         if self.is_closed or call.state == STATE_GONE:
             return 0
-        self.send_response(call, payload, <uint32_t>min((self.ended_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
+        self.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
+        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.admission.send_soft:
+            self.weigh_output()
         return 0
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
         """Compress an answer as its request was, if that pays."""
-        if PyBytes_GET_SIZE(payload) > self.state.compress_above and (<Session>self).takes_compressor(call.compressor):
+        if PyBytes_GET_SIZE(payload) > self.state.compress_above and self.takes_compressor(call.compressor):
             smaller = self.state.compressors[call.compressor].compress(payload)
             if len(smaller) < len(payload):
                 return <bytes>smaller
@@ -396,11 +467,13 @@ cdef class ServerSession(Session):
         return payload
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        if <uint64_t>PyBytes_GET_SIZE(payload) > min(self.ours.max_message, self.peer.max_message):
+        cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
+        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            who = "the client takes" if limit == self.peer.max_message else "the server sends"
             raise CallError(
                 Status.RESOURCE_EXHAUSTED,
-                f"the answer of {call.route.method} has {len(payload)} bytes, at most "
-                f"{min(self.ours.max_message, self.peer.max_message)} may be sent (Limits.message_bytes)",
+                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
+                "(Limits.message_bytes)",
             )
         return 0
 
@@ -414,10 +487,7 @@ cdef class ServerSession(Session):
         self._count_end(call, status)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
             return 0
-        failure = Outgoing.__new__(Outgoing)
-        failure.status = status
-        failure.outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
-        failure.text = truncated(text)
+        failure = failure_with(status, call.never_started, text)
         failure.payload = details
         failure.pushback_ms = pushback
         if call._reply_metadata is not None:
@@ -442,16 +512,19 @@ cdef class ServerSession(Session):
         return 0
 
     cdef int _count_end(self, ServerCall call, int status) except -1:
-        self.ended_ns = now_ns()
-        call.route.counters.ended(status, self.ended_ns - call.started_ns)
+        self.stepped_ns = now_ns()
+        call.route.counters.ended(status, self.stepped_ns - call.started_ns)
         self.state.running -= 1
-        self.loop_state.stop_timer(call)
-        self.held.discard(call)
         call.is_running = False
+        if call.is_held:
+            self.unwatch(call)
         # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
         call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
+        return self._tell_watcher()
+
+    cdef int on_drained(self) except -1:
         if self.state.is_watched:
             self.loop_state.call_soon(self.state.dispatcher.changed)
         return 0
@@ -460,18 +533,36 @@ cdef class ServerSession(Session):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         (<ServerCall>call).was_cancelled = True
+        if (<ServerCall>call).waiting_payload is not None:
+            self.drop_waiting(<ServerCall>call)
+            return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         return (<ServerCall>call).stop()
 
-    cdef int on_eof(self) except -1:
+    cpdef int end_calls(self, str text) except -1:
+        """Answer every call that is still under way, and stop its handler."""
+        cdef ServerCall call
+        for call in self.accepted.entries():
+            if call.state == STATE_ASSEMBLING:
+                self.drop_request(call, UNAVAILABLE, text)
+            elif call.waiting_payload is not None:
+                self.drop_waiting(call)
+                self.refuse(call, UNAVAILABLE, text)
+            else:
+                self.send_failure(call, failure_with(UNAVAILABLE, call.never_started, text))
+                call.was_cancelled = True
+                call.stop()
         return 0
 
     cdef int on_closed(self) except -1:
+        if self._peer_rests():
+            # It would not notice before its next call, and then it reads before it writes.
+            self.linger_ns = 0
         self._stop_all()
-        return Session.on_closed(self)
+        return GuardedSession.on_closed(self)
 
     cdef int on_lost(self, object error) except -1:
         """The client is gone: nobody waits for these answers."""
-        self.state.sessions.discard(self)
+        GuardedSession.on_lost(self, error)
         self._stop_all()
         self.state.dispatcher.session_lost(self, error)
         return 0
@@ -490,6 +581,16 @@ cdef class ServerSession(Session):
             "buffered": self.buffered_bytes(),
             "credit": self.send_left,
         }
+
+
+cdef Outgoing failure_with(int status, bint never_started, str text):
+    """Make the answer that stands for a failure."""
+    cdef Outgoing failure = Outgoing.__new__(Outgoing)
+    failure.status = status
+    failure.outcome = OUTCOME_NOT_STARTED if never_started else OUTCOME_RAN
+    failure.text = truncated(text)
+    failure.payload = b""
+    return failure
 
 
 cdef inline object call_handler(object handler, object given):

@@ -1,4 +1,5 @@
 from asyncio import AbstractEventLoop, BaseTransport, Transport
+from collections.abc import Callable
 from logging import Logger
 from typing import Any
 
@@ -15,11 +16,23 @@ class Session(Connection):
     final memory of a long payload.
 
     Args:
+        uniform: a source of random numbers between two bounds, for the age at which the connection ends.
         options: those of `Connection`.
     """
 
+    #: Nanoseconds in which something must be written, and in which the next piece of a cut message must come.
+    #: PROTOCOL.md fixes both; tests shorten them.
+    write_wait_ns: int
+    piece_wait_ns: int
+
     def __init__(
-        self, *, loop: AbstractEventLoop, timeouts: Timeouts, keepalive: Keepalive, **options: Any
+        self,
+        *,
+        loop: AbstractEventLoop,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        uniform: Callable[[float, float], float] = ...,
+        **options: Any,
     ) -> None: ...
     @property
     def transport(self) -> Transport | None:

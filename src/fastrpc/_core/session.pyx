@@ -5,6 +5,7 @@ memory of a long payload.
 """
 
 import logging
+import random
 
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -13,9 +14,18 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from fastrpc._core.connection cimport PHASE_OPEN
-from fastrpc._core.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_KEEPALIVE, REASON_SLOW_READER
-from fastrpc._core.loop_state cimport loop_state
+from fastrpc._core.buffer cimport Assembly
+from fastrpc._core.call cimport Call
+from fastrpc._core.connection cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.frame cimport (
+    CANCEL_DEADLINE,
+    REASON_HANDSHAKE,
+    REASON_INTERNAL,
+    REASON_KEEPALIVE,
+    REASON_MAX_AGE,
+    REASON_SLOW_READER,
+)
+from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
 from fastrpc._core.wire cimport now_ns
 
@@ -25,14 +35,17 @@ cdef enum:
     LOW_WATER = 65_536
     # Rounds of pieces in one flush before the loop gets its turn.
     PIECE_ROUNDS = 4
+    DEADLINE_EXCEEDED = 4  # fastrpc.status.Status
 
 cdef uint64_t SECOND = 1_000_000_000
-# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; FINAL at most 1 s after GOAWAY.
+# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
+# after GOAWAY.
 cdef uint64_t SLOW_READER_NS = 10 * SECOND
 cdef uint64_t OVERDUE_READER_NS = SECOND
+cdef uint64_t PIECE_WAIT_NS = 10 * SECOND
 cdef uint64_t FINAL_AFTER_NS = SECOND
-# A timer this late means that the loop was blocked: what the peer sent may lie unread.
-cdef uint64_t LATE_NS = 50_000_000
+# A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
+cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
 logger = logging.getLogger("fastrpc")
 
@@ -40,7 +53,7 @@ logger = logging.getLogger("fastrpc")
 cdef class Session(Connection):
     """A connection on an event loop. Made by a transport's session factory, driven by its callbacks."""
 
-    def __init__(self, *, loop, timeouts, keepalive, **options):
+    def __init__(self, *, loop, timeouts, keepalive, uniform=random.uniform, **options):
         Connection.__init__(self, **options)
         self.loop_state = loop_state(loop)
         self._flush_callback = self._flush_scheduled_now
@@ -48,6 +61,12 @@ cdef class Session(Connection):
         self.linger_ns = nanoseconds(timeouts.linger)
         self.ping_interval_ns = nanoseconds(keepalive.interval)
         self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        if keepalive.max_age is not None:
+            # Connections made together, after a restart say, must not all end together.
+            self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
+        self.write_wait_ns = SLOW_READER_NS
+        self.piece_wait_ns = PIECE_WAIT_NS
         self.now = now_ns()
 
     def __dealloc__(self):
@@ -84,7 +103,10 @@ cdef class Session(Connection):
         """`size` bytes were received into the last buffer."""
         cdef Py_ssize_t consumed, room = 0
         cdef char* data = self.loop_state.buffer.data
-        self.now = self.received_ns = now_ns()
+        self.now = now_ns()
+        if self.now > self.loop_state.calm_until_ns:
+            self.on_stall()
+        self.received_ns = self.now
         self._is_reading = True
         try:
             if self.body_place(&room) is not NULL:
@@ -98,6 +120,8 @@ cdef class Session(Connection):
             self._crashed(error)
         finally:
             self._is_reading = False
+        if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
+            self.schedule_check(self._check_pieces(self.now))
         self.flush()
 
     def eof_received(self):
@@ -119,13 +143,13 @@ cdef class Session(Connection):
     def pause_writing(self):
         """The transport has enough: what follows waits here, in order."""
         self.is_write_paused = True
-        self._write_blocked_ns = now_ns()
-        self.schedule_check(self._write_blocked_ns + OVERDUE_READER_NS)
+        self.now = now_ns()
+        self._note_blocked()
 
     def resume_writing(self):
         """The transport takes more."""
         self.is_write_paused = False
-        self._write_blocked_ns = 0
+        self.blocked_ns = 0
         self.now = now_ns()
         self.flush()
 
@@ -160,7 +184,12 @@ cdef class Session(Connection):
         while True:
             self.pump(TRANSPORT_SHARE)
             if not self.has_output():
+                if self.small or self.large or self.begun:
+                    # The peer returns no credit.
+                    return self._note_blocked()
+                self.blocked_ns = 0
                 return 0
+            self.blocked_ns = 0
             self._write_output()
             if not (self.large or self.begun) or self.is_write_paused or self.transport is None:
                 return 0
@@ -205,7 +234,7 @@ cdef class Session(Connection):
         self.now = now_ns()
         late = self.now - self.check_due_ns if self.now > self.check_due_ns else 0
         self.check_due_ns = 0
-        if late > LATE_NS:
+        if late > STALL_NS:
             # The loop was blocked, so silence proves nothing yet: the peer gets that time back.
             self._forgive(late)
         due = self.check(self.now)
@@ -217,13 +246,13 @@ cdef class Session(Connection):
         if self.ping_sent_ns:
             self.ping_sent_ns += late
         self.received_ns += late
-        if self._write_blocked_ns:
-            self._write_blocked_ns += late
+        if self.blocked_ns:
+            self.blocked_ns += late
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Compare every running instant with now; return when to look again, 0 = never."""
-        cdef uint64_t due = 0
+        cdef uint64_t due
         if self.transport is None:
             return 0
         if self.linger_until_ns:
@@ -231,37 +260,114 @@ cdef class Session(Connection):
                 self.transport.abort()
                 return 0
             return self.linger_until_ns
-        if self.is_closed:
+        due = 0 if self.is_closed else self._check_opening(now)
+        due = due if self.is_closed else earlier(due, self._check_writing(now))
+        due = due if self.is_closed else earlier(due, self._check_pieces(now))
+        due = due if self.is_closed else earlier(due, self._check_drain(now))
+        due = due if self.is_closed else earlier(due, self._check_age(now))
+        due = due if self.is_closed else earlier(due, self._check_idle(now))
+        due = due if self.is_closed else earlier(due, self._check_life(now))
+        return self.linger_until_ns if self.is_closed else due
+
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
+        if not self.handshake_ns or (self.phase == PHASE_OPEN and self.first_settings_acknowledged):
             return 0
-        if self.handshake_ns and (self.phase != PHASE_OPEN or not self.first_settings_acknowledged):
-            if now >= self.made_ns + self.handshake_ns:
-                self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-                return self.linger_until_ns
-            due = self.made_ns + self.handshake_ns
-        due = earlier(due, self._check_writing(now))
-        if self.drain_step == 1:
-            if now >= self.drain_started_ns + FINAL_AFTER_NS:
-                self.finish_drain()
-                self.on_output()
-            else:
-                due = earlier(due, self.drain_started_ns + FINAL_AFTER_NS)
-        if self.is_closed:
-            return self.linger_until_ns
-        return earlier(due, self._check_life(now))
+        if now < self.made_ns + self.handshake_ns:
+            return self.made_ns + self.handshake_ns
+        is_stranger = self.phase == PHASE_PREFACE
+        self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
+        if is_stranger and self.transport is not None:
+            # It was told nothing, so there is nothing it could miss.
+            self.transport.abort()
+        return 0
+
+    cdef bint output_is_stuck(self) noexcept:
+        return self.is_write_paused
+
+    cdef int _note_blocked(self) except -1:
+        """Something waits and cannot be written: from now on it is watched whether that changes."""
+        if self.blocked_ns == 0 and self.transport is not None:
+            self.blocked_ns = self.now
+            self.blocked_size = self.transport.get_write_buffer_size()
+            self.schedule_check(self.now + min(OVERDUE_READER_NS, self.write_wait_ns))
+        return 0
 
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
-        cdef uint64_t limit
-        if not self._write_blocked_ns:
+        cdef uint64_t limit = self.write_wait_ns
+        cdef int64_t size
+        if not self.blocked_ns:
             return 0
-        limit = SLOW_READER_NS
-        if self.send_hard and self.buffered_bytes() > self.send_hard:
-            limit = OVERDUE_READER_NS
-        if now >= self._write_blocked_ns + limit:
-            self.close_with(REASON_SLOW_READER, f"nothing could be written for {limit / 1e9:g} s")
+        size = self.transport.get_write_buffer_size()
+        if size < self.blocked_size:
+            # A slow reader is still a reader.
+            self.blocked_size = size
+            self.blocked_ns = now
+        if self.send_hard and <int64_t>self.buffered_bytes() > self.send_hard:
+            limit = min(limit, OVERDUE_READER_NS)
+        if now >= self.blocked_ns + limit:
+            self.close_with(
+                REASON_SLOW_READER,
+                f"nothing could be written for {limit / 1e9:g} s, {self.buffered_bytes()} bytes wait"
+                + (f", above {self.send_hard} the time is short (Memory.send_hard)" if limit == OVERDUE_READER_NS else ""),
+            )
             # It reads nothing: waiting for it to read the reason would only keep the memory longer.
             self.transport.abort()
             return 0
-        return min(now + OVERDUE_READER_NS, self._write_blocked_ns + limit)
+        return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
+
+    cdef uint64_t _check_pieces(self, uint64_t now) except? 0:
+        """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
+        cdef Call call
+        if now < self.pieces_due_ns:
+            return self.pieces_due_ns
+        if not self.open_requests and not self.open_responses:
+            self.pieces_due_ns = 0
+            return 0
+        self.pieces_due_ns = now + self.piece_wait_ns // 4
+        for call in self.accepted.entries() + self.opened.entries():
+            if call.incoming is not None and self._is_stuck(call, now):
+                self.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
+        return self.pieces_due_ns
+
+    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
+        cdef Py_ssize_t filled = (<Assembly>call.incoming.assembly).filled
+        if call.incoming.seen_ns == 0 or filled != call.incoming.seen_size:
+            call.incoming.seen_ns = now
+            call.incoming.seen_size = filled
+            return False
+        return now >= call.incoming.seen_ns + self.piece_wait_ns
+
+    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
+        if self.drain_step != 1:
+            return 0
+        if now < self.drain_started_ns + FINAL_AFTER_NS:
+            return self.drain_started_ns + FINAL_AFTER_NS
+        self.finish_drain()
+        self.on_output()
+        return 0
+
+    cdef uint64_t _check_age(self, uint64_t now) except? 0:
+        if not self.age_ns:
+            return 0
+        if now < self.made_ns + self.age_ns:
+            return self.made_ns + self.age_ns
+        self.age_ns = 0
+        self.on_aged()
+        return 0
+
+    cdef uint64_t _check_idle(self, uint64_t now) except? 0:
+        cdef uint64_t ids = self.highest_id + self.next_id
+        if not self.idle_ns or self.phase != PHASE_OPEN:
+            return 0
+        if not self.is_idle() or ids != self.idle_ids or self.idle_from_ns == 0:
+            self.idle_ids = ids
+            self.idle_from_ns = now
+            return now + (self.idle_ns // 4 or 1)
+        if now < self.idle_from_ns + self.idle_ns:
+            return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
+        self.idle_ns = 0
+        self.on_idle()
+        return 0
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
@@ -271,14 +377,18 @@ cdef class Session(Connection):
         interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
         if self.ping_sent_ns and self.received_ns >= self.ping_sent_ns:
             self.ping_sent_ns = 0
+            self.is_silent = False
         if self.ping_sent_ns:
-            if now >= self.ping_sent_ns + self.ping_timeout_ns:
-                self.close_with(
-                    REASON_KEEPALIVE, f"nothing came for {(now - self.received_ns) / 1e9:.1f} s, a ping included"
-                )
-                self.transport.abort()
-                return 0
-            return self.ping_sent_ns + self.ping_timeout_ns
+            if now < self.ping_sent_ns + self.ping_timeout_ns:
+                return self.ping_sent_ns + self.ping_timeout_ns
+            if not self.is_silent:
+                self.is_silent = True
+                return now + LOOK_AGAIN_NS
+            self.close_with(
+                REASON_KEEPALIVE, f"nothing came for {(now - self.received_ns) / 1e9:.1f} s, a ping included"
+            )
+            self.transport.abort()
+            return 0
         if now < self.received_ns + interval:
             return self.received_ns + interval
         if not self.wants_ping():
@@ -314,7 +424,12 @@ cdef class Session(Connection):
     def close(self, int reason=0, str text=""):
         """Say why, flush, and close as soon as the peer has read it."""
         self.now = now_ns()
-        if self.transport is not None:
+        if self.transport is None:
+            return
+        if self.drain_step == 2 and reason <= REASON_MAX_AGE:
+            # It has been said.
+            self._end_connection(reason, text, False)
+        else:
             self.close_with(reason, text)
 
     def abort(self):
@@ -332,18 +447,48 @@ cdef class Session(Connection):
             self._write_output()
         if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
             self.linger_until_ns = self.now + self.linger_ns
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:
+                # The peer has reset the connection, which the transport has not noticed yet.
+                self.transport.abort()
+                return 0
             self.schedule_check(self.linger_until_ns)
         else:
             self.transport.close()
         return 0
 
+    # Hooks
+
+    cdef int on_ready(self) except -1:
+        """The connection is open: from now on its life is watched."""
+        cdef uint64_t due = self.check(self.now)
+        if due and self.transport is not None:
+            self.schedule_check(due)
+        return 0
+
+    cdef int on_stall(self) except -1:
+        """This read comes behind a stall of the loop, or nobody watches for stalls."""
+        return 0
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        """A cut message of this call does not go on."""
+        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
+
+    cdef int on_aged(self) except -1:
+        """The connection is older than `Keepalive.max_age`."""
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """The connection was without calls for `Timeouts.idle`."""
+        return 0
+
     cdef int on_eof(self) except -1:
-        """Hook: the peer shut down writing."""
+        """The peer shut down writing."""
         return 0
 
     cdef int on_lost(self, object error) except -1:
-        """Hook: the stream is gone; whatever is still under way has to end now."""
+        """The stream is gone; whatever is still under way has to end now."""
         return 0
 
     def _crashed(self, error):

@@ -11,7 +11,7 @@ from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
 from fastrpc.cli.listing import list_services
 from fastrpc.cli.printing import describe_error, print_error, stdout
-from fastrpc.cli.serving import run
+from fastrpc.cli.serving import dev, run
 from fastrpc.server.plan import ExitCode
 
 __all__ = ["application", "run_command_line"]
@@ -37,8 +37,6 @@ def run_command_line() -> int:
         return (
             end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
         )
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; nothing is left to write at the end of the program either.
         sys.stdout = None
@@ -58,7 +56,7 @@ def _print_version(value: bool) -> None:
 
 
 @application.callback(epilog="Example: fastrpc run app:services")
-def common(
+def fastrpc(
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
@@ -75,6 +73,7 @@ application.command(
     help="The same as run.",
     epilog="Example: fastrpc serve app:services --address tcp://0.0.0.0:8972",
 )(run)
+application.command("dev", epilog="Example: fastrpc dev app:services")(dev)
 application.command(
     "call", context_settings=_VALUES, epilog="Example: fastrpc call tcp://127.0.0.1:8972 arith.mul 6 b=7"
 )(call)

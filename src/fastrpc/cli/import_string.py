@@ -19,7 +19,7 @@ def check_import_string(text: str) -> tuple[str, str]:
     """
     module, separator, attribute = text.partition(":")
     parts = [*module.split("."), *attribute.split(".")]
-    if separator and all(part.isidentifier() for part in parts):
+    if separator and not module.endswith(".py") and all(part.isidentifier() for part in parts):
         return module, attribute
     hint = f"write it as module:attribute, such as {_suggestion(text)}"
     raise ConfigError(f"{text!r} does not say what to serve", hint=hint)
@@ -85,5 +85,10 @@ def _place(error: Exception) -> str:
 
 
 def _suggestion(text: str) -> str:
-    module = text.removesuffix(".py").replace("/", ".").partition(":")[0]
-    return f"{module}:services" if all(part.isidentifier() for part in module.split(".")) else "app:services"
+    file, _, attribute = text.partition(":")
+    module = file.removesuffix(".py").replace("/", ".")
+    if not attribute.isidentifier():
+        attribute = "services"
+    return (
+        f"{module}:{attribute}" if all(part.isidentifier() for part in module.split(".")) else "app:services"
+    )

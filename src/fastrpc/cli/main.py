@@ -11,6 +11,13 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run the command line; ends the program."""
     try:
+        sys.exit(_load_and_run())
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+def _load_and_run() -> int:
+    try:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ImportError as error:
@@ -19,7 +26,7 @@ def main() -> NoReturn:
             "hint: pip install 'fastrpc[cli]'",
             file=sys.stderr,
         )
-        sys.exit(ExitCode.NOT_STARTED)
+        return ExitCode.NOT_STARTED
     from fastrpc.cli.application import run_command_line
 
-    sys.exit(run_command_line())
+    return run_command_line()

@@ -1,14 +1,17 @@
-"""`fastrpc run`: serve what an import string names."""
+"""`fastrpc run` and `fastrpc dev`: serve what an import string names."""
 
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.panel import Panel
 from rich.text import Text
 
 from fastrpc._version import __version__
@@ -21,7 +24,18 @@ from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
 
-__all__ = ["run"]
+__all__ = [
+    "dev",
+    "install_logging",
+    "make_plan",
+    "print_started",
+    "print_started_json",
+    "run",
+    "run_reported",
+]
+
+#: Seconds that calls get to end before the app is loaded again.
+DEV_DRAIN_SECONDS = 0.5
 
 App = Annotated[
     str | None, typer.Argument(metavar="MODULE:ATTRIBUTE", help="What to serve; app of the file otherwise.")
@@ -71,6 +85,33 @@ def run(
     for warning in warnings:
         stderr.print(Text.assemble(("warning: ", "yellow"), warning))
     raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
+
+
+def dev(
+    app: App = None, address: Addresses = None, config: ConfigFile = None, log_level: LogLevelName = None
+) -> None:
+    """Serve while you work on it: loads the app again when a file below this directory changes.
+
+    One process, with reflection, the text of handlers' exceptions in answers, debug output and a short drain.
+    """
+    with reported(ExitCode.USAGE):
+        arguments = {
+            "app": app,
+            "address": address or None,
+            "reflection": True,
+            "expose_errors": True,
+            "timeouts.drain": DEV_DRAIN_SECONDS,
+            "log_level": _checked_level(log_level) or "debug",
+        }
+        settings, _ = read_settings(arguments, os.environ, config)
+        plan = make_plan(settings, _print_box)
+    install_logging(settings.log_level)
+    # Files change twice a second at times, and compiled ones are told apart by the second.
+    sys.dont_write_bytecode = True
+    from fastrpc.server.reloader import Reloader, SourceFiles
+
+    reloader = Reloader(plan, SourceFiles(Path.cwd()), _print_failure)
+    raise typer.Exit(run_reported(lambda: run_plan(plan, reloader.run), settings))
 
 
 def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> Plan:
@@ -140,6 +181,25 @@ def print_started_json(started: Started) -> None:
     """Say the same for machines."""
     values: dict[str, Any] = asdict(started)
     print_json(values)
+
+
+def _print_box(started: Started) -> None:
+    lines = [
+        f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
+        *(f"serving at {address}" for address in started.addresses),
+        "",
+        *(f"{service}  {', '.join(methods)}" for service, methods in started.services.items()),
+        "",
+        f"started {datetime.now().astimezone():%H:%M:%S}, loads again when a file changes, Ctrl-C ends it",
+    ]
+    stdout.print(Panel(Text("\n".join(lines)), expand=False))
+    stdout.file.flush()
+
+
+def _print_failure(error: Exception) -> None:
+    cause, hint = describe_error(error)
+    print_error(cause, hint)
+    stderr.print("waiting for a change", style="dim")
 
 
 def _checked_level(level: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """The asynchronous client."""
 
 import asyncio
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
@@ -110,6 +111,11 @@ class Client(Caller):
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
         self._refuse_view("closed")
+        if self.state.loop is not None:
+            if self.state.loop.is_closed():
+                self._pool.abandon()
+                return
+            self.state.use()
         await self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
@@ -138,11 +144,16 @@ class Client(Caller):
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
-        return client_stats(self._pool.sessions, self.state.loop)
+        return client_stats(self._pool.open_sessions, self.state.loop)
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
+
+    def __del__(self) -> None:
+        pool = getattr(self, "_pool", None)
+        if pool is not None and pool.is_used and not pool.is_closed and not self._is_view:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(str(link.endpoint) for link in self._pool.links)}>"

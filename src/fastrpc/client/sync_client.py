@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
 from fastrpc.client.client import (
@@ -22,6 +22,7 @@ from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import DeadlineExceededError
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.options import CallOptions
 
 __all__ = ["SyncClient"]
 
@@ -73,6 +74,7 @@ class SyncClient(BlockingCaller):
 
     def __enter__(self) -> Self:
         self._refuse_view("entered")
+        self.state.use()
         return self
 
     def __exit__(
@@ -105,13 +107,14 @@ class SyncClient(BlockingCaller):
     def close(self) -> None:
         """Close all connections; calls of other threads fail. Closing twice is fine."""
         self._refuse_view("closed")
+        self.state.use()
         self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class; each blocks, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view of this client whose calls differ in what is given here.
 
         What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.

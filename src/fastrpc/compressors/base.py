@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from fastrpc.errors import ConfigError, DecodeError
+from fastrpc.status import Status
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -140,7 +141,7 @@ def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) ->
     """
     own_steps = getattr(compressor, "decompress_steps", None)
     if own_steps is not None:
-        return cast(Steps, own_steps(payload, max_size))
+        return _own_steps(own_steps, payload, max_size)
     return _single_step(compressor, payload, max_size)
 
 
@@ -211,6 +212,7 @@ class BoundedOutput:
         if needed > self._max_size:
             raise DecodeError(
                 f"{self._name} payload grows past {self._max_size} bytes when decompressed",
+                status=Status.RESOURCE_EXHAUSTED,
                 hint="raise Limits.message_bytes on the receiving side, or stream the value",
             )
         if needed > self._capacity:
@@ -234,6 +236,11 @@ class BoundedOutput:
         self._buffer.write(b"\0")
         self._buffer.seek(self.size)
         self._capacity = capacity
+
+
+def _own_steps(own_steps: Callable[[Payload, int], Steps], payload: Payload, max_size: int) -> Steps:
+    # As a generator, so that what is wrong with a header comes out of the first step and not before it.
+    return (yield from own_steps(payload, max_size))
 
 
 def _single_step(compressor: Compressor, payload: Payload, max_size: int) -> Steps:

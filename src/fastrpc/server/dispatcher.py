@@ -19,7 +19,7 @@ from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
+from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
@@ -36,6 +36,9 @@ logger = logging.getLogger("fastrpc.server")
 Failure = tuple[Status, str, bytes, int]
 
 _DO_NOT_RETRY = 0xFFFFFFFF
+
+#: How often a drain looks whether all connections have taken their part of it.
+_LOOK_SECONDS = 0.02
 
 #: How long a decompression may keep the loop before others get their turn.
 _UNPACK_SLICE_SECONDS = 0.003
@@ -117,13 +120,6 @@ class Dispatcher:
 
     # Connections
 
-    def session_made(self, session: ServerSession) -> None:
-        """A connection was accepted; too many of them are closed at once."""
-        limit = self._config.limits.connections
-        if len(self.state.sessions) > limit:
-            logger.warning("refused a connection: there are %d already (Limits.connections)", limit)
-            session.abort()
-
     def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
         """A connection is gone."""
         self.changed()
@@ -145,11 +141,16 @@ class Dispatcher:
 
     async def wait_idle(self) -> None:
         """Return once no call is under way and every connection took its part of the drain."""
-        await self._wait(lambda: self.state.running == 0 and all(map(_has_drained, self.state.sessions)))
+        await self._wait(
+            lambda: self._is_idle() and all(session.has_drained for session in self.state.sessions)
+        )
 
     async def wait_closed(self) -> None:
         """Return once every connection is gone."""
         await self._wait(lambda: not self.state.sessions)
+
+    def _is_idle(self) -> bool:
+        return self.state.running == 0 and self.state.waiting == 0 and not self._unpacking
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -158,7 +159,13 @@ class Dispatcher:
             while not condition():
                 waiter = loop.create_future()
                 self._waiters.add(waiter)
-                await waiter
+                # No event tells that a connection announced its end or that its last bytes left.
+                look = loop.call_later(_LOOK_SECONDS, self.changed)
+                try:
+                    await waiter
+                finally:
+                    look.cancel()
+                    self._waiters.discard(waiter)
         finally:
             self.state.is_watched = False
 
@@ -267,6 +274,9 @@ def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, boo
         return end.value, None, True
     except FastRPCError as error:
         return b"", error, True
+    except Exception as error:
+        # An installed compressor may raise anything; it must not cost the connection.
+        return b"", DecodeError(f"the payload cannot be decompressed: {error!r}"), True
 
 
 class _ThreadJob:
@@ -316,11 +326,6 @@ class _ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
-
-
-def _has_drained(session: ServerSession) -> bool:
-    """Whether the peer knows that nothing new is taken, and all our bytes are out."""
-    return session.is_closed or (session.drain_step == 2 and session.buffered_bytes() == 0)
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:

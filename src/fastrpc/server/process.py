@@ -19,7 +19,7 @@ T = TypeVar("T")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: Seconds that a process told to quit at once gets to close what can be closed.
-QUIT_SECONDS = 0.5
+QUIT_SECONDS = 0.3
 
 
 class ServingProcess:

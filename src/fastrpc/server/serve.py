@@ -4,7 +4,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastrpc.config import ServerConfig
@@ -15,7 +16,7 @@ from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
 
-__all__ = ["run", "serve"]
+__all__ = ["addresses_of", "run", "serve"]
 
 _DEFAULT_CONFIG = ServerConfig()
 
@@ -68,17 +69,22 @@ def serve(
         raise SystemExit(int(code))
 
 
-def run(plan: Plan) -> ExitCode:
+def run(plan: Plan, supervise: Callable[[], ExitCode] | None = None) -> ExitCode:
     """Do what `serve` does, for a plan; returns how it ended.
 
     Where handlers that were cut off still hold threads it ends the process itself: Python would wait for them.
+
+    Args:
+        supervise: runs worker processes in a way of its own.
     """
     global _is_running
     _check_place()
     _is_running = True
     before = set(threading.enumerate())
     try:
-        code = _run_workers(plan) if plan.workers > 1 else _run_here(plan)
+        if supervise is None:
+            supervise = partial(_run_workers if plan.workers > 1 else _run_here, plan)
+        code = supervise()
     finally:
         _is_running = False
     if code is not ExitCode.DONE and _holds_threads(before):

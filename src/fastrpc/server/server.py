@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import socket
+import warnings
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -71,6 +73,11 @@ class Server:
         self._services: list[ServiceDefinition] = []
         self._state: ServerState | None = None
         self._workers: Workers | None = None
+        # Whoever starts second waits: nobody is served before every source is entered.
+        self._starting = asyncio.Lock()
+        # The process and the loop of the first use; 0 before.
+        self._process_id = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_draining = False
         self._is_shut = False
         self._is_closed = False
@@ -90,12 +97,32 @@ class Server:
 
     async def start(self) -> None:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
-        if self._state is not None:
-            return
-        if self._is_closed:
-            raise RuntimeError("this Server is closed; make a new one")
+        async with self._starting:
+            self._check_use()
+            if self._is_closed:
+                raise RuntimeError("this Server is closed; make a new one")
+            if self._state is None:
+                try:
+                    await self._start()
+                except BaseException:
+                    # Leave what was entered: nothing keeps a second attempt from starting anew.
+                    self._state = None
+                    self._services.clear()
+                    await self._stack.aclose()
+                    raise
+
+    def _check_use(self) -> None:
+        if self._process_id not in (0, os.getpid()):
+            raise RuntimeError("this Server was used before the fork; create it in the child")
+        if self._state is not None and self._loop is not asyncio.get_running_loop():
+            raise RuntimeError(
+                f"this Server belongs to {self._loop!r} and was used from {asyncio.get_running_loop()!r}"
+            )
+
+    async def _start(self) -> None:
         config = self._config
         loop = asyncio.get_running_loop()
+        self._process_id, self._loop = os.getpid(), loop
         self._workers = Workers(
             loop=loop,
             threads=config.admission.handler_threads,
@@ -111,6 +138,7 @@ class Server:
             compressors=compressors,
             limits=config.limits,
             memory=config.memory,
+            admission=config.admission,
             call_timeout=config.timeouts.call,
         )
         state.has_interceptors = bool(self._interceptors)
@@ -165,6 +193,8 @@ class Server:
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
         make_session = partial(self._new_session, self._reveals_services(wanted))
+        keepalive = self._config.keepalive
+        options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
         listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
         return listener.address
@@ -217,6 +247,7 @@ class Server:
         Returns:
             Whether every call ended by itself.
         """
+        self._check_use()
         if self._state is None or self._is_closed:
             await self.close()
             return True
@@ -233,11 +264,14 @@ class Server:
             is_clean = True
         except TimeoutError:
             is_clean = False
+            for session in list(self._state.sessions):
+                session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
         await self.close()
         return is_clean
 
     async def close(self) -> None:
         """Close listeners and connections at once; calls under way are cancelled."""
+        self._check_use()
         if self._is_closed:
             return
         self._is_closed = True
@@ -287,11 +321,16 @@ class Server:
             "live": {
                 "connections": len(parts),
                 "calls": 0 if self._state is None else self._state.running,
+                "waiting": 0 if self._state is None else self._state.waiting,
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],
             "totals": {} if self._state is None else self._state.totals(),
         }
+
+    def __del__(self) -> None:
+        if getattr(self, "_listeners", None) and not self._is_closed and self._process_id == os.getpid():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         places = ", ".join(str(listener.address) for listener in self._listeners)

@@ -24,12 +24,15 @@ from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
 from fastrpc.server.worker import run_worker
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "WorkerRecord"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that workers told to quit, or late with their drain, get before they are killed.
-KILL_SECONDS = 2.0
+#: Seconds that workers told to quit get before they are killed; more than they take by themselves.
+QUIT_SECONDS = 1.0
+
+#: Seconds beyond the limit of the drain before a worker that is late is killed.
+LATE_SECONDS = 2.0
 
 #: Seconds a worker has to live for its end to count as the first one again.
 STABLE_SECONDS = 10.0
@@ -105,15 +108,9 @@ class Supervisor:
                 waker.close()
 
     def _run(self) -> ExitCode:
-        for worker in self._workers:
-            self._start(worker)
-        while not self._must_stop() and not all(worker.started for worker in self._workers):
-            self._wait(None)
-            for worker in self._workers:
-                if not worker.is_alive and not worker.started:
-                    raise _start_failure(worker)
+        self._start_all()
         if self._must_stop():
-            self._end(QUIT, KILL_SECONDS)
+            self._quit()
             return ExitCode.INTERRUPTED
         self._acceptor.listen()
         self._is_serving = True
@@ -125,6 +122,16 @@ class Supervisor:
         return self._drain()
 
     # Starting
+
+    def _start_all(self) -> None:
+        """Return once every worker serves, or a signal came; raises what keeps one from starting."""
+        for worker in self._workers:
+            self._start(worker)
+        while not self._must_stop() and not all(worker.started for worker in self._workers):
+            self._wait(None)
+            for worker in self._workers:
+                if not worker.is_alive and not worker.started:
+                    raise _start_failure(worker)
 
     def _start(self, worker: WorkerRecord) -> None:
         ours, theirs = socket.socketpair()
@@ -206,7 +213,8 @@ class Supervisor:
         for report in worker.channel.reports():
             worker.started = report.get("started", worker.started)
             worker.failed = report.get("failed", worker.failed)
-            worker.is_leaving = report.get("leaving", worker.is_leaving)
+            # When all of them leave, they take connections until they have announced it for long enough.
+            worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _reap(self, worker: WorkerRecord, options: int) -> None:
         process_id, status = os.waitpid(worker.process_id, options)
@@ -300,17 +308,22 @@ class Supervisor:
         if timeouts.drain is None:
             ended = self._await_end(None, urgent=False)
         else:
-            grace = timeouts.drain + (timeouts.linger or 0.0) + KILL_SECONDS
+            grace = timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
             ended = self._await_end(self._clock() + grace, urgent=False)
         if self._stops > 1:
-            self._end(QUIT, KILL_SECONDS)
+            self._quit()
             return ExitCode.INTERRUPTED
         is_clean = ended and not any(worker.code for worker in self._workers)
         return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
 
-    def _end(self, command: int, seconds: float) -> None:
-        self._tell(command)
-        self._await_end(self._clock() + seconds, urgent=True)
+    def _quit(self) -> None:
+        """Have the workers end at once."""
+        self._tell(QUIT)
+        for worker in self._workers:
+            if worker.is_alive and worker.started is None:
+                # It does not read commands yet.
+                os.kill(worker.process_id, signal.SIGTERM)
+        self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _tell(self, command: int) -> None:
         for worker in self._workers:

@@ -12,7 +12,7 @@ from fastrpc.server.process import ServingProcess, signals_handled
 from fastrpc.server.server import Server
 from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
 
-__all__ = ["run_worker"]
+__all__ = ["Worker", "run_worker"]
 
 logger = logging.getLogger("fastrpc.server")
 

@@ -1,0 +1,305 @@
+"""What a blocking client does on the wire, against the reference stepped by hand."""
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+import fastrpc
+from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
+from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
+from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Reason
+from tests.support.wire_settings import Setting
+
+CANCEL_DEADLINE = 1
+#: Connections of a test live for milliseconds: longer than this they do not count as dropped at once.
+QUICK = Backoff(first=0.0001)
+
+
+@pytest.fixture
+def server() -> Iterator[ReferenceServer]:
+    with reference_server() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ReferenceServer) -> Iterator[SyncClient]:
+    # The server of a test does not close its side by itself.
+    config = ClientConfig(backoff=QUICK, timeouts=Timeouts(linger=0.0))
+    with SyncClient(server.address, config=config) as client:
+        yield client
+
+
+def opened(server: ReferenceServer, client: SyncClient) -> ReferenceConnection:
+    """Let the client connect and make one call."""
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection = server.accept()
+    connection.respond(connection.next("request")[1], msgspec.msgpack.encode(42))
+    assert answer.result() == 42
+    return connection
+
+
+# Opening
+
+
+def test_opening_says_that_nobody_reads_while_idle(server: ReferenceServer, client: SyncClient) -> None:
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection = server.accept()
+    settings = dict(connection.next("settings")[1])
+    assert settings[Setting.PING_REPLY_MS] == 0
+    assert settings[Setting.MAX_CALLS] == 0
+    connection.respond(connection.next("request")[1])
+    answer.result()
+
+
+def test_idempotent_call_goes_out_before_the_servers_settings(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    answer = server.start(client.with_options(idempotent=True).call, "arith.mul", 6, 7)
+    connection = server.accept()
+    first = connection.stream.recv(1 << 16)
+    assert b"arith.mul" in first
+    assert connection.peer.receive(first)[-1][0] == "request"
+    connection.respond(1)
+    answer.result()
+
+
+def test_other_calls_wait_for_the_servers_settings(server: ReferenceServer, client: SyncClient) -> None:
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection = server.accept()
+    first = connection.stream.recv(1 << 16)
+    assert b"arith.mul" not in first
+    connection.peer.receive(first)
+    connection.send()
+    connection.respond(connection.next("request")[1])
+    answer.result()
+
+
+def test_settings_are_acknowledged_by_the_call_that_read_them(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    answer = server.start(client.with_options(idempotent=True).call, "arith.mul", 6, 7)
+    connection = server.accept()
+    connection.peer.receive(connection.stream.recv(1 << 16))
+    connection.respond(1)
+    answer.result()
+    assert connection.next("settings_ack")
+
+
+def test_server_that_never_opens_costs_the_handshake_timeout(server: ReferenceServer) -> None:
+    config = ClientConfig(timeouts=Timeouts(handshake=0.1))
+    with SyncClient(server.address, config=config) as client:
+        answer = server.start(client.call, "arith.mul", 6, 7)
+        server.accept()
+        assert isinstance(answer.exception(), fastrpc.UnavailableError)
+        assert "the opening took more than 0.1 s" in str(answer.exception())
+
+
+# While idle
+
+
+def test_end_of_the_stream_while_idle_costs_no_call(server: ReferenceServer, client: SyncClient) -> None:
+    opened(server, client).close()
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection = server.accept()
+    assert connection.next("request")[6] == 0, "the call is not a retry"
+    connection.respond(1)
+    answer.result()
+
+
+def test_goaway_while_idle_costs_no_call(server: ReferenceServer, client: SyncClient) -> None:
+    first = opened(server, client)
+    first.peer.start_drain()
+    first.send()
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    second = server.accept()
+    second.respond(second.next("request")[1])
+    answer.result()
+    assert [event for event in first.read_to_the_end() if event[0] == "request"] == []
+
+
+def test_ping_is_answered_while_a_call_waits(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    call_id = connection.next("request")[1]
+    connection.peer.ping(b"nowwhile")
+    connection.send()
+    assert connection.next("pong") == ("pong", b"nowwhile")
+    connection.respond(call_id)
+    answer.result()
+
+
+# The end of calls
+
+
+def test_deadline_tells_the_server_at_once(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.with_options(timeout=0.05).call, "arith.mul", 6, 7)
+    call_id = connection.next("request")[1]
+    assert connection.next("cancel") == ("cancel", call_id, CANCEL_DEADLINE)
+    error = answer.exception()
+    assert isinstance(error, fastrpc.DeadlineExceededError)
+    assert error.processed == "unknown"
+    assert server.address in str(error)
+
+
+def test_answer_that_comes_after_the_deadline_is_dropped(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    late = server.start(client.with_options(timeout=0.05).call, "arith.mul", 6, 7)
+    late_id = connection.next("request")[1]
+    connection.next("cancel")
+    assert isinstance(late.exception(), fastrpc.DeadlineExceededError)
+    connection.respond(late_id, msgspec.msgpack.encode("late"))
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection.respond(connection.next("request")[1], msgspec.msgpack.encode("in time"))
+    assert answer.result() == "in time"
+    assert client.stats()["live"]["calls"] == 0
+
+
+def test_drain_ends_the_connection_with_its_last_call(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    call_id = connection.next("request")[1]
+    connection.peer.start_drain()
+    connection.peer.finish_drain()
+    connection.send()
+    connection.respond(call_id, msgspec.msgpack.encode("still here"))
+    assert answer.result() == "still here"
+    goodbye = connection.read_to_the_end()[-1]
+    assert goodbye[0] == "goaway"
+    assert goodbye[2] == Reason.DRAIN
+
+
+def test_call_above_the_servers_last_one_is_tried_again(server: ReferenceServer, client: SyncClient) -> None:
+    first = opened(server, client)
+    answer = server.start(client.request, "arith.mul", 6, 7)
+    assert b"arith.mul" in first.stream.recv(1 << 16)
+    # The request crosses the GOAWAY: its id is above the last one that counts.
+    first.peer.finish_drain()
+    first.send()
+    second = server.accept()
+    second.respond(second.next("request")[1])
+    assert answer.result().attempts == 2
+
+
+def test_lost_connection_leaves_a_call_unknown(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection.next("request")
+    connection.close()
+    error = answer.exception()
+    assert isinstance(error, fastrpc.ConnectionLostError)
+    assert error.processed == "unknown"
+    assert "the server closed it" in str(error)
+
+
+def test_lost_connection_costs_an_idempotent_call_nothing(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.with_options(idempotent=True).request, "arith.mul", 6, 7)
+    assert connection.next("request")[3] == FLAG_IDEMPOTENT
+    connection.close()
+    second = server.accept()
+    request = second.next("request")
+    assert request[6] == 1, "the attempt is counted on the wire"
+    second.respond(request[1])
+    assert answer.result().attempts == 2
+
+
+def test_violation_is_said_and_ends_the_calls(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection.next("request")
+    connection.stream.sendall(bytes.fromhex("00000000ff0000000000000000000000"))
+    error = answer.exception()
+    assert isinstance(error, fastrpc.ConnectionLostError)
+    goodbye = connection.next("goaway")
+    assert goodbye[2] == Reason.PROTOCOL
+
+
+def test_silent_server_is_pinged_and_dropped(server: ReferenceServer) -> None:
+    keepalive = Keepalive(interval=0.1, timeout=0.1, minimum_interval=0.01)
+    with SyncClient(server.address, config=ClientConfig(keepalive=keepalive)) as client:
+        answer = server.start(client.with_options(timeout=None).call, "arith.mul", 6, 7)
+        connection = server.accept({Setting.MIN_PING_MS: 10})
+        connection.next("request")
+        started = time.monotonic()
+        error = answer.exception()
+        assert isinstance(error, fastrpc.ConnectionLostError)
+        assert "nothing came for" in str(error)
+        assert time.monotonic() - started < 2
+        assert connection.next("ping")
+        assert connection.next("goaway")[2] == Reason.KEEPALIVE
+
+
+# Writing
+
+
+def test_one_way_call_is_handed_over_and_not_waited_for(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    assert client.notify("arith.mul", 6, 7) is None
+    request = connection.next("request")
+    assert request[3] & FLAG_ONE_WAY
+
+
+def test_server_that_reads_nothing_costs_the_deadline_only(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    connection = opened(server, client)
+    large = bytes(8 << 20)
+    with pytest.raises(fastrpc.DeadlineExceededError) as caught:
+        client.with_options(timeout=0.2, codec="raw").call("arith.keep", large)
+    assert caught.value.processed == "no", "its last piece was not handed over"
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    while True:
+        request = connection.next("request")
+        if request[2] == b"arith.mul":
+            break
+    connection.respond(request[1], msgspec.msgpack.encode(42))
+    assert answer.result() == 42
+
+
+def test_answers_arrive_while_the_server_reads_nothing(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    call_id = connection.next("request")[1]
+    stuck = server.start(client.with_options(timeout=1, codec="raw").call, "arith.keep", bytes(8 << 20))
+    # Its pieces fill the system's buffers: from here on the client cannot write.
+    connection.stream.recv(1)
+    connection.respond(call_id, msgspec.msgpack.encode(42))
+    assert answer.result() == 42
+    assert isinstance(stuck.exception(), fastrpc.DeadlineExceededError)
+
+
+def test_calls_above_the_servers_limit_wait_their_turn(server: ReferenceServer, client: SyncClient) -> None:
+    answers = [server.start(client.call, "arith.mul", number, 1) for number in range(4)]
+    connection = server.accept({Setting.MAX_CALLS: 1, Setting.MAX_STREAMS: 1})
+    for _ in answers:
+        request = connection.next("request")
+        connection.respond(request[1], msgspec.msgpack.encode(msgspec.msgpack.decode(request[10])[0]))
+    assert [answer.result() for answer in answers] == [0, 1, 2, 3]
+
+
+def test_close_says_goodbye_and_waits_for_the_server(server: ReferenceServer) -> None:
+    client = SyncClient(server.address)
+    connection = opened(server, client)
+    closing = server.start(client.close)
+    goodbye = connection.read_to_the_end()[-1]
+    assert goodbye[0] == "goaway"
+    assert goodbye[2] == Reason.DRAIN
+    assert not closing.done()
+    connection.close()
+    closing.result()
+
+
+def test_close_ends_the_calls_of_other_threads(server: ReferenceServer) -> None:
+    client = SyncClient(server.address)
+    connection = opened(server, client)
+    answers = [server.start(client.call, "arith.mul", 6, 7) for _ in range(3)]
+    for _ in answers:
+        connection.next("request")
+    client.close()
+    for answer in answers:
+        assert isinstance(answer.exception(), fastrpc.ConnectionLostError)

@@ -1,0 +1,416 @@
+"""The command line as people and programs use it: each command in a process of its own."""
+
+import json
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fastrpc
+from tests.support.program import Finished, Program, run_program
+
+APP = '''
+import asyncio
+import os
+from dataclasses import dataclass
+
+import fastrpc
+
+
+@dataclass
+class User:
+    name: str
+    tags: list[str]
+
+
+@fastrpc.service("arith", version="2.1")
+class Arith:
+    """Sums and products."""
+
+    @fastrpc.method(idempotent=True)
+    async def mul(self, a: int, b: int = 2) -> int:
+        """Multiply.
+
+        Nothing else.
+        """
+        return a * b
+
+    @fastrpc.method
+    async def fail(self) -> None:
+        raise fastrpc.CallError(fastrpc.Status.NOT_FOUND, "no such [bold]number[/bold]")
+
+    @fastrpc.method
+    async def sometimes(self) -> None:
+        """Fail every other time."""
+        self.count = getattr(self, "count", 0) + 1
+        if self.count % 2 == 0:
+            raise fastrpc.CallError(fastrpc.Status.ABORTED, "again")
+
+    @fastrpc.method
+    async def crash(self) -> None:
+        raise LookupError("secret")
+
+
+@fastrpc.service("users")
+class Users:
+    @fastrpc.method
+    async def make(self, name: str, tags: list[str]) -> User:
+        return User(name, tags)
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, data: bytes) -> bytes:
+        return data
+
+    @fastrpc.method
+    async def metadata(self) -> dict[str, str]:
+        return dict(fastrpc.current_call().metadata)
+
+    @fastrpc.method
+    async def announced(self) -> None:
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 100:
+            print("hundredth", flush=True)
+
+    @fastrpc.method
+    async def hang(self, name: str) -> None:
+        print("begun", name, flush=True)
+        await asyncio.Event().wait()
+
+
+services = [Arith, Users]
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str, **environment: str) -> Finished:
+    return run_program(["-m", "fastrpc", *arguments], folder, environment)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "app.py").write_text(APP)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(shared: Path) -> Iterator[Program]:
+    """One server for all tests that only call it."""
+    with Program(["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0"], shared) as program:
+        program.wait_output(r"serving at \S+\n")
+        yield program
+
+
+@pytest.fixture(scope="module")
+def address(server: Program) -> str:
+    return server.wait_output(r"serving at (\S+)\n")[1]
+
+
+class TestRun:
+    def test_says_where_it_serves_what(self, server: Program, address: str) -> None:
+        said = server.wait_output(r"(?s)fastrpc .*serving at .*arith .*users .*\n")[0].splitlines()
+        assert re.fullmatch(rf"fastrpc {fastrpc.__version__}, CPython [\d.]+\S*, (uvloop|asyncio)", said[0])
+        assert said[1:] == [
+            f"serving at {address}",
+            "  arith  mul, fail, sometimes, crash",
+            "  users  make, echo, metadata, announced, hang",
+        ]
+
+    def test_drains_on_a_signal_and_ends_with_0(self, folder: Path) -> None:
+        with Program(
+            ["-m", "fastrpc", "serve", "app:services", "-a", "tcp://127.0.0.1:0"], folder
+        ) as program:
+            program.wait_output("serving at")
+            program.signal(signal.SIGINT, group=True)
+            ended = program.wait()
+        assert (ended.code, ended.errors) == (0, "")
+
+    def test_says_the_same_for_machines(self, folder: Path) -> None:
+        arguments = ["run", "app:services", "-a", "tcp://127.0.0.1:0", "-a", "tcp://localhost:0", "-w", "2"]
+        with Program(["-m", "fastrpc", *arguments, "--json"], folder) as program:
+            said = json.loads(program.wait_output(r"^\{.*\}\n")[0])
+            assert len(said["addresses"]) == len(said["process_ids"]) == 2
+            assert said["services"]["arith"] == ["mul", "fail", "sometimes", "crash"]
+            program.signal(signal.SIGTERM)
+            assert program.wait().code == 0
+
+    def test_reads_file_and_environment(self, folder: Path) -> None:
+        (folder / "f.toml").write_text(
+            'app = "app:services"\naddress = "tcp://127.0.0.1:0"\nworkers = 3\n[timeouts]\ndrain = 0.1\n'
+        )
+        arguments = ["-m", "fastrpc", "run", "--config", "f.toml"]
+        with Program(arguments, folder, {"FASTRPC_WORKERS": "2"}) as program:
+            target = program.wait_output(r"serving at (\S+) with 2 workers\n")[1]
+            with Program(["-m", "fastrpc", "call", target, "users.hang", "x"], folder) as caller:
+                program.wait_output("begun x")
+                program.signal(signal.SIGTERM)
+                assert caller.wait().code == 1
+            ended = program.wait()
+        assert ended.code == 4
+        assert "error: calls were cut off, they were not done 0.1 s after the drain began" in ended.errors
+
+    def test_second_signal_ends_it_with_130(self, folder: Path) -> None:
+        arguments = ["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0"]
+        with Program(arguments, folder) as program:
+            target = program.wait_output(r"serving at (\S+)\n")[1]
+            with Program(["-m", "fastrpc", "call", target, "users.hang", "x"], folder):
+                program.wait_output("begun x")
+                # Two signals of one kind count once when they come together.
+                program.signal(signal.SIGTERM)
+                program.signal(signal.SIGINT)
+                ended = program.wait()
+        assert (ended.code, "Traceback" in ended.errors) == (130, False)
+
+    def test_reflection_can_be_turned_off(self, folder: Path) -> None:
+        arguments = ["run", "app:services", "-a", "tcp://127.0.0.1:0", "--no-reflection"]
+        with Program(["-m", "fastrpc", *arguments], folder) as program:
+            target = program.wait_output(r"serving at (\S+)\n")[1]
+            ended = command(folder, "list", target)
+        assert ended.code == 1
+        assert f"error: UNIMPLEMENTED: {target} does not say what it serves" in ended.errors
+        assert "hint: reflection is on for loopback addresses" in ended.errors
+
+    def test_public_address_tells_strangers_nothing_unless_asked_to(self, folder: Path) -> None:
+        codes = []
+        for options in ([], ["--reflection"]):
+            arguments = ["run", "app:services", "-a", "tcp://0.0.0.0:0", *options]
+            with Program(["-m", "fastrpc", *arguments], folder) as program:
+                target = program.wait_output(r"serving at (\S+)\n")[1]
+                codes.append(command(folder, "list", target.replace("0.0.0.0", "127.0.0.1")).code)
+        assert codes == [1, 0]
+
+
+class TestDev:
+    def test_loads_the_app_again_when_a_file_changes(self, folder: Path) -> None:
+        with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            target = program.wait_output(r"serving at (\S+)")[1]
+            program.wait_output("started")
+            assert command(folder, "call", target, "arith.mul", "6", "7").output == "42\n"
+            (folder / "app.py").write_text(APP.replace("return a * b", "return a + b"))
+            program.wait_output("(?s)started.*started")
+            assert command(folder, "call", target, "arith.mul", "6", "7").output == "13\n"
+            program.signal(signal.SIGINT, group=True)
+            ended = program.wait()
+        assert (ended.code, "Traceback" in ended.errors) == (0, False)
+
+    def test_app_that_fails_waits_for_the_next_change(self, folder: Path) -> None:
+        (folder / "app.py").write_text("services = [")
+        with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            program.wait_errors("error: app:services cannot be imported: SyntaxError: .*app.py, line 1")
+            program.wait_errors("waiting for a change")
+            (folder / "app.py").write_text(APP)
+            target = program.wait_output(r"(?s)serving at (\S+).*started")[1]
+            ended = command(folder, "call", target, "arith.crash")
+            assert "LookupError: secret" in ended.errors
+            program.signal(signal.SIGTERM)
+            assert program.wait().code == 0
+
+
+class TestCall:
+    def test_prints_the_answer_and_tells_about_it_aside(self, folder: Path, address: str) -> None:
+        ended = command(folder, "call", address, "arith.mul", "6", "b=7")
+        assert (ended.code, ended.output) == (0, "42\n")
+        assert re.fullmatch(rf"OK in [\d.]+ ms from {address}\n", ended.errors)
+
+    def test_negative_numbers_are_values(self, folder: Path, address: str) -> None:
+        assert command(folder, "call", address, "arith.mul", "-6", "-7").output == "42\n"
+
+    def test_values_are_json_or_else_text(self, folder: Path, address: str) -> None:
+        ended = command(folder, "call", address, "users.make", "Ada", 'tags=["a", "[red]"]')
+        assert json.loads(ended.output) == {"name": "Ada", "tags": ["a", "[red]"]}
+
+    def test_tells_machines_everything_in_a_line(self, folder: Path, address: str) -> None:
+        ended = command(folder, "call", "--json", address, "arith.mul", "6")
+        said = json.loads(ended.output)
+        assert (said["value"], said["status"], said["endpoint"]) == (12, "OK", address)
+        assert ended.output.count("\n") == 1
+        assert ended.errors == ""
+
+    def test_tells_machines_of_errors_too(self, folder: Path, address: str) -> None:
+        ended = command(folder, "call", "--json", address, "arith.fail")
+        said = json.loads(ended.output)
+        assert ended.code == 1
+        assert (said["status"], said["kind"]) == ("NOT_FOUND", "CallError")
+        assert said["error"] == "NOT_FOUND: no such [bold]number[/bold]"
+
+    def test_codecs_can_be_chosen(self, folder: Path, address: str) -> None:
+        assert command(folder, "call", address, "users.echo", "häh?", "--codec", "raw").output == "häh?\n"
+        assert command(folder, "call", address, "arith.mul", "6", "--codec", "json").output == "12\n"
+
+    def test_metadata_goes_along(self, folder: Path, address: str) -> None:
+        ended = command(folder, "call", address, "users.metadata", "-m", "tenant=blue", "-m", "x=1=2")
+        assert json.loads(ended.output) == {"tenant": "blue", "x": "1=2"}
+
+    def test_timeout_ends_the_call(self, folder: Path, address: str) -> None:
+        ended = command(folder, "call", address, "users.hang", "x", "--timeout", "0.05")
+        assert (ended.code, "Traceback" in ended.errors) == (1, False)
+        assert "users.hang" in ended.errors
+
+    def test_interrupt_ends_it_without_a_traceback(self, folder: Path, server: Program, address: str) -> None:
+        with Program(["-m", "fastrpc", "call", address, "users.hang", "interrupted"], folder) as program:
+            server.wait_output("begun interrupted")
+            program.signal(signal.SIGINT)
+            ended = program.wait()
+        assert (ended.code, "Traceback" in ended.errors) == (130, False)
+
+
+class TestList:
+    def test_shows_services_methods_and_their_first_lines(self, folder: Path, address: str) -> None:
+        ended = command(folder, "list", address)
+        assert ended.code == 0
+        assert "arith 2.1  Sums and products." in ended.output
+        assert re.search(r"^  mul\(a: int, b: int = 2\) -> int +Multiply\. *$", ended.output, re.MULTILINE)
+        assert "make(name: str, tags: list[str]) -> User" in ended.output
+        assert "fastrpc.reflection" not in ended.output
+        assert "Nothing else" not in ended.output
+
+    def test_can_show_one_service_and_the_built_in_ones(self, folder: Path, address: str) -> None:
+        assert "arith" not in command(folder, "list", address, "users").output
+        assert "fastrpc.reflection" in command(folder, "list", address, "--all").output
+
+    def test_tells_machines_the_descriptions(self, folder: Path, address: str) -> None:
+        said = json.loads(command(folder, "list", address, "arith", "--json").output)
+        assert [one["name"] for one in said] == ["arith"]
+        assert said[0]["methods"][0]["full_name"] == "arith.mul"
+
+
+class TestBench:
+    def test_tells_rate_percentiles_and_errors(self, folder: Path, address: str) -> None:
+        ended = command(folder, "bench", address, "arith.mul", "6", "7", "-c", "4", "-d", "0.2")
+        assert ended.code == 0
+        assert re.search(r"^rate +[\d,]+ calls/s$", ended.output, re.MULTILINE)
+        assert re.search(r"^latency +p50 \S+ \S+ +p99 .* +p99\.9 .*$", ended.output, re.MULTILINE)
+        assert re.search(r"^errors +none$", ended.output, re.MULTILINE)
+
+    def test_tells_machines_the_same(self, folder: Path, address: str) -> None:
+        arguments = ["arith.mul", "-6", "7", "-c", "8", "-d", "0.2", "-n", "2", "--json"]
+        said = json.loads(command(folder, "bench", address, *arguments).output)
+        assert (said["callers"], said["connections"], said["errors"]) == (8, 2, {})
+        assert said["rate"] == pytest.approx(said["calls"] / said["seconds"])
+        assert 0 < said["latency"]["p50"] <= said["latency"]["p99"] <= said["latency"]["p99.9"]
+
+    def test_call_that_fails_is_told_before_anything_is_measured(self, folder: Path, address: str) -> None:
+        ended = command(folder, "bench", address, "arith.fail", "-d", "60")
+        assert (ended.code, ended.output) == (1, "")
+        assert "NOT_FOUND" in ended.errors
+
+    def test_failures_are_counted_and_make_it_fail(self, folder: Path, address: str) -> None:
+        arguments = ["arith.sometimes", "-c", "1", "-d", "0.1", "--json"]
+        ended = command(folder, "bench", address, *arguments)
+        said = json.loads(ended.output)
+        assert ended.code == 1
+        assert said["errors"] == {"ABORTED": pytest.approx(said["calls"], abs=1)}
+
+    def test_interrupt_shows_what_there_is(self, folder: Path, server: Program, address: str) -> None:
+        arguments = ["users.announced", "-c", "2", "-d", "600", "--json"]
+        with Program(["-m", "fastrpc", "bench", address, *arguments], folder) as program:
+            server.wait_output("hundredth")
+            program.signal(signal.SIGINT)
+            ended = program.wait()
+        assert (ended.code, "Traceback" in ended.errors) == (130, False)
+        assert json.loads(ended.output)["calls"] >= 90
+
+
+class TestHelp:
+    @pytest.mark.parametrize("name", [(), ("run",), ("serve",), ("dev",), ("call",), ("list",), ("bench",)])
+    def test_every_command_has_an_example(self, folder: Path, name: tuple[str, ...]) -> None:
+        ended = command(folder, *name, "--help")
+        assert ended.code == 0
+        assert re.search(rf"Example: fastrpc {' '.join(name)}", ended.output)
+
+    def test_version_is_printed(self, folder: Path) -> None:
+        ended = command(folder, "--version")
+        assert ended.code == 0
+        assert ended.output.startswith(f"fastrpc {fastrpc.__version__} (CPython ")
+
+    @pytest.mark.parametrize("missing", ["typer", "rich"])
+    def test_missing_extra_is_told_with_the_install_line(self, folder: Path, missing: str) -> None:
+        (folder / f"{missing}.py").write_text(f"raise ModuleNotFoundError('gone', name={missing!r})")
+        ended = command(folder, "--version")
+        assert ended.code == 3
+        assert ended.errors == (
+            f"error: the command line needs {missing}, which is not installed\n"
+            "hint: pip install 'fastrpc[cli]'\n"
+        )
+
+    def test_package_alone_loads_nothing_of_it(self, folder: Path) -> None:
+        (folder / "look.py").write_text(
+            "import sys, fastrpc\nprint({'typer', 'rich', 'fastrpc.cli'} & set(sys.modules))"
+        )
+        assert run_program(["look.py"], folder).output == "set()\n"
+
+
+WRONG = [
+    # arguments, exit code, cause, fix
+    (["rnu", "app:services"], 2, "No such command 'rnu'", "Did you mean 'run'"),
+    (["run"], 2, "nothing to serve", "such as app:services"),
+    (["run", "app.py"], 2, "'app.py' does not say what to serve", "such as app:services"),
+    (["run", "nowhere:services"], 3, "there is no module 'nowhere'", "run the command in the directory"),
+    (["run", "app:service"], 3, "'app' has no 'service'", "did you mean 'services'?"),
+    (["run", "app:os"], 3, "is no source of services", "give an instance of a class under @service"),
+    (["run", "app:services", "-a", "127.0.0.1:80"], 2, "is not an address", "tcp://host:port"),
+    (["run", "app:services", "-a", "http://h:80"], 2, "no transport has the scheme 'http'", "known are"),
+    (["run", "app:services", "-a", "tcp://127.0.0.1:70000"], 2, "port '70000'", "a number from 0 to 65535"),
+    (["run", "app:services", "-a", "unix:///none/x"], 3, "cannot listen at unix:///none/x", "does not exist"),
+    (["run", "app:services", "-w", "0"], 2, "--workers", "greater than or equal to 1"),
+    (["run", "app:services", "-w", "2", "-a", "memory://m"], 3, "several processes", "leave workers at 1"),
+    (["run", "app:services", "--config", "no.toml"], 2, "cannot read no.toml", "check the path"),
+    (["run", "app:services", "--log-level", "loud"], 2, "no log level 'loud'", "debug, info"),
+    (["run", "serving:services"], 3, "calls it when it is imported", "__name__"),
+    (["run", "broken:services"], 3, "KeyError: 'DATABASE' (", "python -c 'import broken'"),
+    (["call", "ADDRESS"], 2, "Missing argument 'METHOD'", "Usage: fastrpc call"),
+    (["call", "127.0.0.1:80", "arith.mul"], 2, "is not an address", "tcp://host:port"),
+    (["call", "tcp://127.0.0.1:1", "arith.mul", "6"], 1, "Connection refused", "that a server runs there"),
+    (["call", "tcp://no-such-host.invalid:1", "arith.mul"], 1, "no-such-host.invalid", "check the address"),
+    (["call", "ADDRESS", "arith.mull", "6"], 1, "no method 'arith.mull'", "did you mean 'arith.mul'?"),
+    (["call", "ADDRESS", "mul", "6"], 2, "'mul' is not a method name", "service.method"),
+    (["call", "ADDRESS", "arith.mul", "six"], 1, "a: expected `int`, got `str`", "fastrpc list"),
+    (["call", "ADDRESS", "arith.mul"], 1, "a: missing", "shows methods and signatures"),
+    (["call", "ADDRESS", "arith.mul", "6", "--timeuot", "1"], 2, "no option --timeuot", "mean --timeout?"),
+    (["call", "ADDRESS", "arith.mul", "a=1", "a=2"], 2, "'a' is given twice", "given twice"),
+    (["call", "ADDRESS", "arith.mul", "6", "--codec", "yaml"], 2, "'yaml'", "msgpack"),
+    (["call", "ADDRESS", "arith.mul", "-m", "x"], 2, "metadata 'x' has no key", "--metadata key=value"),
+    (["call", "ADDRESS", "arith.crash"], 1, "INTERNAL", "the server's log has the reason under id"),
+    (["list", "ADDRESS", "arit"], 1, "no service 'arit'", "did you mean 'arith'?"),
+    (["list", "unix:///none/x"], 1, "No such file or directory", "that a server runs there"),
+    (["bench", "ADDRESS", "arith.mul", "6", "-c", "0"], 2, "--callers", "greater than or equal to 1"),
+    (["bench", "ADDRESS", "arith.mul", "6", "-d", "x"], 2, "--seconds", "valid number"),
+]
+
+
+class TestWrongInput:
+    @pytest.mark.parametrize(
+        ("arguments", "code", "cause", "fix"), WRONG, ids=[" ".join(arguments) for arguments, *_ in WRONG]
+    )
+    def test_gets_cause_and_fix(
+        self, shared: Path, address: str, arguments: list[str], code: int, cause: str, fix: str
+    ) -> None:
+        (shared / "broken.py").write_text("import os\nservices = os.environ['DATABASE']\n")
+        (shared / "serving.py").write_text(
+            "import fastrpc\nfrom app import services\nfastrpc.serve(services)"
+        )
+        ended = command(shared, *(address if one == "ADDRESS" else one for one in arguments))
+        said = " ".join((ended.output + ended.errors).split())
+        assert (ended.code, "Traceback" in said) == (code, False)
+        assert cause in said
+        assert fix in said
+
+    def test_port_in_use_is_told(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            target = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+            ended = command(folder, "run", "app:services", "-a", target)
+        assert ended.code == 3
+        assert f"cannot listen at {target}: Address already in use" in ended.errors
+        assert "hint: another program listens there" in ended.errors
+
+    def test_variable_that_is_nearly_a_setting_is_warned_about(self, folder: Path) -> None:
+        ended = command(folder, "run", "nowhere:x", FASTRPC_WORKER="2")
+        assert "warning: FASTRPC_WORKER is not a setting; did you mean FASTRPC_WORKERS?" in ended.errors

@@ -1,0 +1,226 @@
+"""Compressed calls: what crosses the wire, when, and what a bomb does."""
+
+import asyncio
+import random
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, Client, ClientConfig, DecodeError, Status
+from fastrpc.compressors.base import Compressor, available, compressor_named
+from fastrpc.testing import connected
+from tests.support.proxy import FaultProxy
+from tests.support.served import served
+
+MIB = 1 << 20
+GIB = 1 << 30
+TEXT = ("What is repeated can be said in fewer words. " * (MIB // 45 + 1))[:MIB]
+NOISE = random.Random(5).randbytes(MIB)
+
+COMPRESSORS = [known.name for known in available()]
+each_compressor = pytest.mark.parametrize("name", COMPRESSORS)
+
+
+@fastrpc.service("texts")
+class Texts:
+    def __init__(self) -> None:
+        self.ran = 0
+
+    @fastrpc.method
+    async def echo(self, text: str) -> str:
+        self.ran += 1
+        return text
+
+    @fastrpc.method(codec="raw")
+    async def raw(self, data: bytes) -> bytes:
+        self.ran += 1
+        return data
+
+    @fastrpc.method
+    def make(self, size: int) -> str:
+        return "x" * size
+
+
+@each_compressor
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_repeated_text_is_small_on_the_wire_both_ways(name: str, is_first: bool) -> None:
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
+        async with Client(proxy.address) as client:
+            if not is_first:
+                await client.ready()
+            assert await client.with_options(compressor=name).call(Texts.echo, TEXT) == TEXT
+        assert 0 < proxy.upstream.bytes_passed <= 64 * 1024
+        assert 0 < proxy.downstream.bytes_passed <= 64 * 1024
+
+
+@each_compressor
+async def test_random_bytes_do_not_grow(name: str) -> None:
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
+        async with Client(proxy.address) as client:
+            assert await client.with_options(compressor=name).call(Texts.raw, NOISE) == NOISE
+        # Frame heads, credit and the opening are all that may come on top.
+        for direction in (proxy.upstream, proxy.downstream):
+            assert MIB <= direction.bytes_passed <= MIB + 2_048
+
+
+async def test_without_a_compressor_nothing_is_compressed() -> None:
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
+        async with Client(proxy.address) as client:
+            await client.call(Texts.echo, TEXT)
+        assert proxy.upstream.bytes_passed > MIB
+        assert proxy.downstream.bytes_passed > MIB
+
+
+async def passed(proxy: FaultProxy, call: Any) -> tuple[int, int]:
+    """Await a call; return the bytes that crossed the proxy for it."""
+    before = proxy.upstream.bytes_passed, proxy.downstream.bytes_passed
+    await call
+    return proxy.upstream.bytes_passed - before[0], proxy.downstream.bytes_passed - before[1]
+
+
+async def test_only_payloads_above_the_threshold_are_compressed() -> None:
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+        view = client.with_options(compressor="gzip")
+        await client.ready()
+        up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_024))
+        assert up > 1_024 < down
+        up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_025))
+        assert up < 200 > down
+
+
+async def test_the_threshold_is_a_setting() -> None:
+    config = ClientConfig(compressor="gzip", compress_above=100)
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
+        async with Client(proxy.address, config=config) as client:
+            await client.ready()
+            up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 900))
+            assert up < 200
+            up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 90))
+            assert up > 90
+
+
+async def test_an_answer_is_not_compressed_when_its_request_was_not() -> None:
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+        view = client.with_options(compressor="gzip")
+        _, down = await passed(proxy, view.call(Texts.make, 50_000))
+        assert down > 50_000
+
+
+async def test_the_loop_turns_while_a_large_payload_is_decompressed() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with connected(Texts) as client:
+        view = client.with_options(compressor="gzip")
+        await view.call(Texts.raw, b"x" * 2_000)
+        counting = asyncio.ensure_future(count())
+        await view.call(Texts.raw, b"x" * 2_000)
+        turns_of_a_small_one, turns = turns, 0
+        await view.call(Texts.raw, bytes(15 * MIB))
+        counting.cancel()
+        assert turns > turns_of_a_small_one + 2
+
+
+def gzip_bomb() -> bytes:
+    """Return a gibibyte of zeros, put together from one compressed mebibyte that repeats itself."""
+    writer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    mebibyte = writer.compress(bytes(MIB)) + writer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + mebibyte * (GIB // MIB) + b"\x03\x00" + bytes(8)
+
+
+def lz4_bomb() -> bytes:
+    """Return a gibibyte of zeros: blocks of 64 KiB, each on its own."""
+    import lz4.frame
+
+    size = 64 * 1024
+    options = {"block_size": lz4.frame.BLOCKSIZE_MAX64KB, "block_linked": False}
+    whole = lz4.frame.compress(bytes(size), store_size=False, **options)
+    return whole[:7] + whole[7:-4] * (GIB // size) + whole[-4:]
+
+
+def zstd_bomb() -> bytes:
+    """Return a gibibyte of zeros: one frame of RLE blocks (RFC 8878, 3.1.1.2) of 128 KiB."""
+    size = 128 * 1024
+    block = (size << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    last = (size << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"\0"
+    # Magic, a descriptor without content size or checksum, a window of 2 MiB.
+    return b"\x28\xb5\x2f\xfd\x00\x58" + block * (GIB // size - 1) + last
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {"gzip": gzip_bomb, "lz4": lz4_bomb, "zstd": zstd_bomb}
+
+
+class Bomber:
+    """A compressor that sends a bomb, whatever it is given."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._real: Compressor = compressor_named(name)
+        self.wire_id = self._real.wire_id
+        self._bomb = BOMBS[name]()
+
+    def compress(self, payload: Any) -> bytes:
+        return self._bomb
+
+    def decompress(self, payload: Any, max_size: int) -> bytes:
+        return self._real.decompress(payload, max_size)
+
+
+@each_compressor
+async def test_a_bomb_of_a_gibibyte_is_refused_at_the_limit_and_the_connection_lives(name: str) -> None:
+    texts = Texts()
+    async with served(texts, scheme="tcp") as target, Client(target) as client:
+        await client.ready()
+        session = client._pool.sessions[0]
+        view = client.with_options(compressor=name)
+        view.derive(view, {"compressor": Bomber(name)})
+        with pytest.raises(CallError, match=rf"texts\.raw.*{name}.*16777216") as failed:
+            await view.call(Texts.raw, bytes(6 * MIB))
+        assert failed.value.status is Status.RESOURCE_EXHAUSTED
+        assert (failed.value.processed, failed.value.retryable) == ("no", False)
+        assert texts.ran == 0
+        assert await client.call(Texts.raw, b"x") == b"x"
+        assert client._pool.sessions == [session]
+
+
+@each_compressor
+async def test_an_answer_that_is_a_bomb_fails_that_call_alone(name: str) -> None:
+    async with served(Texts, scheme="tcp") as target, Client(target) as client:
+        await client.ready()
+        session = client._pool.sessions[0]
+        target.server._state.compressors[compressor_named(name).wire_id] = Bomber(name)  # type: ignore[union-attr]
+        with pytest.raises(DecodeError, match=rf"texts\.raw.*{name}.*16777216") as failed:
+            await client.with_options(compressor=name).call(Texts.raw, bytes(6 * MIB))
+        assert (failed.value.processed, failed.value.retryable) == ("yes", False)
+        assert await client.call(Texts.raw, b"x") == b"x"
+        assert client._pool.sessions == [session]
+
+
+@each_compressor
+async def test_damaged_payloads_fail_that_call_alone(name: str) -> None:
+    class Damager(Bomber):
+        def compress(self, payload: Any) -> bytes:
+            return b"not compressed at all"
+
+    texts = Texts()
+    async with served(texts, scheme="tcp") as target, Client(target) as client:
+        view = client.with_options(compressor=name)
+        view.derive(view, {"compressor": Damager(name)})
+        with pytest.raises(CallError, match=name) as failed:
+            await view.call(Texts.raw, bytes(5_000))
+        assert failed.value.status is Status.INVALID_ARGUMENT
+        assert failed.value.processed == "no"
+        assert await client.call(Texts.raw, b"x") == b"x"
+        assert texts.ran == 1
+        target.server._state.compressors[compressor_named(name).wire_id] = Damager(name)  # type: ignore[union-attr]
+        with pytest.raises(DecodeError, match=name):
+            await client.with_options(compressor=name).call(Texts.raw, bytes(5_000))
+        assert await client.call(Texts.raw, b"x") == b"x"

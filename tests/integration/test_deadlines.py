@@ -1,0 +1,356 @@
+"""Deadlines: where they come from, how they travel, and what happens when they pass."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import (
+    Admission,
+    Client,
+    ClientConfig,
+    DeadlineExceededError,
+    ServerConfig,
+    Timeouts,
+    current_call,
+)
+from fastrpc.testing import connected
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
+
+
+@fastrpc.service("clock")
+class Clock:
+    def __init__(self) -> None:
+        self.inside = asyncio.Event()
+        self.told = asyncio.Event()
+        self.errors: list[BaseException] = []
+        self.started = 0
+
+    @fastrpc.method
+    async def remaining(self) -> float | None:
+        return current_call().remaining()
+
+    @fastrpc.method
+    def remaining_in_thread(self) -> float | None:
+        return current_call().remaining()
+
+    @fastrpc.method(timeout=0.5)
+    async def capped(self) -> float | None:
+        return current_call().remaining()
+
+    @fastrpc.method(timeout=0.02)
+    async def short(self) -> None:
+        await self.hold()
+
+    @fastrpc.method
+    async def hold(self) -> None:
+        self.started += 1
+        self.inside.set()
+        try:
+            await asyncio.Event().wait()
+        except BaseException as error:
+            self.errors.append(error)
+            self.told.set()
+            raise
+
+    @fastrpc.method
+    async def stubborn(self) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.told.set()
+        return "an answer all the same"
+
+
+async def remaining(client: Client, method: Any = Clock.remaining) -> float:
+    left = await client.call(method)
+    assert left is not None
+    return left
+
+
+@pytest.mark.parametrize("method", [Clock.remaining, Clock.remaining_in_thread, "clock.remaining"])
+async def test_a_call_has_five_seconds_unless_somebody_says_otherwise(method: Any) -> None:
+    async with connected(Clock) as client:
+        assert 4.5 < await remaining(client, method) <= 5
+
+
+async def test_the_default_is_a_setting_of_the_client() -> None:
+    async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=2))) as client:
+        assert 1.5 < await remaining(client) <= 2
+    async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=None))) as client:
+        assert await client.call(Clock.remaining) is None
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_with_options_counts_before_the_default(scheme: str) -> None:
+    async with served(Clock, scheme=scheme) as target, Client(target) as client:
+        assert 0.5 < await remaining(client.with_options(timeout=1)) <= 1
+        assert 55 < await remaining(client.with_options(timeout=60)) <= 60
+        assert await client.with_options(timeout=None).call(Clock.remaining) is None
+
+
+async def test_a_methods_timeout_is_the_clients_default_and_the_servers_cap() -> None:
+    async with connected(Clock) as client:
+        assert 0.2 < await remaining(client, Clock.capped) <= 0.5
+        assert 0.2 < await remaining(client.with_options(timeout=60), Clock.capped) <= 0.5
+        assert 0.2 < await remaining(client.with_options(timeout=None), Clock.capped) <= 0.5
+        assert 0.2 < await remaining(client, "clock.capped") <= 0.5
+        assert 0.05 < await remaining(client.with_options(timeout=0.2), Clock.capped) <= 0.2
+
+
+async def test_timeout_blocks_limit_all_calls_inside() -> None:
+    async with connected(Clock) as client:
+        async with fastrpc.timeout(1):
+            first = await remaining(client)
+            async with fastrpc.timeout(30):
+                second = await remaining(client)
+            async with fastrpc.timeout(0.5):
+                assert await remaining(client.with_options(timeout=None)) <= 0.5
+            assert await remaining(client.with_options(timeout=0.3)) <= 0.3
+        assert 0.5 < second < first <= 1
+        assert await remaining(client) > 4.5
+
+
+async def test_timeout_blocks_reach_into_tasks_and_batches() -> None:
+    async with connected(Clock) as client:
+        async with fastrpc.timeout(1):
+            task = asyncio.create_task(remaining(client))
+            many = await client.call_many(Clock.remaining, [(), ()])
+        assert await task <= 1
+        assert all(left is not None and left <= 1 for left in many)
+
+
+async def test_a_timeout_block_that_is_over_sends_nothing_more() -> None:
+    clock = Clock()
+    async with connected(clock) as client:
+        await client.ready()
+        async with fastrpc.timeout(0):
+            for call in (
+                client.call(Clock.hold),
+                client.request(Clock.hold),
+                client.notify(Clock.hold),
+                client.call_many(Clock.hold, [()]),
+            ):
+                with pytest.raises(DeadlineExceededError, match=r"clock\.hold") as failed:
+                    await call
+                assert failed.value.processed == "no"
+    assert clock.started == 0
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_a_wrong_timeout_block_is_refused(seconds: float) -> None:
+    with pytest.raises(fastrpc.ConfigError, match="timeout"):
+        fastrpc.timeout(seconds)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_when_it_passes_the_caller_is_told_in_time_and_the_handler_cancelled(scheme: str) -> None:
+    clock = Clock()
+    async with served(clock, scheme=scheme) as target, Client(target) as client:
+        await client.ready()
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            await client.with_options(timeout=0.05).call(Clock.hold)
+        assert 0.05 <= time.monotonic() - began < 0.5
+        await clock.told.wait()
+        assert isinstance(clock.errors[0], asyncio.CancelledError)
+        await eventually(lambda: client.stats()["live"]["calls"] == 0)
+        await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
+
+
+async def test_the_servers_cap_cancels_a_handler_whose_caller_would_wait() -> None:
+    clock = Clock()
+    async with connected(clock) as client:
+        with pytest.raises(DeadlineExceededError, match=r"clock\.short") as failed:
+            await client.with_options(timeout=60).call("clock.short")
+        assert failed.value.processed == "unknown"
+        assert clock.told.is_set()
+
+
+async def test_a_handler_of_a_notification_is_cancelled_at_its_deadline_too() -> None:
+    clock = Clock()
+    async with connected(clock) as client:
+        await client.with_options(timeout=0.02).notify(Clock.hold)
+        await clock.told.wait()
+
+
+async def test_an_answer_that_comes_too_late_is_dropped() -> None:
+    clock = Clock()
+    async with connected(clock) as client:
+        with pytest.raises(DeadlineExceededError):
+            await client.with_options(timeout=0.02).call(Clock.stubborn)
+        await clock.told.wait()
+        assert await remaining(client) > 4.5
+        await eventually(lambda: client.stats()["live"]["calls"] == 0)
+
+
+async def test_what_expired_in_the_queue_of_threads_never_starts() -> None:
+    release, ran = threading.Event(), list[int]()
+
+    @fastrpc.service("queue")
+    class Queue:
+        @fastrpc.method
+        def wait(self, number: int) -> int:
+            ran.append(number)
+            assert release.wait(5)
+            return number
+
+        @fastrpc.method(inline=True)
+        def nothing(self) -> None: ...
+
+    config = ServerConfig(admission=Admission(handler_threads=1))
+    async with connected(Queue, config=config) as client:
+        first = asyncio.ensure_future(client.call(Queue.wait, 0))
+        await eventually(lambda: ran)
+        view = client.with_options(timeout=0.02)
+        answers = await view.call_many(Queue.wait, [(n,) for n in range(1, 500)], return_exceptions=True)
+        assert {type(answer) for answer in answers} == {DeadlineExceededError}
+        await client.call(Queue.nothing)
+        release.set()
+        assert await first == 0
+        await eventually(lambda: client.stats()["live"]["calls"] == 0)
+    assert ran == [0]
+
+
+# Hops
+
+
+@fastrpc.service("hop")
+class Hop:
+    """Says what is left, and asks the next one for the same."""
+
+    def __init__(self, following: Client | None = None) -> None:
+        self.following = following
+        self.inside = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    @fastrpc.method
+    async def chain(self) -> list[float | None]:
+        before = current_call().remaining()
+        rest: list[float | None] = []
+        if self.following is not None:
+            rest = await self.following.with_options(timeout=None).call(Hop.chain)
+        return [before, *rest]
+
+    @fastrpc.method
+    def chain_in_thread(self) -> float | None:
+        return current_call().remaining()
+
+    @fastrpc.method
+    async def generous(self) -> float | None:
+        assert self.following is not None
+        return await self.following.with_options(timeout=60).call(Clock.remaining)
+
+    @fastrpc.method
+    async def detached(self) -> float | None:
+        assert self.following is not None
+        with fastrpc.detached():
+            return await self.following.call(Clock.remaining)
+
+    @fastrpc.method
+    async def hold(self) -> None:
+        self.inside.set()
+        try:
+            if self.following is not None:
+                await self.following.with_options(timeout=None).call(Hop.hold)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+@asynccontextmanager
+async def hops(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[Client, list[Hop]]]:
+    """Start servers each of which is a client of the next; yield a client of the first."""
+    async with AsyncExitStack() as stack:
+        made: list[Hop] = []
+        client: Client | None = None
+        for _ in range(count):
+            hop = Hop(client)
+            made.insert(0, hop)
+            target = await stack.enter_async_context(served(hop, Clock, scheme=scheme))
+            client = await stack.enter_async_context(Client(target))
+        assert client is not None
+        yield client, made
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_each_of_three_hops_sees_no_more_than_what_is_left(scheme: str) -> None:
+    async with hops(3, scheme) as (client, _):
+        await client.call(Hop.chain)
+        for seconds in (0.2, 1.0):
+            began = time.monotonic()
+            seen = await client.with_options(timeout=seconds).call(Hop.chain)
+            took = time.monotonic() - began
+            assert len(seen) == 3
+            assert seconds >= seen[0] > seen[1] > seen[2] > seconds - took  # type: ignore[operator]
+
+
+async def test_no_limit_stays_no_limit_over_hops() -> None:
+    async with hops(3) as (client, _):
+        assert await client.with_options(timeout=None).call(Hop.chain) == [None] * 3
+
+
+async def test_a_hop_cannot_be_more_generous_than_its_caller() -> None:
+    async with hops(2) as (client, _):
+        left = await client.with_options(timeout=0.5).call(Hop.generous)
+        assert left is not None
+        assert left <= 0.5
+
+
+async def test_a_detached_call_has_its_own_deadline() -> None:
+    async with hops(2) as (client, _):
+        left = await client.with_options(timeout=0.5).call(Hop.detached)
+        assert left is not None
+        assert 4.5 < left <= 5
+
+
+async def test_a_deadline_that_passes_cancels_every_hop() -> None:
+    async with hops(3) as (client, made):
+        await client.call(Hop.chain)
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            await client.with_options(timeout=0.1).call(Hop.hold)
+        assert time.monotonic() - began < 0.5
+        for hop in made:
+            await hop.cancelled.wait()
+
+
+async def test_cancelling_the_caller_cancels_every_hop() -> None:
+    async with hops(3) as (client, made):
+        await client.call(Hop.chain)
+        call = asyncio.ensure_future(client.call(Hop.hold))
+        await made[-1].inside.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        for hop in made:
+            await hop.cancelled.wait()
+
+
+async def test_many_deadlines_need_one_timer_of_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+    clock = Clock()
+    async with connected(clock) as client:
+        await client.ready()
+        set_timers: list[float] = []
+        original = loop.call_at
+
+        def call_at(when: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+            set_timers.append(when)
+            return original(when, *arguments, **options)
+
+        if not hasattr(loop, "_scheduled"):
+            pytest.skip("uvloop's methods cannot be replaced")
+        loop.call_at = call_at  # type: ignore[method-assign]
+        calls = asyncio.ensure_future(client.call_many(Clock.hold, [()] * 1_000))
+        await eventually(lambda: clock.started == 1_000)
+        assert len(set_timers) <= 2
+        calls.cancel()
+        await asyncio.wait([calls])

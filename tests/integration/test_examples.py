@@ -1,0 +1,22 @@
+"""Every program of tests/examples runs to its end and is content with what it saw."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import Program
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_example_works(path: Path, tmp_path: Path) -> None:
+    with Program([str(path)], tmp_path) as program:
+        ended = program.wait(120.0)
+    assert (ended.code, "Traceback" in ended.errors) == (0, False), ended
+
+
+def test_architecture_shows_the_core_without_a_socket_as_it_runs() -> None:
+    root = Path(__file__).parents[2]
+    example = (root / "tests/examples/core_without_a_socket.py").read_text(encoding="utf-8")
+    assert example.split('"""\n\n', 1)[1] in (root / "ARCHITECTURE.md").read_text(encoding="utf-8")

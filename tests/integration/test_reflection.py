@@ -1,0 +1,88 @@
+"""`fastrpc.reflection`: who may ask a server what it serves."""
+
+from pathlib import Path
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, Client, Server, ServerConfig, Status
+
+
+@fastrpc.service("arith", version="2")
+class Arith:
+    """Sums."""
+
+    @fastrpc.method
+    async def mul(self, a: int, b: int = 2) -> int:
+        """Multiply."""
+        return a * b
+
+
+async def ask(address: str) -> list[str]:
+    async with Client(address) as client:
+        services = await client.call("fastrpc.reflection.services")
+        return [one["name"] for one in services]
+
+
+async def test_names_services_methods_and_signatures() -> None:
+    async with Server(Arith) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with Client(str(address)) as client:
+            arith, reflection = await client.call("fastrpc.reflection.services")
+    assert (arith["name"], arith["version"], arith["documentation"]) == ("arith", "2", "Sums.")
+    assert arith["methods"][0]["signature"] == "mul(a: int, b: int = 2) -> int"
+    assert reflection["name"] == "fastrpc.reflection"
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
+async def test_is_served_where_only_this_machine_can_connect(tmp_path: Path, scheme: str) -> None:
+    address = {
+        "tcp": "tcp://localhost:0",
+        "unix": f"unix://{tmp_path / 's'}",
+        "memory": "memory://reflection",
+    }
+    async with Server(Arith) as server:
+        assert "arith" in await ask(str(await server.listen(address[scheme])))
+
+
+async def test_is_hidden_where_others_can_connect() -> None:
+    async with Server(Arith) as server:
+        address = str(await server.listen("tcp://0.0.0.0:0"))
+        with pytest.raises(CallError, match=r"no method 'fastrpc\.reflection\.services' here"):
+            await ask(address.replace("0.0.0.0", "127.0.0.1"))
+
+
+async def test_is_served_everywhere_where_that_is_allowed() -> None:
+    async with Server(Arith, config=ServerConfig(reflection=True)) as server:
+        address = str(await server.listen("tcp://0.0.0.0:0"))
+        assert "arith" in await ask(address.replace("0.0.0.0", "127.0.0.1"))
+
+
+async def test_the_listener_decides_when_a_server_has_several() -> None:
+    async with Server(Arith) as server:
+        local = await server.listen("tcp://127.0.0.1:0")
+        public = await server.listen("tcp://0.0.0.0:0")
+        assert "arith" in await ask(str(local))
+        with pytest.raises(CallError):
+            await ask(f"tcp://127.0.0.1:{public.port}")
+
+
+async def test_can_be_turned_off_everywhere() -> None:
+    async with Server(Arith, config=ServerConfig(reflection=False)) as server:
+        address = str(await server.listen("tcp://127.0.0.1:0"))
+        with pytest.raises(CallError) as caught:
+            await ask(address)
+    assert caught.value.status is Status.UNIMPLEMENTED
+
+
+async def test_services_added_later_are_named_too() -> None:
+    @fastrpc.service("later")
+    class Later:
+        @fastrpc.method
+        async def ping(self) -> None: ...
+
+    async with Server(Arith) as server:
+        address = str(await server.listen("tcp://127.0.0.1:0"))
+        server.add(Later())
+        assert await ask(address) == ["arith", "fastrpc.reflection", "later"]
+        assert [one.name for one in server.services] == ["arith", "later"]

@@ -1,0 +1,31 @@
+"""Running part of a test in a forked child."""
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable
+
+__all__ = ["in_child"]
+
+
+def in_child(action: Callable[[], object]) -> None:
+    """Run `action` in a fork of this process; AssertionError with its traceback if it fails there."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads from 3.12 on; that is what is tested here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        report = b""
+        try:
+            action()
+        except BaseException:
+            report = traceback.format_exc().encode()
+        finally:
+            os.write(writing, report[-4_000:])
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        report = pipe.read()
+    os.waitpid(child, 0)
+    assert not report, report.decode()

@@ -1,0 +1,115 @@
+"""A server made of the reference and a socket, which a test steps by hand while a client waits in another thread."""
+
+import itertools
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from tests.support.wire_frames import Response
+from tests.support.wire_link import Event
+from tests.support.wire_peer import ReferencePeer
+
+__all__ = ["ReferenceConnection", "ReferenceServer", "reference_server"]
+
+T = TypeVar("T")
+
+#: Longer than any step of a test takes on a busy machine.
+PATIENCE_SECONDS = 20.0
+
+
+class ReferenceConnection:
+    """One connection of a client, seen from the server."""
+
+    def __init__(self, stream: socket.socket, settings: dict[int, Any]) -> None:
+        self.stream = stream
+        self.peer = ReferencePeer(is_server=True, settings=settings)
+        self.received = b""
+        self._events: list[Event] = []
+        stream.settimeout(PATIENCE_SECONDS)
+
+    def next(self, name: str) -> Event:
+        """Return the next event of a name, reading as long as it takes; those before it are dropped."""
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if event[0] == name:
+                    return event
+            self.read()
+
+    def read(self) -> None:
+        """Take what the client sent, and answer what the reference answers by itself."""
+        data = self.stream.recv(1 << 20)
+        if not data:
+            raise EOFError("the client closed the connection")
+        self.received += data
+        self._events += self.peer.receive(data)
+        self.send()
+
+    def read_to_the_end(self) -> list[Event]:
+        """Read until the client closes and return all events since the last `next`."""
+        try:
+            while True:
+                self.read()
+        except EOFError:
+            return self._events
+
+    def send(self) -> None:
+        """Write what the reference has to say."""
+        output = self.peer.take_output()
+        if output:
+            # The client may have closed, which shows when what it wrote before is read.
+            with suppress(BrokenPipeError):
+                self.stream.sendall(output)
+
+    def respond(self, call_id: int, payload: bytes = b"\xc0", **fields: Any) -> None:
+        """Answer a call; the payload is nil in msgpack unless given."""
+        self.peer.callee.respond(Response(call_id, payload=payload, codec=fields.pop("codec", 1), **fields))
+        self.send()
+
+    def close(self) -> None:
+        """Close without a word."""
+        self.stream.close()
+
+
+class ReferenceServer:
+    """Listens on a unix socket and runs the test's client calls on threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.address = f"unix://{path}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._listener.settimeout(PATIENCE_SECONDS)
+        self._threads = ThreadPoolExecutor(8)
+        self._connections: list[ReferenceConnection] = []
+
+    def accept(self, settings: dict[int, Any] | None = None) -> ReferenceConnection:
+        """Return the next connection of a client; `settings` differ from the usual ones."""
+        connection = ReferenceConnection(self._listener.accept()[0], settings or {})
+        self._connections.append(connection)
+        return connection
+
+    def start(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Run what blocks on a thread of its own."""
+        return self._threads.submit(function, *args)
+
+    def close(self) -> None:
+        """Close every connection, which ends whatever still waits."""
+        for closing in itertools.chain(self._connections, [self._listener]):
+            closing.close()
+        self._threads.shutdown()
+
+
+@contextmanager
+def reference_server() -> Iterator[ReferenceServer]:
+    """Yield a server that does nothing by itself."""
+    with TemporaryDirectory(prefix="fastrpc") as folder:
+        server = ReferenceServer(Path(folder) / "socket")
+        try:
+            yield server
+        finally:
+            server.close()
