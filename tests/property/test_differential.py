@@ -84,10 +84,11 @@ def test_valid_and_damaged_input_means_the_same_to_both(is_server: bool, scale: 
             except DifferenceError as difference:
                 pytest.fail(f"seed {seed}, input {number}: {difference}")
             reached.update(f"CE{event[1]}" if event[0] == "error" else event[0] for event in events)
-    assert {"CE2", "CE3", "CE4", "CE8", "skipped", "ping", "discarded", "credit", "goaway"} <= reached
-    as_callee = {"request", "refused", "dropped", "end", "cancel", "data", "failed"}
-    as_caller = {"response", "failed", "freed", "head", "data", "ignored", "not_started"}
-    assert (as_callee if is_server else as_caller) <= reached
+    if scale.factor >= 1:
+        assert {"CE2", "CE3", "CE4", "CE8", "skipped", "ping", "discarded", "credit", "goaway"} <= reached
+        as_callee = {"request", "refused", "dropped", "end", "cancel", "data", "failed"}
+        as_caller = {"response", "failed", "freed", "head", "data", "ignored", "not_started"}
+        assert (as_callee if is_server else as_caller) <= reached
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
