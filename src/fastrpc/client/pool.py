@@ -271,7 +271,8 @@ class Pool:
 
     def _unreachable(self) -> ConnectError:
         return ConnectError(
-            f"no connection to be had: {self.tried()}", hint="with_options(wait_for_ready=True) waits for a server"
+            f"no connection to be had: {self.tried()}",
+            hint="with_options(wait_for_ready=True) waits for a server",
         )
 
     def abandon(self) -> None:
