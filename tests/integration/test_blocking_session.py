@@ -5,13 +5,12 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+
+import fastrpc
+from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
 from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Reason
 from tests.support.wire_settings import Setting
-
-import fastrpc
-from fastrpc import Backoff, ClientConfig, Keepalive, Timeouts
-from fastrpc.client.sync_client import SyncClient
 
 CANCEL_DEADLINE = 1
 #: Connections of a test live for milliseconds: longer than this they do not count as dropped at once.
@@ -145,9 +144,7 @@ def test_deadline_tells_the_server_at_once(server: ReferenceServer, client: Sync
     assert server.address in str(error)
 
 
-def test_answer_that_comes_after_the_deadline_is_dropped(
-    server: ReferenceServer, client: SyncClient
-) -> None:
+def test_answer_that_comes_after_the_deadline_is_dropped(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
     late = server.start(client.with_options(timeout=0.05).call, "arith.mul", 6, 7)
     late_id = connection.next("request")[1]

@@ -215,7 +215,7 @@ async def test_raw_bytes_survive_each_compressor(scheme: str, compressor: str | 
 @each_compressor
 async def test_protobuf_messages_survive_each_compressor(scheme: str, compressor: str | None) -> None:
     need(compressor)
-    Person = person_class()  # noqa: N806
+    Person = person_class()
 
     @fastrpc.service("people")
     class People:

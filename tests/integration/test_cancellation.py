@@ -133,7 +133,7 @@ async def test_a_failing_sibling_in_a_group_cancels_the_handler() -> None:
             await patient.inside.wait()
             raise KeyError("sibling")
 
-        with pytest.raises(ExceptionGroup) as failed:  # noqa: PT012
+        with pytest.raises(ExceptionGroup) as failed:
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.call(Patient.wait))
                 group.create_task(fail())

@@ -188,7 +188,7 @@ async def leave_both(target: str) -> None:
 def test_what_is_left_open_when_the_loop_ends_warns_and_is_freed(loops: Any, leaving: Leaving) -> None:
     with serving(Patient) as target:
         before = open_descriptors()
-        with pytest.warns(ResourceWarning):  # noqa: PT031
+        with pytest.warns(ResourceWarning):
             loop = loops()
             loop.run_until_complete(leaving(target))
             loop.close()

@@ -94,7 +94,7 @@ def test_a_client_whose_loop_is_gone_fails_in_the_next_one_and_can_be_closed(run
         run(first())
         client = Client(target)
         # uvloop tells of a socket left open when it is closed, asyncio when the socket is collected.
-        with pytest.warns(ResourceWarning):  # noqa: PT031
+        with pytest.warns(ResourceWarning):
             run(use(client))
             run(second(client))
             del client

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fastrpc import Client, ConnectionLostError, FastRPCError
+from fastrpc import Client, ConnectionLostError, FastRPCError, UnavailableError
 from tests.support.program import Program, run_program
 
 T = TypeVar("T")
@@ -75,6 +75,7 @@ def dying():
 
 RUN = """
 import logging
+import os
 import sys
 
 import services
@@ -85,11 +86,12 @@ from fastrpc.server.serve import run
 
 logging.basicConfig()
 source, workers, drain, *addresses = sys.argv[1:]
+announce = float(os.environ.get("ANNOUNCE", "0"))
 sys.exit(run(Plan(
     load=lambda: [getattr(services, source)],
     workers=int(workers),
     addresses=tuple(map(Address.parse, addresses)),
-    config=ServerConfig(timeouts=Timeouts(drain=float(drain), linger=0.1)),
+    config=ServerConfig(timeouts=Timeouts(drain=float(drain), announce=announce, linger=0.1)),
     on_started=lambda started: print("at", *started.addresses, *started.process_ids, flush=True),
 )))
 """
@@ -252,6 +254,27 @@ class TestSignals:
         serving = start(workers=workers, drain=0.1)
         call_during(serving, method, lambda: serving.program.signal(signal.SIGTERM))
         assert serving.program.wait(10.0).code == 4
+
+    def test_connections_are_taken_while_the_server_announces_that_it_leaves(
+        self, folder: Path, workers: int
+    ) -> None:
+        arguments = ["run.py", "Work", str(workers), "5", "tcp://127.0.0.1:0"]
+        with Program(arguments, folder, {"ANNOUNCE": "0.5"}) as program:
+            address = Serving(program).address
+
+            async def call_until_refused() -> float:
+                program.signal(signal.SIGTERM)
+                began = last = asyncio.get_running_loop().time()
+                while True:
+                    async with Client(address) as client:
+                        try:
+                            await client.call("work.where")
+                        except UnavailableError:
+                            return last - began
+                        last = asyncio.get_running_loop().time()
+
+            assert asyncio.run(call_until_refused()) > 0.3
+            assert program.wait().code == 0
 
     def test_signal_during_the_start_interrupts_it(self, folder: Path, workers: int) -> None:
         (folder / "services.py").write_text(

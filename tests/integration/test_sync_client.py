@@ -5,89 +5,30 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Scale
 
 import fastrpc
 from fastrpc import (
-    Backoff,
     CallError,
     ClientConfig,
-    ConnectError,
-    ConnectionLostError,
     DeadlineExceededError,
     EncodeError,
     Limits,
     Pool,
     ServerConfig,
     Status,
-    Timeouts,
-    UnavailableError,
+    SyncClient,
 )
-from fastrpc.client.sync_client import SyncClient
 from fastrpc.testing import serving
+from tests.conftest import Scale
+from tests.support.desk import Desk
 
 _numbers = itertools.count()
-
-
-@fastrpc.service("desk")
-class Desk:
-    """Keeps what it was told, for the test that runs in the same process."""
-
-    def __init__(self) -> None:
-        self.noted: list[int] = []
-        self.is_noted = threading.Event()
-        self.is_waiting = threading.Event()
-        self.is_cancelled = threading.Event()
-
-    @fastrpc.method
-    async def mul(self, a: int, b: int = 2) -> int:
-        return a * b
-
-    @fastrpc.method(codec="raw")
-    async def echo(self, data: bytes) -> bytes:
-        return data
-
-    @fastrpc.method(idempotent=True)
-    async def whoami(self) -> int:
-        return id(self)
-
-    @fastrpc.method
-    async def fail(self, status: int) -> None:
-        raise CallError(Status(status), "as asked", details={"status": status})
-
-    @fastrpc.method
-    async def crash(self) -> None:
-        raise ZeroDivisionError("secret")
-
-    @fastrpc.method
-    async def note(self, value: int) -> None:
-        self.noted.append(value)
-        self.is_noted.set()
-
-    @fastrpc.method
-    async def wait(self) -> None:
-        self.is_waiting.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.is_cancelled.set()
-            raise
-
-    @fastrpc.method
-    async def seen(self) -> dict[str, Any]:
-        call = fastrpc.current_call()
-        call.reply_metadata["seen"] = "yes"
-        return {"remaining": call.remaining(), "metadata": dict(call.metadata), "priority": call.priority}
-
-    def count(self, limit: int) -> int:
-        return limit
 
 
 @pytest.fixture
@@ -119,12 +60,6 @@ def client(address: str) -> Iterator[SyncClient]:
 def tcp_address(desk: Desk) -> Iterator[str]:
     with serving(desk) as address:
         yield address
-
-
-@contextmanager
-def threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(count) as pool:
-        yield pool
 
 
 # The verbs
@@ -283,7 +218,7 @@ def test_deadlines_of_many_threads_are_their_own(client: SyncClient) -> None:
             client.with_options(timeout=seconds).call(Desk.wait)
         return time.monotonic() - started - seconds
 
-    with threads(8) as pool:
+    with ThreadPoolExecutor(8) as pool:
         lateness = list(pool.map(late, [0.05 * (1 + number % 4) for number in range(8)]))
     assert max(lateness) < 0.5
     assert min(lateness) >= 0
@@ -299,7 +234,7 @@ def test_answers_of_many_threads_are_not_crossed(client: SyncClient, scale: Scal
         base = thread * 1_000_000
         return [n for n in range(calls) if client.call(Desk.mul, base + n, 3) != (base + n) * 3]
 
-    with threads(16) as pool:
+    with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(ask, range(16))) == [[]] * 16
     assert client.stats()["live"] == {"connections": 1, "calls": 0, "waiting": 0}
 
@@ -314,7 +249,7 @@ def test_large_and_small_calls_of_many_threads_are_not_crossed(client: SyncClien
             crossed += client.call(Desk.echo, data) != data
         return crossed
 
-    with threads(8) as pool:
+    with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(ask, range(8))) == 0
 
 
@@ -332,14 +267,14 @@ def test_random_deadlines_cross_no_answers(client: SyncClient, scale: Scale) -> 
             answered += 1
         return answered
 
-    with threads(8) as pool:
+    with ThreadPoolExecutor(8) as pool:
         assert min(pool.map(ask, range(8))) >= scale(300) / 3
     assert client.call(Desk.mul, 6, 7) == 42
 
 
 def test_other_threads_run_while_one_waits(client: SyncClient) -> None:
     client.call(Desk.mul, 1)
-    with threads(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.with_options(timeout=0.3).call, Desk.wait)
         turns = 0
         while not waiting.done():
@@ -357,7 +292,7 @@ def test_several_connections_are_used_by_threads_side_by_side(tcp_address: str) 
             barrier.wait()
             return sum(client.call(Desk.mul, number) for number in range(200))
 
-        with threads(6) as pool:
+        with ThreadPoolExecutor(6) as pool:
             assert list(pool.map(ask, range(6))) == [sum(range(0, 400, 2))] * 6
         assert 1 < client.stats()["live"]["connections"] <= 3
 
@@ -368,173 +303,3 @@ def test_client_starts_no_thread_and_no_loop(client: SyncClient) -> None:
     assert threading.active_count() == before
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
-
-
-# Endpoints
-
-
-def test_calls_go_to_every_address_in_turn() -> None:
-    desks = [Desk() for _ in range(3)]
-    with ExitStack() as stack:
-        addresses = [stack.enter_context(serving(desk)) for desk in desks]
-        client = stack.enter_context(SyncClient(addresses))
-        for _ in range(6):
-            client.call(Desk.whoami)
-        counts: dict[int, int] = {}
-        for _ in range(30):
-            who = client.call(Desk.whoami)
-            counts[who] = counts.get(who, 0) + 1
-    assert counts == {id(desk): 10 for desk in desks}
-
-
-def test_dead_address_is_left_out(tcp_address: str) -> None:
-    with SyncClient(["tcp://127.0.0.1:9", tcp_address]) as client:
-        assert [client.call(Desk.mul, number) for number in range(20)] == list(range(0, 40, 2))
-
-
-def test_error_names_every_address_that_was_tried() -> None:
-    addresses = ["tcp://127.0.0.1:9", "unix:///nowhere/socket", "memory://nobody"]
-    with SyncClient(addresses) as client, pytest.raises(ConnectError) as caught:
-        client.call(Desk.mul, 1)
-    for address in addresses:
-        assert address in str(caught.value)
-    assert "refused" in str(caught.value)
-    assert str(caught.value).startswith("desk.mul: ")
-    assert caught.value.processed == "no"
-
-
-def test_failures_are_followed_by_a_pause() -> None:
-    config = ClientConfig(backoff=Backoff(first=30))
-    with SyncClient("tcp://127.0.0.1:9", config=config) as client:
-        with pytest.raises(ConnectError):
-            client.call(Desk.mul, 1)
-        # The second call fails by what is known already: no attempt is made, so a server that came is not found.
-        with pytest.raises(ConnectError, match="refused"):
-            client.call(Desk.mul, 1)
-
-
-def test_waiting_for_a_server_that_comes(desk: Desk, tmp_path: Path) -> None:
-    address = f"unix://{tmp_path / 'socket'}"
-    config = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
-    with SyncClient(address, config=config) as client, threads(1) as pool:
-        answer = pool.submit(client.with_options(wait_for_ready=True).call, Desk.mul, 6, 7)
-        while not client.stats()["live"]["connections"] and not answer.done():
-            with serving(desk, address=address):
-                assert answer.result(5) == 42
-
-
-def test_waiting_for_a_server_ends_at_the_deadline() -> None:
-    with SyncClient("tcp://127.0.0.1:9") as client:
-        started = time.monotonic()
-        with pytest.raises(DeadlineExceededError, match="refused") as caught:
-            client.with_options(wait_for_ready=True, timeout=0.2).call(Desk.mul, 1)
-        assert 0.2 <= time.monotonic() - started < 1
-        assert caught.value.processed == "no"
-
-
-def test_ready_returns_once_a_server_answers(client: SyncClient) -> None:
-    client.ready(5)
-    assert client.stats()["live"]["connections"] == 1
-
-
-def test_ready_gives_up_and_says_why() -> None:
-    with (
-        SyncClient("tcp://127.0.0.1:9") as client,
-        pytest.raises(DeadlineExceededError, match="not ready within 0.1 s: .*refused"),
-    ):
-        client.ready(0.1)
-
-
-def test_server_that_restarts_costs_no_call(desk: Desk, tmp_path: Path) -> None:
-    address = f"unix://{tmp_path / 'socket'}"
-    with SyncClient(address, config=ClientConfig(backoff=Backoff(first=0.001))) as client:
-        for _ in range(5):
-            with serving(desk, address=address):
-                assert [client.call(Desk.mul, number) for number in range(20)] == list(range(0, 40, 2))
-
-
-def test_calls_under_way_move_on_when_a_server_drains() -> None:
-    config = ClientConfig(backoff=Backoff(first=0.001))
-    failures: list[BaseException] = []
-    stopping = threading.Event()
-    with ExitStack() as stack:
-        steady = stack.enter_context(serving(Desk()))
-        leaving = serving(Desk())
-        client = stack.enter_context(SyncClient([steady, leaving.__enter__()], config=config))
-
-        def ask() -> int:
-            done = 0
-            while not stopping.is_set():
-                try:
-                    client.call(Desk.mul, 6, 7)
-                    done += 1
-                except BaseException as error:
-                    failures.append(error)
-            return done
-
-        with threads(4) as pool:
-            asking = [pool.submit(ask) for _ in range(4)]
-            while client.stats()["live"]["connections"] < 2:
-                client.call(Desk.mul, 1)
-            leaving.__exit__(None, None, None)
-            for _ in range(100):
-                client.call(Desk.mul, 1)
-            stopping.set()
-            assert all(asked.result() for asked in asking)
-    assert failures == []
-
-
-# The end
-
-
-def test_close_is_final_and_may_be_repeated(tcp_address: str) -> None:
-    client = SyncClient(tcp_address)
-    client.call(Desk.mul, 1)
-    client.close()
-    client.close()
-    with pytest.raises(UnavailableError, match="the client is closed"):
-        client.call(Desk.mul, 1)
-
-
-def test_close_is_quick_when_the_server_answers_it(tcp_address: str) -> None:
-    client = SyncClient(tcp_address, config=ClientConfig(timeouts=Timeouts(linger=20)))
-    client.call(Desk.mul, 1)
-    started = time.monotonic()
-    client.close()
-    assert time.monotonic() - started < 5
-
-
-def test_close_ends_the_calls_of_other_threads(client: SyncClient, desk: Desk, address: str) -> None:
-    other = SyncClient(address)
-    other.call(Desk.mul, 1)
-    with threads(3) as pool:
-        waiting = [pool.submit(other.call, Desk.wait) for _ in range(3)]
-        assert desk.is_waiting.wait(5)
-        while other.stats()["live"]["calls"] < 3:
-            other.call(Desk.mul, 1)
-        other.close()
-        for call in waiting:
-            error = call.exception(5)
-            assert isinstance(error, ConnectionLostError)
-            assert error.processed == "unknown"
-
-
-def test_view_can_be_kept_but_not_entered_or_closed(client: SyncClient) -> None:
-    view = client.with_options(timeout=3)
-    with pytest.raises(TypeError, match="view"):
-        view.close()
-    with pytest.raises(TypeError, match="view"):
-        view.__enter__()
-
-
-def test_client_left_open_warns(tcp_address: str) -> None:
-    with pytest.warns(ResourceWarning, match="unclosed SyncClient of tcp://"):
-        _forget(SyncClient(tcp_address).call, Desk.mul, 1)
-
-
-def _forget(call: Callable[..., Any], *args: Any) -> None:
-    import gc
-
-    call(*args)
-    del call
-    gc.collect()

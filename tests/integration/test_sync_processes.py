@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.program import Program
 
 from fastrpc import Backoff, ClientConfig, ConnectionLostError, SyncClient
+from tests.support.program import Program
 
 SERVER = """
 import asyncio, sys

@@ -9,5 +9,5 @@ __all__ = ["eventually"]
 async def eventually(condition: Callable[[], object]) -> None:
     """Let the loop turn until something holds; TimeoutError if it does not within five seconds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - nothing tells
+        while not condition():
             await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.buffer cimport Assembly
-from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE
+from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING
 from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
@@ -365,7 +365,7 @@ cdef class GuardedSession(Session):
             )
         call.waiting_payload = payload
         call.queued_ns = self.now
-        self.charge(call, PyBytes_GET_SIZE(payload))
+        self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if not call.flags & ONE_WAY:
             self.hold(call)
         if not self.queue and self.holding & HOLD_OUTPUT:
@@ -487,25 +487,20 @@ cdef class GuardedSession(Session):
             self.holding &= ~HOLD_REQUESTS
         return self.admission.count(change + record)
 
-    cdef int hold(self, Call call) except -1:
-        cdef bint is_new = not call.is_listed
-        Session.hold(self, call)
-        if is_new and call.state == STATE_ASSEMBLING:
-            problem = self._over_budget((<Assembly>call.incoming.assembly).total)
-            if problem is not None:
-                return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
-            self.charge(<AdmittedCall>call, (<Assembly>call.incoming.assembly).filled)
-        return 0
-
     cdef int on_piece(self, Call call) except -1:
-        cdef Py_ssize_t filled
+        """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
+        cdef AdmittedCall admitted = <AdmittedCall>call
+        cdef Py_ssize_t size
         if call.state != STATE_ASSEMBLING:
             return 0
-        filled = (<Assembly>call.incoming.assembly).filled
-        problem = self._over_budget(filled - (<AdmittedCall>call).charge)
+        size = (<Assembly>call.incoming.assembly).filled
+        # At its first piece the whole of it has to fit, from then on what was received in fact.
+        problem = self._over_budget(
+            size - admitted.charge if admitted.charge else (<Assembly>call.incoming.assembly).total
+        )
         if problem is not None:
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
-        return self.charge(<AdmittedCall>call, filled)
+        return self.charge(admitted, max(size, <Py_ssize_t>1))
 
     cdef int on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -517,11 +512,9 @@ cdef class GuardedSession(Session):
         return Session.on_stuck(self, call, text)
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
-        """Refuse a request of which not all is there; the call is gone, what follows of it is discarded."""
-        self._unlist(call)
-        self.call_ended(call)
-        if not call.flags & ONE_WAY:
-            call.state = STATE_GONE
+        """Refuse a request of which not all is there; what follows of it is discarded."""
+        if call.flags & ONE_WAY:
+            self.one_way_calls -= 1
         return self.refuse(call, status, text)
 
     cdef int call_ended(self, Call call) except -1:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.blocking_session cimport BlockingSession, Wait
+from fastrpc._core.blocking_session cimport BlockingSession
+from fastrpc._core.blocking_wait cimport Wait
 from fastrpc._core.call cimport Route
 from fastrpc._core.caller_view cimport CallerView, ViewState
 from fastrpc._core.pending_call cimport PendingCall

@@ -3,7 +3,7 @@
 ::
 
     client.call(Arith.mul, 6, 7)      BlockingCaller.make     route → encoded arguments → BlockingSession.start
-                                      BlockingSession.wait    this thread sends and receives, or sleeps while another does
+                                      BlockingSession.wait    this thread sends and receives, or another one for it
                                       BlockingCall.end        decodes the answer
 
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_balancer`).
@@ -14,7 +14,7 @@ import time
 cimport cython
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.blocking_session cimport new_wait
+from fastrpc._core.blocking_wait cimport new_wait
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.caller_view cimport fork_generation, over_floor
 from fastrpc._core.frame cimport ONE_WAY
@@ -342,7 +342,7 @@ cdef class BlockingBatch:
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
+        """Whether it waits for the peer's settings: how to compress and how much metadata it takes is unknown before."""
         return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     @property

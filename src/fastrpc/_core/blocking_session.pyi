@@ -1,23 +1,19 @@
-import socket as sockets
-from typing import Any, final
+import socket
+from typing import Any
 
-from fastrpc._core.connection import Connection
+from fastrpc._core.blocking_stream import BlockingStream
 from fastrpc._core.settings import Settings
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
 
-@final
-class Wait:
-    """What one thread waits for, and where it sleeps meanwhile. Of use in compiled code only."""
-
-class BlockingSession(Connection):
+class BlockingSession(BlockingStream):
     """One connection to one endpoint, used by any number of threads at once.
 
     It has neither a loop nor a thread: the threads that wait for answers take turns in sending and receiving for all
-    of them. It owns the socket, and closes it when the connection is over and no thread is in a system call on it.
+    of them.
 
     Args:
-        socket: connected, blocking and without a timeout.
+        stream: connected, blocking and without a timeout.
         endpoint: where it leads; errors name it.
         timeouts, keepalive: the rules of its life.
         spin_microseconds: how long a reading thread asks again and again before it sleeps.
@@ -28,7 +24,7 @@ class BlockingSession(Connection):
     def __init__(
         self,
         *,
-        socket: sockets.socket,
+        stream: socket.socket,
         endpoint: Endpoint,
         timeouts: Timeouts,
         keepalive: Keepalive,
@@ -36,12 +32,6 @@ class BlockingSession(Connection):
         settings: Settings,
         early_calls: str = "idempotent",
     ) -> None: ...
-    @property
-    def endpoint(self) -> Endpoint: ...
-    @property
-    def is_usable(self) -> bool:
-        """Whether calls may go out on it: connected, and the server takes new ones, as far as is known."""
-
     @property
     def is_ready(self) -> bool:
         """Whether the server's SETTINGS came."""

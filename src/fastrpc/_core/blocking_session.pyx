@@ -9,33 +9,16 @@
                       push    if nobody else does and the system took only a part: watch until it takes more
                       sleep   until somebody wakes us: our answer came, or a turn is free
 
-A thread holds the guard while it touches the connection and gives it up around every system call that waits, and the
-GIL with it. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
 Who leaves wakes a sleeper if it leaves a turn behind that nobody else would take.
 """
 
-import logging
-import os
 import socket
 
-cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.pythread cimport (
-    NOWAIT_LOCK,
-    PY_LOCK_ACQUIRED,
-    PY_LOCK_INTR,
-    PyLockStatus,
-    PyThread_acquire_lock,
-    PyThread_allocate_lock,
-    PyThread_free_lock,
-    PyThread_release_lock,
-    WAIT_LOCK,
-)
-from libc.errno cimport EAGAIN
-from libc.string cimport memmove
+from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
 
-from fastrpc._core.buffer cimport Assembly
+from fastrpc._core.blocking_wait cimport new_wait
+from fastrpc._core.buffer cimport Assembly, ReadBuffer
 from fastrpc._core.call cimport NO_DEADLINE, Call
 from fastrpc._core.caller_view cimport count_start
 from fastrpc._core.connection cimport PHASE_OPEN
@@ -44,128 +27,28 @@ from fastrpc._core.frame cimport (
     CANCEL_USER,
     REASON_DRAIN,
     REASON_HANDSHAKE,
-    REASON_INTERNAL,
     REASON_KEEPALIVE,
     REASON_SLOW_READER,
     Frame,
 )
-from fastrpc._core.outbox cimport TRANSPORT_SHARE, Outgoing
+from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.pending_call cimport check_request, lost_error, overdue_error
-from fastrpc._core.socket_io cimport (
-    INTERRUPTED,
-    POLLOUT,
-    TIMED_OUT,
-    WRITABLE,
-    receive_now,
-    receive_until,
-    send_now,
-    wait_until,
-)
+from fastrpc._core.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
-cdef extern from "pythread.h" nogil:
-    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
-    unsigned long PyThread_get_thread_ident()
-
-cdef extern from "Python.h":
-    Py_buffer* PyMemoryView_GET_BUFFER(object view)
-
-cdef enum:
-    # What is received at once, and room for the largest head.
-    READ_BLOCK = 262_144
-    # Blocks kept for the next reader; more threads may read at a time, each on a connection of its own.
-    KEPT_BLOCKS = 8
-    # Parts of the output in one system call.
-    PARTS = 16
-    # Output up to this size is sent without giving up the GIL.
-    SENT_INSIDE = 32_768
-    # How often a thread sends, or looks, before it does something else.
-    ROUNDS = 16
-
 cdef uint64_t SECOND = 1_000_000_000
 # PROTOCOL.md, "Limits": nothing writable for 10 s.
 cdef uint64_t SLOW_READER_NS = 10 * SECOND
-# Who wakes up this late was stopped, so its answer may lie unread: it gets a little more time to read it.
-cdef uint64_t LATE_NS = 50_000_000
-cdef uint64_t GRACE_NS = 10_000_000
-
-cdef list free_blocks = []
-
-logger = logging.getLogger("fastrpc.client")
 
 
-@cython.final
-@cython.freelist(16)
-cdef class Wait:
-    """What one thread waits for, and where it sleeps meanwhile."""
-
-    def __dealloc__(self):
-        if self.gate is not NULL:
-            # As CPython does with its own locks: freeing one that is held is undefined.
-            PyThread_release_lock(self.gate)
-            PyThread_free_lock(self.gate)
-
-    cdef int came(self) except -1:
-        """One of the events is there."""
-        self.missing -= 1
-        return self.wake() if self.missing <= 0 else 0
-
-    cdef int wake(self) except -1:
-        cdef dict sleepers = self.sleepers
-        if sleepers is not None:
-            self.sleepers = None
-            del sleepers[self]
-            PyThread_release_lock(self.gate)
-        return 0
-
-    cdef int lie_down(self, dict sleepers) except -1:
-        """Be found by who wakes sleepers; the thread may now wait at the gate."""
-        if self.gate is NULL:
-            self.gate = PyThread_allocate_lock()
-            if self.gate is NULL:
-                raise MemoryError
-            PyThread_acquire_lock(self.gate, WAIT_LOCK)
-        sleepers[self] = None
-        self.sleepers = sleepers
-        return 0
-
-    cdef int get_up(self, bint is_let_through) except -1:
-        """Undo `lie_down`, whether somebody woke the thread or it woke by itself."""
-        cdef dict sleepers = self.sleepers
-        if sleepers is not None:
-            self.sleepers = None
-            del sleepers[self]
-            if is_let_through:
-                return 0
-        elif not is_let_through:
-            # It was released behind our back.
-            PyThread_acquire_lock(self.gate, WAIT_LOCK)
-        return 0
-
-
-cdef Wait new_wait(Py_ssize_t missing, uint64_t deadline_ns):
-    cdef Wait wait = Wait.__new__(Wait)
-    wait.missing = missing
-    wait.deadline_ns = deadline_ns
-    return wait
-
-
-cdef class BlockingSession(Connection):
+cdef class BlockingSession(BlockingStream):
     """One connection to one endpoint, used by any number of threads at once."""
 
-    def __init__(self, *, socket, endpoint, timeouts, keepalive, spin_microseconds=0, **options):
-        Connection.__init__(self, is_client=True, **options)
-        self.guard = PyThread_allocate_lock()
-        if self.guard is NULL:
-            raise MemoryError
-        self.socket = socket
-        self.descriptor = socket.fileno()
-        self.endpoint = endpoint
-        self.sleepers = {}
-        self.parts = []
+    def __init__(self, *, timeouts, keepalive, spin_microseconds=0, **options):
+        BlockingStream.__init__(self, **options)
         self.ready_waits = []
         self.hand_overs = []
         self.handshake_ns = nanoseconds(timeouts.handshake)
@@ -173,31 +56,7 @@ cdef class BlockingSession(Connection):
         self.ping_interval_ns = nanoseconds(keepalive.interval)
         self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         self.spin_ns = spin_microseconds * 1000
-        self.now = self.made_ns = self.received_ns = now_ns()
-        # Leaves together with the first request.
-        self.open()
-        self.is_usable = True
-
-    def __dealloc__(self):
-        if self.guard is not NULL:
-            PyThread_free_lock(self.guard)
-
-    cdef int enter(self) except -1:
-        """Take the guard."""
-        cdef unsigned long thread = PyThread_get_thread_ident()
-        if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
-            if self.holder == thread:
-                raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
-            # `self` is kept alive by whoever called.
-            with nogil:
-                PyThread_acquire_lock(self.guard, WAIT_LOCK)
-        self.holder = thread
-        return 0
-
-    cdef int leave(self) except -1:
-        self.holder = 0
-        PyThread_release_lock(self.guard)
-        return 0
+        self.made_ns = self.now
 
     # Calls
 
@@ -207,7 +66,7 @@ cdef class BlockingSession(Connection):
         self.enter()
         self.users += 1
         try:
-            self._look()
+            self.look()
             if self.is_usable:
                 self._take_over(call, payload)
                 is_started = True
@@ -222,7 +81,7 @@ cdef class BlockingSession(Connection):
         self.enter()
         self.users += 1
         try:
-            self._look()
+            self.look()
             if self.is_usable:
                 for i in range(len(calls)):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
@@ -245,10 +104,10 @@ cdef class BlockingSession(Connection):
         cdef uint64_t due_ns
         self.enter()
         try:
-            while wait.missing > 0 and not self.is_closed and not is_over(wait):
+            while wait.missing > 0 and not self.is_closed and not wait.is_over():
                 due_ns = self._check() if self.reader is None else NO_DEADLINE
                 if self.has_news and not self.is_sending:
-                    self._flush(False)
+                    self.flush(False)
                 if wait.missing <= 0 or self.is_closed:
                     break
                 if self.reader is None:
@@ -291,7 +150,7 @@ cdef class BlockingSession(Connection):
             for call in calls:
                 if call.is_settled:
                     continue
-                handed = self.was_handed(call)
+                handed = self._leaves(call)
                 if not self.is_closed:
                     self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
                 if not is_overdue:
@@ -309,10 +168,10 @@ cdef class BlockingSession(Connection):
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
         """Receive once; until then this thread is the reader."""
         cdef Py_ssize_t came = 0, room = 0
-        cdef char* place = self._place(&room)
+        cdef char* place = self.place_for(&room)
         # What `place` points into; nobody else touches either while there is a reader.
-        cdef ReadBuffer block = self.block
-        cdef Assembly sink = self.sink
+        cdef ReadBuffer _block = self.block
+        cdef Assembly _sink = self.sink
         cdef int descriptor = self.descriptor
         cdef uint64_t spin_ns = self.spin_ns
         cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
@@ -336,7 +195,7 @@ cdef class BlockingSession(Connection):
         if came == WRITABLE:
             self.has_news = True
         elif came != TIMED_OUT and came != INTERRUPTED:
-            self._received(came)
+            self.took_in(came)
         return 0
 
     cdef int _push(self, Wait wait) except -1:
@@ -363,22 +222,12 @@ cdef class BlockingSession(Connection):
 
     cdef int _sleep(self, Wait wait) except -1:
         """Let others work until one of them wakes us."""
-        cdef long long microseconds = -1
-        cdef uint64_t now
         cdef PyLockStatus status = PY_LOCK_ACQUIRED
-        if wait.deadline_ns != NO_DEADLINE:
-            now = now_ns()
-            # Cut to an hour, far below the most that the lock takes: who wakes too early sleeps again.
-            microseconds = min(
-                0 if wait.deadline_ns <= now else <long long>((wait.deadline_ns - now) // 1000 + 1), 3_600_000_000
-            )
         wait.lie_down(self.sleepers)
         self.leave()
         try:
             PyErr_CheckSignals()
-            # The caller keeps `wait`, and it its gate.
-            with nogil:
-                status = PyThread_acquire_lock_timed(wait.gate, microseconds, 1)
+            status = wait.sleep()
             if status == PY_LOCK_INTR:
                 PyErr_CheckSignals()
         finally:
@@ -401,155 +250,26 @@ cdef class BlockingSession(Connection):
 
     cdef int _settle_down(self) except -1:
         """Leave nothing undone that nobody else would do: unsent bytes, a free turn, a connection to be closed."""
-        cdef Wait wait
         if self.has_news and not self.is_sending and not self.is_closed:
-            self._flush(False)
+            self.flush(False)
         if not self.is_usable and not self.is_closed and self.users == 0:
             self.now = now_ns()
             self.close_with(REASON_DRAIN, "")
         if self.is_closed:
             self._wind_up()
         if self.sleepers and (self.reader is None or self._wants_pusher()):
-            for wait in self.sleepers:
-                break
-            wait.wake()
-        if self.block is not None and self.tail == 0 and self.reader is None:
-            if len(free_blocks) < KEPT_BLOCKS:
-                free_blocks.append(self.block)
-            self.block = None
-        return 0
+            self._wake_one()
+        return self.return_block()
 
-    # Receiving
+    # Hooks
 
-    cdef int _look(self) except -1:
-        """Before writing where nobody reads: obey what came meanwhile, the end of the stream too."""
-        cdef Py_ssize_t came, room = 0
-        cdef int rounds = 0
-        self.now = now_ns()
-        if self.reader is not None or self.is_closed:
-            return 0
+    cdef int on_look(self) except -1:
         # While nobody reads, silence proves nothing: it counts from here.
         self.received_ns = self.now
         self.ping_sent_ns = 0
-        while not self.is_closed and rounds < ROUNDS:
-            came = receive_now(self.descriptor, self._place(&room), room)
-            if came == -EAGAIN:
-                return 0
-            self._received(came)
-            rounds += 1
         return 0
 
-    cdef char* _place(self, Py_ssize_t* room) except NULL:
-        """Where to receive: a long payload's memory, else the block behind what it holds already."""
-        cdef char* place = self.body_place(room)
-        self.in_body = place is not NULL
-        if self.in_body:
-            return place
-        if self.block is None:
-            self.block = <ReadBuffer>free_blocks.pop() if free_blocks else ReadBuffer(READ_BLOCK)
-        room[0] = self.block.capacity - self.tail
-        return self.block.data + self.tail
-
-    cdef int _received(self, Py_ssize_t came) except -1:
-        """Bytes lie in the last place, or the stream ended, or an error did it (-errno)."""
-        cdef Py_ssize_t size, consumed
-        if self.is_closed:
-            return 0
-        if came <= 0:
-            return self._lose(None if came == 0 else OSError(-came, os.strerror(-came)))
-        self.now = self.received_ns = now_ns()
-        try:
-            if self.in_body:
-                self.sink.filled += came
-                self.body_received(came)
-                return 0
-            size = self.tail + came
-            consumed = self.receive(self.block.data, size)
-            self.tail = size - consumed
-            if self.tail and consumed:
-                memmove(self.block.data, self.block.data + consumed, self.tail)
-        except BaseException as error:
-            # Half a frame was taken over: what follows cannot be understood.
-            if isinstance(error, Exception):
-                logger.error("fastrpc: internal error on a connection to %s", self.endpoint, exc_info=error)
-            self.close_with(REASON_INTERNAL, "internal error")
-            if not isinstance(error, Exception):
-                raise
-        return 0
-
-    # Sending
-
-    cdef int on_output(self) except -1:
-        self.has_news = True
-        return 0
-
-    cdef int _flush(self, bint stays_inside) except -1:
-        """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
-        cdef iovec[PARTS] vectors
-        cdef Py_ssize_t size = 0, sent
-        cdef int count, rounds = 0
-        while not self.is_shut and self.write_error is None:
-            if not self.parts:
-                self.has_news = False
-                if not self.is_closed:
-                    self.pump(TRANSPORT_SHARE)
-                if not self.has_output():
-                    return 0
-                output = self.take_output()
-                self.parts = <list>output if type(output) is list else [output]
-                self.part_at = 0
-            count = gather(self.parts, self.part_at, vectors, &size)
-            if stays_inside or size <= SENT_INSIDE:
-                sent = send_now(self.descriptor, vectors, count)
-            else:
-                sent = self._send_outside(vectors, count)
-            if sent == -EAGAIN:
-                self.blocked_ns = self.blocked_ns or now_ns()
-                self.has_news = False
-                return 0
-            if sent < 0:
-                return self._cannot_write(<int>-sent)
-            self._sent(sent)
-            rounds += 1
-            if rounds >= ROUNDS and self.sleepers and not self.parts:
-                # Others have put more there meanwhile: one of them goes on.
-                return 0
-        return 0
-
-    cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1:
-        cdef Py_ssize_t sent
-        cdef int descriptor = self.descriptor
-        # Keeps what the vectors point to; who sends is alone with it.
-        cdef list parts = self.parts
-        self.is_sending = True
-        self.system_calls += 1
-        self.leave()
-        with nogil:
-            sent = send_now(descriptor, vectors, count)
-        self.enter()
-        self.system_calls -= 1
-        self.is_sending = False
-        return sent
-
-    cdef int _sent(self, Py_ssize_t size) except -1:
-        """The system took `size` bytes."""
-        cdef Py_ssize_t done = 0, left
-        self.handed_flushes = self.flushes
-        self.blocked_ns = 0
-        size += self.part_at
-        while done < len(self.parts):
-            left = len(self.parts[done])
-            if size < left:
-                break
-            size -= left
-            done += 1
-        self.part_at = size
-        del self.parts[:done]
-        if self.hand_overs and not self.parts:
-            self._note_handed()
-        return 0
-
-    cdef int _note_handed(self) except -1:
+    cdef int on_sent(self) except -1:
         cdef PendingCall call
         cdef Wait wait
         cdef list left = []
@@ -560,25 +280,6 @@ cdef class BlockingSession(Connection):
                 left.append((call, wait))
         self.hand_overs = left
         return 0
-
-    cdef bint was_handed(self, Call call) noexcept:
-        # More exact than the transports of a loop allow: what the system refused was not handed over.
-        return call.handed_at != 0 and call.handed_at <= self.handed_flushes
-
-    cdef int _cannot_write(self, int number) except -1:
-        """The peer takes no bytes any more. What it sent before still counts, so it is read first."""
-        self.write_error = OSError(number, os.strerror(number))
-        self.parts = []
-        self.has_news = False
-        self.is_usable = False
-        if self.reader is not None:
-            # It reads what is left, then it finds the end.
-            self._shut(socket.SHUT_RDWR)
-            return 0
-        self._look()
-        return 0 if self.is_closed else self._lose(self.write_error)
-
-    # Hooks of calls
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         return (<PendingCall>call).answer_came(frame, payload, self.now)
@@ -654,18 +355,9 @@ cdef class BlockingSession(Connection):
     # The end
 
     cdef int on_closed(self) except -1:
-        return self._end_all(self.closed_text or "it was closed")
+        return self.end_all(self.closed_text or "it was closed")
 
-    cdef int _lose(self, object error) except -1:
-        """The stream is gone."""
-        if self.is_closed:
-            return 0
-        if error is None:
-            error = self.write_error
-        self.is_closed = self.is_lost = True
-        return self._end_all(str(error) if error is not None else "the server closed it")
-
-    cdef int _end_all(self, str why) except -1:
+    cdef int end_all(self, str why) except -1:
         """End every call that is still under way; what was not handed over did not run."""
         cdef PendingCall call
         cdef Wait wait
@@ -676,12 +368,12 @@ cdef class BlockingSession(Connection):
             self.drop_unsent(call)
             call.failed(lost_error(call, False, why))
         for call in self.opened.entries():
-            handed = self.was_handed(call)
+            handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
             call.failed(lost_error(call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(call, self.was_handed(call), why))
+            call.failed(lost_error(call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()
@@ -689,10 +381,16 @@ cdef class BlockingSession(Connection):
         self.ready_waits = []
         # Nothing will be missing any more, whatever it was.
         while self.sleepers:
-            for wait in self.sleepers:
-                break
-            wait.wake()
+            self._wake_one()
         return 0
+
+    cdef bint _leaves(self, Call call) noexcept:
+        """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        return self.was_handed(call) if self.is_lost else self.was_written(call)
+
+    cdef int _wake_one(self) except -1:
+        """Wake the thread that has slept longest."""
+        return (<Wait>next(iter(self.sleepers))).wake()
 
     cdef int _wind_up(self) except -1:
         """Last words, then the descriptor goes: at once, or with the last thread that is in a system call on it."""
@@ -700,22 +398,14 @@ cdef class BlockingSession(Connection):
             return 0
         if not self.is_shut:
             if not self.is_lost:
-                self._flush(True)
+                self.flush(True)
             self.is_shut = True
             self.parts = []
             # Others who wait on it have to wake up.
-            self._shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
+            self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
         if self.system_calls == 0 and not self.lingers:
             self.descriptor = -1
-            self.socket.close()
-        return 0
-
-    cdef int _shut(self, int how) except -1:
-        try:
-            self.socket.shutdown(how)
-        except OSError:
-            # The peer was faster.
-            self.is_lost = True
+            self.stream.close()
         return 0
 
     def close(self):
@@ -743,8 +433,10 @@ cdef class BlockingSession(Connection):
         cdef ReadBuffer block
         self.tail = 0
         self.sink = None
-        place = self._place(&room)
-        block = self.block  # keeps `place`; nobody else reads a closed connection
+        place = self.place_for(&room)
+        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        block = self.block
+        self.block = None
         while came > 0 or came == INTERRUPTED:
             self.system_calls += 1
             self.leave()
@@ -756,13 +448,14 @@ cdef class BlockingSession(Connection):
             finally:
                 self.enter()
                 self.system_calls -= 1
+        self.block = block
         return 0
 
     def forsake(self):
         """Close the descriptor without a word to the server: for a child process, whose parent goes on using it."""
         self.is_usable = False
         self.descriptor = -1
-        self.socket.close()
+        self.stream.close()
 
     def retire(self):
         """Take no new calls; the connection closes with the last call under way."""
@@ -785,44 +478,6 @@ cdef class BlockingSession(Connection):
             "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
             "credit": self.send_left,
         }
-
-
-cdef bint is_over(Wait wait) noexcept:
-    """Whether the time of a wait is over."""
-    cdef uint64_t now
-    if wait.deadline_ns == NO_DEADLINE:
-        return False
-    now = now_ns()
-    if now < wait.deadline_ns:
-        return False
-    if wait.was_late or now - wait.deadline_ns <= LATE_NS:
-        return True
-    wait.was_late = True
-    wait.deadline_ns = now + GRACE_NS
-    return False
-
-
-cdef int gather(list parts, Py_ssize_t at, iovec* vectors, Py_ssize_t* size) except -1:
-    """Describe the first parts, bytes or memoryviews, from `at` on; return how many. They have to stay alive."""
-    cdef int count = 0
-    cdef char* data
-    cdef Py_ssize_t length
-    size[0] = 0
-    for part in parts:
-        if count == PARTS:
-            break
-        if type(part) is bytes:
-            data = PyBytes_AS_STRING(part)
-            length = PyBytes_GET_SIZE(part)
-        else:
-            data = <char*>PyMemoryView_GET_BUFFER(part).buf
-            length = PyMemoryView_GET_BUFFER(part).len
-        vectors[count].iov_base = data + at
-        vectors[count].iov_len = length - at
-        size[0] += length - at
-        at = 0
-        count += 1
-    return count
 
 
 cdef uint64_t nanoseconds(object seconds) except? 0:

@@ -4,13 +4,18 @@ from fastrpc._core.session cimport Session
 
 cdef class ClientSession(Session):
     cdef:
-        # Where it leads, and who is told how it fares: on_ready(session), on_draining(session), on_lost(session, error).
+        # Where it leads, and who is told how it fares (see the stub).
         readonly object endpoint
         readonly object owner
         # Whether calls may go out on it: connected, and the peer takes new ones.
         readonly bint is_usable
         readonly bint is_ready
-        object lost_because
+
+        # Whether it ends as soon as nothing is under way; whether nobody would miss it, since no call went out on it,
+        # or none for long; whether the owner wants to hear of the next call.
+        bint is_retiring
+        readonly bint is_dispensable
+        public bint announces_calls
 
     cdef int start(self, Call call, bytes payload) except -1
     cdef int abandon(self, Call call, int reason) except -1

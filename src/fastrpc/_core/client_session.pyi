@@ -8,8 +8,8 @@ class ClientSession(Session):
 
     Args:
         endpoint: where it leads; errors name it.
-        owner: who is told how it fares: `session_ready(session)`, `session_draining(session)` and
-            `session_lost(session, error)`.
+        owner: who is told how it fares: `session_ready(session)`, `session_draining(session)`,
+            `session_lost(session, error)` and, if asked for, `session_used(session)`.
         options: those of `Session`.
     """
 
@@ -25,6 +25,13 @@ class ClientSession(Session):
     @property
     def is_ready(self) -> bool:
         """Whether the peer's SETTINGS came."""
+
+    @property
+    def is_dispensable(self) -> bool:
+        """Whether, when it ended, no call had gone out on it at all, or none for `Timeouts.idle`."""
+
+    #: Whether the owner is to be told when the next call goes out on it.
+    announces_calls: bool
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin; early calls may go out from here on."""

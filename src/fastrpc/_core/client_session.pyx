@@ -9,6 +9,10 @@ from fastrpc._core.wire cimport now_ns
 from fastrpc.errors import CallError, UnavailableError
 from fastrpc.status import Status
 
+cdef enum:
+    # Bytes of CANCEL frames that may wait for the end of the loop's turn.
+    CANCELS_AT_ONCE = 8_192
+
 
 cdef class ClientSession(Session):
     """One connection to one endpoint, carrying any number of calls at once."""
@@ -26,6 +30,9 @@ cdef class ClientSession(Session):
     cdef int start(self, Call call, bytes payload) except -1:
         """Send a call; its deadline runs. `now` has been set."""
         check_request(self, call, payload)
+        if self.announces_calls:
+            self.announces_calls = False
+            self.owner.session_used(self)
         self.send_request(call, payload)
         if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
             self.loop_state.start_timer(call, call.deadline_ns)
@@ -37,6 +44,9 @@ cdef class ClientSession(Session):
         if self.transport is not None and not self.is_closed:
             self.now = now_ns()
             self.give_up(call, reason)
+            if self.out.size > CANCELS_AT_ONCE and not self._is_reading:
+                # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
+                self.flush()
         return 0
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
@@ -67,25 +77,43 @@ cdef class ClientSession(Session):
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
-        self.owner.session_draining(self)
+        self._retire()
         return self._close_when_idle()
 
+    cdef int on_aged(self) except -1:
+        self._retire()
+        self.is_retiring = True
+        return self._close_when_idle()
+
+    cdef int on_idle(self) except -1:
+        self.is_dispensable = True
+        return self.on_aged()
+
+    def _retire(self):
+        """Take no new calls."""
+        if self.data_frames_sent == 0:
+            self.is_dispensable = True
+        self.is_usable = False
+        self.owner.session_draining(self)
+
     cdef int _close_when_idle(self) except -1:
-        """A connection that takes no new calls closes when the last one ended and FINAL named it."""
-        if self.peer_sent_final and self.opened.size == 0 and not self.is_closed:
-            self.close()
+        """A connection that takes no new calls closes when the last one ended and, if the server drains, FINAL named it."""
+        if self.peer_sent_final or (self.is_retiring and not self.peer_drains):
+            if self.opened.size == 0 and not self.is_closed and not self.unsent_calls():
+                self.close()
         return 0
 
     cdef int forget_opened(self, Call call) except -1:
         Session.forget_opened(self, call)
-        if self.peer_sent_final:
+        if self.peer_sent_final or self.is_retiring:
             self._close_when_idle()
         return 0
 
     cdef int on_closed(self) except -1:
         self.is_usable = False
-        self._fail_all(self.closed_text or "it was closed")
+        # What is written already leaves together with the GOAWAY: only then is it known what was not handed over.
         Session.on_closed(self)
+        self._fail_all(self.closed_text or "it was closed")
         self.owner.session_draining(self)
         return 0
 

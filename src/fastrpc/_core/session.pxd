@@ -59,6 +59,7 @@ cdef class Session(Connection):
     cdef bint wants_ping(self) noexcept
     cdef bint takes_compressor(self, int wire_id) except -1
     cpdef uint64_t buffered_bytes(self) except? 0
+    cdef bint output_is_stuck(self) noexcept
     cdef int _note_blocked(self) except -1
     cdef int _forgive(self, uint64_t late) except -1
     cdef uint64_t _check_opening(self, uint64_t now) except? 0

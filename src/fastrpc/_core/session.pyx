@@ -281,6 +281,9 @@ cdef class Session(Connection):
             self.transport.abort()
         return 0
 
+    cdef bint output_is_stuck(self) noexcept:
+        return self.is_write_paused
+
     cdef int _note_blocked(self) except -1:
         """Something waits and cannot be written: from now on it is watched whether that changes."""
         if self.blocked_ns == 0 and self.transport is not None:

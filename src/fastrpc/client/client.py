@@ -144,7 +144,7 @@ class Client(Caller):
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
-        return client_stats(self._pool.sessions, self.state.loop)
+        return client_stats(self._pool.open_sessions, self.state.loop)
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:

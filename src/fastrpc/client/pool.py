@@ -51,6 +51,8 @@ class Link:
         self.endpoint = endpoint
         self.session: ClientSession | None = None
         self.error: FastRPCError | None = None
+        #: Whether the last connection ended because nobody needed it: the next call makes another.
+        self.is_dormant = False
         self._pool = pool
         self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +67,7 @@ class Link:
 
     def start(self) -> None:
         """Connect in the background unless that is under way or done."""
+        self.is_dormant = False
         if self._task is None and self.session is None and not self._pool.is_closed:
             # In a context of its own: what the first caller has in its must not live as long as the connection.
             self._task = self._pool.loop.create_task(
@@ -151,6 +154,10 @@ class Link:
         self._leave(session)
         self._pool.changed()
 
+    def session_used(self, session: ClientSession) -> None:
+        """A call goes out: it may be the first one for long."""
+        self._pool.wake()
+
     def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
         """The connection is gone."""
         self._sessions.discard(session)
@@ -160,19 +167,20 @@ class Link:
         self._leave(session)
         self._pool.changed()
 
-    def _leave(self, session: ClientSession) -> bool:
+    def _leave(self, session: ClientSession) -> None:
         if self.session is not session:
-            return False
+            return
         self.session = None
         lived = self._pool.loop.time() - self._made_at
         if session.is_ready and lived < self._pool.config.backoff.first:
             # A server that drops every connection right behind its settings is not hammered either.
             reason = session.closed_text or "the server closed it"
             self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
-        if self._pool.is_used and not self._pool.is_closed:
+        if session.is_dispensable:
+            self.is_dormant = True
+        elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now.
             self._pool.loop.call_soon(self.start)
-        return True
 
     def close(self) -> None:
         """Stop connecting and close what is open; unfinished calls fail."""
@@ -188,9 +196,9 @@ class Link:
             session.abort()
 
     @property
-    def is_gone(self) -> bool:
-        """Whether no stream of this link is open any more."""
-        return not self._sessions
+    def sessions(self) -> frozenset[ClientSession]:
+        """All connections of this link that are open, those that take no new calls included."""
+        return frozenset(self._sessions)
 
 
 class Pool:
@@ -219,16 +227,31 @@ class Pool:
 
     @property
     def sessions(self) -> list[ClientSession]:
-        """Connections that calls may go out on."""
-        return [link.session for link in self.links if link.session is not None and link.session.is_usable]
+        """Connections that calls may go out on; as long as one is through its opening, none that is not."""
+        usable = [link.session for link in self.links if link.session is not None and link.session.is_usable]
+        return [session for session in usable if session.is_ready] or usable
+
+    @property
+    def open_sessions(self) -> list[ClientSession]:
+        """All connections, those that take no new calls included."""
+        return [session for link in self.links for session in link.sessions]
 
     def changed(self) -> None:
         """Tell everybody who waits that something is different now."""
+        is_dormant = any(link.is_dormant for link in self.links)
+        for session in self.sessions:
+            session.announces_calls = is_dormant
         self._on_change()
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def wake(self) -> None:
+        """Connect again where nobody needed a connection for a while."""
+        for link in self.links:
+            if link.is_dormant:
+                link.start()
 
     async def wait_changed(self) -> None:
         """Return after the next change."""
@@ -292,7 +315,7 @@ class Pool:
         self.changed()
         try:
             async with asyncio.timeout((self.config.timeouts.linger or 0.0) + 1.0):
-                while not all(link.is_gone for link in self.links):
+                while self.open_sessions:
                     await self.wait_changed()
         except TimeoutError:
             for link in self.links:

@@ -1,7 +1,7 @@
 """What happens to a blocking call that cannot just be sent: connecting, interceptors, another attempt."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from types import CodeType
+from types import FrameType
 from typing import Any
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
@@ -92,7 +92,8 @@ class SyncBalancer:
                     return session
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}", processed="no"
+                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
+                processed="no",
             ) from (error or timeout)
         except UnavailableError as unavailable:
             if error is not None:
@@ -161,25 +162,29 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def _path_of_error(error: BaseException) -> str:
     """Name the functions, from the interceptor inwards, in which an error was raised."""
-    names = []
+    frames = []
     place = error.__traceback__
     while place is not None:
-        names.append(place.tb_frame.f_code)
+        frames.append(place.tb_frame)
         place = place.tb_next
-    return _path(names)
+    return _path(frames)
 
 
 def _path_of_wait(coroutine: Any, awaited: Any) -> str:
     """Name the functions, from the interceptor inwards, that wait, and what for."""
-    names = []
+    frames = []
     while coroutine is not None:
-        code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
-        if code is not None:
-            names.append(code)
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            frames.append(frame)
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    path = _path(names)
+    path = _path(frames)
     return path if awaited is None else f"{path} → {awaited!r}"
 
 
-def _path(codes: Sequence[CodeType]) -> str:
-    return " → ".join(code.co_qualname for code in codes if code.co_filename != __file__)
+def _path(frames: Sequence[FrameType]) -> str:
+    return " → ".join(
+        f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
+        for frame in frames
+        if frame.f_code.co_filename != __file__
+    )

@@ -54,13 +54,13 @@ class SyncLink:
     def _note_end(self, session: BlockingSession) -> None:
         reason = session.lost_because or "the server drains"
         if not session.is_ready:
-            self.note_failure(
-                ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}")
-            )
+            self.note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
         elif session.lifetime < self._first:
             # A server that drops every connection right behind its settings is not hammered either.
             lived = session.lifetime
-            self.note_failure(ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}"))
+            self.note_failure(
+                ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
+            )
         else:
             # From now on a loss is tried again without delay.
             self._delays.reset()
@@ -159,7 +159,12 @@ class SyncPool:
             return found
         width = self._config.pool.connections_per_endpoint
         for link in self.links:
-            if session in link.sessions and session.users and len(link.sessions) < width and link.may_dial(now):
+            if (
+                session in link.sessions
+                and session.users
+                and len(link.sessions) < width
+                and link.may_dial(now)
+            ):
                 return link
         return None
 
@@ -205,7 +210,7 @@ class SyncPool:
         silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
         stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
         return BlockingSession(
-            socket=stream,
+            stream=stream,
             endpoint=endpoint,
             timeouts=config.timeouts,
             keepalive=config.keepalive,
@@ -234,7 +239,8 @@ class SyncPool:
 
     def _unreachable(self) -> ConnectError:
         return ConnectError(
-            f"no connection to be had: {self.tried()}", hint="with_options(wait_for_ready=True) waits for a server"
+            f"no connection to be had: {self.tried()}",
+            hint="with_options(wait_for_ready=True) waits for a server",
         )
 
     def close(self) -> None:

@@ -213,7 +213,8 @@ class Supervisor:
         for report in worker.channel.reports():
             worker.started = report.get("started", worker.started)
             worker.failed = report.get("failed", worker.failed)
-            worker.is_leaving = report.get("leaving", worker.is_leaving)
+            # When all of them leave, they take connections until they have announced it for long enough.
+            worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _reap(self, worker: WorkerRecord, options: int) -> None:
         process_id, status = os.waitpid(worker.process_id, options)
