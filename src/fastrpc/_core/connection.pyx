@@ -162,7 +162,7 @@ cdef class Connection(Inbox):
         return self.send_control(self.out, CREDIT, 0, body[:4])
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take the preface: its length once it is whole, -1 while it is not, 0 when it was taken before."""
+        """Take the preface: its length once it is whole, -2 while it is not, 0 when it was taken before."""
         cdef Py_ssize_t i
         if self.phase != PHASE_PREFACE:
             return 0
@@ -172,7 +172,8 @@ cdef class Connection(Inbox):
                 self._end_connection(REASON_PROTOCOL, text, False)
                 return size
         if size < PREFACE_SIZE:
-            return -1
+            # -1 would be an exception.
+            return -2
         self._take_preface(data)
         return PREFACE_SIZE
 
