@@ -384,7 +384,7 @@ cdef class BlockingSession(BlockingStream):
             self._wake_one()
         return 0
 
-    cdef bint _leaves(self, Call call) noexcept:
+    cdef bint _leaves(self, PendingCall call) noexcept:
         """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
         return self.was_handed(call) if self.is_lost else self.was_written(call)
 
