@@ -2,6 +2,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.blocking_stream cimport BlockingStream
 from fastrpc._core.blocking_wait cimport Wait
+from fastrpc._core.call cimport Call
 from fastrpc._core.pending_call cimport PendingCall
 
 
