@@ -304,11 +304,13 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int on_ids_used_up(self) except -1:
-        # Calls under way go on here, new ones on another connection.
-        self.is_usable = False
-        return 0
+        # Calls under way go on here, those that wait and new ones on another connection.
+        return self._refuse_unsent()
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
+        return self._refuse_unsent()
+
+    cdef int _refuse_unsent(self) except -1:
         self.is_usable = False
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
