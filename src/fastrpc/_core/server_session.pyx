@@ -571,7 +571,8 @@ cdef class ServerSession(GuardedSession):
                 self.drop_waiting(call)
                 self.refuse(call, UNAVAILABLE, text)
             else:
-                self.send_failure(call, failure_with(UNAVAILABLE, call.never_started, text))
+                # Also where no handler saw it yet: an interceptor may go on whatever it is told.
+                self.send_failure(call, failure_with(UNAVAILABLE, False, text))
                 call.was_cancelled = True
                 call.stop()
         return 0
