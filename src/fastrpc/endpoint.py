@@ -40,6 +40,8 @@ class Address:
         """
         if isinstance(text, Address):
             return text
+        if not isinstance(text, str):
+            raise ConfigError(f"{text!r} is not an address", hint="give it as text, such as 'tcp://host:port'")
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isascii() or not scheme:
             raise ConfigError(

@@ -65,6 +65,10 @@ class Server:
     def __init__(
         self, *sources: Any, config: ServerConfig = _DEFAULT_CONFIG, interceptors: Sequence[Interceptor] = ()
     ) -> None:
+        if not isinstance(config, ServerConfig):
+            raise ConfigError(
+                f"config is {config!r}, it must be a ServerConfig", hint="write config=ServerConfig(…)"
+            )
         self._sources = list(sources)
         self._config = config
         self._interceptors = tuple(interceptors)
@@ -265,7 +269,9 @@ class Server:
         except TimeoutError:
             is_clean = False
             for session in list(self._state.sessions):
-                session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
+                session.end_calls(
+                    "the server stops, and the time for calls to finish is over (Timeouts.drain)"
+                )
         await self.close()
         return is_clean
 
