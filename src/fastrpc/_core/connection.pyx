@@ -161,7 +161,7 @@ cdef class Connection(Inbox):
         store32(body, size)
         return self.send_control(self.out, CREDIT, 0, body[:4])
 
-    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -2:
         """Take the preface: its length once it is whole, -1 while it is not, 0 when it was taken before."""
         cdef Py_ssize_t i
         if self.phase != PHASE_PREFACE:

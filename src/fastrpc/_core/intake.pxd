@@ -56,7 +56,7 @@ cdef class Intake(Outbox):
     cdef Call find_opened(self, uint64_t id)
 
     # Hooks.
-    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -2
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef int on_violation(self, int reason, str text) except -1
 
