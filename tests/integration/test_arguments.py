@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import CallError, Client, DecodeError, EncodeError, Status
 from fastrpc.testing import connected
+from tests.support.served import served
 
 
 @dataclass

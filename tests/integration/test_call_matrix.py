@@ -9,11 +9,11 @@ from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import msgspec
 import pytest
-from tests.support.people import person_class
-from tests.support.served import SCHEMES, served
 
 import fastrpc
 from fastrpc.compressors.base import available
+from tests.support.people import person_class
+from tests.support.served import SCHEMES, served
 
 T = TypeVar("T")
 

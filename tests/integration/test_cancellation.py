@@ -6,12 +6,12 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.served import SCHEMES, served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import CallError, Client, Status, current_call
 from fastrpc.testing import connected
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("patient")

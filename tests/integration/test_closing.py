@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.support.descriptors import open_descriptors
-from tests.support.served import SCHEMES, served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Client, Server, UnavailableError
 from fastrpc.testing import serving
+from tests.support.descriptors import open_descriptors
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("patient")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.proxy import FaultProxy
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import CallError, Client, ClientConfig, DecodeError, Status
 from fastrpc.compressors.base import Compressor, available, compressor_named
 from fastrpc.testing import connected
+from tests.support.proxy import FaultProxy
+from tests.support.served import served
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -82,14 +82,13 @@ async def passed(proxy: FaultProxy, call: Any) -> tuple[int, int]:
 
 
 async def test_only_payloads_above_the_threshold_are_compressed() -> None:
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address) as client:
-            view = client.with_options(compressor="gzip")
-            await client.ready()
-            up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_024))
-            assert up > 1_024 < down
-            up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_025))
-            assert up < 200 > down
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+        view = client.with_options(compressor="gzip")
+        await client.ready()
+        up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_024))
+        assert up > 1_024 < down
+        up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_025))
+        assert up < 200 > down
 
 
 async def test_the_threshold_is_a_setting() -> None:
@@ -104,11 +103,10 @@ async def test_the_threshold_is_a_setting() -> None:
 
 
 async def test_an_answer_is_not_compressed_when_its_request_was_not() -> None:
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address) as client:
-            view = client.with_options(compressor="gzip")
-            _, down = await passed(proxy, view.call(Texts.make, 50_000))
-            assert down > 50_000
+    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+        view = client.with_options(compressor="gzip")
+        _, down = await passed(proxy, view.call(Texts.make, 50_000))
+        assert down > 50_000
 
 
 async def test_the_loop_turns_while_a_large_payload_is_decompressed() -> None:

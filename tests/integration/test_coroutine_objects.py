@@ -11,12 +11,12 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.served import served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Client
 from fastrpc.testing import connected
+from tests.support.served import served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("arith")

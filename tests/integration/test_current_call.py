@@ -8,11 +8,11 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.support.served import SCHEMES, served
 
 import fastrpc
 from fastrpc import Client, Identity, current_call
 from fastrpc.testing import connected, handling
+from tests.support.served import SCHEMES, served
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 

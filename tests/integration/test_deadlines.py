@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.support.served import SCHEMES, served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import (
@@ -22,6 +20,8 @@ from fastrpc import (
     current_call,
 )
 from fastrpc.testing import connected
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("clock")

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.support.forking import in_child
 
 import fastrpc
 from fastrpc import Client, Server, SyncClient
 from fastrpc.testing import serving
+from tests.support.forking import in_child
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 

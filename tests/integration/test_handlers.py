@@ -6,13 +6,14 @@ import weakref
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
-from tests.support.served import served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Admission, CallError, Client, OverloadedError, ServerConfig, Status, current_call
 from fastrpc.testing import connected
+from tests.support.served import served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("tasks")
@@ -71,7 +72,7 @@ class Tasks:
         results: list[int] = []
 
         async def add(n: int) -> None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             results.append(n)
 
         async with anyio.create_task_group() as group:

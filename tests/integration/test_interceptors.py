@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import (
@@ -22,6 +21,7 @@ from fastrpc import (
     current_call,
 )
 from fastrpc.testing import connected
+from tests.support.served import served
 
 
 @fastrpc.service("arith")

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.served import SCHEMES, served
 
 import fastrpc
 from fastrpc import Client
+from tests.support.served import SCHEMES, served
 
 
 @dataclass

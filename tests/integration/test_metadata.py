@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.served import SCHEMES, served
 
 import fastrpc
 from fastrpc import CallError, Client, ClientConfig, EncodeError, Limits, ServerConfig, Status, current_call
 from fastrpc.testing import connected
+from tests.support.served import SCHEMES, served
 
 EVERY_KEY = "abcdefghijklmnopqrstuvwxyz0123456789._-"
 

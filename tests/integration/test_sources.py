@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import pytest
-from tests.support.served import served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Client, ConfigError, Server
 from fastrpc.testing import connected
+from tests.support.served import served
+from tests.support.waiting import eventually
 
 
 def named(name: str) -> Any:
@@ -224,9 +224,8 @@ async def test_added_before_the_start_any_source_is_taken() -> None:
     server = Server()
     server.add(named("a"))
     server.add(lambda: named("b")())
-    async with server:
-        async with Client(str(await server.listen("memory://sources-added"))) as client:
-            assert await answers(client, "a", "b") == ["a", "b"]
+    async with server, Client(str(await server.listen("memory://sources-added"))) as client:
+        assert await answers(client, "a", "b") == ["a", "b"]
 
 
 async def test_one_server_listens_at_several_addresses() -> None:

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import CallError, Client, EncodeError, Status, current_call
 from fastrpc.testing import connected
+from tests.support.served import served
 
 
 @fastrpc.service("arith")

@@ -150,7 +150,7 @@ cdef class BlockingSession(BlockingStream):
             for call in calls:
                 if call.is_settled:
                     continue
-                handed = self.was_handed(call)
+                handed = self._leaves(call)
                 if not self.is_closed:
                     self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
                 if not is_overdue:
@@ -368,12 +368,12 @@ cdef class BlockingSession(BlockingStream):
             self.drop_unsent(call)
             call.failed(lost_error(call, False, why))
         for call in self.opened.entries():
-            handed = self.was_handed(call)
+            handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
             call.failed(lost_error(call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(call, self.was_handed(call), why))
+            call.failed(lost_error(call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()
@@ -383,6 +383,10 @@ cdef class BlockingSession(BlockingStream):
         while self.sleepers:
             self._wake_one()
         return 0
+
+    cdef bint _leaves(self, Call call) noexcept:
+        """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        return self.was_handed(call) if self.is_lost else self.was_written(call)
 
     cdef int _wake_one(self) except -1:
         """Wake the thread that has slept longest."""
@@ -426,11 +430,13 @@ cdef class BlockingSession(BlockingStream):
         cdef uint64_t due_ns = now_ns() + self.linger_ns
         cdef int descriptor = self.descriptor
         cdef char* place
-        cdef ReadBuffer _block
+        cdef ReadBuffer block
         self.tail = 0
         self.sink = None
         place = self.place_for(&room)
-        _block = self.block  # keeps `place`; nobody else reads a closed connection
+        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        block = self.block
+        self.block = None
         while came > 0 or came == INTERRUPTED:
             self.system_calls += 1
             self.leave()
@@ -442,6 +448,7 @@ cdef class BlockingSession(BlockingStream):
             finally:
                 self.enter()
                 self.system_calls -= 1
+        self.block = block
         return 0
 
     def forsake(self):

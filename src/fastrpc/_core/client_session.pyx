@@ -9,6 +9,10 @@ from fastrpc._core.wire cimport now_ns
 from fastrpc.errors import CallError, UnavailableError
 from fastrpc.status import Status
 
+cdef enum:
+    # Bytes of CANCEL frames that may wait for the end of the loop's turn.
+    CANCELS_AT_ONCE = 8_192
+
 
 cdef class ClientSession(Session):
     """One connection to one endpoint, carrying any number of calls at once."""
@@ -40,6 +44,9 @@ cdef class ClientSession(Session):
         if self.transport is not None and not self.is_closed:
             self.now = now_ns()
             self.give_up(call, reason)
+            if self.out.size > CANCELS_AT_ONCE and not self._is_reading:
+                # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
+                self.flush()
         return 0
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:

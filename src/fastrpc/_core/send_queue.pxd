@@ -86,6 +86,7 @@ cdef class SendQueue(Timed):
     cdef object take_output(self)
     cdef bint has_output(self) noexcept
     cdef bint was_handed(self, Call call) noexcept
+    cdef bint was_written(self, Call call) noexcept
     cdef tuple queues(self)
 
     # Hooks.

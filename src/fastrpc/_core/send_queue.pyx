@@ -218,6 +218,10 @@ cdef class SendQueue(Timed):
         """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
         return call.handed_at != 0 and call.handed_at <= self.flushes
 
+    cdef bint was_written(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
+        return call.handed_at != 0
+
     # Hooks
 
     cdef int begin_call(self, Call call) except -1:

@@ -1,0 +1,123 @@
+"""One end of a connection that speaks frames by hand, so that it can stay silent, lag or break rules."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from tests.support.wire_frames import Frame
+from tests.support.wire_parser import Parser, Preface
+
+__all__ = ["RawPeer", "RawServer", "raw_client"]
+
+F = TypeVar("F", bound=Frame)
+
+WAIT_SECONDS = 10.0
+LARGEST_FRAME = 16 * 1024 * 1024
+
+
+class RawPeer:
+    """Frames in, frames out; it answers nothing by itself.
+
+    Args:
+        is_server: which end it is.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_server: bool) -> None:
+        self.frames: list[Frame] = []
+        self._reader = reader
+        self._writer = writer
+        self._parser = Parser(is_server, max_frame=LARGEST_FRAME)
+
+    def send(self, *frames: bytes) -> None:
+        """Write bytes without waiting for anybody to take them."""
+        self._writer.write(b"".join(frames))
+
+    async def next(self, kind: type[F]) -> F:
+        """Return the next frame of this kind; those in front of it are kept in `frames`."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                frame = self._parser.next_frame()
+                if frame is None:
+                    chunk = await self._reader.read(65_536)
+                    if not chunk:
+                        raise EOFError(f"the connection ended without {kind.__name__}; {self.frames[-3:]}")
+                    self._parser.feed(chunk)
+                elif isinstance(frame, Preface):
+                    continue
+                else:
+                    self.frames.append(frame)
+                    if isinstance(frame, kind):
+                        return frame
+
+    async def ended(self) -> None:
+        """Return once the other side shut down writing, or reset; what came before is dropped."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            try:
+                while await self._reader.read(65_536):
+                    pass
+            except ConnectionError:
+                pass
+
+    def close(self) -> None:
+        """Close; nobody waits for it."""
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def raw_client(address: str, *, receive_bytes: int | None = None) -> AsyncIterator[RawPeer]:
+    """Connect to `tcp://host:port`.
+
+    Args:
+        receive_bytes: how much the system may keep unread, as little as it allows when small.
+    """
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    opened = socket.socket()
+    opened.setblocking(False)
+    if receive_bytes is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    await asyncio.get_running_loop().sock_connect(opened, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=opened, limit=4096 if receive_bytes else 65_536)
+    peer = RawPeer(reader, writer, is_server=False)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+class RawServer:
+    """Accepts connections at a free port; each is handed out by `accept`."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.accepted_at: list[float] = []
+        #: Close each connection at once instead.
+        self.refuses = False
+        self._peers: asyncio.Queue[RawPeer] = asyncio.Queue()
+        self._all: list[RawPeer] = []
+        self._server: asyncio.Server
+
+    async def __aenter__(self) -> "RawServer":
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()[:2]
+        self.address = f"tcp://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+        for peer in self._all:
+            peer.close()
+
+    async def accept(self) -> RawPeer:
+        """Return the next connection, waiting for it."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self._peers.get()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted_at.append(asyncio.get_running_loop().time())
+        peer = RawPeer(reader, writer, is_server=True)
+        self._all.append(peer)
+        if self.refuses:
+            peer.close()
+        self._peers.put_nowait(peer)
