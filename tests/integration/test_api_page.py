@@ -12,19 +12,20 @@ from typing import Any, NotRequired, Protocol, TypedDict
 
 import msgspec
 import pytest
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import Client, Server, Status
 from fastrpc.testing import connected
+from tests.support.served import served
 
-NAMES = """
+WORDS = """
     service method Server serve Client SyncClient Reply current_call Call CallError Status timeout detached Interceptor
     Proceed Metadata Peer Identity Address Endpoint Timeouts Keepalive Limits Memory Admission Pool Backoff TLS
     ClientConfig ServerConfig FastRPCError DeadlineExceededError UnavailableError NoEndpointError CircuitOpenError
     OverloadedError ConnectError ConnectionLostError ProtocolError LocalProtocolError RemoteProtocolError CodecError
     EncodeError DecodeError StreamEndedError StoreError BrokerError ConfigError __version__
-""".split()
+"""
+NAMES = WORDS.split()
 
 
 class Colour(enum.Enum):
@@ -346,8 +347,8 @@ async def test_a_server_listens_at_many_addresses_and_drains() -> None:
             async with Client(str(address)) as client:
                 assert await client.call(Arith.mul, 6, 7) == 42
         assert {"live", "buffered", "credit", "totals"} <= server.stats().keys()
-        assert not server.is_draining
-    assert server.is_draining
+        states = [server.is_draining]
+    assert [*states, server.is_draining] == [False, True]
     await server.close()
     with pytest.raises(RuntimeError):
         await server.listen("memory://api-page")

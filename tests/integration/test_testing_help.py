@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import Client, SyncClient
 from fastrpc.testing import FakeClock, FaultyTransport, handling, serving
+from tests.support.served import served
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +70,13 @@ async def test_delayed_pieces_arrive_whole_and_in_order(scheme: str, seed: int) 
                 answers = await asyncio.gather(*(client.call(Mirror.slow, b"%d" % n) for n in range(20)))
                 assert answers == [b"%d" % n for n in range(20)]
         assert (faulty.connections, faulty.cuts) == (1, 0)
+
+
+async def test_both_sides_take_their_bytes_one_by_one() -> None:
+    async with served(Mirror(), scheme="memory") as target:
+        with FaultyTransport(delay=0.0, split=1, cut_after=None) as faulty:
+            async with Client(faulty.address(target)) as client:
+                assert await client.call(Mirror.same, b"abc") == b"abc"
 
 
 async def test_cut_connections_are_made_again_and_tell_the_truth() -> None:
@@ -132,7 +139,7 @@ def test_addresses_of_a_faulty_transport_hold_inside_its_block() -> None:
         Client(target)
 
 
-USERS_TESTS = '''
+USERS_TESTS = """
 import asyncio
 import fastrpc
 
@@ -164,7 +171,7 @@ def test_serving(fastrpc_serving):
 def test_serving_entered(fastrpc_serving):
     with fastrpc_serving(Arith()) as address, fastrpc.SyncClient(address) as client:
         assert client.call(Arith.mul, 6, 7) == 42
-'''
+"""
 
 
 def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
@@ -175,7 +182,18 @@ def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
     from tests.support.program import PACKAGE_ROOT
 
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", plugin, "-p", "no:cacheprovider", "-p", "pytest_asyncio"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            plugin,
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "pytest_asyncio",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
