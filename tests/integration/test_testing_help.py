@@ -192,7 +192,7 @@ def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
             "-p",
             "no:cacheprovider",
             "-p",
-            "pytest_asyncio",
+            "pytest_asyncio.plugin",
         ],
         cwd=tmp_path,
         capture_output=True,
