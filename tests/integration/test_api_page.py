@@ -438,6 +438,27 @@ async def test_a_stream_written_without_yield_is_refused_with_what_to_write() ->
                 raise NotImplementedError
 
 
+async def test_a_method_that_streams_is_refused_here_by_the_verbs_of_one_answer() -> None:
+    @fastrpc.service("numbers")
+    class Numbers:
+        @fastrpc.method
+        async def count(self, limit: int) -> AsyncIterator[int]:
+            for n in range(limit):
+                yield n
+
+        @fastrpc.method
+        async def one(self) -> int:
+            return 1
+
+    async with connected(Numbers()) as client:
+        for verb in (client.call, client.request, client.notify):
+            with pytest.raises(TypeError, match=r"numbers\.count streams"):
+                verb(Numbers.count, 3)
+        with pytest.raises(fastrpc.CallError, match="UNIMPLEMENTED"):
+            await client.call("numbers.count", 3)
+        assert await client.call(Numbers.one) == 1
+
+
 async def test_a_call_is_awaitable_and_takes_a_task() -> None:
     async with connected(Arith()) as client:
         call: Awaitable[int] = client.call(Arith.mul, 6, 7)

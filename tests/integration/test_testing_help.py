@@ -13,9 +13,13 @@ import pytest
 import fastrpc
 from fastrpc import Client, SyncClient
 from fastrpc.testing import FakeClock, FaultyTransport, handling, serving
+from tests.support.program import PACKAGE_ROOT
 from tests.support.served import served
 
 ROOT = Path(__file__).parents[2]
+
+#: Connects again at once.
+EAGER = fastrpc.ClientConfig(backoff=fastrpc.Backoff(first=0.001, longest=0.01))
 
 
 @fastrpc.service("mirror")
@@ -81,10 +85,9 @@ async def test_both_sides_take_their_bytes_one_by_one() -> None:
 
 async def test_cut_connections_are_made_again_and_tell_the_truth() -> None:
     outcomes: dict[str, int] = {"fine": 0, "unknown": 0}
-    config = fastrpc.ClientConfig(backoff=fastrpc.Backoff(first=0.001, longest=0.01))
     async with served(Mirror(), scheme="tcp") as target:
         with FaultyTransport(seed=3, delay=0.0, cut_after=4_000) as faulty:
-            async with Client(faulty.address(target), config=config) as client:
+            async with Client(faulty.address(target), config=EAGER) as client:
                 view = client.with_options(wait_for_ready=True)
                 for n in range(100):
                     try:
@@ -104,7 +107,7 @@ async def test_the_same_seed_gives_the_same_faults() -> None:
         counts = []
         async with served(Mirror(), scheme="memory") as target:
             with FaultyTransport(seed=seed, delay=0.0, split=None, cut_after=3_000) as faulty:
-                async with Client(faulty.address(target)) as client:
+                async with Client(faulty.address(target), config=EAGER) as client:
                     for _ in range(60):
                         await client.with_options(wait_for_ready=True).call(Mirror.same, bytes(50))
                         counts.append(faulty.cuts)
@@ -176,11 +179,11 @@ def test_serving_entered(fastrpc_serving):
 
 def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_arith.py").write_text(USERS_TESTS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nfilterwarnings = error\n")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     plugin = project["entry-points"]["pytest11"]["fastrpc"]
-    from tests.support.program import PACKAGE_ROOT
-
     ended = subprocess.run(
         [
             sys.executable,

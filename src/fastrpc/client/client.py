@@ -177,6 +177,10 @@ class RouteMaker:
             marshal = untyped_marshal(codec, method, depth=depth, items=items)
         else:
             definition = method_definition(method)
+            if definition.kind != "unary":
+                raise TypeError(
+                    f"{definition.full_name} streams its messages, which a unary call cannot carry"
+                )
             marshal = marshal_for(definition, codec_for(definition, codec), depth=depth, items=items)
         return Route(definition, marshal, default_registry.counters(definition.full_name, "client"))
 
