@@ -247,7 +247,8 @@ def check_config(config: Any) -> ClientConfig:
     """Return the settings of a client, if that is what they are."""
     if not isinstance(config, ClientConfig):
         raise ConfigError(
-            f"config is {config!r}, it must be a ClientConfig", hint="write config=ClientConfig(…)"
+            f"config is a {type(config).__name__}, it must be a ClientConfig",
+            hint="write config=ClientConfig(…)",
         )
     return config
 

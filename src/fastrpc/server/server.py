@@ -67,7 +67,8 @@ class Server:
     ) -> None:
         if not isinstance(config, ServerConfig):
             raise ConfigError(
-                f"config is {config!r}, it must be a ServerConfig", hint="write config=ServerConfig(…)"
+                f"config is a {type(config).__name__}, it must be a ServerConfig",
+                hint="write config=ServerConfig(…)",
             )
         self._sources = list(sources)
         self._config = config
