@@ -354,6 +354,12 @@ async def test_a_server_listens_at_many_addresses_and_drains() -> None:
         await server.listen("memory://api-page")
 
 
+async def test_an_option_that_listening_does_not_have_is_refused_by_name() -> None:
+    async with Server(Arith) as server:
+        with pytest.raises(TypeError, match="no option blacklog"):
+            await server.listen("memory://api-page", blacklog=5)  # type: ignore[call-arg]
+
+
 async def test_drain_says_whether_every_call_ended_by_itself() -> None:
     async with served(Arith(), scheme="tcp") as target, Client(target) as client:
         call = asyncio.create_task(client.with_options(timeout=None).call(Arith.wait))
