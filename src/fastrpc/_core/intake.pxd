@@ -8,6 +8,8 @@ from fastrpc._core.settings cimport Settings
 from fastrpc._core.window cimport Budget, Window
 
 cdef enum:
+    # What `on_opening` returns until all of the opening is there; -1 is an exception.
+    OPENING_INCOMPLETE = -2
     # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded.
     LATE_BYTES_PER_SECOND = 330 * 1024
 
@@ -56,7 +58,7 @@ cdef class Intake(Outbox):
     cdef Call find_opened(self, uint64_t id)
 
     # Hooks.
-    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -2
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef int on_violation(self, int reason, str text) except -1
 
