@@ -262,7 +262,7 @@ class Server:
         self._is_draining = True
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
-        self._shut()
+        await self._shut()
         for session in list(self._state.sessions):
             session.begin_drain(_REASON_DRAIN, "the server drains")
         limit = self._config.timeouts.drain if timeout is None else timeout
@@ -285,7 +285,7 @@ class Server:
         if self._is_closed:
             return
         self._is_closed = True
-        self._shut()
+        await self._shut()
         if self._state is not None:
             for session in list(self._state.sessions):
                 session.close(_REASON_DRAIN, "the server closes")
@@ -296,11 +296,13 @@ class Server:
         if self._quiet is not None:
             self._quiet.set()
 
-    def _shut(self) -> None:
-        """Take no connection any more."""
+    async def _shut(self) -> None:
+        """Take no connection any more; those accepted before have their session afterwards."""
         self._is_shut = True
         for listener in self._listeners:
             listener.close()
+        for listener in self._listeners:
+            await listener.wait_closed()
 
     async def _wait_closed(self, state: ServerState) -> None:
         """Give connections the time to say goodbye; those that do not take it are cut."""

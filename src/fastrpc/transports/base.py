@@ -267,12 +267,28 @@ class _Doors:
             before_close()
         servers, self._servers = self._servers, ()
         for server in servers:
-            server.close()
+            _stop(server)
 
     async def wait_closed(self) -> None:
-        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. `close` has closed
-        # the descriptors; a connection accepted just before gets its session in the turn that is due.
-        await asyncio.sleep(0)
+        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
+        # just before `close` gets its transport in the turn that is due, and its session one turn later.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def _stop(server: asyncio.AbstractServer) -> None:
+    """Close a server without losing a connection that it has accepted and not given a transport yet.
+
+    asyncio's own server refuses that transport once it is closed, and leaves the accepted socket open for ever: so
+    it only stops listening now, and closes behind what it has accepted.
+    """
+    if isinstance(server, asyncio.Server) and not server.get_loop().is_closed():
+        loop = server.get_loop()
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+        loop.call_soon(server.close)
+    else:
+        server.close()
 
 
 async def open_doors(
