@@ -61,7 +61,6 @@ from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import detached, timeout
 from fastrpc.rpc.service import method, service
 from fastrpc.server.serve import serve
-from fastrpc.server.serve import serve
 from fastrpc.server.server import Server
 from fastrpc.status import Status
 

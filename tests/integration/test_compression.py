@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.proxy import FaultProxy
-from tests.support.served import served
 
 import fastrpc
 from fastrpc import CallError, Client, ClientConfig, DecodeError, Status
 from fastrpc.compressors.base import Compressor, available, compressor_named
 from fastrpc.testing import connected
+from tests.support.proxy import FaultProxy
+from tests.support.served import served
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -82,33 +82,42 @@ async def passed(proxy: FaultProxy, call: Any) -> tuple[int, int]:
 
 
 async def test_only_payloads_above_the_threshold_are_compressed() -> None:
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address) as client:
-            view = client.with_options(compressor="gzip")
-            await client.ready()
-            up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_024))
-            assert up > 1_024 < down
-            up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_025))
-            assert up < 200 > down
+    async with (
+        served(Texts, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
+        view = client.with_options(compressor="gzip")
+        await client.ready()
+        up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_024))
+        assert up > 1_024 < down
+        up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_025))
+        assert up < 200 > down
 
 
 async def test_the_threshold_is_a_setting() -> None:
     config = ClientConfig(compressor="gzip", compress_above=100)
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address, config=config) as client:
-            await client.ready()
-            up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 900))
-            assert up < 200
-            up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 90))
-            assert up > 90
+    async with (
+        served(Texts, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address, config=config) as client,
+    ):
+        await client.ready()
+        up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 900))
+        assert up < 200
+        up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 90))
+        assert up > 90
 
 
 async def test_an_answer_is_not_compressed_when_its_request_was_not() -> None:
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address) as client:
-            view = client.with_options(compressor="gzip")
-            _, down = await passed(proxy, view.call(Texts.make, 50_000))
-            assert down > 50_000
+    async with (
+        served(Texts, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
+        view = client.with_options(compressor="gzip")
+        _, down = await passed(proxy, view.call(Texts.make, 50_000))
+        assert down > 50_000
 
 
 async def test_the_loop_turns_while_a_large_payload_is_decompressed() -> None:
@@ -144,7 +153,7 @@ def lz4_bomb() -> bytes:
 
     size = 64 * 1024
     options = {"block_size": lz4.frame.BLOCKSIZE_MAX64KB, "block_linked": False}
-    whole = lz4.frame.compress(bytes(size), store_size=False, **options)
+    whole: bytes = lz4.frame.compress(bytes(size), store_size=False, **options)
     return whole[:7] + whole[7:-4] * (GIB // size) + whole[-4:]
 
 

@@ -9,9 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.proxy import FaultProxy
-from tests.support.served import SCHEMES, served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import (
@@ -32,6 +29,9 @@ from fastrpc import (
     current_call,
 )
 from fastrpc.testing import connected
+from tests.support.proxy import FaultProxy
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("shop.orders")
@@ -107,7 +107,7 @@ async def client(request: pytest.FixtureRequest, orders: Orders) -> AsyncIterato
 
 async def test_arguments_that_do_not_fit_are_a_type_error_here(client: Client, orders: Orders) -> None:
     with pytest.raises(TypeError, match=re.escape("Orders.place() missing 1 required positional argument")):
-        await client.call(Orders.place)  # type: ignore[call-arg]
+        await client.call(Orders.place)  # type: ignore[call-overload]
     assert orders.ran == 0
 
 
@@ -318,30 +318,36 @@ async def test_no_connection_names_every_address() -> None:
 async def test_a_lost_connection_leaves_it_unknown_whether_the_handler_ran(
     orders: Orders, method: Any, retryable: bool
 ) -> None:
-    async with served(orders, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address) as client:
-            call = asyncio.ensure_future(client.call(method))
-            await orders.inside.wait()
-            proxy.relays[0].reset()
-            with pytest.raises(ConnectionLostError, match=r"shop\.orders\.hold.*may have run") as failed:
-                await call
-            assert facts(failed.value) == (ConnectionLostError, Status.UNAVAILABLE, "unknown", retryable)
-            assert isinstance(failed.value, ConnectionError)
-            assert await client.with_options(wait_for_ready=True).call(Orders.place, 1) == 1
+    async with (
+        served(orders, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
+        call = asyncio.ensure_future(client.call(method))
+        await orders.inside.wait()
+        proxy.relays[0].reset()
+        with pytest.raises(ConnectionLostError, match=r"shop\.orders\.hold.*may have run") as failed:
+            await call
+        assert facts(failed.value) == (ConnectionLostError, Status.UNAVAILABLE, "unknown", retryable)
+        assert isinstance(failed.value, ConnectionError)
+        assert await client.with_options(wait_for_ready=True).call(Orders.place, 1) == 1
 
 
 async def test_a_lost_connection_is_made_again_for_idempotent_calls(orders: Orders) -> None:
-    async with served(orders, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address) as client:
-            view = client.with_options(idempotent=True, wait_for_ready=True)
-            call = asyncio.ensure_future(view.request(Orders.hold))
-            await orders.inside.wait()
-            orders.inside.clear()
-            proxy.relays[0].reset()
-            await orders.inside.wait()
-            orders.release.set()
-            reply = await call
-            assert (reply.value, reply.attempts) == (5, 2)
+    async with (
+        served(orders, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
+        view = client.with_options(idempotent=True, wait_for_ready=True)
+        call = asyncio.ensure_future(view.request(Orders.hold))
+        await orders.inside.wait()
+        orders.inside.clear()
+        proxy.relays[0].reset()
+        await orders.inside.wait()
+        orders.release.set()
+        reply = await call
+        assert (reply.value, reply.attempts) == (5, 2)
 
 
 async def test_a_closed_client_says_so(orders: Orders) -> None:

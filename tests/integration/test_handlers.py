@@ -6,13 +6,14 @@ import weakref
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
-from tests.support.served import served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Admission, CallError, Client, OverloadedError, ServerConfig, Status, current_call
 from fastrpc.testing import connected
+from tests.support.served import served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("tasks")
@@ -71,7 +72,7 @@ class Tasks:
         results: list[int] = []
 
         async def add(n: int) -> None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             results.append(n)
 
         async with anyio.create_task_group() as group:
@@ -264,7 +265,7 @@ async def test_a_running_thread_can_ask_whether_it_was_cancelled() -> None:
 @pytest.mark.parametrize("method", [Threads.error, Threads.inline_error])
 async def test_errors_of_def_handlers_reach_the_caller(method: Any) -> None:
     async with connected(Threads) as client:
-        with pytest.raises(CallError, match="thread|inline") as refused:
+        with pytest.raises(CallError, match=r"thread|inline") as refused:
             await client.call(method, "call")
         assert refused.value.status is Status.ABORTED
         with pytest.raises(CallError) as crashed:

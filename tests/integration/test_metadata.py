@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.served import SCHEMES, served
 
 import fastrpc
 from fastrpc import CallError, Client, ClientConfig, EncodeError, Limits, ServerConfig, Status, current_call
 from fastrpc.testing import connected
+from tests.support.served import SCHEMES, served
 
 EVERY_KEY = "abcdefghijklmnopqrstuvwxyz0123456789._-"
 
@@ -55,7 +55,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("method", [Mirror.reflect, Mirror.reflect_in_thread])
 async def test_text_and_bytes_travel_both_ways(client: Client, method: Any) -> None:
-    sent = {
+    sent: dict[str, str | bytes] = {
         "tenant": "acme",
         "empty": "",
         "text": "grüße \N{SNOWMAN} \n\t",

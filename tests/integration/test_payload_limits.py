@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.served import SCHEMES, served
 
 import fastrpc
 from fastrpc import CallError, Client, ClientConfig, EncodeError, Limits, Memory, ServerConfig, Status
 from fastrpc.testing import connected
+from tests.support.served import SCHEMES, served
 
 MIB = 1 << 20
 

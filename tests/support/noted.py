@@ -4,9 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.support.ledger import Journal
-
 import fastrpc
+from tests.support.ledger import Journal
 
 __all__ = ["Noted"]
 
@@ -63,7 +62,7 @@ class Noted:
 async def serve(journal: Path) -> None:
     """Serve at a free port until killed, and print the address."""
     async with fastrpc.Server(Noted(Journal(journal))) as server:
-        print(await server.listen("tcp://127.0.0.1:0"), flush=True)  # noqa: T201 - read by the test
+        print(await server.listen("tcp://127.0.0.1:0"), flush=True)
         await server.serve_forever()
 
 

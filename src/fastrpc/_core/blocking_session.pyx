@@ -150,7 +150,7 @@ cdef class BlockingSession(BlockingStream):
             for call in calls:
                 if call.is_settled:
                     continue
-                handed = self.was_handed(call)
+                handed = self._leaves(call)
                 if not self.is_closed:
                     self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
                 if not is_overdue:
@@ -304,11 +304,13 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int on_ids_used_up(self) except -1:
-        # Calls under way go on here, new ones on another connection.
-        self.is_usable = False
-        return 0
+        # Calls under way go on here, those that wait and new ones on another connection.
+        return self._refuse_unsent()
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
+        return self._refuse_unsent()
+
+    cdef int _refuse_unsent(self) except -1:
         self.is_usable = False
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
@@ -368,12 +370,12 @@ cdef class BlockingSession(BlockingStream):
             self.drop_unsent(call)
             call.failed(lost_error(call, False, why))
         for call in self.opened.entries():
-            handed = self.was_handed(call)
+            handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
             call.failed(lost_error(call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(call, self.was_handed(call), why))
+            call.failed(lost_error(call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()
@@ -383,6 +385,10 @@ cdef class BlockingSession(BlockingStream):
         while self.sleepers:
             self._wake_one()
         return 0
+
+    cdef bint _leaves(self, PendingCall call) noexcept:
+        """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        return self.was_handed(call) if self.is_lost else self.was_written(call)
 
     cdef int _wake_one(self) except -1:
         """Wake the thread that has slept longest."""
@@ -426,11 +432,13 @@ cdef class BlockingSession(BlockingStream):
         cdef uint64_t due_ns = now_ns() + self.linger_ns
         cdef int descriptor = self.descriptor
         cdef char* place
-        cdef ReadBuffer _block
+        cdef ReadBuffer block
         self.tail = 0
         self.sink = None
         place = self.place_for(&room)
-        _block = self.block  # keeps `place`; nobody else reads a closed connection
+        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        block = self.block
+        self.block = None
         while came > 0 or came == INTERRUPTED:
             self.system_calls += 1
             self.leave()
@@ -442,6 +450,7 @@ cdef class BlockingSession(BlockingStream):
             finally:
                 self.enter()
                 self.system_calls -= 1
+        self.block = block
         return 0
 
     def forsake(self):

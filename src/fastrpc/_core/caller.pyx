@@ -426,7 +426,8 @@ cdef class BatchCall(CoroutineCall):
 
 cdef int expire(PendingCall call, ClientSession session) except -1:
     """The deadline of a call of ours passed: the caller is told at once, the server too."""
-    cdef bint handed = session.was_handed(call)
+    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
+    cdef bint handed = session.was_written(call)
     session.abandon(call, CANCEL_DEADLINE)
     return call.failed(overdue_error(call, session.endpoint, handed))
 

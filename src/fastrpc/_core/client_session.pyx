@@ -76,12 +76,26 @@ cdef class ClientSession(Session):
         return Session.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
+        self._refuse_unsent()
+        self._retire()
+        return self._close_when_idle()
+
+    def _refuse_unsent(self):
+        """What the server has not seen a byte of goes to another connection."""
         self.is_usable = False
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
-        self._retire()
-        return self._close_when_idle()
+
+    cdef int on_ids_used_up(self) except -1:
+        self._refuse_unsent()
+        # A REQUEST is being written: the rest follows in a turn of its own.
+        self.loop_state.call_soon(self._leave_used_up)
+        return 0
+
+    def _leave_used_up(self):
+        if not self.is_closed:
+            self.on_aged()
 
     cdef int on_aged(self) except -1:
         self._retire()

@@ -123,8 +123,11 @@ cdef class Session(Connection):
                 size += self._tail_size
                 consumed = self.receive(data, size)
                 self._keep_tail(data + consumed, size - consumed)
-        except Exception as error:
+        except BaseException as error:
+            # Part of the input is taken over and the rest is lost: what follows cannot be understood.
             self._crashed(error)
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._is_reading = False
         if (self.open_requests or self.open_responses) and not self.pieces_due_ns:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
@@ -12,6 +12,7 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.reply import Reply
@@ -176,7 +177,7 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
     return Reply(
         value,
         metadata=call.reply_metadata,
-        endpoint=call.endpoint,
+        endpoint=cast(Endpoint, call.endpoint),
         attempts=call.attempt + 1,
         seconds=call.seconds,
     )

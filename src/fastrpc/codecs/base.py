@@ -110,10 +110,8 @@ def decode_failure(codec_name: str, error: Exception) -> DecodeError:
     """Return the DecodeError that tells why a payload could not be decoded."""
     if isinstance(error, DecodeError):
         return error
-    if isinstance(error, RecursionError):
-        reason = "it is nested too deep"
-    else:
-        reason = str(error) or type(error).__name__
+    too_deep = isinstance(error, RecursionError)
+    reason = "it is nested too deep" if too_deep else str(error) or type(error).__name__
     return DecodeError(f"payload does not fit as {codec_name}: {reason}")
 
 

@@ -265,7 +265,9 @@ class Server:
         except TimeoutError:
             is_clean = False
             for session in list(self._state.sessions):
-                session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
+                session.end_calls(
+                    "the server stops, and the time for calls to finish is over (Timeouts.drain)"
+                )
         await self.close()
         return is_clean
 

@@ -6,6 +6,9 @@ from random import Random
 from typing import Any
 
 import pytest
+
+from fastrpc import Backoff, Client, ClientConfig, Keepalive, ServerConfig, Timeouts
+from fastrpc._core.loop_state import loop_state
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
 from tests.support.ledger import Entry, Journal, Ledger, differences
 from tests.support.noted import Noted
@@ -13,9 +16,6 @@ from tests.support.proxy import Cut, Direction, FaultProxy
 from tests.support.running_time import RunningTime
 from tests.support.served import served
 from tests.support.waiting import eventually
-
-from fastrpc import Backoff, Client, ClientConfig, Keepalive, ServerConfig, Timeouts
-from fastrpc._core.loop_state import loop_state
 
 TIMEOUTS = Timeouts(handshake=0.4, linger=0.1, drain=1)
 KEEPALIVE = Keepalive(interval=0.2, timeout=0.2, minimum_interval=0.05)
@@ -159,16 +159,15 @@ async def test_a_flipped_bit_ends_at_most_its_connection(scale: Any) -> None:
 
 
 async def test_descriptors_come_back(scale: Any) -> None:
-    async with served(Noted(Journal()), scheme="tcp", config=SERVER) as target:
-        async with FaultProxy(target) as proxy:
-            async with Client(proxy.address) as client:
-                await client.ready()
-            await eventually(lambda: not proxy.relays)
-            count = open_descriptors()
-            for number in range(scale(20)):
-                config = ClientConfig(timeouts=TIMEOUTS, keepalive=KEEPALIVE, backoff=BACKOFF)
-                async with Client(proxy.address, config=config) as client:
-                    await client.call(Noted.again, b"\x00")
-                    if number % 2:
-                        proxy.reset_all()
-            assert await descriptors_come_back_to(count)
+    async with served(Noted(Journal()), scheme="tcp", config=SERVER) as target, FaultProxy(target) as proxy:
+        async with Client(proxy.address) as client:
+            await client.ready()
+        await eventually(lambda: not proxy.relays)
+        count = open_descriptors()
+        for number in range(scale(20)):
+            config = ClientConfig(timeouts=TIMEOUTS, keepalive=KEEPALIVE, backoff=BACKOFF)
+            async with Client(proxy.address, config=config) as client:
+                await client.call(Noted.again, b"\x00")
+                if number % 2:
+                    proxy.reset_all()
+        assert await descriptors_come_back_to(count)
