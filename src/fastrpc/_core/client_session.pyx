@@ -6,12 +6,13 @@ from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.pending_call cimport PendingCall, check_request, lost_error
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import CallError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, UnavailableError
 from fastrpc.status import Status
 
 cdef enum:
     # Bytes of CANCEL frames that may wait for the end of the loop's turn.
     CANCELS_AT_ONCE = 8_192
+    DEADLINE_EXCEEDED = 4
 
 
 cdef class ClientSession(Session):
@@ -55,6 +56,8 @@ cdef class ClientSession(Session):
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         self.loop_state.stop_timer(call)
+        if status == DEADLINE_EXCEEDED:
+            return (<PendingCall>call).failed(DeadlineExceededError(f"{call.route.method}: {text}", processed="yes"))
         return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
 
     cdef int on_unsendable(self, Call call, object error) except -1:
