@@ -125,7 +125,7 @@ async def test_what_does_not_fit_raises_the_error_of_a_local_call(
     arguments = Arguments()
     async with connected(arguments) as client:
         with pytest.raises(TypeError) as local:
-            arguments.mixed(*args, **kwargs)
+            arguments.mixed(*args, **kwargs)  # type: ignore[unused-coroutine]
         with pytest.raises(TypeError) as remote:
             await client.call(Arguments.mixed, *args, **kwargs)
         assert str(remote.value) == str(local.value)
@@ -214,7 +214,7 @@ async def test_what_cannot_be_encoded_is_told_here() -> None:
             await client.call("arguments.mixed", object())
         assert (unable.value.processed, unable.value.retryable) == ("no", False)
         with pytest.raises(EncodeError):
-            await client.call(Arguments.mixed, object())  # type: ignore[arg-type]
+            await client.call(Arguments.mixed, object())  # type: ignore[call-overload]
         with pytest.raises(EncodeError):
             await client.call("arguments.mixed", 2**64)
         assert arguments.ran == 0
@@ -254,7 +254,7 @@ async def test_raw_methods_take_bytes_only() -> None:
         assert await client.call(Blobs.turn, data=b"abc") == b"cba"
         assert await client.with_options(codec="raw").call("blobs.turn", b"abc") == b"cba"
         with pytest.raises((TypeError, EncodeError)):
-            await client.call(Blobs.turn, "abc")  # type: ignore[arg-type]
+            await client.call(Blobs.turn, "abc")  # type: ignore[call-overload]
 
 
 async def test_a_codec_that_the_server_does_not_accept_is_refused() -> None:

@@ -95,7 +95,9 @@ class Types:
         return moment, day, length
 
     @fastrpc.method
-    async def numbers(self, identifier: uuid.UUID, price: decimal.Decimal) -> tuple[uuid.UUID, decimal.Decimal]:
+    async def numbers(
+        self, identifier: uuid.UUID, price: decimal.Decimal
+    ) -> tuple[uuid.UUID, decimal.Decimal]:
         return identifier, price
 
     @fastrpc.method
@@ -112,7 +114,9 @@ class Types:
         return value
 
     @fastrpc.method
-    async def collections(self, a: set[int], b: frozenset[str], c: dict[int, list[str]]) -> dict[int, list[str]]:
+    async def collections(
+        self, a: set[int], b: frozenset[str], c: dict[int, list[str]]
+    ) -> dict[int, list[str]]:
         assert a == {1, 2}
         assert b == frozenset({"x"})
         return c

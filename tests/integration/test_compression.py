@@ -82,7 +82,11 @@ async def passed(proxy: FaultProxy, call: Any) -> tuple[int, int]:
 
 
 async def test_only_payloads_above_the_threshold_are_compressed() -> None:
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+    async with (
+        served(Texts, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
         view = client.with_options(compressor="gzip")
         await client.ready()
         up, down = await passed(proxy, view.call(Texts.raw, b"x" * 1_024))
@@ -93,17 +97,24 @@ async def test_only_payloads_above_the_threshold_are_compressed() -> None:
 
 async def test_the_threshold_is_a_setting() -> None:
     config = ClientConfig(compressor="gzip", compress_above=100)
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy:
-        async with Client(proxy.address, config=config) as client:
-            await client.ready()
-            up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 900))
-            assert up < 200
-            up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 90))
-            assert up > 90
+    async with (
+        served(Texts, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address, config=config) as client,
+    ):
+        await client.ready()
+        up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 900))
+        assert up < 200
+        up, _ = await passed(proxy, client.call(Texts.raw, b"x" * 90))
+        assert up > 90
 
 
 async def test_an_answer_is_not_compressed_when_its_request_was_not() -> None:
-    async with served(Texts, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+    async with (
+        served(Texts, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
         view = client.with_options(compressor="gzip")
         _, down = await passed(proxy, view.call(Texts.make, 50_000))
         assert down > 50_000
@@ -142,7 +153,7 @@ def lz4_bomb() -> bytes:
 
     size = 64 * 1024
     options = {"block_size": lz4.frame.BLOCKSIZE_MAX64KB, "block_linked": False}
-    whole = lz4.frame.compress(bytes(size), store_size=False, **options)
+    whole: bytes = lz4.frame.compress(bytes(size), store_size=False, **options)
     return whole[:7] + whole[7:-4] * (GIB // size) + whole[-4:]
 
 

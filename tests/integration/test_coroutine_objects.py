@@ -42,7 +42,7 @@ async def test_a_call_is_a_coroutine_to_python_and_asyncio() -> None:
         assert isinstance(call, collections.abc.Coroutine)
         assert asyncio.iscoroutine(call)
         assert inspect.isawaitable(call)
-        assert "arith.mul" in call.__qualname__
+        assert "arith.mul" in call.__qualname__  # type: ignore[attr-defined]
         assert await call == 42
 
 
@@ -127,7 +127,7 @@ async def test_a_call_can_be_stepped_by_hand() -> None:
         call = client.call(Arith.mul, 6, 7)
         future = call.send(None)
         assert asyncio.isfuture(future)
-        assert call.cr_await is future
+        assert call.cr_await is future  # type: ignore[attr-defined]
         future._asyncio_future_blocking = False
         await asyncio.wait([future])
         with pytest.raises(StopIteration) as end:
@@ -190,7 +190,7 @@ async def test_a_unary_call_makes_no_task_on_either_side() -> None:
     for scheme in ("memory", "tcp"):
         async with served(Arith, scheme=scheme) as target, Client(target) as client:
             await client.ready()
-            asyncio.get_running_loop().set_task_factory(factory)
+            asyncio.get_running_loop().set_task_factory(factory)  # type: ignore[arg-type]
             for n in range(50):
                 assert await client.call(Arith.mul, n, 2) == 2 * n
                 assert await client.call(Arith.later, n) == n
@@ -238,6 +238,12 @@ async def test_a_whole_client_and_server_live_under_eager_tasks() -> None:
         for scheme in ("memory", "tcp"):
             async with served(Arith, scheme=scheme) as target, Client(target) as client:
                 assert await client.call(Arith.mul, 6, 7) == 42
-                assert await asyncio.gather(*(client.call(Arith.later, n) for n in range(5))) == [0, 1, 2, 3, 4]
+                assert await asyncio.gather(*(client.call(Arith.later, n) for n in range(5))) == [
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                ]
     finally:
         loop.set_task_factory(None)

@@ -95,12 +95,15 @@ class Context:
 
     @fastrpc.method
     async def identity(self) -> str:
-        return current_call().identity.name
+        identity = current_call().identity
+        assert identity is not None
+        return identity.name
 
     @fastrpc.method
     async def state(self, value: int | None = None) -> int | None:
-        current_call().state.setdefault("value", value)
-        return current_call().state["value"]
+        state: dict[str, int | None] = current_call().state
+        state.setdefault("value", value)
+        return state["value"]
 
     @fastrpc.method
     async def arguments(self, a: int, b: int = 2, *, c: int = 3) -> list[Any]:
@@ -266,8 +269,8 @@ async def test_handling_makes_current_call_work_around_a_direct_call() -> None:
         assert current_call() is call
         assert call.metadata["key"] == "value"
         assert call.metadata.binary["key-bin"] == b"\x00"
-        assert call.identity.name == "ada"
-        assert 1.9 < call.remaining() <= 2
+        assert call.identity == Identity("ada")
+        assert 1.9 < (call.remaining() or 0) <= 2
         assert await Context().state(5) == 5
         assert not call.cancelled
     assert raises_lookup_error()

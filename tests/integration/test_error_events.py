@@ -107,7 +107,7 @@ async def client(request: pytest.FixtureRequest, orders: Orders) -> AsyncIterato
 
 async def test_arguments_that_do_not_fit_are_a_type_error_here(client: Client, orders: Orders) -> None:
     with pytest.raises(TypeError, match=re.escape("Orders.place() missing 1 required positional argument")):
-        await client.call(Orders.place)  # type: ignore[call-arg]
+        await client.call(Orders.place)  # type: ignore[call-overload]
     assert orders.ran == 0
 
 
@@ -201,6 +201,7 @@ async def test_a_crash_tells_an_id_that_the_log_carries(
     assert identifier in str(failed.value)
     assert identifier in record.getMessage()
     assert record.method == "shop.orders.crash"  # type: ignore[attr-defined]
+    assert (record.service, record.status) == ("shop.orders", "INTERNAL")  # type: ignore[attr-defined]
     assert "swordfish" in caplog.text
 
 
@@ -318,7 +319,11 @@ async def test_no_connection_names_every_address() -> None:
 async def test_a_lost_connection_leaves_it_unknown_whether_the_handler_ran(
     orders: Orders, method: Any, retryable: bool
 ) -> None:
-    async with served(orders, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+    async with (
+        served(orders, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
         call = asyncio.ensure_future(client.call(method))
         await orders.inside.wait()
         proxy.relays[0].reset()
@@ -330,7 +335,11 @@ async def test_a_lost_connection_leaves_it_unknown_whether_the_handler_ran(
 
 
 async def test_a_lost_connection_is_made_again_for_idempotent_calls(orders: Orders) -> None:
-    async with served(orders, scheme="tcp") as target, FaultProxy(target) as proxy, Client(proxy.address) as client:
+    async with (
+        served(orders, scheme="tcp") as target,
+        FaultProxy(target) as proxy,
+        Client(proxy.address) as client,
+    ):
         view = client.with_options(idempotent=True, wait_for_ready=True)
         call = asyncio.ensure_future(view.request(Orders.hold))
         await orders.inside.wait()

@@ -87,16 +87,16 @@ def test_a_client_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(r
 
 def test_the_child_may_drop_what_it_must_not_use(run: Run) -> None:
     async def main(target: str) -> None:
-        client = Client(target)
-        await client.call(Arith.mul, 6, 7)
+        held = [Client(target)]
+        await held[0].call(Arith.mul, 6, 7)
 
         def drop() -> None:
-            nonlocal client
-            del client
+            held.clear()
+            gc.collect()
 
         in_child(drop)
-        assert await client.call(Arith.mul, 2, 3) == 6
-        await client.close()
+        assert await held[0].call(Arith.mul, 2, 3) == 6
+        await held[0].close()
 
     with serving(Arith) as target:
         run(main(target))

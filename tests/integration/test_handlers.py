@@ -265,7 +265,7 @@ async def test_a_running_thread_can_ask_whether_it_was_cancelled() -> None:
 @pytest.mark.parametrize("method", [Threads.error, Threads.inline_error])
 async def test_errors_of_def_handlers_reach_the_caller(method: Any) -> None:
     async with connected(Threads) as client:
-        with pytest.raises(CallError, match="thread|inline") as refused:
+        with pytest.raises(CallError, match=r"thread|inline") as refused:
             await client.call(method, "call")
         assert refused.value.status is Status.ABORTED
         with pytest.raises(CallError) as crashed:

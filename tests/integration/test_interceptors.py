@@ -22,6 +22,7 @@ from fastrpc import (
 )
 from fastrpc.testing import connected
 from tests.support.served import served
+from tests.support.waiting import eventually
 
 
 @fastrpc.service("arith")
@@ -72,7 +73,7 @@ def around(request: pytest.FixtureRequest) -> Around:
 
     def connect(*interceptors: Interceptor, sources: tuple[Any, ...] = (Arith,), **options: Any) -> Any:
         side = "client_interceptors" if request.param == "client" else "interceptors"
-        return connected(*sources, **{side: interceptors}, **options)
+        return connected(*sources, **{side: interceptors, **options})
 
     return connect
 
@@ -284,8 +285,7 @@ async def test_a_passed_deadline_is_seen_as_such() -> None:
     ) as client:
         with pytest.raises(DeadlineExceededError):
             await client.with_options(timeout=0.02).call(Arith.fail, "wait")
-        while not server:
-            await asyncio.sleep(0)
+        await eventually(lambda: server)
     assert server == [(Status.DEADLINE_EXCEEDED, asyncio.CancelledError)]
     assert client_side == [(Status.DEADLINE_EXCEEDED, DeadlineExceededError)]
 
@@ -303,8 +303,7 @@ async def test_a_cancelled_caller_is_seen_on_both_sides() -> None:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        while len(server) < 2:
-            await asyncio.sleep(0)
+        await eventually(lambda: len(server) == 2)
     assert server[1] == (Status.CANCELLED, asyncio.CancelledError)
     assert client_side[1] == (Status.CANCELLED, asyncio.CancelledError)
 
@@ -342,7 +341,7 @@ async def test_state_goes_from_interceptor_to_handler() -> None:
     class Stateful:
         @fastrpc.method
         async def user(self) -> str:
-            return current_call().state["user"]
+            return str(current_call().state["user"])
 
     async def authenticate(call: Call, proceed: Proceed) -> Any:
         call.state["user"] = "ada"

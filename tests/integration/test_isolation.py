@@ -114,7 +114,7 @@ async def test_buffers_may_be_used_again_as_soon_as_the_call_is_under_way(scheme
         await client.ready()
         for method in (Shop.keep_raw, Shop.keep_bytearray):
             buffer = bytearray(b"a" * size)
-            call = client.call(method, buffer)  # type: ignore[arg-type]
+            call = client.call(method, buffer)  # type: ignore[call-overload]
             future = call.send(None)
             buffer[:] = b"b" * size
             future._asyncio_future_blocking = False

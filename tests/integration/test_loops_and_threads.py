@@ -93,7 +93,7 @@ def test_a_client_whose_loop_is_gone_fails_in_the_next_one_and_can_be_closed(run
     with serving(Arith) as target:
         run(first())
         client = Client(target)
-        # Each loop tells in its own way that a socket was left open: one when it closes, one when that is collected.
+        # uvloop tells of a socket left open when it is closed, asyncio when the socket is collected.
         with pytest.warns(ResourceWarning):
             run(use(client))
             run(second(client))
@@ -108,7 +108,9 @@ def test_a_server_used_from_another_loop_fails_naming_both(run: Run) -> None:
         await server.listen("memory://of-the-first-loop")
         with ThreadPoolExecutor(1) as pool:
             other = asyncio.wrap_future(pool.submit(run, second()))
-            with pytest.raises(RuntimeError, match=r"(?i)this Server belongs to .*loop.* was used from .*loop"):
+            with pytest.raises(
+                RuntimeError, match=r"(?i)this Server belongs to .*loop.* was used from .*loop"
+            ):
                 await other
         await server.close()
 
@@ -166,8 +168,7 @@ def test_threads_share_a_sync_client_beside_loops() -> None:
     with serving(Arith) as target, SyncClient(target) as client:
 
         def work(number: int) -> None:
-            for n in range(100):
-                results.append(client.call(Arith.mul, number, n) - number * n)
+            results.extend(client.call(Arith.mul, number, n) - number * n for n in range(100))
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:
@@ -197,5 +198,8 @@ def test_servers_in_two_loops_call_each_other(run: Run) -> None:
         async with Client(target) as client:
             return await client.call_many(Relay.mul, [(n, 3) for n in range(100)])
 
-    with serving(Arith, address="memory://inner") as inner, serving(Relay(inner), address="memory://outer") as outer:
+    with (
+        serving(Arith, address="memory://inner") as inner,
+        serving(Relay(inner), address="memory://outer") as outer,
+    ):
         assert run(main(outer)) == [3 * n for n in range(100)]

@@ -55,7 +55,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("method", [Mirror.reflect, Mirror.reflect_in_thread])
 async def test_text_and_bytes_travel_both_ways(client: Client, method: Any) -> None:
-    sent = {
+    sent: dict[str, str | bytes] = {
         "tenant": "acme",
         "empty": "",
         "text": "grüße \N{SNOWMAN} \n\t",

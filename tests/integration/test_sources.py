@@ -31,7 +31,12 @@ async def answers(client: Client, *names: str) -> list[str]:
 
 
 async def test_instances_classes_functions_and_lists_are_sources() -> None:
-    sources = (named("a")(), named("b"), lambda: named("c")(), [named("d"), lambda: [named("e"), named("f")()]])
+    sources = (
+        named("a")(),
+        named("b"),
+        lambda: named("c")(),
+        [named("d"), lambda: [named("e"), named("f")()]],
+    )
     async with connected(*sources) as client:
         assert await answers(client, *"abcdef") == list("abcdef")
 
@@ -107,7 +112,14 @@ async def test_what_can_be_entered_is_entered_before_listening_and_left_in_rever
         await eventually(lambda: "start inner" in log)
     await call
     await client.close()
-    assert log[4:] == ["start inner", "end inner", "leave last", "leave inner", "close database", "leave first"]
+    assert log[4:] == [
+        "start inner",
+        "end inner",
+        "leave last",
+        "leave inner",
+        "close database",
+        "leave first",
+    ]
 
 
 async def test_a_start_that_fails_leaves_what_was_entered_and_tells_the_error() -> None:
@@ -230,7 +242,9 @@ async def test_added_before_the_start_any_source_is_taken() -> None:
 
 async def test_one_server_listens_at_several_addresses() -> None:
     async with Server(named("a")) as server:
-        addresses = [await server.listen(place) for place in ("memory://sources-several", "tcp://127.0.0.1:0")]
+        addresses = [
+            await server.listen(place) for place in ("memory://sources-several", "tcp://127.0.0.1:0")
+        ]
         assert addresses[1].port != 0
         for address in addresses:
             async with Client(str(address)) as client:

@@ -43,7 +43,6 @@ cdef class LoopState(Timed):
     cdef int stop_timer(self, Timed owner) except -1
     cdef int watch(self, uint64_t now) except -1
     cdef int _tick(self, uint64_t now) except -1
-    cdef int release(self) except -1
     cdef int _arm(self, uint64_t due_ns) except -1
     cdef int _release(self) noexcept
 

@@ -35,11 +35,7 @@ states = weakref.WeakValueDictionary()
 cpdef LoopState loop_state(object loop):
     """Return the state of a loop, made on first use and kept by those who hold it."""
     cdef LoopState found = states.get(id(loop))
-    cdef LoopState other
     if found is None or found.loop is not loop:
-        for other in list(states.values()):
-            if other.loop.is_closed():
-                other.release()
         found = LoopState(loop)
         states[id(loop)] = found
     return found
@@ -47,7 +43,8 @@ cpdef LoopState loop_state(object loop):
 
 @cython.final
 cdef class LoopState(Timed):
-    def __init__(self, loop):
+    # Not in __init__, which could be called again: linked timers point into the wheel.
+    def __cinit__(self, loop):
         self.loop = loop
         self.call_soon = loop.call_soon
         self.buffer = ReadBuffer(READ_BLOCK)
@@ -97,22 +94,13 @@ cdef class LoopState(Timed):
     cdef int _arm(self, uint64_t due_ns) except -1:
         if self.armed_handle is not None:
             self.armed_handle.cancel()
-        self.armed_ns = due_ns
+            self.armed_handle = None
+            self.armed_ns = 0
         # A millisecond later than the tick: a timer that fires early would find nothing due and fire again.
         self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
+        # Only now: were it set when that fails, in a wrong thread say, no timer would ever be armed again.
+        self.armed_ns = due_ns
         return 0
-
-    cdef int release(self) except -1:
-        """Let go of everything that waits for a timer: the loop is closed, none will fire."""
-        cdef Timed owner
-        self.armed_handle = None
-        self.wheel.advance(<uint64_t>-1)
-        while True:
-            timer = self.wheel.pop_expired()
-            if timer is NULL:
-                return 0
-            owner = <Timed>timer.owner
-            Py_DECREF(owner)
 
     def fire(self):
         """Wake whoever is due; called by the loop."""

@@ -25,10 +25,12 @@ __all__ = [
     "Listener",
     "SessionFactory",
     "Transport",
+    "add_transport",
     "close_all",
     "connect_error",
     "listen_error",
     "open_doors",
+    "remove_transport",
     "transport_for",
 ]
 
@@ -135,6 +137,17 @@ def transport_for(address: Address) -> Transport:
     if transport is None:
         transport = _loaded[address.scheme] = _load(address)
     return transport
+
+
+def add_transport(transport: Transport) -> None:
+    """Let a transport serve its scheme in this process, until it is removed."""
+    _loaded[transport.scheme] = transport
+
+
+def remove_transport(transport: Transport) -> None:
+    """Take back what `add_transport` did; its connections go on."""
+    if _loaded.get(transport.scheme) is transport:
+        del _loaded[transport.scheme]
 
 
 def _load(address: Address) -> Transport:
