@@ -1,15 +1,18 @@
 """The engine as the side under test, driven as the reference is: `RecordingConnection` without a socket."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastrpc._core.recording import RecordingConnection
 from fastrpc._core.settings import LISTS, NUMBERS, Settings, usual_settings
+from tests.support.frame_factory import opening
 from tests.support.scenario import Cancel, Open, Respond, Scenario, run
+from tests.support.wire_frames import Frame
 from tests.support.wire_link import Event
+from tests.support.wire_parser import Parser, Preface
 from tests.support.wire_settings import Setting
 
-__all__ = ["EngineSubject", "engine_settings", "run_engine"]
+__all__ = ["EngineSubject", "call_ids", "client", "engine_settings", "frames", "run_engine", "server"]
 
 
 def engine_settings(is_server: bool, changes: Mapping[int, Any] | None = None) -> Settings:
@@ -56,3 +59,34 @@ class EngineSubject:
 def run_engine(scenario: Scenario) -> tuple[str, ...]:
     """Play a scenario on the engine."""
     return run(scenario, EngineSubject(scenario))
+
+
+def frames(sent: bytes, *, by_server: bool = False) -> list[Frame]:
+    """Read what was sent behind the opening."""
+    parser = Parser(not by_server, has_preface=False, max_frame=2**24)
+    parser.window_left = 2**40
+    parser.feed(sent)
+    return [frame for frame in parser if not isinstance(frame, Preface)]
+
+
+def call_ids(sent: Iterable[Frame]) -> list[int]:
+    """Return the ids of frames, 0 for those of the connection."""
+    return [getattr(frame, "id", 0) for frame in sent]
+
+
+def client(changes: dict[int, Any] | None = None, **options: Any) -> RecordingConnection:
+    """Return a client whose server announced its defaults with changes; nothing is left to send."""
+    connection = RecordingConnection(is_client=True, **options)
+    connection.sends_at_once = False
+    connection.receive_data(opening(True, changes))
+    connection.data_to_send()
+    return connection
+
+
+def server(changes: dict[int, Any] | None = None) -> RecordingConnection:
+    """Return a server whose client announced its defaults with changes; nothing is left to send."""
+    connection = RecordingConnection(is_client=False)
+    connection.sends_at_once = False
+    connection.receive_data(opening(False, changes))
+    connection.data_to_send()
+    return connection

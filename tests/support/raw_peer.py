@@ -29,6 +29,8 @@ class RawPeer:
         self._reader = reader
         self._writer = writer
         self._parser = Parser(is_server, max_frame=LARGEST_FRAME)
+        # It returns no credit by itself; whether the other end goes by that is for the tests to see.
+        self._parser.window_left = 2**40
 
     def send(self, *frames: bytes) -> None:
         """Write bytes without waiting for anybody to take them."""

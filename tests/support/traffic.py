@@ -228,6 +228,12 @@ def new_answer(random: Random, frames: list[bytes]) -> None:
     frames.insert(random.randrange(len(frames) + 1), answer(random.choice((1, 2, 3, 5, 7, 9))))
 
 
+def new_goaway(random: Random, frames: list[bytes]) -> None:
+    last_id, reason = random.choice((0, 3, 5, HIGHEST_ID)), random.choice((0, 0, 1, 2, 77))
+    goaway = Goaway(last_id, reason, random.random() < 0.5, random.choice((0, 1_000)), b"bye")
+    frames.insert(random.randrange(len(frames) + 1), goaway.encode())
+
+
 KINDS = (*Kind, 0, 0x80, 0x8C)
 FLAG_SETS = (0, 0, 0, 1, 2, 3, 4, 8, 16, 32, 64, 128)
 
@@ -242,4 +248,5 @@ DAMAGES: tuple[Callable[[Random, list[bytes]], None], ...] = (
     strange_frame,
     new_request,
     new_answer,
+    new_goaway,
 )

@@ -77,6 +77,9 @@ class CalleeCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def __contains__(self, call_id: int) -> bool:
+        return call_id in self._calls
+
     def state(self, call_id: int) -> str:
         """Return the name of a call's column in the state table."""
         if call_id > self.highest_seen:
@@ -137,6 +140,8 @@ class CalleeCalls:
         else:
             call.state = CalleeState.CANCELLED
             call.received.close()
+            self._link.outbox.drop_messages(cancel.id)
+            self._link.outbox.flush()
             self._link.emit("cancel", cancel.id, cancel.reason)
 
     def receive_credit(self, credit: Credit) -> None:

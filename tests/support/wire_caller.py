@@ -52,6 +52,11 @@ class CallerCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def ids(self) -> list[int]:
+        """Calls in the table."""
+        return list(self._calls)
+
     def state(self, call_id: int) -> str:
         """Return the name of a call's column in the state table."""
         return self._calls[call_id].state.value if call_id in self._calls else "gone"

@@ -70,6 +70,12 @@ class Outbox:
         """Forget what waits for an id."""
         self._waiting.pop(call_id, None)
 
+    def drop_messages(self, call_id: int) -> None:
+        """Forget the stream messages that wait for an id, but not its RESPONSE."""
+        queue = self._waiting.pop(call_id, [])
+        if queue and isinstance(queue[-1].frame, Response):
+            self._waiting[call_id] = queue[-1:]
+
     def unsent(self, call_id: int) -> int:
         """Return how many messages of an id wait, wholly or in part."""
         return len(self._waiting.get(call_id, ()))

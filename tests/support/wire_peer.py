@@ -77,6 +77,9 @@ class ReferencePeer:
         self._pings = PingBudget(clock)
         self._owed = 0
         self._unanswered_pings: deque[bytes] = deque()
+        self._pings_sent = 0
+        #: Which of them stands behind GOAWAY step 1, counted from the oldest; 0: none.
+        self._drain_ping = 0
         self._is_output_blocked = False
         self._unsent_ping_answers = 0
         self._drains_received = 0
@@ -138,6 +141,7 @@ class ReferencePeer:
 
     def ping(self, content: bytes = bytes(8)) -> None:
         """Send a PING."""
+        self._pings_sent += 1
         self._unanswered_pings.append(content)
         self._link.outbox.control(Ping(content).encode())
 
@@ -147,12 +151,16 @@ class ReferencePeer:
         self._link.outbox.control(Auth(scheme, data, round).encode())
 
     def start_drain(self) -> None:
-        """Send GOAWAY step 1 and the PING behind it."""
+        """Send GOAWAY step 1 and the PING behind it, whose answer leads to step 2."""
         self._link.outbox.control(Goaway(HIGHEST_ID).encode())
-        self.ping(b"drain\0\0\0")
+        self.ping(self._pings_sent.to_bytes(8, "little"))
+        self._drain_ping = len(self._unanswered_pings)
 
     def finish_drain(self, reason: Reason = Reason.DRAIN) -> None:
-        """Send GOAWAY step 2 with the true last id."""
+        """Send GOAWAY step 2 with the true last id, once."""
+        self._drain_ping = 0
+        if self.callee.last_id is not None:
+            return
         self.callee.last_id = self.callee.highest_started
         self._link.outbox.control(Goaway(self.callee.last_id, reason, final=True).encode())
         self._link.late.cut_short()
@@ -264,6 +272,10 @@ class ReferencePeer:
                 raise broken("a PING ACK that answers no PING")
             self._unanswered_pings.popleft()
             self._link.emit("pong", ping.content)
+            if self._drain_ping:
+                self._drain_ping -= 1
+                if not self._drain_ping:
+                    self.finish_drain()
             return
         self._pings.take(self._link.ours.shortest_ping_ms())
         if self._is_output_blocked:

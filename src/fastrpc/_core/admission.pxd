@@ -58,12 +58,14 @@ cdef class Admission(Timed):
         dict unread
         readonly uint64_t refused_connections
 
-        # Bounds in bytes, of one connection and of the process. Full: no connection credit is returned for a while.
+        # Bounds in bytes, of one connection and of the process. Full: no connection credit is returned for a
+        # while, which tests may shorten.
         int64_t request_bytes
         int64_t send_soft
         int64_t send_hard
         int64_t process_bytes
         int64_t refuse_above
+        public uint64_t full_wait_ns
         readonly bint is_full
 
     cdef int accepted(self, GuardedSession session) except -1
@@ -117,7 +119,7 @@ cdef class GuardedSession(Session):
     cdef int return_credit(self) except -1
     cpdef int end_calls(self, str text) except -1
     cdef int on_drained(self) except -1
-    cdef str _over_budget(self, Py_ssize_t size)
+    cdef str _over_budget(self, Py_ssize_t size, bint is_new)
     cdef int _enqueue_call(self, AdmittedCall call, bytes payload) except -1
     cdef int _refuse_aged(self, uint64_t now) except -1
     cdef uint64_t _check_waiting(self, uint64_t now) except? 0

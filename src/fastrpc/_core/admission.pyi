@@ -20,6 +20,9 @@ class AdmittedCall(Call):
 class Admission:
     """The bounds of one server, over all of its connections: connections that open, calls that wait, bytes held."""
 
+    #: Nanoseconds for which credit is held back before the largest holder is closed; tests shorten them.
+    full_wait_ns: int
+
     def __init__(
         self,
         *,

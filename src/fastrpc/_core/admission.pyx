@@ -79,6 +79,7 @@ cdef class Admission(Timed):
         self.send_soft = memory.send_soft
         self.process_bytes = memory.process_bytes
         self.refuse_above = memory.process_bytes * 85 // 100
+        self.full_wait_ns = FULL_NS
         servers.add(self)
 
     # Connections
@@ -178,7 +179,7 @@ cdef class Admission(Timed):
         if not self.is_full:
             if process_held > self.process_bytes:
                 self.is_full = True
-                self.loop_state.start_timer(self, now_ns() + FULL_NS)
+                self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
         elif process_held <= self.process_bytes:
             self.loop_state.stop_timer(self)
             self._return_credit()
@@ -200,7 +201,7 @@ cdef class Admission(Timed):
                 if largest is None or (<GuardedSession>session).held_bytes() > largest.held_bytes():
                     largest = <GuardedSession>session
         self.is_full = True
-        self.loop_state.start_timer(self, now_ns() + FULL_NS)
+        self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
         if largest is None:
             return 0
         text = (
@@ -326,7 +327,8 @@ cdef class GuardedSession(Session):
     cdef int slow_start(self, AdmittedCall call, bytes payload) except -1:
         """Refuse a call, let it wait, or begin it after all."""
         cdef uint64_t waited
-        problem = self._over_budget(PyBytes_GET_SIZE(payload) - call.charge)
+        # What was taken in pieces is no new call any more.
+        problem = self._over_budget(PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is not None:
             return self.refuse(call, RESOURCE_EXHAUSTED, problem)
         if not self.holding & (HOLD_STALL | HOLD_OUTPUT):
@@ -339,10 +341,10 @@ cdef class GuardedSession(Session):
                 call.deadline_ns -= waited
         return self._enqueue_call(call, payload)
 
-    cdef str _over_budget(self, Py_ssize_t size):
+    cdef str _over_budget(self, Py_ssize_t size, bint is_new):
         """Why nothing more of this size is taken, or None."""
         cdef Admission admission = self.admission
-        if process_held > admission.refuse_above:
+        if is_new and process_held > admission.refuse_above:
             return (
                 f"the server's connections hold {process_held} bytes, new calls are refused above "
                 f"{admission.refuse_above} (85 % of Memory.process_bytes)"
@@ -463,6 +465,7 @@ cdef class GuardedSession(Session):
             if self.queue and not self.holding & HOLD_OUTPUT:
                 self.schedule_check(self.now + self.admission.queue_age_ns)
             self.holding |= HOLD_OUTPUT
+            self._note_blocked()
         elif self.holding & HOLD_OUTPUT:
             self.holding &= ~HOLD_OUTPUT
             if self.queue:
@@ -496,7 +499,8 @@ cdef class GuardedSession(Session):
         size = (<Assembly>call.incoming.assembly).filled
         # At its first piece the whole of it has to fit, from then on what was received in fact.
         problem = self._over_budget(
-            size - admitted.charge if admitted.charge else (<Assembly>call.incoming.assembly).total
+            size - admitted.charge if admitted.charge else (<Assembly>call.incoming.assembly).total,
+            admitted.charge == 0,
         )
         if problem is not None:
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)

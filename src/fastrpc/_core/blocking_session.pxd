@@ -52,7 +52,8 @@ cdef class BlockingSession(BlockingStream):
     # The checks and the end.
     cdef uint64_t _check(self) except? 0
     cdef uint64_t _check_life(self, uint64_t now) except? 0
-    cdef bint _leaves(self, Call call) noexcept
+    cdef bint _leaves(self, PendingCall call) noexcept
+    cdef int _refuse_unsent(self) except -1
     cdef int _wake_one(self) except -1
     cdef int _wind_up(self) except -1
     cdef int _linger(self) except -1

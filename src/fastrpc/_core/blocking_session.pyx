@@ -304,11 +304,13 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int on_ids_used_up(self) except -1:
-        # Calls under way go on here, new ones on another connection.
-        self.is_usable = False
-        return 0
+        # Calls under way go on here, those that wait and new ones on another connection.
+        return self._refuse_unsent()
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
+        return self._refuse_unsent()
+
+    cdef int _refuse_unsent(self) except -1:
         self.is_usable = False
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
@@ -384,7 +386,7 @@ cdef class BlockingSession(BlockingStream):
             self._wake_one()
         return 0
 
-    cdef bint _leaves(self, Call call) noexcept:
+    cdef bint _leaves(self, PendingCall call) noexcept:
         """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
         return self.was_handed(call) if self.is_lost else self.was_written(call)
 

@@ -52,11 +52,14 @@ logger = logging.getLogger("fastrpc.client")
 cdef class BlockingStream(Connection):
     """A connection on a blocking socket."""
 
-    def __init__(self, *, stream, endpoint, **options):
-        Connection.__init__(self, is_client=True, **options)
+    def __cinit__(self, *arguments, **options):
+        self.descriptor = -1
         self.guard = PyThread_allocate_lock()
         if self.guard is NULL:
             raise MemoryError
+
+    def __init__(self, *, stream, endpoint, **options):
+        Connection.__init__(self, is_client=True, **options)
         self.stream = stream
         self.descriptor = stream.fileno()
         self.endpoint = endpoint

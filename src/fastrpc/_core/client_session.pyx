@@ -6,12 +6,13 @@ from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.pending_call cimport PendingCall, check_request, lost_error
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import CallError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, UnavailableError
 from fastrpc.status import Status
 
 cdef enum:
     # Bytes of CANCEL frames that may wait for the end of the loop's turn.
     CANCELS_AT_ONCE = 8_192
+    DEADLINE_EXCEEDED = 4
 
 
 cdef class ClientSession(Session):
@@ -55,6 +56,8 @@ cdef class ClientSession(Session):
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         self.loop_state.stop_timer(call)
+        if status == DEADLINE_EXCEEDED:
+            return (<PendingCall>call).failed(DeadlineExceededError(f"{call.route.method}: {text}", processed="yes"))
         return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
 
     cdef int on_unsendable(self, Call call, object error) except -1:
@@ -73,12 +76,26 @@ cdef class ClientSession(Session):
         return Session.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
+        self._refuse_unsent()
+        self._retire()
+        return self._close_when_idle()
+
+    def _refuse_unsent(self):
+        """What the server has not seen a byte of goes to another connection."""
         self.is_usable = False
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
-        self._retire()
-        return self._close_when_idle()
+
+    cdef int on_ids_used_up(self) except -1:
+        self._refuse_unsent()
+        # A REQUEST is being written: the rest follows in a turn of its own.
+        self.loop_state.call_soon(self._leave_used_up)
+        return 0
+
+    def _leave_used_up(self):
+        if not self.is_closed:
+            self.on_aged()
 
     cdef int on_aged(self) except -1:
         self._retire()

@@ -40,7 +40,7 @@ from fastrpc._core.frame cimport (
     REASON_SETTINGS,
     SETTINGS,
 )
-from fastrpc._core.intake cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.intake cimport LATE_BYTES_PER_SECOND, OPENING_INCOMPLETE
 from fastrpc._core.native cimport NativeProtocol
 from fastrpc._core.settings cimport decode_settings
 from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, open_budget, spend
@@ -111,7 +111,7 @@ cdef class Connection(Inbox):
         """
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
-        self.preface_sent = True
+        self.preface_sent = self.opening_waits = True
         self.announce(self.ours)
         self.received.size = window
         self.received.left += window - FIRST_CONNECTION_WINDOW
@@ -162,7 +162,7 @@ cdef class Connection(Inbox):
         return self.send_control(self.out, CREDIT, 0, body[:4])
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take the preface: its length once it is whole, -1 while it is not, 0 when it was taken before."""
+        """Take the preface: its length once it is whole, 0 when it was taken before."""
         cdef Py_ssize_t i
         if self.phase != PHASE_PREFACE:
             return 0
@@ -172,7 +172,7 @@ cdef class Connection(Inbox):
                 self._end_connection(REASON_PROTOCOL, text, False)
                 return size
         if size < PREFACE_SIZE:
-            return -1
+            return OPENING_INCOMPLETE
         self._take_preface(data)
         return PREFACE_SIZE
 
@@ -233,6 +233,8 @@ cdef class Connection(Inbox):
             self.settled = True
             self.phase = PHASE_OPEN
             self.on_ready()
+            for call in self.opened.entries():
+                self.unpark(<Call>call)
         return self.release_slots()
 
     cdef int _settings_acknowledged(self) except -1:

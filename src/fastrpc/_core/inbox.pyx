@@ -271,6 +271,7 @@ cdef class Inbox(Messages):
             return self.refuse(call, CANCELLED_STATUS, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
         self.drop_incoming(call)
+        self.drop_messages(call)
         return self.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef int _end(self, Frame* frame) except -1:

@@ -8,6 +8,8 @@ from fastrpc._core.settings cimport Settings
 from fastrpc._core.window cimport Budget, Window
 
 cdef enum:
+    # What `on_opening` returns until all of the opening is there; -1 is an exception.
+    OPENING_INCOMPLETE = -2
     # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded.
     LATE_BYTES_PER_SECOND = 330 * 1024
 

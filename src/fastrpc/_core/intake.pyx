@@ -228,7 +228,9 @@ cdef class Intake(Outbox):
         return 0
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Hook: take what comes before frames; 0 once there is nothing of it any more."""
+        """Hook: take what comes before frames; 0 once there is nothing of it any more, OPENING_INCOMPLETE while it is
+        not whole.
+        """
         return 0
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:

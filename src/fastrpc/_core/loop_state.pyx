@@ -43,7 +43,8 @@ cpdef LoopState loop_state(object loop):
 
 @cython.final
 cdef class LoopState(Timed):
-    def __init__(self, loop):
+    # Not in __init__, which could be called again: linked timers point into the wheel.
+    def __cinit__(self, loop):
         self.loop = loop
         self.call_soon = loop.call_soon
         self.buffer = ReadBuffer(READ_BLOCK)
@@ -93,9 +94,12 @@ cdef class LoopState(Timed):
     cdef int _arm(self, uint64_t due_ns) except -1:
         if self.armed_handle is not None:
             self.armed_handle.cancel()
-        self.armed_ns = due_ns
+            self.armed_handle = None
+            self.armed_ns = 0
         # A millisecond later than the tick: a timer that fires early would find nothing due and fire again.
         self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
+        # Only now: were it set when that fails, in a wrong thread say, no timer would ever be armed again.
+        self.armed_ns = due_ns
         return 0
 
     def fire(self):

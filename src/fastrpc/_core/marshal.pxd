@@ -110,3 +110,4 @@ cdef class Marshal:
     cdef object _bind(self, list values)
     cdef int _scan_or_refuse(self, object payload, str what) except -1
     cdef int _scan(self, object payload) except -1
+    cdef bint takes_details(self, bytes payload, int codec_id) noexcept

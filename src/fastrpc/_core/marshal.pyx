@@ -444,6 +444,18 @@ cdef class Marshal:
         PyBuffer_Release(&view)
         return found
 
+    cdef bint takes_details(self, bytes payload, int codec_id) noexcept:
+        """Whether the details of an error are within the limits that hold for every other value."""
+        cdef Py_ssize_t charge = 0
+        return prescan(
+            PRESCAN_JSON if codec_id == PRESCAN_JSON else PRESCAN_MSGPACK,
+            PyBytes_AS_STRING(payload),
+            PyBytes_GET_SIZE(payload),
+            self._depth,
+            self._item_limit,
+            &charge,
+        ) == PRESCAN_OK
+
 
 cdef int _layout_of(int codec_id) noexcept:
     if codec_id == PRESCAN_MSGPACK:

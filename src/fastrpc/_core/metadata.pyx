@@ -5,16 +5,23 @@ or bytes when the key ends in `-bin`. An entry counts key + value + 32 against t
 (RFC 9113, 6.5.2), so that many tiny entries cost what they cost.
 """
 
+import os
 from collections.abc import MutableMapping
 
-from libc.stdint cimport uint8_t
-from libc.string cimport memcmp
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcmp, memset
 
 from fastrpc._core.wire cimport load16, utf8_valid
 
 cdef enum:
     ENTRY_HEAD = 4
     ENTRY_COST = 32
+    # Up to so many bytes the keys are simply compared; above, those only whose bit in a filter is set already.
+    FEW_BYTES = 256
+    NOTED_BITS = 14
+
+# Odd and secret: no peer can choose keys that meet in the filter.
+cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little") | 1
 
 RESERVED_PREFIX = "frpc-"
 KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
@@ -37,10 +44,7 @@ cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept nogil:
 
 
 cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexcept nogil:
-    """Whether an entry in front of the one whose key is at `key` has the same key.
-
-    Each is compared with each: within the highest limit there are at most 1,771 of them.
-    """
+    """Whether an entry in front of the one whose key is at `key` has the same key."""
     cdef const char* at = data
     cdef Py_ssize_t length
     while at + ENTRY_HEAD < key:
@@ -48,6 +52,20 @@ cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexce
         if length == size and memcmp(at + ENTRY_HEAD, key, size) == 0:
             return True
         at += ENTRY_HEAD + length + load16(at + 2)
+    return False
+
+
+cdef inline bint note_key(uint64_t* noted, const char* key, Py_ssize_t size) noexcept nogil:
+    """Note a key in a Bloom filter of one hash; False when it certainly was not there before."""
+    cdef uint64_t mixed = size, bit
+    cdef Py_ssize_t i
+    for i in range(size):
+        mixed = (mixed ^ <uint8_t>key[i]) * hash_seed
+    mixed >>= 64 - NOTED_BITS
+    bit = <uint64_t>1 << (mixed & 63)
+    if noted[mixed >> 6] & bit:
+        return True
+    noted[mixed >> 6] |= bit
     return False
 
 
@@ -72,11 +90,18 @@ cdef int check_entries(const char* data, Py_ssize_t size) noexcept nogil:
     """Say whether keys and texts are as they should be; the entries are known to fill the block."""
     cdef Py_ssize_t at = 0, key_size, value_size
     cdef const char* key
+    # 1,771 entries fit into the highest limit: comparing each with each would take milliseconds.
+    cdef uint64_t[1 << (NOTED_BITS - 6)] noted
+    cdef bint is_long = size > FEW_BYTES
+    if is_long:
+        memset(noted, 0, sizeof(noted))
     while at < size:
         key_size = <uint8_t>data[at]
         value_size = load16(data + at + 2)
         key = data + at + ENTRY_HEAD
-        if not key_valid(key, key_size) or seen_before(data, key, key_size):
+        if not key_valid(key, key_size):
+            return METADATA_BAD_KEY
+        if (not is_long or note_key(noted, key, key_size)) and seen_before(data, key, key_size):
             return METADATA_BAD_KEY
         if not is_binary(key, key_size) and not utf8_valid(key + key_size, value_size):
             return METADATA_BAD_TEXT

@@ -13,8 +13,7 @@ cdef class Outbox(SendQueue):
         public uint64_t next_id
         uint32_t our_stream_window
 
-        # Whether the peer's SETTINGS came, whether it takes no new calls, whether it is over; what may be sent early.
-        bint settled
+        # Whether the peer takes no new calls, whether the connection is over; what may be sent before its SETTINGS came.
         readonly bint peer_drains
         readonly bint is_closed
         int early_calls
@@ -29,7 +28,6 @@ cdef class Outbox(SendQueue):
 
     cdef bint may_open(self, Call call) noexcept
     cdef int send_request(self, Call call, bytes payload) except -1
-    cdef int give_up(self, Call call, int reason) except -1
     cdef list unsent_calls(self)
     cdef int release_slots(self) except -1
     cdef int return_place(self, Call call) except -1

@@ -116,7 +116,9 @@ cdef class PendingCall(Call):
                 return UnavailableError(text)
         details = None
         if PyBytes_GET_SIZE(payload):
-            details = decode_details(payload, frame.codec)
+            details = payload
+            if self.route.marshal.takes_details(payload, frame.codec):
+                details = decode_details(payload, frame.codec)
         return CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
 
     # For interceptors and fail modes

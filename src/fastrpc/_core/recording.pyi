@@ -71,6 +71,10 @@ class RecordingConnection(Connection):
     def calls(self) -> list[int]:
         """Ids of the calls in both tables."""
 
+    @property
+    def waiting(self) -> int:
+        """Messages in all queues, dropped ones that still lie there included."""
+
     def receive_data(self, data: bytes) -> list[tuple[Any, ...]]:
         """Take bytes from the peer; return the events since the last time."""
 

@@ -241,6 +241,8 @@ cdef class RecordingConnection(Connection):
 
     def ping(self, content=bytes(8)):
         """Ask for a sign of life with 8 bytes of any content."""
+        if not self.settled or len(content) != 8:
+            raise LocalProtocolError("a PING has 8 bytes and goes to a peer whose SETTINGS came")
         self.send_ping(content)
 
     def begin_drain(self, int reason=0, text=""):
@@ -264,6 +266,11 @@ cdef class RecordingConnection(Connection):
             return STATE_NAMES[call.state]
         is_theirs = (id & 1) == <uint64_t>self.wire.peer_parity
         return "new" if is_theirs and id > self.highest_seen else "gone"
+
+    @property
+    def waiting(self):
+        """Messages in all queues, dropped ones that still lie there included."""
+        return sum(map(len, self.queues()))
 
     @property
     def calls(self):

@@ -43,16 +43,18 @@ cdef class Outgoing:
 
 cdef class SendQueue(Timed):
     cdef:
-        # The rules of the wire, the time (set by whoever drives us), what the peer accepts.
+        # The rules of the wire, the time (set by whoever drives us), what the peer accepts and whether it said so.
         WireProtocol wire
         public uint64_t now
         readonly Settings peer
+        bint settled
 
-        # Bytes to send: `control` may overtake, then `chunks` in order, then `out`.
+        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order, then `out`.
         WriteBuffer control
         WriteBuffer out
         list chunks
         Py_ssize_t chunk_bytes
+        bint opening_waits
         readonly uint64_t flushes
 
         # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
@@ -81,6 +83,8 @@ cdef class SendQueue(Timed):
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int drop_unsent(self, Call call) except -1
+    cdef int drop_messages(self, Call call) except -1
+    cdef int unpark(self, Call call) except -1
     cdef int raise_credit(self, Call call, uint32_t size) except -1
     cdef int pump(self, Py_ssize_t room) except -1
     cdef object take_output(self)
@@ -90,6 +94,7 @@ cdef class SendQueue(Timed):
     cdef tuple queues(self)
 
     # Hooks.
+    cdef int give_up(self, Call call, int reason) except -1
     cdef int begin_call(self, Call call) except -1
     cdef int on_output(self) except -1
     cdef int on_answered(self, Call call) except -1
@@ -108,6 +113,7 @@ cdef class SendQueue(Timed):
     cdef int _write_piece(self, Outgoing item) except -1
     cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
     cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
+    cdef int _over_limit_now(self, Outgoing item) except -1
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
     cdef int _put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
     cdef int _pump_large(self, Py_ssize_t room) except -1

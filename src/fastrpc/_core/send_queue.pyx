@@ -19,6 +19,7 @@ from collections import deque
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport (
     CANCEL,
+    CANCEL_LOCAL_LIMIT,
     CONT,
     CREDIT,
     DATA,
@@ -147,7 +148,7 @@ cdef class SendQueue(Timed):
             EncodeError: the peer takes less.
         """
         cdef uint64_t limit = min(self.peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
-        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+        if self.settled and <uint64_t>PyBytes_GET_SIZE(payload) > limit:
             raise too_large(PyBytes_GET_SIZE(payload), limit)
         return self._send(new_item(call, DATA, payload))
 
@@ -214,6 +215,21 @@ cdef class SendQueue(Timed):
             self._forget_dropped()
         return 0
 
+    cdef int drop_messages(self, Call call) except -1:
+        """The caller reads its stream no more: only a RESPONSE that waits behind messages is still to be sent."""
+        cdef Outgoing item = <Outgoing>call.unsent, answer
+        if item is None or item.kind == RESPONSE:
+            return 0
+        answer = item.last
+        if answer.kind != RESPONSE:
+            return self.drop_unsent(call)
+        while item.next is not answer:
+            item = item.next
+        item.next = None
+        self.queued_bytes -= PyBytes_GET_SIZE(answer.payload)
+        self.drop_unsent(call)
+        return self._send(answer)
+
     cdef bint was_handed(self, Call call) noexcept:
         """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
         return call.handed_at != 0 and call.handed_at <= self.flushes
@@ -223,6 +239,10 @@ cdef class SendQueue(Timed):
         return call.handed_at != 0
 
     # Hooks
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        """Stop a call of ours."""
+        return self.drop_unsent(call)
 
     cdef int begin_call(self, Call call) except -1:
         """The first frame of a call of ours is about to be written: it needs its id."""
@@ -366,6 +386,8 @@ cdef class SendQueue(Timed):
         cdef Frame frame
         cdef Call call = item.call
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), whole
+        if item.kind == DATA and call.is_local and <uint64_t>size > self.peer.max_message:
+            return self._over_limit_now(item)
         self._fill(&frame, item)
         whole = self.wire.head_size(&frame) + size
         if whole - HEADER_SIZE > <Py_ssize_t>self.peer.max_frame:
@@ -411,6 +433,8 @@ cdef class SendQueue(Timed):
         cdef Frame frame
         cdef Call call = item.call
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), left = size - item.offset, head, room
+        if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > self.peer.max_message:
+            return self._over_limit_now(item)
         if item.is_cut:
             memset(&frame, 0, sizeof(Frame))
             frame.kind = DATA
@@ -460,6 +484,17 @@ cdef class SendQueue(Timed):
         item.offset += size
         return 0
 
+    cdef int _over_limit_now(self, Outgoing item) except -1:
+        """A message given before the peer named its limit waits for that, and may then be too large."""
+        cdef Call call = item.call
+        if not self.settled:
+            item.is_parked = True
+            return PARKED
+        error = too_large(PyBytes_GET_SIZE(item.payload), self.peer.max_message)
+        self.give_up(call, CANCEL_LOCAL_LIMIT)
+        self.on_unsendable(call, error)
+        return WRITTEN
+
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1:
         """The metadata of a message leaves no room for a piece in a frame the peer takes: say so instead."""
         cdef Call call = item.call
@@ -503,7 +538,6 @@ cdef class SendQueue(Timed):
 
     cdef int raise_credit(self, Call call, uint32_t size) except -1:
         """Take credit over, of the connection when `call` is None; returns 1 when the sum is above its bound."""
-        cdef Outgoing item
         if call is None:
             if self.send_left + size > HIGHEST_WINDOW:
                 return 1
@@ -512,15 +546,20 @@ cdef class SendQueue(Timed):
             if call.send_left + size > HIGHEST_WINDOW:
                 return 1
             call.send_left += size
-            item = <Outgoing>call.unsent
-            if item is not None and item.is_parked:
-                item.is_parked = False
-                if item.is_cut:
-                    self.begun.append(item)
-                else:
-                    self._enqueue(item)
+            self.unpark(call)
         if self.small or self.large or self.begun:
             self.on_output()
+        return 0
+
+    cdef int unpark(self, Call call) except -1:
+        """Put a message back into its queue that waited for more than its turn."""
+        cdef Outgoing item = <Outgoing>call.unsent
+        if item is not None and item.is_parked:
+            item.is_parked = False
+            if item.is_cut:
+                self.begun.append(item)
+            else:
+                self._enqueue(item)
         return 0
 
     cdef int pump(self, Py_ssize_t room) except -1:
@@ -586,6 +625,8 @@ cdef class SendQueue(Timed):
     cdef object take_output(self):
         """Return what is to be written now: bytes, or a list of bytes-like parts in order."""
         cdef list parts
+        cdef bint opens = self.opening_waits
+        self.opening_waits = False
         self.flushes += 1
         if not self.chunks and self.control.size == 0:
             return self.out.take()
@@ -595,7 +636,8 @@ cdef class SendQueue(Timed):
         if self.out.size:
             parts.append(self.out.take())
         if self.control.size:
-            parts.insert(0, self.control.take())
+            # Nothing overtakes the preface and the SETTINGS behind it.
+            parts.insert(len(parts) if opens else 0, self.control.take())
         return parts
 
     cdef bint has_output(self) noexcept:

@@ -4,6 +4,7 @@ from fastrpc._core.admission cimport AdmittedCall, Admission, GuardedSession
 from fastrpc._core.call cimport Call, Route, RouteTable
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.handler_task cimport HandlerTask, TaskPool
+from fastrpc._core.send_queue cimport Outgoing
 
 
 cdef class ServerState(Admission):
@@ -84,6 +85,7 @@ cdef class ServerSession(GuardedSession):
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int finish(self, ServerCall call, object value) except -1
     cdef int fail(self, ServerCall call, object error) except -1
+    cdef Outgoing _failure_of(self, ServerCall call, object error)
     cdef int _tell_watcher(self) except -1
     cdef bint _peer_rests(self) noexcept
     cdef int _count_end(self, ServerCall call, int status) except -1

@@ -11,6 +11,7 @@
 """
 
 import asyncio
+import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -56,9 +57,11 @@ cdef enum:
     DEADLINE_EXCEEDED = 4
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
+    INTERNAL = 13
     UNAVAILABLE = 14
 
-cdef object CancelledError = asyncio.CancelledError
+logger = logging.getLogger("fastrpc.server")
+
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
 
@@ -294,6 +297,7 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _admit(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments and start the handler."""
+        cdef Outgoing failure
         cdef Marshal marshal = call.route.marshal
         try:
             if call.codec != marshal.codec_id:
@@ -301,6 +305,11 @@ cdef class ServerSession(GuardedSession):
             call.given = marshal.decode_arguments(payload)
         except (CallError, DecodeError) as error:
             return self._reject(call, error)
+        except Exception as error:
+            # The user's own type raised something else: a mistake over here, but only this call's.
+            call.never_started = True
+            failure = self._failure_of(call, error)
+            return self.refuse(call, failure.status, failure.text.decode())
         call.weight = marshal.charge
         call.route.counters.started()
         self.state.running += 1
@@ -345,14 +354,14 @@ cdef class ServerSession(GuardedSession):
         if route.style == STYLE_ASYNC:
             try:
                 value = call_handler(route.handler, call.given)
-            except (Exception, CancelledError) as error:
+            except BaseException as error:
                 return self.fail(call, error)
             return self._run_task(call, value)
         if route.style == STYLE_INLINE:
             token = PyContextVar_Set(scope_variable, call)
             try:
                 value = call_handler(route.handler, call.given)
-            except (Exception, CancelledError) as error:
+            except BaseException as error:
                 return self.fail(call, error)
             finally:
                 scope_variable.reset(token)
@@ -373,8 +382,14 @@ cdef class ServerSession(GuardedSession):
         context = PyContext_CopyCurrent()
         task.call = call
         call.task = task
-        if not task.begin(coroutine, context):
-            return self.watch(call)
+        try:
+            if not task.begin(coroutine, context):
+                return self.watch(call)
+        except BaseException as failure:
+            # It is no coroutine, or leaves the loop as from any task: the caller gets its answer first.
+            call.task = None
+            task.call = None
+            return self.fail(call, failure)
         call.task = None
         task.call = None
         error = task.error
@@ -479,24 +494,32 @@ cdef class ServerSession(GuardedSession):
 
     cdef int fail(self, ServerCall call, object error) except -1:
         """Answer with what the handler's error stands for."""
-        cdef Outgoing failure
-        if not isinstance(error, Exception) and not isinstance(error, CancelledError):
-            self._count_end(call, CANCELLED)
+        cdef Outgoing failure = self._failure_of(call, error)
+        self._count_end(call, failure.status)
+        if not (call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE):
+            if call._reply_metadata is not None:
+                try:
+                    self._send_metadata(call)
+                except Exception:
+                    # It may be what the error is about.
+                    call.sent_metadata = None
+            self.send_failure(call, failure)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
-        status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
-        self._count_end(call, status)
-        if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
-            return 0
-        failure = failure_with(status, call.never_started, text)
-        failure.payload = details
-        failure.pushback_ms = pushback
-        if call._reply_metadata is not None:
-            try:
-                self._send_metadata(call)
-            except (ValueError, CallError):
-                # It may be what the error is about.
-                call.sent_metadata = None
-        return self.send_failure(call, failure)
+        return 0
+
+    cdef Outgoing _failure_of(self, ServerCall call, object error):
+        """Make the answer to what a handler raised; one is made whatever its error does when it is looked at."""
+        cdef Outgoing failure
+        try:
+            status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
+            failure = failure_with(status, call.never_started, text)
+            failure.payload = details
+            failure.pushback_ms = pushback
+        except Exception as problem:
+            logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
+            failure = failure_with(INTERNAL, call.never_started, f"{call.route.method} failed, and so did its error")
+        return failure
 
     cdef int _send_metadata(self, ServerCall call) except -1:
         """Let what the handler put into `reply_metadata` go with the answer."""
@@ -548,7 +571,8 @@ cdef class ServerSession(GuardedSession):
                 self.drop_waiting(call)
                 self.refuse(call, UNAVAILABLE, text)
             else:
-                self.send_failure(call, failure_with(UNAVAILABLE, call.never_started, text))
+                # Also where no handler saw it yet: an interceptor may go on whatever it is told.
+                self.send_failure(call, failure_with(UNAVAILABLE, False, text))
                 call.was_cancelled = True
                 call.stop()
         return 0

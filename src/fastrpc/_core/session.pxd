@@ -44,9 +44,10 @@ cdef class Session(Connection):
         bint is_silent
         bint is_lost
 
-        # Since when nothing of what waits could be written, and what lay in the transport then.
+        # Bytes given to the transport; since when nothing of what waits left it, and what had left it by then.
+        int64_t written
         uint64_t blocked_ns
-        int64_t blocked_size
+        int64_t blocked_taken
 
         # Since when no call is under way, and the ids used by then.
         uint64_t idle_from_ns
@@ -61,6 +62,7 @@ cdef class Session(Connection):
     cpdef uint64_t buffered_bytes(self) except? 0
     cdef bint output_is_stuck(self) noexcept
     cdef int _note_blocked(self) except -1
+    cdef int64_t _taken(self) except? -1
     cdef int _forgive(self, uint64_t late) except -1
     cdef uint64_t _check_opening(self, uint64_t now) except? 0
     cdef uint64_t _check_writing(self, uint64_t now) except? 0
@@ -82,4 +84,5 @@ cdef class Session(Connection):
     cdef int _write_output(self) except -1
 
 
+cdef int64_t unsent_bytes(object transport) except? -1
 cdef uint64_t nanoseconds(object seconds) except? 0

@@ -6,6 +6,13 @@ memory of a long payload.
 
 import logging
 import random
+import sys
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Not a system that could be asked.
+    fcntl = termios = None
 
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -116,8 +123,11 @@ cdef class Session(Connection):
                 size += self._tail_size
                 consumed = self.receive(data, size)
                 self._keep_tail(data + consumed, size - consumed)
-        except Exception as error:
+        except BaseException as error:
+            # Part of the input is taken over and the rest is lost: what follows cannot be understood.
             self._crashed(error)
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._is_reading = False
         if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
@@ -187,9 +197,7 @@ cdef class Session(Connection):
                 if self.small or self.large or self.begun:
                     # The peer returns no credit.
                     return self._note_blocked()
-                self.blocked_ns = 0
                 return 0
-            self.blocked_ns = 0
             self._write_output()
             if not (self.large or self.begun) or self.is_write_paused or self.transport is None:
                 return 0
@@ -201,6 +209,7 @@ cdef class Session(Connection):
         return 0
 
     cdef int _write_output(self) except -1:
+        self.written += self.out.size + self.control.size + self.chunk_bytes
         output = self.take_output()
         if type(output) is bytes:
             self._write(output)
@@ -288,19 +297,20 @@ cdef class Session(Connection):
         """Something waits and cannot be written: from now on it is watched whether that changes."""
         if self.blocked_ns == 0 and self.transport is not None:
             self.blocked_ns = self.now
-            self.blocked_size = self.transport.get_write_buffer_size()
+            self.blocked_taken = self._taken()
             self.schedule_check(self.now + min(OVERDUE_READER_NS, self.write_wait_ns))
         return 0
 
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
         cdef uint64_t limit = self.write_wait_ns
-        cdef int64_t size
-        if not self.blocked_ns:
+        cdef int64_t taken
+        if not (self.small or self.large or self.begun or self.transport.get_write_buffer_size()):
+            self.blocked_ns = 0
             return 0
-        size = self.transport.get_write_buffer_size()
-        if size < self.blocked_size:
-            # A slow reader is still a reader.
-            self.blocked_size = size
+        taken = self._taken()
+        if self.blocked_ns == 0 or taken > self.blocked_taken:
+            # It was not looked at before, or the peer took something: a slow reader is still a reader.
+            self.blocked_taken = taken
             self.blocked_ns = now
         if self.send_hard and <int64_t>self.buffered_bytes() > self.send_hard:
             limit = min(limit, OVERDUE_READER_NS)
@@ -314,6 +324,13 @@ cdef class Session(Connection):
             self.transport.abort()
             return 0
         return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
+
+    cdef int64_t _taken(self) except? -1:
+        """Bytes that left this machine, as far as it can be known.
+
+        The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
+        """
+        return self.written - <int64_t>self.transport.get_write_buffer_size() - unsent_bytes(self.transport)
 
     cdef uint64_t _check_pieces(self, uint64_t now) except? 0:
         """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
@@ -501,6 +518,17 @@ cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
     if first == 0 or (second != 0 and second < first):
         return second
     return first
+
+
+cdef int64_t unsent_bytes(object transport) except? -1:
+    """Bytes in the system's send buffer, or 0 where it does not tell."""
+    opened = transport.get_extra_info("socket")
+    if opened is None or termios is None:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 cdef uint64_t nanoseconds(object seconds) except? 0:

@@ -183,6 +183,8 @@ cdef class ScheduledValue:
     # Alive while linked: the schedule's set holds it.
     cdef Timer _timer
     cdef readonly object value
+    # The one it was made by, whose wheel it may be linked into.
+    cdef Schedule _schedule
 
 
 @cython.final
@@ -197,18 +199,26 @@ cdef class Schedule:
     def schedule(self, uint64_t due_ns, object value):
         cdef ScheduledValue scheduled = ScheduledValue()
         scheduled.value = value
+        scheduled._schedule = self
         scheduled._timer.owner = <void*>scheduled
         self._linked.add(scheduled)
         self.wheel.add(&scheduled._timer, due_ns)
         return scheduled
 
     def reschedule(self, ScheduledValue scheduled not None, uint64_t due_ns):
+        self._check(scheduled)
         self._linked.add(scheduled)
         self.wheel.add(&scheduled._timer, due_ns)
 
     def cancel(self, ScheduledValue scheduled not None):
+        self._check(scheduled)
         self.wheel.cancel(&scheduled._timer)
         self._linked.discard(scheduled)
+
+    cdef int _check(self, ScheduledValue scheduled) except -1:
+        if scheduled._schedule is not self:
+            raise ValueError("the value was scheduled elsewhere")
+        return 0
 
     def advance(self, uint64_t now_ns):
         self.wheel.advance(now_ns)

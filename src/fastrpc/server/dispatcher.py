@@ -221,7 +221,7 @@ class Dispatcher:
             return self._refusal(call, error)
         if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
             return error.status, f"{call.method}: {error.message}", b"", 0
-        if not isinstance(error, Exception):
+        if isinstance(error, asyncio.CancelledError):
             if call.is_expired:
                 return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
             return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
@@ -235,7 +235,13 @@ class Dispatcher:
                 call.method,
                 identifier,
                 exc_info=error,
-                extra={"method": call.method, "peer": str(call.peer), "error_id": identifier},
+                extra={
+                    "service": call.method.rpartition(".")[0],
+                    "method": call.method,
+                    "peer": str(call.peer),
+                    "status": Status.INTERNAL.name,
+                    "error_id": identifier,
+                },
             )
         text = f"{call.method} failed; the server's log has the reason under id {identifier}"
         if self._config.expose_errors:
@@ -251,16 +257,13 @@ class Dispatcher:
                     if call.codec_id == 2
                     else msgspec.msgpack.encode(error.details)
                 )
-            except (TypeError, msgspec.MsgspecError) as problem:
+            except Exception as problem:  # whatever its types raise
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
+        # OK would be read as a value.
+        status = error.status or Status.UNKNOWN
         if error.retry_after is None:
-            return error.status, error.message, details, 0
-        return (
-            error.status,
-            error.message,
-            details,
-            min(_DO_NOT_RETRY - 1, max(1, int(error.retry_after * 1000))),
-        )
+            return status, error.message, details, 0
+        return status, error.message, details, int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
 
 
 def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:

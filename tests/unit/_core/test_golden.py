@@ -108,10 +108,7 @@ WRITERS: dict[str, tuple[Callable[[], RecordingConnection], Callable[[RecordingC
     "data_empty": (lambda: server(request(5, flags=FLAG_STREAM_OUT)), lambda one: one.push_message(5)),
     "ping": (client, lambda one: one.ping(b"12345678")),
     "ping_ack": (client, lambda one: one.receive_data(read_golden("ping"))),
-    "goaway_final": (
-        lambda: server(request(9)),
-        lambda one: (one.begin_drain(), one.data_to_send(), one.end_drain()),
-    ),
+    "goaway_final": (lambda: server(request(9)), drained),
     "goaway_error": (
         lambda: server(request(9)),
         lambda one: one.close(3, "a frame of 300000 bytes, the limit is 262144"),

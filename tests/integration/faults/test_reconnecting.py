@@ -1,0 +1,202 @@
+"""How a client comes back: pauses that grow, one failure after the other named, waiting if asked to."""
+
+import asyncio
+import itertools
+import logging
+import socket
+import time
+from typing import Any
+
+import pytest
+from tests.support.frame_factory import opening
+from tests.support.ledger import Journal
+from tests.support.noted import Noted
+from tests.support.raw_peer import RawServer
+from tests.support.served import served
+from tests.support.waiting import eventually
+
+import fastrpc
+from fastrpc import Backoff, Client, ClientConfig, ConnectError, DeadlineExceededError, Server, Timeouts
+from fastrpc.client.pool import Delays
+
+BACKOFF = Backoff(first=0.04, factor=1.6, longest=0.2, jitter=0.2)
+
+#: What connecting and noticing a loss may add to a pause.
+SLACK_SECONDS = 0.04
+
+
+def free_address() -> str:
+    """Return an address at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def expected_pauses(backoff: Backoff) -> list[float]:
+    pauses = itertools.accumulate(
+        itertools.repeat(backoff.first, 12), lambda pause, _: min(backoff.longest, pause * backoff.factor)
+    )
+    return list(pauses)
+
+
+def test_pauses_grow_to_the_longest_and_begin_anew() -> None:
+    delays = Delays(BACKOFF, uniform=lambda low, high: 1.0)
+    assert [delays.take() for _ in range(12)] == pytest.approx(expected_pauses(BACKOFF))
+    delays.reset()
+    assert delays.take() == BACKOFF.first
+
+
+def test_pauses_differ_by_their_jitter_to_either_side() -> None:
+    bounds: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return high
+
+    assert Delays(BACKOFF, uniform=uniform).take() == pytest.approx(0.04 * 1.2)
+    assert bounds == [(0.8, 1.2)]
+    pauses = [Delays(BACKOFF).take() for _ in range(200)]
+    assert 0.032 <= min(pauses) < 0.036 < 0.044 < max(pauses) <= 0.048
+
+
+async def test_a_listener_that_shuts_every_connection_is_tried_with_growing_pauses() -> None:
+    async with RawServer() as server:
+        server.refuses = True
+        async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
+            waiting = asyncio.create_task(client.with_options(wait_for_ready=True).call(Noted.once, b"\x00"))
+            await eventually(lambda: len(server.accepted_at) >= 8)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+    gaps = [later - sooner for sooner, later in itertools.pairwise(server.accepted_at)]
+    for gap, pause in zip(gaps, expected_pauses(BACKOFF), strict=False):
+        assert pause * 0.8 - 0.005 <= gap <= pause * 1.2 + SLACK_SECONDS
+
+
+async def test_many_clients_do_not_come_back_in_the_same_moment(scale: Any) -> None:
+    count, backoff = scale(100), Backoff(first=0.3, factor=1, longest=0.3)
+    async with RawServer() as server:
+        server.refuses = True
+        clients = [Client(server.address, config=ClientConfig(backoff=backoff)) for _ in range(count)]
+        tasks = [asyncio.create_task(client.ready()) for client in clients]
+        await eventually(lambda: len(server.accepted_at) >= 4 * count)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(client.close() for client in clients))
+    # The first attempts come together; by the fourth they are spread over two fifths of a pause and more.
+    fourth = sorted(server.accepted_at)[3 * count : 4 * count]
+    start = fourth[0]
+    slots = [sum(1 for at in fourth if start + n * 0.02 <= at < start + (n + 1) * 0.02) for n in range(10)]
+    assert max(slots) <= count // 2
+
+
+async def test_only_settings_begin_the_pauses_anew() -> None:
+    async with RawServer() as server:
+        async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
+            ready = asyncio.create_task(client.ready())
+            for _ in range(4):
+                # A preface alone is no success.
+                peer = await server.accept()
+                peer.send(opening(True)[:8])
+                peer.close()
+            peer = await server.accept()
+            peer.send(opening(True))
+            await ready
+            await asyncio.sleep(BACKOFF.first)
+            lost_at = time.monotonic()
+            peer.close()
+            peer = await server.accept()
+            # It had stood, so the next attempt comes at once, and the pause after it is the first again.
+            assert time.monotonic() - lost_at <= SLACK_SECONDS
+            peer.close()
+            again = server.accepted_at[-1]
+            await server.accept()
+    gaps = [later - sooner for sooner, later in itertools.pairwise(server.accepted_at)]
+    assert gaps[3] >= 0.8 * expected_pauses(BACKOFF)[3] - 0.005
+    assert server.accepted_at[-1] - again <= 1.2 * BACKOFF.first + SLACK_SECONDS
+
+
+async def test_a_call_without_a_connection_fails_at_once_and_names_every_address() -> None:
+    addresses = [free_address() for _ in range(3)]
+    async with Client(addresses) as client:
+        began = time.monotonic()
+        with pytest.raises(ConnectError) as failed:
+            await client.call(Noted.once, b"\x00")
+        assert time.monotonic() - began < 1
+    error = failed.value
+    assert all(address in str(error) for address in addresses)
+    assert str(error).count("Connection refused") == 3
+    assert "noted.once" in str(error)
+    assert (error.processed, error.retryable) == ("no", True)
+    assert "wait_for_ready" in (error.hint or "")
+
+
+async def test_a_server_that_shuts_every_connection_is_named_with_its_reason() -> None:
+    async with RawServer() as server:
+        server.refuses = True
+        async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
+            with pytest.raises(ConnectError) as failed:
+                await client.call(Noted.once, b"\x00")
+    assert server.address in str(failed.value)
+    assert "in its opening" in str(failed.value)
+    assert failed.value.processed == "no"
+
+
+async def test_wait_for_ready_waits_until_a_server_comes() -> None:
+    address = free_address()
+    async with Client(address, config=ClientConfig(backoff=BACKOFF)) as client:
+        patient = client.with_options(wait_for_ready=True)
+        calls = [asyncio.create_task(patient.call(Noted.once, bytes([0, n]))) for n in range(10)]
+        await eventually(lambda: client._pool.links[0].error is not None)
+        assert not any(call.done() for call in calls)
+        async with Server(Noted(Journal())) as server:
+            await server.listen(address)
+            assert await asyncio.gather(*calls) == [bytes([0, n]) for n in range(10)]
+
+
+async def test_wait_for_ready_ends_with_the_deadline() -> None:
+    address = free_address()
+    async with Client(address, config=ClientConfig(backoff=BACKOFF)) as client:
+        with pytest.raises(DeadlineExceededError) as failed:
+            await client.with_options(wait_for_ready=True, timeout=0.15).call(Noted.once, b"\x00")
+    assert failed.value.processed == "no"
+    assert address in str(failed.value)
+    assert "refused" in str(failed.value)
+
+
+async def test_an_address_that_does_not_answer_does_not_hold_up_the_others() -> None:
+    async with RawServer() as silent, served(Noted(Journal()), scheme="tcp") as target:
+        config = ClientConfig(timeouts=Timeouts(connect=0.5))
+        async with Client([silent.address, target], config=config) as client:
+            await client.ready()
+            # The silent one is connected and still opening: calls go where an opening is through.
+            for number in range(20):
+                answer = await client.with_options(timeout=1).call(Noted.once, bytes([0, number]))
+                assert answer == bytes([0, number])
+
+
+async def test_one_line_is_logged_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastrpc.client")
+    address = free_address()
+    async with Client(address, config=ClientConfig(backoff=BACKOFF)) as client:
+        waiting = asyncio.create_task(client.ready())
+        await asyncio.sleep(0.3)
+        async with Server(Noted(Journal())) as server:
+            await server.listen(address)
+            await waiting
+    assert [record.levelname for record in caplog.records if record.name == "fastrpc.client"] == [
+        "WARNING",
+        "INFO",
+    ]
+    assert "cannot connect to" in caplog.text
+    assert "connected to" in caplog.text
+
+
+async def test_closing_a_client_ends_its_attempts() -> None:
+    client = Client(free_address(), config=ClientConfig(backoff=BACKOFF))
+    waiting = asyncio.create_task(client.with_options(wait_for_ready=True).call(Noted.once, b"\x00"))
+    await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(fastrpc.UnavailableError, match="closed"):
+        await waiting
+    assert len(asyncio.all_tasks()) == 1

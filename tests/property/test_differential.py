@@ -1,0 +1,120 @@
+"""The engine agrees with its pure-Python reference: events, reasons, states, bytes consumed and reactions sent."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.conftest import Scale
+from tests.support.exploration import converse, explore
+from tests.support.lockstep import DifferenceError, Lockstep
+from tests.support.scenario import SERVING, Open
+from tests.support.traffic import Traffic, damaged, sound_traffic
+from tests.support.wire_frames import Credit, SettingsFrame
+from tests.support.wire_layout import CONNECTION_WINDOW, FLOOR_WINDOW
+from tests.support.wire_link import Event
+from tests.support.wire_parser import Preface
+from tests.support.wire_peer import ReferencePeer
+from tests.support.wire_settings import Setting, encode_settings
+
+#: Inputs of one run, and how many of them are made from one sound conversation: it and its damaged copies.
+INPUTS = 100_000
+COPIES = 8
+
+#: What the peer announces, no more than is needed: to read it takes most of the time of a short conversation.
+ANNOUNCED = SERVING | {Setting.MAX_FRAME: 262_144, Setting.MAX_MESSAGE: 16_777_216, Setting.OPEN_MESSAGES: 4}
+OPENING = (
+    Preface().encode()
+    + SettingsFrame(encode_settings(ANNOUNCED)).encode()
+    + Credit(0, CONNECTION_WINDOW - FLOOR_WINDOW).encode()
+    + SettingsFrame(ack=True).encode()
+)
+
+TIGHT: tuple[dict[int, Any], ...] = (
+    {},
+    {},
+    {},
+    {Setting.MAX_FRAME: 16_384, Setting.STREAM_WINDOW: 16_384},
+    {Setting.MAX_MESSAGE: 4_096, Setting.MAX_METADATA: 1_024},
+    {Setting.OPEN_MESSAGES: 1, Setting.MIN_PING_MS: 3_600_000},
+    {Setting.STREAM_WINDOW: 16_384},
+)
+CALLEE_TIGHT: tuple[dict[int, Any], ...] = (
+    {Setting.MAX_CALLS: 2},
+    {Setting.MAX_CALLS: 100, Setting.MAX_STREAMS: 1},
+    {Setting.MAX_CALLS: 0},
+)
+
+
+def settings_for(random: Random, is_server: bool) -> dict[int, Any]:
+    return dict(random.choice(TIGHT + CALLEE_TIGHT if is_server else TIGHT))
+
+
+def inputs(seed: int, is_server: bool) -> Iterator[tuple[Random, Traffic]]:
+    """Yield a sound conversation and damaged copies of it."""
+    random = Random(seed)
+    traffic = sound_traffic(random, is_server, calls=random.randint(1, 4))
+    yield random, traffic
+    for _ in range(COPIES - 1):
+        yield random, damaged(random, traffic)
+
+
+def play(random: Random, traffic: Traffic) -> list[Event]:
+    """Play a conversation on both sides, the engine getting it in random slices."""
+    pair = Lockstep(traffic.is_server, settings_for(random, traffic.is_server))
+    pair.highest = 12
+    for action in traffic.actions:
+        if isinstance(action, Open):
+            pair.open_call(action.flags)
+        else:
+            pair.cancel(action.id)
+    events = pair.receive(OPENING + b"".join(traffic.frames), random)
+    pair.compare()
+    return events
+
+
+@pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
+def test_valid_and_damaged_input_means_the_same_to_both(is_server: bool, scale: Scale) -> None:
+    reached: set[str] = set()
+    for seed in range(scale(INPUTS // 2 // COPIES)):
+        for number, (random, traffic) in enumerate(inputs(seed, is_server)):
+            try:
+                events = play(random, traffic)
+            except DifferenceError as difference:
+                pytest.fail(f"seed {seed}, input {number}: {difference}")
+            reached.update(f"CE{event[1]}" if event[0] == "error" else event[0] for event in events)
+    assert {"CE2", "CE3", "CE4", "CE8", "skipped", "ping", "discarded", "credit", "goaway"} <= reached
+    as_callee = {"request", "refused", "dropped", "end", "cancel", "data", "failed"}
+    as_caller = {"response", "failed", "freed", "head", "data", "ignored", "not_started"}
+    assert (as_callee if is_server else as_caller) <= reached
+
+
+@pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
+def test_both_do_the_same_whatever_is_done_between_frames(is_server: bool, scale: Scale) -> None:
+    for seed in range(scale(1_000)):
+        random = Random(seed)
+        try:
+            explore(random, Lockstep(is_server, settings_for(random, is_server)), OPENING)
+        except DifferenceError as difference:
+            pytest.fail(f"seed {seed}: {difference}")
+
+
+@pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
+def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
+    is_server: bool, scale: Scale
+) -> None:
+    for seed in range(scale(400)):
+        random = Random(seed)
+        changes = SERVING | {
+            Setting.MAX_MESSAGE: 50_000,
+            Setting.MAX_FRAME: random.choice((16_384, 262_144)),
+            Setting.STREAM_WINDOW: random.choice((16_384, 65_536)),
+        }
+        pair = Lockstep(is_server, changes, stream_pool=random.choice((50_000, 100_000)))
+        peer = ReferencePeer(not is_server, SERVING | {Setting.MIN_PING_MS: 0})
+        try:
+            converse(random, pair, peer)
+        except DifferenceError as difference:
+            pytest.fail(f"seed {seed}: {difference}")
+        assert peer.error is pair.reference.error is None
