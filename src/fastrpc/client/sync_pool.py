@@ -116,6 +116,8 @@ class SyncPool:
         while True:
             with self._changed:
                 session = self._choose(avoid)
+                if session is None and until is not None and time.monotonic() >= until:
+                    raise TimeoutError
                 link = None if has_dialed and session is not None else self._link_to_dial(session, avoid)
                 if link is None:
                     if session is not None:
