@@ -12,7 +12,7 @@ CORE = Path("src/fastrpc/_core")
 MODULES = tuple(sorted(path.stem for path in CORE.glob("*.pyx")))
 
 STRIP = ["-Wl,-s"] if sys.platform == "linux" else []
-CHECKS = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
+CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 # Profile: compiler arguments, linker arguments, macros, Cython directives.

@@ -40,6 +40,10 @@ class Address:
         """
         if isinstance(text, Address):
             return text
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"{text!r} is not an address", hint="give it as text, such as 'tcp://host:port'"
+            )
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isascii() or not scheme:
             raise ConfigError(
@@ -58,7 +62,9 @@ class Address:
         if not colon or "]" in port:
             raise ConfigError(f"{text!r} names no port", hint=f"write it as {scheme}://host:port")
         if not (port.isascii() and port.isdecimal() and int(port) <= _HIGHEST_PORT):
-            raise ConfigError(f"{text!r} has port {port!r}", hint=f"the port is a number from 0 to {_HIGHEST_PORT}")
+            raise ConfigError(
+                f"{text!r} has port {port!r}", hint=f"the port is a number from 0 to {_HIGHEST_PORT}"
+            )
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:

@@ -201,6 +201,7 @@ async def test_a_crash_tells_an_id_that_the_log_carries(
     assert identifier in str(failed.value)
     assert identifier in record.getMessage()
     assert record.method == "shop.orders.crash"  # type: ignore[attr-defined]
+    assert (record.service, record.status) == ("shop.orders", "INTERNAL")  # type: ignore[attr-defined]
     assert "swordfish" in caplog.text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc import CallError, Client, Status, method, service
+from fastrpc import CallError, Client, ServerConfig, Status, method, service
 from tests.support.served import Served, served
 
 
@@ -24,7 +24,7 @@ class Picky(msgspec.Struct):
         {"known": 1}[self.name]
 
 
-class Speechless(Exception):
+class SpeechlessError(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")
 
@@ -58,6 +58,10 @@ class Faulty:
         if suspended:
             await asyncio.sleep(0)
         raise Abandoned
+
+    @method
+    async def choke(self) -> None:
+        raise SpeechlessError
 
     @method(inline=True)
     def abandon_inline(self) -> None:
@@ -105,7 +109,9 @@ async def test_what_is_no_exception_ends_its_own_call_only(target: Served, suspe
 
 
 @pytest.mark.parametrize("handler", [Faulty.abandon_inline, Faulty.abandon_in_thread])
-async def test_what_is_no_exception_ends_its_own_call_only_without_a_task(target: Served, handler: Any) -> None:
+async def test_what_is_no_exception_ends_its_own_call_only_without_a_task(
+    target: Served, handler: Any
+) -> None:
     assert (await fails_alone(target, handler)).status is Status.INTERNAL
 
 
@@ -116,3 +122,8 @@ async def test_a_type_that_fails_while_it_is_decoded_costs_its_own_call_only(tar
     error = await fails_alone(target, "faulty.pick", {"name": "unknown"})
 
     assert (error.status, error.processed) == (Status.INTERNAL, "no")
+
+
+async def test_an_error_without_words_is_told_without_them() -> None:
+    async with served(Faulty(), config=ServerConfig(expose_errors=True)) as target:
+        assert (await fails_alone(target, Faulty.choke)).status is Status.INTERNAL

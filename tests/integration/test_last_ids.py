@@ -9,7 +9,7 @@ import pytest
 from fastrpc import Client, SyncClient, method, service
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.client_session import ClientSession
-from fastrpc.config import ServerConfig, Limits
+from fastrpc.config import Limits, ServerConfig
 from fastrpc.testing import serving
 from tests.support.served import served
 
@@ -37,7 +37,9 @@ async def test_calls_behind_the_last_id_go_out_on_another_connection(concurrent_
         session = only(ClientSession)
         session.next_id = LAST_ID - 4
 
-        assert await asyncio.gather(*[client.with_options(wait_for_ready=True).call(Numbers.echo, n) for n in range(9)]) == list(range(9))
+        assert await asyncio.gather(
+            *[client.with_options(wait_for_ready=True).call(Numbers.echo, n) for n in range(9)]
+        ) == list(range(9))
         while session.transport is not None:
             await asyncio.sleep(0.001)
 

@@ -27,7 +27,9 @@ async def test_an_overdue_request_that_is_written_may_still_run() -> None:
     ledger = Ledger()
     async with served(ledger) as target, Client(target) as client:
         await client.call(Ledger.note, 0)
-        [session] = [found for found in gc.get_objects() if isinstance(found, ClientSession) and found.transport]
+        [session] = [
+            found for found in gc.get_objects() if isinstance(found, ClientSession) and found.transport
+        ]
         session.pause_writing()
         with pytest.raises(DeadlineExceededError) as caught:
             await client.with_options(timeout=0.03).call(Ledger.note, 1)

@@ -140,12 +140,14 @@ def test_calls_under_way_move_on_when_a_server_drains() -> None:
 
         with ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask) for _ in range(4)]
-            while client.stats()["live"]["connections"] < 2:
-                client.call(Desk.mul, 1)
-            leaving.__exit__(None, None, None)
-            for _ in range(100):
-                client.call(Desk.mul, 1)
-            stopping.set()
+            try:
+                while client.stats()["live"]["connections"] < 2:
+                    client.call(Desk.mul, 1)
+                leaving.__exit__(None, None, None)
+                for _ in range(100):
+                    client.call(Desk.mul, 1)
+            finally:
+                stopping.set()
             assert all(asked.result() for asked in asking)
     assert failures == []
 

@@ -170,6 +170,10 @@ async def delegates(call: Call, proceed: Proceed) -> Any:
     return await waits(call, proceed)
 
 
+async def listens(call: Call, proceed: Proceed) -> Any:
+    return await asyncio.Event().wait()
+
+
 async def limits(call: Call, proceed: Proceed) -> Any:
     async with asyncio.timeout(1):
         return await proceed(call)
@@ -182,6 +186,7 @@ async def limits(call: Call, proceed: Proceed) -> Any:
         (yields, r"^\S+\.yields → asyncio\.tasks\.sleep → \S+ needs an event loop"),
         (waits, r"^\S+\.waits → \S+\.Promise\.__await__ → <a promise> needs an event loop"),
         (delegates, r"^\S+\.delegates → \S+\.waits → .*<a promise> needs an event loop"),
+        (listens, r"^\S+\.listens → asyncio\.locks\.Event\.wait needs an event loop"),
         (limits, r"^\S+\.limits → asyncio\.timeouts\.\S+ needs an event loop"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fastrpc._core.metadata import check_entry
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
 
@@ -51,13 +52,17 @@ def read_metadata(texts: Sequence[str]) -> dict[str, str]:
     """Read `key=value` pairs.
 
     Raises:
-        ConfigError: one has no `=`.
+        ConfigError: one has no `=`, or a key that cannot travel.
     """
     pairs: dict[str, str] = {}
     for text in texts:
         key, separator, value = text.partition("=")
         if not separator or not key:
             raise ConfigError(f"metadata {text!r} has no key", hint="write it as --metadata key=value")
+        try:
+            check_entry(key, value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
         pairs[key] = value
     return pairs
 

@@ -19,6 +19,7 @@ from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = [
+    "NOTIFY",
     "RETRIES",
     "UNPACK_SLICE_SECONDS",
     "Balancer",
@@ -27,6 +28,9 @@ __all__ = [
     "reply_of",
     "status_of",
 ]
+
+#: The verb of `notify`, as calls know it.
+NOTIFY = 2
 
 #: Attempts after the first one, where an error allows them.
 RETRIES = 3
@@ -165,6 +169,8 @@ class Balancer:
                 ends = time.perf_counter() + UNPACK_SLICE_SECONDS
 
     def _result(self, call: ClientCall, value: Any) -> Any:
+        if call.verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+            return None
         return self.reply(call, value) if call.is_request else value
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:

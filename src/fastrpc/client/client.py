@@ -16,6 +16,7 @@ from fastrpc.client.pool import Pool
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
+from fastrpc.config.validation import is_duration
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.rpc.definition import MethodDefinition
@@ -23,11 +24,14 @@ from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
+from fastrpc.transports.base import transport_for
 
 __all__ = [
     "Client",
     "Proxy",
     "RouteMaker",
+    "check_config",
+    "check_routing",
     "checked_options",
     "client_settings",
     "client_stats",
@@ -63,7 +67,7 @@ class Client(Caller):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        self._config = config
+        self._config = check_config(config)
         self._pool = Pool(endpoints_of(target), config, client_settings(config), self._sessions_changed)
         state = CallerState(Balancer(self._pool, interceptors), RouteMaker(config))
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
@@ -135,6 +139,7 @@ class Client(Caller):
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
         """
+        check_routing(options, [link.endpoint for link in self._pool.links])
         view = type(self).__new__(type(self))
         view._config = self._config
         view._pool = self._pool
@@ -172,6 +177,10 @@ class RouteMaker:
             marshal = untyped_marshal(codec, method, depth=depth, items=items)
         else:
             definition = method_definition(method)
+            if definition.kind != "unary":
+                raise TypeError(
+                    f"{definition.full_name} streams its messages, which a unary call cannot carry"
+                )
             marshal = marshal_for(definition, codec_for(definition, codec), depth=depth, items=items)
         return Route(definition, marshal, default_registry.counters(definition.full_name, "client"))
 
@@ -218,11 +227,46 @@ class Proxy:
 
 
 def endpoints_of(target: Any) -> list[Endpoint]:
-    """Read a target: one address or several."""
+    """Read a target: one address or several.
+
+    Raises:
+        ConfigError: it is none, or no transport serves it.
+    """
+    if not isinstance(target, str | Address | Endpoint | Sequence):
+        raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
     targets = [target] if isinstance(target, str | Address | Endpoint) else list(target)
     if not targets:
         raise ConfigError("the list of addresses is empty")
-    return [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
+    endpoints = [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
+    for endpoint in endpoints:
+        transport_for(endpoint.address)
+    return endpoints
+
+
+def check_config(config: Any) -> ClientConfig:
+    """Return the settings of a client, if that is what they are."""
+    if not isinstance(config, ClientConfig):
+        raise ConfigError(
+            f"config is a {type(config).__name__}, it must be a ClientConfig",
+            hint="write config=ClientConfig(…)",
+        )
+    return config
+
+
+def check_routing(options: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> None:
+    """Refuse what would choose one of several endpoints: only the client's own turn does so far."""
+    wanted = options.get("endpoint")
+    if wanted is not None:
+        address = wanted.address if isinstance(wanted, Endpoint) else Address.parse(wanted)
+        known = [endpoint.address for endpoint in endpoints]
+        if address not in known:
+            raise ConfigError(f"endpoint is {address}, this client has {', '.join(map(str, known))}")
+    for name in ("endpoint", "hash_key"):
+        if options.get(name) is not None and len(endpoints) > 1:
+            raise ConfigError(
+                f"{name} is {options[name]!r}, but this client of {len(endpoints)} addresses takes them in turn",
+                hint="make a client of the one address that is meant",
+            )
 
 
 def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Settings:
@@ -267,7 +311,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         )
     checked = dict(options)
     timeout = checked.get("timeout")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not is_duration(timeout):
         raise ConfigError(f"timeout is {timeout!r}, it must be above 0 seconds, or None for no limit")
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])

@@ -295,7 +295,7 @@ class Pool:
     def _unreachable(self) -> ConnectError:
         return ConnectError(
             f"no connection to be had: {self.tried()}",
-            hint="with_options(wait_for_ready=True) waits for a server",
+            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
         )
 
     def abandon(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import enter_call, leave_scope
-from fastrpc.client.balancer import RETRIES, batch_result, may_retry, reply_of, status_of
+from fastrpc.client.balancer import NOTIFY, RETRIES, batch_result, may_retry, reply_of, status_of
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
@@ -129,6 +129,8 @@ class SyncBalancer:
             return error
 
     def _result(self, call: BlockingCall, value: Any) -> Any:
+        if call.verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+            return None
         return self.reply(call, value) if call.is_request else value
 
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
@@ -146,8 +148,8 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
         awaited = coroutine.send(None)
     except StopIteration as end:
         return end.value
-    except RuntimeError as error:
-        if error.args != ("no running event loop",):
+    except (RuntimeError, AttributeError) as error:
+        if not _misses_loop(error):
             raise
         raise RuntimeError(f"{_path_of_error(error)} needs an event loop; {_RULE}") from error
     refusal = RuntimeError(f"{_path_of_wait(coroutine, awaited)} needs an event loop; {_RULE}")
@@ -158,6 +160,13 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     # It caught the refusal and awaits again.
     coroutine.close()
     raise refusal
+
+
+def _misses_loop(error: RuntimeError | AttributeError) -> bool:
+    """Whether it comes of asking asyncio for the running loop, or of what asyncio's own classes do with its answer."""
+    if isinstance(error, AttributeError):
+        return error.obj is None and error.name in {"create_future", "create_task", "call_later", "call_at"}
+    return error.args == ("no running event loop",)
 
 
 def _path_of_error(error: BaseException) -> str:

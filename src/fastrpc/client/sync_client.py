@@ -9,6 +9,8 @@ from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
 from fastrpc.client.client import (
     Proxy,
     RouteMaker,
+    check_config,
+    check_routing,
     checked_options,
     client_settings,
     client_stats,
@@ -57,6 +59,7 @@ class SyncClient(BlockingCaller):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
+        check_config(config)
         self._pool = SyncPool(endpoints_of(target), config, client_settings(config, reads_always=False))
         state = BlockingState(
             SyncBalancer(self._pool, interceptors), RouteMaker(config), config.pool.connections_per_endpoint
@@ -127,6 +130,7 @@ class SyncClient(BlockingCaller):
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
         """
+        check_routing(options, [link.endpoint for link in self._pool.links])
         view = type(self).__new__(type(self))
         view._pool = self._pool
         view._is_view = True

@@ -116,6 +116,8 @@ class SyncPool:
         while True:
             with self._changed:
                 session = self._choose(avoid)
+                if session is None and until is not None and time.monotonic() >= until:
+                    raise TimeoutError
                 link = None if has_dialed and session is not None else self._link_to_dial(session, avoid)
                 if link is None:
                     if session is not None:
@@ -240,7 +242,7 @@ class SyncPool:
     def _unreachable(self) -> ConnectError:
         return ConnectError(
             f"no connection to be had: {self.tried()}",
-            hint="with_options(wait_for_ready=True) waits for a server",
+            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
         )
 
     def close(self) -> None:

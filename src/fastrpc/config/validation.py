@@ -20,6 +20,7 @@ __all__ = [
     "check_parts",
     "check_path",
     "check_seconds",
+    "is_duration",
     "settings_class",
     "wrong",
 ]
@@ -86,6 +87,13 @@ def check_number(
 def check_seconds(settings: Any, name: str, *, zero: bool = False, optional: bool = False) -> None:
     """Refuse anything but a duration in seconds; `zero` allows 0."""
     check_number(settings, name, 0, LONGEST_SECONDS, optional=optional, above=not zero)
+
+
+def is_duration(value: object, *, zero: bool = False) -> bool:
+    """Whether this is a number of seconds that a deadline may have."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value <= LONGEST_SECONDS and (value >= 0 if zero else value > 0)
 
 
 def check_count(settings: Any, name: str, lowest: int, highest: int = LARGEST_COUNT) -> None:

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fastrpc._core.call import enter_scope, leave_scope
+from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError
 
 __all__ = ["detached", "timeout"]
@@ -17,23 +18,25 @@ class timeout:
     stays in force. A plain `with` works too, for SyncClient.
 
     Args:
-        seconds: how long; not negative.
+        seconds: how long; not negative. None limits nothing by itself.
     """
 
-    def __init__(self, seconds: float) -> None:
-        if not seconds >= 0:
-            raise ConfigError(f"timeout is {seconds!r}, it must be 0 seconds or more")
+    def __init__(self, seconds: float | None) -> None:
+        if seconds is not None and not is_duration(seconds, zero=True):
+            raise ConfigError(f"timeout is {seconds!r}, it must be 0 seconds or more, or None for no limit")
         self._seconds = seconds
-        self._tokens: list[Token[Any]] = []
+        self._tokens: list[Token[Any] | None] = []
 
     def __enter__(self) -> Self:
-        self._tokens.append(enter_scope(self._seconds))
+        self._tokens.append(None if self._seconds is None else enter_scope(self._seconds))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        leave_scope(self._tokens.pop())
+        token = self._tokens.pop()
+        if token is not None:
+            leave_scope(token)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
+from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.contract import check_implements, check_override
@@ -231,7 +232,7 @@ def _checked_method_name(name: str | None) -> str | None:
 def _checked_timeout(timeout: float | None) -> float | None:
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+    if not is_duration(timeout):
         raise ConfigError(
             f"timeout is {timeout!r}, it must be seconds above 0", hint="leave it out for the default"
         )

@@ -235,7 +235,13 @@ class Dispatcher:
                 call.method,
                 identifier,
                 exc_info=error,
-                extra={"method": call.method, "peer": str(call.peer), "error_id": identifier},
+                extra={
+                    "service": call.method.rpartition(".")[0],
+                    "method": call.method,
+                    "peer": str(call.peer),
+                    "status": Status.INTERNAL.name,
+                    "error_id": identifier,
+                },
             )
         text = f"{call.method} failed; the server's log has the reason under id {identifier}"
         if self._config.expose_errors:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
@@ -29,7 +29,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.sources import is_service, opened_sources
 from fastrpc.server.workers import Workers
-from fastrpc.transports.base import Listener, transport_for
+from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 __all__ = ["Server", "server_settings"]
 
@@ -65,6 +65,11 @@ class Server:
     def __init__(
         self, *sources: Any, config: ServerConfig = _DEFAULT_CONFIG, interceptors: Sequence[Interceptor] = ()
     ) -> None:
+        if not isinstance(config, ServerConfig):
+            raise ConfigError(
+                f"config is a {type(config).__name__}, it must be a ServerConfig",
+                hint="write config=ServerConfig(…)",
+            )
         self._sources = list(sources)
         self._config = config
         self._interceptors = tuple(interceptors)
@@ -178,8 +183,8 @@ class Server:
             counters = default_registry.counters(method.full_name, "server")
             self._state.routes.add(Route(method, marshal, counters, handler=handler))
 
-    async def listen(self, address: str | Address, **options: Any) -> Address:
-        """Accept connections at an address; may be called several times.
+    async def listen(self, address: str | Address, **options: Unpack[ListenOptions]) -> Address:
+        """Accept connections at an address; may be called several times. The options are the transport's.
 
         Returns:
             The bound address, with the real port where 0 was asked; `str()` of it is a target for a client.
@@ -189,6 +194,9 @@ class Server:
             OSError: the address cannot be had; the message names it.
         """
         wanted = Address.parse(address)
+        unknown = options.keys() - ListenOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"listen() has no option {', '.join(sorted(unknown))}")
         await self.start()
         if self._is_draining:
             raise RuntimeError("this Server drains; make a new one")
@@ -254,7 +262,7 @@ class Server:
         self._is_draining = True
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
-        self._shut()
+        await self._shut()
         for session in list(self._state.sessions):
             session.begin_drain(_REASON_DRAIN, "the server drains")
         limit = self._config.timeouts.drain if timeout is None else timeout
@@ -277,7 +285,7 @@ class Server:
         if self._is_closed:
             return
         self._is_closed = True
-        self._shut()
+        await self._shut()
         if self._state is not None:
             for session in list(self._state.sessions):
                 session.close(_REASON_DRAIN, "the server closes")
@@ -288,11 +296,13 @@ class Server:
         if self._quiet is not None:
             self._quiet.set()
 
-    def _shut(self) -> None:
-        """Take no connection any more."""
+    async def _shut(self) -> None:
+        """Take no connection any more; those accepted before have their session afterwards."""
         self._is_shut = True
         for listener in self._listeners:
             listener.close()
+        for listener in self._listeners:
+            await listener.wait_closed()
 
     async def _wait_closed(self, state: ServerState) -> None:
         """Give connections the time to say goodbye; those that do not take it are cut."""

@@ -1,10 +1,11 @@
 """Help for the tests of programs that use fastrpc: no sockets, no ports, no waiting.
 
-Knows finished clients and servers.
+pytest finds the fixtures `fastrpc_connected` and `fastrpc_serving` by itself. Knows finished clients and servers.
 """
 
 from fastrpc.testing.clock import FakeClock
 from fastrpc.testing.connected import connected, handling
+from fastrpc.testing.faults import FaultyTransport
 from fastrpc.testing.serving import serving
 
-__all__ = ["FakeClock", "connected", "handling", "serving"]
+__all__ = ["FakeClock", "FaultyTransport", "connected", "handling", "serving"]

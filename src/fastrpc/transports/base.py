@@ -25,10 +25,12 @@ __all__ = [
     "Listener",
     "SessionFactory",
     "Transport",
+    "add_transport",
     "close_all",
     "connect_error",
     "listen_error",
     "open_doors",
+    "remove_transport",
     "transport_for",
 ]
 
@@ -135,6 +137,17 @@ def transport_for(address: Address) -> Transport:
     if transport is None:
         transport = _loaded[address.scheme] = _load(address)
     return transport
+
+
+def add_transport(transport: Transport) -> None:
+    """Let a transport serve its scheme in this process, until it is removed."""
+    _loaded[transport.scheme] = transport
+
+
+def remove_transport(transport: Transport) -> None:
+    """Take back what `add_transport` did; its connections go on."""
+    if _loaded.get(transport.scheme) is transport:
+        del _loaded[transport.scheme]
 
 
 def _load(address: Address) -> Transport:
@@ -254,12 +267,28 @@ class _Doors:
             before_close()
         servers, self._servers = self._servers, ()
         for server in servers:
-            server.close()
+            _stop(server)
 
     async def wait_closed(self) -> None:
-        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. `close` has closed
-        # the descriptors; a connection accepted just before gets its session in the turn that is due.
-        await asyncio.sleep(0)
+        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
+        # just before `close` gets its transport in the turn that is due, and its session one turn later.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def _stop(server: asyncio.AbstractServer) -> None:
+    """Close a server without losing a connection that it has accepted and not given a transport yet.
+
+    asyncio's own server refuses that transport once it is closed, and leaves the accepted socket open for ever: so
+    it only stops listening now, and closes behind what it has accepted.
+    """
+    if isinstance(server, asyncio.Server) and not server.get_loop().is_closed():
+        loop = server.get_loop()
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+        loop.call_soon(server.close)
+    else:
+        server.close()
 
 
 async def open_doors(

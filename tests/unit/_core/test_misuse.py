@@ -1,6 +1,7 @@
 """The compiled classes, used as they are not meant to be: an exception each time, never a crash."""
 
 import asyncio
+import contextlib
 import gc
 import subprocess
 import sys
@@ -56,10 +57,8 @@ def test_value_of_another_schedule_is_refused() -> None:
 async def test_loop_state_that_is_initialised_again_keeps_its_timers() -> None:
     state = loop_state(asyncio.get_running_loop())
 
-    try:
+    with contextlib.suppress(TypeError):
         LoopState.__init__(state, asyncio.get_running_loop())
-    except TypeError:
-        pass
     gc.collect()
 
     assert loop_state(asyncio.get_running_loop()) is state

@@ -73,3 +73,9 @@ def test_metadata_needs_a_key() -> None:
     assert read_metadata(["a=1", "b=x=y"]) == {"a": "1", "b": "x=y"}
     with pytest.raises(ConfigError, match="'a' has no key"):
         read_metadata(["a"])
+
+
+@pytest.mark.parametrize("text", ["X=1", "frpc-a=1", "a-bin=1"])
+def test_metadata_that_cannot_travel_is_a_matter_of_usage(text: str) -> None:
+    with pytest.raises(ConfigError, match=text.partition("=")[0]):
+        read_metadata([text])
