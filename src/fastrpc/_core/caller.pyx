@@ -56,8 +56,8 @@ cdef class CallerState(ViewState):
     cdef ClientSession pick(self):
         """The next connection in turn that takes calls, or None."""
         cdef ClientSession session
-        cdef Py_ssize_t count = len(self.sessions), i
-        for i in range(count):
+        cdef Py_ssize_t count = len(self.sessions), _i
+        for _i in range(count):
             self.turn += 1
             if self.turn >= count:
                 self.turn = 0
