@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import CallError, Client, ClientConfig, Limits, Server, ServerConfig, Status
+from tests.support.waiting import eventually
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 CALLERS = 50
@@ -139,7 +139,7 @@ def main(kind: str, warm_up: str, count: str, loop: str = "asyncio") -> None:
     make_loop = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:
         growth = runner.run(measure(kind, int(warm_up), int(count)))
-    print(growth)  # noqa: T201 - read by the test
+    print(growth)
 
 
 if __name__ == "__main__":

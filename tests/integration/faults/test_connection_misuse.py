@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.support.ledger import Journal
-from tests.support.noted import Noted
-from tests.support.served import served
-from tests.support.waiting import eventually
 
 import fastrpc
 from fastrpc import Client, Server, current_call
 from fastrpc._core.loop_state import loop_state
+from tests.support.ledger import Journal
+from tests.support.noted import Noted
+from tests.support.served import served
+from tests.support.waiting import eventually
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -213,13 +213,15 @@ def test_calls_under_way_when_the_loop_is_gone_leave_no_trace(loop: str) -> None
         server = await Server(Hasty()).__aenter__()
         client = Client(str(await server.listen("tcp://127.0.0.1:0")))
         await client.ready()
-        _ = asyncio.ensure_future(client.call(Hasty.wait))
+        under_way.append(asyncio.ensure_future(client.call(Hasty.wait)))
         await asyncio.sleep(0.01)
 
+    under_way: list[Any] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             runner.run(leave())
+        under_way.clear()
         gc.collect()
     assert {warning.category for warning in caught} <= {ResourceWarning}
     # The next loop begins afresh.
