@@ -14,6 +14,7 @@ count, and what expired meanwhile is never started.
 
 import contextvars
 import logging
+import os
 import weakref
 from collections import OrderedDict, deque
 
@@ -48,6 +49,15 @@ process_held = 0
 servers = weakref.WeakSet()
 
 logger = logging.getLogger("fastrpc.server")
+
+
+def _forked():
+    # What the parent's connections hold is the parent's.
+    global process_held
+    process_held = 0
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def bytes_held():

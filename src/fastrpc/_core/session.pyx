@@ -100,9 +100,8 @@ cdef class Session(Connection):
         if self._tail_size == 0:
             return self.loop_state.whole_view
         memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
-        return PyMemoryView_FromMemory(
-            self.loop_state.buffer.data + self._tail_size, self.loop_state.buffer.capacity - self._tail_size, PyBUF_WRITE
-        )
+        room = self.loop_state.buffer.capacity - self._tail_size
+        return PyMemoryView_FromMemory(self.loop_state.buffer.data + self._tail_size, room, PyBUF_WRITE)
 
     def buffer_updated(self, Py_ssize_t size):
         """`size` bytes were received into the last buffer."""
@@ -313,11 +312,10 @@ cdef class Session(Connection):
         if self.send_hard and <int64_t>self.buffered_bytes() > self.send_hard:
             limit = min(limit, OVERDUE_READER_NS)
         if now >= self.blocked_ns + limit:
-            self.close_with(
-                REASON_SLOW_READER,
-                f"nothing could be written for {limit / 1e9:g} s, {self.buffered_bytes()} bytes wait"
-                + (f", above {self.send_hard} the time is short (Memory.send_hard)" if limit == OVERDUE_READER_NS else ""),
-            )
+            text = f"nothing could be written for {limit / 1e9:g} s, {self.buffered_bytes()} bytes wait"
+            if limit < self.write_wait_ns:
+                text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
+            self.close_with(REASON_SLOW_READER, text)
             # It reads nothing: waiting for it to read the reason would only keep the memory longer.
             self.transport.abort()
             return 0

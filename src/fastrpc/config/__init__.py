@@ -225,7 +225,7 @@ class Memory(Settings):
 class Admission(Settings):
     """What a server lets in before work starts."""
 
-    #: Connections that may be opening at once; more wait in the system's listen queue.
+    #: Connections that may be opening at once; more are accepted, and not read from until one of those is through.
     #: Too low slows a rush of new clients, too high lets strangers hold memory before they are known.
     handshakes: int = 256
 

@@ -311,9 +311,7 @@ async def test_above_85_percent_of_the_process_new_calls_are_refused() -> None:
             assert await other.call(Bulk.echo, b"x") == b"x"
 
 
-async def test_a_full_process_holds_credit_and_closes_the_largest_holder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_full_process_holds_credit_and_closes_the_largest_holder() -> None:
     bulk = Bulk()
     config = ServerConfig(
         memory=Memory(process_bytes=2 * MIB),
