@@ -270,6 +270,11 @@ def test_random_deadlines_cross_no_answers(client: SyncClient, scale: Scale) -> 
     with ThreadPoolExecutor(8) as pool:
         assert min(pool.map(ask, range(8))) >= scale(300) / 3
     assert client.call(Desk.mul, 6, 7) == 42
+    until = time.monotonic() + 5
+    while client.stats()["live"]["calls"] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert client.stats()["live"]["calls"] == 0
+    assert client.stats()["buffered"] == 0
 
 
 def test_other_threads_run_while_one_waits(client: SyncClient) -> None:
