@@ -1,13 +1,14 @@
 """Budgets against floods, PROTOCOL.md section 9: every one ends in CALM_DOWN."""
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from tests.support.wire_layout import Reason, WireError
 
-__all__ = ["Bucket", "CreditBudget", "LateBudget", "PingBudget"]
+__all__ = ["REFILL_FRAMES", "Bucket", "CreditBudget", "LateBudget", "PingBudget"]
 
 #: Frames per second that refill a budget for frames nobody needs.
-REFILL_FRAMES = 330.0
+REFILL_FRAMES = Fraction(330)
 #: The same for bytes, at 1 KiB a frame.
 REFILL_BYTES = REFILL_FRAMES * 1024
 LATE_FRAMES = 1_000
@@ -19,28 +20,28 @@ STRIKES = 3
 
 
 class Bucket:
-    """Tokens that come back with time."""
+    """Tokens that come back with time, counted exactly."""
 
-    def __init__(self, name: str, size: float, per_second: float, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, size: int, per_second: Fraction, clock: Callable[[], float]) -> None:
         self._name = name
         self._size = size
         self._per_second = per_second
         self._clock = clock
         self._refilled_at = clock()
-        self.tokens = size
+        self.tokens: Fraction | int = size
 
-    def take(self, count: float = 1) -> None:
+    def take(self, count: int = 1) -> None:
         """Take tokens; `WireError` CALM_DOWN when there are fewer."""
         now = self._clock()
-        if self.tokens < self._size:
-            grown = self.tokens + (now - self._refilled_at) * self._per_second
+        if self.tokens < self._size and now != self._refilled_at:
+            grown = self.tokens + Fraction(now - self._refilled_at) * self._per_second
             self.tokens = min(self._size, grown)
         self._refilled_at = now
         if self.tokens < count:
             raise WireError(Reason.CALM_DOWN, f"the budget for {self._name} is used up")
         self.tokens -= count
 
-    def give(self, count: float, highest: float) -> None:
+    def give(self, count: int, highest: int) -> None:
         """Put tokens in, also above what time refills to."""
         self.tokens = max(self.tokens, min(self.tokens + count, highest))
 

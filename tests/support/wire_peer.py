@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
-from tests.support.wire_budgets import Bucket, PingBudget
+from tests.support.wire_budgets import REFILL_FRAMES, Bucket, PingBudget
 from tests.support.wire_callee import CalleeCalls
 from tests.support.wire_caller import CallerCalls
 from tests.support.wire_frames import (
@@ -70,9 +71,9 @@ class ReferencePeer:
         self.callee = CalleeCalls(self._link)
         self.caller = CallerCalls(self._link)
         self._budgets = {
-            "SETTINGS": Bucket("SETTINGS", 32, 32 / 60, clock),
-            "AUTH": Bucket("AUTH", 10, 10 / 60, clock),
-            "skipped": Bucket("unknown frames", 1_000, 330, clock),
+            "SETTINGS": Bucket("SETTINGS", 32, Fraction(32, 60), clock),
+            "AUTH": Bucket("AUTH", 10, Fraction(10, 60), clock),
+            "skipped": Bucket("unknown frames", 1_000, REFILL_FRAMES, clock),
         }
         self._pings = PingBudget(clock)
         self._owed = 0

@@ -282,6 +282,9 @@ cdef class ClientCall(CoroutineCall):
         """Where it went last, or None."""
         return None if self.session is None else self.session.endpoint
 
+    cdef object get_peer(self):
+        return (<CallerState>self.caller.shared).runner.peer(self)
+
     @property
     def is_request(self):
         """Whether the answer is wanted with what came along."""

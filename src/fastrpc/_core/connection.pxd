@@ -59,7 +59,6 @@ cdef class Connection(Inbox):
         uint64_t ping_acks_unsent
 
     cdef int open(self) except -1
-    cpdef announce(self, Settings settings)
     cdef int send_ping(self, bytes body) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef int finish_drain(self) except -1
@@ -74,6 +73,7 @@ cdef class Connection(Inbox):
     cdef int on_closed(self) except -1
 
     # The parts of the connection's own frames.
+    cdef int _announce(self, Settings settings) except -1
     cdef int _take_preface(self, const char* data) except -1
     cdef int _settings(self, Frame* frame) except -1
     cdef int _settings_acknowledged(self) except -1

@@ -69,6 +69,19 @@ BY_ID = attrgetter("id")
 cdef class Connection(Inbox):
     """Protocol state of one byte stream, without the stream."""
 
+    def __cinit__(self, *arguments, **options):
+        # Sound also where __init__ was never called.
+        self.wire = NativeProtocol()
+        self.peer = self.ours = self.acknowledged = Settings(False)
+        self.our_stream_window = self.ours.stream_window
+        self.closed_reason = -1
+        self.unacknowledged = deque()
+        self.pings = deque()
+        self.peer_last_id = NO_LAST_ID
+        open_budget(&self.settings_budget, 32, 32, MINUTE)
+        open_budget(&self.auth_budget, 10, 10, MINUTE)
+        open_budget(&self.skip_budget, 1000, 330, SECOND)
+
     def __init__(
         self,
         *,
@@ -86,21 +99,13 @@ cdef class Connection(Inbox):
         self.our_stream_window = settings.stream_window
         self.peer = Settings(is_client)
         self.acknowledged = Settings(not is_client)
-        self.wire = NativeProtocol()
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True
         self.wire.frame_limit = self.acknowledged.max_frame
         self.early_calls = EARLY_CALLS[early_calls]
         self.next_id = first
-        self.closed_reason = -1
         # One message at least has to fit.
         self.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
-        self.unacknowledged = deque()
-        self.pings = deque()
-        self.peer_last_id = NO_LAST_ID
-        open_budget(&self.settings_budget, 32, 32, MINUTE)
-        open_budget(&self.auth_budget, 10, 10, MINUTE)
-        open_budget(&self.skip_budget, 1000, 330, SECOND)
 
     # Opening
 
@@ -112,19 +117,22 @@ cdef class Connection(Inbox):
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
         self.preface_sent = self.opening_waits = True
-        self.announce(self.ours)
+        self._announce(self.ours)
         self.received.size = window
         self.received.left += window - FIRST_CONNECTION_WINDOW
         open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
         self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
         return self.on_output()
 
-    cpdef announce(self, Settings settings):
+    def announce(self, Settings settings not None):
         """Send SETTINGS; what they lower binds the peer's frames behind its ACK, what they raise counts at once.
 
         Raises:
             LocalProtocolError: they change the stream window, which only the first ones may say.
         """
+        self._announce(settings)
+
+    cdef int _announce(self, Settings settings) except -1:
         cdef bint first = not self.was_announced
         if settings.stream_window != self.our_stream_window:
             raise LocalProtocolError(
@@ -137,7 +145,7 @@ cdef class Connection(Inbox):
         self.serves_calls = self.most_calls > 0
         self.unacknowledged.append(self.ours)
         self.send_control(self.out, SETTINGS, 0, settings.encode(first))
-        self._enforce()
+        return self._enforce()
 
     cdef int _enforce(self) except -1:
         """The most generous of what the peer may still believe is what counts as a violation."""

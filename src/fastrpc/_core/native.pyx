@@ -251,6 +251,8 @@ cdef class NativeProtocol(WireProtocol):
         cdef WriteBuffer out = WriteBuffer()
         cdef Py_ssize_t _i, size = len(data), written = 0
         cdef const char* start = data
+        # The parser sets only the fields of the kind.
+        memset(&frame, 0, sizeof(Frame))
         self.parse(start, size, &frame)
         for _i in range(count):
             self.write(out, &frame)

@@ -13,7 +13,7 @@ cdef class Outbox(SendQueue):
         public uint64_t next_id
         uint32_t our_stream_window
 
-        # Whether the peer takes no new calls, whether the connection is over; what may be sent before its SETTINGS came.
+        # Whether the peer takes no new calls, whether the connection is over; what may be sent before its SETTINGS.
         readonly bint peer_drains
         readonly bint is_closed
         int early_calls

@@ -33,3 +33,4 @@ cdef class RecordingConnection(Connection):
     cdef Route _route_to(self, bytes method)
     cdef RecordedCall _call_of(self, object which)
     cdef RecordedCall _open_call_of(self, object which, str action)
+    cdef RecordedCall _answerable(self, object which, str action)

@@ -9,7 +9,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
 from collections import deque
@@ -36,6 +36,8 @@ from fastrpc._core.frame cimport (
     GOAWAY,
     HEAD,
     HEADER_SIZE,
+    MESSAGE_LIMIT,
+    METHOD_LIMIT,
     ONE_WAY,
     PING,
     PREFACE_SIZE,
@@ -57,6 +59,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     VERSION = 1
+    METADATA_BLOCK = 65_535
     HIGHEST_STATUS = 16
     UNKNOWN_STATUS = 2  # what any other number counts as
 
@@ -89,6 +92,13 @@ cdef class RecordedCall(Call):
 
 @cython.final
 cdef class RecordingConnection(Connection):
+    def __cinit__(self, *arguments, **options):
+        self.events = []
+        self.tail = b""
+        self.sends_at_once = True
+        self.untaken = {}
+        self.routes = {}
+
     def __init__(
         self, *, bint is_client, Settings settings=None, early_calls="all", first_id=None, stream_pool=33_554_432
     ):
@@ -100,11 +110,6 @@ cdef class RecordingConnection(Connection):
             first_id=first_id,
             stream_pool=stream_pool,
         )
-        self.events = []
-        self.tail = b""
-        self.sends_at_once = True
-        self.untaken = {}
-        self.routes = {}
         if is_client:
             self.open()
 
@@ -151,7 +156,15 @@ cdef class RecordingConnection(Connection):
     # Calls of ours
 
     def open_call(
-        self, method, payload=b"", *, uint8_t flags=0, uint8_t codec=0, metadata=b"", uint8_t attempt=0, timeout_us=None
+        self,
+        bytes method not None,
+        bytes payload not None=b"",
+        *,
+        uint8_t flags=0,
+        uint8_t codec=0,
+        bytes metadata not None=b"",
+        uint8_t attempt=0,
+        timeout_us=None,
     ):
         """Open a call; `flags` are those of REQUEST. Its `id` is 0 until its first frame is written."""
         cdef RecordedCall call = RecordedCall.__new__(RecordedCall)
@@ -160,7 +173,7 @@ cdef class RecordingConnection(Connection):
         call.flags = flags
         call.codec = codec
         call.attempt_number = attempt
-        call.sent_metadata = metadata or None
+        call.sent_metadata = block_or_none(metadata)
         if timeout_us is not None:
             call.deadline_ns = self.now + 1_000 * <uint64_t>timeout_us
         self.send_request(call, payload)
@@ -176,20 +189,31 @@ cdef class RecordingConnection(Connection):
 
     # Calls of theirs
 
-    def respond(self, call, payload=b"", *, metadata=b"", uint32_t elapsed_us=0):
+    def respond(self, call, bytes payload not None=b"", *, bytes metadata not None=b"", uint32_t elapsed_us=0):
         """Answer with a value."""
-        cdef RecordedCall known = self._open_call_of(call, "answered")
-        known.sent_metadata = metadata or None
+        cdef RecordedCall known = self._answerable(call, "answered")
+        known.sent_metadata = block_or_none(metadata)
         known.is_finished = True
         self.send_response(known, payload, elapsed_us)
         self._flush()
 
-    def respond_error(self, call, int status, text=b"", *, details=b"", int outcome=0, uint32_t pushback_ms=0):
+    def respond_error(
+        self,
+        call,
+        uint16_t status,
+        bytes text not None=b"",
+        *,
+        bytes details not None=b"",
+        uint8_t outcome=0,
+        uint32_t pushback_ms=0,
+    ):
         """Answer with a status; what of an answer or message is not sent yet is dropped."""
         cdef RecordedCall known = self._call_of(call)
         cdef Outgoing failure = Outgoing.__new__(Outgoing)
-        if known is None or known.is_local:
+        if known is None or not known.is_listed:
             raise LocalProtocolError(f"call {call} cannot be answered: it is over, or ours")
+        if len(text) > MESSAGE_LIMIT:
+            raise LocalProtocolError(f"the text has {len(text)} bytes, {MESSAGE_LIMIT} are allowed")
         failure.status = status
         failure.outcome = outcome
         failure.text = text
@@ -205,12 +229,12 @@ cdef class RecordingConnection(Connection):
 
     # Streams, both sides
 
-    def push_head(self, call, metadata=b""):
+    def push_head(self, call, bytes metadata not None=b""):
         """Commit the initial metadata of an answering stream."""
-        self.send_head(self._open_call_of(call, "given a head"), metadata)
+        self.send_head(self._answerable(call, "given a head"), metadata)
         self._flush()
 
-    def push_message(self, call, payload=b""):
+    def push_message(self, call, bytes payload not None=b""):
         """Send one message of a stream, as its window allows."""
         cdef RecordedCall known = self._open_call_of(call, "sent messages")
         if not known.flags & (STREAM_IN if known.is_local else STREAM_OUT):
@@ -239,13 +263,13 @@ cdef class RecordingConnection(Connection):
 
     # The connection
 
-    def ping(self, content=bytes(8)):
+    def ping(self, bytes content not None=bytes(8)):
         """Ask for a sign of life with 8 bytes of any content."""
         if not self.settled or len(content) != 8:
             raise LocalProtocolError("a PING has 8 bytes and goes to a peer whose SETTINGS came")
         self.send_ping(content)
 
-    def begin_drain(self, int reason=0, text=""):
+    def begin_drain(self, uint16_t reason=0, str text not None=""):
         """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""
         self.start_drain(reason, text)
 
@@ -253,7 +277,7 @@ cdef class RecordingConnection(Connection):
         """Send GOAWAY FINAL, which names the last call that was taken."""
         self.finish_drain()
 
-    def close(self, int reason, text=""):
+    def close(self, uint16_t reason, str text not None=""):
         """End the connection for a reason of ours; the peer is told."""
         self.close_with(reason, text)
 
@@ -413,6 +437,8 @@ cdef class RecordingConnection(Connection):
     cdef Route _route_to(self, bytes method):
         cdef Route route = self.routes.get(method)
         if route is None:
+            if not 1 <= len(method) <= METHOD_LIMIT:
+                raise LocalProtocolError(f"the method has {len(method)} bytes, 1 to {METHOD_LIMIT} are allowed")
             route = self.routes[method] = Route.__new__(Route)
             route.name = method
             route.method = method.decode("ascii", "backslashreplace")
@@ -434,3 +460,15 @@ cdef class RecordingConnection(Connection):
         if call is None or call.is_finished or call.state in (STATE_GONE, STATE_GIVEN_UP):
             raise LocalProtocolError(f"call {which} cannot be {action}: it is over or was never opened")
         return call
+
+    cdef RecordedCall _answerable(self, object which, str action):
+        cdef RecordedCall call = self._open_call_of(which, action)
+        if not call.is_listed:
+            raise LocalProtocolError(f"call {which} cannot be {action}: it is not theirs")
+        return call
+
+
+cdef bytes block_or_none(bytes metadata):
+    if len(metadata) > METADATA_BLOCK:
+        raise LocalProtocolError(f"the metadata has {len(metadata)} bytes, {METADATA_BLOCK} are allowed")
+    return metadata if metadata else None

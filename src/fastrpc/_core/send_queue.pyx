@@ -116,6 +116,8 @@ cdef class SendQueue(Timed):
         """Answer with a status; `failure` carries status, outcome, text and, as its payload, the details."""
         failure.call = call
         failure.kind = RESPONSE
+        if failure.payload is None:
+            failure.payload = b""
         # What was not begun of earlier messages is of no use any more; a piece that went out needs no rest.
         self.drop_unsent(call)
         if not call.answer_begun:
@@ -355,8 +357,14 @@ cdef class SendQueue(Timed):
         return 0
 
     cdef int _fill(self, Frame* frame, Outgoing item) noexcept:
-        """Set the fields of the first frame of a message."""
+        """Set the fields of the next frame of a message."""
         cdef Call call = item.call
+        if item.is_cut:
+            memset(frame, 0, sizeof(Frame))
+            frame.kind = DATA
+            frame.flags = CONT
+            frame.id = call.id
+            return 0
         if item.kind == REQUEST:
             self._fill_request(frame, call)
             return 0
@@ -435,13 +443,7 @@ cdef class SendQueue(Timed):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), left = size - item.offset, head, room
         if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > self.peer.max_message:
             return self._over_limit_now(item)
-        if item.is_cut:
-            memset(&frame, 0, sizeof(Frame))
-            frame.kind = DATA
-            frame.flags = CONT
-            frame.id = call.id
-        else:
-            self._fill(&frame, item)
+        self._fill(&frame, item)
         head = self.wire.head_size(&frame)
         room = min(<Py_ssize_t>self.peer.max_frame + HEADER_SIZE, <Py_ssize_t>self.send_left)
         if item.kind == DATA:

@@ -1,0 +1,59 @@
+"""What one call costs the core alone: both sides of a connection in a loop in C, without loop, socket or marshal."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from fastrpc._core.call cimport Route
+from fastrpc._core.settings cimport Settings
+
+from fastrpc._core.settings import usual_settings
+
+
+@cython.final
+cdef class EchoConnection(Connection):
+    def __init__(self, *, bint is_client, Settings settings=None):
+        Connection.__init__(
+            self,
+            is_client=is_client,
+            settings=usual_settings(not is_client) if settings is None else settings,
+            early_calls="all",
+        )
+        if is_client:
+            self.open()
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return self.send_response(call, payload, 0)
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        self.answered += 1
+        return 0
+
+    def exchange(self, EchoConnection server not None):
+        """Carry what either side has to say to the other, until neither has anything."""
+        cdef bytes data
+        while self.has_output() or server.has_output():
+            data = all_output(self)
+            server.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            data = all_output(server)
+            self.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def _measure_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
+        """Make `count` calls, `batch` of them in each flush: bench hook."""
+        cdef Route route = Route.__new__(Route)
+        cdef Call call
+        cdef Py_ssize_t _i, _j
+        route.name = b"bench.echo"
+        self.answered = 0
+        for _i in range(count // batch):
+            for _j in range(batch):
+                call = Call.__new__(Call)
+                call.is_local = True
+                call.route = route
+                self.send_request(call, payload)
+            self.exchange(server)
+        return self.answered
+
+
+cdef bytes all_output(Connection connection):
+    output = connection.take_output()
+    return <bytes>output if type(output) is bytes else b"".join(output)
