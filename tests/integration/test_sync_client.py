@@ -302,6 +302,13 @@ def test_several_connections_are_used_by_threads_side_by_side(tcp_address: str) 
         assert 1 < client.stats()["live"]["connections"] <= 3
 
 
+def test_spinning_client_gives_the_same_answers(tcp_address: str) -> None:
+    with SyncClient(tcp_address, config=ClientConfig(spin_microseconds=200)) as client:
+        assert [client.call(Desk.mul, number) for number in range(100)] == list(range(0, 200, 2))
+        with pytest.raises(DeadlineExceededError):
+            client.with_options(timeout=0.05).call(Desk.wait)
+
+
 def test_client_starts_no_thread_and_no_loop(client: SyncClient) -> None:
     before = threading.active_count()
     client.call(Desk.mul, 1)

@@ -353,7 +353,7 @@ cdef class BlockingBatch:
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress and how much metadata it takes is unknown before."""
+        """Whether it waits for the peer's settings: how to compress, how much metadata it takes is unknown before."""
         return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     @property
