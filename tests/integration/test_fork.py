@@ -112,6 +112,7 @@ def test_a_sync_client_follows_the_same_rules() -> None:
             lambda: client.call_many(Arith.mul, [(1, 1)]),
             lambda: view.call(Arith.mul, 1, 1),
             client.ready,
+            client.stats,
             client.close,
             client.__enter__,
         ]

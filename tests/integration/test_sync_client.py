@@ -270,6 +270,11 @@ def test_random_deadlines_cross_no_answers(client: SyncClient, scale: Scale) -> 
     with ThreadPoolExecutor(8) as pool:
         assert min(pool.map(ask, range(8))) >= scale(300) / 3
     assert client.call(Desk.mul, 6, 7) == 42
+    until = time.monotonic() + 5
+    while client.stats()["live"]["calls"] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert client.stats()["live"]["calls"] == 0
+    assert client.stats()["buffered"] == 0
 
 
 def test_other_threads_run_while_one_waits(client: SyncClient) -> None:
@@ -295,6 +300,13 @@ def test_several_connections_are_used_by_threads_side_by_side(tcp_address: str) 
         with ThreadPoolExecutor(6) as pool:
             assert list(pool.map(ask, range(6))) == [sum(range(0, 400, 2))] * 6
         assert 1 < client.stats()["live"]["connections"] <= 3
+
+
+def test_spinning_client_gives_the_same_answers(tcp_address: str) -> None:
+    with SyncClient(tcp_address, config=ClientConfig(spin_microseconds=200)) as client:
+        assert [client.call(Desk.mul, number) for number in range(100)] == list(range(0, 200, 2))
+        with pytest.raises(DeadlineExceededError):
+            client.with_options(timeout=0.05).call(Desk.wait)
 
 
 def test_client_starts_no_thread_and_no_loop(client: SyncClient) -> None:

@@ -46,6 +46,7 @@ cdef class BlockingCall(PendingCall):
 
     cdef bint start_on(self, BlockingSession session) except -1
     cdef object end(self)
+    cdef object outcome(self)
 
 
 cdef class BatchMember(PendingCall):
@@ -70,3 +71,4 @@ cdef class BlockingBatch:
 
     cdef bint start_on(self, BlockingSession session) except -1
     cdef list end(self)
+    cdef list outcomes(self)

@@ -165,12 +165,36 @@ cdef class BlockingCall(PendingCall):
     cdef object end(self):
         """Wait for the answer and return it; another attempt may follow."""
         try:
-            value = self.finish()
+            value = self.outcome()
         except FastRPCError as error:
             return (<BlockingState>self.caller.shared).runner.retry(self, error)
         if self.verb == VERB_REQUEST:
             return (<BlockingState>self.caller.shared).runner.reply(self, value)
         return value
+
+    cdef object outcome(self):
+        """Wait for the answer to a started call and return it, or raise its error."""
+        cdef BlockingSession session = self.session
+        cdef bint is_done
+        try:
+            is_done = session.wait_handed(self, self.wait) if self.verb == VERB_NOTIFY else session.wait(self.wait)
+        except BaseException:
+            # The thread was interrupted: the handler is cancelled.
+            session.give_up_all([self], False)
+            raise
+        if not is_done:
+            session.give_up_all([self], True)
+        if self.failure is not None:
+            try:
+                raise self.failure
+            finally:
+                self.failure = None
+        if self.verb == VERB_NOTIFY:
+            if not self.is_settled:
+                self.is_settled = True
+                self._count(0, now_ns())
+            return None
+        return self.value()
 
     # For the runner
 
@@ -197,27 +221,7 @@ cdef class BlockingCall(PendingCall):
 
     def finish(self):
         """Return the answer to an attempt that was started, or raise its error."""
-        cdef BlockingSession session = self.session
-        cdef bint is_done
-        try:
-            is_done = session.wait_handed(self, self.wait) if self.verb == VERB_NOTIFY else session.wait(self.wait)
-        except BaseException:
-            # The thread was interrupted: the handler is cancelled.
-            session.give_up_all([self], False)
-            raise
-        if not is_done:
-            session.give_up_all([self], True)
-        if self.failure is not None:
-            try:
-                raise self.failure
-            finally:
-                self.failure = None
-        if self.verb == VERB_NOTIFY:
-            if not self.is_settled:
-                self.is_settled = True
-                self._count(0, now_ns())
-            return None
-        return self.value()
+        return self.outcome()
 
     def adopt(self, BlockingCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
@@ -297,18 +301,14 @@ cdef class BlockingBatch:
 
     cdef list end(self):
         """Wait for all answers and return them; errors may be followed by another attempt."""
-        cdef list values = self.finish()
+        cdef list values = self.outcomes()
         for value in values:
             if isinstance(value, FastRPCError):
                 return (<BlockingState>self.caller.shared).runner.finish_batch(self, values)
         return values
 
-    def attempt_on(self, BlockingSession session not None):
-        """Start the batch on a connection, or return False; `finish` has to follow."""
-        return self.start_on(session)
-
-    def finish(self):
-        """Return the answers to a batch that was started, errors in place of those that failed."""
+    cdef list outcomes(self):
+        """Wait for all answers to a started batch and return them, errors in place of those that failed."""
         cdef BatchMember member
         cdef list values = []
         try:
@@ -328,6 +328,14 @@ cdef class BlockingBatch:
         self.members = None
         return values
 
+    def attempt_on(self, BlockingSession session not None):
+        """Start the batch on a connection, or return False; `finish` has to follow."""
+        return self.start_on(session)
+
+    def finish(self):
+        """Return the answers to a batch that was started, errors in place of those that failed."""
+        return self.outcomes()
+
     def single(self, Py_ssize_t index, bint has_own_deadline):
         """Make one of the calls by itself, from its beginning."""
         cdef BlockingCall call = BlockingCall.__new__(BlockingCall)
@@ -345,7 +353,7 @@ cdef class BlockingBatch:
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress and how much metadata it takes is unknown before."""
+        """Whether it waits for the peer's settings: how to compress, how much metadata it takes is unknown before."""
         return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     @property

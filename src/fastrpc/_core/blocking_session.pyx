@@ -403,6 +403,7 @@ cdef class BlockingSession(BlockingStream):
                 self.flush(True)
             self.is_shut = True
             self.parts = []
+            self.part_at = 0
             # Others who wait on it have to wake up.
             self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
         if self.system_calls == 0 and not self.lingers:
@@ -472,14 +473,20 @@ cdef class BlockingSession(BlockingStream):
         return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
-        unsent = sum([len(part) for part in self.parts]) - self.part_at
-        return {
-            "calls": self.opened.size,
-            "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.queues() for item in queue]),
-            "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
-            "credit": self.send_left,
-        }
+        """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
+        self.enter()
+        self.users += 1
+        try:
+            self.look()
+            unsent = sum([len(part) for part in self.parts]) - self.part_at
+            return {
+                "calls": self.opened.size,
+                "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.queues() for item in queue]),
+                "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
+                "credit": self.send_left,
+            }
+        finally:
+            self._go()
 
 
 cdef uint64_t nanoseconds(object seconds) except? 0:

@@ -233,6 +233,7 @@ cdef class BlockingStream(Connection):
         """The peer takes no bytes any more. What it sent before still counts, so it is read first."""
         self.write_error = OSError(number, os.strerror(number))
         self.parts = []
+        self.part_at = 0
         self.has_news = False
         self.is_usable = False
         if self.reader is not None:

@@ -139,7 +139,10 @@ class SyncClient(BlockingCaller):
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
-        return client_stats(self._pool.sessions, None)
+        sessions = self._pool.sessions
+        if sessions:
+            self.state.use()
+        return client_stats(sessions, None)
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:
