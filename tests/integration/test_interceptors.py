@@ -122,6 +122,25 @@ async def test_an_interceptor_sees_method_side_and_arguments(around: Around) -> 
     assert 4.5 < seen[1] <= 5
 
 
+async def test_both_sides_have_every_attribute_of_a_call(around: Around) -> None:
+    seen: dict[str, Any] = {}
+
+    async def look(call: Call, proceed: Proceed) -> Any:
+        names = [name for name in dir(Call) if not name.startswith("_")]
+        seen.update((name, getattr(call, name)) for name in names if name != "draining")
+        value = await proceed(call)
+        await call.sleep(0)
+        assert call.status is Status.OK
+        assert not call.cancelled
+        return value
+
+    async with around(look) as client:
+        assert await client.call(Arith.mul, 6, 7) == 42
+    assert seen["peer"].address.scheme == "memory"
+    assert (seen["identity"], seen["cancelled"], seen["state"]) == (None, False, {})
+    assert seen["deadline"] > 0
+
+
 async def test_the_side_is_told() -> None:
     sides: list[str] = []
 

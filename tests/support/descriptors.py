@@ -15,7 +15,7 @@ async def descriptors_come_back_to(count: int) -> bool:
     """Say whether no more than this many are open, after at most ten seconds for the loop to close them."""
     try:
         async with asyncio.timeout(10):
-            while open_descriptors() > count:  # noqa: ASYNC110 - nothing tells when a descriptor is closed
+            while open_descriptors() > count:
                 await asyncio.sleep(0.001)
     except TimeoutError:
         return False

@@ -24,7 +24,9 @@ class RawPeer:
         is_server: which end it is.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_server: bool) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_server: bool
+    ) -> None:
         self.frames: list[Frame] = []
         self._reader = reader
         self._writer = writer

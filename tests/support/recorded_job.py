@@ -84,5 +84,5 @@ def submit(workers: Workers, *jobs: RecordedJob, stream: bool = False) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
-        while not condition():  # noqa: ASYNC110 - nothing tells what a thread has come to
+        while not condition():
             await asyncio.sleep(0.001)

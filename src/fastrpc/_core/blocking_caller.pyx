@@ -237,6 +237,9 @@ cdef class BlockingCall(PendingCall):
         """Where it went last, or None."""
         return None if self.session is None else self.session.endpoint
 
+    cdef object get_peer(self):
+        return (<BlockingState>self.caller.shared).runner.peer(self)
+
     @property
     def is_request(self):
         """Whether the answer is wanted with all that came along."""

@@ -273,6 +273,16 @@ cdef class Call(Scope):
         """Who is on the other side."""
         return self.get_peer()
 
+    @property
+    def identity(self):
+        """Who the caller proved to be; None where nobody asked."""
+        return None
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out."""
+        return False
+
     # What one side or the other knows more about
 
     @property

@@ -56,8 +56,8 @@ cdef class CallerState(ViewState):
     cdef ClientSession pick(self):
         """The next connection in turn that takes calls, or None."""
         cdef ClientSession session
-        cdef Py_ssize_t count = len(self.sessions), i
-        for i in range(count):
+        cdef Py_ssize_t count = len(self.sessions), _i
+        for _i in range(count):
             self.turn += 1
             if self.turn >= count:
                 self.turn = 0
@@ -281,6 +281,9 @@ cdef class ClientCall(CoroutineCall):
     def endpoint(self):
         """Where it went last, or None."""
         return None if self.session is None else self.session.endpoint
+
+    cdef object get_peer(self):
+        return (<CallerState>self.caller.shared).runner.peer(self)
 
     @property
     def is_request(self):

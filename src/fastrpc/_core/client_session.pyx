@@ -170,7 +170,7 @@ cdef class ClientSession(Session):
             "calls": self.opened.size,
             "waiting": sum(
                 not (<Outgoing>item).is_dropped
-                for queue in (self.slot_waiters, self.small, self.large, self.begun)
+                for queue in self.queues()
                 for item in queue
             ),
             "buffered": self.buffered_bytes(),

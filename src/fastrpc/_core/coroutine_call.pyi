@@ -1,4 +1,4 @@
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,10 @@ class CoroutineCall(PendingCall):
     @property
     def cr_await(self) -> Any:
         """What it waits on, or None."""
+
+    @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains: on this side never, a call ends by itself."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Generator[Any, Any, Any]: ...

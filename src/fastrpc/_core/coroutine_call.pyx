@@ -4,6 +4,7 @@ A compiled object that stands in for a coroutine: no frame, no StopIteration, on
 tasks have a fast path for the loop's own futures that nothing home-made has.
 """
 
+import asyncio
 import collections.abc
 import warnings
 
@@ -96,6 +97,11 @@ cdef class CoroutineCall(PendingCall):
             self.abandon(CANCEL_USER)
             self.future.cancel()
         self.phase = PHASE_CLOSED
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
+        return asyncio.Event().wait()
 
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:

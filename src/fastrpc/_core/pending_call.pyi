@@ -15,6 +15,10 @@ class PendingCall(Call):
         """How long the call took, or takes already."""
 
     @property
+    def cancelled(self) -> bool:
+        """Whether the caller gave it up or its time ran out."""
+
+    @property
     def is_idempotent(self) -> bool:
         """Whether the server may run it twice."""
 

@@ -139,6 +139,11 @@ cdef class PendingCall(Call):
         return self.outcome_error
 
     @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out."""
+        return self.outcome_status in (STATUS_CANCELLED, STATUS_DEADLINE_EXCEEDED)
+
+    @property
     def is_idempotent(self):
         """Whether the server may run it twice."""
         return bool(self.flags & IDEMPOTENT)

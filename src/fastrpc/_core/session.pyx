@@ -15,10 +15,8 @@ except ImportError:  # Not a system that could be asked.
     fcntl = termios = None
 
 from cpython.buffer cimport PyBUF_WRITE
-from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from fastrpc._core.buffer cimport Assembly

@@ -15,6 +15,7 @@ from fastrpc.compressors.base import decompress_steps
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
@@ -25,6 +26,7 @@ __all__ = [
     "Balancer",
     "batch_result",
     "may_retry",
+    "peer_of",
     "reply_of",
     "status_of",
 ]
@@ -173,9 +175,18 @@ class Balancer:
             return None
         return self.reply(call, value) if call.is_request else value
 
+    def peer(self, call: ClientCall) -> Peer:
+        """Say who is on the other side of a call."""
+        return peer_of(call, [link.endpoint for link in self._pool.links])
+
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return reply_of(call, value)
+
+
+def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint]) -> Peer:
+    """Return who answers a call: whom it went to last, or will go to first."""
+    return Peer((call.endpoint or endpoints[0]).address)
 
 
 def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:

@@ -7,10 +7,11 @@ from typing import Any
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import enter_call, leave_scope
-from fastrpc.client.balancer import NOTIFY, RETRIES, batch_result, may_retry, reply_of, status_of
+from fastrpc.client.balancer import NOTIFY, RETRIES, batch_result, may_retry, peer_of, reply_of, status_of
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
@@ -132,6 +133,10 @@ class SyncBalancer:
         if call.verb == NOTIFY:  # An interceptor may have answered; nobody asked.
             return None
         return self.reply(call, value) if call.is_request else value
+
+    def peer(self, call: BlockingCall) -> Peer:
+        """Say who is on the other side of a call."""
+        return peer_of(call, [link.endpoint for link in self._pool.links])
 
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""

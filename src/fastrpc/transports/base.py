@@ -279,16 +279,12 @@ class _Doors:
 def _stop(server: asyncio.AbstractServer) -> None:
     """Close a server without losing a connection that it has accepted and not given a transport yet.
 
-    asyncio's own server refuses that transport once it is closed, and leaves the accepted socket open for ever: so
-    it only stops listening now, and closes behind what it has accepted.
+    asyncio's own server refuses a transport once it is closed, by an assertion that its list of sockets is not None,
+    and leaves the accepted socket open for ever.
     """
-    if isinstance(server, asyncio.Server) and not server.get_loop().is_closed():
-        loop = server.get_loop()
-        for listening in server.sockets:
-            loop.remove_reader(listening.fileno())
-        loop.call_soon(server.close)
-    else:
-        server.close()
+    server.close()
+    if isinstance(server, asyncio.Server):
+        vars(server)["_sockets"] = []
 
 
 async def open_doors(

@@ -8,14 +8,15 @@ from random import Random
 from typing import Any
 
 import pytest
+
+import fastrpc
+from fastrpc import Client, ClientConfig, DeadlineExceededError, Limits, Server, ServerConfig
 from tests.support.ledger import Journal, Ledger, differences
 from tests.support.noted import Noted
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
 
-import fastrpc
-from fastrpc import Client, ClientConfig, DeadlineExceededError, Limits, Server, ServerConfig
 #: A loop that was blocked for so long counts as stalled, with some to spare (PROTOCOL.md: 20 ms).
 STALL_SECONDS = 0.05
 
@@ -85,7 +86,7 @@ async def test_cancelled_handlers_are_told_within_100_ms(scale: Any) -> None:
             base = await server_base(server)
             tasks = [asyncio.create_task(client.call(Stalling.wait, number)) for number in range(count)]
             async with asyncio.timeout(20):
-                while len(stalling.started) < count:  # noqa: ASYNC110 - the other thread counts
+                while len(stalling.started) < count:
                     await asyncio.sleep(0.01)
             cancelled: dict[int, float] = {}
             for number, task in enumerate(tasks):

@@ -5,6 +5,9 @@ import time
 from typing import Any
 
 import pytest
+
+import fastrpc
+from fastrpc import Client, ClientConfig, Keepalive, Limits, ServerConfig, Timeouts
 from tests.support.frame_factory import opening, request
 from tests.support.ledger import Journal, Ledger
 from tests.support.noted import Noted
@@ -13,9 +16,6 @@ from tests.support.served import served
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Goaway, Ping, Response, SettingsFrame
 from tests.support.wire_layout import HIGHEST_ID, Reason
-
-import fastrpc
-from fastrpc import Client, ClientConfig, Keepalive, Limits, ServerConfig, Timeouts
 
 
 @fastrpc.service("holding")

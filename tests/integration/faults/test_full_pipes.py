@@ -5,14 +5,6 @@ import time
 from typing import Any
 
 import pytest
-from tests.support.frame_factory import cut, opening, request
-from tests.support.raw_peer import RawPeer, raw_client
-from tests.support.served import served
-from tests.support.threaded_server import ThreadedServer
-from tests.support.waiting import eventually
-from tests.support.wire_frames import Goaway, Request, Response, SettingsFrame
-from tests.support.wire_layout import Reason
-from tests.support.wire_settings import Setting
 
 import fastrpc
 from fastrpc import (
@@ -28,6 +20,14 @@ from fastrpc import (
     Timeouts,
 )
 from fastrpc._core.admission import bytes_held
+from tests.support.frame_factory import cut, opening, request
+from tests.support.raw_peer import RawPeer, raw_client
+from tests.support.served import served
+from tests.support.threaded_server import ThreadedServer
+from tests.support.waiting import eventually
+from tests.support.wire_frames import Goaway, Request, Response, SettingsFrame
+from tests.support.wire_layout import Reason
+from tests.support.wire_settings import Setting
 
 KIB, MIB = 1024, 1024 * 1024
 LARGE = bytes(256 * KIB)
@@ -108,7 +108,9 @@ async def test_a_peer_that_reads_nothing_is_dropped(scale: Any) -> None:
         [session] = sessions(target.server)
         session.write_wait_ns = 300_000_000
         began = time.monotonic()
-        peer.send(*(request(id, b"\x91\xce\x00\x20\x00\x00", method=b"bulk.answer", codec=1) for id in (1, 3, 5)))
+        peer.send(
+            *(request(id, b"\x91\xce\x00\x20\x00\x00", method=b"bulk.answer", codec=1) for id in (1, 3, 5))
+        )
         await eventually(lambda: session.closed_reason >= 0)
         assert session.closed_reason == Reason.SLOW_READER
         assert "nothing could be written for 0.3 s" in session.closed_text
@@ -314,7 +316,9 @@ async def test_a_full_process_holds_credit_and_closes_the_largest_holder(
 ) -> None:
     bulk = Bulk()
     config = ServerConfig(
-        memory=Memory(process_bytes=2 * MIB), timeouts=Timeouts(call=60, linger=0.1), limits=Limits(message_bytes=16 * MIB)
+        memory=Memory(process_bytes=2 * MIB),
+        timeouts=Timeouts(call=60, linger=0.1),
+        limits=Limits(message_bytes=16 * MIB),
     )
     async with served(bulk, scheme="tcp", config=config) as target, raw_client(target) as large:
         await open_up(large)

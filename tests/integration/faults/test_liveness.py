@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+import fastrpc
+from fastrpc import Client, ClientConfig, ConnectionLostError, Keepalive, ServerConfig, Timeouts
 from tests.support.frame_factory import early_opening, opening
 from tests.support.noted import Noted
 from tests.support.proxy import Cut, FaultProxy
@@ -20,9 +23,6 @@ from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Goaway, Ping, SettingsFrame
 from tests.support.wire_layout import Reason
-
-import fastrpc
-from fastrpc import Client, ClientConfig, ConnectionLostError, Keepalive, ServerConfig, Timeouts
 
 #: A peer that says nothing for so long, and then nothing for so long to a ping, is given up.
 KEEPALIVE = Keepalive(interval=1, timeout=1, minimum_interval=0.1)
@@ -117,7 +117,7 @@ def main() -> None:
 
     async def serve() -> None:
         async with fastrpc.Server(Patient()) as server:
-            print(await server.listen("tcp://127.0.0.1:0"), flush=True)  # noqa: T201 - read by the test
+            print(await server.listen("tcp://127.0.0.1:0"), flush=True)
             await server.serve_forever()
 
     asyncio.run(serve())

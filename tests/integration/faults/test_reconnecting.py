@@ -8,16 +8,16 @@ import time
 from typing import Any
 
 import pytest
+
+import fastrpc
+from fastrpc import Backoff, Client, ClientConfig, ConnectError, DeadlineExceededError, Server, Timeouts
+from fastrpc.client.pool import Delays
 from tests.support.frame_factory import opening
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
 from tests.support.raw_peer import RawServer
 from tests.support.served import served
 from tests.support.waiting import eventually
-
-import fastrpc
-from fastrpc import Backoff, Client, ClientConfig, ConnectError, DeadlineExceededError, Server, Timeouts
-from fastrpc.client.pool import Delays
 
 BACKOFF = Backoff(first=0.04, factor=1.6, longest=0.2, jitter=0.2)
 

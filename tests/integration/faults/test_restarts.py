@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import fastrpc
+from fastrpc import Backoff, Client, ClientConfig, Server, ServerConfig, Timeouts
 from tests.support.ledger import Journal, Ledger
 from tests.support.noted import Noted
 from tests.support.program import Program
 from tests.support.served import served
 from tests.support.waiting import eventually
-
-import fastrpc
-from fastrpc import Backoff, Client, ClientConfig, Server, ServerConfig, Timeouts
 
 ROOT = Path(__file__).parents[3]
 QUICK = Backoff(first=0.01, longest=0.05)
@@ -59,9 +59,7 @@ def failures(ledger: Ledger) -> list[BaseException]:
 async def test_a_rolling_restart_under_load_fails_no_call(scheme: str, scale: Any) -> None:
     journal, ledger = Journal(), Ledger()
     async with contextlib.AsyncExitStack() as stack:
-        targets = [
-            await stack.enter_async_context(served(Noted(journal), scheme=scheme)) for _ in range(2)
-        ]
+        targets = [await stack.enter_async_context(served(Noted(journal), scheme=scheme)) for _ in range(2)]
         servers = [target.server for target in targets]
         client = await stack.enter_async_context(
             Client(list(targets), config=ClientConfig(backoff=QUICK, early_calls="all"))
@@ -196,5 +194,3 @@ async def test_calls_go_to_several_addresses_in_turn() -> None:
         for number in range(30, 60):
             await client.call(Noted.once, bytes([0, number]))
         assert [len(journal.starts()) for journal in journals] == [25, 10, 25]
-
-

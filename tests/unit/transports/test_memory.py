@@ -347,6 +347,6 @@ async def test_forgotten_connection_warns() -> None:
     near, far = MemoryEnd.pair((loop, context.copy(), ("a", "b")), (loop, context.copy(), ("b", "a")))
     near.start(RecordingSession)
     assert "a -> b open" in repr(near)
-    with pytest.warns(ResourceWarning, match="unclosed transport"):  # noqa: PT031 - the names keep it alive
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
         del near, far
         gc.collect()

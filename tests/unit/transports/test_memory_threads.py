@@ -154,7 +154,7 @@ async def test_peer_whose_loop_is_gone_is_a_reset() -> None:
     await other.do(listen())
     _, near = await TRANSPORT.dial(ADDRESS, RecordingSession)
     other.end()
-    with pytest.warns(ResourceWarning, match="unclosed transport"):  # noqa: PT031 - the far end, on no loop now
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
         near.transport.write(b"x")
         await near.until_event("lost")
         gc.collect()

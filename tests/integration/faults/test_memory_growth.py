@@ -1,0 +1,48 @@
+"""Memory stays flat over many calls and connections."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Scale
+from tests.support.program import Program
+
+ROOT = Path(__file__).parents[3]
+KIB = 1024
+
+pytestmark = pytest.mark.measures
+
+
+def growth(kind: str, warm_up: int, count: int, loop: str) -> int:
+    """Return by how many bytes a process grew from its `warm_up`-th to its `count`-th action."""
+    arguments = ["-m", "tests.support.memory_growth", kind, str(warm_up), str(count), loop]
+    with Program(arguments, ROOT) as program:
+        ended = program.wait(600)
+    assert ended.code == 0, ended
+    return int(ended.output)
+
+
+def sizes(scale: Scale) -> tuple[int, int, int]:
+    """Return warm-up, count and the growth allowed: always one that 16 bytes a call would exceed."""
+    warm_up, count = (200_000, 1_000_000) if scale.factor >= 10 else (5_000, 5_000 + scale(25_000))
+    return warm_up, count, min(1024 * KIB, 10 * (count - warm_up))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", ["quick", "slow", "refused", "cancelled", "expired", "notified", "batch"])
+def test_calls_leave_nothing_behind(kind: str, loop: str, scale: Scale) -> None:
+    warm_up, count, allowed = sizes(scale)
+    assert growth(kind, warm_up, count, loop) <= allowed
+
+
+def test_sixteen_bytes_a_call_would_be_seen(scale: Scale) -> None:
+    warm_up, count, allowed = sizes(scale)
+    assert growth("leaking", warm_up, count, "asyncio") > allowed
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_connections_leave_nothing_behind(loop: str, scale: Scale) -> None:
+    if scale.factor >= 10:
+        assert growth("reconnected", 2_000, 10_000, loop) <= 1024 * KIB
+    else:
+        assert growth("reconnected", 200, 200 + scale(400), loop) <= 256 * KIB
