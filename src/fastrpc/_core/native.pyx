@@ -195,7 +195,7 @@ cdef class NativeProtocol(WireProtocol):
         cdef Py_ssize_t consumed = self.parse(data, len(data), &frame)
         if consumed < 0:
             raise RemoteProtocolError(f"{frame.problem.decode()} {frame.found}, allowed is {frame.allowed}")
-        if consumed != len(data) or frame.payload_present < frame.payload_size:
+        if consumed == 0 or consumed != len(data) or frame.payload_present < frame.payload_size:
             raise RemoteProtocolError(f"{len(data)} bytes are not one whole frame")
         found = {"kind": frame.kind, "flags": frame.flags, "id": frame.id}
         found["codec"], found["compressor"] = frame.codec, frame.compressor
