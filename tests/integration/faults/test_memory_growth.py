@@ -50,4 +50,4 @@ def test_connections_leave_nothing_behind(loop: str, scale: Scale) -> None:
     if scale.factor >= 10:
         assert growth("reconnected", 2_000, 10_000, loop) <= 1024 * KIB
     else:
-        assert growth("reconnected", 200, 200 + scale(400), loop) <= 256 * KIB
+        assert growth("reconnected", 500, 500 + scale(500), loop) <= 384 * KIB
