@@ -209,6 +209,7 @@ def test_every_order_of_closing_is_survived(order: tuple[str, ...], loop: str) -
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_calls_under_way_when_the_loop_is_gone_leave_no_trace(loop: str) -> None:
     async def leave() -> None:
         server = await Server(Hasty()).__aenter__()
