@@ -237,6 +237,11 @@ cdef class GuardedSession(Session):
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.pending_drain = -1
 
+    def __dealloc__(self):
+        # Nobody is told of the end of a connection whose loop was closed before it.
+        global process_held
+        process_held -= self.request_held + self.record_held + self.output_held
+
     def connection_made(self, transport):
         """Count the connection; its opening has to follow in time."""
         Session.connection_made(self, transport)

@@ -12,6 +12,7 @@ import uvloop
 
 import fastrpc
 from fastrpc import Client, Server, current_call
+from fastrpc._core.admission import bytes_held
 from fastrpc._core.loop_state import loop_state
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
@@ -208,6 +209,7 @@ def test_every_order_of_closing_is_survived(order: tuple[str, ...], loop: str) -
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_calls_under_way_when_the_loop_is_gone_leave_no_trace(loop: str) -> None:
     async def leave() -> None:
         server = await Server(Hasty()).__aenter__()
@@ -217,12 +219,15 @@ def test_calls_under_way_when_the_loop_is_gone_leave_no_trace(loop: str) -> None
         await asyncio.sleep(0.01)
 
     under_way: list[Any] = []
+    gc.collect()
+    held = bytes_held()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             runner.run(leave())
         under_way.clear()
         gc.collect()
+    assert bytes_held() == held
     assert {warning.category for warning in caught} <= {ResourceWarning}
     # The next loop begins afresh.
     asyncio.run(serve_once())

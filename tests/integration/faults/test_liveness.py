@@ -176,7 +176,7 @@ async def test_an_opening_that_is_not_finished_is_closed(said: str) -> None:
             assert goaway.reason == Reason.HANDSHAKE_TIMEOUT
             assert b"0.3 s" in goaway.text
         await peer.ended()
-        assert 0.25 <= time.monotonic() - began <= 1
+        assert 0.25 <= time.monotonic() - began <= 3
         await eventually(lambda: target.server.stats()["live"]["connections"] == 0)
 
 
