@@ -28,7 +28,7 @@ cdef enum HandlerStyle:
 
 cdef uint64_t NO_DEADLINE
 
-# The ContextVar that holds the Scope of the running handler or `fastrpc.timeout` block, or None.
+# The ContextVar that holds the Scope of the running handler or `fastrpc.timeout` block, a CallSlot, or None.
 cdef object scope_variable
 
 cdef Scope current_scope()
@@ -44,6 +44,12 @@ cdef class Scope(Timed):
 
         # Of a `timeout` block the call around it, if there is one; None in a call, which would else keep itself alive.
         Call owner
+
+
+cdef class CallSlot:
+    cdef:
+        # The call that is current where `scope_variable` holds this.
+        Call call
 
 
 cdef class Route:
@@ -74,6 +80,9 @@ cdef class RouteTable:
         uint32_t* _slots
         uint32_t _mask
         list _routes
+
+        # The route found last: the next call is most often of the same method.
+        uint32_t _last
 
     cdef Route find(self, const char* name, Py_ssize_t size)
 

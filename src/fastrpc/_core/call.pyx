@@ -40,6 +40,11 @@ cdef class Scope(Timed):
         self.deadline_ns = NO_DEADLINE
 
 
+@cython.final
+cdef class CallSlot:
+    """What `scope_variable` holds in a context that several handlers use, one after the other."""
+
+
 cdef Scope current_scope():
     """The innermost scope, or None."""
     cdef PyObject* found = NULL
@@ -48,6 +53,8 @@ cdef Scope current_scope():
         return None
     scope = <object>found
     Py_DECREF(scope)
+    if type(scope) is CallSlot:
+        return (<CallSlot>scope).call
     return <Scope>scope if isinstance(scope, Scope) else None
 
 
@@ -172,6 +179,9 @@ cdef class RouteTable:
         cdef Route route
         if self._slots is NULL:
             return None
+        route = <Route>self._routes[self._last]
+        if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
+            return route
         place = hash_name(name, size) & self._mask
         while True:
             slot = self._slots[place]
@@ -179,6 +189,7 @@ cdef class RouteTable:
                 return None
             route = <Route>self._routes[slot - 1]
             if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
+                self._last = slot - 1
                 return route
             place = (place + 1) & self._mask
 

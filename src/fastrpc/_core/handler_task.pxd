@@ -46,12 +46,15 @@ cdef class HandlerTask:
         int _phase
 
     cdef int begin(self, object coroutine, object context) except -1
+    cdef int become_current(self) except -1
+    cdef int begin_as_current(self, object coroutine, object context) except -1
+    cdef int stop_being_current(self) except -1
     cdef int finished(self) except -1
     cdef object make_name(self)
     cdef void rearm(self) noexcept
-    cdef bint is_reusable(self) noexcept
+    cdef bint is_reusable(self, Py_ssize_t references=*) noexcept
 
-    cdef int _begin_in(self, object context, object coroutine) except -1
+    cdef int _begin_in(self, object context, object coroutine, bint is_current) except -1
     cdef int _resume(self, object error) except -1
     cdef int _step_once(self, object error) except -1
     cdef int _throw(self, object error) except -1

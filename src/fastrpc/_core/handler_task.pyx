@@ -132,6 +132,24 @@ cdef class HandlerTask:
         # Raises in two cases only. Nothing was run, as the arguments do not fit or a task is current: this
         # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt or
         # SystemExit left the coroutine: the task has ended with it in `error`.
+        return self._begin_in(context, coroutine, False)
+
+    # For handlers that are begun one after the other in one callback: become_current() once, begin_as_current()
+    # for each as long as this very task is reusable, stop_being_current() before anything else runs.
+
+    cdef int become_current(self) except -1:
+        # Make this idle task the loop's current one.
+        return enter(self)
+
+    cdef int stop_being_current(self) except -1:
+        return leave(self)
+
+    cdef int begin_as_current(self, object coroutine, object context) except -1:
+        # As begin(), but the task is current already and still is afterwards, also when it was suspended.
+        return self._begin_in(context, coroutine, True)
+
+    @cython.final
+    cdef int _begin_in(self, object context, object coroutine, bint is_current) except -1:
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
@@ -140,28 +158,26 @@ cdef class HandlerTask:
         # The caller's reference may go away while the handler runs.
         Py_INCREF(self)
         try:
-            ended = self._begin_in(context, coroutine)
+            PyContext_Enter(context)
+            try:
+                if not is_current:
+                    enter(self)
+                try:
+                    self._coro = coroutine
+                    self._context = context
+                    self._phase = PENDING
+                    ended = self._step_once(None)
+                finally:
+                    if not is_current:
+                        leave(self)
+            finally:
+                if PyContext_Exit(context) < 0:
+                    report(self, take_raised(), "The handler replaced the current context")
             if ended and self.error is not None:
                 raise_if_exit(self.error)
             return ended
         finally:
             Py_DECREF(self)
-
-    @cython.final
-    cdef int _begin_in(self, object context, object coroutine) except -1:
-        PyContext_Enter(context)
-        try:
-            enter(self)
-            try:
-                self._coro = coroutine
-                self._context = context
-                self._phase = PENDING
-                return self._step_once(None)
-            finally:
-                leave(self)
-        finally:
-            if PyContext_Exit(context) < 0:
-                report(self, take_raised(), "The handler replaced the current context")
 
     cdef int finished(self) except -1:
         # Called once when a task ended after a suspension, with no task current. The current context still is
@@ -192,13 +208,13 @@ cdef class HandlerTask:
         self._name = None
         self._phase = IDLE
 
-    cdef bint is_reusable(self) noexcept:
-        # Whether one reference exists, the caller's, and nothing by which the next call could be taken for
+    cdef bint is_reusable(self, Py_ssize_t references=1) noexcept:
+        # Whether no more references exist than the caller knows of, and nothing by which the next call could be taken for
         # this one. A foreign weak reference may be the key of state that belongs to this call: anyio keeps
         # its cancel scopes so. Attributes set from outside belong to this call as well.
         return (
             self._phase != PENDING
-            and Py_REFCNT(self) == 1
+            and Py_REFCNT(self) == references
             and self._callbacks is None
             and not has_attributes(self)
             and has_only_weakref(self, <PyObject*>self._registration)

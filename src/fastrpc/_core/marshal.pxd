@@ -67,6 +67,9 @@ cdef class Marshal:
         object _decode_result
         tuple _exact
 
+        # Whether a payload is, untouched, the one argument.
+        bint _takes_bytes
+
         # Which payloads are scanned before they are decoded, and the limits.
         bint _is_scannable
         bint _scan_arguments

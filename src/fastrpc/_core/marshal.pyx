@@ -140,6 +140,9 @@ cdef class Marshal:
         self._encode = coders.encode
         self._decode_result = coders.decode_result
         self._exact = coders.exact or ()
+        self._takes_bytes = self._layout == LAYOUT_RAW and (
+            shape is None or (len(shape.names) == 1 and shape.positional == 1)
+        )
         self._is_scannable = self._layout == LAYOUT_MSGPACK or self._layout == LAYOUT_JSON
         self._scan_arguments = self._is_scannable and coders.scan_arguments
         self._scan_result = self._is_scannable and coders.scan_result
@@ -178,6 +181,9 @@ cdef class Marshal:
                         return (<object> decode)(payload)
                     except DECODE_FAILURES as error:
                         raise _arguments_refused(self, error) from None
+        if self._takes_bytes and PyBytes_CheckExact(payload):
+            self.charge = PyBytes_GET_SIZE(payload)
+            return (payload,)
         return self._decode_slowly(payload)
 
     cpdef object encode_result(self, object value):

@@ -642,6 +642,13 @@ cdef class SendQueue(Timed):
             parts.insert(len(parts) if opens else 0, self.control.take())
         return parts
 
+    cdef int output_sent(self) noexcept:
+        """All of `out` was sent from where it lies, and nothing else was to be: the same as `take_output`."""
+        self.opening_waits = False
+        self.flushes += 1
+        self.out.clear()
+        return 0
+
     cdef bint has_output(self) noexcept:
         return self.out.size + self.control.size + self.chunk_bytes > 0
 

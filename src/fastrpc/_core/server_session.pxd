@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.admission cimport AdmittedCall, Admission, GuardedSession
 from fastrpc._core.call cimport Call, Route, RouteTable
 from fastrpc._core.frame cimport Frame
+from fastrpc._core.handler_context cimport HandlerContexts
 from fastrpc._core.handler_task cimport HandlerTask, TaskPool
 from fastrpc._core.send_queue cimport Outgoing
 
@@ -13,6 +14,10 @@ cdef class ServerState(Admission):
         readonly RouteTable routes
         readonly object dispatcher
         TaskPool tasks
+
+        # What handlers run in that end in their first step: the context, and the task that is current meanwhile.
+        HandlerContexts contexts
+        ServerTask current
 
         # Codecs (bits) and compressors ({wire id: Compressor}) that requests may use.
         uint64_t codecs
@@ -30,6 +35,8 @@ cdef class ServerState(Admission):
         public bint is_watched
 
     cdef ServerTask acquire(self)
+    cdef ServerTask current_task(self)
+    cdef int leave_task(self) except -1
 
 
 cdef class ServerTask(HandlerTask):
@@ -68,6 +75,9 @@ cdef class ServerSession(GuardedSession):
         # Calls whose handlers go on beyond their first turn.
         set held
 
+        # When the answers of this read that are written by then are to leave.
+        uint64_t flush_due_ns
+
         # Made on first use.
         object peer_info
         object drain_signal
@@ -78,11 +88,13 @@ cdef class ServerSession(GuardedSession):
     cdef int run(self, ServerCall call) except -1
     cdef int watch(self, ServerCall call) except -1
     cdef int unwatch(self, ServerCall call) except -1
+    cdef int _flush_early(self) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
     cdef int _reject(self, ServerCall call, object error) except -1
     cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
+    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int finish(self, ServerCall call, object value) except -1
     cdef int fail(self, ServerCall call, object error) except -1
     cdef Outgoing _failure_of(self, ServerCall call, object error)

@@ -16,6 +16,8 @@ import logging
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.admission cimport process_held
@@ -36,6 +38,7 @@ from fastrpc._core.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
+from fastrpc._core.handler_task cimport IDLE
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport BoundArguments, Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
@@ -46,11 +49,17 @@ from fastrpc.errors import CallError, DecodeError
 from fastrpc.status import Status
 
 cdef extern from "Python.h":
-    object PyContext_CopyCurrent()
     object call_plainly "PyObject_CallObject"(object function, object arguments)
     object PyObject_Call(object function, object arguments, object options)
+    object PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names)
+    PyObject* PyTuple_GET_ITEM(object items, Py_ssize_t at) noexcept
+    const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
 cdef enum:
+    # References to the current task: the state's, asyncio's, and that of the function that began it.
+    CURRENT_REFERENCES = 3
+    # Arguments of a handler that is called without a tuple.
+    FEW_ARGUMENTS = 6
     OK = 0
     CANCELLED = 1
     INVALID_ARGUMENT = 3
@@ -62,6 +71,9 @@ cdef enum:
 
 logger = logging.getLogger("fastrpc.server")
 
+# Handlers of one read may run so long before the first answers leave, and each time twice as long before the next: the
+# peer goes on while we do, the system calls stay few, and no answer waits longer than the handlers before it took.
+cdef uint64_t FIRST_FLUSH_NS = 10_000
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
 
@@ -74,6 +86,7 @@ cdef class ServerState:
         self.routes = RouteTable()
         self.dispatcher = dispatcher
         self.tasks = TaskPool(loop, ServerTask)
+        self.contexts = HandlerContexts()
         self.codecs = sum(1 << wire_id for wire_id in codecs)
         self.compressors = dict(compressors)
         self.compress_above = 1024
@@ -89,6 +102,23 @@ cdef class ServerState:
 
     cdef ServerTask acquire(self):
         return <ServerTask>self.tasks.acquire()
+
+    cdef ServerTask current_task(self):
+        """Return an idle task that is the loop's current one, until `leave_task`."""
+        if self.current is None:
+            self.current = self.acquire()
+            self.current.become_current()
+        return self.current
+
+    cdef int leave_task(self) except -1:
+        """From here on no task is current."""
+        cdef ServerTask task = self.current
+        if task is not None:
+            self.current = None
+            task.stop_being_current()
+            if task._phase == IDLE:
+                self.tasks.release(task)
+        return 0
 
 
 cdef class ServerTask(HandlerTask):
@@ -201,6 +231,10 @@ cdef class ServerSession(GuardedSession):
         """The transport takes more."""
         GuardedSession.resume_writing(self)
         self._tell_watcher()
+
+    cdef int on_read(self) except -1:
+        self.flush_due_ns = 0
+        return self.state.leave_task()
 
     cdef int _write_output(self) except -1:
         GuardedSession._write_output(self)
@@ -357,6 +391,7 @@ cdef class ServerSession(GuardedSession):
             except BaseException as error:
                 return self.fail(call, error)
             return self._run_task(call, value)
+        self.state.leave_task()
         if route.style == STYLE_INLINE:
             token = PyContextVar_Set(scope_variable, call)
             try:
@@ -373,28 +408,40 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
-        cdef ServerTask task = self.state.acquire()
-        cdef object context
-        cdef object error
-        cdef object value
-        # The handler's context is a copy of one in which the call is current; the copy is what is entered.
-        PyContextVar_Set(scope_variable, call)
-        context = PyContext_CopyCurrent()
+        cdef ServerTask task
+        cdef object context = self.state.contexts.take(call)
+        cdef bint has_ended, stays = self._is_reading
+        task = self.state.current_task() if stays else self.state.acquire()
         task.call = call
         call.task = task
         try:
-            if not task.begin(coroutine, context):
-                return self.watch(call)
+            has_ended = task.begin_as_current(coroutine, context) if stays else task.begin(coroutine, context)
         except BaseException as failure:
             # It is no coroutine, or leaves the loop as from any task: the caller gets its answer first.
+            self.state.contexts.drop(context)
             call.task = None
             task.call = None
+            self.state.leave_task()
             return self.fail(call, failure)
+        if has_ended:
+            return self._end_first_step(call, task, context)
+        self.state.contexts.drop(context)
+        self.state.leave_task()
+        return self.watch(call)
+
+    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
+        """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
+        cdef object error = task.error
+        cdef object value = task.value
         call.task = None
         task.call = None
-        error = task.error
-        value = task.value
-        self.state.tasks.release(task)
+        if task is not self.state.current:
+            self.state.tasks.release(task)
+        elif task.is_reusable(CURRENT_REFERENCES):
+            task.rearm()
+        else:
+            self.state.leave_task()
+        self.state.contexts.give_back(context)
         if error is not None:
             return self.fail(call, error)
         return self.finish(call, value)
@@ -470,7 +517,15 @@ cdef class ServerSession(GuardedSession):
         self.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
         if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.admission.send_soft:
             self.weigh_output()
+        if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
+            return self._flush_early()
         return 0
+
+    cdef int _flush_early(self) except -1:
+        """Let answers go while further requests of the same read are handled."""
+        self.flush_due_ns = self.stepped_ns + (self.stepped_ns - self.now) + FIRST_FLUSH_NS
+        # A transport that collects what is written would send it no sooner.
+        return self.flush() if self._descriptor >= 0 else 0
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
         """Compress an answer as its request was, if that pays."""
@@ -618,8 +673,16 @@ cdef Outgoing failure_with(int status, bint never_started, str text):
 
 
 cdef inline object call_handler(object handler, object given):
+    # One place in front of the arguments, where a bound method puts its own first one instead of copying them.
+    cdef PyObject* arguments[FEW_ARGUMENTS + 1]
+    cdef Py_ssize_t at, count
     if type(given) is tuple:
-        return call_plainly(handler, given)
+        count = PyTuple_GET_SIZE(given)
+        if count > FEW_ARGUMENTS:
+            return call_plainly(handler, given)
+        for at in range(count):
+            arguments[at + 1] = PyTuple_GET_ITEM(given, at)
+        return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
     return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
 
 

@@ -12,6 +12,9 @@ cdef class Session(Connection):
         readonly LoopState loop_state
         object _write
         object _flush_callback
+
+        # The socket, where the transport does nothing but send; -1 where it does more.
+        int _descriptor
         readonly object peer_name
 
         # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
@@ -75,6 +78,7 @@ cdef class Session(Connection):
 
     # Hooks.
     cdef int on_stall(self) except -1
+    cdef int on_read(self) except -1
     cdef int on_stuck(self, Call call, str text) except -1
     cdef int on_aged(self) except -1
     cdef int on_idle(self) except -1
@@ -82,6 +86,7 @@ cdef class Session(Connection):
     cdef int on_lost(self, object error) except -1
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
     cdef int _write_output(self) except -1
+    cdef int _send_output(self) except -1
 
 
 cdef int64_t unsent_bytes(object transport) except? -1

@@ -32,12 +32,15 @@ from fastrpc._core.frame cimport (
 )
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
+from fastrpc._core.socket_io cimport send_bytes
 from fastrpc._core.wire cimport now_ns
 
 cdef enum:
     # pause_writing comes above the high mark, resume_writing below the low one.
     HIGH_WATER = 131_072
     LOW_WATER = 65_536
+    # Output that is not larger goes straight to the socket.
+    DIRECT_BYTES = 65_536
     # Rounds of pieces in one flush before the loop gets its turn.
     PIECE_ROUNDS = 4
     DEADLINE_EXCEEDED = 4  # fastrpc.status.Status
@@ -51,6 +54,13 @@ cdef uint64_t PIECE_WAIT_NS = 10 * SECOND
 cdef uint64_t FINAL_AFTER_NS = SECOND
 # A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
 cdef uint64_t LOOK_AGAIN_NS = 2_000_000
+
+# Transports of plain sockets, by their classes' module and name: none of these is public.
+PLAIN_TRANSPORTS = frozenset((
+    ("uvloop.loop", "TCPTransport"),
+    ("uvloop.loop", "UnixTransport"),
+    ("asyncio.selector_events", "_SelectorSocketTransport"),
+))
 
 logger = logging.getLogger("fastrpc")
 
@@ -83,6 +93,7 @@ cdef class Session(Connection):
         """Begin: a client sends its opening, a server waits for it."""
         self.transport = transport
         self._write = transport.write
+        self._descriptor = descriptor_of(transport)
         self.peer_name = transport.get_extra_info("peername")
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self.now = self.made_ns = self.received_ns = now_ns()
@@ -127,6 +138,7 @@ cdef class Session(Connection):
                 raise
         finally:
             self._is_reading = False
+            self.on_read()
         if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
             self.schedule_check(self._check_pieces(self.now))
         self.flush()
@@ -140,6 +152,7 @@ cdef class Session(Connection):
         """The stream is gone."""
         self.transport = None
         self._write = None
+        self._descriptor = -1
         self.now = now_ns()
         self.is_lost = True
         self._keep_tail(NULL, 0)
@@ -207,11 +220,26 @@ cdef class Session(Connection):
 
     cdef int _write_output(self) except -1:
         self.written += self.out.size + self.control.size + self.chunk_bytes
+        if self._descriptor >= 0 and self.out.size <= DIRECT_BYTES and not (self.control.size or self.chunk_bytes):
+            if not (self.transport.get_write_buffer_size() or self.transport.is_closing()):
+                return self._send_output()
         output = self.take_output()
         if type(output) is bytes:
             self._write(output)
         else:
             self.transport.writelines(output)
+        return 0
+
+    cdef int _send_output(self) except -1:
+        """Give small output to the socket at once, past the transport, which waits for the end of the loop's turn."""
+        cdef Py_ssize_t sent = send_bytes(self._descriptor, self.out.data(), self.out.size)
+        if sent == self.out.size:
+            self.output_sent()
+        elif sent > 0:
+            self._write(self.take_output()[sent:])
+        else:
+            # The socket is full, or broken: the transport finds out, and knows what to do.
+            self._write(self.take_output())
         return 0
 
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1:
@@ -480,6 +508,10 @@ cdef class Session(Connection):
             self.schedule_check(due)
         return 0
 
+    cdef int on_read(self) except -1:
+        """Hook: all that was received is handled."""
+        return 0
+
     cdef int on_stall(self) except -1:
         """This read comes behind a stall of the loop, or nobody watches for stalls."""
         return 0
@@ -530,3 +562,12 @@ cdef int64_t unsent_bytes(object transport) except? -1:
 cdef uint64_t nanoseconds(object seconds) except? 0:
     """A setting in seconds; None, no limit, is 0."""
     return 0 if seconds is None else max(<uint64_t>1, <uint64_t>(seconds * 1e9))
+
+
+cdef int descriptor_of(object transport) except -2:
+    """The socket below a transport that does nothing but send what it is given, -1 of any other."""
+    kind = type(transport)
+    if (kind.__module__, kind.__name__) not in PLAIN_TRANSPORTS:
+        return -1
+    opened = transport.get_extra_info("socket")
+    return -1 if opened is None else opened.fileno()

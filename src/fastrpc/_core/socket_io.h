@@ -107,4 +107,14 @@ static inline ssize_t frpc_send_now(int descriptor, struct iovec *parts, int cou
     return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
+/* The same for one piece of memory. */
+static inline ssize_t frpc_send_bytes(int descriptor, const char *data, size_t size)
+{
+    ssize_t sent;
+    do
+        sent = send(descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
 #endif
