@@ -18,6 +18,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
+from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.caller_view cimport count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
@@ -314,11 +315,6 @@ cdef class BatchMember(PendingCall):
             batch.settle()
         return 0
 
-    cdef int on_timer(self) except -1:
-        if not self.is_settled:
-            expire(self, self.batch.session)
-        return 0
-
 
 @cython.final
 cdef class BatchCall(CoroutineCall):
@@ -346,25 +342,37 @@ cdef class BatchCall(CoroutineCall):
         cdef BatchMember member
         cdef Caller caller = self.caller
         cdef bytes payload
-        cdef uint64_t now = now_ns()
+        cdef ClientSession session = self.session
         cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        caller.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
+        session.now = self.started_ns
         for payload in payloads:
             member = BatchMember.__new__(BatchMember)
             member.batch = self
-            member.deadline_ns = self.deadline_ns
-            caller.dress(member, self.route, now)
-            self.deadline_ns = member.deadline_ns
+            caller.dress_alike(member, self)
             self.members.append(member)
             try:
-                payload = caller.pack(member, payload, self.session.peer, self.session.is_ready)
+                payload = caller.pack(member, payload, session.peer, session.is_ready)
                 count_start(member, payload)
-                self.session.now = now
-                self.session.start(member, payload)
+                session.send(member, payload)
             except FastRPCError as error:
                 # The others are on their way: this one's error is its result.
                 member.failed(error)
+        if self.deadline_ns != NO_DEADLINE and self.missing:
+            session.loop_state.start_timer(self, self.deadline_ns)
+
+    cdef int settle(self) except -1:
+        self.session.loop_state.stop_timer(self)
+        return CoroutineCall.settle(self)
+
+    cdef int on_timer(self) except -1:
+        cdef BatchMember member
+        for member in self.members:
+            if not member.is_settled:
+                expire(member, self.session)
+        return 0
 
     cdef int resume(self, PyObject** result) except -1:
         cdef BatchMember member
@@ -390,6 +398,7 @@ cdef class BatchCall(CoroutineCall):
 
     cdef int abandon(self, int reason) except -1:
         cdef BatchMember member
+        self.session.loop_state.stop_timer(self)
         for member in self.members:
             if not member.is_settled:
                 member.forget()

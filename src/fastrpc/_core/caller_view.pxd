@@ -47,6 +47,7 @@ cdef class CallerView:
 
     cdef Route route_of(self, object method)
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
+    cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
 
 

@@ -137,6 +137,21 @@ cdef class CallerView:
             call.is_inside_retry = True
         return 0
 
+    cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept:
+        """Give a call the options and the deadline of another one of the same batch."""
+        call.route = other.route
+        call.is_local = True
+        call.flags = other.flags
+        call.codec = other.codec
+        call.priority = other.priority
+        call.sent_metadata = other.sent_metadata
+        call.started_ns = other.started_ns
+        call.compressors = other.compressors
+        call.message_limit = other.message_limit
+        call.deadline_ns = other.deadline_ns
+        call.is_inside_retry = other.is_inside_retry
+        return 0
+
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
         """Compress a payload when the view asks for it, the peer takes it and it pays."""
         cdef int wire_id

@@ -18,5 +18,6 @@ cdef class ClientSession(Session):
         public bint announces_calls
 
     cdef int start(self, Call call, bytes payload) except -1
+    cdef int send(self, Call call, bytes payload) except -1
     cdef int abandon(self, Call call, int reason) except -1
     cdef int _close_when_idle(self) except -1

@@ -30,14 +30,18 @@ cdef class ClientSession(Session):
 
     cdef int start(self, Call call, bytes payload) except -1:
         """Send a call; its deadline runs. `now` has been set."""
+        self.send(call, payload)
+        if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        return 0
+
+    cdef int send(self, Call call, bytes payload) except -1:
+        """Send a call whose deadline somebody else watches."""
         check_request(self, call, payload)
         if self.announces_calls:
             self.announces_calls = False
             self.owner.session_used(self)
-        self.send_request(call, payload)
-        if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
-            self.loop_state.start_timer(call, call.deadline_ns)
-        return 0
+        return self.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
         """Nobody waits for this call any more: tell the server, once."""

@@ -7,6 +7,7 @@ tasks have a fast path for the loop's own futures that nothing home-made has.
 import asyncio
 import collections.abc
 import warnings
+from asyncio import InvalidStateError
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
@@ -139,7 +140,7 @@ cdef class CoroutineCall(PendingCall):
             self.phase = PHASE_CLOSED
             return self.begin(result)
         if self.phase == PHASE_WAITING:
-            if not self.future.done():
+            if not self.is_settled and not self.future.done():
                 raise RuntimeError("await wasn't used with future")
             self.phase = PHASE_CLOSED
             self.future = None
@@ -189,8 +190,12 @@ cdef class CoroutineCall(PendingCall):
         return RETURNED
 
     cdef int settle(self) except -1:
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+        if self.future is not None:
+            try:
+                self.future.set_result(None)
+            except InvalidStateError:
+                # Whoever waits was cancelled in this very turn of the loop, and is told so first.
+                pass
         return 0
 
 

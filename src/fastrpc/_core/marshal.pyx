@@ -163,6 +163,8 @@ cdef class Marshal:
                 return self._encode(args)
             except Exception as error:
                 raise _argument_failure(self, args, {}, error) from error
+        if self._takes_bytes and count == 1 and not kwargs and PyBytes_CheckExact(args[0]):
+            return args[0]
         return self._encode_slowly(args, kwargs or {})
 
     cpdef object decode_arguments(self, object payload):

@@ -19,6 +19,9 @@ cdef class ServerState(Admission):
         HandlerContexts contexts
         ServerTask current
 
+        # A call that ended and can be used again.
+        ServerCall spare
+
         # Codecs (bits) and compressors ({wire id: Compressor}) that requests may use.
         uint64_t codecs
         readonly dict compressors
@@ -66,6 +69,7 @@ cdef class ServerCall(AdmittedCall):
         object drain_watcher
 
     cdef int stop(self) except -1
+    cdef bint make_new(self) noexcept
 
 
 cdef class ServerSession(GuardedSession):

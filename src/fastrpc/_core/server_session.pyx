@@ -25,6 +25,7 @@ from fastrpc._core.call cimport (
     NO_DEADLINE,
     STATE_ASSEMBLING,
     STATE_GONE,
+    STATE_NEW,
     STYLE_ASYNC,
     STYLE_INLINE,
     scope_variable,
@@ -54,6 +55,7 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names)
     PyObject* PyTuple_GET_ITEM(object items, Py_ssize_t at) noexcept
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    Py_ssize_t Py_REFCNT(PyObject* value) noexcept
 
 cdef enum:
     # References to the current task: the state's, asyncio's, and that of the function that began it.
@@ -178,6 +180,45 @@ cdef class ServerCall(AdmittedCall):
         self.outcome_status = status
         self.outcome_error = error
 
+    cdef bint make_new(self) noexcept:
+        """Become as good as new, if the call went the plain way; what `_request` sets anyway may stay."""
+        if (
+            self.state != STATE_GONE
+            or self.flags & (STREAM_IN | STREAM_OUT | ONE_WAY)
+            or self.is_listed
+            or self.is_held
+            or self.is_running
+            or self.was_cancelled
+            or self.is_expired
+            or self.never_started
+            or self.refusal_waits
+            or self.answer_begun
+            or self.charge
+            or self.timer.next is not NULL
+            or self.received_metadata is not None
+            or self.sent_metadata is not None
+            or self._metadata is not None
+            or self._reply_metadata is not None
+            or self._state is not None
+            or self.waiting_payload is not None
+            or self.identity is not None
+            or self.outcome_status is not None
+            or self.outcome_error is not None
+            or self.drain_watcher is not None
+            or self.incoming is not None
+            or self.unsent is not None
+            or self.owner is not None
+            or self.task is not None
+        ):
+            return False
+        self.state = STATE_NEW
+        self.deadline_ns = NO_DEADLINE
+        self.weight = 0
+        self.session = None
+        self.route = None
+        self.given = None
+        return True
+
     cdef int stop(self) except -1:
         """Tell the handler to stop; its answer is sent when it has."""
         if self.task is not None:
@@ -260,12 +301,20 @@ cdef class ServerSession(GuardedSession):
     # From the request to the handler
 
     cdef Call new_call(self):
-        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        cdef ServerCall call = self.state.spare
+        if call is None:
+            call = ServerCall.__new__(ServerCall)
+        else:
+            self.state.spare = None
         call.session = self
         return call
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self._gate(<ServerCall>call, frame, payload)
+        self._gate(<ServerCall>call, frame, payload)
+        if Py_REFCNT(<PyObject*>call) == 1 and (<ServerCall>call).make_new():
+            # Answered already, and only the function that called us knows it: the next request gets the same object.
+            self.state.spare = <ServerCall>call
+        return 0
 
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1:
         """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
