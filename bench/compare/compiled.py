@@ -88,7 +88,7 @@ class CompiledPeer:
 
 
 class GoPeer(CompiledPeer):
-    """A peer that is a package of the Go module in `go/`."""
+    """A peer that is a package of the Go module in `go/`, or a module of its own beneath it."""
 
     sources = SOURCES / "go"
 
@@ -98,13 +98,16 @@ class GoPeer(CompiledPeer):
 
     @property
     def version(self) -> str:
-        lines = (line.split() for line in (self.sources / "go.mod").read_text().splitlines())
+        own_module = self.sources / self.name / "go.mod"
+        module = own_module if own_module.exists() else self.sources / "go.mod"
+        lines = (line.split() for line in module.read_text().splitlines())
         return next(words[1].removeprefix("v") for words in lines if words[:1] == [self._library])
 
     def build(self) -> None:
         go = toolchain("go")
         overlay = _generate_go(go)
-        _run([go, "build", f"-overlay={overlay}", "-o", str(self.program), f"./{self.name}"], self.sources)
+        command = [go, "build", f"-overlay={overlay}", "-o", str(self.program), "."]
+        _run(command, self.sources / self.name)
         self.program.touch()
 
 
