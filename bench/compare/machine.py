@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.compare.compiled import built_versions
 from bench.compare.paths import ROOT
 
 PACKAGES = ("fastrpc", "uvloop", "msgspec", "grpcio", "protobuf")
@@ -22,7 +23,7 @@ def describe_machine() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := _version(name))} | built_versions(),
         "commit": _commit(),
         "command": " ".join(["python -m bench.compare", *sys.argv[1:]]),
         "load_average": os.getloadavg()[0],

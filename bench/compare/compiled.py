@@ -1,0 +1,224 @@
+"""Peers in Go and Rust: programs built from `go/` and `rust/` that load as `load.py` does.
+
+Each program takes `serve` or `load ORDER`; the order is one JSON object with all that the workload asks for, so
+that no value stands twice. The toolchains fetch what `go.sum` and `Cargo.lock` name; everything built and
+generated goes to the build directory.
+"""
+
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar
+
+from bench.compare.measurement import LoadOrder
+from bench.compare.paths import BUILD, SOURCES
+from bench.compare.peers.base import PeerUnavailableError, find_peers
+from bench.compare.protobuf import PROTO
+from bench.compare.workloads import (
+    RECORD_ID,
+    RECORD_NAME,
+    RECORD_SCORE,
+    RECORD_TAGS,
+    WORKLOADS,
+    Operation,
+    Workload,
+)
+
+#: What fetching and compiling everything for the first time may take.
+BUILD_SECONDS = 900.0
+
+#: Where the installers of the toolchains put them, which not every PATH names.
+USUAL_PLACES = ("/usr/local/go/bin", str(Path.home() / ".cargo" / "bin"))
+
+#: The Go module, and its package that is generated.
+GO_MODULE = "fastrpc.test/compare"
+GO_PACKAGE = "benchpb"
+
+
+class CompiledPeer:
+    """A peer whose server and client are one program, built when its sources are newer."""
+
+    operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record")
+    #: Where the sources lie that the program is built from, apart from `bench.proto`.
+    sources: ClassVar[Path]
+
+    def __init__(self, name: str, title: str, *, library: str) -> None:
+        self.name = name
+        self.title = title
+        self.family = title
+        self.by_default = True
+        self._library = library
+
+    @property
+    def program(self) -> Path:
+        """Where the program lies once it is built."""
+        raise NotImplementedError
+
+    @property
+    def version(self) -> str:
+        """The version of the measured library that the program is built with."""
+        raise NotImplementedError
+
+    def build(self) -> None:
+        """Build the program; raise PeerUnavailableError where that cannot be."""
+        raise NotImplementedError
+
+    def offers(self, workload: Workload) -> bool:
+        return workload.operation in self.operations
+
+    def prepare(self) -> None:
+        if is_newer(self.program, [PROTO, *self.sources.rglob("*")]):
+            return
+        print(f"building {self.name}, which takes minutes the first time", file=sys.stderr, flush=True)
+        self.build()
+
+    def server_command(self, directory: Path, workload: Workload | None = None) -> list[str]:
+        return [str(self.program), "serve"]
+
+    def client_command(self, order: LoadOrder) -> list[str]:
+        return [str(self.program), "load", json.dumps(full_order(order))]
+
+
+class GoPeer(CompiledPeer):
+    """A peer that is a package of the Go module in `go/`, or a module of its own beneath it."""
+
+    sources = SOURCES / "go"
+
+    @property
+    def program(self) -> Path:
+        return BUILD / "go" / self.name
+
+    @property
+    def version(self) -> str:
+        own_module = self.sources / self.name / "go.mod"
+        module = own_module if own_module.exists() else self.sources / "go.mod"
+        lines = (line.split() for line in module.read_text().splitlines())
+        return next(words[1].removeprefix("v") for words in lines if words[:1] == [self._library])
+
+    def build(self) -> None:
+        go = toolchain("go")
+        overlay = _generate_go(go)
+        command = [go, "build", f"-overlay={overlay}", "-o", str(self.program), "."]
+        _run(command, self.sources / self.name)
+        self.program.touch()
+
+
+class RustPeer(CompiledPeer):
+    """A peer that is a package of the cargo workspace in `rust/`."""
+
+    sources = SOURCES / "rust"
+
+    @property
+    def program(self) -> Path:
+        return BUILD / "rust" / "release" / f"{self.name}_peer"
+
+    @property
+    def version(self) -> str:
+        packages = tomllib.loads((self.sources / "Cargo.lock").read_text())["package"]
+        version: str = next(package["version"] for package in packages if package["name"] == self._library)
+        return version
+
+    def build(self) -> None:
+        cargo = toolchain("cargo")
+        command = [cargo, "build", "--release", "--locked", f"--package={self.program.name}"]
+        command.append(f"--target-dir={BUILD / 'rust'}")
+        _run(command, self.sources, {"PROTOC": str(_protoc_program())})
+        self.program.touch()
+
+
+def built_versions() -> dict[str, str]:
+    """Return the versions of the libraries that the programs built so far measure, by title."""
+    peers = find_peers()[0].values()
+    return {
+        peer.title: peer.version for peer in peers if isinstance(peer, CompiledPeer) and peer.program.exists()
+    }
+
+
+def full_order(order: LoadOrder) -> dict[str, object]:
+    """Return an order with the workload spelled out, as a program without `workloads.py` needs it."""
+    workload = WORKLOADS[order.workload]
+    return {
+        **asdict(order),
+        "operation": workload.operation,
+        "payload_bytes": workload.payload_bytes,
+        "in_flight": workload.in_flight,
+        "sample_every": workload.sample_every,
+        "record": {"id": RECORD_ID, "name": RECORD_NAME, "score": RECORD_SCORE, "tags": RECORD_TAGS},
+    }
+
+
+def is_newer(program: Path, sources: Sequence[Path]) -> bool:
+    """Tell whether a program exists and is newer than every file it is built from."""
+    if not program.exists():
+        return False
+    built = program.stat().st_mtime
+    return all(source.stat().st_mtime < built for source in sources if source.is_file())
+
+
+def toolchain(name: str) -> str:
+    """Return the path of a compiler; raise PeerUnavailableError where it is not installed."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *USUAL_PLACES]))
+    if path is None:
+        raise PeerUnavailableError(f"no {name} found")
+    return path
+
+
+def _generate_go(go: str) -> Path:
+    """Generate the Go package of `bench.proto`; return the overlay that puts it into the module."""
+    tools, generated = BUILD / "go" / "tools", BUILD / "go" / GO_PACKAGE
+    for folder in (tools, generated):
+        folder.mkdir(parents=True, exist_ok=True)
+    # The plugins, at the versions that go.mod names.
+    _run([go, "build", "-o", f"{tools}{os.sep}", "tool"], GoPeer.sources)
+    options = f"M{PROTO.name}={GO_MODULE}/{GO_PACKAGE},paths=source_relative"
+    plugins = [
+        argument
+        for plugin in ("go", "go-grpc")
+        for argument in (
+            f"--plugin=protoc-gen-{plugin}={tools / f'protoc-gen-{plugin}'}",
+            f"--{plugin}_out={generated}",
+            f"--{plugin}_opt={options}",
+        )
+    ]
+    _run([str(_protoc_program()), f"-I{PROTO.parent}", *plugins, PROTO.name], BUILD)
+    overlay = BUILD / "go" / "overlay.json"
+    inside = GoPeer.sources / GO_PACKAGE
+    files = {str(inside / file.name): str(file) for file in generated.glob("*.go")}
+    overlay.write_text(json.dumps({"Replace": files}))
+    return overlay
+
+
+def _protoc_program() -> Path:
+    """Return a program that runs grpcio-tools' protoc as the usual one is run."""
+    if importlib.util.find_spec("grpc_tools") is None:
+        raise PeerUnavailableError("no grpc_tools found (pip install grpcio-tools)")
+    program = BUILD / "protoc"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m grpc_tools.protoc "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def _run(command: Sequence[str], directory: Path, environment: Mapping[str, str] = {}) -> None:
+    try:
+        outcome = subprocess.run(
+            command,
+            cwd=directory,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PeerUnavailableError(f"{command[0]} took more than {BUILD_SECONDS:g} s") from error
+    if outcome.returncode:
+        raise PeerUnavailableError(f"{Path(command[0]).name} failed: {outcome.stderr.strip()[-1000:]}")

@@ -1,0 +1,117 @@
+"""The peers in Go and Rust: their programs are tried where a comparison has built them, never built here."""
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench.compare import compiled
+from bench.compare.compiled import CompiledPeer, full_order, is_newer, toolchain
+from bench.compare.measurement import LoadOrder, Measurement
+from bench.compare.peers.base import PeerUnavailableError, find_peers
+from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
+from bench.compare.workloads import WORKLOADS
+
+COMPILED = [peer for peer in find_peers()[0].values() if isinstance(peer, CompiledPeer)]
+
+each_peer = pytest.mark.parametrize("peer", COMPILED, ids=lambda peer: peer.name)
+
+
+def order_for(workload: str, address: str = "", server_processes: tuple[int, ...] = ()) -> LoadOrder:
+    return LoadOrder(
+        address=address,
+        workload=workload,
+        warm_seconds=0.02,
+        seconds=0.1,
+        server_processes=server_processes,
+    )
+
+
+def needs_program(peer: CompiledPeer) -> None:
+    if not peer.program.exists():
+        pytest.skip(f"{peer.name} is not built: python -m bench.compare --peers={peer.name}")
+
+
+@each_peer
+@pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6"])
+def test_load_counts_calls_latency_and_processor_time(
+    peer: CompiledPeer, workload: str, tmp_path: Path
+) -> None:
+    needs_program(peer)
+    if not peer.offers(WORKLOADS[workload]):
+        pytest.skip(f"{peer.name} has no such operation")
+    cores = choose_cores()
+    with running_server(peer.server_command(tmp_path), cores.server) as server:
+        order = order_for(workload, server.address, server.processes)
+        result = run_client(peer.client_command(order), cores.client, 1)
+    measurement = msgspec.convert(result, Measurement)
+    assert measurement.calls > 0
+    assert 0.1 <= measurement.seconds < 5
+    assert 0 < measurement.p50_seconds <= measurement.p99_seconds <= measurement.p999_seconds
+    assert 0 < measurement.client_cpu_seconds < 2 * measurement.seconds
+    assert 0 < measurement.server_cpu_seconds < 2 * measurement.seconds
+
+
+@each_peer
+def test_a_client_without_a_server_tells_why(peer: CompiledPeer) -> None:
+    needs_program(peer)
+    # Port 1 is reserved for a service that nobody runs.
+    with pytest.raises(ProcessFailedError, match="(?i)refused|transport"):
+        run_client(peer.client_command(order_for("W1", "127.0.0.1:1")), choose_cores().client, 1)
+
+
+@each_peer
+def test_the_measured_library_has_a_locked_version(peer: CompiledPeer) -> None:
+    assert [part.isdigit() for part in peer.version.split(".")] == [True] * 3
+
+
+@each_peer
+def test_a_peer_without_its_toolchain_is_left_out_by_name(
+    peer: CompiledPeer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    monkeypatch.setattr(compiled, "USUAL_PLACES", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PeerUnavailableError, match="no (go|cargo) found"):
+        peer.prepare()
+
+
+def test_a_toolchain_is_found_where_its_installer_puts_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "cargo"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(compiled, "USUAL_PLACES", (str(tmp_path),))
+    monkeypatch.setenv("PATH", "")
+    assert toolchain("cargo") == str(program)
+
+
+def test_an_order_spells_the_workload_out() -> None:
+    order = json.loads(json.dumps(full_order(order_for("W4", "here", (7,)))))
+    record = order.pop("record")
+    assert (record["id"], record["name"], record["score"], tuple(record["tags"])) == WORKLOADS["W4"].expected
+    assert order == {
+        "address": "here",
+        "workload": "W4",
+        "warm_seconds": 0.02,
+        "seconds": 0.1,
+        "server_processes": [7],
+        "operation": "record",
+        "payload_bytes": 0,
+        "in_flight": 64,
+        "sample_every": 8,
+    }
+
+
+def test_a_program_older_than_a_source_is_built_again(tmp_path: Path) -> None:
+    program, source = tmp_path / "program", tmp_path / "source"
+    source.touch()
+    assert not is_newer(program, [source])
+    program.touch()
+    os.utime(source, (1, 1))
+    assert is_newer(program, [source])
+    os.utime(program, (1, 1))
+    assert not is_newer(program, [source])
