@@ -2,14 +2,24 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from bench.compare.paths import BUILD, SOURCES
 from bench.compare.peers.base import PeerUnavailableError
-from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE
+from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload
 
 PROTO = SOURCES / "bench.proto"
 GENERATED = BUILD / "protobuf"
+
+#: What gRPC takes by default; its channel arguments lift both limits.
+USUAL_BYTES = 4 * 1024 * 1024
+USUAL_CALLS = 1000
+NO_SIZE_LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+MANY_CALLS = (
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+)
 
 
 def generate_modules() -> None:
@@ -40,6 +50,12 @@ def load_messages() -> Any:
 def load_services() -> Any:
     """Return the generated module of stubs and servicers."""
     return _load("bench_pb2_grpc")
+
+
+def grpc_options(workload: Workload) -> Sequence[tuple[str, int]]:
+    """Return the options of gRPC's own stack that a workload needs on either side."""
+    sizes = NO_SIZE_LIMITS if workload.payload_bytes >= USUAL_BYTES else ()
+    return (*sizes, *(MANY_CALLS if workload.in_flight > USUAL_CALLS else ()))
 
 
 def build_record(messages: Any) -> Any:

@@ -86,7 +86,7 @@ def _take(step: Step, plan: Plan) -> Outcome:
 def _measure(step: Step, plan: Plan) -> Outcome:
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastrpc-bench-"))
-        command = step.peer.server_command(Path(directory))
+        command = step.peer.server_command(Path(directory), step.workload)
         server = stack.enter_context(running_server(command, plan.cores.server))
         order = LoadOrder(
             address=server.address,
