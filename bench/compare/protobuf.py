@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.compare.paths import BUILD, SOURCES
@@ -22,24 +23,23 @@ MANY_CALLS = (
 )
 
 
-def generate_modules() -> None:
-    """Run protoc with its Python plugins if the source is newer."""
-    messages = GENERATED / "bench_pb2.py"
-    if messages.exists() and messages.stat().st_mtime > PROTO.stat().st_mtime:
+def generate_modules(plugin: str = "grpc_python") -> None:
+    """Run protoc with its Python plugin and another one, where the source is newer than what they made."""
+    made = GENERATED / plugin
+    if made.exists() and made.stat().st_mtime > PROTO.stat().st_mtime:
         return
     try:
         protoc = importlib.import_module("grpc_tools.protoc")
     except ImportError as error:
         raise PeerUnavailableError(f"{error} (pip install grpcio-tools)") from error
     GENERATED.mkdir(parents=True, exist_ok=True)
-    arguments = [
-        f"-I{PROTO.parent}",
-        f"--python_out={GENERATED}",
-        f"--grpc_python_out={GENERATED}",
-        PROTO.name,
-    ]
+    arguments = [f"-I{PROTO.parent}", f"--python_out={GENERATED}", f"--{plugin}_out={GENERATED}", PROTO.name]
+    program = Path(sys.executable).with_name(f"protoc-gen-{plugin}")
+    if program.exists():
+        arguments.insert(0, f"--plugin={program.name}={program}")
     if protoc.main(["protoc", *arguments]):
-        raise PeerUnavailableError(f"protoc refused {PROTO.name}")
+        raise PeerUnavailableError(f"protoc refused {PROTO.name} for {plugin}")
+    made.touch()
 
 
 def load_messages() -> Any:
@@ -50,6 +50,11 @@ def load_messages() -> Any:
 def load_services() -> Any:
     """Return the generated module of stubs and servicers."""
     return _load("bench_pb2_grpc")
+
+
+def load_grpclib_services() -> Any:
+    """Return what grpclib's plugin generated: stubs and base classes."""
+    return _load("bench_grpc")
 
 
 def grpc_options(workload: Workload) -> Sequence[tuple[str, int]]:

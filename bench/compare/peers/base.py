@@ -24,6 +24,7 @@ from bench.compare.measurement import LoadOrder, Measurement
 from bench.compare.workloads import WORKLOADS, Operation, Workload
 
 __all__ = [
+    "BACKLOG",
     "AsyncClient",
     "AsyncServer",
     "BlockingClient",
@@ -34,6 +35,9 @@ __all__ = [
     "PythonPeer",
     "find_peers",
 ]
+
+#: Connections that may wait to be accepted: where each caller has its own, all of them come at once.
+BACKLOG = 4096
 
 Loop = Literal["asyncio", "uvloop"]
 
