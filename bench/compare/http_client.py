@@ -38,9 +38,7 @@ def _operation(session: aiohttp.ClientSession, workload: Workload) -> AsyncOpera
     if workload.operation == "echo":
         return AsyncOperation(echo)
     if workload.operation == "mul":
-        return AsyncOperation(
-            lambda: post_json("/mul", {"a": 6, "b": 7}), lambda product: product["value"]
-        )
+        return AsyncOperation(lambda: post_json("/mul", {"a": 6, "b": 7}), lambda product: product["value"])
     return AsyncOperation(lambda: post_json("/record", build_record()), _plain)
 
 

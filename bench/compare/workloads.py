@@ -101,6 +101,8 @@ class Curve:
     axis: str
     #: The quantity and the workload's name, in order.
     points: Mapping[int, str]
+    #: Whether it is a number of bytes, which are counted in powers of two.
+    in_bytes: bool = False
 
 
 def _echo(name: str, title: str, in_flight: int, payload_bytes: int = 32, **changes: Any) -> Workload:
@@ -134,7 +136,13 @@ _TABLE = (
     _echo("W5", "64 KiB, 16 in flight", 16, 64 * 1024),
     _echo("W6", "1 MiB, 4 in flight", 4, 1024 * 1024),
     _echo(
-        "many", "32 B, batches of 512 calls", 1, operation="echo_batch", batch=512, sample_every=1, stand_in="W2"
+        "many",
+        "32 B, batches of 512 calls",
+        1,
+        operation="echo_batch",
+        batch=512,
+        sample_every=1,
+        stand_in="W2",
     ),
 )
 
@@ -185,9 +193,9 @@ _GROWTH: Mapping[str, Mapping[int, Workload]] = {
 TABLE: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _TABLE})
 
 
-def _curve(name: str, title: str, axis: str) -> Curve:
+def _curve(name: str, title: str, axis: str, *, in_bytes: bool = False) -> Curve:
     points = {quantity: workload.name for quantity, workload in _GROWTH[name].items()}
-    return Curve(name=name, title=title, axis=axis, points=points)
+    return Curve(name=name, title=title, axis=axis, points=points, in_bytes=in_bytes)
 
 
 CURVES: Mapping[str, Curve] = MappingProxyType(
@@ -195,7 +203,7 @@ CURVES: Mapping[str, Curve] = MappingProxyType(
         curve.name: curve
         for curve in (
             _curve("in_flight", "Calls in flight, 32 B", "calls in flight"),
-            _curve("payload", "Payload, 4 in flight", "payload each way, bytes"),
+            _curve("payload", "Payload, 4 in flight", "bytes each way", in_bytes=True),
             _curve("connections", "Connections in turn, 32 B, 64 in flight", "connections"),
             _curve("methods", "Methods in turn, 32 B, 64 in flight", "methods"),
         )

@@ -33,8 +33,8 @@ class Bench(rpyc.Service):  # type: ignore[misc]
 
 def build_record() -> tuple[Any, ...]:
     """Build the workloads' record, from nothing: a tuple of constants would be made only once."""
-    tags = tuple(["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"])
-    return (RECORD_ID, RECORD_NAME, RECORD_SCORE, tags)
+    tags = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"]
+    return (RECORD_ID, RECORD_NAME, RECORD_SCORE, tuple(tags))
 
 
 class Rpyc(BlockingServer, AsyncClient):
