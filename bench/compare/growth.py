@@ -36,11 +36,11 @@ def growth_tables(result: Mapping[str, Any]) -> str:
 
 
 def short_size(size: float) -> str:
-    """Return a number of bytes as in 64 K, in the largest unit that leaves no remainder."""
+    """Return a number of bytes as in 64K, in the largest unit that leaves no remainder."""
     number = int(size)
     for unit, name in ((2**20, "M"), (2**10, "K")):
         if number and number % unit == 0:
-            return f"{number // unit} {name}"
+            return f"{number // unit}{name}"
     return f"{number:,}"
 
 

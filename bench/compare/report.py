@@ -183,8 +183,10 @@ def conditions(result: Mapping[str, Any]) -> str:
     cores = f"server on core {settings['server_core']}, client on core {settings['client_core']}"
     window = f"{settings['seconds']:g} s after {settings['warm_seconds']:g} s of warm-up"
     lines = [
-        f"{machine['date']}, {place}, {packages}, commit {machine['commit']}: `{machine['command']}`;",
-        f"{cores}, one TCP connection unless said otherwise; medians of {settings['rounds']} × {window}.",
+        f"{machine['date']}, {place}, commit {machine['commit']}: `{machine['command']}`;",
+        f"{cores}; one TCP connection, or one per call in flight where a stack carries one call at a time;",
+        f"medians of {settings['rounds']} × {window}.",
+        f"Versions: {packages}.",
     ]
     if spreads := [row["spread"] for row in result["summary"] if row["rounds"] > 1]:
         lines.append(f"Rates differed between rounds by {statistics.median(spreads):.0%} (median).")

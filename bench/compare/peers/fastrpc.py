@@ -2,17 +2,17 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 import fastrpc
 from bench.compare.load import AsyncOperation, BlockingOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Peer
-from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload, plain_record
+from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Operation, Workload, plain_record
 
 #: How long the spinning peers poll after the last activity.
 SPIN_MICROSECONDS = 1000
@@ -83,7 +83,7 @@ async def pass_on(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
 
 
 class _Serving(AsyncServer):
-    operations = ("echo", "mul", "record", "echo_batch")
+    operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record", "echo_batch")
 
     def __init__(
         self,

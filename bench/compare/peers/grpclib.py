@@ -24,7 +24,8 @@ class RawCodec(ProtoCodec):  # type: ignore[misc]
     """Bytes as they are, messages as protobuf."""
 
     def encode(self, message: Any, message_type: Any) -> bytes:
-        return message if message_type is bytes else super().encode(message, message_type)
+        encoded: bytes = message if message_type is bytes else super().encode(message, message_type)
+        return encoded
 
     def decode(self, data: bytes, message_type: Any) -> Any:
         return bytes(data) if message_type is bytes else super().decode(data, message_type)
