@@ -32,6 +32,8 @@ def growth_tables(result: Mapping[str, Any]) -> str:
                 f"{curve.title}: µs of CPU per call, both sides (µs elapsed ÷ calls), by {curve.axis}.\n"
             )
             parts.append(_curve_table(result, curve, points))
+        if curve.name == "connections" and (memory := _connection_memory(result, points)):
+            parts.append(memory)
     return "\n".join(parts)
 
 
@@ -53,6 +55,20 @@ def cpu_seconds(row: Mapping[str, Any]) -> float:
     """Return what both sides spend on a call: its cost, however long it waits."""
     spent: float = row["client_cpu_per_call"] + row["server_cpu_per_call"]
     return spent
+
+
+def _connection_memory(
+    result: Mapping[str, Any], points: Mapping[str, list[tuple[int, Mapping[str, Any]]]]
+) -> str:
+    """Tell the slope of the servers' memory between the last two numbers of connections."""
+    slopes = []
+    for peer, measured in points.items():
+        if len(measured) > 1:
+            (fewer, before), (more, after) = measured[-2:]
+            slope = (after["server_peak_bytes"] - before["server_peak_bytes"]) / (more - fewer)
+            title = result["peers"][peer]["title"]
+            slopes.append(f"{title} {slope / 1024:.1f} KiB (from {fewer:,} to {more:,})")
+    return f"One more connection takes of the server: {', '.join(slopes)}.\n" if slopes else ""
 
 
 def _curve_table(

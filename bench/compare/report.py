@@ -43,7 +43,8 @@ class Figures:
     p999_seconds: float
     client_cpu_per_call: float
     server_cpu_per_call: float
-    server_resident_bytes: float
+    #: The most memory that the server's processes held.
+    server_peak_bytes: float
     #: Share of the two cores that other programs took; above a few percent the figures are too low.
     disturbance: float
 
@@ -83,7 +84,7 @@ def _figures(workload: Workload, outcomes: Sequence[Outcome]) -> Figures:
         p999_seconds=statistics.median(each.p999_seconds for each in measurements),
         client_cpu_per_call=statistics.median(each.client_cpu_seconds / each.calls for each in measurements),
         server_cpu_per_call=statistics.median(each.server_cpu_seconds / each.calls for each in measurements),
-        server_resident_bytes=statistics.median(outcome.server_resident_bytes for outcome in outcomes),
+        server_peak_bytes=statistics.median(outcome.server_peak_bytes for outcome in outcomes),
         disturbance=statistics.median(outcome.disturbance for outcome in outcomes),
     )
 
@@ -224,15 +225,18 @@ def ratio_table(result: Mapping[str, Any], peer: str) -> str:
         if row["peer"] == peer and row["workload"] in TABLE:
             workload = TABLE[row["workload"]]
             times, share = row["times_base"], row["share_of_c_echo"]
-            cells = [_times(times) if times else NOTHING, _share(share) if share else NOTHING]
+            multiple = f"{_times(times)} {workload.base_family}" if times else NOTHING
+            cells = [multiple, _share(share) if share else NOTHING]
             body.append([workload.title, rate_cell(row, workload), *cells])
-    return table(["", "measured", "times grpc.aio", "of the C echo"], body) if body else ""
+    return table(["", "measured", "that is", "of the C echo"], body) if body else ""
 
 
 def _legend(workload: Workload) -> str:
     legend = f"- {workload.name}: {workload.title}"
     if workload.stand_in:
         legend += f"; held against {workload.stand_in} of those that have no such call"
+    if workload.base_family != BASE_FAMILY:
+        legend += f"; multiples are of {workload.base_family}"
     return legend
 
 
@@ -302,7 +306,7 @@ def _detail_cells(row: Mapping[str, Any]) -> list[str]:
     times = ("p50_seconds", "p99_seconds", "p999_seconds", "client_cpu_per_call", "server_cpu_per_call")
     return [
         *(f"{row[time] * 1e6:,.2f}" if row[time] else NOTHING for time in times),
-        f"{row['server_resident_bytes'] / 2**20:,.1f}",
+        f"{row['server_peak_bytes'] / 2**20:,.1f}",
         f"{row['spread']:.0%}",
         f"{row['disturbance']:.0%}",
     ]

@@ -58,7 +58,7 @@ class Outcome:
     workload: str
     round: int
     measurement: Measurement | None = None
-    server_resident_bytes: int = 0
+    server_peak_bytes: int = 0
     #: Share of the two cores that other programs took meanwhile.
     disturbance: float = 0.0
     error: str | None = None
@@ -111,6 +111,6 @@ def _measure(step: Step, plan: Plan) -> Outcome:
             workload=step.workload.name,
             round=step.round,
             measurement=msgspec.convert(result, Measurement),
-            server_resident_bytes=server.resident_bytes(),
+            server_peak_bytes=server.peak_bytes(),
             disturbance=disturbance.share,
         )

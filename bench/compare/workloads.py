@@ -118,14 +118,14 @@ _TABLE = (
     _echo("W2x512", "32 B, 512 in flight", 512),
     _echo(
         "W2meta",
-        "W2 with a metadata entry and an interceptor that does nothing on both sides",
+        "32 B, 64 in flight, a metadata entry, an interceptor that does nothing on both sides",
         64,
         operation="echo_metadata",
         stand_in="W2",
     ),
     _echo(
         "W2def",
-        "W2 with handlers that are plain functions in a pool of 32 threads, × grpcio sync",
+        "32 B, 64 in flight, plain functions as handlers in a pool of 32 threads",
         64,
         operation="echo_def",
         base_family="grpcio sync",

@@ -8,6 +8,7 @@ import pytest
 from bench.compare.measurement import Measurement
 from bench.compare.report import PeerNames, build_result
 from bench.compare.rounds import Outcome
+from bench.compare.workloads import WORKLOADS
 
 PEERS = {
     "c_echo": PeerNames("C echo", "C echo"),
@@ -53,6 +54,8 @@ RATES = {
     ("fastrpc", "payload@64"): 80_000,
     ("fastrpc", "payload@65536"): 40_000,
     ("fastrpc", "methods@1"): 400_000,
+    ("fastrpc", "connections@1000"): 100_000,
+    ("fastrpc", "connections@10000"): 80_000,
 }
 
 
@@ -71,5 +74,9 @@ def result() -> Mapping[str, Any]:
             p999_seconds=3 / rate,
             samples=10,
         )
-        outcomes.append(Outcome(peer=peer, workload=workload, round=1, measurement=measurement))
+        # 3 KiB for each connection, and a megabyte for whatever else.
+        memory = 2**20 + 3 * 1024 * WORKLOADS[workload].connections
+        outcomes.append(
+            Outcome(peer=peer, workload=workload, round=1, measurement=measurement, server_peak_bytes=memory)
+        )
     return build_result(CONDITIONS, PEERS, outcomes)

@@ -106,7 +106,7 @@ def test_times_are_short(seconds: float, text: str) -> None:
 def test_a_result_is_drawn_without_what_was_not_measured(result: Mapping[str, Any]) -> None:
     pictures = draw_plots(result)
     # One point of a curve, as of the methods, shows no growth.
-    assert list(pictures) == ["w2", "w1", "payload"]
+    assert list(pictures) == ["w2", "w1", "payload", "connections"]
     assert texts(pictures["w2"])[2::2] == ["C echo", "fastrpc, uvloop", "NATS & friends", "grpc.aio, uvloop"]
     assert len(dots(pictures["payload"], "ours")) == 3
     assert len(dots(pictures["payload"], "limit")) == 2
@@ -114,5 +114,5 @@ def test_a_result_is_drawn_without_what_was_not_measured(result: Mapping[str, An
 
 def test_plots_are_small_files(result: Mapping[str, Any], tmp_path: Path) -> None:
     paths = write_plots(result, tmp_path / "plots")
-    assert [path.name for path in paths] == ["w2.svg", "w1.svg", "payload.svg"]
+    assert [path.name for path in paths] == ["w2.svg", "w1.svg", "payload.svg", "connections.svg"]
     assert all(0 < path.stat().st_size < 10_000 for path in paths)

@@ -25,8 +25,13 @@ def test_a_table_tells_cpu_and_elapsed_time_and_what_was_not_measured(result: Ma
     assert "| fastrpc, uvloop | 2.5 (2.5) |" in lines
 
 
+def test_the_memory_of_a_connection_is_the_slope_between_two_points(result: Mapping[str, Any]) -> None:
+    told = "One more connection takes of the server: fastrpc, uvloop 3.0 KiB (from 1,000 to 10,000)."
+    assert told in growth_tables(result)
+
+
 def test_curves_that_nobody_measured_have_no_table(result: Mapping[str, Any]) -> None:
-    assert "connections" not in growth_tables(result)
+    assert "calls in flight" not in growth_tables(result)
     assert growth_tables({**result, "summary": []}) == ""
 
 

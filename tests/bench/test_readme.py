@@ -40,7 +40,7 @@ def test_the_block_tells_conditions_field_ratios_and_plots(result: Mapping[str, 
     block = readme_block(result, ["bench/plots/w2.svg", "bench/plots/payload.svg"])
     assert "2026-01-01, a processor, 2 cores, Linux, CPython, commit abc: `make compare`" in block
     assert "| **fastrpc, uvloop** | **16,000 (62.5 µs)** | **400,000** | **2,621 MB/s** |" in block
-    assert "| 32 B, 64 in flight | 400,000 | 50 × | 40% |" in block
+    assert "| 32 B, 64 in flight | 400,000 | 50 × grpc.aio | 40% |" in block
     assert "| fastrpc, uvloop | 62.5 µs | C echo | 50.0 µs | 1.25 × |" in block
     assert '<img src="bench/plots/payload.svg" width="49%" alt="Payload, 4 in flight">' in block
 

@@ -111,7 +111,9 @@ def test_one_peer_has_a_row_per_workload_with_its_ratios() -> None:
     result = result_of(
         outcome("c_echo", "W2", 4_000), outcome("grpc_uvloop", "W2", 20), outcome("fastrpc", "W2", 1_000)
     )
-    assert ratio_table(result, "fastrpc").splitlines()[2:] == ["| 32 B, 64 in flight | 500 | 50 × | 25% |"]
+    assert ratio_table(result, "fastrpc").splitlines()[2:] == [
+        "| 32 B, 64 in flight | 500 | 50 × grpc.aio | 25% |"
+    ]
     assert ratio_table(result, "grpc_asyncio") == ""
 
 
