@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.urgent:
         _raise_priority()
     left_out = [f"{module} ({reason})" for module, reason in left_out_files.items()]
-    plan = _plan(options, _prepared(_assignments(found, options), left_out))
+    plan = _plan(options, _prepared(_assignments(found, options, left_out), left_out))
     conditions = {
         "machine": describe_machine(),
         "settings": {**_settings(plan), "urgent": options.urgent},
@@ -134,11 +134,13 @@ def _list_choices(found: Mapping[str, Peer], left_out: Mapping[str, str]) -> Non
         print(f"left out  {module:22} {reason}")
 
 
-def _assignments(found: Mapping[str, Peer], options: argparse.Namespace) -> list[Assignment]:
+def _assignments(
+    found: Mapping[str, Peer], options: argparse.Namespace, left_out: Sequence[str]
+) -> list[Assignment]:
     try:
         return assign(found, peers=options.peers, workloads=options.workloads, quick=options.quick)
     except UnknownNameError as error:
-        sys.exit(str(error))
+        sys.exit("\n".join([str(error), *(f"left out: {reason}" for reason in left_out)]))
 
 
 def _prepared(assignments: Sequence[Assignment], left_out: list[str]) -> list[Assignment]:

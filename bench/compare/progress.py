@@ -39,7 +39,7 @@ class Progress:
     def begin(self, step: Step) -> None:
         """Show what is measured now."""
         if self._is_live:
-            self._show(f"{CLEAR_LINE}{self._place(self._done + 1)} {_describe(step)}, {self._remaining()}")
+            self._show(f"{CLEAR_LINE}{self._place(self._done + 1)} {_describe(step)} {self._remaining()}")
 
     def end(self, step: Step, outcome: Outcome) -> None:
         """Show what came out; on a terminal only a failure stays."""

@@ -40,6 +40,8 @@ def build_record() -> tuple[Any, ...]:
 class Rpyc(BlockingServer, AsyncClient):
     """The client reads its connection whenever the loop finds it readable."""
 
+    loop = "uvloop"
+
     @contextmanager
     def serving(self, directory: Path, workload: Workload) -> Iterator[str]:
         server = ThreadedServer(Bench, hostname="127.0.0.1", port=0, backlog=BACKLOG)
@@ -51,12 +53,18 @@ class Rpyc(BlockingServer, AsyncClient):
         host, _, port = address.partition(":")
         loop = asyncio.get_running_loop()
         connection = rpyc.connect(host, int(port))
-        loop.add_reader(connection.fileno(), connection.poll_all)
+        loop.add_reader(connection.fileno(), _read_answers, connection)
         try:
             yield _operation(connection, workload)
         finally:
             loop.remove_reader(connection.fileno())
             connection.close()
+
+
+def _read_answers(connection: Any) -> None:
+    """Take every answer that is there: `poll_all` without a time would take one."""
+    while connection.poll():
+        pass
 
 
 def _operation(connection: Any, workload: Workload) -> AsyncOperation:
@@ -93,4 +101,4 @@ def _settle(future: asyncio.Future[Any], result: Any) -> None:
         future.set_result(value)
 
 
-PEERS: tuple[Peer, ...] = (Rpyc("rpyc", "rpyc, pipelined", family="rpyc"),)
+PEERS: tuple[Peer, ...] = (Rpyc("rpyc", "rpyc, pipelined, uvloop", family="rpyc"),)
