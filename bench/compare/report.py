@@ -195,7 +195,7 @@ def conditions(result: Mapping[str, Any]) -> str:
         lines.append("Both sides shared one core: these figures compare with nothing.")
     disturbance = max((row["disturbance"] for row in result["summary"]), default=0.0)
     if disturbance > DISTURBED:
-        lines.append(f"Other programs took up to {disturbance:.0%} of the two cores (column `others`).")
+        lines.append(f"Other programs took up to {disturbance:.0%} of the two cores at times.")
     if settings["urgent"]:
         lines.append("Both sides ran ahead of other programs (`--urgent`).")
     if result["left_out"]:
