@@ -3,6 +3,7 @@
 
 python := .venv/bin/python
 READY := .venv/.ready
+BENCH_READY := .venv/.bench-ready
 BUILT := build/release/.built
 CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
@@ -26,7 +27,7 @@ lint: $(BUILT) ## check style, types and stubs
 bench: $(BUILT) ## run the micro and echo benchmarks
 	ci/bench
 
-compare: $(BUILT) ## measure fastrpc beside grpc.aio and a bare C echo
+compare: $(BUILT) $(BENCH_READY) ## measure fastrpc beside a bare C echo and other stacks; ARGS=--quick for a look
 	$(python) -m bench.compare $(ARGS)
 
 services: $(BUILT) ## run the tests that need real servers, which it starts
@@ -53,6 +54,9 @@ distclean: clean ## remove .venv too
 
 $(READY): pyproject.toml ci/setup
 	ci/setup
+
+$(BENCH_READY): pyproject.toml ci/setup_bench $(READY)
+	ci/setup_bench
 
 $(BUILT): $(CORE) setup.py $(READY)
 	ci/build release

@@ -1,6 +1,6 @@
-"""Command line: `python -m bench.compare [--quick] [--peers …] [--workloads …]`.
+"""Command line: `python -m bench.compare [--quick] [--peers …] [--workloads …] [--readme]`.
 
-Writes compare.json and compare.md and prints the tables; progress goes to standard error.
+Writes compare.json, compare.md and the plots and prints the tables; progress goes to standard error.
 Ends with 1 if a measurement failed.
 """
 
@@ -11,15 +11,29 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench.compare.machine import describe_machine
 from bench.compare.paths import RESULTS
 from bench.compare.peers.base import Peer, PeerUnavailableError, find_peers
+from bench.compare.plots import write_plots
 from bench.compare.processes import choose_cores
+from bench.compare.progress import Progress
+from bench.compare.readme import write_readme
 from bench.compare.report import PeerNames, build_result, markdown
-from bench.compare.rounds import Outcome, Plan, run_plan
-from bench.compare.workloads import WORKLOADS
+from bench.compare.rounds import Plan, run_plan
+from bench.compare.selection import (
+    GROUPS,
+    Assignment,
+    UnknownNameError,
+    assign,
+    lift_descriptor_limit,
+    within_descriptors,
+)
+from bench.compare.workloads import TABLE
+
+#: What starting and ending a pair of processes takes beside its windows, for the first estimate.
+PAIR_SECONDS = 0.8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,26 +47,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.urgent:
         _raise_priority()
     left_out = [f"{module} ({reason})" for module, reason in left_out_files.items()]
-    plan = _plan(options, _prepared(_chosen(found, options.peers), left_out))
+    plan = _plan(options, _prepared(_assignments(found, options, left_out), left_out))
     conditions = {
         "machine": describe_machine(),
         "settings": {**_settings(plan), "urgent": options.urgent},
         "left_out": left_out,
     }
-    outcomes = run_plan(plan, _show_progress)
-    peers = {peer.name: PeerNames(peer.title, peer.family) for peer in plan.peers}
-    result = build_result(conditions, peers, outcomes)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "compare.json").write_text(json.dumps(result, indent=1) + "\n")
-    (options.output / "compare.md").write_text(markdown(result))
-    print(markdown(result))
+    count = len(list(plan.steps()))
+    progress = Progress(count, sys.stderr, step_seconds=plan.warm_seconds + plan.seconds + PAIR_SECONDS)
+    outcomes = run_plan(plan, progress)
+    names = {
+        peer.name: PeerNames(peer.title, peer.family)
+        for assignment in plan.assignments
+        for peer in assignment.peers
+    }
+    result = build_result(conditions, names, outcomes)
+    _write(result, options)
     return 1 if result["failures"] or not outcomes else 0
 
 
-def _plan(options: argparse.Namespace, peers: Sequence[Peer]) -> Plan:
+def _write(result: Mapping[str, Any], options: argparse.Namespace) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "compare.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.output / "compare.md").write_text(markdown(result))
+    write_plots(result, options.output)
+    print(markdown(result))
+    if options.readme:
+        write_readme(result)
+
+
+def _plan(options: argparse.Namespace, assignments: Sequence[Assignment]) -> Plan:
     return Plan(
-        peers=peers,
-        workloads=[WORKLOADS[name] for name in options.workloads or WORKLOADS],
+        assignments=assignments,
         rounds=options.rounds or (1 if options.quick else 3),
         warm_seconds=options.warm_seconds or (0.15 if options.quick else 0.3),
         seconds=options.seconds or (0.5 if options.quick else 1.0),
@@ -73,10 +99,12 @@ def _settings(plan: Plan) -> dict[str, object]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="one short round within 60 s: a look, not a result"
+        "--quick",
+        action="store_true",
+        help="one short round of the main peers within two minutes: a look, not a result",
     )
     parser.add_argument("--peers", type=_names, help="names with commas, or `all`; see --list")
-    parser.add_argument("--workloads", type=_workload_names, help="names with commas; see --list")
+    parser.add_argument("--workloads", type=_names, help="names with commas; see --list")
     parser.add_argument("--rounds", type=int, help="measurements of each, of which the median counts (3)")
     parser.add_argument("--seconds", type=float, help="length of a measurement (1)")
     parser.add_argument("--warm-seconds", type=float, help="load before it that does not count (0.3)")
@@ -84,6 +112,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--urgent", action="store_true", help="run ahead of other programs, where that is permitted"
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the results go (bench/results)")
+    parser.add_argument(
+        "--readme", action="store_true", help="put the table into README.md and the plots into bench/plots"
+    )
     parser.add_argument("--list", action="store_true", help="show peers and workloads")
     return parser.parse_args(arguments)
 
@@ -92,58 +123,44 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _workload_names(text: str) -> list[str]:
-    names = _names(text)
-    unknown = sorted(set(names) - set(WORKLOADS))
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}"
-        )
-    return names
-
-
 def _list_choices(found: Mapping[str, Peer], left_out: Mapping[str, str]) -> None:
-    for workload in WORKLOADS.values():
-        print(f"workload {workload.name:22} {workload.title}")
+    for workload in TABLE.values():
+        print(f"workload  {workload.name:22} {workload.title}")
+    for group, names in GROUPS.items():
+        print(f"workloads {group:22} {', '.join(names)}")
     for peer in found.values():
-        print(f"peer     {peer.name:22} {peer.title}{'' if peer.by_default else ' (only when named)'}")
+        print(f"peer      {peer.name:22} {peer.title}{'' if peer.by_default else ' (only when named)'}")
     for module, reason in left_out.items():
-        print(f"left out {module:22} {reason}")
+        print(f"left out  {module:22} {reason}")
 
 
-def _chosen(found: Mapping[str, Peer], names: Sequence[str] | None) -> list[Peer]:
-    if names is None:
-        return [peer for peer in found.values() if peer.by_default]
-    if names == ["all"]:
-        return list(found.values())
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        sys.exit(f"no peer {', '.join(unknown)}; there are {', '.join(found)}")
-    return [found[name] for name in names]
+def _assignments(
+    found: Mapping[str, Peer], options: argparse.Namespace, left_out: Sequence[str]
+) -> list[Assignment]:
+    try:
+        return assign(found, peers=options.peers, workloads=options.workloads, quick=options.quick)
+    except UnknownNameError as error:
+        sys.exit("\n".join([str(error), *(f"left out: {reason}" for reason in left_out)]))
 
 
-def _prepared(peers: Sequence[Peer], left_out: list[str]) -> list[Peer]:
-    """Return the peers that can run here; the others join `left_out`."""
-    ready = []
-    for peer in peers:
+def _prepared(assignments: Sequence[Assignment], left_out: list[str]) -> list[Assignment]:
+    """Return what can run here; the rest joins `left_out`."""
+    assignments, too_large = within_descriptors(assignments, lift_descriptor_limit())
+    left_out += too_large
+    missing = set()
+    for peer in {peer.name: peer for assignment in assignments for peer in assignment.peers}.values():
         try:
             peer.prepare()
         except PeerUnavailableError as error:
+            missing.add(peer.name)
             left_out.append(f"{peer.name} ({error})")
-        else:
-            ready.append(peer)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr)
-    return ready
-
-
-def _show_progress(index: int, count: int, outcome: Outcome) -> None:
-    if outcome.measurement is None:
-        rate = f"failed: {outcome.error}"
-    else:
-        rate = f"{outcome.measurement.calls / outcome.measurement.seconds:>12,.0f} calls/s"
-    place = f"round {outcome.round}  {outcome.workload:7} {outcome.peer:22}"
-    print(f"[{index:{len(str(count))}}/{count}] {place} {rate}", file=sys.stderr, flush=True)
+    kept = [
+        Assignment(each.workload, [peer for peer in each.peers if peer.name not in missing])
+        for each in assignments
+    ]
+    return [assignment for assignment in kept if assignment.peers]
 
 
 def _raise_priority() -> None:

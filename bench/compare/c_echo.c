@@ -2,7 +2,7 @@
  *
  *   c_echo serve ADDRESS [--spin]
  *   c_echo load ADDRESS --size BYTES --in-flight N --warm SECONDS --seconds SECONDS
- *               [--sample N] [--server PID] [--spin]
+ *               [--connections N] [--sample N] [--server PID] [--spin]
  *
  * ADDRESS is tcp://IPV4:PORT (port 0: any) or unix:///path. `serve` prints one JSON line with the
  * address it listens on and ends when its standard input closes; `load` prints one JSON line with
@@ -298,7 +298,7 @@ static int serve(const char *text, bool spin)
 /* --------------------------------------------------------------------------------------- client */
 
 struct options {
-    size_t payload_size, in_flight, sample;
+    size_t payload_size, in_flight, sample, connections;
     double warm_seconds, seconds;
     pid_t server;
     bool spin;
@@ -467,26 +467,159 @@ static void print_measurement(struct load *load, struct reading first, struct re
            percentile(load, 0.5), percentile(load, 0.99), percentile(load, 0.999), load->sampled);
 }
 
+/* Warm-up, then the time that counts. */
+struct window {
+    uint64_t warm_until, until;
+    struct reading first;
+};
+
+static struct window open_window(const struct options *options)
+{
+    uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
+    return (struct window){.warm_until = now + (uint64_t)(options->warm_seconds * 1e9), .until = UINT64_MAX};
+}
+
+/* Take a reading where the window begins and print where it ends; return whether it has ended. */
+static bool is_over(struct window *window, struct load *load, uint64_t now)
+{
+    if (now >= window->until) {
+        print_measurement(load, window->first, take_reading(load, now));
+        return true;
+    }
+    if (!window->first.now && now >= window->warm_until) {
+        window->first = take_reading(load, now);
+        load->sampled = 0;
+        window->until = now + (uint64_t)(load->options.seconds * 1e9);
+    }
+    return false;
+}
+
 static int run_load(const char *address, struct options options)
 {
     struct load load = {.options = options};
     open_load(&load, address);
-    uint64_t warm_until = nanoseconds_of(CLOCK_MONOTONIC) + (uint64_t)(options.warm_seconds * 1e9);
-    uint64_t until = UINT64_MAX;
-    struct reading first = {0};
+    struct window window = open_window(&options);
     for (;;) {
         receive_answers(&load, send_requests(&load));
         uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
         read_answers(&load, now);
-        if (now >= until) {
-            print_measurement(&load, first, take_reading(&load, now));
+        if (is_over(&window, &load, now))
             return 0;
+    }
+}
+
+/* ----------------------------------------------------------------- client with many connections */
+
+/* One of the connections that take turns. The id of a frame is the time it was sent, so an answer brings along
+ * when its call began. */
+struct line {
+    int descriptor;
+    size_t unsent;   /* frames to send in this turn */
+    char *in;        /* room for all calls in flight; in[0:received] is the start of a frame */
+    size_t received;
+};
+
+struct spread {
+    struct load load;
+    int epoll;
+    struct line *lines;
+    size_t next;                         /* the line whose turn it is */
+    struct line **touched;               /* lines with frames to send */
+    size_t touched_count;
+    char *frames;                        /* as many as are in flight, ready but for their ids */
+};
+
+static void give_turn(struct spread *spread)
+{
+    struct line *line = &spread->lines[spread->next];
+    spread->next = (spread->next + 1) % spread->load.options.connections;
+    if (line->unsent++ == 0)
+        spread->touched[spread->touched_count++] = line;
+}
+
+static void open_spread(struct spread *spread, const char *text)
+{
+    struct options *options = &spread->load.options;
+    struct address address = parse_address(text);
+    spread->epoll = epoll_create1(EPOLL_CLOEXEC);
+    spread->load.frame_size = sizeof(struct header) + options->payload_size;
+    spread->load.latency_capacity = 1 << 20;
+    spread->load.latencies = must_allocate(malloc(spread->load.latency_capacity * sizeof *spread->load.latencies));
+    spread->lines = must_allocate(calloc(options->connections, sizeof *spread->lines));
+    spread->touched = must_allocate(calloc(options->connections, sizeof *spread->touched));
+    spread->frames = must_allocate(malloc(options->in_flight * spread->load.frame_size));
+    memset(spread->frames, 'x', options->in_flight * spread->load.frame_size);
+    for (size_t i = 0; i < options->connections; i++) {
+        struct line *line = &spread->lines[i];
+        line->descriptor = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (line->descriptor < 0 || connect(line->descriptor, &address.any, address.size))
+            fail(text);
+        send_at_once(line->descriptor);
+        line->in = must_allocate(malloc(options->in_flight * spread->load.frame_size));
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = line};
+        if (epoll_ctl(spread->epoll, EPOLL_CTL_ADD, line->descriptor, &event))
+            fail("epoll_ctl");
+    }
+    for (size_t i = 0; i < options->in_flight; i++)
+        give_turn(spread);
+}
+
+/* One write for all frames of a line; what is in flight is far less than a socket takes. */
+static void send_lines(struct spread *spread)
+{
+    size_t frame_size = spread->load.frame_size;
+    struct header header = {.size = (uint32_t)spread->load.options.payload_size,
+                            .id = nanoseconds_of(CLOCK_MONOTONIC)};
+    for (size_t i = 0; i < spread->touched_count; i++) {
+        struct line *line = spread->touched[i];
+        size_t size = line->unsent * frame_size;
+        for (size_t offset = 0; offset < size; offset += frame_size)
+            memcpy(spread->frames + offset, &header, sizeof header);
+        if (send(line->descriptor, spread->frames, size, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)size)
+            fail("send");
+        line->unsent = 0;
+    }
+    spread->touched_count = 0;
+}
+
+static void receive_line(struct spread *spread, struct line *line, uint64_t now)
+{
+    struct load *load = &spread->load;
+    size_t capacity = load->options.in_flight * load->frame_size, begin = 0;
+    ssize_t received = recv(line->descriptor, line->in + line->received, capacity - line->received, MSG_DONTWAIT);
+    if (received <= 0)
+        fail("recv");
+    line->received += (size_t)received;
+    for (; line->received - begin >= load->frame_size; begin += load->frame_size) {
+        struct header header;
+        memcpy(&header, line->in + begin, sizeof header);
+        if (header.size != load->options.payload_size
+            || memcmp(line->in + begin + sizeof header, spread->frames + sizeof header, header.size)) {
+            errno = EBADMSG;
+            fail("answer");
         }
-        if (!first.now && now >= warm_until) {
-            first = take_reading(&load, now);
-            load.sampled = 0;
-            until = now + (uint64_t)(options.seconds * 1e9);
-        }
+        if (load->answered++ % load->options.sample == 0)
+            sample_latency(load, now - header.id);
+        give_turn(spread);
+    }
+    line->received -= begin;
+    memmove(line->in, line->in + begin, line->received);
+}
+
+static int run_spread_load(const char *address, struct options options)
+{
+    struct spread spread = {.load.options = options};
+    open_spread(&spread, address);
+    struct window window = open_window(&options);
+    struct epoll_event events[256];
+    for (;;) {
+        send_lines(&spread);
+        int count = epoll_wait(spread.epoll, events, 256, options.spin ? 0 : -1);
+        uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
+        for (int i = 0; i < count; i++)
+            receive_line(&spread, events[i].data.ptr, now);
+        if (is_over(&window, &spread.load, now))
+            return 0;
     }
 }
 
@@ -498,9 +631,10 @@ static struct options parse_options(int count, char **arguments)
         {"size", required_argument, NULL, 's'},    {"in-flight", required_argument, NULL, 'n'},
         {"warm", required_argument, NULL, 'w'},    {"seconds", required_argument, NULL, 't'},
         {"sample", required_argument, NULL, 'e'},  {"server", required_argument, NULL, 'p'},
-        {"spin", no_argument, NULL, 'i'},          {0},
+        {"spin", no_argument, NULL, 'i'},          {"connections", required_argument, NULL, 'c'},
+        {0},
     };
-    struct options options = {.payload_size = 32, .in_flight = 1, .sample = 1, .seconds = 1};
+    struct options options = {.payload_size = 32, .in_flight = 1, .sample = 1, .connections = 1, .seconds = 1};
     for (int name; (name = getopt_long(count, arguments, "", names, NULL)) != -1;) {
         switch (name) {
         case 's': options.payload_size = strtoul(optarg, NULL, 10); break;
@@ -510,10 +644,11 @@ static struct options parse_options(int count, char **arguments)
         case 'e': options.sample = strtoul(optarg, NULL, 10); break;
         case 'p': options.server = (pid_t)strtol(optarg, NULL, 10); break;
         case 'i': options.spin = true; break;
+        case 'c': options.connections = strtoul(optarg, NULL, 10); break;
         default: exit(2);
         }
     }
-    if (!options.in_flight || !options.sample || options.payload_size > LARGEST_FRAME - sizeof(struct header))
+    if (!options.in_flight || !options.sample || !options.connections || options.payload_size > LARGEST_FRAME - sizeof(struct header))
         fail("options");
     return options;
 }
@@ -527,5 +662,7 @@ int main(int count, char **arguments)
         return 2;
     }
     struct options options = parse_options(count - 2, arguments + 2);
-    return serves ? serve(arguments[2], options.spin) : run_load(arguments[2], options);
+    if (serves)
+        return serve(arguments[2], options.spin);
+    return options.connections > 1 ? run_spread_load(arguments[2], options) : run_load(arguments[2], options);
 }

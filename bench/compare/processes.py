@@ -40,9 +40,9 @@ class RunningServer:
     #: Every process that works for it, for the CPU accounts; the first is the one started.
     processes: tuple[int, ...]
 
-    def resident_bytes(self) -> int:
-        """Return the memory its processes hold now."""
-        return sum(_resident_bytes(process) for process in self.processes)
+    def peak_bytes(self) -> int:
+        """Return the most memory that its processes held."""
+        return sum(_peak_bytes(process) for process in self.processes)
 
 
 def choose_cores() -> Cores:
@@ -178,8 +178,11 @@ def _explain(process: subprocess.Popen[bytes], errors: IO[bytes], what: str) -> 
     return f"process {process.pid}: {what}" + (f"\n{text[-2000:]}" if text else "")
 
 
-def _resident_bytes(process: int) -> int:
-    """Return a process's resident memory, see proc_pid_statm(5); 0 once it has ended."""
-    with suppress(OSError), open(f"/proc/{process}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _peak_bytes(process: int) -> int:
+    """Return the most memory a process had resident, see proc_pid_status(5); 0 once it has ended."""
+    with suppress(OSError), open(f"/proc/{process}/status") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) * 1024
     return 0

@@ -2,34 +2,44 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.compare.paths import BUILD, SOURCES
 from bench.compare.peers.base import PeerUnavailableError
-from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE
+from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload
 
 PROTO = SOURCES / "bench.proto"
 GENERATED = BUILD / "protobuf"
 
+#: What gRPC takes by default; its channel arguments lift both limits.
+USUAL_BYTES = 4 * 1024 * 1024
+USUAL_CALLS = 1000
+NO_SIZE_LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+MANY_CALLS = (
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+)
 
-def generate_modules() -> None:
-    """Run protoc with its Python plugins if the source is newer."""
-    messages = GENERATED / "bench_pb2.py"
-    if messages.exists() and messages.stat().st_mtime > PROTO.stat().st_mtime:
+
+def generate_modules(plugin: str = "grpc_python") -> None:
+    """Run protoc with its Python plugin and another one, where the source is newer than what they made."""
+    made = GENERATED / plugin
+    if made.exists() and made.stat().st_mtime > PROTO.stat().st_mtime:
         return
     try:
         protoc = importlib.import_module("grpc_tools.protoc")
     except ImportError as error:
         raise PeerUnavailableError(f"{error} (pip install grpcio-tools)") from error
     GENERATED.mkdir(parents=True, exist_ok=True)
-    arguments = [
-        f"-I{PROTO.parent}",
-        f"--python_out={GENERATED}",
-        f"--grpc_python_out={GENERATED}",
-        PROTO.name,
-    ]
+    arguments = [f"-I{PROTO.parent}", f"--python_out={GENERATED}", f"--{plugin}_out={GENERATED}", PROTO.name]
+    program = Path(sys.executable).with_name(f"protoc-gen-{plugin}")
+    if program.exists():
+        arguments.insert(0, f"--plugin={program.name}={program}")
     if protoc.main(["protoc", *arguments]):
-        raise PeerUnavailableError(f"protoc refused {PROTO.name}")
+        raise PeerUnavailableError(f"protoc refused {PROTO.name} for {plugin}")
+    made.touch()
 
 
 def load_messages() -> Any:
@@ -40,6 +50,17 @@ def load_messages() -> Any:
 def load_services() -> Any:
     """Return the generated module of stubs and servicers."""
     return _load("bench_pb2_grpc")
+
+
+def load_grpclib_services() -> Any:
+    """Return what grpclib's plugin generated: stubs and base classes."""
+    return _load("bench_grpc")
+
+
+def grpc_options(workload: Workload) -> Sequence[tuple[str, int]]:
+    """Return the options of gRPC's own stack that a workload needs on either side."""
+    sizes = NO_SIZE_LIMITS if workload.payload_bytes >= USUAL_BYTES else ()
+    return (*sizes, *(MANY_CALLS if workload.in_flight > USUAL_CALLS else ()))
 
 
 def build_record(messages: Any) -> Any:

@@ -8,17 +8,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.compare.growth import growth_tables
 from bench.compare.rounds import Outcome
-from bench.compare.workloads import WORKLOADS, Workload
+from bench.compare.tables import NOTHING, table
+from bench.compare.workloads import TABLE, WORKLOADS, Workload
 
-#: Shares are of this family, multiples of that one.
+#: Shares are of this family, multiples of that one unless a workload names another.
 LIMIT_FAMILY = "C echo"
 BASE_FAMILY = "grpc.aio"
 
 #: A share of the cores gone to other programs that is worth a line of its own.
 DISTURBED = 0.05
 
-NOTHING = "–"
+#: Whose median times are held against whose in W1: both sleep, or both spin, over sockets of one kind.
+LATENCY_LIMITS = {
+    "fastrpc": "c_echo",
+    "fastrpc_blocking": "c_echo",
+    "fastrpc_spin": "c_echo_spin",
+    "fastrpc_blocking_spin": "c_echo_unix_spin",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +43,8 @@ class Figures:
     p999_seconds: float
     client_cpu_per_call: float
     server_cpu_per_call: float
-    server_resident_bytes: float
+    #: The most memory that the server's processes held.
+    server_peak_bytes: float
     #: Share of the two cores that other programs took; above a few percent the figures are too low.
     disturbance: float
 
@@ -75,7 +84,7 @@ def _figures(workload: Workload, outcomes: Sequence[Outcome]) -> Figures:
         p999_seconds=statistics.median(each.p999_seconds for each in measurements),
         client_cpu_per_call=statistics.median(each.client_cpu_seconds / each.calls for each in measurements),
         server_cpu_per_call=statistics.median(each.server_cpu_seconds / each.calls for each in measurements),
-        server_resident_bytes=statistics.median(outcome.server_resident_bytes for outcome in outcomes),
+        server_peak_bytes=statistics.median(outcome.server_peak_bytes for outcome in outcomes),
         disturbance=statistics.median(outcome.disturbance for outcome in outcomes),
     )
 
@@ -100,7 +109,7 @@ def ratios(
 ) -> tuple[float | None, float | None]:
     """Return how many times faster than the base family, and which share of the limit, a peer is."""
     workload = WORKLOADS[place[1]]
-    base = best_of_family(summary, peers, BASE_FAMILY, workload)
+    base = best_of_family(summary, peers, workload.base_family, workload)
     limit = best_of_family(summary, peers, LIMIT_FAMILY, workload)
     rate = summary[place].calls_per_second
     return (
@@ -125,7 +134,7 @@ def build_result(
                 "peer": place[0],
                 "workload": place[1],
                 **asdict(figures),
-                "times_grpc_aio": times_base,
+                "times_base": times_base,
                 "share_of_c_echo": share_of_limit,
             }
         )
@@ -139,41 +148,54 @@ def build_result(
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Render a result: conditions, rates, ratios, details, failures."""
-    rows = {(row["peer"], row["workload"]): row for row in result["summary"]}
+    """Render a result: conditions, rates, ratios, details, growth, failures."""
+    rows = {(row["peer"], row["workload"]): row for row in result["summary"] if row["workload"] in TABLE}
     measured = {name for place in rows for name in place}
     peers = {name: names["title"] for name, names in result["peers"].items() if name in measured}
-    workloads = [workload for workload in WORKLOADS.values() if workload.name in measured]
-    parts = [
-        _conditions(result),
-        "Calls/s; MB/s each way for large payloads; (p50) with one in flight.\n",
-        _grid(peers, workloads, rows, _rate_cell),
-        "Against the same run: × the faster loop of grpc.aio, % of the C echo.\n",
-        _grid(peers, workloads, rows, _ratio_cell),
-        "Latency, CPU per call (client + server) and the server's memory.\n",
-        _details(peers, workloads, rows),
-        "\n".join(_legend(workload) for workload in workloads) + "\n",
-    ]
+    workloads = [workload for workload in TABLE.values() if workload.name in measured]
+    parts = [conditions(result)]
+    if rows:
+        parts += [
+            "Calls/s; MB/s each way for large payloads; (p50) with one in flight.\n",
+            _grid(peers, workloads, rows, rate_cell),
+            "Against the same run: × the faster loop of grpc.aio, % of the C echo.\n",
+            _grid(peers, workloads, rows, _ratio_cell),
+        ]
+    if latencies := latency_table(result):
+        parts += ["The median time of a call, one in flight.\n", latencies]
+    if rows:
+        parts += [
+            "Latency, CPU per call (client + server) and the server's memory.\n",
+            _details(peers, workloads, rows),
+            "\n".join(_legend(workload) for workload in workloads) + "\n",
+        ]
+    if growth := growth_tables(result):
+        parts.append(growth)
     if result["failures"]:
         parts.append(_failures(result["failures"]))
     return "\n".join(parts)
 
 
-def _conditions(result: Mapping[str, Any]) -> str:
+def conditions(result: Mapping[str, Any]) -> str:
+    """Return what a figure is worth nothing without, in a few lines."""
     machine, settings = result["machine"], result["settings"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     place = f"{machine['processor']}, {machine['processors']} cores, {machine['system']}, {machine['python']}"
     cores = f"server on core {settings['server_core']}, client on core {settings['client_core']}"
     window = f"{settings['seconds']:g} s after {settings['warm_seconds']:g} s of warm-up"
     lines = [
-        f"{machine['date']}, {place}, {packages}, commit {machine['commit']}: `{machine['command']}`;",
-        f"{cores}; medians of {settings['rounds']} × {window}.",
+        f"{machine['date']}, {place}, commit {machine['commit']}: `{machine['command']}`;",
+        f"{cores}; one TCP connection, or one per call in flight where a stack carries one call at a time;",
+        f"medians of {settings['rounds']} × {window}.",
+        f"Versions: {packages}.",
     ]
+    if spreads := [row["spread"] for row in result["summary"] if row["rounds"] > 1]:
+        lines.append(f"Rates differed between rounds by {statistics.median(spreads):.0%} (median).")
     if settings["server_core"] == settings["client_core"]:
         lines.append("Both sides shared one core: these figures compare with nothing.")
     disturbance = max((row["disturbance"] for row in result["summary"]), default=0.0)
     if disturbance > DISTURBED:
-        lines.append(f"Other programs took up to {disturbance:.0%} of the two cores (column `others`).")
+        lines.append(f"Other programs took up to {disturbance:.0%} of the two cores at times.")
     if settings["urgent"]:
         lines.append("Both sides ran ahead of other programs (`--urgent`).")
     if result["left_out"]:
@@ -181,10 +203,40 @@ def _conditions(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def latency_table(result: Mapping[str, Any]) -> str:
+    """Return the median times of W1 beside those of a C echo that waits in the same way; empty if none was."""
+    rows = {row["peer"]: row for row in result["summary"] if row["workload"] == "W1"}
+    body = []
+    for peer, limit in LATENCY_LIMITS.items():
+        if peer in rows and limit in rows:
+            ours, least = rows[peer]["p50_seconds"], rows[limit]["p50_seconds"]
+            titles = (result["peers"][each]["title"] for each in (peer, limit))
+            mine, limits = titles
+            body.append(
+                [mine, f"{ours * 1e6:,.1f} µs", limits, f"{least * 1e6:,.1f} µs", f"{ours / least:.2f} ×"]
+            )
+    return table(["", "p50", "held against", "p50", "that is"], body) if body else ""
+
+
+def ratio_table(result: Mapping[str, Any], peer: str) -> str:
+    """Return a row per workload of one peer: its rate and both ratios; empty if none was measured."""
+    body = []
+    for row in result["summary"]:
+        if row["peer"] == peer and row["workload"] in TABLE:
+            workload = TABLE[row["workload"]]
+            times, share = row["times_base"], row["share_of_c_echo"]
+            multiple = f"{_times(times)} {workload.base_family}" if times else NOTHING
+            cells = [multiple, _share(share) if share else NOTHING]
+            body.append([workload.title, rate_cell(row, workload), *cells])
+    return table(["", "measured", "that is", "of the C echo"], body) if body else ""
+
+
 def _legend(workload: Workload) -> str:
     legend = f"- {workload.name}: {workload.title}"
     if workload.stand_in:
         legend += f"; held against {workload.stand_in} of those that have no such call"
+    if workload.base_family != BASE_FAMILY:
+        legend += f"; multiples are of {workload.base_family}"
     return legend
 
 
@@ -199,14 +251,15 @@ def _grid(
     for peer, title in peers.items():
         cells = [_cell_or_nothing(rows.get((peer, workload.name)), workload, cell) for workload in workloads]
         body.append([title, *cells])
-    return _table(header, body)
+    return table(header, body)
 
 
 def _cell_or_nothing(row: Mapping[str, Any] | None, workload: Workload, cell: Cell) -> str:
     return cell(row, workload) if row else NOTHING
 
 
-def _rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
+def rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
+    """Return a rate in the unit that fits the workload."""
     if workload.payload_bytes >= 4096:
         return f"{row['megabytes_per_second']:,.0f} MB/s"
     rate = f"{row['calls_per_second']:,.0f}"
@@ -216,13 +269,21 @@ def _rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
 
 
 def _ratio_cell(row: Mapping[str, Any], workload: Workload) -> str:
-    times, share = row["times_grpc_aio"], row["share_of_c_echo"]
+    times, share = row["times_base"], row["share_of_c_echo"]
     parts = []
     if times is not None:
-        parts.append(f"{times:,.2f} ×" if times < 10 else f"{times:,.0f} ×")
+        parts.append(_times(times))
     if share is not None:
-        parts.append(f"{share:.1%}" if share < 0.1 else f"{share:.0%}")
+        parts.append(_share(share))
     return " · ".join(parts) or NOTHING
+
+
+def _times(times: float) -> str:
+    return f"{times:,.2f} ×" if times < 10 else f"{times:,.0f} ×"
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
 def _details(
@@ -238,14 +299,14 @@ def _details(
         for peer, title in peers.items()
         if (peer, workload.name) in rows
     ]
-    return _table(header, body)
+    return table(header, body)
 
 
 def _detail_cells(row: Mapping[str, Any]) -> list[str]:
     times = ("p50_seconds", "p99_seconds", "p999_seconds", "client_cpu_per_call", "server_cpu_per_call")
     return [
         *(f"{row[time] * 1e6:,.2f}" if row[time] else NOTHING for time in times),
-        f"{row['server_resident_bytes'] / 2**20:,.1f}",
+        f"{row['server_peak_bytes'] / 2**20:,.1f}",
         f"{row['spread']:.0%}",
         f"{row['disturbance']:.0%}",
     ]
@@ -257,11 +318,6 @@ def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
         reason = failure["error"].strip().replace("\n", "\n  ")
         lines.append(f"- {failure['peer']} {failure['workload']}, round {failure['round']}: {reason}")
     return "\n".join(lines) + "\n"
-
-
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ started for one measurement only, so no peer competes with another or inherits i
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -17,6 +18,7 @@ from bench.compare.disturbance import watch_disturbance
 from bench.compare.measurement import LoadOrder, Measurement
 from bench.compare.peers.base import Peer
 from bench.compare.processes import Cores, ProcessFailedError, run_client, running_server
+from bench.compare.selection import Assignment
 from bench.compare.workloads import Workload
 
 
@@ -24,8 +26,7 @@ from bench.compare.workloads import Workload
 class Plan:
     """What one run measures, and for how long."""
 
-    peers: Sequence[Peer]
-    workloads: Sequence[Workload]
+    assignments: Sequence[Assignment]
     rounds: int
     warm_seconds: float
     seconds: float
@@ -34,11 +35,10 @@ class Plan:
     def steps(self) -> Iterator["Step"]:
         """Give the measurements in the order they are taken; each round begins with another peer."""
         for number in range(self.rounds):
-            turn = number % max(1, len(self.peers))
-            for workload in self.workloads:
-                for peer in (*self.peers[turn:], *self.peers[:turn]):
-                    if peer.offers(workload):
-                        yield Step(number + 1, workload, peer)
+            for assignment in self.assignments:
+                turn = number % len(assignment.peers)
+                for peer in (*assignment.peers[turn:], *assignment.peers[:turn]):
+                    yield Step(number + 1, assignment.workload, peer)
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,27 @@ class Outcome:
     workload: str
     round: int
     measurement: Measurement | None = None
-    server_resident_bytes: int = 0
+    server_peak_bytes: int = 0
     #: Share of the two cores that other programs took meanwhile.
     disturbance: float = 0.0
     error: str | None = None
 
 
-def run_plan(plan: Plan, progress: Callable[[int, int, Outcome], None]) -> list[Outcome]:
+class Observer(Protocol):
+    """Is told of every measurement."""
+
+    def begin(self, step: Step) -> None: ...
+
+    def end(self, step: Step, outcome: Outcome) -> None: ...
+
+
+def run_plan(plan: Plan, observer: Observer) -> list[Outcome]:
     """Take every measurement; a peer that fails costs only its own."""
-    steps = list(plan.steps())
     outcomes = []
-    for index, step in enumerate(steps, 1):
+    for step in plan.steps():
+        observer.begin(step)
         outcome = _take(step, plan)
-        progress(index, len(steps), outcome)
+        observer.end(step, outcome)
         outcomes.append(outcome)
     return outcomes
 
@@ -86,7 +94,7 @@ def _take(step: Step, plan: Plan) -> Outcome:
 def _measure(step: Step, plan: Plan) -> Outcome:
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastrpc-bench-"))
-        command = step.peer.server_command(Path(directory))
+        command = step.peer.server_command(Path(directory), step.workload)
         server = stack.enter_context(running_server(command, plan.cores.server))
         order = LoadOrder(
             address=server.address,
@@ -103,6 +111,6 @@ def _measure(step: Step, plan: Plan) -> Outcome:
             workload=step.workload.name,
             round=step.round,
             measurement=msgspec.convert(result, Measurement),
-            server_resident_bytes=server.resident_bytes(),
+            server_peak_bytes=server.peak_bytes(),
             disturbance=disturbance.share,
         )

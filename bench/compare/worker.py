@@ -1,7 +1,7 @@
 """One side of a Python peer in a process of its own: `python -m bench.compare.worker serve|load …`.
 
-serve MODULE PEER DIRECTORY     announces its address, ends when standard input closes
-load MODULE PEER ORDER          ORDER is a LoadOrder as JSON; prints the Measurement as JSON
+serve MODULE PEER WORKLOAD DIRECTORY    announces its address, ends when standard input closes
+load MODULE PEER ORDER                  ORDER is a LoadOrder as JSON; prints the Measurement as JSON
 """
 
 import importlib
@@ -15,17 +15,19 @@ import msgspec
 
 from bench.compare.measurement import LoadOrder
 from bench.compare.peers.base import PythonPeer
+from bench.compare.workloads import WORKLOADS
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the side that the arguments name."""
-    part, module, name, argument = arguments
+    part, module, name, *rest = arguments
     peers: tuple[PythonPeer, ...] = importlib.import_module(module).PEERS
     peer = next(peer for peer in peers if peer.name == name)
     if part == "serve":
-        peer.serve(Path(argument))
+        workload, directory = rest
+        peer.serve(Path(directory), WORKLOADS[workload])
     else:
-        order = msgspec.json.decode(argument, type=LoadOrder)
+        order = msgspec.json.decode(rest[0], type=LoadOrder)
         print(json.dumps(asdict(peer.load(order))), flush=True)
 
 

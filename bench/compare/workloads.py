@@ -1,18 +1,49 @@
-"""What the peers are asked to do: the workloads and their values, the same for all."""
+"""What the peers are asked to do: the workloads and their values, the same for all.
+
+`TABLE` are the workloads of the tables, `CURVES` those in which one quantity grows; `WORKLOADS` holds both.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+__all__ = [
+    "CURVES",
+    "RECORD_ID",
+    "RECORD_NAME",
+    "RECORD_SCORE",
+    "RECORD_TAGS",
+    "TABLE",
+    "WORKLOADS",
+    "Curve",
+    "Operation",
+    "Workload",
+    "plain_record",
+]
+
 #: echo: the payload comes back · mul: two integers, typed · record: a typed record comes back ·
-#: echo_batch: `batch` echoes as one operation, for engines that have one.
-Operation = Literal["echo", "mul", "record", "echo_batch"]
+#: echo_batch: `batch` echoes as one operation, for engines that have one ·
+#: echo_metadata: an echo with a metadata entry, through an interceptor on each side that does nothing ·
+#: echo_def: an echo whose handler is a plain function in a thread of a pool ·
+#: echo_connections: echoes over `connections` in turn · echo_methods: echoes by `methods` in turn.
+Operation = Literal[
+    "echo", "mul", "record", "echo_batch", "echo_metadata", "echo_def", "echo_connections", "echo_methods"
+]
 
 RECORD_ID = 123456789
 RECORD_NAME = "the quick brown fox"
 RECORD_SCORE = 0.6180339887
 RECORD_TAGS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
+
+#: Both sides of these poll instead of sleeping, or do without an event loop: they show what W1 can come to.
+LOW_LATENCY_PEERS = (
+    "c_echo_spin",
+    "c_echo_unix_spin",
+    "fastrpc_blocking",
+    "fastrpc_spin",
+    "fastrpc_blocking_spin",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +58,20 @@ class Workload:
     payload_bytes: int = 0
     #: Calls in one operation.
     batch: int = 1
+    #: Connections that operations use in turn.
+    connections: int = 1
+    #: Methods that operations call in turn.
+    methods: int = 1
     #: Every how many operations of a caller one is timed; timing costs the generator something.
     sample_every: int = 8
     #: The workload that stands in where a peer to compare with does not offer this one.
     stand_in: str | None = None
+    #: Multiples are of the fastest of this family.
+    base_family: str = "grpc.aio"
+    #: Peers outside the default set that a run without `--peers` takes for this workload.
+    also_peers: Sequence[str] = ()
+    #: Where given, a run without `--peers` takes these and no others.
+    only_peers: Sequence[str] | None = None
 
     @property
     def payload(self) -> bytes:
@@ -40,79 +81,139 @@ class Workload:
     def expected(self) -> Any:
         """What an operation must answer, as plain values."""
         match self.operation:
-            case "echo":
-                return self.payload
             case "echo_batch":
                 return [self.payload] * self.batch
             case "mul":
                 return 42
             case "record":
                 return (RECORD_ID, RECORD_NAME, RECORD_SCORE, RECORD_TAGS)
+            case _:
+                return self.payload
 
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Workloads that differ in one quantity: what a call costs should not depend on it."""
+
+    name: str
+    title: str
+    #: What grows, for the axis, with its unit.
+    axis: str
+    #: The quantity and the workload's name, in order.
+    points: Mapping[int, str]
+    #: Whether it is a number of bytes, which are counted in powers of two.
+    in_bytes: bool = False
+
+
+def _echo(name: str, title: str, in_flight: int, payload_bytes: int = 32, **changes: Any) -> Workload:
+    workload = Workload(
+        name=name, title=title, operation="echo", in_flight=in_flight, payload_bytes=payload_bytes
+    )
+    return replace(workload, **changes)
+
+
+_TABLE = (
+    _echo("W1", "32 B, one in flight", 1, sample_every=1, also_peers=LOW_LATENCY_PEERS),
+    _echo("W2", "32 B, 64 in flight", 64),
+    _echo("W2x512", "32 B, 512 in flight", 512),
+    _echo(
+        "W2meta",
+        "32 B, 64 in flight, a metadata entry, an interceptor that does nothing on both sides",
+        64,
+        operation="echo_metadata",
+        stand_in="W2",
+    ),
+    _echo(
+        "W2def",
+        "32 B, 64 in flight, plain functions as handlers in a pool of 32 threads",
+        64,
+        operation="echo_def",
+        base_family="grpcio sync",
+        also_peers=("grpc_sync",),
+    ),
+    Workload(name="mul", title="typed mul(int, int), 64 in flight", operation="mul", in_flight=64),
+    Workload(name="W4", title="typed record built per call, 64 in flight", operation="record", in_flight=64),
+    _echo("W5", "64 KiB, 16 in flight", 16, 64 * 1024),
+    _echo("W6", "1 MiB, 4 in flight", 4, 1024 * 1024),
+    _echo(
+        "many",
+        "32 B, batches of 512 calls",
+        1,
+        operation="echo_batch",
+        batch=512,
+        sample_every=1,
+        stand_in="W2",
+    ),
+)
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+#: Each point costs a measurement per peer and round: enough of them to see a bend, no more.
+_IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
+_PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
+_CONNECTIONS = (1, 10, 100, 1_000, 10_000)
+_METHODS = (1, 10, 100, 1_000)
+
+_GROWN_PEERS = ("c_echo", "fastrpc", "grpc_uvloop")
+
+_GROWTH: Mapping[str, Mapping[int, Workload]] = {
+    "in_flight": {
+        count: _echo(f"in_flight@{count}", f"32 B, {count:,} in flight", count, only_peers=_GROWN_PEERS)
+        for count in _IN_FLIGHT
+    },
+    "payload": {
+        size: _echo(f"payload@{size}", f"{size:,} B, 4 in flight", 4, size, only_peers=_GROWN_PEERS)
+        for size in _PAYLOAD_BYTES
+    },
+    "connections": {
+        count: _echo(
+            f"connections@{count}",
+            f"32 B, 64 in flight, over {count:,} connections in turn",
+            64,
+            operation="echo_connections",
+            connections=count,
+            only_peers=_GROWN_PEERS,
+        )
+        for count in _CONNECTIONS
+    },
+    "methods": {
+        count: _echo(
+            f"methods@{count}",
+            f"32 B, 64 in flight, to {count:,} methods in turn",
+            64,
+            operation="echo_methods",
+            methods=count,
+            only_peers=_GROWN_PEERS,
+        )
+        for count in _METHODS
+    },
+}
+
+TABLE: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _TABLE})
+
+
+def _curve(name: str, title: str, axis: str, *, in_bytes: bool = False) -> Curve:
+    points = {quantity: workload.name for quantity, workload in _GROWTH[name].items()}
+    return Curve(name=name, title=title, axis=axis, points=points, in_bytes=in_bytes)
+
+
+CURVES: Mapping[str, Curve] = MappingProxyType(
+    {
+        curve.name: curve
+        for curve in (
+            _curve("in_flight", "Calls in flight, 32 B", "calls in flight"),
+            _curve("payload", "Payload, 4 in flight", "bytes each way", in_bytes=True),
+            _curve("connections", "Connections in turn, 32 B, 64 in flight", "connections"),
+            _curve("methods", "Methods in turn, 32 B, 64 in flight", "methods"),
+        )
+    }
+)
 
 WORKLOADS: Mapping[str, Workload] = MappingProxyType(
     {
-        workload.name: workload
-        for workload in (
-            Workload(
-                name="W1",
-                title="32 B, one in flight",
-                operation="echo",
-                in_flight=1,
-                payload_bytes=32,
-                sample_every=1,
-            ),
-            Workload(
-                name="W2",
-                title="32 B, 64 in flight",
-                operation="echo",
-                in_flight=64,
-                payload_bytes=32,
-            ),
-            Workload(
-                name="W2x512",
-                title="32 B, 512 in flight",
-                operation="echo",
-                in_flight=512,
-                payload_bytes=32,
-            ),
-            Workload(
-                name="mul",
-                title="typed mul(int, int), 64 in flight",
-                operation="mul",
-                in_flight=64,
-            ),
-            Workload(
-                name="W4",
-                title="typed record built per call, 64 in flight",
-                operation="record",
-                in_flight=64,
-            ),
-            Workload(
-                name="W5",
-                title="64 KiB, 16 in flight",
-                operation="echo",
-                in_flight=16,
-                payload_bytes=64 * 1024,
-            ),
-            Workload(
-                name="W6",
-                title="1 MiB, 4 in flight",
-                operation="echo",
-                in_flight=4,
-                payload_bytes=1024 * 1024,
-            ),
-            Workload(
-                name="many",
-                title="32 B, batches of 512 calls",
-                operation="echo_batch",
-                in_flight=1,
-                payload_bytes=32,
-                batch=512,
-                sample_every=1,
-                stand_in="W2",
-            ),
-        )
+        **TABLE,
+        **{workload.name: workload for points in _GROWTH.values() for workload in points.values()},
     }
 )
 

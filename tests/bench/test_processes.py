@@ -46,7 +46,7 @@ def test_a_server_ends_with_the_block_by_its_input() -> None:
     with running_server(python(ANNOUNCE + "sys.stdin.read()"), CORE) as server:
         assert server.address == "here"
         assert is_running(server.processes[0])
-        assert server.resident_bytes() > 1_000_000
+        assert server.peak_bytes() > 1_000_000
     assert not is_running(server.processes[0])
 
 

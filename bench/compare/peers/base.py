@@ -24,6 +24,7 @@ from bench.compare.measurement import LoadOrder, Measurement
 from bench.compare.workloads import WORKLOADS, Operation, Workload
 
 __all__ = [
+    "BACKLOG",
     "AsyncClient",
     "AsyncServer",
     "BlockingClient",
@@ -34,6 +35,9 @@ __all__ = [
     "PythonPeer",
     "find_peers",
 ]
+
+#: Connections that may wait to be accepted: where each caller has its own, all of them come at once.
+BACKLOG = 4096
 
 Loop = Literal["asyncio", "uvloop"]
 
@@ -62,11 +66,11 @@ class Peer(Protocol):
         """Compile or generate what it needs; raise PeerUnavailableError where that cannot be."""
         ...
 
-    def server_command(self, directory: Path) -> list[str]:
+    def server_command(self, directory: Path, workload: Workload) -> list[str]:
         """Return what starts the server.
 
         It prints {"address": …, "processes": [id, …]} on one line once it listens and ends when its input
-        closes. The directory is empty and its own, for socket files.
+        closes. The directory is empty and its own, for socket files; the workload is what will be asked of it.
         """
         ...
 
@@ -92,17 +96,17 @@ class PythonPeer:
     def prepare(self) -> None:
         """Nothing to prepare unless a peer says so."""
 
-    def server_command(self, directory: Path) -> list[str]:
-        return self._worker_command("serve", str(directory))
+    def server_command(self, directory: Path, workload: Workload) -> list[str]:
+        return self._worker_command("serve", workload.name, str(directory))
 
     def client_command(self, order: LoadOrder) -> list[str]:
         return self._worker_command("load", json.dumps(asdict(order)))
 
-    def _worker_command(self, part: str, argument: str) -> list[str]:
+    def _worker_command(self, part: str, *arguments: str) -> list[str]:
         worker = [sys.executable, "-m", "bench.compare.worker"]
-        return [*worker, part, type(self).__module__, self.name, argument]
+        return [*worker, part, type(self).__module__, self.name, *arguments]
 
-    def serve(self, directory: Path) -> None:
+    def serve(self, directory: Path, workload: Workload) -> None:
         """Serve in this process until standard input closes."""
         raise NotImplementedError
 
@@ -134,14 +138,18 @@ class AsyncServer(PythonPeer):
 
     loop: Loop = "asyncio"
 
-    def serving(self, directory: Path) -> AbstractAsyncContextManager[str]:
+    def serving(self, directory: Path, workload: Workload) -> AbstractAsyncContextManager[str]:
         """Serve on any free address while the block runs; gives the address."""
         raise NotImplementedError
 
-    def serve(self, directory: Path) -> None:
+    def further_processes(self) -> Collection[int]:
+        """Return the ids of those that work for the server beside this one, once it serves."""
+        return ()
+
+    def serve(self, directory: Path, workload: Workload) -> None:
         async def main() -> None:
-            async with self.serving(directory) as address:
-                announce(address)
+            async with self.serving(directory, workload) as address:
+                announce(address, *self.further_processes())
                 await asyncio.to_thread(_wait_for_end_of_input)
 
         _run(self.loop, main())
@@ -150,12 +158,12 @@ class AsyncServer(PythonPeer):
 class BlockingServer(PythonPeer):
     """Server half with threads of its own."""
 
-    def serving(self, directory: Path) -> AbstractContextManager[str]:
+    def serving(self, directory: Path, workload: Workload) -> AbstractContextManager[str]:
         """Serve on any free address while the block runs; gives the address."""
         raise NotImplementedError
 
-    def serve(self, directory: Path) -> None:
-        with self.serving(directory) as address:
+    def serve(self, directory: Path, workload: Workload) -> None:
+        with self.serving(directory, workload) as address:
             announce(address)
             _wait_for_end_of_input()
 

@@ -34,12 +34,12 @@ class CEcho:
         self._flags = ["--spin"] if spins else []
 
     def offers(self, workload: Workload) -> bool:
-        return workload.operation == "echo"
+        return workload.operation in {"echo", "echo_connections"}
 
     def prepare(self) -> None:
         build_c_echo()
 
-    def server_command(self, directory: Path) -> list[str]:
+    def server_command(self, directory: Path, workload: Workload) -> list[str]:
         address = "tcp://127.0.0.1:0" if self._scheme == "tcp" else f"unix://{directory}/socket"
         return [str(PROGRAM), "serve", address, *self._flags]
 
@@ -48,6 +48,7 @@ class CEcho:
         settings = {
             "size": workload.payload_bytes,
             "in-flight": workload.in_flight,
+            "connections": workload.connections,
             "sample": workload.sample_every,
             "warm": order.warm_seconds,
             "seconds": order.seconds,

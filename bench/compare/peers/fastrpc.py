@@ -1,19 +1,28 @@
 """fastrpc through its public API, as a user gets it: nothing is set but transport and spinning."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 import fastrpc
 from bench.compare.load import AsyncOperation, BlockingOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Peer
-from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload, plain_record
+from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Operation, Workload, plain_record
 
 #: How long the spinning peers poll after the last activity.
 SPIN_MICROSECONDS = 1000
+
+
+#: Connections that are opened at once where a workload wants many.
+OPENING = 64
+
+#: The metadata entry of the workload that has one.
+METADATA = {"tenant": "a-customer"}
 
 
 class Record(msgspec.Struct):
@@ -31,6 +40,10 @@ class Bench:
 
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:
+        return payload
+
+    @fastrpc.method(codec="raw")
+    def echo_def(self, payload: bytes) -> bytes:
         return payload
 
     @fastrpc.method
@@ -52,8 +65,25 @@ def build_record() -> Record:
     )
 
 
+def service_with(methods: int) -> type[Any]:
+    """Make the service `methods`, which has so many."""
+    members: dict[str, Any] = {}
+    for index in range(methods):
+
+        async def echo(self: object, payload: bytes) -> bytes:
+            return payload
+
+        members[f"echo_{index}"] = fastrpc.method(f"echo_{index}", codec="raw")(echo)
+    return fastrpc.service("methods")(type("Methods", (), members))
+
+
+async def pass_on(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+    """Intercept a call and change nothing."""
+    return await proceed(call)
+
+
 class _Serving(AsyncServer):
-    operations = ("echo", "mul", "record", "echo_batch")
+    operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record", "echo_batch")
 
     def __init__(
         self,
@@ -71,9 +101,11 @@ class _Serving(AsyncServer):
         self._spin_microseconds = spin_microseconds
 
     @asynccontextmanager
-    async def serving(self, directory: Path) -> AsyncIterator[str]:
+    async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
         config = fastrpc.ServerConfig(spin_microseconds=self._spin_microseconds)
-        async with fastrpc.Server(Bench(), config=config) as server:
+        service = service_with(workload.methods) if workload.operation == "echo_methods" else Bench
+        interceptors = [pass_on] if workload.operation == "echo_metadata" else []
+        async with fastrpc.Server(service(), config=config, interceptors=interceptors) as server:
             target = "tcp://127.0.0.1:0" if self._scheme == "tcp" else f"unix://{directory}/socket"
             yield str(await server.listen(target))
 
@@ -84,15 +116,38 @@ class _Serving(AsyncServer):
 class FastRPCAsync(_Serving, AsyncClient):
     """Client on an event loop."""
 
+    operations = (
+        *_Serving.operations,
+        "echo_metadata",
+        "echo_def",
+        "echo_connections",
+        "echo_methods",
+    )
+
     @asynccontextmanager
     async def connected(self, address: str, workload: Workload) -> AsyncIterator[AsyncOperation]:
-        async with fastrpc.Client(address, config=self._client_config()) as client:
-            await client.ready(timeout=5)
-            yield _async_operation(client, workload)
+        interceptors = [pass_on] if workload.operation == "echo_metadata" else []
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    fastrpc.Client(address, config=self._client_config(), interceptors=interceptors)
+                )
+                for _ in range(workload.connections)
+            ]
+            for first in range(0, len(clients), OPENING):
+                await asyncio.gather(
+                    *(client.ready(timeout=5) for client in clients[first : first + OPENING])
+                )
+            operation = _async_operation(clients, workload)
+            # First calls prepare what later ones reuse; the warm-up might be too short to reach every turn.
+            for _ in range(max(workload.connections, workload.methods) - 1):
+                await operation.run()
+            yield operation
 
 
-def _async_operation(client: fastrpc.Client, workload: Workload) -> AsyncOperation:
-    payload, call = workload.payload, client.call
+def _async_operation(clients: list[fastrpc.Client], workload: Workload) -> AsyncOperation:
+    payload, client = workload.payload, clients[0]
+    call = client.call
     match workload.operation:
         case "echo":
             return AsyncOperation(lambda: call(Bench.echo, payload))
@@ -103,6 +158,18 @@ def _async_operation(client: fastrpc.Client, workload: Workload) -> AsyncOperati
         case "echo_batch":
             batch = [(payload,)] * workload.batch
             return AsyncOperation(lambda: client.call_many(Bench.echo, batch))
+        case "echo_metadata":
+            annotated = client.with_options(metadata=METADATA).call
+            return AsyncOperation(lambda: annotated(Bench.echo, payload))
+        case "echo_def":
+            return AsyncOperation(lambda: call(Bench.echo_def, payload))
+        case "echo_connections":
+            calls = itertools.cycle([client.call for client in clients])
+            return AsyncOperation(lambda: next(calls)(Bench.echo, payload))
+        case "echo_methods":
+            contract = service_with(workload.methods)
+            methods = itertools.cycle([getattr(contract, f"echo_{i}") for i in range(workload.methods)])
+            return AsyncOperation(lambda: call(next(methods), payload))
 
 
 class FastRPCBlocking(_Serving, BlockingClient):
@@ -126,6 +193,8 @@ def _blocking_operation(client: fastrpc.SyncClient, workload: Workload) -> Block
         case "echo_batch":
             batch = [(payload,)] * workload.batch
             return BlockingOperation(lambda: client.call_many(Bench.echo, batch))
+        case _:
+            raise NotImplementedError(workload.operation)
 
 
 PEERS: tuple[Peer, ...] = (

@@ -13,7 +13,7 @@ import grpc.aio
 
 from bench.compare.load import AsyncOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, Loop, Peer
-from bench.compare.protobuf import build_record, generate_modules, load_messages, load_services
+from bench.compare.protobuf import build_record, generate_modules, grpc_options, load_messages, load_services
 from bench.compare.workloads import Workload, plain_record
 
 
@@ -51,8 +51,8 @@ class GrpcAio(AsyncServer, AsyncClient):
         generate_modules()
 
     @asynccontextmanager
-    async def serving(self, directory: Path) -> AsyncIterator[str]:
-        server = grpc.aio.server()
+    async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
+        server = grpc.aio.server(options=grpc_options(workload))
         server.add_generic_rpc_handlers((_raw_handlers(),))
         load_services().add_TypedServicer_to_server(_typed_servicer(), server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -64,7 +64,7 @@ class GrpcAio(AsyncServer, AsyncClient):
 
     @asynccontextmanager
     async def connected(self, address: str, workload: Workload) -> AsyncIterator[AsyncOperation]:
-        async with grpc.aio.insecure_channel(address) as channel:
+        async with grpc.aio.insecure_channel(address, options=grpc_options(workload)) as channel:
             await channel.channel_ready()
             yield _operation(channel, workload)
 

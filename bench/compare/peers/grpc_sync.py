@@ -10,7 +10,7 @@ import grpc
 
 from bench.compare.load import BlockingOperation
 from bench.compare.peers.base import BlockingClient, BlockingServer, Peer
-from bench.compare.protobuf import build_record, generate_modules, load_messages, load_services
+from bench.compare.protobuf import build_record, generate_modules, grpc_options, load_messages, load_services
 from bench.compare.workloads import Workload, plain_record
 
 #: As many as fastrpc gives its own pool by default.
@@ -35,14 +35,16 @@ def _typed_servicer() -> Any:
 
 
 class GrpcSync(BlockingServer, BlockingClient):
-    """grpcio without an event loop."""
+    """grpcio without an event loop; every handler runs in the pool."""
+
+    operations = (*BlockingServer.operations, "echo_def")
 
     def prepare(self) -> None:
         generate_modules()
 
     @contextmanager
-    def serving(self, directory: Path) -> Iterator[str]:
-        server = grpc.server(ThreadPoolExecutor(HANDLER_THREADS))
+    def serving(self, directory: Path, workload: Workload) -> Iterator[str]:
+        server = grpc.server(ThreadPoolExecutor(HANDLER_THREADS), options=grpc_options(workload))
         handlers = {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Raw", handlers),))
         load_services().add_TypedServicer_to_server(_typed_servicer(), server)
@@ -55,13 +57,13 @@ class GrpcSync(BlockingServer, BlockingClient):
 
     @contextmanager
     def connected(self, address: str, workload: Workload) -> Iterator[Callable[[], BlockingOperation]]:
-        with grpc.insecure_channel(address) as channel:
+        with grpc.insecure_channel(address, options=grpc_options(workload)) as channel:
             operation = _operation(channel, workload)
             yield lambda: operation
 
 
 def _operation(channel: Any, workload: Workload) -> BlockingOperation:
-    if workload.operation == "echo":
+    if workload.operation in {"echo", "echo_def"}:
         echo, payload = channel.unary_unary("/bench.Raw/Echo"), workload.payload
         return BlockingOperation(lambda: echo(payload))
     messages, stub = load_messages(), load_services().TypedStub(channel)
@@ -70,4 +72,4 @@ def _operation(channel: Any, workload: Workload) -> BlockingOperation:
     return BlockingOperation(lambda: stub.Echo(build_record(messages)), plain_record)
 
 
-PEERS: tuple[Peer, ...] = (GrpcSync("grpc_sync", "grpcio, threads", family="grpcio sync", by_default=False),)
+PEERS: tuple[Peer, ...] = (GrpcSync("grpc_sync", "grpcio, threads", family="grpcio sync"),)

@@ -1,0 +1,81 @@
+"""FastAPI under uvicorn with httptools and uvloop: raw bodies for bytes, pydantic models for typed calls."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httptools  # noqa: F401  (uvicorn would do without, and much slower)
+import pydantic
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from bench.compare.http_client import HttpClient
+from bench.compare.peers.base import BACKLOG, AsyncServer, Peer
+from bench.compare.workloads import Workload
+
+
+class Factors(pydantic.BaseModel):  # type: ignore[misc]
+    """What `mul` takes."""
+
+    a: int
+    b: int
+
+
+class Product(pydantic.BaseModel):  # type: ignore[misc]
+    """What `mul` gives."""
+
+    value: int
+
+
+class Record(pydantic.BaseModel):  # type: ignore[misc]
+    """The typed record of the workloads."""
+
+    id: int
+    name: str
+    score: float
+    tags: list[str]
+
+
+def build_application() -> FastAPI:
+    """Return the application that is served."""
+    application = FastAPI()
+
+    @application.post("/echo")  # type: ignore[untyped-decorator]
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+    @application.post("/mul")  # type: ignore[untyped-decorator]
+    async def mul(factors: Factors) -> Product:
+        return Product(value=factors.a * factors.b)
+
+    @application.post("/record")  # type: ignore[untyped-decorator]
+    async def record(record: Record) -> Record:
+        return record
+
+    return application
+
+
+class FastApi(AsyncServer, HttpClient):
+    """One uvicorn worker."""
+
+    loop = "uvloop"
+
+    @asynccontextmanager
+    async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
+        config = uvicorn.Config(
+            build_application(), http="httptools", log_level="warning", access_log=False, lifespan="off"
+        )
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                # It listens already: a client that comes before uvicorn is ready waits in the backlog.
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+                await serving
+
+
+PEERS: tuple[Peer, ...] = (FastApi("fastapi", "FastAPI, uvicorn, uvloop", family="FastAPI"),)

@@ -1,0 +1,106 @@
+"""Puts a result into the README: `python -m bench.compare.readme [RESULT.json]`.
+
+Between its two markers stand the tables and the plots, with machine, date, versions and the command that made them.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.compare.paths import PLOTS, RESULTS, ROOT
+from bench.compare.plots import write_plots
+from bench.compare.report import conditions, latency_table, rate_cell, ratio_table
+from bench.compare.tables import NOTHING, table
+from bench.compare.workloads import CURVES, TABLE
+
+__all__ = ["MarkerError", "readme_block", "replace_between_markers", "write_readme"]
+
+BEGIN = "<!-- comparison: begin; written by `python -m bench.compare.readme`, do not edit -->"
+END = "<!-- comparison: end -->"
+
+#: The columns of the README's table and their heads.
+COLUMNS = {
+    "W1": "32 B, one in flight (p50)",
+    "W2": "32 B, 64 in flight",
+    "W2x512": "512 in flight",
+    "mul": "`mul(int, int)`",
+    "W4": "a record",
+    "W5": "64 KiB × 16",
+    "W6": "1 MiB × 4",
+}
+
+#: The rows are in the order of this one's rates.
+ORDERED_BY = "W2"
+OURS = "fastrpc"
+
+
+class MarkerError(Exception):
+    """The text does not hold both markers, in order and once."""
+
+
+def write_readme(result: Mapping[str, Any], root: Path = ROOT) -> None:
+    """Write the plots of a result to `bench/plots` and the rest into README.md."""
+    plots = write_plots(result, root / PLOTS)
+    path = root / "README.md"
+    block = readme_block(result, [plot.relative_to(root).as_posix() for plot in plots])
+    path.write_text(replace_between_markers(path.read_text(), block))
+
+
+def replace_between_markers(text: str, block: str) -> str:
+    """Return the text with what stands between its markers replaced."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise MarkerError(f"the text needs one line {BEGIN!r} and after it one line {END!r}")
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{block.strip()}\n\n{END}{rest.partition(END)[2]}"
+
+
+def readme_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """Return what stands between the markers; `plots` are paths that the README can show."""
+    parts = [
+        conditions(result),
+        "Calls/s, and MB/s each way for large payloads:\n",
+        field_table(result),
+    ]
+    if ratios := ratio_table(result, OURS):
+        parts += ["fastrpc against the same run's grpc.aio (the faster of its loops) and C echo:\n", ratios]
+    if latencies := latency_table(result):
+        parts += ["The median time of a call, one in flight:\n", latencies]
+    parts.append(_pictures(plots))
+    return "\n".join(parts)
+
+
+def field_table(result: Mapping[str, Any]) -> str:
+    """Return a row per peer that was measured under `ORDERED_BY`, the fastest first."""
+    rows = {(row["peer"], row["workload"]): row for row in result["summary"]}
+    names = [name for name in COLUMNS if any(workload == name for _, workload in rows)]
+    order = sorted(
+        (peer for peer, workload in rows if workload == ORDERED_BY),
+        key=lambda peer: -rows[peer, ORDERED_BY]["calls_per_second"],
+    )
+    body = []
+    for peer in order:
+        cells = [
+            rate_cell(rows[peer, name], TABLE[name]) if (peer, name) in rows else NOTHING for name in names
+        ]
+        line = [result["peers"][peer]["title"], *cells]
+        body.append([f"**{cell}**" for cell in line] if peer == OURS else line)
+    return table(["", *(COLUMNS[name] for name in names)], body)
+
+
+def _pictures(plots: Sequence[str]) -> str:
+    """Show bars in the full width and curves two to a line."""
+    lines = []
+    for plot in plots:
+        name = Path(plot).stem
+        curve = CURVES.get(name)
+        title = curve.title if curve else TABLE[name.upper()].title
+        width = "49%" if curve else "80%"
+        lines.append(f'<img src="{plot}" width="{width}" alt="{title}">')
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "compare.json"
+    write_readme(json.loads(source.read_text()))

@@ -1,0 +1,111 @@
+"""Which peers are measured on which workloads: what the command line asks for, or the default."""
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.compare.peers.base import Peer
+from bench.compare.workloads import CURVES, TABLE, WORKLOADS, Workload
+
+#: Who answers whether a change helped; `--quick` measures these.
+MAIN_PEERS = ("c_echo", "fastrpc", "grpc_asyncio", "grpc_uvloop")
+
+#: Descriptors that a process needs beside its connections.
+SPARE_DESCRIPTORS = 200
+
+#: Names that stand for several workloads.
+GROUPS: Mapping[str, Sequence[str]] = {
+    "table": tuple(TABLE),
+    **{curve.name: tuple(curve.points.values()) for curve in CURVES.values()},
+    "growth": tuple(name for curve in CURVES.values() for name in curve.points.values()),
+}
+
+
+class UnknownNameError(Exception):
+    """There is no peer or workload of that name; the message lists those there are."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A workload and who is measured on it."""
+
+    workload: Workload
+    peers: Sequence[Peer]
+
+
+def assign(
+    found: Mapping[str, Peer],
+    *,
+    peers: Sequence[str] | None = None,
+    workloads: Sequence[str] | None = None,
+    quick: bool = False,
+) -> list[Assignment]:
+    """Return what to measure; workloads that nobody chosen offers are left out.
+
+    Args:
+        found: every peer there is, by name.
+        peers: names, or `all`; without them each workload is taken to the peers it is there for.
+        workloads: names of workloads, of curves, `table` or `growth`; without them the table, and for the whole
+            default run the curves too.
+        quick: take the main peers and the table, unless told otherwise.
+
+    Raises:
+        UnknownNameError: a name is of nothing there is.
+    """
+    names = _workload_names(workloads, with_growth=peers is None and not quick)
+    assignments = []
+    for workload in (WORKLOADS[name] for name in names):
+        chosen = _default_peers(found, workload, quick) if peers is None else _named_peers(found, peers)
+        if offering := [peer for peer in chosen if peer.offers(workload)]:
+            assignments.append(Assignment(workload, offering))
+    return assignments
+
+
+def lift_descriptor_limit() -> int:
+    """Let this process and all it starts open as many files as the system permits; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def within_descriptors(assignments: Sequence[Assignment], limit: int) -> tuple[list[Assignment], list[str]]:
+    """Return the assignments whose connections fit the limit, and what to say of the others."""
+    fitting, too_large = [], []
+    for assignment in assignments:
+        if assignment.workload.connections + SPARE_DESCRIPTORS <= limit:
+            fitting.append(assignment)
+        else:
+            too_large.append(f"{assignment.workload.name} (a process may open {limit} files: ulimit -n)")
+    return fitting, too_large
+
+
+def _workload_names(asked: Sequence[str] | None, *, with_growth: bool) -> list[str]:
+    if asked is None:
+        return [*TABLE, *(GROUPS["growth"] if with_growth else ())]
+    unknown = [name for name in asked if name not in GROUPS and name not in WORKLOADS]
+    if unknown:
+        raise UnknownNameError(
+            f"no workload {', '.join(unknown)}; there are {', '.join([*TABLE, *GROUPS])}; see --list"
+        )
+    # A dictionary keeps the order and each name once.
+    return list(dict.fromkeys(each for name in asked for each in GROUPS.get(name, (name,))))
+
+
+def _named_peers(found: Mapping[str, Peer], names: Sequence[str]) -> list[Peer]:
+    if list(names) == ["all"]:
+        return list(found.values())
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise UnknownNameError(f"no peer {', '.join(unknown)}; there are {', '.join(found)}")
+    return [found[name] for name in names]
+
+
+def _default_peers(found: Mapping[str, Peer], workload: Workload, quick: bool) -> list[Peer]:
+    if workload.only_peers is not None:
+        return [found[name] for name in workload.only_peers if name in found]
+    return [
+        peer
+        for peer in found.values()
+        if (peer.name in MAIN_PEERS if quick else peer.by_default) or peer.name in workload.also_peers
+    ]

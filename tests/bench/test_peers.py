@@ -1,0 +1,79 @@
+"""Every Python peer runs once, and briefly: its answers are checked, its figures are not."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.compare.paths import ROOT
+
+PEERS = (
+    "aiohttp",
+    "apache_thrift",
+    "c_echo",
+    "fastapi",
+    "fastrpc",
+    "fastrpc_asyncio",
+    "fastrpc_blocking",
+    "grpc_asyncio",
+    "grpc_sync",
+    "grpc_uvloop",
+    "grpclib",
+    "nats",
+    "pycapnp",
+    "rpyc",
+    "thriftpy2",
+)
+
+#: Raw bytes, integers and the record; then what only some offer.
+WORKLOADS = ("W5", "mul", "W4")
+SPECIAL_WORKLOADS = ("W2meta", "W2def", "many", "connections@10", "methods@10")
+
+BRIEF = ("--rounds=1", "--seconds=0.05", "--warm-seconds=0.02")
+
+
+def compare(folder: Path, peers: list[str], workloads: tuple[str, ...]) -> Mapping[str, Any]:
+    arguments = [f"--peers={','.join(peers)}", f"--workloads={','.join(workloads)}", f"--output={folder}"]
+    command = [sys.executable, "-m", "bench.compare", *BRIEF, *arguments]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    result: Mapping[str, Any] = json.loads((folder / "compare.json").read_text())
+    return result
+
+
+@pytest.fixture(scope="module")
+def available() -> list[str]:
+    """The peers whose packages are installed; asked elsewhere, for they may warn when they are imported."""
+    code = "import json; from bench.compare.peers.base import find_peers; print(json.dumps(list(find_peers()[0])))"
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
+    return [name for name in json.loads(output) if name in PEERS]
+
+
+@pytest.fixture(scope="module")
+def result(available: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    return compare(tmp_path_factory.mktemp("compare"), available, WORKLOADS)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_answers_rightly(name: str, available: list[str], result: Mapping[str, Any]) -> None:
+    if name not in available:
+        pytest.skip(f"{name}: its packages are not installed (make compare installs them)")
+    if missing := [reason for reason in result["left_out"] if reason.startswith(f"{name} (")]:
+        pytest.skip(missing[0])
+    rows = {row["workload"]: row for row in result["summary"] if row["peer"] == name}
+    assert set(rows) == ({"W5"} if name == "c_echo" else set(WORKLOADS))
+    for row in rows.values():
+        assert row["calls_per_second"] > 0
+        assert row["client_cpu_per_call"] > 0
+        assert row["server_cpu_per_call"] > 0
+
+
+def test_what_only_some_offer_is_measured_of_those(tmp_path: Path) -> None:
+    result = compare(tmp_path, ["c_echo", "fastrpc"], SPECIAL_WORKLOADS)
+    measured = {(row["peer"], row["workload"]) for row in result["summary"]}
+    assert measured == {("fastrpc", name) for name in SPECIAL_WORKLOADS} | {("c_echo", "connections@10")}
+    assert (tmp_path / "compare.md").read_text().count("fastrpc, uvloop") > 5
