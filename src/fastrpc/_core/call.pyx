@@ -10,6 +10,8 @@
     RouteTable            method name as it lies on the wire → Route
 """
 
+import collections.abc
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
@@ -104,6 +106,7 @@ cdef class Route:
         Marshal marshal not None,
         MethodCounters counters not None,
         *,
+        CallTotals totals=None,
         handler=None,
         timeout=None,
     ):
@@ -118,6 +121,7 @@ cdef class Route:
             self.flags |= FLAG_IDEMPOTENT
         self.marshal = marshal
         self.counters = counters
+        self.totals = CallTotals() if totals is None else totals
         self.handler = handler
         self.style = STYLES[definition.style]
         self.is_public = definition.public
@@ -203,6 +207,40 @@ cdef class RouteTable:
 
 
 @cython.final
+cdef class Draining:
+    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+
+    def __init__(self, event):
+        self._event = event
+
+    def __await__(self):
+        return self._event.wait().__await__()
+
+    cdef object _begun(self):
+        if self._waiting is None:
+            self._waiting = self._event.wait()
+        return self._waiting
+
+    def send(self, value):
+        """Take one step, as a coroutine does."""
+        return self._begun().send(value)
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception where it waits."""
+        if value is None and traceback is None:
+            return self._begun().throw(kind)
+        return self._begun().throw(kind, value, traceback)
+
+    def close(self):
+        """End without waiting."""
+        if self._waiting is not None:
+            self._waiting.close()
+
+
+collections.abc.Coroutine.register(Draining)
+
+
+@cython.final
 cdef class Incoming:
     """The first piece of a message that comes in several, or slowly."""
 
@@ -272,16 +310,6 @@ cdef class Call(Scope):
     def peer(self):
         """Who is on the other side."""
         return self.get_peer()
-
-    @property
-    def identity(self):
-        """Who the caller proved to be; None where nobody asked."""
-        return None
-
-    @property
-    def cancelled(self):
-        """Whether the caller gave it up or its time ran out."""
-        return False
 
     # What one side or the other knows more about
 

@@ -46,6 +46,7 @@ cdef class HandlerTask:
         int _phase
 
     cdef int begin(self, object coroutine, object context) except -1
+    cdef int entered(self) except -1
     cdef int finished(self) except -1
     cdef object make_name(self)
     cdef void rearm(self) noexcept

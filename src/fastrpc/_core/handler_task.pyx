@@ -153,6 +153,7 @@ cdef class HandlerTask:
         try:
             enter(self)
             try:
+                self.entered()
                 self._coro = coroutine
                 self._context = context
                 self._phase = PENDING
@@ -162,6 +163,10 @@ cdef class HandlerTask:
         finally:
             if PyContext_Exit(context) < 0:
                 report(self, take_raised(), "The handler replaced the current context")
+
+    cdef int entered(self) except -1:
+        # Called once, inside the task's context and with the task current, before its first step.
+        return 0
 
     cdef int finished(self) except -1:
         # Called once when a task ended after a suspension, with no task current. The current context still is

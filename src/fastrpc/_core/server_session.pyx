@@ -25,9 +25,11 @@ from fastrpc._core.call cimport (
     STATE_GONE,
     STYLE_ASYNC,
     STYLE_INLINE,
+    Draining,
     scope_variable,
 )
 from fastrpc._core.frame cimport (
+    CANCEL_DEADLINE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
@@ -94,6 +96,11 @@ cdef class ServerState:
 cdef class ServerTask(HandlerTask):
     """The task a handler runs in."""
 
+    cdef int entered(self) except -1:
+        # In the handler's own context: in the reader's the last call of an idle connection would live on.
+        PyContextVar_Set(scope_variable, self.call)
+        return 0
+
     cdef int finished(self) except -1:
         return self.call.session.task_finished(self)
 
@@ -115,7 +122,7 @@ cdef class ServerCall(AdmittedCall):
     @property
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
-        return (asyncio.Event() if self.session is None else self.session.drain_event()).wait()
+        return Draining(asyncio.Event() if self.session is None else self.session.drain_event())
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
@@ -321,7 +328,7 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
-        return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
+        return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
@@ -374,12 +381,9 @@ cdef class ServerSession(GuardedSession):
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
         cdef ServerTask task = self.state.acquire()
-        cdef object context
+        cdef object context = PyContext_CopyCurrent()
         cdef object error
         cdef object value
-        # The handler's context is a copy of one in which the call is current; the copy is what is entered.
-        PyContextVar_Set(scope_variable, call)
-        context = PyContext_CopyCurrent()
         task.call = call
         call.task = task
         try:
@@ -556,6 +560,8 @@ cdef class ServerSession(GuardedSession):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         (<ServerCall>call).was_cancelled = True
+        # Both sides watch the deadline; whoever is first, it is the same reason.
+        (<ServerCall>call).is_expired |= reason == CANCEL_DEADLINE
         if (<ServerCall>call).waiting_payload is not None:
             self.drop_waiting(<ServerCall>call)
             return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
