@@ -156,8 +156,27 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
     """Count a call that goes out now."""
     call.route.counters.started()
     call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+    call.route.totals.started(call.attempt_number != 0, PyBytes_GET_SIZE(payload))
     call.is_counted = True
     return 0
+
+
+cdef list argument_tuples_of(object given):
+    """The argument tuples of a batch, which may come from any iterable; each one a tuple or a list."""
+    cdef list found = list(given)
+    cdef Py_ssize_t i
+    for i in range(len(found)):
+        one = found[i]
+        if type(one) is tuple:
+            continue
+        if not isinstance(one, (tuple, list)):
+            # Taken apart, a text would be a tuple of characters.
+            raise TypeError(
+                f"call_many() takes a tuple of arguments for each call; item {i} is of type {type(one).__name__}: "
+                f"write (value,) for one argument"
+            )
+        found[i] = tuple(one)
+    return found
 
 
 cdef bint over_floor(bytes metadata) except -1:
