@@ -16,7 +16,7 @@ from fastrpc.client.pool import Pool
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
-from fastrpc.config.validation import is_duration
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.rpc.definition import MethodDefinition
@@ -102,6 +102,7 @@ class Client(Caller):
         Raises:
             DeadlineExceededError: nobody answered in time; the cause is the last error.
         """
+        check_timeout(timeout, zero=True)
         self.state.use()
         try:
             async with asyncio.timeout(timeout):
@@ -316,9 +317,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
     checked = dict(options)
-    timeout = checked.get("timeout")
-    if timeout is not None and not is_duration(timeout):
-        raise ConfigError(f"timeout is {timeout!r}, it must be above 0 seconds, or None for no limit")
+    check_timeout(checked.get("timeout"))
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:

@@ -21,6 +21,7 @@ from fastrpc.client.sync_pool import SyncPool
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import DeadlineExceededError
 from fastrpc.rpc.interceptor import Interceptor
@@ -96,6 +97,7 @@ class SyncClient(BlockingCaller):
         Raises:
             DeadlineExceededError: nobody answered in time; the message names every address and its last error.
         """
+        check_timeout(timeout, zero=True)
         self.state.use()
         until = None if timeout is None else time.monotonic() + timeout
         while until is None or time.monotonic() < until:
