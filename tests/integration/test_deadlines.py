@@ -149,6 +149,19 @@ async def test_a_timeout_block_that_is_over_sends_nothing_more() -> None:
     assert clock.started == 0
 
 
+async def test_a_call_without_a_microsecond_is_not_sent_and_says_so() -> None:
+    clock = Clock()
+    async with served(clock) as target, Client(target) as client:
+        await client.ready()
+        hasty = client.with_options(timeout=5e-7)
+        for call in (hasty.call(Clock.hold), hasty.notify(Clock.hold), hasty.call_many(Clock.hold, [()])):
+            with pytest.raises(DeadlineExceededError, match="nothing is left") as failed:
+                await call
+            assert failed.value.processed == "no"
+        assert client.stats()["live"]["calls"] == 0
+    assert clock.started == 0
+
+
 @pytest.mark.parametrize("seconds", [-1, 1e8 + 1, 1.8e10, 1.85e10, float("inf"), float("nan")])
 async def test_a_time_that_would_not_fit_is_refused_wherever_it_may_be_given(seconds: float) -> None:
     async with served(Clock) as target, Client(target) as client:

@@ -17,6 +17,8 @@ from fastrpc.errors import DeadlineExceededError
 cdef enum:
     # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
     METADATA_FLOOR = 8_192
+    # The time that is left travels in microseconds, rounded down; without one the call is not sent.
+    LEAST_NS = 1_000
 
 cdef object MethodType = types.MethodType
 
@@ -126,15 +128,13 @@ cdef class CallerView:
             call.deadline_ns = now + timeout
         scope = current_scope()
         if scope is not None:
-            if scope.deadline_ns < call.deadline_ns:
-                call.deadline_ns = scope.deadline_ns
-                if call.deadline_ns <= now:
-                    raise DeadlineExceededError(
-                        f"{route.method}: nothing is left of the surrounding deadline; the call was not sent",
-                        processed="no",
-                    )
-        if scope is not None and scope.attempt_number:
-            call.is_inside_retry = True
+            call.deadline_ns = min(call.deadline_ns, scope.deadline_ns)
+            if scope.attempt_number:
+                call.is_inside_retry = True
+        if call.deadline_ns < now + LEAST_NS:
+            raise DeadlineExceededError(
+                f"{route.method}: nothing is left of its time; the call was not sent", processed="no"
+            )
         return 0
 
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
