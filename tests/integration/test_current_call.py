@@ -303,3 +303,79 @@ async def test_work_started_by_a_handler_can_outlive_it_detached() -> None:
         await done.wait()
         assert results[1] is True
         assert 4.5 < results[2] <= 5
+
+
+async def test_draining_costs_nothing_until_it_is_awaited() -> None:
+    @fastrpc.service("endless")
+    class Endless:
+        @fastrpc.method
+        async def look(self) -> bool:
+            # A coroutine that nobody awaits warns, and warnings are errors here.
+            return all(current_call().draining is not None for _ in range(3))
+
+        @fastrpc.method
+        async def run(self) -> list[bool]:
+            draining = current_call().draining
+            entered.set()
+            return [await draining, await asyncio.create_task(current_call().draining), await draining]
+
+    entered = asyncio.Event()
+    async with served(Endless) as target, Client(target) as client:
+        assert await client.call(Endless.look)
+        gc.collect()
+        running = asyncio.create_task(client.call(Endless.run))
+        await entered.wait()
+        assert await target.server.drain()
+        assert await running == [True, True, True]
+
+
+async def test_draining_can_be_given_up() -> None:
+    with handling() as call:
+        waiting = asyncio.create_task(call.draining)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        unused = call.draining
+        unused.close()
+        with pytest.raises(ZeroDivisionError):
+            call.draining.throw(ZeroDivisionError())
+
+
+class Token:
+    """Something a handler leaves in the state of its call."""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("method", ["quick", "slow", "inline", "threaded"])
+async def test_an_idle_connection_keeps_no_call_alive(scheme: str, method: str) -> None:
+    tokens: list[weakref.ref[Token]] = []
+
+    def leave() -> None:
+        token = Token()
+        tokens.append(weakref.ref(token))
+        current_call().state["token"] = token
+
+    @fastrpc.service("leaver")
+    class Leaver:
+        @fastrpc.method
+        async def quick(self) -> None:
+            leave()
+
+        @fastrpc.method
+        async def slow(self) -> None:
+            leave()
+            await asyncio.sleep(0)
+
+        @fastrpc.method(inline=True)
+        def inline(self) -> None:
+            leave()
+
+        @fastrpc.method
+        def threaded(self) -> None:
+            leave()
+
+    async with served(Leaver, scheme=scheme) as target, Client(target) as client:
+        await client.call(f"leaver.{method}")
+        gc.collect()
+        assert [token() for token in tokens] == [None]

@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 import fastrpc
@@ -16,12 +18,16 @@ from fastrpc import (
     ClientConfig,
     DeadlineExceededError,
     ServerConfig,
+    SyncClient,
     Timeouts,
     current_call,
 )
-from fastrpc.testing import connected
+from fastrpc.testing import connected, handling
+from tests.support.frame_factory import opening
+from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
+from tests.support.wire_frames import Request, Response
 
 
 @fastrpc.service("clock")
@@ -143,10 +149,75 @@ async def test_a_timeout_block_that_is_over_sends_nothing_more() -> None:
     assert clock.started == 0
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan")])
-def test_a_wrong_timeout_block_is_refused(seconds: float) -> None:
-    with pytest.raises(fastrpc.ConfigError, match="timeout"):
-        fastrpc.timeout(seconds)
+async def test_a_call_without_a_microsecond_is_not_sent_and_says_so() -> None:
+    clock = Clock()
+    async with served(clock) as target, Client(target) as client:
+        await client.ready()
+        hasty = client.with_options(timeout=5e-7)
+        for call in (hasty.call(Clock.hold), hasty.notify(Clock.hold), hasty.call_many(Clock.hold, [()])):
+            with pytest.raises(DeadlineExceededError, match="nothing is left") as failed:
+                await call
+            assert failed.value.processed == "no"
+        assert client.stats()["live"]["calls"] == 0
+    assert clock.started == 0
+
+
+@pytest.mark.parametrize("seconds", [-1, 1e8 + 1, 1.8e10, 1.85e10, float("inf"), float("nan")])
+async def test_a_time_that_would_not_fit_is_refused_wherever_it_may_be_given(seconds: float) -> None:
+    async with served(Clock) as target, Client(target) as client:
+        refused = partial(pytest.raises, fastrpc.ConfigError, match=r"at most 100,000,000")
+        with refused():
+            fastrpc.timeout(seconds)
+        with refused():
+            client.with_options(timeout=seconds)
+        with refused():
+            fastrpc.method(timeout=seconds)
+        with refused():
+            Timeouts(call=seconds)
+        with refused():
+            await client.ready(seconds)
+        with refused():
+            await target.server.drain(seconds)
+        with refused(), handling(timeout=seconds):
+            pass
+        with SyncClient(target) as blocking:
+            with refused():
+                blocking.with_options(timeout=seconds)
+            with refused():
+                blocking.ready(seconds)
+        assert await remaining(client) > 4.5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_longest_time_is_kept(scheme: str) -> None:
+    async with served(Clock, scheme=scheme) as target, Client(target) as client:
+        assert 99_999_000 < await remaining(client.with_options(timeout=1e8)) <= 1e8
+        async with fastrpc.timeout(1e8):
+            assert 99_999_000 < await remaining(client.with_options(timeout=None)) <= 1e8
+
+        def block() -> float | None:
+            with SyncClient(target) as blocking:
+                return blocking.with_options(timeout=1e8).call(Clock.remaining)
+
+        assert 99_999_000 < (await asyncio.to_thread(block) or 0) <= 1e8
+
+
+@pytest.mark.parametrize("microseconds", [18 * 10**15, 2**62 // 1000 - 1, 2**62 // 1000, 2**63, 2**64 - 2])
+async def test_a_peer_may_name_any_time(microseconds: int) -> None:
+    async with served(Clock, scheme="tcp") as target, raw_client(target) as peer:
+        payload = b"\x90"
+        peer.send(
+            opening(False),
+            Request(1, b"clock.remaining", payload, codec=1, timeout_us=microseconds).encode(),
+            Request(3, b"clock.capped", payload, codec=1, timeout_us=microseconds).encode(),
+        )
+        whole = await peer.next(Response)
+        left = msgspec.msgpack.decode(whole.payload)
+        # From 146 years on it is as good as none.
+        assert left is None or left == pytest.approx(microseconds / 1e6, rel=1e-6)
+        assert (whole.status, left is None) == (0, microseconds >= 2**62 // 1000)
+        capped = await peer.next(Response)
+        assert 0.2 < msgspec.msgpack.decode(capped.payload) <= 0.5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -220,6 +220,63 @@ async def test_raising_on_the_client_comes_out_as_it_is() -> None:
     assert arith.ran == 0
 
 
+@pytest.mark.parametrize("error", [CallError(Status.ABORTED, "no"), DeadlineExceededError("no")])
+async def test_what_the_client_refuses_before_sending_did_not_run(error: fastrpc.FastRPCError) -> None:
+    seen: list[str] = []
+
+    async def outer(call: Call, proceed: Proceed) -> Any:
+        try:
+            return await proceed(call)
+        except fastrpc.FastRPCError as refusal:
+            seen.append(refusal.processed)
+            raise
+
+    async def refuse(call: Call, proceed: Proceed) -> Any:
+        raise error
+
+    arith = Arith()
+    async with connected(arith, client_interceptors=[outer, refuse]) as client:
+        with pytest.raises(type(error)) as refused:
+            await client.call(Arith.mul, 6, 7)
+    assert (refused.value.processed, seen, arith.ran) == ("no", ["no"], 0)
+
+
+async def test_a_refusal_instead_of_a_connection_did_not_run_either() -> None:
+    async def translate(call: Call, proceed: Proceed) -> Any:
+        try:
+            return await proceed(call)
+        except fastrpc.ConnectError as error:
+            raise CallError(Status.ABORTED, "nobody there") from error
+
+    async with Client("memory://nobody", interceptors=[translate]) as client:
+        with pytest.raises(CallError) as refused:
+            await client.call(Arith.mul, 6, 7)
+    assert refused.value.processed == "no"
+
+
+async def test_what_the_client_refuses_after_sending_says_what_it_says() -> None:
+    async def too_late(call: Call, proceed: Proceed) -> Any:
+        await proceed(call)
+        raise CallError(Status.ABORTED, "too late")
+
+    async def impatient(call: Call, proceed: Proceed) -> Any:
+        try:
+            async with asyncio.timeout(0.02):
+                return await proceed(call)
+        except TimeoutError:
+            raise CallError(Status.ABORTED, "too slow", processed="unknown") from None
+
+    arith = Arith()
+    async with connected(arith, client_interceptors=[too_late]) as client:
+        with pytest.raises(CallError) as refused:
+            await client.call(Arith.mul, 6, 7)
+    assert refused.value.processed == "yes"
+    async with connected(arith, client_interceptors=[impatient]) as client:
+        with pytest.raises(CallError) as refused:
+            await client.call(Arith.fail, "hang")
+    assert (refused.value.processed, arith.ran) == ("unknown", 2)
+
+
 async def test_an_error_after_proceeding_counts_as_processed() -> None:
     async def fail_late(call: Call, proceed: Proceed) -> Any:
         await proceed(call)

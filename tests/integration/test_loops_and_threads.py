@@ -203,3 +203,11 @@ def test_servers_in_two_loops_call_each_other(run: Run) -> None:
         serving(Relay(inner), address="memory://outer") as outer,
     ):
         assert run(main(outer)) == [3 * n for n in range(100)]
+
+
+async def test_each_test_of_this_folder_runs_on_the_loop_it_is_named_after(
+    request: pytest.FixtureRequest,
+) -> None:
+    wanted = "uvloop" if "uvloop" in request.node.name else "asyncio"
+    assert "asyncio" in request.node.name or wanted == "uvloop"
+    assert type(asyncio.get_running_loop()).__module__.partition(".")[0] == wanted

@@ -94,8 +94,20 @@ def test_interceptor_refuses_and_answers_without_a_connection() -> None:
 
     with with_one("tcp://127.0.0.1:9", answer) as client:
         assert client.call(Desk.mul, 6, 7) == 1
-        with pytest.raises(CallError, match="not that"):
+        with pytest.raises(CallError, match="not that") as refused:
             client.call(Desk.fail)
+        assert refused.value.processed == "no"
+
+
+def test_an_interceptor_that_fails_after_proceeding_says_so(address: str) -> None:
+    async def too_late(call: Call, proceed: Proceed) -> Any:
+        await proceed(call)
+        raise CallError(Status.ABORTED, "too late")
+
+    with with_one(address, too_late) as client:
+        with pytest.raises(CallError, match="too late") as failed:
+            client.call(Desk.mul, 6, 7)
+    assert failed.value.processed == "yes"
 
 
 def test_interceptor_may_sleep_and_try_again(address: str) -> None:

@@ -1,6 +1,7 @@
 """`fastrpc.testing`: what users get for the tests of their programs."""
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -200,7 +201,7 @@ def test_pytest_finds_the_fixtures(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=os.environ | {"PYTHONPATH": str(PACKAGE_ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Client, EncodeError, Status, current_call
+from fastrpc import CallError, Client, EncodeError, Status, SyncClient, current_call
 from fastrpc.testing import connected
 from tests.support.served import served
 
@@ -129,6 +129,22 @@ async def test_call_many_takes_any_iterable_and_an_empty_one() -> None:
     async with connected(Arith) as client:
         assert await client.call_many("arith.add", ([n] for n in range(3))) == [1, 2, 3]  # type: ignore[misc]
         assert await client.call_many(Arith.add, []) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ([(1, 2), 3], "item 1 is of type int"),
+        (["ab"], "item 0 is of type str"),
+        ([{1: 2}], "item 0 is of type dict"),
+    ],
+)
+async def test_call_many_wants_a_tuple_for_each_call(given: Any, text: str) -> None:
+    async with served(Arith) as target, Client(target) as client:
+        with pytest.raises(TypeError, match=rf"{text}: write \(value,\)"):
+            await client.call_many(Arith.add, given)
+        with SyncClient(target) as blocking, pytest.raises(TypeError, match=text):
+            blocking.call_many(Arith.add, given)
 
 
 async def test_call_many_raises_the_first_error_after_all_ended() -> None:

@@ -8,6 +8,7 @@ from fastrpc._core.pending_call import PendingCall
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
 
 _P = ParamSpec("_P")
 _S = TypeVar("_S")
@@ -272,6 +273,9 @@ class BlockingBatch:
 
     def finish(self) -> list[Any]:
         """Return the answers to a batch that was started, errors in place of those that failed."""
+
+    def count_unsent(self, status: Status) -> None:
+        """Count calls that failed before a connection could be had, all of them."""
 
     def single(self, index: int, has_own_deadline: bool) -> Any:
         """Make one of the calls by itself, from its beginning."""

@@ -16,7 +16,7 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.blocking_wait cimport new_wait
 from fastrpc._core.call cimport NO_DEADLINE
-from fastrpc._core.caller_view cimport fork_generation, over_floor
+from fastrpc._core.caller_view cimport argument_tuples_of, fork_generation, over_floor
 from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.wire cimport now_ns
@@ -130,7 +130,7 @@ cdef class BlockingCaller(CallerView):
         state.check_use()
         batch.caller = self
         batch.route = self.route_of(method)
-        batch.argument_tuples = [tuple(given) for given in arguments]
+        batch.argument_tuples = argument_tuples_of(arguments)
         batch.return_exceptions = return_exceptions
         if not batch.argument_tuples:
             return []
@@ -335,6 +335,14 @@ cdef class BlockingBatch:
     def finish(self):
         """Return the answers to a batch that was started, errors in place of those that failed."""
         return self.outcomes()
+
+    def count_unsent(self, status):
+        """Count calls that failed before a connection could be had, all of them."""
+        cdef BatchMember member = BatchMember.__new__(BatchMember)
+        member.route = self.route
+        member.started_ns = self.started_ns
+        for _ in self.argument_tuples:
+            member.count_unsent(status)
 
     def single(self, Py_ssize_t index, bint has_own_deadline):
         """Make one of the calls by itself, from its beginning."""

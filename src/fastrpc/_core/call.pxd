@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastrpc._core.frame cimport Frame
-from fastrpc._core.histogram cimport MethodCounters
+from fastrpc._core.histogram cimport CallTotals, MethodCounters
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.timed cimport Timed
 from fastrpc._core.window cimport Window
@@ -34,6 +34,15 @@ cdef object scope_variable
 cdef Scope current_scope()
 
 
+cdef class Draining:
+    cdef:
+        # The asyncio.Event it waits for, and the coroutine that does, once one steps this object itself.
+        object _event
+        object _waiting
+
+    cdef object _begun(self)
+
+
 cdef class Scope(Timed):
     cdef:
         # Instant of the monotonic clock after which calls made inside are pointless, or NO_DEADLINE.
@@ -62,6 +71,9 @@ cdef class Route:
         readonly object definition
         readonly Marshal marshal
         readonly MethodCounters counters
+
+        # Of the client that calls; nothing counts there on a server.
+        readonly CallTotals totals
 
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
@@ -154,3 +166,4 @@ cdef class Call(Scope):
         dict _state
 
     cdef object get_peer(self)
+    cdef bint is_plain(self) noexcept

@@ -1,8 +1,10 @@
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextvars import Token
+from types import TracebackType
 from typing import Any, Final, Literal, final
 
-from fastrpc._core.histogram import MethodCounters
+from fastrpc._core.histogram import CallTotals, MethodCounters
 from fastrpc._core.marshal import Marshal
 from fastrpc._core.metadata import Metadata
 from fastrpc._core.timed import Timed
@@ -19,10 +21,15 @@ class Scope(Timed):
     """The deadline and the attempt number that calls made inside inherit."""
 
 @final
+class CallSlot:
+    """What says in a context which call is current, where several handlers use that context in turn."""
+
+@final
 class Route:
     """Where calls of one method go: how to encode them, who handles them, who counts them.
 
     Args:
+        totals: what the client counts that calls it.
         handler: the bound method that serves it; None on a client.
         timeout: seconds; instead of the one that the method declares.
     """
@@ -33,6 +40,7 @@ class Route:
         marshal: Marshal,
         counters: MethodCounters,
         *,
+        totals: CallTotals | None = None,
         handler: Callable[..., Any] | None = None,
         timeout: float | None = None,
     ) -> None: ...
@@ -48,6 +56,8 @@ class Route:
     def marshal(self) -> Marshal: ...
     @property
     def counters(self) -> MethodCounters: ...
+    @property
+    def totals(self) -> CallTotals: ...
     @property
     def handler(self) -> Any:
         """The bound method that serves it; None on a client."""
@@ -67,6 +77,26 @@ class RouteTable:
         """Return the route of a full method name."""
 
     def __iter__(self) -> Iterator[Route]: ...
+
+@final
+class Draining(Coroutine[Any, Any, Literal[True]]):
+    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+
+    def __init__(self, event: asyncio.Event) -> None: ...
+    def __await__(self) -> Generator[Any, Any, Literal[True]]: ...
+    def send(self, value: Any) -> Any:
+        """Take one step, as a coroutine does."""
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> Any:
+        """Raise an exception where it waits."""
+
+    def close(self) -> None:
+        """End without waiting."""
 
 @final
 class Incoming:

@@ -10,6 +10,8 @@
     RouteTable            method name as it lies on the wire → Route
 """
 
+import collections.abc
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
@@ -111,6 +113,7 @@ cdef class Route:
         Marshal marshal not None,
         MethodCounters counters not None,
         *,
+        CallTotals totals=None,
         handler=None,
         timeout=None,
     ):
@@ -125,6 +128,7 @@ cdef class Route:
             self.flags |= FLAG_IDEMPOTENT
         self.marshal = marshal
         self.counters = counters
+        self.totals = CallTotals() if totals is None else totals
         self.handler = handler
         self.style = STYLES[definition.style]
         self.is_public = definition.public
@@ -214,6 +218,40 @@ cdef class RouteTable:
 
 
 @cython.final
+cdef class Draining:
+    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+
+    def __init__(self, event):
+        self._event = event
+
+    def __await__(self):
+        return self._event.wait().__await__()
+
+    cdef object _begun(self):
+        if self._waiting is None:
+            self._waiting = self._event.wait()
+        return self._waiting
+
+    def send(self, value):
+        """Take one step, as a coroutine does."""
+        return self._begun().send(value)
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception where it waits."""
+        if value is None and traceback is None:
+            return self._begun().throw(kind)
+        return self._begun().throw(kind, value, traceback)
+
+    def close(self):
+        """End without waiting."""
+        if self._waiting is not None:
+            self._waiting.close()
+
+
+collections.abc.Coroutine.register(Draining)
+
+
+@cython.final
 cdef class Incoming:
     """The first piece of a message that comes in several, or slowly."""
 
@@ -223,6 +261,25 @@ cdef class Call(Scope):
 
     cdef object get_peer(self):
         return None
+
+    cdef bint is_plain(self) noexcept:
+        """Whether this was a unary call of theirs, answered, of which nothing unusual is left."""
+        return (
+            self.state == STATE_GONE
+            and not self.flags & ~FLAG_IDEMPOTENT
+            and not self.is_listed
+            and not self.refusal_waits
+            and not self.answer_begun
+            and self.timer.next is NULL
+            and self.received_metadata is None
+            and self.sent_metadata is None
+            and self._metadata is None
+            and self._reply_metadata is None
+            and self._state is None
+            and self.incoming is None
+            and self.unsent is None
+            and self.owner is None
+        )
 
     @property
     def method(self):
@@ -283,16 +340,6 @@ cdef class Call(Scope):
     def peer(self):
         """Who is on the other side."""
         return self.get_peer()
-
-    @property
-    def identity(self):
-        """Who the caller proved to be; None where nobody asked."""
-        return None
-
-    @property
-    def cancelled(self):
-        """Whether the caller gave it up or its time ran out."""
-        return False
 
     # What one side or the other knows more about
 

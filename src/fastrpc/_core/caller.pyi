@@ -197,10 +197,6 @@ class ClientCall(CoroutineCall):
 
     @property
     def arguments(self) -> tuple[Any, ...]: ...
-    @property
-    def draining(self) -> Coroutine[Any, Any, Literal[True]]:
-        """Awaitable that never comes: a client does not drain."""
-
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Wait, in an interceptor."""
 

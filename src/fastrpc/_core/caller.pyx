@@ -19,7 +19,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport NO_DEADLINE
-from fastrpc._core.caller_view cimport count_start, fork_generation, over_floor
+from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
@@ -31,6 +31,9 @@ from fastrpc.errors import FastRPCError
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
     unsigned long PyThread_get_thread_ident()
+
+cdef enum:
+    STATUS_UNKNOWN = 2
 
 cdef enum:
     VERB_CALL = 0
@@ -136,10 +139,11 @@ cdef class Caller(CallerView):
         return self.new_call(method, args, kwargs, VERB_NOTIFY)
 
     def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+        cdef list given = argument_tuples_of(arguments)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
         batch.route = self.route_of(method)
         batch.caller = self
-        batch.argument_tuples = [tuple(given) for given in arguments]
+        batch.argument_tuples = given
         batch.return_exceptions = return_exceptions
         return batch
 
@@ -182,8 +186,8 @@ cdef class ClientCall(CoroutineCall):
             count_start(self, payload)
             session.now = self.started_ns
             session.start(self, payload)
-        except BaseException:
-            self.forget()
+        except BaseException as error:
+            self.forget(error.status if isinstance(error, FastRPCError) else STATUS_UNKNOWN)
             raise
         if self.verb == VERB_NOTIFY:
             self.is_settled = True
@@ -222,11 +226,6 @@ cdef class ClientCall(CoroutineCall):
         if not self.is_settled:
             expire(self, self.session)
         return 0
-
-    @property
-    def draining(self):
-        """Awaitable that never comes: a client does not drain."""
-        return asyncio.Event().wait()
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""

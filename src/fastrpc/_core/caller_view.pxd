@@ -53,4 +53,5 @@ cdef class CallerView:
 
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
+cdef list argument_tuples_of(object given)
 cdef bint over_floor(bytes metadata) except -1

@@ -17,6 +17,8 @@ from fastrpc.errors import DeadlineExceededError
 cdef enum:
     # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
     METADATA_FLOOR = 8_192
+    # The time that is left travels in microseconds, rounded down; without one the call is not sent.
+    LEAST_NS = 1_000
 
 cdef object MethodType = types.MethodType
 
@@ -126,15 +128,13 @@ cdef class CallerView:
             call.deadline_ns = now + timeout
         scope = current_scope()
         if scope is not None:
-            if scope.deadline_ns < call.deadline_ns:
-                call.deadline_ns = scope.deadline_ns
-                if call.deadline_ns <= now:
-                    raise DeadlineExceededError(
-                        f"{route.method}: nothing is left of the surrounding deadline; the call was not sent",
-                        processed="no",
-                    )
-        if scope is not None and scope.attempt_number:
-            call.is_inside_retry = True
+            call.deadline_ns = min(call.deadline_ns, scope.deadline_ns)
+            if scope.attempt_number:
+                call.is_inside_retry = True
+        if call.deadline_ns < now + LEAST_NS:
+            raise DeadlineExceededError(
+                f"{route.method}: nothing is left of its time; the call was not sent", processed="no"
+            )
         return 0
 
     cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept:
@@ -171,8 +171,27 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
     """Count a call that goes out now."""
     call.route.counters.started()
     call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+    call.route.totals.started(call.attempt_number != 0, PyBytes_GET_SIZE(payload))
     call.is_counted = True
     return 0
+
+
+cdef list argument_tuples_of(object given):
+    """The argument tuples of a batch, which may come from any iterable; each one a tuple or a list."""
+    cdef list found = list(given)
+    cdef Py_ssize_t i
+    for i in range(len(found)):
+        one = found[i]
+        if type(one) is tuple:
+            continue
+        if not isinstance(one, (tuple, list)):
+            # Taken apart, a text would be a tuple of characters.
+            raise TypeError(
+                f"call_many() takes a tuple of arguments for each call; item {i} is of type {type(one).__name__}: "
+                f"write (value,) for one argument"
+            )
+        found[i] = tuple(one)
+    return found
 
 
 cdef bint over_floor(bytes metadata) except -1:

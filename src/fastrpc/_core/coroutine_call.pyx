@@ -11,7 +11,7 @@ from asyncio import InvalidStateError
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from fastrpc._core.call cimport Route
+from fastrpc._core.call cimport Draining, Route
 from fastrpc._core.frame cimport CANCEL_USER
 
 cdef extern from *:
@@ -102,7 +102,7 @@ cdef class CoroutineCall(PendingCall):
     @property
     def draining(self):
         """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
-        return asyncio.Event().wait()
+        return Draining(asyncio.Event())
 
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:

@@ -36,7 +36,7 @@ cdef enum:
     LAST_PLACE = 6
 
 
-cdef Py_ssize_t place_of_variables():
+cdef Py_ssize_t place_of_variables() except -1:
     """Where a context points to its variables, counted in pointers; 0 when that cannot be told.
 
     The collector visits them, so it shows which object they are; the place is the one that holds that address.

@@ -72,6 +72,35 @@ cdef class MethodCounters:
 
 
 @cython.final
+cdef class CallTotals:
+    cdef:
+        # Attempts begun: the first of each call, and the others; those that ended, by status.
+        uint64_t _calls
+        uint64_t _retries
+        uint64_t[STATUSES] _ended
+
+        # Of payloads.
+        uint64_t _sent_bytes
+        uint64_t _received_bytes
+
+        # Connections made.
+        public uint64_t connections
+
+    cdef inline void started(self, bint is_retry, uint64_t sent_bytes) noexcept:
+        if is_retry:
+            self._retries += 1
+        else:
+            self._calls += 1
+        self._sent_bytes += sent_bytes
+
+    cdef inline void ended(self, int status) noexcept:
+        self._ended[status if 0 <= status < STATUSES else UNKNOWN_STATUS] += 1
+
+    cdef inline void received(self, uint64_t received_bytes) noexcept:
+        self._received_bytes += received_bytes
+
+
+@cython.final
 cdef class CounterRegistry:
     cdef:
         # (method, side) -> MethodCounters; LIMIT entries at most, and one per side for the methods beyond.

@@ -61,6 +61,20 @@ class MethodCounters:
         """Count `count` whole calls in a C loop: bench hook."""
 
 @final
+class CallTotals:
+    """What one client did since it was made. Counting needs the GIL."""
+
+    connections: int
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the numbers as plain data.
+
+        Keys: `calls` begun, `retries` of them, attempts that `succeeded` and that `failed` (by status name; only
+        those that occurred), `sent_bytes` and `received_bytes` of payloads, `connections` made. Of calls and retries
+        those that neither succeeded nor failed are under way.
+        """
+
+@final
 class CounterRegistry:
     """The counters of each method and side, made when first asked for and kept."""
 

@@ -160,6 +160,22 @@ cdef class MethodCounters:
 
 
 @cython.final
+cdef class CallTotals:
+
+    def snapshot(self):
+        cdef int index
+        return {
+            "calls": self._calls,
+            "retries": self._retries,
+            "succeeded": self._ended[0],
+            "failed": {STATUS_NAMES[index]: self._ended[index] for index in range(1, STATUSES) if self._ended[index]},
+            "sent_bytes": self._sent_bytes,
+            "received_bytes": self._received_bytes,
+            "connections": self.connections,
+        }
+
+
+@cython.final
 cdef class CounterRegistry:
 
     def __cinit__(self):

@@ -33,7 +33,6 @@ from fastrpc._core.frame cimport (
     DATA,
     END,
     HEAD,
-    MESSAGE_LIMIT,
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
@@ -47,7 +46,7 @@ from fastrpc._core.frame cimport (
     STREAM_OUT,
 )
 from fastrpc._core.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.send_queue cimport Outgoing
+from fastrpc._core.send_queue cimport Outgoing, new_failure
 from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window
 from fastrpc._core.wire cimport load16, load32
 
@@ -216,11 +215,7 @@ cdef class Inbox(Messages):
         if call.flags & ONE_WAY:
             self.dropped_one_way += 1
             return self.call_ended(call)
-        failure = Outgoing.__new__(Outgoing)
-        failure.status = status
-        failure.outcome = OUTCOME_NOT_STARTED
-        failure.text = cut_text(text)
-        failure.payload = b""
+        failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         self.call_ended(call)
         return self.send_failure(call, failure)
 
@@ -452,11 +447,7 @@ cdef class Inbox(Messages):
         if call.is_local:
             self.give_up(call, reason)
             return self.on_local_end(call, status, text)
-        failure = Outgoing.__new__(Outgoing)
-        failure.status = status
-        failure.outcome = OUTCOME_RAN
-        failure.text = cut_text(text)
-        failure.payload = b""
+        failure = new_failure(status, OUTCOME_RAN, text)
         self.call_ended(call)
         self.send_failure(call, failure)
         return self.on_local_end(call, status, text)
@@ -532,9 +523,3 @@ cdef class Inbox(Messages):
     cdef int on_control(self, Frame* frame) except -1:
         """A frame of the connection itself, or of an unknown kind."""
         return 0
-
-
-cdef bytes cut_text(str text):
-    """At most 4,096 bytes of UTF-8, cut between characters."""
-    raw = text.encode("utf-8", "replace")
-    return raw if len(raw) <= MESSAGE_LIMIT else raw[:MESSAGE_LIMIT].decode("utf-8", "ignore").encode()

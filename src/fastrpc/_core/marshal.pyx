@@ -17,8 +17,10 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 from fastrpc._core.prescan cimport (
+    PRESCAN_COLLIDING_KEYS,
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
+    PRESCAN_NO_MEMORY,
     PRESCAN_OK,
     PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
@@ -436,7 +438,7 @@ cdef class Marshal:
         cdef Py_buffer view
         cdef int found
         if PyBytes_CheckExact(payload):
-            return prescan(
+            found = prescan(
                 self.codec_id,
                 PyBytes_AS_STRING(payload),
                 PyBytes_GET_SIZE(payload),
@@ -444,12 +446,15 @@ cdef class Marshal:
                 self._item_limit,
                 &self.charge,
             )
-        # The view keeps the memory of the payload in place until it is released.
-        PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-        found = prescan(
-            self.codec_id, <const char*> view.buf, view.len, self._depth, self._item_limit, &self.charge
-        )
-        PyBuffer_Release(&view)
+        else:
+            # The view keeps the memory of the payload in place until it is released.
+            PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+            found = prescan(
+                self.codec_id, <const char*> view.buf, view.len, self._depth, self._item_limit, &self.charge
+            )
+            PyBuffer_Release(&view)
+        if found == PRESCAN_NO_MEMORY:
+            raise MemoryError("no memory to look through a payload")
         return found
 
     cdef bint takes_details(self, bytes payload, int codec_id) noexcept:
@@ -558,6 +563,8 @@ cdef str _scan_text(Marshal marshal, int found, str what):
         return f"{what}: nested deeper than {marshal._depth} levels"
     if found == PRESCAN_TOO_MANY_ITEMS:
         return f"{what}: more than {marshal._item_limit} items"
+    if found == PRESCAN_COLLIDING_KEYS:
+        return f"{what}: the numbers that are keys of a map collide, as only numbers made for it do"
     return f"{what}: malformed {marshal.coders.codec}"
 
 
@@ -566,6 +573,8 @@ cdef str _scan_hint(int found):
         return "raise Limits.depth on the server, or send a flatter value"
     if found == PRESCAN_TOO_MANY_ITEMS:
         return "raise Memory.items on the server, or send less at a time"
+    if found == PRESCAN_COLLIDING_KEYS:
+        return "send a list of pairs"
     return None
 
 

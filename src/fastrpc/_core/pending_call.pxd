@@ -20,6 +20,9 @@ cdef class PendingCall(Call):
         bint is_settled
         bint is_counted
         bint is_inside_retry
+
+        # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
+        public bint may_have_run
         object outcome_status
         object outcome_error
         uint64_t ended_ns
@@ -27,7 +30,7 @@ cdef class PendingCall(Call):
     cdef int settle(self) except -1
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1
     cdef int failed(self, object error) except -1
-    cdef int forget(self) except -1
+    cdef int forget(self, int status=*) except -1
     cdef int _count(self, int status, uint64_t now) except -1
     cdef object value(self)
     cdef object compressor_of_answer(self)

@@ -10,6 +10,9 @@ OUTCOMES: Final[tuple[str, ...]]
 class PendingCall(Call):
     """A call of ours that waits for its answer, whoever waits: a task or a thread."""
 
+    #: Whether an attempt may have reached a handler; kept by those who make several.
+    may_have_run: bool
+
     @property
     def seconds(self) -> float:
         """How long the call took, or takes already."""
@@ -36,6 +39,9 @@ class PendingCall(Call):
 
     def unpacking_failed(self, error: DecodeError) -> DecodeError:
         """Return the error of a decompression, saying whose answer it is about."""
+
+    def count_unsent(self, status: Status) -> None:
+        """Count a call that failed before an attempt could be made."""
 
     def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""

@@ -42,6 +42,8 @@ cdef class PendingCall(Call):
             return 0
         self.is_settled = True
         self._count(frame.status, now)
+        self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        self.route.totals.received(PyBytes_GET_SIZE(payload))
         self.server_microseconds = frame.elapsed_us
         if frame.status == 0:
             self.answer = payload
@@ -64,13 +66,14 @@ cdef class PendingCall(Call):
         if self.is_counted:
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
+            self.route.totals.ended(status)
         return 0
 
-    cdef int forget(self) except -1:
+    cdef int forget(self, int status=STATUS_CANCELLED) except -1:
         """Nobody waits any more: what comes is not looked at."""
         if not self.is_settled:
             self.is_settled = True
-            self._count(STATUS_CANCELLED, now_ns())
+            self._count(status, now_ns())
         return 0
 
     cdef object value(self):
@@ -122,6 +125,13 @@ cdef class PendingCall(Call):
         return CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
 
     # For interceptors and fail modes
+
+    def count_unsent(self, status):
+        """Count a call that failed before an attempt could be made."""
+        self.route.counters.started()
+        self.route.totals.started(False, 0)
+        self.is_counted = True
+        self._count(status, now_ns())
 
     def note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""

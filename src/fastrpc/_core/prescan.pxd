@@ -11,6 +11,8 @@ cdef enum:
     PRESCAN_TOO_DEEP = 1
     PRESCAN_TOO_MANY_ITEMS = 2
     PRESCAN_MALFORMED = 3
+    PRESCAN_COLLIDING_KEYS = 4
+    PRESCAN_NO_MEMORY = 5
 
 cdef enum:
     # The scan's own stack, 8 bytes a level; a larger `max_depth` counts as this one.

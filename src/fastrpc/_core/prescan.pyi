@@ -6,7 +6,7 @@ def prescan_payload(
     *,
     max_depth: int = 100,
     max_items: int = 1_000_000,
-) -> tuple[Literal["ok", "too deep", "too many items", "malformed"], int]:
+) -> tuple[Literal["ok", "too deep", "too many items", "malformed", "colliding keys", "no memory"], int]:
     """Return what the scan says of `payload`, and the bytes its decoding is charged with.
 
     The outermost container is depth 1, and a `max_depth` above 1,024 counts as 1,024. Every element,

@@ -2,16 +2,19 @@
 
 Decoding turns one byte into an object of 60 or more, and calls itself once per level of nesting. So
 16 MiB of empty maps would become a gigabyte, and a million brackets would run over a thread's stack.
-The scan reads the payload once, without recursion and without allocating, and refuses both. It is
+The scan reads the payload once, without recursion, and refuses both. It allocates only where a long
+map has numbers for keys, which `key_load` weighs: they can be chosen to make a dict crawl. It is
 never more lenient than the decoder that follows: where a payload is malformed the decoder stops at
 the same byte or earlier, so it meets no more than what was counted here.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t
-from libc.string cimport memchr
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.string cimport memchr, memset
 
-_NAMES = ("ok", "too deep", "too many items", "malformed")
+from fastrpc._core.key_load cimport KEYS_UNSEEN, KeyLoad, is_overloaded, load_big_endian, note_key, release, weigh_keys
+
+_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory")
 
 
 cdef int prescan(
@@ -20,27 +23,26 @@ cdef int prescan(
     # nogil: `data` is a raw pointer that the caller keeps alive for the call; nothing here is an object.
     cdef Py_ssize_t containers = 0
     cdef int result = PRESCAN_OK
+    cdef KeyLoad load
     if max_depth > PRESCAN_DEEPEST:
         max_depth = PRESCAN_DEEPEST
     if codec_id == PRESCAN_MSGPACK:
-        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers)
+        memset(&load, 0, sizeof(load))
+        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers, &load)
+        if load.keys != NULL:
+            release(&load)
     elif codec_id == PRESCAN_JSON:
         result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers)
     charge[0] = size + PRESCAN_CONTAINER_CHARGE * containers
     return result
 
 
-cdef inline Py_ssize_t load_big_endian(const uint8_t* place, int width) noexcept nogil:
-    # msgpack lengths are 1, 2 or 4 bytes, so they fit whatever they say.
-    cdef Py_ssize_t value = 0
-    cdef int index
-    for index in range(width):
-        value = (value << 8) | place[index]
-    return value
-
-
 cdef inline bint is_container(uint8_t lead) noexcept nogil:
     return 0x80 <= lead < 0xA0 or 0xDC <= lead <= 0xDF      # fixmap, fixarray; array and map 16, 32
+
+
+cdef inline bint is_map(uint8_t lead) noexcept nogil:
+    return lead < 0x90 or lead >= 0xDE                      # of those that are containers
 
 
 cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uint8_t lead) noexcept nogil:
@@ -51,9 +53,9 @@ cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uin
         width = 2 << (lead & 1)
         if end - place[0] < width:
             return -1
-        count = load_big_endian(place[0], width)
+        count = <Py_ssize_t>load_big_endian(place[0], width)       # of 2 or 4 bytes
         place[0] += width
-    if lead < 0x90 or lead >= 0xDE:
+    if is_map(lead):
         count *= 2                                          # keys and values
     return count
 
@@ -61,9 +63,11 @@ cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uin
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint8_t lead
 ) noexcept nogil:
-    """Return where the value ends whose lead byte, no fixint, is before `place`; NULL if it does not."""
+    """Return where the value ends whose lead byte is before `place`; NULL if it does not."""
     cdef Py_ssize_t size
     cdef int width = 0
+    if lead < 0x80 or lead >= 0xE0:                         # fixint
+        return place
     if 0xCA <= lead <= 0xD3:                                # float 32, 64, uint 8 to 64, int 8 to 64
         size = 1 << ((lead - 0xCC) & 3)
     elif 0xA0 <= lead < 0xC0:                               # fixstr
@@ -78,50 +82,74 @@ cdef inline const uint8_t* skip_scalar(
         width = 1 << (lead - 0xD9 if lead >= 0xD9 else (lead - 0xC4) % 3)
         if end - place < width:
             return NULL
-        size = width + load_big_endian(place, width)
+        size = width + <Py_ssize_t>load_big_endian(place, width)
         size += 0xC7 <= lead <= 0xC9                        # an ext's type
     return place + size if size <= end - place else NULL
 
 
-cdef int scan_msgpack(
-    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
+cdef struct Level:
+    # Values still to come; where the keys begin in a KeyLoad, -1 where nobody counts them; how many are no numbers.
+    # 16 bytes, which are copied at once; no payload has 2**31 keys, Memory.items is below that.
+    Py_ssize_t pending
+    int32_t keys_from
+    uint32_t others
+
+
+cdef inline bint count_key(
+    KeyLoad* load, Level* level, uint8_t lead, const uint8_t* place, const uint8_t* end
 ) noexcept nogil:
-    # pending: values still to come at this level; outer[i]: the same of the levels around it.
-    cdef Py_ssize_t[1024] outer                             # PRESCAN_DEEPEST of them
-    cdef Py_ssize_t pending = 1, items = 0, count
+    # Not the address of the field itself, which would keep the level out of the registers.
+    cdef uint32_t others = level.others
+    cdef bint is_noted = note_key(load, lead, place, end, &others)
+    level.others = others
+    return is_noted
+
+
+cdef inline int end_keys(KeyLoad* load, Py_ssize_t keys_from) noexcept nogil:
+    if not weigh_keys(load, keys_from):
+        return PRESCAN_NO_MEMORY
+    return PRESCAN_COLLIDING_KEYS if is_overloaded(load) else PRESCAN_OK
+
+
+cdef int scan_msgpack(
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLoad* load
+) noexcept nogil:
+    cdef Level[1024] outer                                  # PRESCAN_DEEPEST of them: the levels around this one
+    cdef Level level = Level(1, -1, 0)
     cdef const uint8_t* end = place + size
-    cdef int depth = 0
+    cdef Py_ssize_t items = 0, count
+    cdef int depth = 0, found
     cdef uint8_t lead
     while True:
-        while pending == 0:
-            if depth == 0:
-                return PRESCAN_OK
+        while level.pending == 0:
+            found = PRESCAN_OK if level.keys_from < 0 else end_keys(load, level.keys_from)
+            if depth == 0 or found != PRESCAN_OK:
+                return found
             depth -= 1
-            pending = outer[depth]
-        pending -= 1
+            level = outer[depth]
+        level.pending -= 1
         if place >= end:
             return PRESCAN_MALFORMED
         lead = place[0]
         place += 1
-        if lead < 0x80 or lead >= 0xE0:                     # fixint
-            continue
+        # Keys and values take turns, and a map ends with a value.
+        if level.keys_from >= 0 and level.pending & 1 and not count_key(load, &level, lead, place, end):
+            return PRESCAN_NO_MEMORY
         if not is_container(lead):
             place = skip_scalar(place, end, lead)
-            if place == NULL:
-                return PRESCAN_MALFORMED
-            continue
+            if place != NULL:
+                continue
+            return PRESCAN_MALFORMED
         count = take_count(&place, end, lead)
         containers[0] += 1
         items += count
         if depth >= max_depth:
             return PRESCAN_TOO_DEEP
-        if items > max_items:
-            return PRESCAN_TOO_MANY_ITEMS
-        if count < 0 or count > end - place:                # each value has a byte or more
-            return PRESCAN_MALFORMED
-        outer[depth] = pending
+        if items > max_items or not 0 <= count <= end - place:      # each value has a byte or more
+            return PRESCAN_TOO_MANY_ITEMS if items > max_items else PRESCAN_MALFORMED
+        outer[depth] = level
         depth += 1
-        pending = count
+        level = Level(count, <int32_t>load.size if is_map(lead) and count >= 2 * KEYS_UNSEEN else -1, 0)
 
 
 cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:

@@ -123,4 +123,5 @@ cdef class SendQueue(Timed):
 
 
 cdef Outgoing new_item(Call call, int kind, bytes payload)
+cdef Outgoing new_failure(int status, int outcome, str text)
 cdef object too_large(Py_ssize_t size, uint64_t limit)

@@ -26,6 +26,7 @@ from fastrpc._core.frame cimport (
     END,
     HEAD,
     HEADER_SIZE,
+    MESSAGE_LIMIT,
     MORE,
     OUTCOME_RAN,
     REQUEST,
@@ -659,6 +660,20 @@ cdef Outgoing new_item(Call call, int kind, bytes payload):
     item.kind = kind
     item.payload = payload
     return item
+
+
+cdef Outgoing new_failure(int status, int outcome, str text):
+    """Make the answer that stands for a failure."""
+    cdef Outgoing failure = Outgoing.__new__(Outgoing)
+    cdef bytes raw = text.encode("utf-8", "replace")
+    if len(raw) > MESSAGE_LIMIT:
+        # Between characters.
+        raw = raw[:MESSAGE_LIMIT].decode("utf-8", "ignore").encode()
+    failure.status = status
+    failure.outcome = outcome
+    failure.text = raw
+    failure.payload = b""
+    return failure
 
 
 cdef int drop_dead(object queue) except -1:

@@ -66,7 +66,6 @@ cdef class ServerCall(AdmittedCall):
         readonly object given
         object outcome_status
         object outcome_error
-        object drain_watcher
 
     cdef int stop(self) except -1
     cdef bint make_new(self) noexcept

@@ -148,14 +148,6 @@ class ServerSession(GuardedSession):
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, one_way, buffered, credit."""
 
-def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
-    """Call a handler with its decoded arguments."""
-
-def run_handler(
-    call: ServerCall, handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments
-) -> Any:
-    """Call a handler as the handler of `call`: `current_call()` works in it."""
-
 def detached_call(
     metadata: Mapping[str, str | bytes] | None, identity: Identity | None, timeout: float | None
 ) -> ServerCall:

@@ -16,8 +16,7 @@ import logging
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
-from cpython.object cimport PyObject
-from cpython.tuple cimport PyTuple_GET_SIZE
+from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.admission cimport process_held
@@ -28,9 +27,11 @@ from fastrpc._core.call cimport (
     STATE_NEW,
     STYLE_ASYNC,
     STYLE_INLINE,
+    Draining,
     scope_variable,
 )
 from fastrpc._core.frame cimport (
+    CANCEL_DEADLINE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
@@ -40,28 +41,19 @@ from fastrpc._core.frame cimport (
     TIMEOUT_NONE,
 )
 from fastrpc._core.handler_task cimport IDLE
+from fastrpc._core.invocation cimport call_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport BoundArguments, Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
-from fastrpc._core.outbox cimport Outgoing
+from fastrpc._core.send_queue cimport Outgoing, new_failure
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, DecodeError
 from fastrpc.status import Status
 
-cdef extern from "Python.h":
-    object call_plainly "PyObject_CallObject"(object function, object arguments)
-    object PyObject_Call(object function, object arguments, object options)
-    object PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names)
-    PyObject* PyTuple_GET_ITEM(object items, Py_ssize_t at) noexcept
-    const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
-    Py_ssize_t Py_REFCNT(PyObject* value) noexcept
-
 cdef enum:
     # References to the current task: the state's, asyncio's, and that of the function that began it.
     CURRENT_REFERENCES = 3
-    # Arguments of a handler that is called without a tuple.
-    FEW_ARGUMENTS = 6
     OK = 0
     CANCELLED = 1
     INVALID_ARGUMENT = 3
@@ -147,7 +139,7 @@ cdef class ServerCall(AdmittedCall):
     @property
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
-        return (asyncio.Event() if self.session is None else self.session.drain_event()).wait()
+        return Draining(asyncio.Event() if self.session is None else self.session.drain_event())
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
@@ -181,33 +173,19 @@ cdef class ServerCall(AdmittedCall):
         self.outcome_error = error
 
     cdef bint make_new(self) noexcept:
-        """Become as good as new, if the call went the plain way; what `_request` sets anyway may stay."""
+        """Become as good as new, if the call went the plain way; what a REQUEST sets anyway may stay."""
         if (
-            self.state != STATE_GONE
-            or self.flags & (STREAM_IN | STREAM_OUT | ONE_WAY)
-            or self.is_listed
+            not self.is_plain()
             or self.is_held
             or self.is_running
             or self.was_cancelled
             or self.is_expired
             or self.never_started
-            or self.refusal_waits
-            or self.answer_begun
             or self.charge
-            or self.timer.next is not NULL
-            or self.received_metadata is not None
-            or self.sent_metadata is not None
-            or self._metadata is not None
-            or self._reply_metadata is not None
-            or self._state is not None
             or self.waiting_payload is not None
             or self.identity is not None
             or self.outcome_status is not None
             or self.outcome_error is not None
-            or self.drain_watcher is not None
-            or self.incoming is not None
-            or self.unsent is not None
-            or self.owner is not None
             or self.task is not None
         ):
             return False
@@ -302,16 +280,15 @@ cdef class ServerSession(GuardedSession):
 
     cdef Call new_call(self):
         cdef ServerCall call = self.state.spare
+        self.state.spare = None
         if call is None:
             call = ServerCall.__new__(ServerCall)
-        else:
-            self.state.spare = None
         call.session = self
         return call
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         self._gate(<ServerCall>call, frame, payload)
-        if Py_REFCNT(<PyObject*>call) == 1 and (<ServerCall>call).make_new():
+        if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
             self.state.spare = <ServerCall>call
         return 0
@@ -404,7 +381,7 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
-        return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method))
+        return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
@@ -416,7 +393,7 @@ cdef class ServerSession(GuardedSession):
         if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
             return self.refuse(call, status, text)
         self.state.refused += 1
-        failure = failure_with(status, True, text)
+        failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         failure.pushback_ms = PUSHBACK_NEVER
         return self.send_failure(call, failure)
 
@@ -615,14 +592,15 @@ cdef class ServerSession(GuardedSession):
     cdef Outgoing _failure_of(self, ServerCall call, object error):
         """Make the answer to what a handler raised; one is made whatever its error does when it is looked at."""
         cdef Outgoing failure
+        cdef int outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
         try:
             status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
-            failure = failure_with(status, call.never_started, text)
+            failure = new_failure(status, outcome, text)
             failure.payload = details
             failure.pushback_ms = pushback
         except Exception as problem:
             logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
-            failure = failure_with(INTERNAL, call.never_started, f"{call.route.method} failed, and so did its error")
+            failure = new_failure(INTERNAL, outcome, f"{call.route.method} failed, and so did its error")
         return failure
 
     cdef int _send_metadata(self, ServerCall call) except -1:
@@ -652,14 +630,14 @@ cdef class ServerSession(GuardedSession):
         return self._tell_watcher()
 
     cdef int on_drained(self) except -1:
-        if self.state.is_watched:
-            self.loop_state.call_soon(self.state.dispatcher.changed)
-        return 0
+        return self._tell_watcher()
 
     # What else the peer says
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         (<ServerCall>call).was_cancelled = True
+        # Both sides watch the deadline; whoever is first, it is the same reason.
+        (<ServerCall>call).is_expired |= reason == CANCEL_DEADLINE
         if (<ServerCall>call).waiting_payload is not None:
             self.drop_waiting(<ServerCall>call)
             return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
@@ -676,7 +654,7 @@ cdef class ServerSession(GuardedSession):
                 self.refuse(call, UNAVAILABLE, text)
             else:
                 # Also where no handler saw it yet: an interceptor may go on whatever it is told.
-                self.send_failure(call, failure_with(UNAVAILABLE, False, text))
+                self.send_failure(call, new_failure(UNAVAILABLE, OUTCOME_RAN, text))
                 call.was_cancelled = True
                 call.stop()
         return 0
@@ -711,41 +689,6 @@ cdef class ServerSession(GuardedSession):
         }
 
 
-cdef Outgoing failure_with(int status, bint never_started, str text):
-    """Make the answer that stands for a failure."""
-    cdef Outgoing failure = Outgoing.__new__(Outgoing)
-    failure.status = status
-    failure.outcome = OUTCOME_NOT_STARTED if never_started else OUTCOME_RAN
-    failure.text = truncated(text)
-    failure.payload = b""
-    return failure
-
-
-cdef inline object call_handler(object handler, object given):
-    # One place in front of the arguments, where a bound method puts its own first one instead of copying them.
-    cdef PyObject* arguments[FEW_ARGUMENTS + 1]
-    cdef Py_ssize_t at, count
-    if type(given) is tuple:
-        count = PyTuple_GET_SIZE(given)
-        if count > FEW_ARGUMENTS:
-            return call_plainly(handler, given)
-        for at in range(count):
-            arguments[at + 1] = PyTuple_GET_ITEM(given, at)
-        return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-    return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
-
-
-def invoke(handler, given):
-    """Call a handler with its decoded arguments."""
-    return call_handler(handler, given)
-
-
-def run_handler(ServerCall call not None, handler, given):
-    """Call a handler as the handler of `call`: `current_call()` works in it."""
-    PyContextVar_Set(scope_variable, call)
-    return call_handler(handler, given)
-
-
 def detached_call(metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
     cdef ServerCall call = ServerCall.__new__(ServerCall)
@@ -755,9 +698,3 @@ def detached_call(metadata, identity, timeout):
     call.received_metadata = encode_metadata(metadata or {})
     call.identity = identity
     return call
-
-
-cdef bytes truncated(str text):
-    """At most 4,096 bytes of UTF-8, cut between characters."""
-    raw = text.encode("utf-8", "replace")
-    return raw if len(raw) <= 4096 else raw[:4096].decode("utf-8", "ignore").encode()

@@ -26,6 +26,7 @@ __all__ = [
     "Balancer",
     "batch_result",
     "may_retry",
+    "note_failure",
     "peer_of",
     "reply_of",
     "status_of",
@@ -77,7 +78,7 @@ class Balancer:
                 else:
                     value = await self._attempts(call, None)
             except BaseException as error:
-                call.note_outcome(status_of(error), error)
+                note_failure(call, error)
                 raise
             call.note_outcome(Status.OK, None)
             return value
@@ -96,11 +97,18 @@ class Balancer:
         number = 0 if error is None else 1
         avoid = None if error is None else call.endpoint
         while True:
-            session = await self._session_for(call, error, avoid)
+            try:
+                session = await self._session_for(call, error, avoid)
+            except BaseException as unsent:
+                if number == 0:
+                    call.count_unsent(status_of(unsent))
+                raise
             attempt = call.attempt_on(session, number)
+            ran_before, call.may_have_run = call.may_have_run, True
             try:
                 value = await attempt
             except FastRPCError as failed:
+                call.may_have_run = ran_before or failed.processed != "no"
                 call.adopt(attempt)
                 number += 1
                 if number > RETRIES or not may_retry(call, failed):
@@ -141,6 +149,8 @@ class Balancer:
             batch.start_clock()
             session = await self._session_for(batch, None, None)
         except FastRPCError as error:
+            for _ in batch.argument_tuples:
+                batch.count_unsent(error.status)
             return batch_result(batch, [error] * len(batch.argument_tuples))
         return await self.finish_batch(batch, await batch.attempt_on(session))
 
@@ -207,6 +217,14 @@ def may_retry(call: PendingCall, error: BaseException) -> bool:
     if error.processed == "no":
         return error.retryable
     return error.processed == "unknown" and call.is_idempotent
+
+
+def note_failure(call: PendingCall, error: BaseException) -> None:
+    """Keep what a call failed with for the interceptors around it; one of them may have refused it."""
+    if isinstance(error, FastRPCError) and not call.may_have_run:
+        # A CallError says "yes" of itself, and an interceptor's own may be about another call.
+        error.processed = "no"
+    call.note_outcome(status_of(error), error)
 
 
 def status_of(error: BaseException) -> Status:

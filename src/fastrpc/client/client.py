@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
-from fastrpc._core.histogram import default_registry
+from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.settings import Settings
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
@@ -16,7 +16,7 @@ from fastrpc.client.pool import Pool
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
-from fastrpc.config.validation import is_duration
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.rpc.definition import MethodDefinition
@@ -69,7 +69,7 @@ class Client(Caller):
     ) -> None:
         self._config = check_config(config)
         self._pool = Pool(endpoints_of(target), config, client_settings(config), self._sessions_changed)
-        state = CallerState(Balancer(self._pool, interceptors), RouteMaker(config))
+        state = CallerState(Balancer(self._pool, interceptors), RouteMaker(config, self._pool.totals))
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
@@ -102,6 +102,7 @@ class Client(Caller):
         Raises:
             DeadlineExceededError: nobody answered in time; the cause is the last error.
         """
+        check_timeout(timeout, zero=True)
         self.state.use()
         try:
             async with asyncio.timeout(timeout):
@@ -148,8 +149,12 @@ class Client(Caller):
         return view
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
-        return client_stats(self._pool.open_sessions, self.state.loop)
+        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
+
+        `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
+        status), `sent_bytes` and `received_bytes` of payloads, `connections`.
+        """
+        return client_stats(self._pool.open_sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:
@@ -167,8 +172,9 @@ class Client(Caller):
 class RouteMaker:
     """Makes the Route of a method when it is first called."""
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, totals: CallTotals) -> None:
         self._limits = config.limits
+        self._totals = totals
 
     def __call__(self, method: Any, codec: str) -> Route:
         depth, items = self._limits.depth, 1_000_000
@@ -182,7 +188,8 @@ class RouteMaker:
                     f"{definition.full_name} streams its messages, which a unary call cannot carry"
                 )
             marshal = marshal_for(definition, codec_for(definition, codec), depth=depth, items=items)
-        return Route(definition, marshal, default_registry.counters(definition.full_name, "client"))
+        counters = default_registry.counters(definition.full_name, "client")
+        return Route(definition, marshal, counters, totals=self._totals)
 
 
 class _NamedMethod:
@@ -310,9 +317,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
     checked = dict(options)
-    timeout = checked.get("timeout")
-    if timeout is not None and not is_duration(timeout):
-        raise ConfigError(f"timeout is {timeout!r}, it must be above 0 seconds, or None for no limit")
+    check_timeout(checked.get("timeout"))
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
@@ -327,8 +332,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def client_stats(sessions: Sequence[Any], loop: Any) -> dict[str, Any]:
-    """Sum up the connections of a client."""
+def client_stats(sessions: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
+    """Sum up the connections of a client, and what it did so far."""
     parts = [session.stats() for session in sessions]
     return {
         "live": {
@@ -338,5 +343,5 @@ def client_stats(sessions: Sequence[Any], loop: Any) -> dict[str, Any]:
         },
         "buffered": sum(part["buffered"] for part in parts),
         "credit": [part["credit"] for part in parts],
-        "totals": {},
+        "totals": totals.snapshot(),
     }

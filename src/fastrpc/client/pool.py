@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.client_session import ClientSession
+from fastrpc._core.histogram import CallTotals
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
@@ -118,6 +119,7 @@ class Link:
                 hint="raise Timeouts.connect if the network is slow",
             ) from None
         self._made_at = started
+        self._pool.totals.connections += 1
         return session
 
     def _new_session(self) -> _StreamSession:
@@ -215,6 +217,7 @@ class Pool:
         self.settings = settings
         self.is_closed = False
         self.is_used = False
+        self.totals = CallTotals()
         self.loop: asyncio.AbstractEventLoop
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()

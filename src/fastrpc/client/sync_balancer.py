@@ -7,7 +7,16 @@ from typing import Any
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import enter_call, leave_scope
-from fastrpc.client.balancer import NOTIFY, RETRIES, batch_result, may_retry, peer_of, reply_of, status_of
+from fastrpc.client.balancer import (
+    NOTIFY,
+    RETRIES,
+    batch_result,
+    may_retry,
+    note_failure,
+    peer_of,
+    reply_of,
+    status_of,
+)
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
@@ -48,7 +57,7 @@ class SyncBalancer:
                 else:
                     value = self._attempts(call, None)
             except BaseException as error:
-                call.note_outcome(status_of(error), error)
+                note_failure(call, error)
                 raise
             call.note_outcome(Status.OK, None)
             return value
@@ -69,10 +78,18 @@ class SyncBalancer:
             attempt = None
             while attempt is None:
                 # A connection may turn out to be over at the last moment: the next one, then.
-                attempt = call.attempt_on(self._session_for(call, error, avoid), number)
+                try:
+                    session = self._session_for(call, error, avoid)
+                except BaseException as unsent:
+                    if number == 0:
+                        call.count_unsent(status_of(unsent))
+                    raise
+                attempt = call.attempt_on(session, number)
+            ran_before, call.may_have_run = call.may_have_run, True
             try:
                 value = attempt.finish()
             except FastRPCError as failed:
+                call.may_have_run = ran_before or failed.processed != "no"
                 call.adopt(attempt)
                 number += 1
                 if number > RETRIES or not may_retry(call, failed):
@@ -113,6 +130,7 @@ class SyncBalancer:
                 # The connection turned out to be over at the last moment: the next one, then.
                 pass
         except FastRPCError as error:
+            batch.count_unsent(error.status)
             return batch_result(batch, [error] * size)
         return self.finish_batch(batch, batch.finish())
 

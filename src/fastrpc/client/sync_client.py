@@ -21,6 +21,7 @@ from fastrpc.client.sync_pool import SyncPool
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import DeadlineExceededError
 from fastrpc.rpc.interceptor import Interceptor
@@ -62,7 +63,9 @@ class SyncClient(BlockingCaller):
         check_config(config)
         self._pool = SyncPool(endpoints_of(target), config, client_settings(config, reads_always=False))
         state = BlockingState(
-            SyncBalancer(self._pool, interceptors), RouteMaker(config), config.pool.connections_per_endpoint
+            SyncBalancer(self._pool, interceptors),
+            RouteMaker(config, self._pool.totals),
+            config.pool.connections_per_endpoint,
         )
         self._pool.on_change = state.set_sessions
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
@@ -94,6 +97,7 @@ class SyncClient(BlockingCaller):
         Raises:
             DeadlineExceededError: nobody answered in time; the message names every address and its last error.
         """
+        check_timeout(timeout, zero=True)
         self.state.use()
         until = None if timeout is None else time.monotonic() + timeout
         while until is None or time.monotonic() < until:
@@ -138,11 +142,15 @@ class SyncClient(BlockingCaller):
         return view
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
+        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
+
+        `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
+        status), `sent_bytes` and `received_bytes` of payloads, `connections`.
+        """
         sessions = self._pool.sessions
         if sessions:
             self.state.use()
-        return client_stats(sessions, None)
+        return client_stats(sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:

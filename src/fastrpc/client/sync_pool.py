@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.blocking_session import BlockingSession
+from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
 from fastrpc.client.pool import Delays
 from fastrpc.config import Backoff, ClientConfig
@@ -88,6 +89,7 @@ class SyncPool:
         self.links = [SyncLink(endpoint, config.backoff) for endpoint in endpoints]
         #: Told which connections there are, a list for each endpoint, and the instant at which to ask here first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
+        self.totals = CallTotals()
         self._config = config
         self._settings = settings
         self._changed = threading.Condition()
@@ -195,6 +197,7 @@ class SyncPool:
             with self._changed:
                 link.is_dialing = False
                 if session is not None and not self._is_closed:
+                    self.totals.connections += 1
                     link.sessions.append(session)
                     session = None
                 self._publish()

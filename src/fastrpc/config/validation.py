@@ -20,7 +20,7 @@ __all__ = [
     "check_parts",
     "check_path",
     "check_seconds",
-    "is_duration",
+    "check_timeout",
     "settings_class",
     "wrong",
 ]
@@ -89,11 +89,20 @@ def check_seconds(settings: Any, name: str, *, zero: bool = False, optional: boo
     check_number(settings, name, 0, LONGEST_SECONDS, optional=optional, above=not zero)
 
 
-def is_duration(value: object, *, zero: bool = False) -> bool:
-    """Whether this is a number of seconds that a deadline may have."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return value <= LONGEST_SECONDS and (value >= 0 if zero else value > 0)
+def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) -> None:
+    """Refuse anything but None or a number of seconds that a deadline may have; `zero` allows 0.
+
+    Raises:
+        ConfigError: it is something else; the message has the value and what is allowed.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or (is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)):
+        return
+    start = "from 0" if zero else "above 0"
+    raise ConfigError(
+        f"timeout is {value!r}, it must be seconds {start} and at most {LONGEST_SECONDS:,}, or None",
+        hint=hint,
+    )
 
 
 def check_count(settings: Any, name: str, lowest: int, highest: int = LARGEST_COUNT) -> None:

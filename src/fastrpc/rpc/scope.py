@@ -5,8 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fastrpc._core.call import enter_scope, leave_scope
-from fastrpc.config.validation import is_duration
-from fastrpc.errors import ConfigError
+from fastrpc.config.validation import check_timeout
 
 __all__ = ["detached", "timeout"]
 
@@ -22,8 +21,7 @@ class timeout:
     """
 
     def __init__(self, seconds: float | None) -> None:
-        if seconds is not None and not is_duration(seconds, zero=True):
-            raise ConfigError(f"timeout is {seconds!r}, it must be 0 seconds or more, or None for no limit")
+        check_timeout(seconds, zero=True)
         self._seconds = seconds
         self._tokens: list[Token[Any] | None] = []
 

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
-from fastrpc.config.validation import is_duration
+from fastrpc.config.validation import check_timeout
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.contract import check_implements, check_override
@@ -230,13 +230,8 @@ def _checked_method_name(name: str | None) -> str | None:
 
 
 def _checked_timeout(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    if not is_duration(timeout):
-        raise ConfigError(
-            f"timeout is {timeout!r}, it must be seconds above 0", hint="leave it out for the default"
-        )
-    return float(timeout)
+    check_timeout(timeout, hint="leave it out for the default")
+    return None if timeout is None else float(timeout)
 
 
 # Claiming: which function of a class is which method.

@@ -14,7 +14,8 @@ import msgspec
 
 from fastrpc._core.call import Route
 from fastrpc._core.marshal import Marshal
-from fastrpc._core.server_session import ServerCall, ServerSession, ServerState, invoke, run_handler
+from fastrpc._core.invocation import invoke, run_handler
+from fastrpc._core.server_session import ServerCall, ServerSession, ServerState
 from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
@@ -56,12 +57,14 @@ class Dispatcher:
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
-    def unknown_method(self, method: str) -> str:
-        """Say that there is no such method, and which one may be meant."""
+    def unknown_method(self, method: str, session: ServerSession) -> str:
+        """Say that there is no such method, and which one may be meant; where reflection is on, which there are."""
         names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
+        if not getattr(session, "reveals_services", False):
+            return f"no method {method!r} here"
         return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
 
     def marshal_of(self, route: Route, codec: int) -> Marshal:

@@ -19,6 +19,7 @@ from fastrpc._version import __version__
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
@@ -255,6 +256,7 @@ class Server:
         Returns:
             Whether every call ended by itself.
         """
+        check_timeout(timeout, zero=True)
         self._check_use()
         if self._state is None or self._is_closed:
             await self.close()

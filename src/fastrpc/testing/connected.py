@@ -9,6 +9,7 @@ from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.server_session import detached_call
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.config.validation import check_timeout
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Identity
 from fastrpc.server.server import Server
@@ -67,6 +68,7 @@ def handling(
         metadata: what the caller would have sent.
         timeout: seconds the caller would wait.
     """
+    check_timeout(timeout, zero=True)
     call = detached_call(metadata, identity, timeout)
     token = enter_call(call)
     try:

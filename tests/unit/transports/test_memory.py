@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -350,3 +351,18 @@ async def test_forgotten_connection_warns() -> None:
     with pytest.warns(ResourceWarning, match="unclosed transport"):
         del near, far
         gc.collect()
+
+
+def test_the_listener_of_a_closed_loop_is_forgotten_without_its_name_being_used_again() -> None:
+    async def leave_open(name: str) -> "weakref.ref[MemoryListener]":
+        return weakref.ref(await TRANSPORT.listen(Address("memory", path=name), RecordingSession))
+
+    first = asyncio.run(leave_open("left-open"))
+    second = asyncio.run(leave_open("left-open-too"))
+    gc.collect()
+    assert first() is None
+
+    with pytest.raises(ConnectError):
+        TRANSPORT.connect(Address("memory", path="left-open-too"), None, silence_seconds=1)
+    gc.collect()
+    assert second() is None

@@ -135,9 +135,19 @@ def _forget(listener: MemoryListener) -> None:
         del _listeners[listener.address.path]
 
 
+def _sweep() -> None:
+    """Forget every listener that nobody can reach any more: it would keep its server, and the loop, alive."""
+    for listener in list(_listeners.values()):
+        if not listener.is_alive:
+            _forget(listener)
+
+
 def _find(address: Address) -> MemoryListener:
     listener = _listeners.get(address.path)
-    if listener is None or not listener.is_alive:
+    if listener is None:
+        raise _refused()
+    if not listener.is_alive:
+        _forget(listener)
         raise _refused()
     return listener
 
@@ -167,11 +177,9 @@ class MemoryTransport:
         self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
     ) -> MemoryListener:
         """Take a name. One whose listener's loop is closed is free again."""
+        _sweep()
         listener = MemoryListener(address, session_factory, options.get("backlog", BACKLOG))
         holder = _listeners.setdefault(address.path, listener)
-        if holder is not listener and not holder.is_alive:
-            _forget(holder)
-            holder = _listeners.setdefault(address.path, listener)
         if holder is not listener:
             raise listen_error(address, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
         return listener

@@ -1,0 +1,1 @@
+cdef object call_handler(object handler, object given)
