@@ -7,7 +7,7 @@ BUILT := build/release/.built
 CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench compare services soak sanitize coverage wheel clean distclean
+.PHONY: help build demo test lint guard bench compare services soak sanitize coverage wheel clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,6 +22,9 @@ test: $(BUILT) ## run the tests; FASTRPC_TEST_SCALE=n makes them n times larger,
 
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint
+
+guard: $(BUILT) ## count the instructions of the hot paths against their record; ARGS=--update records them
+	ci/guard $(ARGS)
 
 bench: $(BUILT) ## run the micro and echo benchmarks
 	ci/bench
