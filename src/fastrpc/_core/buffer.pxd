@@ -12,6 +12,7 @@ cdef class WriteBuffer:
 
     cdef int _grow(self, Py_ssize_t size) except -1
     cdef bytes take(self)
+    cdef void release(self) noexcept
     cdef void keep(self, Py_ssize_t size) noexcept
 
     cdef inline char* reserve(self, Py_ssize_t size) except NULL:
