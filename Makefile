@@ -7,7 +7,7 @@ BUILT := build/release/.built
 CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint guard bench compare services soak sanitize coverage wheel clean distclean
+.PHONY: help build demo test lint guard bench promises compare services soak sanitize coverage wheel clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,6 +28,9 @@ guard: $(BUILT) ## count the instructions of the hot paths against their record;
 
 bench: $(BUILT) ## run the micro and echo benchmarks
 	ci/bench
+
+promises: $(BUILT) ## measure the promises in figures; ARGS="idle_memory counters" chooses
+	ci/promises $(ARGS)
 
 compare: $(BUILT) ## measure fastrpc beside grpc.aio and a bare C echo
 	$(python) -m bench.compare $(ARGS)
