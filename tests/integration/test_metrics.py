@@ -51,7 +51,7 @@ class Scrape:
     def value(self, name: str, **labels: str) -> float:
         return self._samples.get((f"fastrpc_{name}", frozenset(labels.items())), 0.0)
 
-    def keys(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+    def keys_seen(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         return ((name, dict(labels)) for name, labels in self._samples)
 
 
@@ -72,7 +72,7 @@ class Change:
         """Return the calls that ended, by method and status; only those that there are."""
         found = {
             (labels["method"], labels["status"]): self.value("calls_total", **labels)
-            for name, labels in self._after.keys()
+            for name, labels in self._after.keys_seen()
             if name == "fastrpc_calls_total" and labels["side"] == side
         }
         return {key: count for key, count in found.items() if count}

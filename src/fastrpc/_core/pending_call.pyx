@@ -41,6 +41,8 @@ cdef class PendingCall(Call):
         if self.is_settled:
             return 0
         self.is_settled = True
+        if self.is_counted:
+            self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         self._count(frame.status, now)
         self.server_microseconds = frame.elapsed_us
         if frame.status == 0:
