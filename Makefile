@@ -26,8 +26,8 @@ lint: $(BUILT) ## check style, types and stubs
 guard: $(BUILT) ## count the instructions of the hot paths against their record; ARGS=--update records them
 	ci/guard $(ARGS)
 
-bench: $(BUILT) ## run the micro and echo benchmarks
-	ci/bench
+bench: $(BUILT) ## run the benchmarks of parts, echo, codecs, compressors and scenarios
+	ci/bench $(ARGS)
 
 promises: $(BUILT) ## measure the promises in figures; ARGS="idle_memory counters" chooses
 	ci/promises $(ARGS)
