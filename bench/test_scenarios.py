@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from types import FunctionType
 from typing import Any
 
 import msgspec
@@ -83,7 +84,7 @@ def many_methods() -> type:
 
     methods: dict[str, Any] = {}
     for number in range(METHODS):
-        method = type(add)(add.__code__, add.__globals__, f"add{number}")
+        method = FunctionType(add.__code__, add.__globals__, f"add{number}")
         method.__annotations__ = dict(add.__annotations__)
         methods[f"add{number}"] = fastrpc.method(method)
     return fastrpc.service("many")(type("Many", (), methods))
