@@ -8,6 +8,7 @@ python -m bench.promises.caller latency ADDRESS SECONDS CALLS_PER_SECOND LARGE
 """
 
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -24,6 +25,9 @@ from bench.promises.server import Promised
 CALLERS = 64
 WARM_SECONDS = 0.3
 SMALL, LARGE = b"x" * 32, b"x" * 2**20
+
+#: Waiting calls begun at the same time.
+TOGETHER = 1_000
 
 #: A deadline that no measurement reaches.
 DEADLINE_SECONDS = 600.0
@@ -90,9 +94,16 @@ async def measure_latency(client: fastrpc.Client, seconds: float, rate: int) -> 
 async def waiting_calls(client: fastrpc.Client, count: int) -> AsyncIterator[None]:
     """Keep so many calls with a deadline unanswered while the block runs."""
     patient = client.with_options(timeout=DEADLINE_SECONDS)
-    calls = [asyncio.ensure_future(patient.call(Promised.wait)) for _ in range(count)]
-    # An answer behind all of them: by then the server holds each.
-    await client.call(Promised.echo, SMALL)
+    calls: list[asyncio.Future[None]] = []
+    while len(calls) < count:
+        calls += [asyncio.ensure_future(patient.call(Promised.wait)) for _ in range(min(TOGETHER, count))]
+        # An answer behind them: by then the server holds each. More at once would find its queue full.
+        await client.call(Promised.echo, SMALL)
+    # What Python's collector makes of so many objects is the program's choice and not what is measured here: it
+    # goes through all of them again and again unless it is told not to.
+    await patient.call(Promised.freeze)
+    gc.collect()
+    gc.freeze()
     try:
         yield
     finally:

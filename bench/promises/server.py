@@ -1,6 +1,7 @@
 """The server under test, in a process of its own: `python -m bench.promises.server`; ends with its input."""
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -20,6 +21,12 @@ class Promised:
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:
         return payload
+
+    @fastrpc.method
+    async def freeze(self) -> None:
+        """Let the garbage collector look no more at what there is by now."""
+        gc.collect()
+        gc.freeze()
 
     @fastrpc.method
     async def wait(self) -> None:
