@@ -8,7 +8,7 @@ BUILT := build/release/.built
 CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench compare services soak sanitize coverage wheel clean distclean
+.PHONY: help build demo test lint guard bench promises compare services soak sanitize coverage wheel clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,8 +24,14 @@ test: $(BUILT) ## run the tests; FASTRPC_TEST_SCALE=n makes them n times larger,
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint
 
-bench: $(BUILT) ## run the micro and echo benchmarks
-	ci/bench
+guard: $(BUILT) ## count the instructions of the hot paths against their record; ARGS=--update records them
+	ci/guard $(ARGS)
+
+bench: $(BUILT) ## run the benchmarks of parts, echo, codecs, compressors and scenarios
+	ci/bench $(ARGS)
+
+promises: $(BUILT) ## measure the promises in figures; ARGS="idle_memory counters" chooses
+	ci/promises $(ARGS)
 
 compare: $(BUILT) $(BENCH_READY) ## measure fastrpc beside a bare C echo and other stacks; ARGS=--quick for a look
 	$(python) -m bench.compare $(ARGS)

@@ -20,6 +20,8 @@ PROFILES: dict[str, tuple[list[str], list[str], dict[str, str], dict[str, object
     "release": (["-O3", "-g0"], STRIP, {"CYTHON_WITHOUT_ASSERTIONS": "1"}, {}),
     # The release with the names of its functions, for perf and callgrind.
     "profile": (["-O3", "-g"], [], {"CYTHON_WITHOUT_ASSERTIONS": "1"}, {}),
+    # The release without its counters and histograms: what `ci/promises counters` compares with.
+    "uncounted": (["-O3", "-g0"], STRIP, {"CYTHON_WITHOUT_ASSERTIONS": "1", "FASTRPC_UNCOUNTED": "1"}, {}),
     "debug": (["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
     "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", *SANITIZERS], SANITIZERS, {}, {}),
     "coverage": (["-O0", "-g0"], [], {"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1"}, {"linetrace": True}),

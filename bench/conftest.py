@@ -22,3 +22,18 @@ def measure_per_call(benchmark: BenchmarkFixture) -> MeasurePerCall:
             )
 
     return measure
+
+
+@pytest.hookimpl(trylast=True)  # Below the table of the plug-in.
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what one call costs; the table above tells of the rounds, which make many."""
+    session = getattr(config, "_benchmarksession", None)
+    costs = {
+        benchmark.fullname.partition("bench/")[2]: benchmark.extra_info["nanoseconds_per_call"]
+        for benchmark in (session.benchmarks if session is not None else ())
+        if "nanoseconds_per_call" in benchmark.extra_info
+    }
+    if costs:
+        terminalreporter.section("nanoseconds per call, medians")
+        for name, cost in costs.items():
+            terminalreporter.write_line(f"{cost:>14,.1f}  {name}")

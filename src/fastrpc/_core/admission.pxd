@@ -116,6 +116,7 @@ cdef class GuardedSession(Session):
     cdef int charge(self, AdmittedCall call, Py_ssize_t size) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int drop_waiting(self, AdmittedCall call) except -1
+    cdef int _drop_all_waiting(self) except -1
     cdef int return_credit(self) except -1
     cpdef int end_calls(self, str text) except -1
     cdef int on_drained(self) except -1

@@ -232,7 +232,6 @@ cdef class GuardedSession(Session):
     def __init__(self, *, Admission admission not None, timeouts, **options):
         Session.__init__(self, is_client=False, timeouts=timeouts, **options)
         self.admission = admission
-        self.queue = OrderedDict()
         self.send_hard = admission.send_hard
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.pending_drain = -1
@@ -315,17 +314,14 @@ cdef class GuardedSession(Session):
         return 0
 
     cdef int on_closed(self) except -1:
-        cdef AdmittedCall call
         self.admission.opened(self)
-        for call in list(self.queue.values()):
-            self.drop_waiting(call)
+        self._drop_all_waiting()
         return Session.on_closed(self)
 
     cdef int on_lost(self, object error) except -1:
         cdef AdmittedCall call
         self.admission.left(self)
-        for call in list(self.queue.values()):
-            self.drop_waiting(call)
+        self._drop_all_waiting()
         for call in self.accepted.entries():
             if call.state == STATE_ASSEMBLING:
                 self.charge(call, 0)
@@ -387,16 +383,24 @@ cdef class GuardedSession(Session):
             self.hold(call)
         if not self.queue and self.holding & HOLD_OUTPUT:
             self.schedule_check(self.now + admission.queue_age_ns)
+        if self.queue is None:
+            self.queue = OrderedDict()
         self.queue[call.id] = call
         admission.waiting += 1
         return 0
 
     cdef int drop_waiting(self, AdmittedCall call) except -1:
         """Take a call out of the queue."""
-        if self.queue.pop(call.id, None) is not None:
+        if self.queue and self.queue.pop(call.id, None) is not None:
             self.admission.waiting -= 1
             call.waiting_payload = None
             self.charge(call, 0)
+        return 0
+
+    cdef int _drop_all_waiting(self) except -1:
+        if self.queue:
+            for call in list(self.queue.values()):
+                self.drop_waiting(<AdmittedCall>call)
         return 0
 
     cdef int start_waiting(self) except -1:

@@ -14,6 +14,7 @@ cdef class WriteBuffer:
     cdef bytes take(self)
     cdef const char* data(self) noexcept
     cdef void clear(self) noexcept
+    cdef void release(self) noexcept
     cdef void keep(self, Py_ssize_t size) noexcept
 
     cdef inline char* reserve(self, Py_ssize_t size) except NULL:

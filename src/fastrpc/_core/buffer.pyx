@@ -21,8 +21,8 @@ cdef extern from "Python.h":
     char* raw_bytes "PyBytes_AS_STRING"(PyObject* block) noexcept
 
 cdef enum:
-    # One small answer: an idle connection keeps no more than this.
-    FIRST_BLOCK = 512
+    # One small answer.
+    FIRST_BLOCK = 128
     # A block above this is given back once it is empty: one burst must not pin memory for ever.
     KEPT_BLOCK = 65536
     # Memory for a payload grows with what was received, not with what was announced: so much to begin with, and up to
@@ -61,6 +61,11 @@ cdef class WriteBuffer:
         """Forget what was written."""
         self.size = 0
         if self._capacity > KEPT_BLOCK:
+            self.release()
+
+    cdef void release(self) noexcept:
+        """Give the block back if nothing is in it."""
+        if self.size == 0:
             PyMem_Free(self._block)
             self._block = NULL
             self._capacity = 0

@@ -26,6 +26,7 @@ cdef class CallTable:
     cdef int add(self, uint64_t id, PyObject* entry) except -1
     cdef PyObject* get(self, uint64_t id) noexcept
     cdef PyObject* take(self, uint64_t id) noexcept
+    cdef void shrink(self) noexcept
     cdef list entries(self)
 
     cdef Slot* _find(self, uint64_t id) noexcept

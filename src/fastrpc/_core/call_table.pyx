@@ -29,7 +29,7 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    SMALLEST_CAPACITY = 16
+    SMALLEST_CAPACITY = 4
     # An empty table keeps at most this many slots, 16 KiB: a burst must not mark a connection for life.
     KEPT_CAPACITY = 1024
 
@@ -67,12 +67,17 @@ cdef class CallTable:
         entry = slot.entry
         self.size -= 1
         if self.size == 0 and self._capacity > KEPT_CAPACITY:
-            self._capacity = 0
-            free(self._slots)
-            self._slots = NULL
+            self.shrink()
         else:
             self._close_gap(slot - self._slots)
         return entry
+
+    cdef void shrink(self) noexcept:
+        """Give the slots back if no call is in them."""
+        if self.size == 0:
+            free(self._slots)
+            self._slots = NULL
+            self._capacity = 0
 
     cdef list entries(self):
         # Appending runs no Python code, so the slots stay where they are meanwhile.
@@ -112,7 +117,7 @@ cdef class CallTable:
         cdef uint64_t capacity = max(<uint64_t>SMALLEST_CAPACITY, self._capacity * 2)
         cdef Slot* slots = <Slot*>calloc(capacity, sizeof(Slot))
         cdef Slot* old = self._slots
-        cdef int shift = self._shift - 1 if self._capacity else 60  # 64 - log2(SMALLEST_CAPACITY)
+        cdef int shift = self._shift - 1 if self._capacity else 62  # 64 - log2(SMALLEST_CAPACITY)
         cdef uint64_t source, index
         if slots is NULL:
             raise MemoryError

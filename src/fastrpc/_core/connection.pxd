@@ -4,6 +4,7 @@ from fastrpc._core.call cimport Call
 
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.inbox cimport Inbox
+from fastrpc._core.queue cimport Queue
 from fastrpc._core.settings cimport Settings
 from fastrpc._core.window cimport Budget
 
@@ -27,12 +28,12 @@ cdef class Connection(Inbox):
 
         # SETTINGS of ours: whether the first ones went out, and those that wait for their ACK, oldest first.
         bint was_announced
-        object unacknowledged
+        Queue unacknowledged
         Settings acknowledged
         uint32_t ping_gap_ms
 
         # PINGs of ours that wait for their answer, when the peer's last one came and how many were too early.
-        object pings
+        Queue pings
         bint was_pinged
         uint64_t last_ping_ns
         int ping_strikes

@@ -16,7 +16,6 @@ The time is handed in (`now`, nanoseconds of a monotonic clock) before each use.
 """
 
 import struct
-from collections import deque
 from operator import attrgetter
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -75,8 +74,8 @@ cdef class Connection(Inbox):
         self.peer = self.ours = self.acknowledged = Settings(False)
         self.our_stream_window = self.ours.stream_window
         self.closed_reason = -1
-        self.unacknowledged = deque()
-        self.pings = deque()
+        self.unacknowledged = Queue()
+        self.pings = Queue()
         self.peer_last_id = NO_LAST_ID
         open_budget(&self.settings_budget, 32, 32, MINUTE)
         open_budget(&self.auth_budget, 10, 10, MINUTE)

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.intake cimport Intake
+from fastrpc._core.queue cimport Queue
 
 
 cdef class Messages(Intake):
@@ -12,7 +13,7 @@ cdef class Messages(Intake):
 
         # Bytes that messages larger than their stream's window may still borrow, and who waits for some, in order.
         public Py_ssize_t stream_pool_left
-        object pool_waiters
+        Queue pool_waiters
 
     cdef int keep_first_piece(self, Call call, Frame* frame) except -1
     cdef int piece(self, Call call, Frame* frame) except -1

@@ -10,7 +10,6 @@ The window of a stream is returned when the application takes a message (`messag
 window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
 """
 
-from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
@@ -40,7 +39,7 @@ cdef class Messages(Intake):
     """Puts cut messages together and keeps the windows of streams."""
 
     def __cinit__(self, *arguments, **options):
-        self.pool_waiters = deque()
+        self.pool_waiters = Queue()
 
     # Pieces
 

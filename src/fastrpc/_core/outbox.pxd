@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.call cimport Call
 from fastrpc._core.call_table cimport CallTable
+from fastrpc._core.queue cimport Queue
 from fastrpc._core.send_queue cimport SMALL_MESSAGE, TRANSPORT_SHARE, Outgoing, SendQueue
 
 
@@ -22,8 +23,8 @@ cdef class Outbox(SendQueue):
         # a place: those of streams apart, because they need two.
         Py_ssize_t places_taken
         Py_ssize_t streams_taken
-        object slot_waiters
-        object stream_waiters
+        Queue slot_waiters
+        Queue stream_waiters
         bint is_releasing
 
     cdef bint may_open(self, Call call) noexcept
@@ -38,4 +39,4 @@ cdef class Outbox(SendQueue):
     # The parts of opening calls.
     cdef bint _write_request(self, Call call, bytes payload) except -1
     cdef int _take_place(self, Call call) noexcept
-    cdef int _release(self, object waiters) except -1
+    cdef int _release(self, Queue waiters) except -1

@@ -13,7 +13,6 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 
-from collections import deque
 
 from fastrpc._core.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, REQUEST, STREAM_IN, STREAM_OUT, Frame
@@ -34,8 +33,8 @@ cdef class Outbox(SendQueue):
     """The sending half of a connection; `Connection` adds the receiving one."""
 
     def __cinit__(self, *arguments, **options):
-        self.slot_waiters = deque()
-        self.stream_waiters = deque()
+        self.slot_waiters = Queue()
+        self.stream_waiters = Queue()
         self.opened = CallTable()
         self.accepted = CallTable()
         self.early_calls = EARLY_IDEMPOTENT
@@ -157,7 +156,7 @@ cdef class Outbox(SendQueue):
             self.is_releasing = False
         return 0
 
-    cdef int _release(self, object waiters) except -1:
+    cdef int _release(self, Queue waiters) except -1:
         cdef Outgoing item
         cdef Py_ssize_t size, left = len(waiters)
         cdef bint fits

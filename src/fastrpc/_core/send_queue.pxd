@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastrpc._core.buffer cimport WriteBuffer
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame, WireProtocol
+from fastrpc._core.queue cimport Queue
 from fastrpc._core.settings cimport Settings
 from fastrpc._core.timed cimport Timed
 
@@ -59,9 +60,9 @@ cdef class SendQueue(Timed):
 
         # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
         # sent. Dropped ones stay in their queue until they are too many.
-        object small
-        object large
-        object begun
+        Queue small
+        Queue large
+        Queue begun
         bint begun_first
         Py_ssize_t dropped
         readonly Py_ssize_t queued_bytes

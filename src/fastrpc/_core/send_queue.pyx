@@ -14,7 +14,6 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memset
 
-from collections import deque
 
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport (
@@ -70,9 +69,9 @@ cdef class SendQueue(Timed):
         self.control = WriteBuffer()
         self.out = WriteBuffer()
         self.chunks = []
-        self.small = deque()
-        self.large = deque()
-        self.begun = deque()
+        self.small = Queue()
+        self.large = Queue()
+        self.begun = Queue()
         self.send_left = FIRST_CONNECTION_WINDOW
 
     # Messages
@@ -328,13 +327,12 @@ cdef class SendQueue(Timed):
 
     cdef int _forget_dropped(self) except -1:
         """Take dropped messages out of the queues once they are as many as the others."""
-        cdef object queue
+        cdef Queue queue
         if self.dropped < sum(map(len, self.queues())) // 2:
             return 0
         for queue in self.queues():
             live = [item for item in queue if not (<Outgoing>item).is_dropped]
-            queue.clear()
-            queue.extend(live)
+            queue.replace(live)
         self.dropped = 0
         return 0
 
@@ -641,6 +639,8 @@ cdef class SendQueue(Timed):
         if self.control.size:
             # Nothing overtakes the preface and the SETTINGS behind it.
             parts.insert(len(parts) if opens else 0, self.control.take())
+            # Rare, and most connections have no more of it for long.
+            self.control.release()
         return parts
 
     cdef int output_sent(self) noexcept:
@@ -676,7 +676,7 @@ cdef Outgoing new_failure(int status, int outcome, str text):
     return failure
 
 
-cdef int drop_dead(object queue) except -1:
+cdef int drop_dead(Queue queue) except -1:
     """Remove dropped messages from the front of a queue."""
     while queue and (<Outgoing>queue[0]).is_dropped:
         queue.popleft()

@@ -218,7 +218,6 @@ cdef class ServerSession(GuardedSession):
     def __init__(self, *, ServerState state not None, **options):
         GuardedSession.__init__(self, admission=state, **options)
         self.state = state
-        self.held = set()
 
     def describe_peer(self):
         """Who is on the other side."""
@@ -478,6 +477,8 @@ cdef class ServerSession(GuardedSession):
             self.hold(call)
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
+        if self.held is None:
+            self.held = set()
         self.held.add(call)
         call.is_held = True
         self.charge(call, max(call.weight, <Py_ssize_t>1))
@@ -675,7 +676,7 @@ cdef class ServerSession(GuardedSession):
 
     def _stop_all(self):
         cdef ServerCall call
-        for call in list(self.held):
+        for call in list(self.held or ()):
             call.was_cancelled = True
             call.stop()
 

@@ -432,11 +432,19 @@ cdef class Session(Connection):
             return 0
         if now < self.received_ns + interval:
             return self.received_ns + interval
+        self._give_back()
         if not self.wants_ping():
             return now + interval
         self.ping_sent_ns = now
         self.send_ping((<uint64_t>now).to_bytes(8, "little"))
         return now + self.ping_timeout_ns
+
+    cdef int _give_back(self) except -1:
+        """Free what a burst left behind, on a connection that has become quiet."""
+        self.out.release()
+        self.opened.shrink()
+        self.accepted.shrink()
+        return 0
 
     cdef bint takes_compressor(self, int wire_id) except -1:
         """Whether the peer announced a compressor."""

@@ -89,6 +89,8 @@ class Server:
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
         self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
+        # What every connection announces; all of them share it.
+        self._settings = server_settings(config, self._codecs)
 
     # Life
 
@@ -234,7 +236,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
             keepalive=config.keepalive,
-            settings=server_settings(config, self._codecs),
+            settings=self._settings,
         )
         session.reveals_services = reveals_services
         return session

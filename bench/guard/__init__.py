@@ -1,0 +1,1 @@
+"""The guard: instructions that the hot paths take, recorded in the tree and compared with on every change."""

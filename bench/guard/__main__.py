@@ -1,0 +1,82 @@
+"""Command line: `python -m bench.guard [--update]`.
+
+Counts the instructions of the hot paths and compares them with counts.json. Ends with 1 if one differs by more than
+5 %: a count that grew must become smaller or be recorded in the same commit; one that fell is recorded, so that it
+cannot grow back unseen. In an environment other than the recorded one the commit that recorded last is built and
+counted too, and compared with.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.compare.paths import ROOT
+from bench.guard.counting import CountingFailedError, count_commit, count_tree, environment, last_commit_of
+from bench.guard.record import Counts, Record, faults
+
+RECORD = Path(__file__).with_name("counts.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Count and compare, or record; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.guard", description=__doc__)
+    parser.add_argument("--update", action="store_true", help="record what was counted")
+    options = parser.parse_args(arguments)
+    if shutil.which("valgrind") is None:
+        print("guard: skipped, valgrind is not installed")
+        return 1 if os.environ.get("CI") else 0
+    counts = count_tree(ROOT, ROOT / "src")
+    if options.update:
+        show(Record.read(RECORD).counts, counts)
+        Record(environment(), counts).write(RECORD)
+        return 0
+    before = recorded_counts()
+    if before is None:
+        show({}, counts)
+        print(
+            "guard: skipped, the record was made in another environment and there is no commit to compare with"
+        )
+        return 0
+    show(before, counts)
+    found = faults(before, counts)
+    for fault in found:
+        print(f"guard: {fault}", file=sys.stderr)
+    if found:
+        print(
+            "guard: if that is meant, record it in the same commit: make guard ARGS=--update", file=sys.stderr
+        )
+    return 1 if found else 0
+
+
+def recorded_counts() -> Counts | None:
+    """Return the record as it would have been counted here, or None where that cannot be known."""
+    record, here = Record.read(RECORD), environment()
+    if record.environment == here:
+        return record.counts
+    for name in sorted({*record.environment, *here}):
+        if record.environment.get(name) != here.get(name):
+            print(f"guard: recorded with {name} {record.environment.get(name)}, here it is {here.get(name)}")
+    commit = last_commit_of(RECORD)
+    if commit is None:
+        return None
+    print(f"guard: building {commit[:12]}, which recorded last, to compare with it")
+    return count_commit(commit)
+
+
+def show(before: Counts, now: Counts) -> None:
+    """Print what was counted, beside what was recorded."""
+    print(f"{'instructions a call':<42} {'recorded':>10} {'now':>10}")
+    for name, count in now.items():
+        change = f"{count / before[name] - 1:+8.1%}" if name in before else ""
+        recorded = f"{before[name]:,.1f}" if name in before else "–"
+        print(f"{name:<42} {recorded:>10} {count:>10,.1f} {change}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CountingFailedError as error:
+        sys.exit(f"guard: {error}")

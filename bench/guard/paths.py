@@ -1,0 +1,173 @@
+"""The hot paths: small workloads, each of which can be run any number of times."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+import fastrpc
+from bench.guard.tape import RecordedTransport
+from fastrpc._core.call_table import CallTable
+from fastrpc._core.echo_connection import EchoConnection
+from fastrpc._core.histogram import MethodCounters
+from fastrpc._core.native import NativeProtocol
+from fastrpc._core.timer_wheel import TimerWheel
+from fastrpc.transports.base import add_transport, remove_transport
+
+__all__ = ["BATCH", "CALL_PATHS", "CORE_PATHS", "CallPath", "connected", "listening", "load"]
+
+#: Calls in flight, or in one batch; counts are multiples of it.
+BATCH = 64
+
+PAYLOAD = b"x" * 32
+ADDRESS = "guard://recorded:1"
+SECOND = 1_000_000_000
+
+
+class Record(msgspec.Struct):
+    """A small typed value with a bit of everything."""
+
+    id: int
+    name: str
+    score: float
+    tags: list[str]
+
+
+@fastrpc.service("guard")
+class Guard:
+    """What is called."""
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, payload: bytes) -> bytes:
+        return payload
+
+    @fastrpc.method
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+    @fastrpc.method
+    async def record(self, record: Record) -> Record:
+        return record
+
+    @fastrpc.method
+    async def later(self, number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+
+async def pass_on(call: Any, proceed: Any) -> Any:
+    """Do nothing, as an interceptor."""
+    return await proceed(call)
+
+
+Operation = Callable[[fastrpc.Client], Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallPath:
+    """One way to call, as one of `BATCH` callers does it or, if `is_batch`, for all of them at once."""
+
+    operation: Operation
+    expected: Any
+    is_batch: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    interceptors: tuple[Any, ...] = ()
+
+
+RECORD = Record(123456789, "the quick brown fox", 0.6180339887, ["alpha", "bravo", "charlie", "delta"])
+
+CALL_PATHS: dict[str, CallPath] = {
+    "raw echo": CallPath(operation=lambda client: client.call(Guard.echo, PAYLOAD), expected=PAYLOAD),
+    "typed mul": CallPath(operation=lambda client: client.call(Guard.mul, 6, 7), expected=42),
+    "typed record": CallPath(operation=lambda client: client.call(Guard.record, RECORD), expected=RECORD),
+    "with metadata": CallPath(
+        operation=lambda client: client.call(Guard.mul, 6, 7),
+        expected=42,
+        options={"metadata": {"tenant": "blue"}},
+    ),
+    "with metadata and interceptors": CallPath(
+        operation=lambda client: client.call(Guard.mul, 6, 7),
+        expected=42,
+        options={"metadata": {"tenant": "blue"}},
+        interceptors=(pass_on,),
+    ),
+    "suspended handler": CallPath(operation=lambda client: client.call(Guard.later, 7), expected=7),
+    "call_many": CallPath(
+        operation=lambda client: client.call_many(Guard.mul, [(6, 7)] * BATCH),
+        expected=[42] * BATCH,
+        is_batch=True,
+    ),
+}
+
+
+@asynccontextmanager
+async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterator[None]:
+    """Serve over `transport`."""
+    config = fastrpc.ServerConfig(keepalive=fastrpc.Keepalive(interval=None))
+    add_transport(transport)
+    try:
+        async with fastrpc.Server(Guard(), config=config, interceptors=path.interceptors) as server:
+            await server.listen(ADDRESS)
+            yield
+    finally:
+        remove_transport(transport)
+
+
+@asynccontextmanager
+async def connected(path: CallPath, transport: RecordedTransport) -> AsyncIterator[fastrpc.Client]:
+    """Connect over `transport`, which is known already or has nobody who listens."""
+    config = fastrpc.ClientConfig(keepalive=fastrpc.Keepalive(interval=None))
+    add_transport(transport)
+    try:
+        async with fastrpc.Client(ADDRESS, interceptors=path.interceptors, config=config) as client:
+            await client.ready()
+            yield client.with_options(**path.options) if path.options else client
+    finally:
+        remove_transport(transport)
+
+
+async def load(path: CallPath, client: fastrpc.Client, calls: int) -> None:
+    """Make so many calls, a multiple of `BATCH`."""
+    operation, turns = path.operation, range(calls // BATCH)
+
+    async def call_repeatedly() -> None:
+        for _ in turns:
+            await operation(client)
+
+    if path.is_batch:
+        await call_repeatedly()
+        return
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(BATCH):
+            callers.create_task(call_repeatedly())
+
+
+def _native(fields: dict[str, Any], peer_parity: int) -> tuple[NativeProtocol, bytes]:
+    protocol = NativeProtocol()
+    protocol.peer_parity = peer_parity
+    return protocol, protocol.encode({"id": 1, "codec": 1, **fields})
+
+
+def _core_paths() -> Iterator[tuple[str, Callable[[int], object]]]:
+    server, request = _native(
+        {"kind": 0x82, "timeout_us": 10**6, "method": b"arith.mul", "payload": b"\x92\x06\x07"}, 1
+    )
+    client, response = _native({"kind": 0x83, "elapsed_us": 250, "payload": b"\x2a"}, 0)
+    yield "parse a request", lambda count: server._measure_parse(count, request)
+    yield "parse a response", lambda count: client._measure_parse(count, response)
+    yield "write a request", lambda count: server._measure_write(count, request)
+    yield "write a response", lambda count: client._measure_write(count, response)
+    table, wheel, counters = CallTable(), TimerWheel(), MethodCounters("guard.echo", "server")
+    yield "call table: add and take", lambda count: table._measure_add_take(count, 1, BATCH, None)
+    yield "timer wheel: add and cancel", lambda count: wheel._measure_add_cancel(count, 5 * SECOND)
+    yield "histogram: count a call", lambda count: counters._measure_calls(count, 50_000)
+    near, far = EchoConnection(is_client=True), EchoConnection(is_client=False)
+    near.exchange(far)
+    yield "both connections, no loop", lambda count: near._measure_calls(far, count, BATCH, b"\x92\x06\x07")
+
+
+#: Parts that run in a loop in C: (count) does it so many times.
+CORE_PATHS: dict[str, Callable[[int], object]] = dict(_core_paths())

@@ -1,0 +1,48 @@
+"""The record in the tree: what the hot paths took when somebody last agreed to it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["LIMIT", "Record", "faults"]
+
+#: By how much a count may differ from its record. Two runs of the same build differ by 0.2 %.
+LIMIT = 0.05
+
+Counts = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Instructions per call by hot path, and the environment they were counted in."""
+
+    environment: Mapping[str, str]
+    counts: Counts
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Read what `write` wrote."""
+        content = json.loads(path.read_text())
+        return cls(content["environment"], content["instructions_per_call"])
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, one path a line, so that a change shows in the diff."""
+        content = {"environment": dict(self.environment), "instructions_per_call": dict(self.counts)}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def faults(before: Counts, now: Counts) -> list[str]:
+    """Say, path by path, what does not agree with the record within `LIMIT`."""
+    found = []
+    for name in {**before, **now}:
+        if name not in now:
+            found.append(f"{name} is recorded and was not counted")
+        elif name not in before:
+            found.append(f"{name} is not recorded")
+        elif abs(change := now[name] / before[name] - 1) > LIMIT:
+            verb = "grew" if change > 0 else "fell"
+            found.append(
+                f"{name} {verb} by {abs(change):.1%}: {before[name]:,.1f} → {now[name]:,.1f} instructions a call"
+            )
+    return found

@@ -1,0 +1,100 @@
+"""The program whose instructions are counted: `python -m bench.guard.worker`, under callgrind.
+
+Each path runs warm, then some number of times and twice that number, with a mark before, between and after, and its
+name is printed: the difference of the two counts is what that number costs, and nothing else.
+"""
+
+import asyncio
+import gc
+import itertools
+import os
+from collections.abc import Callable
+
+import uvloop
+
+from bench.guard.paths import BATCH, CALL_PATHS, CORE_PATHS, CallPath, connected, listening, load
+from bench.guard.tape import Line, RecordedTransport, Tape
+
+#: Times that a path runs: warm, counted, counted again.
+CALLS = (8 * BATCH, 8 * BATCH, 16 * BATCH)
+ROUNDS = (1_024, 1_024, 2_048)
+
+Mark = Callable[[], object]
+
+
+async def count_client(path: CallPath, recording: Tape, mark: Mark) -> None:
+    """Count a client to whom the recorded answers are given."""
+    async with connected(path, RecordedTransport(recording)) as client:
+        for calls in CALLS:
+            mark()
+            await load(path, client, calls)
+        mark()
+
+
+async def count_server(path: CallPath, recording: Tape, ends: list[int], mark: Mark) -> None:
+    """Count a server to which the recorded requests are given; `ends` says where each part of them ends."""
+    transport = RecordedTransport(recording)
+    written: list[int] = []
+    async with listening(path, transport):
+        line = transport.open_server(lambda data: written.append(len(data)))
+        await feed(line, recording.requests[: ends[0]])
+        for first, last in itertools.pairwise(ends):
+            mark()
+            await feed(line, recording.requests[first:last])
+        mark()
+        expected = sum(len(data) for answers in recording.answers for data in answers)
+        assert sum(written) == expected, "the server answered something else than before"
+        line.close()
+
+
+async def feed(line: Line, writes: list[bytes]) -> None:
+    loop = asyncio.get_running_loop()
+    for data in writes:
+        # As from a transport: handlers take their first step in it, which they cannot inside a task.
+        loop.call_soon(line.feed, data)
+        # A suspended handler goes on in the next turn, and what it answers leaves in the one after it.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+async def record(path: CallPath) -> tuple[Tape, list[int]]:
+    """Let a client and a server make the calls; return the recording and where each part of it ends."""
+    transport = RecordedTransport()
+    async with listening(path, transport), connected(path, transport) as client:
+        ends = [len(transport.tape.requests)]
+        for calls in CALLS:
+            await load(path, client, calls)
+            ends.append(len(transport.tape.requests))
+        recording = transport.tape.beginning(ends[-1])
+        answer = await path.operation(client)
+        assert answer == path.expected, answer
+    return recording, ends
+
+
+async def count_calls(mark: Mark) -> None:
+    for name, path in CALL_PATHS.items():
+        recording, ends = await record(path)
+        await count_client(path, recording, mark)
+        print(f"client: {name}\t{CALLS[1]}", flush=True)
+        await count_server(path, recording, ends, mark)
+        print(f"server: {name}\t{CALLS[1]}", flush=True)
+
+
+def main() -> None:
+    """Run every path between marks."""
+    # Any function of the C library would do that nobody else calls: callgrind begins a new count where it is entered.
+    mark = os.getloadavg
+    gc.collect()
+    gc.disable()
+    for name, run in CORE_PATHS.items():
+        for rounds in ROUNDS:
+            mark()
+            run(rounds)
+        mark()
+        print(f"{name}\t{ROUNDS[1]}", flush=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(count_calls(mark))
+
+
+if __name__ == "__main__":
+    main()

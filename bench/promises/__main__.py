@@ -1,0 +1,43 @@
+"""Command line: `python -m bench.promises [NAME…]`. Measures, prints, and ends with 1 if a promise is not kept."""
+
+import argparse
+import resource
+import sys
+from collections.abc import Sequence
+
+from bench.promises.measures import MEASURES
+
+#: For the sockets of one side and what else a process has open.
+DESCRIPTORS = 12_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for, or everything; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.promises", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *MEASURES], metavar="NAME", help=", ".join(MEASURES))
+    names = parser.parse_args(arguments).names or list(MEASURES)
+    _allow_descriptors()
+    kept = True
+    for name in names:
+        print(f"{name}: measuring …", file=sys.stderr)
+        finding = MEASURES[name]()
+        verdict = "kept" if finding.is_kept else "NOT KEPT"
+        print(
+            f"{finding.title}: {finding.figure:.2f} {finding.unit} (limit {finding.limit:g}, {verdict}; "
+            f"{finding.details})",
+            flush=True,
+        )
+        kept = kept and finding.is_kept
+    return 0 if kept else 1
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit of open files for this process and those it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

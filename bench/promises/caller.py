@@ -1,0 +1,155 @@
+"""The client under test, in a process of its own; prints what it measured as JSON.
+
+python -m bench.promises.caller rate ADDRESS SECONDS WAITING
+    32 B echoes, 64 in flight, beside so many calls that wait with a deadline: calls per second
+python -m bench.promises.caller latency ADDRESS SECONDS CALLS_PER_SECOND LARGE
+    32 B echoes at a fixed rate, beside so many 1 MiB calls in flight on the same connection: p50 and p99 in seconds,
+    from the instant at which each call was to start
+"""
+
+import asyncio
+import gc
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvloop
+
+import fastrpc
+from bench.compare.measurement import percentile
+from bench.promises.server import Promised
+
+CALLERS = 64
+WARM_SECONDS = 0.3
+SMALL, LARGE = b"x" * 32, b"x" * 2**20
+
+#: Waiting calls begun at the same time.
+TOGETHER = 1_000
+
+#: A deadline that no measurement reaches.
+DEADLINE_SECONDS = 600.0
+
+
+async def measure_rate(client: fastrpc.Client, seconds: float) -> dict[str, float]:
+    """Load with tasks that make one call after the other."""
+    completed = 0
+    running = True
+
+    async def call_repeatedly() -> None:
+        nonlocal completed
+        while running:
+            await client.call(Promised.echo, SMALL)
+            completed += 1
+
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(CALLERS):
+            callers.create_task(call_repeatedly())
+        await asyncio.sleep(WARM_SECONDS)
+        first, started = completed, time.perf_counter()
+        await asyncio.sleep(seconds)
+        rate = (completed - first) / (time.perf_counter() - started)
+        running = False
+    return {"calls_per_second": rate}
+
+
+async def measure_latency(client: fastrpc.Client, seconds: float, rate: int) -> dict[str, float]:
+    """Start calls at a fixed rate, whatever becomes of the earlier ones."""
+    loop = asyncio.get_running_loop()
+    latencies: list[float] = []
+    total = int((WARM_SECONDS + seconds) * rate)
+    started = 0
+    over = asyncio.Event()
+    begin = time.perf_counter()
+
+    async def call(due: float) -> None:
+        await client.call(Promised.echo, SMALL)
+        latencies.append(time.perf_counter() - due)
+        if len(latencies) == total:
+            over.set()
+
+    calls: set[asyncio.Task[None]] = set()
+
+    def start_due() -> None:
+        nonlocal started
+        while started < total and (due := begin + started / rate) <= time.perf_counter():
+            started += 1
+            task = loop.create_task(call(due))
+            calls.add(task)
+            task.add_done_callback(calls.discard)
+
+    # Timers of a loop are rounded to milliseconds; those of the system are not.
+    loop.add_signal_handler(signal.SIGALRM, start_due)
+    signal.setitimer(signal.ITIMER_REAL, 1 / rate, 1 / rate)
+    async with asyncio.timeout(seconds * 2 + 20):
+        await over.wait()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    counted = sorted(latencies[int(WARM_SECONDS * rate) :])
+    return {"p50": percentile(counted, 0.5), "p99": percentile(counted, 0.99)}
+
+
+@asynccontextmanager
+async def waiting_calls(client: fastrpc.Client, count: int) -> AsyncIterator[None]:
+    """Keep so many calls with a deadline unanswered while the block runs."""
+    patient = client.with_options(timeout=DEADLINE_SECONDS)
+    calls: list[asyncio.Future[None]] = []
+    while len(calls) < count:
+        calls += [asyncio.ensure_future(patient.call(Promised.wait)) for _ in range(min(TOGETHER, count))]
+        # An answer behind them: by then the server holds each. More at once would find its queue full.
+        await client.call(Promised.echo, SMALL)
+    # What Python's collector makes of so many objects is the program's choice and not what is measured here: it
+    # goes through all of them again and again unless it is told not to.
+    await patient.call(Promised.freeze)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+@asynccontextmanager
+async def large_calls(client: fastrpc.Client, in_flight: int) -> AsyncIterator[None]:
+    """Make 1 MiB calls one after the other while the block runs."""
+    completed = 0
+
+    async def call_repeatedly() -> None:
+        nonlocal completed
+        while True:
+            await client.call(Promised.echo, LARGE)
+            completed += 1
+
+    calls = [asyncio.ensure_future(call_repeatedly()) for _ in range(in_flight)]
+    try:
+        yield
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    if in_flight and not completed:
+        raise RuntimeError("no large call ended")
+
+
+async def run(kind: str, address: str, seconds: float, *numbers: int) -> dict[str, float]:
+    """Measure what the command line asks for."""
+    async with fastrpc.Client(address) as client:
+        await client.ready(timeout=10)
+        if kind == "rate":
+            async with waiting_calls(client, *numbers):
+                return await measure_rate(client, seconds)
+        rate, in_flight = numbers
+        async with large_calls(client, in_flight):
+            return await measure_latency(client, seconds, rate)
+
+
+def main(kind: str, address: str, seconds: str, *numbers: str) -> None:
+    """Print the measurement as one line of JSON."""
+    print(json.dumps(uvloop.run(run(kind, address, float(seconds), *map(int, numbers)))), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

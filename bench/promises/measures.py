@@ -1,0 +1,158 @@
+"""What each promise is, how it is measured and when it is kept."""
+
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
+from bench.promises.crowd import crowd
+
+__all__ = ["MEASURES", "Finding", "idle_connection_kib"]
+
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A figure and what was promised of it."""
+
+    title: str
+    figure: float
+    limit: float
+    unit: str
+    details: str
+
+    @property
+    def is_kept(self) -> bool:
+        return self.figure <= self.limit
+
+
+@contextmanager
+def serving() -> Iterator[RunningServer]:
+    """Run the server on the first core."""
+    with running_server([sys.executable, "-m", "bench.promises.server"], choose_cores().server) as server:
+        yield server
+
+
+def call(server: RunningServer, kind: str, seconds: float, *numbers: int) -> dict[str, float]:
+    """Run the client on the second core and return what it measured."""
+    command = [sys.executable, "-m", "bench.promises.caller", kind, server.address, str(seconds)]
+    # It may hold 100,000 calls, which takes a while to begin and to end.
+    return run_client([*command, *map(str, numbers)], choose_cores().client, seconds + 30)
+
+
+def idle_connection_kib(few: int, many: int) -> float:
+    """Return by how much one more connection makes the server grow, after one call on each."""
+    with serving() as server, crowd(server.address) as connections:
+        connections.grow(few)
+        before = server.resident_bytes()
+        connections.grow(many)
+        return (server.resident_bytes() - before) / (many - few) / KIB
+
+
+def idle_memory() -> Finding:
+    """One more idle connection."""
+    slopes = [idle_connection_kib(2_000, 9_000) for _ in range(3)]
+    details = "from 2,000 to 9,000 connections, one call each, median of 3"
+    return Finding("one more idle connection", statistics.median(slopes), 6, "KiB", details)
+
+
+def idle_connections() -> Finding:
+    """10,000 idle connections beside 1,000 calls per second."""
+    with serving() as server, crowd(server.address) as connections:
+        alone = [call(server, "latency", 2, 1_000, 0)["p99"] for _ in range(5)]
+        connections.grow(10_000)
+        # Together longer than the interval of keepalive: pings are in it.
+        beside = [call(server, "latency", 2, 1_000, 0)["p99"] for _ in range(5)]
+    without, with_idle = statistics.median(alone), statistics.median(beside)
+    return Finding(
+        "10,000 idle connections beside 1,000 calls/s",
+        with_idle / without,
+        1.5,
+        "times the p99 without them",
+        f"{with_idle * 1e6:.0f} and {without * 1e6:.0f} µs, medians of 5",
+    )
+
+
+def large_beside_small() -> Finding:
+    """1 MiB calls beside 32-byte calls on one connection."""
+    with serving() as server:
+        alone = statistics.median(call(server, "latency", 2, 500, 0)["p99"] for _ in range(3))
+        beside = statistics.median(call(server, "latency", 2, 500, 1)["p99"] for _ in range(3))
+    return Finding(
+        "32 B calls beside 1 MiB calls on one connection",
+        beside * 1e6,
+        max(1_000.0, 5 * alone * 1e6),
+        "µs at p99",
+        f"{alone * 1e6:.0f} µs without them; 500 calls/s, medians of 3",
+    )
+
+
+def live_deadlines() -> Finding:
+    """100,000 live deadlines beside the headline workload."""
+    return _slowdown(
+        "100,000 live deadlines on both sides",
+        lambda: _rate(0),
+        lambda: _rate(100_000),
+        pairs=5,
+        limit=3,
+    )
+
+
+def _rate(waiting: int) -> float:
+    with serving() as server:
+        return call(server, "rate", 1.5, waiting)["calls_per_second"]
+
+
+def counters() -> Finding:
+    """Counters and histograms against a build without them."""
+    library = os.environ.get("FASTRPC_UNCOUNTED", "build/uncounted/lib")
+    if not Path(library, "fastrpc").exists():
+        raise FileNotFoundError(f"{library} holds no build without counters; `ci/promises` makes one")
+
+    def uncounted() -> float:
+        with _library(library):
+            return _rate(0)
+
+    return _slowdown("counters and histograms", uncounted, lambda: _rate(0), pairs=9, limit=3)
+
+
+@contextmanager
+def _library(path: str) -> Iterator[None]:
+    """Let processes started in the block import the package from `path`."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(path).absolute()), before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def _slowdown(
+    title: str, without: Callable[[], float], with_it: Callable[[], float], *, pairs: int, limit: float
+) -> Finding:
+    """Compare two rates, taken in turn so that a drifting machine drifts for both; which goes first alternates."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(pairs):
+        for has_it in (number % 2 == 0, number % 2 == 1):
+            rates[has_it].append((with_it if has_it else without)())
+    slower, faster = statistics.median(rates[True]), statistics.median(rates[False])
+    percent = (faster / slower - 1) * 100
+    details = (
+        f"32 B, 64 in flight: {slower:,.0f} and {faster:,.0f} calls/s, medians of {pairs} alternating pairs"
+    )
+    return Finding(title, percent, limit, "% slower", details)
+
+
+#: By the name that the command line takes.
+MEASURES: dict[str, Callable[[], Finding]] = {
+    measure.__name__: measure
+    for measure in (idle_memory, idle_connections, large_beside_small, live_deadlines, counters)
+}

@@ -1,0 +1,51 @@
+"""The server under test, in a process of its own: `python -m bench.promises.server`; ends with its input."""
+
+import asyncio
+import gc
+import os
+import sys
+
+import uvloop
+
+import fastrpc
+from bench.compare.peers.base import announce
+
+#: More than any of the promises opens, or holds under way.
+CONFIG = fastrpc.ServerConfig(limits=fastrpc.Limits(connections=20_000, concurrent_calls=200_000))
+
+
+@fastrpc.service("bench")
+class Promised:
+    """What is called."""
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, payload: bytes) -> bytes:
+        return payload
+
+    @fastrpc.method
+    async def freeze(self) -> None:
+        """Let the garbage collector look no more at what there is by now."""
+        gc.collect()
+        gc.freeze()
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def serve() -> None:
+    """Serve until standard input closes."""
+    async with fastrpc.Server(Promised(), config=CONFIG) as server:
+        announce(str(await server.listen("tcp://127.0.0.1:0")))
+        await asyncio.to_thread(_read_all_input)
+        # Nobody waits for an answer any more.
+        await server.drain(timeout=0.1)
+
+
+def _read_all_input() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())

@@ -1,0 +1,23 @@
+from collections.abc import Iterator
+from typing import Any, final
+
+@final
+class Queue:
+    """What a `collections.deque` does for the core, in 40 bytes while it is empty; an empty deque takes 760.
+
+    A connection has eight queues, and most connections need none of them for most of their life.
+    """
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __getitem__(self, index: int) -> Any: ...
+    def append(self, item: object) -> None: ...
+    def appendleft(self, item: object) -> None: ...
+    def popleft(self) -> Any:
+        """Remove and return the first item. Raises IndexError when there is none."""
+
+    def remove(self, item: object) -> None:
+        """Remove the first item that is equal. Raises ValueError when there is none."""
+
+    def replace(self, items: list[Any]) -> None:
+        """Hold these items and no others."""

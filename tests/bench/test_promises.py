@@ -1,0 +1,21 @@
+"""Promises in figures, at a size that a test can afford."""
+
+import pytest
+
+from bench.promises.measures import MEASURES, Finding, idle_connection_kib
+from tests.conftest import Scale
+
+
+def test_finding_is_kept_up_to_its_limit() -> None:
+    assert Finding("title", 6.0, 6, "KiB", "").is_kept
+    assert not Finding("title", 6.1, 6, "KiB", "").is_kept
+
+
+def test_every_measure_says_what_it_measures() -> None:
+    assert all(measure.__doc__ for measure in MEASURES.values())
+
+
+@pytest.mark.measures
+def test_one_more_idle_connection_takes_six_kibibytes_at_most(scale: Scale) -> None:
+    # A heap grows in steps: with fewer connections a step would weigh too much in the slope.
+    assert idle_connection_kib(500, min(9_000, 500 + scale(2_500))) <= 6

@@ -1,0 +1,154 @@
+"""What a scrape shows after a run: exactly the calls that were made, as both sides saw them."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+import fastrpc
+import fastrpc.testing
+from fastrpc import CallError, Client, DeadlineExceededError, Server, Status
+from fastrpc.metrics import collector
+
+
+@fastrpc.service("metered")
+class Metered:
+    def __init__(self) -> None:
+        self.is_waiting = asyncio.Event()
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, payload: bytes) -> bytes:
+        return payload
+
+    @fastrpc.method
+    async def find(self, number: int) -> int:
+        if number < 0:
+            raise CallError(Status.NOT_FOUND, "no such number")
+        return 1 // number
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        self.is_waiting.set()
+        await asyncio.Event().wait()
+
+
+class Scrape:
+    """The samples of one exposition, as text that a Prometheus server would read."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        registry.register(collector())
+        text = generate_latest(registry).decode()
+        self._samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.labels["method"].startswith("metered.")
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        return self._samples.get((f"fastrpc_{name}", frozenset(labels.items())), 0.0)
+
+    def keys_seen(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        return ((name, dict(labels)) for name, labels in self._samples)
+
+
+class Change:
+    """What a run added to the counters, which count for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._before = Scrape()
+        self._after = self._before
+
+    def look(self) -> None:
+        self._after = Scrape()
+
+    def value(self, name: str, **labels: str) -> float:
+        return self._after.value(name, **labels) - self._before.value(name, **labels)
+
+    def calls(self, side: str) -> dict[tuple[str, str], float]:
+        """Return the calls that ended, by method and status; only those that there are."""
+        found = {
+            (labels["method"], labels["status"]): self.value("calls_total", **labels)
+            for name, labels in self._after.keys_seen()
+            if name == "fastrpc_calls_total" and labels["side"] == side
+        }
+        return {key: count for key, count in found.items() if count}
+
+    def in_histogram(self, side: str, method: str) -> list[float]:
+        """Return how many calls the histogram has: by its count and by its last bucket."""
+        labels = {"method": method, "side": side}
+        return [
+            self.value("call_seconds_count", **labels),
+            self.value("call_seconds_bucket", **labels, le="+Inf"),
+        ]
+
+
+MADE = {
+    ("metered.echo", "OK"): 25,
+    ("metered.find", "OK"): 7,
+    ("metered.find", "NOT_FOUND"): 3,
+    ("metered.find", "INTERNAL"): 2,
+}
+
+
+async def make_calls(client: Client) -> None:
+    for _ in range(25):
+        await client.call(Metered.echo, b"x" * 100)
+    for number in [1] * 7 + [-1] * 3 + [0] * 2:
+        await asyncio.gather(client.call(Metered.find, number), return_exceptions=True)
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_scrape_shows_exactly_the_calls_made(side: str) -> None:
+    change = Change()
+    async with Server(Metered()) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+        await make_calls(client)
+        change.look()
+    assert change.calls(side) == MADE
+    assert change.in_histogram(side, "metered.echo") == [25, 25]
+    assert change.in_histogram(side, "metered.find") == [12, 12]
+    # Payloads alone, as this side saw them: 25 times 100 bytes each way.
+    for name in ("received_bytes_total", "sent_bytes_total"):
+        assert change.value(name, method="metered.echo", side=side) == 2_500
+    assert change.value("calls_in_flight", method="metered.echo", side=side) == 0
+
+
+async def test_batch_and_one_way_calls_count_one_by_one() -> None:
+    change = Change()
+    async with Server(Metered()) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+        await client.call_many(Metered.echo, [(b"x",)] * 40)
+        await client.notify(Metered.echo, b"x")
+        # Answered after the one-way call was started.
+        await client.call(Metered.echo, b"x")
+        change.look()
+    assert change.calls("server") == change.calls("client") == {("metered.echo", "OK"): 42}
+
+
+async def test_call_is_in_flight_until_its_deadline_ends_it() -> None:
+    change, service = Change(), Metered()
+    async with Server(service) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+        call = asyncio.ensure_future(client.with_options(timeout=0.2).call(Metered.wait))
+        await service.is_waiting.wait()
+        change.look()
+        for side in ("client", "server"):
+            assert change.value("calls_in_flight", method="metered.wait", side=side) == 1
+            assert change.calls(side) == {}
+        with pytest.raises(DeadlineExceededError):
+            await call
+    change.look()
+    for side in ("client", "server"):
+        assert change.value("calls_in_flight", method="metered.wait", side=side) == 0
+        assert change.calls(side) == {("metered.wait", "DEADLINE_EXCEEDED"): 1}
+
+
+def test_blocking_client_is_counted_too() -> None:
+    change = Change()
+    with fastrpc.testing.serving(Metered) as address, fastrpc.SyncClient(str(address)) as client:
+        for _ in range(5):
+            client.call(Metered.echo, b"x")
+        change.look()
+    assert change.calls("client") == change.calls("server") == {("metered.echo", "OK"): 5}
+    assert change.in_histogram("client", "metered.echo") == [5, 5]
