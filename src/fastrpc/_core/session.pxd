@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.call cimport Call
 from fastrpc._core.connection cimport Connection
 from fastrpc._core.loop_state cimport LoopState
+from fastrpc._core.spinner cimport Spinner
 
 
 cdef class Session(Connection):
@@ -13,6 +14,10 @@ cdef class Session(Connection):
         object _write
         object _flush_callback
         readonly object peer_name
+
+        # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.
+        Spinner spinner
+        uint64_t spin_ns
 
         # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
         char* _tail

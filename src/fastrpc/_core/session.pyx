@@ -58,7 +58,7 @@ logger = logging.getLogger("fastrpc")
 cdef class Session(Connection):
     """A connection on an event loop. Made by a transport's session factory, driven by its callbacks."""
 
-    def __init__(self, *, loop, timeouts, keepalive, uniform=random.uniform, **options):
+    def __init__(self, *, loop, timeouts, keepalive, spin_microseconds=0, uniform=random.uniform, **options):
         Connection.__init__(self, **options)
         self.loop_state = loop_state(loop)
         self._flush_callback = self._flush_scheduled_now
@@ -67,6 +67,7 @@ cdef class Session(Connection):
         self.ping_interval_ns = nanoseconds(keepalive.interval)
         self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         self.idle_ns = nanoseconds(timeouts.idle)
+        self.spin_ns = <uint64_t>spin_microseconds * 1000
         if keepalive.max_age is not None:
             # Connections made together, after a restart say, must not all end together.
             self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
@@ -86,6 +87,9 @@ cdef class Session(Connection):
         self.peer_name = transport.get_extra_info("peername")
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self.now = self.made_ns = self.received_ns = now_ns()
+        if self.spin_ns:
+            self.spinner = self.loop_state.shared_spinner()
+            self.spinner.join()
         if self.handshake_ns:
             self.schedule_check(self.now + self.handshake_ns)
         if self.is_client:
@@ -111,6 +115,8 @@ cdef class Session(Connection):
         if self.now > self.loop_state.calm_until_ns:
             self.on_stall()
         self.received_ns = self.now
+        if self.spinner is not None:
+            self.spinner.touch(self.now + self.spin_ns)
         self._is_reading = True
         try:
             if self.body_place(&room) is not NULL:
@@ -143,6 +149,9 @@ cdef class Session(Connection):
         self.now = now_ns()
         self.is_lost = True
         self._keep_tail(NULL, 0)
+        if self.spinner is not None:
+            self.spinner.leave()
+            self.spinner = None
         self.loop_state.stop_timer(self)
         self.is_closed = True
         self.on_lost(error)
@@ -207,6 +216,8 @@ cdef class Session(Connection):
 
     cdef int _write_output(self) except -1:
         self.written += self.out.size + self.control.size + self.chunk_bytes
+        if self.spinner is not None:
+            self.spinner.touch(self.now + self.spin_ns)
         output = self.take_output()
         if type(output) is bytes:
             self._write(output)

@@ -130,6 +130,7 @@ class Link:
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
+            spin_microseconds=config.spin_microseconds,
         )
         self._sessions.add(session)
         return session

@@ -233,6 +233,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
             keepalive=config.keepalive,
+            spin_microseconds=config.spin_microseconds,
             settings=server_settings(config, self._codecs),
         )
         session.reveals_services = reveals_services

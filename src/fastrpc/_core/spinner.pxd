@@ -1,0 +1,23 @@
+from libc.stdint cimport uint64_t
+
+
+cdef class Spinner:
+    cdef:
+        # The loop it keeps awake, and what it schedules there.
+        object loop
+        object _call_soon
+        object _tick
+        object _context
+
+        # Until when it spins, 0 = not at all; whether the next round is scheduled; rounds so far.
+        uint64_t until_ns
+        readonly bint is_armed
+        readonly uint64_t rounds
+
+        # Connections that want it.
+        readonly Py_ssize_t sessions
+
+    cdef int join(self) except -1
+    cdef int leave(self) except -1
+    cdef int touch(self, uint64_t until_ns) except -1
+    cdef int _arm(self) except -1
