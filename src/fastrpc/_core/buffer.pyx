@@ -50,12 +50,16 @@ cdef class WriteBuffer:
     cdef bytes take(self):
         """Return what was written and become empty."""
         cdef bytes data = PyBytes_FromStringAndSize(self._block, self.size)
+        self.clear()
+        return data
+
+    cdef void clear(self) noexcept:
+        """Become empty."""
         self.size = 0
         if self._capacity > KEPT_BLOCK:
             PyMem_Free(self._block)
             self._block = NULL
             self._capacity = 0
-        return data
 
     cdef void keep(self, Py_ssize_t size) noexcept:
         """Cut back to the first `size` bytes."""

@@ -642,6 +642,13 @@ cdef class SendQueue(Timed):
             parts.insert(len(parts) if opens else 0, self.control.take())
         return parts
 
+    cdef int skip_output(self) except -1:
+        """What is in `out` has been written by other means, and nothing else waited."""
+        self.opening_waits = False
+        self.flushes += 1
+        self.out.clear()
+        return 0
+
     cdef bint has_output(self) noexcept:
         return self.out.size + self.control.size + self.chunk_bytes > 0
 

@@ -19,6 +19,11 @@ cdef class Session(Connection):
         Spinner spinner
         uint64_t spin_ns
 
+        # While it is spun on: the socket for reading and writing past the transport, -1 where that cannot be, and
+        # whether bytes given to the transport may still be there.
+        int descriptor
+        bint transport_holds
+
         # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
         char* _tail
         Py_ssize_t _tail_size
@@ -87,6 +92,8 @@ cdef class Session(Connection):
     cdef int on_lost(self, object error) except -1
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
     cdef int _write_output(self) except -1
+    cdef char* _place(self, Py_ssize_t* room) except NULL
+    cdef bint _send_directly(self) except -1
 
 
 cdef int64_t unsent_bytes(object transport) except? -1

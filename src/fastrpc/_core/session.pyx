@@ -17,6 +17,7 @@ except ImportError:  # Not a system that could be asked.
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport EAGAIN
 from libc.string cimport memcpy
 
 from fastrpc._core.buffer cimport Assembly
@@ -32,6 +33,7 @@ from fastrpc._core.frame cimport (
 )
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
+from fastrpc._core.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.wire cimport now_ns
 
 cdef enum:
@@ -52,6 +54,13 @@ cdef uint64_t FINAL_AFTER_NS = SECOND
 # A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
 cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
+# How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
+cdef int LOOKS = 8
+
+# Where the transports are defined whose bytes are those of their socket. One that wraps another, to encrypt or to
+# disturb it, must not be passed by.
+PLAIN_TRANSPORTS = frozenset({"asyncio.selector_events", "uvloop.loop"})
+
 logger = logging.getLogger("fastrpc")
 
 
@@ -68,6 +77,7 @@ cdef class Session(Connection):
         self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         self.idle_ns = nanoseconds(timeouts.idle)
         self.spin_ns = <uint64_t>spin_microseconds * 1000
+        self.descriptor = -1
         if keepalive.max_age is not None:
             # Connections made together, after a restart say, must not all end together.
             self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
@@ -90,6 +100,7 @@ cdef class Session(Connection):
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
             self.spinner.join()
+            self.descriptor = plain_descriptor(transport)
         if self.handshake_ns:
             self.schedule_check(self.now + self.handshake_ns)
         if self.is_client:
@@ -98,14 +109,19 @@ cdef class Session(Connection):
     def get_buffer(self, Py_ssize_t hint):
         """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
         cdef Py_ssize_t room = 0
-        cdef char* place = self.body_place(&room)
-        if place is not NULL:
-            return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
-        if self._tail_size == 0:
+        cdef char* place = self._place(&room)
+        if place is self.loop_state.buffer.data:
             return self.loop_state.whole_view
-        memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
-        room = self.loop_state.buffer.capacity - self._tail_size
-        return PyMemoryView_FromMemory(self.loop_state.buffer.data + self._tail_size, room, PyBUF_WRITE)
+        return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
+
+    cdef char* _place(self, Py_ssize_t* room) except NULL:
+        cdef char* place = self.body_place(room)
+        if place is not NULL:
+            return place
+        if self._tail_size:
+            memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
+        room[0] = self.loop_state.buffer.capacity - self._tail_size
+        return self.loop_state.buffer.data + self._tail_size
 
     def buffer_updated(self, Py_ssize_t size):
         """`size` bytes were received into the last buffer."""
@@ -116,7 +132,7 @@ cdef class Session(Connection):
             self.on_stall()
         self.received_ns = self.now
         if self.spinner is not None:
-            self.spinner.touch(self.now + self.spin_ns)
+            self.spinner.touch(self, self.now + self.spin_ns)
         self._is_reading = True
         try:
             if self.body_place(&room) is not NULL:
@@ -150,8 +166,9 @@ cdef class Session(Connection):
         self.is_lost = True
         self._keep_tail(NULL, 0)
         if self.spinner is not None:
-            self.spinner.leave()
+            self.spinner.leave(self)
             self.spinner = None
+            self.descriptor = -1
         self.loop_state.stop_timer(self)
         self.is_closed = True
         self.on_lost(error)
@@ -217,8 +234,11 @@ cdef class Session(Connection):
     cdef int _write_output(self) except -1:
         self.written += self.out.size + self.control.size + self.chunk_bytes
         if self.spinner is not None:
-            self.spinner.touch(self.now + self.spin_ns)
+            self.spinner.touch(self, self.now + self.spin_ns)
+            if self._send_directly():
+                return 0
         output = self.take_output()
+        self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
         else:
@@ -237,6 +257,46 @@ cdef class Session(Connection):
                 raise MemoryError()
             memcpy(self._tail, data, size)
         return 0
+
+    # While the loop spins
+
+    cdef bint on_spin(self) except -1:
+        """Receive past the loop: its poll, its callback and a call of Python cost more than all the rest."""
+        cdef Py_ssize_t came, room = 0
+        cdef int descriptor = self.descriptor
+        cdef char* place
+        if descriptor < 0 or self.is_closed or self.phase != PHASE_OPEN:
+            return False
+        place = self._place(&room)
+        # The loop's thread, this one, is the only one to touch the buffer, the payload on its way, and the socket.
+        with nogil:
+            came = receive_soon(descriptor, place, room, LOOKS)
+        if came > 0:
+            self.buffer_updated(came)
+            return True
+        if came != -EAGAIN:
+            # The end, or an error: both show themselves to the transport as well, which knows what to do.
+            self.descriptor = -1
+        return False
+
+    cdef bint _send_directly(self) except -1:
+        """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
+        cdef Py_ssize_t size = self.out.size, sent
+        if self.descriptor < 0 or self.chunk_bytes or self.control.size:
+            return False
+        if self.transport_holds:
+            if self.transport.get_write_buffer_size():
+                return False
+            self.transport_holds = False
+        sent = send_bytes(self.descriptor, self.out.data(), size)
+        if sent == size:
+            self.skip_output()
+            return True
+        self.transport_holds = True
+        if sent > 0:
+            self._write(self.take_output()[sent:])
+        # Nothing went, or an error: the transport meets the same.
+        return sent > 0
 
     # Checks
 
@@ -525,6 +585,14 @@ cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
     if first == 0 or (second != 0 and second < first):
         return second
     return first
+
+
+cdef int plain_descriptor(object transport) except -2:
+    """The socket of a transport of the loop's own that adds nothing to its bytes, else -1."""
+    if type(transport).__module__ not in PLAIN_TRANSPORTS or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    opened = transport.get_extra_info("socket")
+    return -1 if opened is None else opened.fileno()
 
 
 cdef int64_t unsent_bytes(object transport) except? -1:

@@ -57,6 +57,16 @@ static inline ssize_t frpc_receive_now(int descriptor, char *place, size_t room)
     return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
+/* Look a few times in a row whether bytes are there; -EAGAIN when none came meanwhile. */
+static inline ssize_t frpc_receive_soon(int descriptor, char *place, size_t room, int looks)
+{
+    ssize_t came;
+    do
+        came = frpc_receive_now(descriptor, place, room);
+    while (came == -EAGAIN && --looks > 0);
+    return came;
+}
+
 /* Receive until the deadline: once, or, to `fill`, until the room is used up. With `push` it also returns as soon as
    the socket takes bytes. For `spin_ns` it asks again and again before it sleeps. */
 static inline ssize_t frpc_receive(
@@ -90,6 +100,18 @@ static inline ssize_t frpc_receive(
             is_asleep = 1;
         }
     }
+}
+
+/* The same for one piece, as `sendmsg` is dearer. */
+static inline ssize_t frpc_send_bytes(int descriptor, const char *data, size_t size)
+{
+    ssize_t sent;
+    do
+        sent = send(descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return sent;
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
 /* Send what the system takes without waiting; -EAGAIN when it takes nothing. */

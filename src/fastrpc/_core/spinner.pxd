@@ -1,5 +1,7 @@
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.timed cimport Timed
+
 
 cdef class Spinner:
     cdef:
@@ -14,10 +16,12 @@ cdef class Spinner:
         readonly bint is_armed
         readonly uint64_t rounds
 
-        # Connections that want it.
+        # Connections that want it; the one that was busy last, and whether it was since the last round.
         readonly Py_ssize_t sessions
+        Timed last
+        bint is_fresh
 
     cdef int join(self) except -1
-    cdef int leave(self) except -1
-    cdef int touch(self, uint64_t until_ns) except -1
+    cdef int leave(self, Timed session) except -1
+    cdef int touch(self, Timed session, uint64_t until_ns) except -1
     cdef int _arm(self) except -1

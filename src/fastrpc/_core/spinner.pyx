@@ -10,6 +10,7 @@ import warnings
 
 cimport cython
 
+from fastrpc._core.timed cimport Timed
 from fastrpc._core.wire cimport now_ns
 
 
@@ -26,18 +27,23 @@ cdef class Spinner:
         self.sessions += 1
         return 0
 
-    cdef int leave(self) except -1:
+    cdef int leave(self, Timed session) except -1:
         self.sessions -= 1
+        if self.last is session:
+            self.last = None
         if self.sessions == 0:
             self.until_ns = 0
         return 0
 
-    cdef int touch(self, uint64_t until_ns) except -1:
+    cdef int touch(self, Timed session, uint64_t until_ns) except -1:
+        self.last = session
+        self.is_fresh = True
         if until_ns > self.until_ns:
             self.until_ns = until_ns
         return 0 if self.is_armed else self._arm()
 
     cdef int _arm(self) except -1:
+        self.is_armed = False
         try:
             self._call_soon(self._tick, context=self._context)
         except RuntimeError:
@@ -50,9 +56,18 @@ cdef class Spinner:
 
     def tick(self):
         """Keep the loop awake for one more round, or let it sleep."""
-        self.is_armed = False
-        if self.until_ns and now_ns() < self.until_ns:
-            self.rounds += 1
+        if self.until_ns == 0 or now_ns() >= self.until_ns:
+            self.is_armed = False
+            return
+        self.rounds += 1
+        try:
+            if self.is_fresh:
+                # What this activity scheduled may stand behind us: it goes first.
+                self.is_fresh = False
+            elif self.last is not None:
+                self.last.on_spin()
+        finally:
+            # Armed all the while: whoever touches us from inside must not start a second round beside this one.
             self._arm()
 
 
