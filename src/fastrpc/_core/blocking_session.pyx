@@ -104,6 +104,9 @@ cdef class BlockingSession(BlockingStream):
         cdef uint64_t due_ns
         self.enter()
         try:
+            if self.has_news and not self.is_sending and not self.is_closed:
+                # At once, whatever is to be checked: meanwhile it is under way.
+                self.flush(False)
             while wait.missing > 0 and not self.is_closed and not wait.is_over():
                 due_ns = self._check() if self.reader is None else NO_DEADLINE
                 if self.has_news and not self.is_sending:

@@ -44,6 +44,9 @@ cdef enum:
     # How often a thread sends, or looks, before it does something else.
     ROUNDS = 16
 
+# A connection read from so recently is not looked at before writing: what came since may as well be under way.
+cdef uint64_t FRESH_NS = 20_000
+
 cdef list free_blocks = []
 
 logger = logging.getLogger("fastrpc.client")
@@ -98,7 +101,7 @@ cdef class BlockingStream(Connection):
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0
         self.now = now_ns()
-        if self.reader is not None or self.is_closed:
+        if self.reader is not None or self.is_closed or self.now < self.received_ns + FRESH_NS:
             return 0
         self.on_look()
         while not self.is_closed and rounds < ROUNDS:

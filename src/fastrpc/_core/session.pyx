@@ -125,6 +125,11 @@ cdef class Session(Connection):
 
     def buffer_updated(self, Py_ssize_t size):
         """`size` bytes were received into the last buffer."""
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
+        self._took_in(size)
+
+    cdef int _took_in(self, Py_ssize_t size) except -1:
         cdef Py_ssize_t consumed, room = 0
         cdef char* data = self.loop_state.buffer.data
         self.now = now_ns()
@@ -151,7 +156,7 @@ cdef class Session(Connection):
             self._is_reading = False
         if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
             self.schedule_check(self._check_pieces(self.now))
-        self.flush()
+        return self.flush()
 
     def eof_received(self):
         """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
@@ -202,6 +207,8 @@ cdef class Session(Connection):
                 raise
             return 0
         self._flush_scheduled = True
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
         return 0
 
     def _flush_scheduled_now(self):
@@ -272,7 +279,7 @@ cdef class Session(Connection):
         with nogil:
             came = receive_soon(descriptor, place, room, LOOKS)
         if came > 0:
-            self.buffer_updated(came)
+            self._took_in(came)
             return True
         if came != -EAGAIN:
             # The end, or an error: both show themselves to the transport as well, which knows what to do.

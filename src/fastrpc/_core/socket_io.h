@@ -25,6 +25,9 @@
 
 #define FRPC_FOREVER UINT64_MAX
 
+/* Looks at a socket between two at the clock. */
+#define FRPC_LOOKS 8
+
 /* Wait until the socket is ready; returns the events of poll, or one of the above. */
 static inline int frpc_wait(int descriptor, short events, uint64_t due_ns)
 {
@@ -75,7 +78,8 @@ static inline ssize_t frpc_receive(
     size_t received = 0;
     ssize_t came;
     int ready;
-    uint64_t spin_until = spin_ns ? frpc_now_ns() + spin_ns : 0;
+    uint64_t spin_until = 0;
+    int looks = 0;
     /* To sleep first saves a call in the common case, where the answer takes longer than the way back to here. */
     int is_asleep = !spin_ns;
     for (;;) {
@@ -92,12 +96,17 @@ static inline ssize_t frpc_receive(
             if (!fill || received == room)
                 return (ssize_t)received;
             is_asleep = 0;
-            spin_until = 0;
+            spin_ns = 0;
         } else if (came == 0 || came != -EAGAIN) {
             /* The end, or an error, shows itself again to the next call. */
             return received ? (ssize_t)received : came;
-        } else if (!spin_until || frpc_now_ns() >= spin_until) {
+        } else if (!spin_ns) {
             is_asleep = 1;
+        } else if (!(looks++ % FRPC_LOOKS)) {
+            if (!spin_until)
+                spin_until = frpc_now_ns() + spin_ns;
+            else
+                is_asleep = frpc_now_ns() >= spin_until;
         }
     }
 }

@@ -16,10 +16,11 @@ cdef class Spinner:
         readonly bint is_armed
         readonly uint64_t rounds
 
-        # Connections that want it; the one that was busy last, and whether it was since the last round.
+        # Connections that want it; the one that was busy last; whether one has a callback in the queue behind us,
+        # which a look at the socket would delay.
         readonly Py_ssize_t sessions
         Timed last
-        bint is_fresh
+        bint has_waiting
 
     cdef int join(self) except -1
     cdef int leave(self, Timed session) except -1

@@ -37,7 +37,6 @@ cdef class Spinner:
 
     cdef int touch(self, Timed session, uint64_t until_ns) except -1:
         self.last = session
-        self.is_fresh = True
         if until_ns > self.until_ns:
             self.until_ns = until_ns
         return 0 if self.is_armed else self._arm()
@@ -61,9 +60,8 @@ cdef class Spinner:
             return
         self.rounds += 1
         try:
-            if self.is_fresh:
-                # What this activity scheduled may stand behind us: it goes first.
-                self.is_fresh = False
+            if self.has_waiting:
+                self.has_waiting = False
             elif self.last is not None:
                 self.last.on_spin()
         finally:
