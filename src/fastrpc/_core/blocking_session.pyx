@@ -66,7 +66,7 @@ cdef class BlockingSession(BlockingStream):
         self.enter()
         self.users += 1
         try:
-            self.look()
+            self.look_before(call.started_ns)
             if self.is_usable:
                 self._take_over(call, payload)
                 is_started = True
@@ -81,7 +81,7 @@ cdef class BlockingSession(BlockingStream):
         self.enter()
         self.users += 1
         try:
-            self.look()
+            self.look_before(now_ns())
             if self.is_usable:
                 for i in range(len(calls)):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
@@ -276,6 +276,8 @@ cdef class BlockingSession(BlockingStream):
         cdef PendingCall call
         cdef Wait wait
         cdef list left = []
+        if not self.hand_overs:
+            return 0
         for call, wait in self.hand_overs:
             if call.handed_at != 0 and call.handed_at <= self.flushes:
                 wait.came()
@@ -480,6 +482,7 @@ cdef class BlockingSession(BlockingStream):
         self.enter()
         self.users += 1
         try:
+            self.now = now_ns()
             self.look()
             unsent = sum([len(part) for part in self.parts]) - self.part_at
             return {

@@ -23,7 +23,7 @@ from libc.string cimport memmove
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport REASON_INTERNAL
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
-from fastrpc._core.socket_io cimport receive_now, send_now
+from fastrpc._core.socket_io cimport receive_now, send_bytes, send_now
 from fastrpc._core.wire cimport now_ns
 
 cdef extern from "pythread.h":
@@ -96,12 +96,16 @@ cdef class BlockingStream(Connection):
 
     # Receiving
 
+    cdef int look_before(self, uint64_t now) except -1:
+        """Before writing at an instant that has just been: look, unless something came right before it."""
+        self.now = max(self.now, now)
+        return 0 if self.now < self.received_ns + FRESH_NS else self.look()
+
     cdef int look(self) except -1:
-        """Before writing where nobody reads: obey what came meanwhile, the end of the stream too."""
+        """Where nobody reads: obey what came meanwhile, the end of the stream too."""
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0
-        self.now = now_ns()
-        if self.reader is not None or self.is_closed or self.now < self.received_ns + FRESH_NS:
+        if self.reader is not None or self.is_closed:
             return 0
         self.on_look()
         while not self.is_closed and rounds < ROUNDS:
@@ -167,7 +171,7 @@ cdef class BlockingStream(Connection):
     cdef int flush(self, bint stays_inside) except -1:
         """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
         cdef iovec[PARTS] vectors
-        cdef Py_ssize_t size = 0, sent
+        cdef Py_ssize_t size = 0, sent = 0
         cdef int count, rounds = 0
         while not self.is_shut and self.write_error is None:
             if not self.parts:
@@ -176,9 +180,18 @@ cdef class BlockingStream(Connection):
                     self.pump(TRANSPORT_SHARE)
                 if not self.has_output():
                     return 0
+                sent = 0
+                if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:
+                    # The common case: it goes from where it was written.
+                    sent = send_bytes(self.descriptor, self.out.data(), self.out.size)
+                    if sent == self.out.size:
+                        self.skip_output()
+                        self._sent(0)
+                        continue
+                    sent = max(0, sent)
                 output = self.take_output()
                 self.parts = <list>output if type(output) is list else [output]
-                self.part_at = 0
+                self.part_at = sent
             count = gather(self.parts, self.part_at, vectors, &size)
             if stays_inside or size <= SENT_INSIDE:
                 sent = send_now(self.descriptor, vectors, count)
