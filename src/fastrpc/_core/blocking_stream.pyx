@@ -118,7 +118,13 @@ cdef class BlockingStream(Connection):
 
     cdef char* place_for(self, Py_ssize_t* room) except NULL:
         """Where to receive: a long payload's memory, else the block behind what it holds already."""
-        cdef char* place = self.body_place(room)
+        cdef char* place
+        try:
+            place = self.body_place(room)
+        except MemoryError:
+            # What was received of the payload went with the block that could not grow: what follows is no whole any more.
+            self.close_with(REASON_INTERNAL, "out of memory")
+            raise
         self.in_body = place is not NULL
         if self.in_body:
             return place

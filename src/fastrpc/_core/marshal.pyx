@@ -155,11 +155,14 @@ cdef class Marshal:
         if args is None:
             raise TypeError("args must be a tuple")
         count = PyTuple_GET_SIZE(args)
-        if not kwargs and self._shortest <= count <= self._positional and self._layout <= LAYOUT_OTHER:
-            try:
-                return self._encode(args)
-            except Exception as error:
-                raise _argument_failure(self, args, {}, error) from error
+        if not kwargs and self._shortest <= count <= self._positional:
+            if self._layout <= LAYOUT_OTHER:
+                try:
+                    return self._encode(args)
+                except Exception as error:
+                    raise _argument_failure(self, args, {}, error) from error
+            if self._layout == LAYOUT_RAW and count == 1 and PyBytes_CheckExact(args[0]):
+                return args[0]
         return self._encode_slowly(args, kwargs or {})
 
     cpdef object decode_arguments(self, object payload):

@@ -274,7 +274,12 @@ cdef class Session(Connection):
         cdef char* place
         if descriptor < 0 or self.is_closed or self.phase != PHASE_OPEN:
             return False
-        place = self._place(&room)
+        try:
+            place = self._place(&room)
+        except MemoryError as error:
+            # As when a transport asks for the place: what it held of the payload is lost.
+            self._crashed(error)
+            return False
         # The loop's thread, this one, is the only one to touch the buffer, the payload on its way, and the socket.
         with nogil:
             came = receive_soon(descriptor, place, room, LOOKS)

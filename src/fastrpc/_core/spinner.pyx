@@ -80,7 +80,7 @@ def allowed_spin(int microseconds):
         warnings.warn(
             "spin_microseconds is ignored: this machine has one core, and a peer could not run while we spin",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=2,
         )
         return 0
     return microseconds
