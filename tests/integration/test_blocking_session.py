@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -303,3 +304,37 @@ def test_close_ends_the_calls_of_other_threads(server: ReferenceServer) -> None:
     client.close()
     for answer in answers:
         assert isinstance(answer.exception(), fastrpc.ConnectionLostError)
+
+
+# Connections that are given up
+
+
+@pytest.mark.parametrize(
+    "settings", [{"timeouts": Timeouts(idle=0.001, linger=0.0)}, {"keepalive": Keepalive(max_age=0.001)}]
+)
+def test_a_connection_unused_or_old_is_replaced_by_the_next_call(
+    server: ReferenceServer, settings: dict[str, Any]
+) -> None:
+    with SyncClient(server.address, config=ClientConfig(backoff=QUICK, **settings)) as client:
+        first = opened(server, client)
+        over = time.monotonic() + 0.002
+        while time.monotonic() < over:
+            pass
+        second = opened(server, client)
+        assert first.next("goaway")
+        assert second is not first
+
+
+def test_a_connection_in_use_is_not_idle(server: ReferenceServer) -> None:
+    timeouts = Timeouts(idle=0.001, linger=0.0)
+    with SyncClient(server.address, config=ClientConfig(backoff=QUICK, timeouts=timeouts)) as client:
+        slow = server.start(client.call, "arith.mul", 6, 7)
+        connection = server.accept()
+        request = connection.next("request")
+        over = time.monotonic() + 0.002
+        while time.monotonic() < over:
+            pass
+        other = server.start(client.call, "arith.mul", 6, 7)
+        connection.respond(connection.next("request")[1], msgspec.msgpack.encode(1))
+        connection.respond(request[1], msgspec.msgpack.encode(2))
+        assert (other.result(), slow.result()) == (1, 2)

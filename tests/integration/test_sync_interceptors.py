@@ -186,6 +186,10 @@ async def listens(call: Call, proceed: Proceed) -> Any:
     return await asyncio.Event().wait()
 
 
+async def drains(call: Call, proceed: Proceed) -> Any:
+    return await call.draining
+
+
 async def limits(call: Call, proceed: Proceed) -> Any:
     async with asyncio.timeout(1):
         return await proceed(call)
@@ -199,6 +203,7 @@ async def limits(call: Call, proceed: Proceed) -> Any:
         (waits, r"^\S+\.waits → \S+\.Promise\.__await__ → <a promise> needs an event loop"),
         (delegates, r"^\S+\.delegates → \S+\.waits → .*<a promise> needs an event loop"),
         (listens, r"^\S+\.listens → asyncio\.locks\.Event\.wait needs an event loop"),
+        (drains, r"^\S+\.drains → asyncio\.locks\.Event\.wait needs an event loop"),
         (limits, r"^\S+\.limits → asyncio\.timeouts\.\S+ needs an event loop"),
     ],
 )

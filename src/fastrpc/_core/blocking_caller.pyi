@@ -214,6 +214,10 @@ class BlockingCall(PendingCall):
     def needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
+    @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains: on this side never, so an interceptor that awaits it is refused."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait, in an interceptor: blocks the thread, as everything here does."""
 

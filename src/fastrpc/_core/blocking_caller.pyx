@@ -9,6 +9,7 @@
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_balancer`).
 """
 
+import asyncio
 import time
 
 cimport cython
@@ -260,6 +261,11 @@ cdef class BlockingCall(PendingCall):
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
         return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
+        return asyncio.Event().wait()
 
     async def sleep(self, double seconds):
         """Wait, in an interceptor: blocks the thread, as everything here does."""

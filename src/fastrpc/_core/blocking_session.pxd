@@ -13,6 +13,9 @@ cdef class BlockingSession(BlockingStream):
         readonly str lost_because
         bint lingers
 
+        # Whether we ended it ourselves, for its age or as it was not used.
+        readonly bint is_spent
+
         # The turns besides the reader's: whether that one also watches for room to send; who watches only for that.
         bint reader_pushes
         Wait pusher
@@ -30,7 +33,10 @@ cdef class BlockingSession(BlockingStream):
         uint64_t ping_timeout_ns
         uint64_t linger_ns
         uint64_t spin_ns
+        uint64_t idle_ns
+        uint64_t age_ns
         uint64_t made_ns
+        uint64_t rests_ns
         uint64_t ended_ns
         uint64_t ping_sent_ns
 
@@ -41,6 +47,7 @@ cdef class BlockingSession(BlockingStream):
     cdef int give_up_all(self, list calls, bint is_overdue) except -1
 
     # The turns.
+    cdef int _wear_out(self, uint64_t now) except -1
     cdef int _take_over(self, PendingCall call, bytes payload) except -1
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
     cdef int _push(self, Wait wait) except -1

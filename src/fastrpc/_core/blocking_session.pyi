@@ -33,6 +33,10 @@ class BlockingSession(BlockingStream):
         early_calls: str = "idempotent",
     ) -> None: ...
     @property
+    def is_spent(self) -> bool:
+        """Whether it ended for its age, or as it was not used."""
+
+    @property
     def is_ready(self) -> bool:
         """Whether the server's SETTINGS came."""
 

@@ -12,6 +12,7 @@
 Who leaves wakes a sleeper if it leaves a turn behind that nobody else would take.
 """
 
+import random
 import socket
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -53,10 +54,14 @@ cdef class BlockingSession(BlockingStream):
         self.hand_overs = []
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.linger_ns = nanoseconds(timeouts.linger)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        if keepalive.max_age is not None:
+            # Connections made together must not all end together.
+            self.age_ns = nanoseconds(keepalive.max_age * random.uniform(0.9, 1.1))
         self.ping_interval_ns = nanoseconds(keepalive.interval)
         self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         self.spin_ns = spin_microseconds * 1000
-        self.made_ns = self.now
+        self.made_ns = self.rests_ns = self.now
 
     # Calls
 
@@ -66,7 +71,8 @@ cdef class BlockingSession(BlockingStream):
         self.enter()
         self.users += 1
         try:
-            self.look()
+            self._wear_out(call.started_ns)
+            self.look_before(call.started_ns)
             if self.is_usable:
                 self._take_over(call, payload)
                 is_started = True
@@ -81,7 +87,8 @@ cdef class BlockingSession(BlockingStream):
         self.enter()
         self.users += 1
         try:
-            self.look()
+            self._wear_out(now_ns())
+            self.look_before(self.now)
             if self.is_usable:
                 for i in range(len(calls)):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
@@ -89,6 +96,19 @@ cdef class BlockingSession(BlockingStream):
         finally:
             self.leave() if is_started else self._go()
         return is_started
+
+    cdef int _wear_out(self, uint64_t now) except -1:
+        """Take no new calls where the connection got too old, or was without calls for too long.
+
+        Nobody is there to see it before the next call comes, which goes to another connection.
+        """
+        self.now = max(self.now, now)
+        if (self.age_ns and self.now >= self.made_ns + self.age_ns) or (
+            self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns
+        ):
+            self.is_spent = True
+            self.is_usable = False
+        return 0
 
     cdef int _take_over(self, PendingCall call, bytes payload) except -1:
         count_start(call, payload)
@@ -104,6 +124,9 @@ cdef class BlockingSession(BlockingStream):
         cdef uint64_t due_ns
         self.enter()
         try:
+            if self.has_news and not self.is_sending and not self.is_closed:
+                # At once, whatever is to be checked: meanwhile it is under way.
+                self.flush(False)
             while wait.missing > 0 and not self.is_closed and not wait.is_over():
                 due_ns = self._check() if self.reader is None else NO_DEADLINE
                 if self.has_news and not self.is_sending:
@@ -242,6 +265,8 @@ cdef class BlockingSession(BlockingStream):
     cdef int _go(self) except -1:
         """Give up a use of the connection, and the guard."""
         self.users -= 1
+        if self.users == 0:
+            self.rests_ns = self.now
         try:
             self._settle_down()
         finally:
@@ -273,6 +298,8 @@ cdef class BlockingSession(BlockingStream):
         cdef PendingCall call
         cdef Wait wait
         cdef list left = []
+        if not self.hand_overs:
+            return 0
         for call, wait in self.hand_overs:
             if call.handed_at != 0 and call.handed_at <= self.flushes:
                 wait.came()
@@ -477,6 +504,7 @@ cdef class BlockingSession(BlockingStream):
         self.enter()
         self.users += 1
         try:
+            self.now = now_ns()
             self.look()
             unsent = sum([len(part) for part in self.parts]) - self.part_at
             return {

@@ -48,6 +48,7 @@ cdef class BlockingStream(Connection):
 
     cdef int enter(self) except -1
     cdef int leave(self) except -1
+    cdef int look_before(self, uint64_t now) except -1
     cdef int look(self) except -1
     cdef char* place_for(self, Py_ssize_t* room) except NULL
     cdef int took_in(self, Py_ssize_t came) except -1

@@ -23,7 +23,7 @@ from libc.string cimport memmove
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport REASON_INTERNAL
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
-from fastrpc._core.socket_io cimport receive_now, send_now
+from fastrpc._core.socket_io cimport receive_now, send_bytes, send_now
 from fastrpc._core.wire cimport now_ns
 
 cdef extern from "pythread.h":
@@ -43,6 +43,9 @@ cdef enum:
     SENT_INSIDE = 32_768
     # How often a thread sends, or looks, before it does something else.
     ROUNDS = 16
+
+# A connection read from so recently is not looked at before writing: what came since may as well be under way.
+cdef uint64_t FRESH_NS = 20_000
 
 cdef list free_blocks = []
 
@@ -93,11 +96,15 @@ cdef class BlockingStream(Connection):
 
     # Receiving
 
+    cdef int look_before(self, uint64_t now) except -1:
+        """Before writing at an instant that has just been: look, unless something came right before it."""
+        self.now = max(self.now, now)
+        return 0 if self.now < self.received_ns + FRESH_NS else self.look()
+
     cdef int look(self) except -1:
-        """Before writing where nobody reads: obey what came meanwhile, the end of the stream too."""
+        """Where nobody reads: obey what came meanwhile, the end of the stream too."""
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0
-        self.now = now_ns()
         if self.reader is not None or self.is_closed:
             return 0
         self.on_look()
@@ -111,7 +118,13 @@ cdef class BlockingStream(Connection):
 
     cdef char* place_for(self, Py_ssize_t* room) except NULL:
         """Where to receive: a long payload's memory, else the block behind what it holds already."""
-        cdef char* place = self.body_place(room)
+        cdef char* place
+        try:
+            place = self.body_place(room)
+        except MemoryError:
+            # What was received of the payload went with the block that could not grow: what follows is no whole any more.
+            self.close_with(REASON_INTERNAL, "out of memory")
+            raise
         self.in_body = place is not NULL
         if self.in_body:
             return place
@@ -164,7 +177,7 @@ cdef class BlockingStream(Connection):
     cdef int flush(self, bint stays_inside) except -1:
         """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
         cdef iovec[PARTS] vectors
-        cdef Py_ssize_t size = 0, sent
+        cdef Py_ssize_t size = 0, sent = 0
         cdef int count, rounds = 0
         while not self.is_shut and self.write_error is None:
             if not self.parts:
@@ -173,9 +186,18 @@ cdef class BlockingStream(Connection):
                     self.pump(TRANSPORT_SHARE)
                 if not self.has_output():
                     return 0
+                sent = 0
+                if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:
+                    # The common case: it goes from where it was written.
+                    sent = send_bytes(self.descriptor, self.out.data(), self.out.size)
+                    if sent == self.out.size:
+                        self.skip_output()
+                        self._sent(0)
+                        continue
+                    sent = max(0, sent)
                 output = self.take_output()
                 self.parts = <list>output if type(output) is list else [output]
-                self.part_at = 0
+                self.part_at = sent
             count = gather(self.parts, self.part_at, vectors, &size)
             if stays_inside or size <= SENT_INSIDE:
                 sent = send_now(self.descriptor, vectors, count)

@@ -12,10 +12,13 @@ cdef class WriteBuffer:
 
     cdef int _grow(self, Py_ssize_t size) except -1
     cdef bytes take(self)
-    cdef const char* data(self) noexcept
     cdef void clear(self) noexcept
     cdef void release(self) noexcept
     cdef void keep(self, Py_ssize_t size) noexcept
+
+    cdef inline const char* data(self) noexcept:
+        """What was written; valid until the next `reserve`, `take` or `clear`."""
+        return self._block
 
     cdef inline char* reserve(self, Py_ssize_t size) except NULL:
         """Append `size` bytes to be filled by the caller and return where they begin."""

@@ -53,12 +53,8 @@ cdef class WriteBuffer:
         self.clear()
         return data
 
-    cdef const char* data(self) noexcept:
-        """Where what was written lies, until more is."""
-        return self._block
-
     cdef void clear(self) noexcept:
-        """Forget what was written."""
+        """Become empty."""
         self.size = 0
         if self._capacity > KEPT_BLOCK:
             self.release()

@@ -2,6 +2,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.buffer cimport ReadBuffer
 from fastrpc._core.handler_task cimport TaskPool
+from fastrpc._core.spinner cimport Spinner
 from fastrpc._core.timed cimport Timed
 from fastrpc._core.timer_wheel cimport TimerWheel
 
@@ -28,6 +29,9 @@ cdef class LoopState(Timed):
         object armed_handle
         object _fire
 
+        # What keeps the loop awake for the connections that want it; None while none did.
+        readonly Spinner spinner
+
         # What timers fire in: a copy of the context in which one was set would be kept until it is due.
         object _context
         bint is_late
@@ -39,6 +43,7 @@ cdef class LoopState(Timed):
         uint64_t watched_ns
         readonly Py_ssize_t handlers
 
+    cdef Spinner shared_spinner(self)
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1
     cdef int stop_timer(self, Timed owner) except -1
     cdef int watch(self, uint64_t now) except -1

@@ -2,6 +2,7 @@ from asyncio import AbstractEventLoop
 from typing import final
 from weakref import WeakValueDictionary
 
+from fastrpc._core.spinner import Spinner
 from fastrpc._core.timed import Timed
 
 states: WeakValueDictionary[int, LoopState]
@@ -16,6 +17,10 @@ class LoopState(Timed):
     @property
     def live_timers(self) -> int:
         """Timers that run now, the watch's own left out; all of them are driven by one timer of the loop."""
+
+    @property
+    def spinner(self) -> Spinner | None:
+        """What keeps the loop awake for the connections that want it; None while none did."""
 
     @property
     def handlers(self) -> int:

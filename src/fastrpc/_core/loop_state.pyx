@@ -75,6 +75,11 @@ cdef class LoopState(Timed):
         """Timers that run now, the watch's own left out."""
         return self.wheel.live - (self.timer.next is not NULL)
 
+    cdef Spinner shared_spinner(self):
+        if self.spinner is None:
+            self.spinner = Spinner(self.loop)
+        return self.spinner
+
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1:
         """Wake `owner` at an instant of the monotonic clock, or soon after; moves a timer that runs."""
         if owner.timer.next is NULL:

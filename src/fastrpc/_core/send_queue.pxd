@@ -89,7 +89,7 @@ cdef class SendQueue(Timed):
     cdef int raise_credit(self, Call call, uint32_t size) except -1
     cdef int pump(self, Py_ssize_t room) except -1
     cdef object take_output(self)
-    cdef int output_sent(self) noexcept
+    cdef int skip_output(self) except -1
     cdef bint has_output(self) noexcept
     cdef bint was_handed(self, Call call) noexcept
     cdef bint was_written(self, Call call) noexcept

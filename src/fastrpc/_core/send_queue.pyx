@@ -643,8 +643,8 @@ cdef class SendQueue(Timed):
             self.control.release()
         return parts
 
-    cdef int output_sent(self) noexcept:
-        """All of `out` was sent from where it lies, and nothing else was to be: the same as `take_output`."""
+    cdef int skip_output(self) except -1:
+        """What is in `out` has been written by other means, and nothing else waited."""
         self.opening_waits = False
         self.flushes += 1
         self.out.clear()

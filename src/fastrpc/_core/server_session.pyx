@@ -552,7 +552,7 @@ cdef class ServerSession(GuardedSession):
         """Let answers go while further requests of the same read are handled."""
         self.flush_due_ns = self.stepped_ns + (self.stepped_ns - self.now) + FIRST_FLUSH_NS
         # A transport that collects what is written would send it no sooner.
-        return self.flush() if self._descriptor >= 0 else 0
+        return self.flush() if self.descriptor >= 0 else 0
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
         """Compress an answer as its request was, if that pays."""

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.call cimport Call
 from fastrpc._core.connection cimport Connection
 from fastrpc._core.loop_state cimport LoopState
+from fastrpc._core.spinner cimport Spinner
 
 
 cdef class Session(Connection):
@@ -12,10 +13,16 @@ cdef class Session(Connection):
         readonly LoopState loop_state
         object _write
         object _flush_callback
-
-        # The socket, where the transport does nothing but send; -1 where it does more.
-        int _descriptor
         readonly object peer_name
+
+        # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.
+        Spinner spinner
+        uint64_t spin_ns
+
+        # The socket, to write past the transport and, while it is spun on, to read; -1 where that cannot be. Whether
+        # bytes given to the transport may still be there.
+        int descriptor
+        bint transport_holds
 
         # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
         char* _tail
@@ -87,7 +94,9 @@ cdef class Session(Connection):
     cdef int on_lost(self, object error) except -1
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
     cdef int _write_output(self) except -1
-    cdef int _send_output(self) except -1
+    cdef bint _send_directly(self) except -1
+    cdef int _took_in(self, Py_ssize_t size) except -1
+    cdef char* _place(self, Py_ssize_t* room) except NULL
 
 
 cdef int64_t unsent_bytes(object transport) except? -1

@@ -16,6 +16,7 @@ class Session(Connection):
     final memory of a long payload.
 
     Args:
+        spin_microseconds: for how long after bytes came or went the loop polls instead of sleeping.
         uniform: a source of random numbers between two bounds, for the age at which the connection ends.
         options: those of `Connection`.
     """
@@ -31,6 +32,7 @@ class Session(Connection):
         loop: AbstractEventLoop,
         timeouts: Timeouts,
         keepalive: Keepalive,
+        spin_microseconds: int = 0,
         uniform: Callable[[float, float], float] = ...,
         **options: Any,
     ) -> None: ...

@@ -17,6 +17,7 @@ except ImportError:  # Not a system that could be asked.
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport EAGAIN
 from libc.string cimport memcpy
 
 from fastrpc._core.buffer cimport Assembly
@@ -32,7 +33,7 @@ from fastrpc._core.frame cimport (
 )
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
-from fastrpc._core.socket_io cimport send_bytes
+from fastrpc._core.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.wire cimport now_ns
 
 cdef enum:
@@ -55,7 +56,11 @@ cdef uint64_t FINAL_AFTER_NS = SECOND
 # A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
 cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
-# Transports of plain sockets, by their classes' module and name: none of these is public.
+# How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
+cdef int LOOKS = 8
+
+# Transports whose bytes are those of their socket, by their classes' module and name: none of these is public. One that
+# wraps another, to encrypt or to disturb it, must not be passed by.
 PLAIN_TRANSPORTS = frozenset((
     ("uvloop.loop", "TCPTransport"),
     ("uvloop.loop", "UnixTransport"),
@@ -68,7 +73,7 @@ logger = logging.getLogger("fastrpc")
 cdef class Session(Connection):
     """A connection on an event loop. Made by a transport's session factory, driven by its callbacks."""
 
-    def __init__(self, *, loop, timeouts, keepalive, uniform=random.uniform, **options):
+    def __init__(self, *, loop, timeouts, keepalive, spin_microseconds=0, uniform=random.uniform, **options):
         Connection.__init__(self, **options)
         self.loop_state = loop_state(loop)
         self._flush_callback = self._flush_scheduled_now
@@ -77,6 +82,8 @@ cdef class Session(Connection):
         self.ping_interval_ns = nanoseconds(keepalive.interval)
         self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         self.idle_ns = nanoseconds(timeouts.idle)
+        self.spin_ns = <uint64_t>spin_microseconds * 1000
+        self.descriptor = -1
         if keepalive.max_age is not None:
             # Connections made together, after a restart say, must not all end together.
             self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
@@ -93,10 +100,13 @@ cdef class Session(Connection):
         """Begin: a client sends its opening, a server waits for it."""
         self.transport = transport
         self._write = transport.write
-        self._descriptor = descriptor_of(transport)
+        self.descriptor = plain_descriptor(transport)
         self.peer_name = transport.get_extra_info("peername")
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self.now = self.made_ns = self.received_ns = now_ns()
+        if self.spin_ns:
+            self.spinner = self.loop_state.shared_spinner()
+            self.spinner.join()
         if self.handshake_ns:
             self.schedule_check(self.now + self.handshake_ns)
         if self.is_client:
@@ -105,23 +115,35 @@ cdef class Session(Connection):
     def get_buffer(self, Py_ssize_t hint):
         """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
         cdef Py_ssize_t room = 0
-        cdef char* place = self.body_place(&room)
-        if place is not NULL:
-            return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
-        if self._tail_size == 0:
+        cdef char* place = self._place(&room)
+        if place is self.loop_state.buffer.data:
             return self.loop_state.whole_view
-        memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
-        room = self.loop_state.buffer.capacity - self._tail_size
-        return PyMemoryView_FromMemory(self.loop_state.buffer.data + self._tail_size, room, PyBUF_WRITE)
+        return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
+
+    cdef char* _place(self, Py_ssize_t* room) except NULL:
+        cdef char* place = self.body_place(room)
+        if place is not NULL:
+            return place
+        if self._tail_size:
+            memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
+        room[0] = self.loop_state.buffer.capacity - self._tail_size
+        return self.loop_state.buffer.data + self._tail_size
 
     def buffer_updated(self, Py_ssize_t size):
         """`size` bytes were received into the last buffer."""
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
+        self._took_in(size)
+
+    cdef int _took_in(self, Py_ssize_t size) except -1:
         cdef Py_ssize_t consumed, room = 0
         cdef char* data = self.loop_state.buffer.data
         self.now = now_ns()
         if self.now > self.loop_state.calm_until_ns:
             self.on_stall()
         self.received_ns = self.now
+        if self.spinner is not None:
+            self.spinner.touch(self, self.now + self.spin_ns)
         self._is_reading = True
         try:
             if self.body_place(&room) is not NULL:
@@ -141,7 +163,7 @@ cdef class Session(Connection):
             self.on_read()
         if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
             self.schedule_check(self._check_pieces(self.now))
-        self.flush()
+        return self.flush()
 
     def eof_received(self):
         """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
@@ -152,10 +174,13 @@ cdef class Session(Connection):
         """The stream is gone."""
         self.transport = None
         self._write = None
-        self._descriptor = -1
+        self.descriptor = -1
         self.now = now_ns()
         self.is_lost = True
         self._keep_tail(NULL, 0)
+        if self.spinner is not None:
+            self.spinner.leave(self)
+            self.spinner = None
         self.loop_state.stop_timer(self)
         self.is_closed = True
         self.on_lost(error)
@@ -189,6 +214,8 @@ cdef class Session(Connection):
                 raise
             return 0
         self._flush_scheduled = True
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
         return 0
 
     def _flush_scheduled_now(self):
@@ -220,26 +247,16 @@ cdef class Session(Connection):
 
     cdef int _write_output(self) except -1:
         self.written += self.out.size + self.control.size + self.chunk_bytes
-        if self._descriptor >= 0 and self.out.size <= DIRECT_BYTES and not (self.control.size or self.chunk_bytes):
-            if not (self.transport.get_write_buffer_size() or self.transport.is_closing()):
-                return self._send_output()
+        if self.spinner is not None:
+            self.spinner.touch(self, self.now + self.spin_ns)
+        if self._send_directly():
+            return 0
         output = self.take_output()
+        self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
         else:
             self.transport.writelines(output)
-        return 0
-
-    cdef int _send_output(self) except -1:
-        """Give small output to the socket at once, past the transport, which waits for the end of the loop's turn."""
-        cdef Py_ssize_t sent = send_bytes(self._descriptor, self.out.data(), self.out.size)
-        if sent == self.out.size:
-            self.output_sent()
-        elif sent > 0:
-            self._write(self.take_output()[sent:])
-        else:
-            # The socket is full, or broken: the transport finds out, and knows what to do.
-            self._write(self.take_output())
         return 0
 
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1:
@@ -254,6 +271,53 @@ cdef class Session(Connection):
                 raise MemoryError()
             memcpy(self._tail, data, size)
         return 0
+
+    # While the loop spins
+
+    cdef bint on_spin(self) except -1:
+        """Receive past the loop: its poll, its callback and a call of Python cost more than all the rest."""
+        cdef Py_ssize_t came, room = 0
+        cdef int descriptor = self.descriptor
+        cdef char* place
+        if descriptor < 0 or self.is_closed or self.phase != PHASE_OPEN:
+            return False
+        try:
+            place = self._place(&room)
+        except MemoryError as error:
+            # As when a transport asks for the place: what it held of the payload is lost.
+            self._crashed(error)
+            return False
+        # The loop's thread, this one, is the only one to touch the buffer, the payload on its way, and the socket.
+        with nogil:
+            came = receive_soon(descriptor, place, room, LOOKS)
+        if came > 0:
+            self._took_in(came)
+            return True
+        if came != -EAGAIN:
+            # The end, or an error: both show themselves to the transport as well, which knows what to do.
+            self.descriptor = -1
+        return False
+
+    cdef bint _send_directly(self) except -1:
+        """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
+        cdef Py_ssize_t size = self.out.size, sent
+        if self.descriptor < 0 or size > DIRECT_BYTES or self.chunk_bytes or self.control.size:
+            return False
+        if self.transport_holds:
+            if self.transport.get_write_buffer_size():
+                return False
+            self.transport_holds = False
+        if self.transport.is_closing():
+            return False
+        sent = send_bytes(self.descriptor, self.out.data(), size)
+        if sent == size:
+            self.skip_output()
+            return True
+        self.transport_holds = True
+        if sent > 0:
+            self._write(self.take_output()[sent:])
+        # Nothing went, or an error: the transport meets the same.
+        return sent > 0
 
     # Checks
 
@@ -556,6 +620,15 @@ cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
     return first
 
 
+cdef int plain_descriptor(object transport) except -2:
+    """The socket of a transport of the loop's own that adds nothing to its bytes, else -1."""
+    kind = type(transport)
+    if (kind.__module__, kind.__name__) not in PLAIN_TRANSPORTS:
+        return -1
+    opened = transport.get_extra_info("socket")
+    return -1 if opened is None else opened.fileno()
+
+
 cdef int64_t unsent_bytes(object transport) except? -1:
     """Bytes in the system's send buffer, or 0 where it does not tell."""
     opened = transport.get_extra_info("socket")
@@ -570,12 +643,3 @@ cdef int64_t unsent_bytes(object transport) except? -1:
 cdef uint64_t nanoseconds(object seconds) except? 0:
     """A setting in seconds; None, no limit, is 0."""
     return 0 if seconds is None else max(<uint64_t>1, <uint64_t>(seconds * 1e9))
-
-
-cdef int descriptor_of(object transport) except -2:
-    """The socket below a transport that does nothing but send what it is given, -1 of any other."""
-    kind = type(transport)
-    if (kind.__module__, kind.__name__) not in PLAIN_TRANSPORTS:
-        return -1
-    opened = transport.get_extra_info("socket")
-    return -1 if opened is None else opened.fileno()

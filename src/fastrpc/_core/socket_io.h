@@ -25,6 +25,9 @@
 
 #define FRPC_FOREVER UINT64_MAX
 
+/* Looks at a socket between two at the clock. */
+#define FRPC_LOOKS 8
+
 /* Wait until the socket is ready; returns the events of poll, or one of the above. */
 static inline int frpc_wait(int descriptor, short events, uint64_t due_ns)
 {
@@ -57,6 +60,16 @@ static inline ssize_t frpc_receive_now(int descriptor, char *place, size_t room)
     return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
+/* Look a few times in a row whether bytes are there; -EAGAIN when none came meanwhile. */
+static inline ssize_t frpc_receive_soon(int descriptor, char *place, size_t room, int looks)
+{
+    ssize_t came;
+    do
+        came = frpc_receive_now(descriptor, place, room);
+    while (came == -EAGAIN && --looks > 0);
+    return came;
+}
+
 /* Receive until the deadline: once, or, to `fill`, until the room is used up. With `push` it also returns as soon as
    the socket takes bytes. For `spin_ns` it asks again and again before it sleeps. */
 static inline ssize_t frpc_receive(
@@ -65,7 +78,8 @@ static inline ssize_t frpc_receive(
     size_t received = 0;
     ssize_t came;
     int ready;
-    uint64_t spin_until = spin_ns ? frpc_now_ns() + spin_ns : 0;
+    uint64_t spin_until = 0;
+    int looks = 0;
     /* To sleep first saves a call in the common case, where the answer takes longer than the way back to here. */
     int is_asleep = !spin_ns;
     for (;;) {
@@ -82,14 +96,31 @@ static inline ssize_t frpc_receive(
             if (!fill || received == room)
                 return (ssize_t)received;
             is_asleep = 0;
-            spin_until = 0;
+            spin_ns = 0;
         } else if (came == 0 || came != -EAGAIN) {
             /* The end, or an error, shows itself again to the next call. */
             return received ? (ssize_t)received : came;
-        } else if (!spin_until || frpc_now_ns() >= spin_until) {
+        } else if (!spin_ns) {
             is_asleep = 1;
+        } else if (!(looks++ % FRPC_LOOKS)) {
+            if (!spin_until)
+                spin_until = frpc_now_ns() + spin_ns;
+            else
+                is_asleep = frpc_now_ns() >= spin_until;
         }
     }
+}
+
+/* The same for one piece, as `sendmsg` is dearer. */
+static inline ssize_t frpc_send_bytes(int descriptor, const char *data, size_t size)
+{
+    ssize_t sent;
+    do
+        sent = send(descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return sent;
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
 /* Send what the system takes without waiting; -EAGAIN when it takes nothing. */
@@ -105,16 +136,6 @@ static inline ssize_t frpc_send_now(int descriptor, struct iovec *parts, int cou
     if (sent >= 0)
         return sent;
     return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-}
-
-/* The same for one piece of memory. */
-static inline ssize_t frpc_send_bytes(int descriptor, const char *data, size_t size)
-{
-    ssize_t sent;
-    do
-        sent = send(descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent;
 }
 
 #endif

@@ -17,5 +17,6 @@ cdef extern from "socket_io.h" nogil:
     Py_ssize_t receive_until "frpc_receive"(
         int descriptor, char* place, size_t room, bint fill, bint push, uint64_t due_ns, uint64_t spin_ns
     ) noexcept
-    Py_ssize_t send_now "frpc_send_now"(int descriptor, iovec* parts, int count) noexcept
+    Py_ssize_t receive_soon "frpc_receive_soon"(int descriptor, char* place, size_t room, int looks) noexcept
     Py_ssize_t send_bytes "frpc_send_bytes"(int descriptor, const char* data, size_t size) noexcept
+    Py_ssize_t send_now "frpc_send_now"(int descriptor, iovec* parts, int count) noexcept

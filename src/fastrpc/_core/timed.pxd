@@ -7,3 +7,4 @@ cdef class Timed:
         Timer timer
 
     cdef int on_timer(self) except -1
+    cdef bint on_spin(self) except -1

@@ -1,4 +1,4 @@
-"""What can be woken by a timer: calls at their deadline, connections for their checks."""
+"""What a loop's clock wakes: calls at their deadline, connections for their checks and while they are spun on."""
 
 
 cdef class Timed:
@@ -7,3 +7,7 @@ cdef class Timed:
     cdef int on_timer(self) except -1:
         """The time has come; the timer is no longer linked."""
         return 0
+
+    cdef bint on_spin(self) except -1:
+        """The loop spins: look at the socket. Return whether there was anything."""
+        return False

@@ -10,6 +10,7 @@ from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
 from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.settings import Settings
+from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
 from fastrpc.client.pool import Pool
@@ -69,6 +70,7 @@ class Client(Caller):
     ) -> None:
         self._config = check_config(config)
         self._pool = Pool(endpoints_of(target), config, client_settings(config), self._sessions_changed)
+        self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
         state = CallerState(Balancer(self._pool, interceptors), RouteMaker(config, self._pool.totals))
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above

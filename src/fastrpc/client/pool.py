@@ -132,6 +132,7 @@ class Link:
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
+            spin_microseconds=self._pool.spin_microseconds,
         )
         self._sessions.add(session)
         return session
@@ -215,6 +216,8 @@ class Pool:
     ) -> None:
         self.config = config
         self.settings = settings
+        #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
+        self.spin_microseconds = 0
         self.is_closed = False
         self.is_used = False
         self.totals = CallTotals()

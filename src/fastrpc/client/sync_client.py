@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
+from fastrpc._core.spinner import allowed_spin
 from fastrpc.client.client import (
     Proxy,
     RouteMaker,
@@ -62,6 +63,7 @@ class SyncClient(BlockingCaller):
     ) -> None:
         check_config(config)
         self._pool = SyncPool(endpoints_of(target), config, client_settings(config, reads_always=False))
+        self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
         state = BlockingState(
             SyncBalancer(self._pool, interceptors),
             RouteMaker(config, self._pool.totals),

@@ -53,6 +53,9 @@ class SyncLink:
             self._note_end(session)
 
     def _note_end(self, session: BlockingSession) -> None:
+        if session.is_spent:
+            self._delays.reset()
+            return
         reason = session.lost_because or "the server drains"
         if not session.is_ready:
             self.note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
@@ -90,6 +93,8 @@ class SyncPool:
         #: Told which connections there are, a list for each endpoint, and the instant at which to ask here first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
         self.totals = CallTotals()
+        #: How long a reading thread polls; less than the setting where that would be of no use.
+        self.spin_microseconds = 0
         self._config = config
         self._settings = settings
         self._changed = threading.Condition()
@@ -221,7 +226,7 @@ class SyncPool:
             keepalive=config.keepalive,
             settings=self._settings.copy(),
             early_calls=config.early_calls,
-            spin_microseconds=config.spin_microseconds,
+            spin_microseconds=self.spin_microseconds,
         )
 
     def _publish(self) -> None:

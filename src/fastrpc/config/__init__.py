@@ -362,8 +362,9 @@ class ClientConfig(Settings):
     #: "all" saves it for every call, but of a lost one nobody may know whether it ran, "none" always waits.
     early_calls: Literal["idempotent", "all", "none"] = "idempotent"
 
-    #: Time the loop goes on polling after the last activity, instead of sleeping at once.
-    #: More saves calls the wake-up, some 40 microseconds, and burns a core meanwhile.
+    #: Time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at once.
+    #: It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
+    #: high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:
@@ -408,8 +409,9 @@ class ServerConfig(Settings):
     #: Address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
     admin_address: str | None = None
 
-    #: Time the loop goes on polling after the last activity, instead of sleeping at once.
-    #: More saves calls the wake-up, some 40 microseconds, and burns a core meanwhile.
+    #: Time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
+    #: It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
+    #: high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:

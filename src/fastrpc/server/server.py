@@ -15,6 +15,7 @@ from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
 from fastrpc._core.server_session import ServerSession, ServerState
 from fastrpc._core.settings import Settings
+from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available
@@ -91,6 +92,7 @@ class Server:
         self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
         # What every connection announces; all of them share it.
         self._settings = server_settings(config, self._codecs)
+        self._spin_microseconds = allowed_spin(config.spin_microseconds)
 
     # Life
 
@@ -236,6 +238,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
             keepalive=config.keepalive,
+            spin_microseconds=self._spin_microseconds,
             settings=self._settings,
         )
         session.reveals_services = reveals_services
