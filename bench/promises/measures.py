@@ -49,9 +49,9 @@ def idle_connection_kib(few: int, many: int) -> float:
     """Return by how much one more connection makes the server grow, after one call on each."""
     with serving() as server, crowd(server.address) as connections:
         connections.grow(few)
-        before = server.resident_bytes()
+        before = server.peak_bytes()
         connections.grow(many)
-        return (server.resident_bytes() - before) / (many - few) / KIB
+        return (server.peak_bytes() - before) / (many - few) / KIB
 
 
 def idle_memory() -> Finding:

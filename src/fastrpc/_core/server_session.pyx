@@ -477,8 +477,7 @@ cdef class ServerSession(GuardedSession):
             self.hold(call)
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
-        if self.held is None:
-            self.held = set()
+        self.held = self.held or set()
         self.held.add(call)
         call.is_held = True
         self.charge(call, max(call.weight, <Py_ssize_t>1))

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, cast
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
+from fastrpc._core.interception import Chain
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
@@ -48,6 +50,7 @@ class Balancer:
     def __init__(self, pool: Pool, interceptors: Sequence[Interceptor]) -> None:
         self._pool = pool
         self._interceptors = tuple(interceptors)
+        self._proceed = Chain(self._interceptors, partial(self._attempts, error=None), note_failure).proceed()
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
         """The client was used for the first time, on this loop."""
@@ -66,24 +69,9 @@ class Balancer:
         call.start_clock()
         token = enter_call(call)
         try:
-            return self._result(call, await self._proceed_from(0)(call))
+            return self._result(call, await self._proceed(call))
         finally:
             leave_scope(token)
-
-    def _proceed_from(self, position: int) -> Callable[[Any], Awaitable[Any]]:
-        async def proceed(call: ClientCall) -> Any:
-            try:
-                if position < len(self._interceptors):
-                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
-                else:
-                    value = await self._attempts(call, None)
-            except BaseException as error:
-                note_failure(call, error)
-                raise
-            call.note_outcome(Status.OK, None)
-            return value
-
-        return proceed
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
@@ -123,6 +111,9 @@ class Balancer:
     ) -> ClientSession:
         """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
         wait = call.caller.wait_for_ready
+        session = self._pool.pick(ready=call.needs_ready, avoid=avoid)
+        if session is not None:
+            return session
         try:
             async with asyncio.timeout(call.remaining()):
                 return await self._pool.acquire(wait=wait, ready=call.needs_ready, avoid=avoid)

@@ -268,6 +268,18 @@ class Pool:
         finally:
             self._waiters.discard(waiter)
 
+    def pick(self, *, ready: bool = False, avoid: Any = None) -> ClientSession | None:
+        """Return a usable connection if there is one; the arguments are those of `acquire`."""
+        if self.is_closed:
+            return None
+        if len(self.links) == 1:
+            session = self.links[0].session
+            is_fit = session is not None and session.is_usable and (session.is_ready or not ready)
+            return session if is_fit else None
+        sessions = [session for session in self.sessions if session.is_ready or not ready]
+        others = [session for session in sessions if session.endpoint is not avoid]
+        return random.choice(others or sessions) if sessions else None
+
     async def acquire(self, *, wait: bool, ready: bool = False, avoid: Any = None) -> ClientSession:
         """Return a usable connection, making one if there is none.
 
@@ -282,10 +294,9 @@ class Pool:
         while True:
             if self.is_closed:
                 raise UnavailableError("the client is closed", processed="no", retryable=False)
-            sessions = [session for session in self.sessions if session.is_ready or not ready]
-            others = [session for session in sessions if session.endpoint is not avoid]
-            if sessions:
-                return random.choice(others or sessions)
+            session = self.pick(ready=ready, avoid=avoid)
+            if session is not None:
+                return session
             for link in self.links:
                 link.start()
             if not wait and not any(link.is_trying or link.session is not None for link in self.links):

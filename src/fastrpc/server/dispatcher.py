@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from fastrpc._core.call import Route
-from fastrpc._core.marshal import Marshal
+from fastrpc._core.interception import Chain
 from fastrpc._core.invocation import invoke, run_handler
+from fastrpc._core.marshal import Marshal
 from fastrpc._core.server_session import ServerCall, ServerSession, ServerState
 from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
@@ -50,7 +51,7 @@ class Dispatcher:
 
     def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
         self.state: ServerState
-        self._interceptors = tuple(interceptors)
+        self._proceed = Chain(interceptors, self._handle, self._note_failure).proceed()
         self._workers = workers
         self._config = config
         self._jobs: dict[ServerCall, _ThreadJob] = {}
@@ -86,22 +87,10 @@ class Dispatcher:
 
     def intercepted(self, call: ServerCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that runs the interceptors around the handler."""
-        return self._proceed_from(0)(call)
+        return self._proceed(call)
 
-    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
-        async def proceed(call: ServerCall) -> Any:
-            try:
-                if position < len(self._interceptors):
-                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
-                else:
-                    value = await self._handle(call)
-            except BaseException as error:
-                call.note_outcome(self.failure_of(call, error, log=False)[0], error)
-                raise
-            call.note_outcome(Status.OK, None)
-            return value
-
-        return proceed
+    def _note_failure(self, call: ServerCall, error: BaseException) -> None:
+        call.note_outcome(self.failure_of(call, error, log=False)[0], error)
 
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""

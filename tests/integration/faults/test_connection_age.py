@@ -48,7 +48,8 @@ async def test_connections_of_limited_age_are_replaced_without_an_error(scale: A
         await asyncio.gather(*(caller() for _ in range(20)))
     assert ledger.problems(journal) == []
     assert all(isinstance(entry.ends[0][1], bytes) for entry in ledger.entries)
-    assert 4 <= len(used) <= 7
+    # Five, where nothing else keeps the machine busy.
+    assert 3 <= len(used) <= 7
 
 
 async def test_ages_differ_by_a_tenth_to_either_side(scale: Any) -> None:
