@@ -1,5 +1,5 @@
 from asyncio import AbstractEventLoop, Event
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from typing import Any, final
 
 from fastrpc._core.admission import Admission, AdmittedCall, GuardedSession
