@@ -24,7 +24,12 @@ cdef class CallerState(ViewState):
         list sessions
         Py_ssize_t turn
 
+        # Members of batches that ended, to be used again.
+        list spare
+
     cdef ClientSession pick(self)
+    cdef BatchMember new_member(self)
+    cdef int take_back(self, list members) except -1
     cdef int check_use(self) except -1
 
 
@@ -52,6 +57,8 @@ cdef class ClientCall(CoroutineCall):
 cdef class BatchMember(PendingCall):
     cdef:
         BatchCall batch
+
+    cdef bint make_new(self) noexcept
 
 
 cdef class BatchCall(CoroutineCall):

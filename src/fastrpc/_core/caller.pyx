@@ -15,10 +15,10 @@ import asyncio
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, Py_REFCNT
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.call cimport NO_DEADLINE
+from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
@@ -34,6 +34,8 @@ cdef extern from "Python.h":
 
 cdef enum:
     STATUS_UNKNOWN = 2
+    # Of batches; a client keeps no more of them, some 200 KiB.
+    SPARE_MEMBERS = 512
 
 cdef enum:
     VERB_CALL = 0
@@ -56,6 +58,7 @@ cdef class CallerState(ViewState):
         ViewState.__init__(self, resolve)
         self.runner = runner
         self.sessions = []
+        self.spare = []
 
     cdef ClientSession pick(self):
         """The next connection in turn that takes calls, or None."""
@@ -69,6 +72,18 @@ cdef class CallerState(ViewState):
             if session.is_usable:
                 return session
         return None
+
+    cdef BatchMember new_member(self):
+        return <BatchMember>self.spare.pop() if self.spare else <BatchMember>BatchMember.__new__(BatchMember)
+
+    cdef int take_back(self, list members) except -1:
+        """Keep members of a batch that ended, so that the next one allocates none; `members` is given up."""
+        cdef BatchMember member
+        while members and len(self.spare) < SPARE_MEMBERS:
+            member = <BatchMember>members.pop()
+            if Py_REFCNT(member) == 1 and member.make_new():
+                self.spare.append(member)
+        return 0
 
     def set_sessions(self, sessions):
         """Replace the connections that calls may go out on."""
@@ -307,6 +322,21 @@ cdef class ClientCall(CoroutineCall):
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
 
+    cdef bint make_new(self) noexcept:
+        """Become as good as new, if the call went the plain way; what `dress_alike` and the table set may stay."""
+        if self.failure is not None or self.compressor or self.batch is not None or not self.is_plain():
+            return False
+        self.id = 0
+        self.state = STATE_NEW
+        self.handed_at = 0
+        self.is_settled = False
+        self.answer = None
+        self.sent_metadata = None
+        self.route = None
+        self.compressors = None
+        self.ended_ns = 0
+        return True
+
     cdef int settle(self) except -1:
         cdef BatchCall batch = self.batch
         batch.missing -= 1
@@ -348,7 +378,7 @@ cdef class BatchCall(CoroutineCall):
         self.missing = len(payloads)
         session.now = self.started_ns
         for payload in payloads:
-            member = BatchMember.__new__(BatchMember)
+            member = (<CallerState>caller.shared).new_member()
             member.batch = self
             caller.dress_alike(member, self)
             self.members.append(member)
@@ -388,6 +418,8 @@ cdef class BatchCall(CoroutineCall):
                 failed = True
                 values.append(error)
             member.batch = None
+        member = None
+        (<CallerState>self.caller.shared).take_back(self.members)
         self.members = None
         if failed and not self.is_attempt:
             return self.delegate((<CallerState>self.caller.shared).runner.finish_batch(self, values), result)

@@ -549,7 +549,7 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _flush_early(self) except -1:
         """Let answers go while further requests of the same read are handled."""
-        self.flush_due_ns = self.stepped_ns + (self.stepped_ns - self.now) + FIRST_FLUSH_NS
+        self.flush_due_ns = self.stepped_ns + 2 * (self.stepped_ns - self.now)
         # A transport that collects what is written would send it no sooner.
         return self.flush() if self.descriptor >= 0 else 0
 
