@@ -1,4 +1,4 @@
-/* Positions of single bits. Bytes and arithmetic only; no Python object is touched here. */
+/* Positions of single bits, and hints to the cache. Bytes and arithmetic only; no Python object is touched here. */
 #ifndef FASTRPC_BITS_H
 #define FASTRPC_BITS_H
 
@@ -32,5 +32,15 @@ static inline int fastrpc_lowest_bit(uint64_t word) {
 }
 
 #endif
+
+/* Fetch memory that is written soon into the cache; a hint, any address will do. */
+static inline void fastrpc_prefetch(const void *place)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(place, 1);
+#else
+    (void)place;
+#endif
+}
 
 #endif
