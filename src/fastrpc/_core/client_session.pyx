@@ -51,6 +51,7 @@ cdef class ClientSession(Session):
             self.give_up(call, reason)
             if self.out.size > CANCELS_AT_ONCE and not self._is_reading:
                 # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
+                self.leave_closed_loop()
                 self.flush()
         return 0
 

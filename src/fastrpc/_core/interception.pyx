@@ -121,8 +121,12 @@ cdef class Proceeding:
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where the inner one waits."""
-        if self.inner is None:
+        if self.is_over:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        if self.inner is None or not hasattr(self.inner, "throw"):
+            # Not begun, or at an iterator that takes no exceptions: it is raised here, as `await` does.
             self.is_over = True
+            self.inner = None
             error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
             self.failed(error)
             raise error
@@ -143,7 +147,7 @@ cdef class Proceeding:
         """End without a result."""
         self.is_over = True
         inner, self.inner = self.inner, None
-        if inner is not None:
+        if inner is not None and hasattr(inner, "close"):
             inner.close()
 
     cdef int step(self, object value, PyObject** result) except -1:

@@ -95,6 +95,7 @@ cdef class Session(Connection):
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
     cdef int _write_output(self) except -1
     cdef bint _send_directly(self) except -1
+    cdef int leave_closed_loop(self) except -1
     cdef int _took_in(self, Py_ssize_t size) except -1
     cdef char* _place(self, Py_ssize_t* room) except NULL
 

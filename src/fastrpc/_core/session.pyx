@@ -291,6 +291,9 @@ cdef class Session(Connection):
         with nogil:
             came = receive_soon(descriptor, place, room, LOOKS)
         if came > 0:
+            if self.transport.is_closing():
+                # Given up from inside: a transport of its own would not have read this any more.
+                return False
             self._took_in(came)
             return True
         if came != -EAGAIN:
@@ -318,6 +321,15 @@ cdef class Session(Connection):
             self._write(self.take_output()[sent:])
         # Nothing went, or an error: the transport meets the same.
         return sent > 0
+
+    cdef int leave_closed_loop(self) except -1:
+        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, and told nobody.
+
+        The number of the descriptor may be that of another connection by now.
+        """
+        if self.loop_state.loop.is_closed():
+            self.descriptor = -1
+        return 0
 
     # Checks
 
@@ -556,6 +568,7 @@ cdef class Session(Connection):
             return 0
         self.now = now_ns()
         self.is_write_paused = False
+        self.leave_closed_loop()
         if self.has_output():
             self._write_output()
         if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
