@@ -263,7 +263,6 @@ cdef class HashRing:
         cdef uint32_t amount
         cdef Node* node
         cdef Point* points
-        cdef Point old
         for number in range(len(self._names)):
             node = &self._nodes[number]
             if self._names[number] is None:

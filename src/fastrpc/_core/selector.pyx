@@ -190,8 +190,8 @@ cdef class BaseSelector:
 
     cdef Py_ssize_t _next_untried(self, object key) except -1:
         cdef Py_ssize_t index = 0
-        cdef int repeat
-        for repeat in range(REPEATED_PICKS):
+        cdef int _
+        for _ in range(REPEATED_PICKS):
             index = self._next(key)
             if not (<Candidate>self.candidates[index]).is_tried:
                 return index
@@ -493,10 +493,10 @@ cdef class UserSelector(BaseSelector):
 
     cdef Candidate choose(self, object call, tuple tried):
         cdef Candidate candidate = None
-        cdef int repeat
+        cdef int _
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        for repeat in range(REPEATED_PICKS if tried else 1):
+        for _ in range(REPEATED_PICKS if tried else 1):
             endpoint = self.selector.pick(call)
             candidate = self.candidate_of(endpoint)
             if candidate is None or not candidate.is_listed:
