@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from fastrpc._core.endpoint_health cimport EndpointHealth
 from fastrpc._core.hash_ring cimport HashRing
 
 
@@ -19,6 +20,12 @@ cdef class Candidate:
 
         # Attempts picked and not observed.
         readonly int64_t in_flight
+
+        # Kept by Fleet: what its results tell; method -> Breaker, None before the first fault; whether it is about to
+        # leave.
+        readonly EndpointHealth health
+        dict breakers
+        readonly bint is_leaving
 
         # LeastLoaded: seconds an attempt takes, a peak-sensitive average, and when it was last brought up to date.
         double seconds
@@ -55,6 +62,7 @@ cdef class BaseSelector:
     cdef Candidate choose(self, object call, tuple tried)
     cdef Candidate choose_key(self, object key, tuple tried)
     cdef int settle(self, Candidate candidate, double seconds, object error) except -1
+    cdef int take_back(self, Candidate candidate) except -1
     cdef int _changed(self) except -1
     cdef Py_ssize_t _next(self, object key) except -1
     cdef Py_ssize_t _next_untried(self, object key) except -1

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
+from fastrpc._core.endpoint_health import EndpointHealth
 from fastrpc._core.hash_ring import HashRing
 from fastrpc.endpoint import Endpoint
 
@@ -28,6 +29,11 @@ class Candidate:
     @property
     def in_flight(self) -> int:
         """Attempts picked and not observed."""
+    @property
+    def health(self) -> EndpointHealth: ...
+    @property
+    def is_leaving(self) -> bool:
+        """Whether its server drains, so that others are taken first."""
     #: A place for the owner, such as the connections to it; None at first.
     link: Any
     def renew(self, endpoint: Endpoint) -> None:

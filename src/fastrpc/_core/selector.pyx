@@ -8,10 +8,11 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 import math
 import random as random_module
 
+from fastrpc._core.endpoint_health cimport EndpointHealth
 from fastrpc._core.hash_ring cimport HashRing, fnv_key, hash_key, jump_hash
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import CallError, ConfigError, NoEndpointError, is_endpoint_fault
+from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
 
 cdef enum:
     # Picks of smooth weighted round robin that are remembered, 256 KiB.
@@ -40,6 +41,7 @@ cdef class Candidate:
     def __init__(self, endpoint):
         self.name = str(endpoint.address)
         self.node = -1
+        self.health = EndpointHealth()
         self.renew(endpoint)
 
     def renew(self, endpoint):
@@ -176,6 +178,10 @@ cdef class BaseSelector:
         if candidate.in_flight > 0:
             candidate.in_flight -= 1
         return 0
+
+    cdef int take_back(self, Candidate candidate) except -1:
+        """An attempt that was picked is not made, or ended without saying anything."""
+        return BaseSelector.settle(self, candidate, 0.0, None)
 
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
         """Mark the candidates of these endpoints; return how many that are."""
@@ -415,6 +421,9 @@ cdef class ConsistentHashSelector(BaseSelector):
             self.ring.give_back(candidate.node)
         return 0
 
+    cdef int take_back(self, Candidate candidate) except -1:
+        return ConsistentHashSelector.settle(self, candidate, 0.0, None)
+
 
 cdef class JumpHashSelector(BaseSelector):
 
@@ -513,3 +522,7 @@ cdef class UserSelector(BaseSelector):
         BaseSelector.settle(self, candidate, seconds, error)
         self.selector.observe(candidate.endpoint, seconds, error)
         return 0
+
+    cdef int take_back(self, Candidate candidate) except -1:
+        # Told as well, since to each pick belongs an observation.
+        return UserSelector.settle(self, candidate, 0.0, UnavailableError("it was not attempted"))
