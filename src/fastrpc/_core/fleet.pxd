@@ -30,6 +30,9 @@ cdef class Fleet:
         OutlierDetector _detector
         object _clock
 
+        # Whether the selector makes keys of its own for calls that were given none.
+        bint _makes_keys
+
         # Address -> Candidate, of all endpoints that the registry named last, in its order.
         dict _known
 

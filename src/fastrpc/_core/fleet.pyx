@@ -64,6 +64,7 @@ cdef class Fleet:
         self._breaker_settings = breaker
         self._detector = None if outlier is None else OutlierDetector(outlier)
         self._clock = clock
+        self._makes_keys = type(selector).key_of is not BaseSelector.key_of
         self._known = {}
 
     cdef uint64_t now(self) except? 0:
@@ -128,7 +129,7 @@ cdef class Fleet:
     # What happens for each attempt
 
     def pick(self, call, tried=()):
-        return self.place(call, self.selector.key_of(call), call.method, tuple(tried))
+        return self.place(call, getattr(call, "hash_key", None), call.method, tuple(tried))
 
     cdef Placement place(self, object call, object key, str method, tuple tried):
         """Pick an endpoint whose breaker lets a call of this method through."""
@@ -141,6 +142,8 @@ cdef class Fleet:
             self.sweep()
         if not self.selector.size:
             raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+        if key is None and self._makes_keys:
+            key = self.selector.key_of(call)
         while True:
             if isinstance(self.selector, UserSelector):
                 candidate = self.selector.choose(call, tried + held)

@@ -403,6 +403,8 @@ cdef class ConsistentHashSelector(BaseSelector):
             number = self.ring.take(hash)
             self._avoid(tried, False)
             self._mark_tried(tried, False)
+        if number < 0:
+            raise NoEndpointError("the ring has no endpoint")
         candidate = self._owners[number]
         candidate.in_flight += 1
         return candidate
@@ -493,7 +495,8 @@ cdef class DoubleJumpSelector(BaseSelector):
 cdef class UserSelector(BaseSelector):
 
     def __init__(self, selector):
-        super().__init__(filters=getattr(selector, "filters", ()))
+        # One that is derived from ours applies its filters itself.
+        super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
         self.selector = selector
 
     cdef int _changed(self) except -1:

@@ -25,6 +25,8 @@ _BUILT_IN = {
     "double_jump": ("fastrpc.selectors.jump_hash", "DoubleJump"),
 }
 
+_METHODS = ("update", "pick", "observe")
+
 #: Narrows endpoints: told all of them in their order and how to ask whether one is in good health.
 Filter: TypeAlias = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
@@ -76,8 +78,10 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
         built_in: BaseSelector = getattr(importlib.import_module(module), name)()
         return built_in
     if isinstance(choice, BaseSelector):
-        return choice
-    missing = [name for name in ("update", "pick", "observe") if not callable(getattr(choice, name, None))]
+        # The compiled picks do not pass through methods that a subclass replaced.
+        is_ours = all(getattr(type(choice), name) is getattr(BaseSelector, name) for name in _METHODS)
+        return choice if is_ours else UserSelector(choice)
+    missing = [name for name in _METHODS if not callable(getattr(choice, name, None))]
     if missing or isinstance(choice, type):
         raise ConfigError(
             f"selector is {choice!r}, "

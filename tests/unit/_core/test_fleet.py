@@ -99,6 +99,13 @@ def test_endpoint_that_stays_keeps_its_link() -> None:
     assert (kept.link, kept.weight) == ("a connection", 3)
 
 
+def test_selector_that_makes_keys_is_asked_for_them() -> None:
+    fleet = Fleet(selector_for("jump_hash"))
+    fleet.update(endpoints(5))
+    go = SimpleNamespace(method="Arith.Mul", hash_key=None, arguments=(42,))
+    assert {name(fleet.pick(go)) for _ in range(5)} == {"e"}
+
+
 # Leaving
 
 

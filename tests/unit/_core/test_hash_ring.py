@@ -1,5 +1,6 @@
 """The hash ring: the same everywhere, few keys move, no node gets more than its bound."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_ring_is_the_same_in_other_processes() -> None:
     for seed in ("1", "2"):
         ran = subprocess.run(
             [sys.executable, "-c", program, *reversed(names(20))],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=True,

@@ -235,3 +235,20 @@ def test_selector_of_the_user_that_insists_gets_its_way() -> None:
     adapted = selector_for(First())
     adapted.update(fleet(2))
     assert adapted.pick(Keyed(), fleet(1)) == fleet(1)[0]
+
+
+def test_methods_that_a_subclass_replaced_are_called() -> None:
+    class Counting(RoundRobin):
+        picks = 0
+
+        def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Endpoint:
+            self.picks += 1
+            return super().pick(call, tried)
+
+    counting = Counting()
+    adapted = selector_for(counting)
+    adapted.update(fleet(2))
+    for _ in range(3):
+        adapted.observe(adapted.pick(Keyed()), 0.001, None)
+    assert counting.picks == 3
+    assert {counting.candidate(each).in_flight for each in fleet(2)} == {0}  # type: ignore[union-attr]
