@@ -206,23 +206,27 @@ async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retri
     """Return the first answer of endpoints picked one after the other, or raise the last error."""
     attempts = Attempts(call, retries)
     earlier: Exception | None = None
-    while True:
-        try:
-            endpoint = pick()
-        except UnavailableError as unavailable:
-            if earlier is None:
-                raise
-            raise attempts.final(earlier) from unavailable
-        try:
-            return await attempt(endpoint)
-        except Exception as error:
-            pause = attempts.after(error)
-            if pause is None:
-                attempts.final(error)
-                raise
-            earlier = error
-        if pause:
-            await call.sleep(pause)
+    try:
+        while True:
+            try:
+                endpoint = pick()
+            except UnavailableError as unavailable:
+                if earlier is None:
+                    raise
+                raise attempts.final(earlier) from unavailable
+            try:
+                return await attempt(endpoint)
+            except Exception as error:
+                pause = attempts.after(error)
+                if pause is None:
+                    attempts.final(error)
+                    raise
+                earlier = error
+            if pause:
+                await call.sleep(pause)
+    finally:
+        # Errors hold this frame by their tracebacks; it must not hold them.
+        del attempts, earlier
 
 
 def check_retries(retries: object) -> int:

@@ -17,13 +17,17 @@ class FailTry:
         """Return the first answer, or raise the last error."""
         attempts = Attempts(call, self.retries, elsewhere=False)
         endpoint = pick()
-        while True:
-            try:
-                return await attempt(endpoint)
-            except Exception as error:
-                pause = attempts.after(error)
-                if pause is None:
-                    attempts.final(error)
-                    raise
-            if pause:
-                await call.sleep(pause)
+        try:
+            while True:
+                try:
+                    return await attempt(endpoint)
+                except Exception as error:
+                    pause = attempts.after(error)
+                    if pause is None:
+                        attempts.final(error)
+                        raise
+                if pause:
+                    await call.sleep(pause)
+        finally:
+            # Errors hold this frame by their tracebacks; it must not hold them.
+            del attempts

@@ -1,6 +1,8 @@
 """Fail modes: what is tried again, where, after which pause, and what is told in the end."""
 
 import asyncio
+import gc
+import itertools
 import random
 from collections.abc import Coroutine
 from typing import Any
@@ -443,6 +445,47 @@ def test_limit_settles_where_one_in_twenty_passes(slow_seconds: float) -> None:
         limit.observe(seconds)
     for part in (passed[1_000:2_000], passed[2_500:4_000], passed[4_000:]):
         assert 0.02 < sum(part) / len(part) < 0.08
+
+
+def test_hedging_cuts_the_slowest_hundredth_with_few_extra_attempts() -> None:
+    source = random.Random(7)
+
+    def attempt_seconds() -> float:
+        return 0.1 if source.random() < 0.01 else source.uniform(0.001, 0.002)
+
+    limit, plain, hedged, extra = SlowLimit(), [], [], 0
+    for _ in range(20_000):
+        first = attempt_seconds()
+        plain.append(first)
+        if limit.seconds is not None and first > limit.seconds:
+            extra += 1
+            first = min(first, limit.seconds + attempt_seconds())
+        limit.observe(first)
+        hedged.append(first)
+    p99 = [sorted(times)[int(0.991 * len(times))] for times in (plain, hedged)]
+    assert p99[1] <= 0.3 * p99[0]
+    assert extra <= 0.1 * len(plain)
+
+
+@pytest.mark.parametrize("mode", [FailOver(), FailTry()], ids=["over", "try"])
+def test_retried_call_leaves_no_garbage(mode: FailMode) -> None:
+    script, made = Script(), itertools.count()
+
+    async def attempt(endpoint: Endpoint) -> int:
+        if next(made) < 2:
+            raise LOST("it broke")
+        return 42
+
+    async def main() -> None:
+        assert await mode.run(FakeCall(), script.pick, attempt) == 42
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+        assert [each for each in gc.get_objects() if type(each) is ConnectionLostError] == []
+    finally:
+        gc.enable()
 
 
 # The table
