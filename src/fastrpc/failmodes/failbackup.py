@@ -107,7 +107,7 @@ class _Race:
         # The first attempt tells how long the method takes; later ones would be looked at only when it is slow.
         self._started = self._clock()
         self._first = self._start()
-        self._running: set[asyncio.Future[Any]] = {self._first}
+        self._running = [self._first]
 
     async def run(self) -> Any:
         """Return the first answer, or raise the last error."""
@@ -121,9 +121,10 @@ class _Race:
                     self._hedge()
                     delay = None
                     continue
-                self._running -= done
+                ended = [future for future in self._running if future in done]
+                self._running = [future for future in self._running if future not in done]
                 errors = []
-                for future in done:
+                for future in ended:
                     error = None if future.cancelled() else future.exception()
                     if error is None:
                         return future.result()
@@ -140,7 +141,7 @@ class _Race:
         if not self._call.retry_policy.budget.take():
             return
         try:
-            self._running.add(self._start())
+            self._running.append(self._start())
         except UnavailableError:
             return  # The first attempt goes on; what it comes to is the outcome.
 
@@ -159,7 +160,7 @@ class _Race:
         if pause:
             await self._call.sleep(pause)
         try:
-            self._running.add(self._start())
+            self._running.append(self._start())
         except UnavailableError as unavailable:
             raise self._attempts.final(last) from unavailable
 
