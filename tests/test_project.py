@@ -43,7 +43,16 @@ SANS_IO = {
     "inbox",
 }
 SANS_IO |= {"connection", "recording", "call", "timed"}
-SANS_IO |= {"call_table", "timer_wheel", "histogram", "hash_ring", "marshal", "prescan"}
+SANS_IO |= {
+    "retry_budget",
+    "call_table",
+    "timer_wheel",
+    "histogram",
+    "hash_ring",
+    "selector",
+    "marshal",
+    "prescan",
+}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}

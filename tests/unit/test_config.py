@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from fastrpc import config
-from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Limits, Memory, ServerConfig, Timeouts
+from fastrpc.config import (
+    TLS,
+    Backoff,
+    Breaker,
+    ClientConfig,
+    Keepalive,
+    Limits,
+    Memory,
+    Outlier,
+    Retries,
+    ServerConfig,
+    Timeouts,
+)
 from fastrpc.errors import ConfigError
 
 CLASSES = [getattr(config, name) for name in config.__all__]
@@ -52,6 +64,30 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Admission": {"handshakes": 256, "queue_length": 10_000, "queue_age": 1, "handler_threads": 32},
     "Pool": {"connections_per_endpoint": 1, "warm": 0},
     "Backoff": {"first": 0.1, "factor": 1.6, "longest": 30, "jitter": 0.2},
+    "Retries": {
+        "budget_share": 0.2,
+        "budget_per_second": 10,
+        "backoff": config.Backoff(first=0.02, factor=2, longest=1, jitter=0.5),
+    },
+    "Breaker": {
+        "consecutive": 5,
+        "fault_rate": 0.5,
+        "minimum_calls": 20,
+        "window": 10,
+        "open_seconds": 1,
+        "longest_open": 30,
+        "probes": 1,
+    },
+    "Outlier": {
+        "consecutive": 5,
+        "interval": 1,
+        "minimum_calls": 20,
+        "success_gap": 0.2,
+        "slow_factor": 5,
+        "slow_above": 0.01,
+        "ejection": 5,
+        "longest_ejection": 300,
+    },
     "TLS": {
         "cert_file": None,
         "key_file": None,
@@ -132,6 +168,18 @@ class TestEveryClass:
 
 
 OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
+    (Retries, "budget_share", -0.1),
+    (Retries, "budget_per_second", -1),
+    (Breaker, "consecutive", 0),
+    (Breaker, "fault_rate", 0),
+    (Breaker, "fault_rate", 1.1),
+    (Breaker, "window", 0),
+    (Breaker, "probes", 0),
+    (Outlier, "consecutive", 0),
+    (Outlier, "success_gap", 0),
+    (Outlier, "slow_factor", 1),
+    (Outlier, "slow_above", -1),
+    (Outlier, "ejection", 0),
     (Timeouts, "connect", 0),
     (Timeouts, "call", -1),
     (Timeouts, "call", True),
