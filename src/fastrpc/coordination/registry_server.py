@@ -8,7 +8,7 @@ from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.endpoint import Address
 from fastrpc.server.server import Server
 
-__all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer"]
+__all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_url"]
 
 DEFAULT_REGISTRY_ADDRESS = "tcp://127.0.0.1:8970"
 
@@ -35,7 +35,7 @@ class RegistryServer:
     @property
     def url(self) -> str:
         """The URL for `registry=`."""
-        return f"registry://{str(self.address).partition('://')[2]}"
+        return registry_url(self.address)
 
     async def __aenter__(self) -> Self:
         await self._server.__aenter__()
@@ -54,3 +54,8 @@ class RegistryServer:
     async def close(self) -> None:
         """End at once, without waiting for those who ask."""
         await self._server.close()
+
+
+def registry_url(address: Address) -> str:
+    """Return the URL of the registry that listens at an address."""
+    return f"registry://{str(address).partition('://')[2]}"

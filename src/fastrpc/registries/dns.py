@@ -1,7 +1,8 @@
 """Names in DNS: A and AAAA records of `host:port`, SRV records of a name without a port; by the package dnspython.
 
 `dns://` asks the system's resolver, `dns://10.0.0.2:53` another one. Each name is asked again when its TTL has passed,
-or up to a tenth before. Options: `refresh`, the most seconds between two questions (30); `timeout`, seconds for one (2).
+or up to a tenth before. Options: `refresh`, the most seconds between two questions (30); `timeout`, seconds for one
+(2).
 """
 
 import ipaddress
