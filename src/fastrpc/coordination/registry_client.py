@@ -24,7 +24,8 @@ ANSWER_SECONDS = 2.0
 _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
 
 _CONFIG = ClientConfig(
-    timeouts=Timeouts(connect=ANSWER_SECONDS, call=ANSWER_SECONDS),
+    # Watches are closed from event loops, which a goodbye must not hold up.
+    timeouts=Timeouts(connect=ANSWER_SECONDS, call=ANSWER_SECONDS, linger=0.0),
     # Feeds and leases have pauses of their own; these must not lie on top of them.
     backoff=Backoff(first=0.05, longest=0.2),
     keepalive=Keepalive(interval=2.0, timeout=2.0),

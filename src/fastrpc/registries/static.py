@@ -1,9 +1,9 @@
 """A list that the program gives: for tests, and for clusters that hardly change."""
 
-import contextlib
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
@@ -11,7 +11,7 @@ from fastrpc.registries.base.backed import check_service_name
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.base.watch import Channel, Watch
 
-__all__ = ["StaticRegistry", "open_static"]
+__all__ = ["StaticRegistration", "StaticRegistry", "open_static"]
 
 _Places = Sequence[str | Address | Endpoint]
 
@@ -44,17 +44,18 @@ class StaticRegistry:
         if service in self._channels:
             self._publish(service)
 
-    def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[None]:
+    def register(self, service: str, endpoint: Endpoint) -> "StaticRegistration":
         """Return what keeps an endpoint in the list of a service, for the watches of this object."""
-        return self._registered(check_service_name(service), endpoint)
+        return StaticRegistration(self, check_service_name(service), endpoint)
 
-    @contextlib.asynccontextmanager
-    async def _registered(self, service: str, endpoint: Endpoint) -> AsyncIterator[None]:
-        self.update(service, [*self._list(service), endpoint])
-        try:
-            yield
-        finally:
-            self.update(service, [one for one in self._list(service) if one.address != endpoint.address])
+    def add(self, service: str, endpoint: Endpoint) -> None:
+        """Put an endpoint into the list of a service, in place of one with its address."""
+        others = [one for one in self._list(service) if one.address != endpoint.address]
+        self.update(service, [*others, endpoint])
+
+    def remove(self, service: str, endpoint: Endpoint) -> None:
+        """Take this very endpoint out of the list of a service."""
+        self.update(service, [one for one in self._list(service) if one is not endpoint])
 
     def watch(self, service: str) -> Watch:
         """Follow who serves a service."""
@@ -84,6 +85,35 @@ class StaticRegistry:
 
     def __repr__(self) -> str:
         return f"<static registry of {', '.join(sorted(self._lists)) or 'any service'}>"
+
+
+class StaticRegistration:
+    """One endpoint in the list of one service, for as long as the block under `with` or `async with` lasts."""
+
+    def __init__(self, registry: StaticRegistry, service: str, endpoint: Endpoint) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.is_registered = False
+        self._registry = registry
+
+    def __enter__(self) -> Self:
+        self._registry.add(self.service, self.endpoint)
+        self.is_registered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.is_registered = False
+        self._registry.remove(self.service, self.endpoint)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
 
 
 def open_static(url: RegistryURL) -> StaticRegistry:
