@@ -29,7 +29,10 @@ FULL = Endpoint(
     protocols=("native",),
     codecs=("msgpack", "json"),
 )
-ONE, TWO = Endpoint("tcp://127.0.0.1:1001", protocols=("native",)), Endpoint("tcp://[::1]:1002", protocols=("native",))
+ONE, TWO = (
+    Endpoint("tcp://127.0.0.1:1001", protocols=("native",)),
+    Endpoint("tcp://[::1]:1002", protocols=("native",)),
+)
 
 Open = Callable[[], Any]
 

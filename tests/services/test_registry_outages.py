@@ -43,7 +43,9 @@ async def listening() -> AsyncIterator[None]:
     """Somebody listens where the endpoints are, for those checks that connect."""
     async with contextlib.AsyncExitStack() as stack:
         for endpoint in ENDPOINTS:
-            server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", endpoint.address.port)
+            server = await asyncio.start_server(
+                lambda _, writer: writer.close(), "127.0.0.1", endpoint.address.port
+            )
             await stack.enter_async_context(server)
         yield
 
@@ -156,7 +158,9 @@ async def test_servers_start_while_the_registry_is_away(registry_server: Any) ->
         await seconds_until_all_are_back(registry_server)
 
 
-async def test_client_starts_from_its_file_while_the_registry_is_away(registry_server: Any, tmp_path: Path) -> None:
+async def test_client_starts_from_its_file_while_the_registry_is_away(
+    registry_server: Any, tmp_path: Path
+) -> None:
     options = registry_server.options or "?"
     url = f"{registry_server.url}{options}&cache_file={tmp_path / 'lists'}"
     async with cluster(registry_server):
@@ -168,5 +172,3 @@ async def test_client_starts_from_its_file_while_the_registry_is_away(registry_s
             assert found.is_cached
             assert watch.error is not None
         await in_thread(registry_server.start)
-
-

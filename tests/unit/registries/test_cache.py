@@ -41,7 +41,9 @@ def test_file_that_cannot_be_read_holds_nothing_and_is_logged(
 
 
 def test_file_of_another_format_is_not_used(tmp_path: Path) -> None:
-    (tmp_path / "lists").write_text(json.dumps({"format": 2, "services": {"arith": [{"v": 1, "address": "tcp://h:1"}]}}))
+    (tmp_path / "lists").write_text(
+        json.dumps({"format": 2, "services": {"arith": [{"v": 1, "address": "tcp://h:1"}]}})
+    )
     assert CacheFile(tmp_path / "lists").load("arith") == []
 
 

@@ -27,7 +27,9 @@ def test_instance_of_ours_is_its_record() -> None:
 
 
 def test_instance_of_somebody_else_serves_with_its_metadata_as_labels() -> None:
-    found = read_instance(instance(Meta={"team": "x", "version": "2"}, Weights={"Passing": 5, "Warning": 1}))[1]
+    found = read_instance(instance(Meta={"team": "x", "version": "2"}, Weights={"Passing": 5, "Warning": 1}))[
+        1
+    ]
     assert found == Endpoint("tcp://10.0.0.1:8972", weight=5, version="2", labels={"team": "x"})
 
 
@@ -69,7 +71,9 @@ def test_key_of_go_is_an_endpoint_that_speaks_rpcx() -> None:
     found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"calls=3.00&group=blue&weight=4"))
     assert found == (
         "tcp@10.0.0.1:8972",
-        Endpoint("tcp://10.0.0.1:8972", weight=4, labels={"calls": "3.00", "group": "blue"}, protocols=("rpcx",)),
+        Endpoint(
+            "tcp://10.0.0.1:8972", weight=4, labels={"calls": "3.00", "group": "blue"}, protocols=("rpcx",)
+        ),
     )
 
 

@@ -32,7 +32,11 @@ class Resolver:
     def resolve(self, name: str, kind: str) -> Answer:
         found = self._records.get((name, kind))
         if found is None:
-            raise dns.resolver.NoAnswer if any(name == known for known, _ in self._records) else dns.resolver.NXDOMAIN
+            raise (
+                dns.resolver.NoAnswer
+                if any(name == known for known, _ in self._records)
+                else dns.resolver.NXDOMAIN
+            )
         if isinstance(found, Exception):
             raise found
         ttl, *texts = found
@@ -48,8 +52,14 @@ def endpoints(found: Any) -> list[Endpoint]:
 
 
 def test_addresses_of_both_kinds_are_endpoints() -> None:
-    found = lookup("a.b:80", {("a.b", "A"): (9, "10.0.0.1", "10.0.0.2"), ("a.b", "AAAA"): (7, "fd00::1")}).fetch(0.0)
-    assert [str(one) for one in endpoints(found)] == ["tcp://10.0.0.1:80", "tcp://10.0.0.2:80", "tcp://[fd00::1]:80"]
+    found = lookup(
+        "a.b:80", {("a.b", "A"): (9, "10.0.0.1", "10.0.0.2"), ("a.b", "AAAA"): (7, "fd00::1")}
+    ).fetch(0.0)
+    assert [str(one) for one in endpoints(found)] == [
+        "tcp://10.0.0.1:80",
+        "tcp://10.0.0.2:80",
+        "tcp://[fd00::1]:80",
+    ]
     assert found.pause_seconds == 7.0
 
 
@@ -63,7 +73,10 @@ def test_service_records_name_hosts_and_ports() -> None:
             ("z.b.", "A"): (1, "10.0.0.3"),
         },
     ).fetch(0.0)
-    assert endpoints(found) == [Endpoint("tcp://10.0.0.1:8001", weight=5), Endpoint("tcp://10.0.0.2:8002", weight=1)]
+    assert endpoints(found) == [
+        Endpoint("tcp://10.0.0.1:8001", weight=5),
+        Endpoint("tcp://10.0.0.2:8002", weight=1),
+    ]
     assert found.pause_seconds == 6.0
 
 
@@ -91,7 +104,9 @@ def test_server_that_fails_is_no_empty_list() -> None:
 
 
 def test_failure_of_one_kind_does_not_hide_the_other() -> None:
-    found = lookup("a.b:80", {("a.b", "A"): (9, "10.0.0.1"), ("a.b", "AAAA"): dns.exception.Timeout()}).fetch(0.0)
+    found = lookup("a.b:80", {("a.b", "A"): (9, "10.0.0.1"), ("a.b", "AAAA"): dns.exception.Timeout()}).fetch(
+        0.0
+    )
     assert len(endpoints(found)) == 1
 
 

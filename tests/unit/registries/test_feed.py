@@ -103,7 +103,10 @@ def test_outage_and_return_are_logged_once_each(caplog: pytest.LogCaptureFixture
     for _ in range(6):
         driven.step(1.0)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", "arith: the registry cannot be asked, the last list (1 endpoints) is used: connection refused"),
+        (
+            "WARNING",
+            "arith: the registry cannot be asked, the last list (1 endpoints) is used: connection refused",
+        ),
         ("INFO", "arith: the registry answers again after 3.0 s"),
     ]
 
@@ -171,7 +174,9 @@ def test_bad_records_are_left_out_and_logged_once(caplog: pytest.LogCaptureFixtu
     driven.step()
     driven.step()
     assert driven.ports == [1]
-    assert [record.getMessage() for record in caplog.records] == ["arith: 'id-bad' is left out: it is nonsense"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "arith: 'id-bad' is left out: it is nonsense"
+    ]
 
 
 def test_addresses_nobody_may_dial_are_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:

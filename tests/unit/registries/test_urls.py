@@ -14,7 +14,10 @@ from fastrpc.registries.base.urls import RegistryURL
     ("target", "parts"),
     [
         ("consul://host:8500/arith", ("consul://host:8500", "arith")),
-        ("consul://host:8500/shop.v1.arith?dc=west&tag=a", ("consul://host:8500?dc=west&tag=a", "shop.v1.arith")),
+        (
+            "consul://host:8500/shop.v1.arith?dc=west&tag=a",
+            ("consul://host:8500?dc=west&tag=a", "shop.v1.arith"),
+        ),
         ("registry://a:1,b:2/arith", ("registry://a:1,b:2", "arith")),
         ("dns://arith.svc:8972", ("dns://", "arith.svc:8972")),
         ("dns://arith.svc:8972?refresh=5", ("dns://?refresh=5", "arith.svc:8972")),
