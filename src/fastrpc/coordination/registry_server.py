@@ -2,7 +2,7 @@
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.endpoint import Address
@@ -50,6 +50,10 @@ class RegistryServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._server.drain()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way, like `Server.stats`."""
+        return self._server.stats()
 
     async def close(self) -> None:
         """End at once, without waiting for those who ask."""
