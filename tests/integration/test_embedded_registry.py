@@ -69,7 +69,9 @@ async def test_lease_that_is_not_renewed_ends() -> None:
         lease = await client.call(RegistryService.register, "arith", RECORD, 1.0)
         known = await client.call(RegistryService.watch, "arith")
         async with asyncio.timeout(5):
-            found = await client.with_options(timeout=10).call(RegistryService.watch, "arith", known.cursor, 10.0)
+            found = await client.with_options(timeout=10).call(
+                RegistryService.watch, "arith", known.cursor, 10.0
+            )
         assert found.records == []
         assert await client.call(RegistryService.renew, lease) is False
         assert await client.call(RegistryService.deregister, lease) is False
@@ -101,10 +103,16 @@ async def test_services_are_counted() -> None:
 
 
 async def test_registrations_survive_a_restart_with_their_leases(tmp_path: Path) -> None:
-    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server, Client(server.address) as client:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
         lease = await client.call(RegistryService.register, "arith", RECORD, 10.0)
         before = await client.call(RegistryService.watch, "arith")
-    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server, Client(server.address) as client:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
         after = await client.call(RegistryService.watch, "arith", before.cursor, 60.0)
         assert after.records == [RECORD]
         assert after.cursor.partition(".")[0] != before.cursor.partition(".")[0]
@@ -112,7 +120,10 @@ async def test_registrations_survive_a_restart_with_their_leases(tmp_path: Path)
 
 
 async def test_changes_are_written_soon_not_only_at_the_end(tmp_path: Path) -> None:
-    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server, Client(server.address) as client:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
         await client.call(RegistryService.register, "arith", RECORD, 10.0)
         async with asyncio.timeout(5):
             while not (tmp_path / "registry.json").exists():
@@ -120,9 +131,14 @@ async def test_changes_are_written_soon_not_only_at_the_end(tmp_path: Path) -> N
         assert "arith" in (tmp_path / "registry.json").read_text(encoding="utf-8")
 
 
-async def test_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_snapshot_that_cannot_be_read_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "registry.json").write_bytes(b"nonsense")
-    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server, Client(server.address) as client:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
         assert await client.call(RegistryService.services) == {}
     assert (tmp_path / "registry.json.unreadable").read_bytes() == b"nonsense"
     assert "cannot be used" in caplog.text
@@ -134,7 +150,10 @@ async def test_disk_that_is_full_is_logged_once_and_harms_nobody(
     def full(path: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server, Client(server.address) as client:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
         monkeypatch.setattr("os.replace", full)
         monkeypatch.setattr("fastrpc.coordination.registry_service.SNAPSHOT_SECONDS", 0.01)
         for record in (RECORD, OTHER):

@@ -15,7 +15,7 @@ from fastrpc.registries.base.record import RecordError, decode_record, encode_re
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 
-__all__ = ["EmbeddedRegistry", "open_embedded"]
+__all__ = ["EmbeddedRegistry", "RecordLease", "ServiceLookup", "open_embedded"]
 
 #: Seconds for an answer, on top of what a watch may wait.
 ANSWER_SECONDS = 2.0

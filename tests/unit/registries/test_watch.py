@@ -130,14 +130,12 @@ def test_publishing_after_the_loop_is_closed_does_no_harm(channel: Channel) -> N
 
 def test_dropped_watch_releases_what_it_holds(channel: Channel) -> None:
     released: list[bool] = []
-    watch = Watch(channel, lambda: released.append(True))
 
     async def use() -> None:
         channel.publish(ONE)
-        await anext(watch)
+        await anext(Watch(channel, lambda: released.append(True)))
 
     asyncio.run(use())
-    del watch
     gc.collect()
     assert released == [True]
     assert channel._listeners == []

@@ -155,7 +155,8 @@ async def test_watch_that_is_given_up_leaves_nothing(store: MemoryStore) -> None
 async def test_folder_that_is_gone_leaves_nothing(store: MemoryStore) -> None:
     await store.put("a", "k", b"")
     await store.delete("a", "k")
-    assert store._folders == store._revisions == {}
+    assert store._folders == {}
+    assert store._revisions == {}
 
 
 async def test_revisions_are_not_given_twice(store: MemoryStore) -> None:

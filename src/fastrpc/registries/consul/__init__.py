@@ -27,7 +27,7 @@ def open_consul(url: RegistryURL) -> BackedRegistry:
         ConfigError: an option is wrong, or py-consul is not installed.
     """
     access = Access(url)
-    layout = url.take("layout", "catalogue", one_of("catalogue", "rpcx"))
+    layout = url.take("layout", "catalogue", _one_of("catalogue", "rpcx"))
     backend: Backend
     if layout == "rpcx":
         backend = RpcxKeys(access, base=url.take("base", "rpcx", str))
@@ -35,13 +35,13 @@ def open_consul(url: RegistryURL) -> BackedRegistry:
         backend = Catalogue(
             access,
             tags=url.take_all("tag"),
-            check=url.take("check", "ttl", one_of("ttl", "tcp")),
+            check=url.take("check", "ttl", _one_of("ttl", "tcp")),
             ttl_seconds=url.take("ttl", 10, _seconds),
         )
     return BackedRegistry(backend, str(url), **url.take_shared())
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
+def _one_of(*choices: str) -> Callable[[str], str]:
     """Return what reads an option that is one of a few words."""
 
     def read(text: str) -> str:

@@ -14,7 +14,7 @@ from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_text
 from fastrpc.registries.consul.agent import Access, Agent, Index
 from fastrpc.status import Status
 
-__all__ = ["Catalogue", "read_instance"]
+__all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
 
 #: Metadata that marks an instance as ours, and says in which format its record is.
 FORMAT_KEY = "fastrpc-record"

@@ -17,7 +17,7 @@ from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import RecordError, read_texts, to_texts
 from fastrpc.registries.consul.agent import Access, Agent, Index
 
-__all__ = ["RpcxKeys", "read_key"]
+__all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 
 #: What the store library of rpcx puts on every key.
 _FLAGS = 0x2DDCCBC058A50C18
