@@ -14,6 +14,7 @@ from fastrpc import ConfigError, Endpoint
 from fastrpc.coordination import RegistryServer
 from fastrpc.registries import Snapshot, StaticRegistry, open_registry
 from fastrpc.registries.base.watch import Watch
+from tests.support.forking import in_child
 
 #: Seconds within which a watch delivers a change.
 PROMPT_SECONDS = 1.0
@@ -209,14 +210,31 @@ async def test_name_that_is_none_is_refused(opening: Open, name: str) -> None:
 
 
 @pytest.mark.parametrize("opening", REMOTE, indirect=True)
-async def test_registry_used_before_a_fork_is_refused_in_the_child(
-    opening: Open, service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_registry_used_before_a_fork_is_refused_in_the_child(opening: Open, service: str) -> None:
     registry = opening()
-    registry.watch(service).close()
-    with monkeypatch.context() as patched:
-        patched.setattr("os.getpid", lambda: 1)
-        with pytest.raises(RuntimeError, match="used before the fork"):
-            registry.watch(service)
-        with pytest.raises(RuntimeError, match="used before the fork"):
-            registry.register(service, ONE)
+    watch = registry.watch(service)
+    await anext(watch)
+
+    def child() -> None:
+        for use in (lambda: registry.watch(service), lambda: registry.register(service, ONE)):
+            with pytest.raises(RuntimeError, match="used before the fork"):
+                use()
+        watch.close()
+        registry.close()
+
+    await asyncio.to_thread(in_child, child)
+    # What the child closed was its own.
+    async with registry.register(service, ONE):
+        await until(watch, ONE)
+
+
+@pytest.mark.parametrize("opening", REMOTE, indirect=True)
+async def test_registry_made_before_a_fork_works_in_the_child(opening: Open, service: str) -> None:
+    registry = opening()
+
+    def child() -> None:
+        with registry.watch(service) as watch:
+            assert watch.wait(10) is not None
+        registry.close()
+
+    await asyncio.to_thread(in_child, child)

@@ -152,6 +152,7 @@ class RegistryService:
             for task in (change, drain):
                 task.cancel()
             await asyncio.gather(change, drain, return_exceptions=True)
+            await changes.aclose()
 
     async def _keep_expiring(self) -> None:
         while True:

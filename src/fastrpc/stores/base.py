@@ -1,6 +1,6 @@
 """What a key-value store is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class KeyValueStore(Protocol):
     async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
         """Write an item if its revision is the one expected, 0 for none; returns whether it was."""
 
-    def watch(self, folder: str, after: int = -1) -> AsyncIterator[Folder]:
+    def watch(self, folder: str, after: int = -1) -> AsyncGenerator[Folder, None]:
         """Yield a folder as it is, then after each change; one at revision `after` is left out."""
 
     async def lease(self, seconds: float) -> str:

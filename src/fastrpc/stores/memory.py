@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
@@ -70,7 +70,7 @@ class MemoryStore:
         self._put(folder, key, value, None if item is None else item.lease)
         return True
 
-    async def watch(self, folder: str, after: int = -1) -> AsyncIterator[Folder]:
+    async def watch(self, folder: str, after: int = -1) -> AsyncGenerator[Folder, None]:
         while True:
             found = self._folder(folder)
             if found.revision != after:

@@ -23,8 +23,10 @@ def test_growing_list_is_believed_at_once() -> None:
     assert believed(MANY[:2]).decide(MANY, 1.0).endpoints == MANY
 
 
-def test_one_server_may_leave_at_once_even_if_it_is_half_of_them() -> None:
-    assert believed(MANY[:2]).decide(MANY[:1], 1.0).endpoints == MANY[:1]
+def test_one_of_two_is_missed_at_the_second_look_only() -> None:
+    rules = believed(MANY[:2])
+    assert rules.decide(MANY[:1], 1.0).endpoints == MANY[:2]
+    assert rules.decide(MANY[:1], 1.0 + CONFIRM_SECONDS).endpoints == MANY[:1]
 
 
 def test_less_than_half_may_leave_at_once() -> None:
@@ -46,9 +48,9 @@ def test_halved_list_is_believed_at_the_second_look_only() -> None:
     assert rules.decide(MANY[:4], 1.0 + CONFIRM_SECONDS).endpoints == MANY[:4]
 
 
-def test_list_of_strangers_is_believed_at_the_second_look_only() -> None:
+def test_list_of_strangers_is_used_beside_the_one_before_until_the_second_look() -> None:
     rules = believed(MANY[:4])
-    assert rules.decide(MANY[4:], 1.0).endpoints == MANY[:4]
+    assert rules.decide(MANY[4:], 1.0).endpoints == MANY
     assert rules.decide(MANY[4:], 1.0 + CONFIRM_SECONDS).endpoints == MANY[4:]
 
 

@@ -97,6 +97,7 @@ class BackedRegistry:
             ConfigError: this registry cannot hold it.
         """
         check_service_name(service)
+        self._check_process()
         lease = self._backend.open_lease(service, endpoint)
         with self._lock:
             self._use()
@@ -110,6 +111,7 @@ class BackedRegistry:
     def watch(self, service: str) -> Watch:
         """Follow who serves a service, until the watch is closed or dropped."""
         check_service_name(service)
+        self._check_process()
         with self._lock:
             self._use()
             followed = self._followed.get(service)
@@ -133,11 +135,14 @@ class BackedRegistry:
             del self._followed[service]
         followed.stop()
 
+    def _check_process(self) -> None:
+        """Refuse before taking the lock: after a fork a thread that is not here may hold it."""
+        if self._process_id not in (0, os.getpid()):
+            raise RuntimeError(f"{self!r} was used before the fork; create it in the child")
+
     def _use(self) -> None:
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
-        if self._process_id not in (0, os.getpid()):
-            raise RuntimeError(f"{self!r} was used before the fork; create it in the child")
         self._process_id = os.getpid()
 
     def close(self) -> None:
@@ -146,12 +151,13 @@ class BackedRegistry:
         It blocks for as long as the registry takes to answer, at most about five seconds; on an event loop use
         `aclose`.
         """
+        if self._process_id not in (0, os.getpid()):
+            # The threads are the parent's, and one of them may have held the lock.
+            return
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
-            if self._process_id not in (0, os.getpid()):
-                return  # The threads are the parent's.
             followed, self._followed = list(self._followed.values()), {}
         for one in followed:
             one.stop()

@@ -2,10 +2,12 @@
 
 A registry that restarts, loses its leader or its network answers with lists that lack servers which are well. So:
 
-- A list that lost half of its endpoints or more (two at least), or all of them, is believed only when a second look a
-  short while later shows the same.
+- A list that lost half of its endpoints, or more, is believed only when a second look a short while later shows a loss
+  as well.
 - After a failure or a restart of the registry nothing is removed for a while: servers need the time to come back
-  into the list. What is new is used at once.
+  into the list.
+
+What is new is used at once in any case.
 """
 
 from collections.abc import Sequence
@@ -49,7 +51,7 @@ class ListRules:
 
     @property
     def believed(self) -> tuple[Endpoint, ...] | None:
-        """The list that holds; None before the first."""
+        """The last list that was not in doubt; None before the first."""
         return self._believed
 
     def start_from(self, endpoints: Sequence[Endpoint]) -> None:
@@ -73,15 +75,16 @@ class ListRules:
         missing = [endpoint for endpoint in self._believed if endpoint.address not in found]
         if not missing:
             return self._believe(new)
+        everything = tuple(sorted([*new, *missing], key=str))
         if now < self._settled_at:
-            self._believed = tuple(sorted([*new, *missing], key=str))
-            return Decision(self._believed, self._settled_at - now)
-        if new and (len(missing) < 2 or 2 * len(missing) < len(self._believed)):
+            self._believed = everything
+            return Decision(everything, self._settled_at - now)
+        if 2 * len(missing) < len(self._believed):
             return self._believe(new)
         if self._doubted_since is None:
             self._doubted_since = now
         left = self._doubted_since + self._confirm_seconds - now
-        return self._believe(new) if left <= 0 else Decision(self._believed, left)
+        return self._believe(new) if left <= 0 else Decision(everything, left)
 
     def _believe(self, new: tuple[Endpoint, ...]) -> Decision:
         self._believed, self._doubted_since = new, None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,7 @@ class Watch:
         self._channel = channel
         self._release: Callable[[], None] | None = release
         self._seen = 0
+        self._process_id = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
 
@@ -143,7 +145,8 @@ class Watch:
     def close(self) -> None:
         """Stop watching. Closing twice is fine."""
         release, self._release = self._release, None
-        if release is not None:
+        if release is not None and self._process_id == os.getpid():
+            # After a fork the locks may be held by threads that are not here, and the loop is the parent's.
             if self._loop is not None:
                 self._channel.remove_listener(self._wake)
                 _wake(self._loop, self._woken)
