@@ -210,6 +210,13 @@ async def test_name_that_is_none_is_refused(opening: Open, name: str) -> None:
 
 
 @pytest.mark.parametrize("opening", REMOTE, indirect=True)
+@pytest.mark.parametrize("address", ["tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://127.0.0.1:0"])
+async def test_address_nobody_can_dial_is_refused(opening: Open, service: str, address: str) -> None:
+    with pytest.raises(ConfigError, match="nobody can dial it"):
+        opening().register(service, Endpoint(address))
+
+
+@pytest.mark.parametrize("opening", REMOTE, indirect=True)
 async def test_registry_used_before_a_fork_is_refused_in_the_child(opening: Open, service: str) -> None:
     registry = opening()
     watch = registry.watch(service)

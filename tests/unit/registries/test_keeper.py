@@ -186,6 +186,28 @@ def test_leaving_does_not_wait_for_a_registry_that_is_away() -> None:
     assert sum(len(lease.actions) for _, lease in pairs) == 1
 
 
+def test_attempt_that_was_lost_on_the_way_is_taken_back_as_well() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    lease.trouble = away()
+    driven.step()
+    lease.trouble = None
+    driven.clock.advance(5.0)
+    driven.keeper.remove(registration)
+    driven.step()
+    assert lease.actions == ["acquire", "release"]
+
+
+def test_attempt_that_was_refused_is_not_taken_back() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    lease.trouble = refused()
+    driven.step()
+    driven.keeper.remove(registration)
+    driven.step()
+    assert lease.actions == ["acquire"]
+
+
 def test_closing_takes_everything_out_and_ends_the_thread() -> None:
     driven = Driven()
     _, lease = driven.add()

@@ -39,6 +39,16 @@ def check_service_name(service: str) -> str:
     return service
 
 
+def _check_reachable(endpoint: Endpoint) -> None:
+    """Refuse what a server may listen at, but nobody can dial."""
+    address = endpoint.address
+    if address.host in {"0.0.0.0", "::", "*"} or (address.host and not address.port):  # noqa: S104
+        raise ConfigError(
+            f"{address} is where a server listens, nobody can dial it",
+            hint="register the address that clients reach: listen(…, advertise='tcp://10.0.0.7:8972')",
+        )
+
+
 class _Followed:
     """A service that somebody watches, and the thread that asks for it."""
 
@@ -97,6 +107,7 @@ class BackedRegistry:
             ConfigError: this registry cannot hold it.
         """
         check_service_name(service)
+        _check_reachable(endpoint)
         self._check_process()
         lease = self._backend.open_lease(service, endpoint)
         with self._lock:

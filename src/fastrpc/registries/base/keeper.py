@@ -179,7 +179,7 @@ class Keeper:
                 registration.is_registered = False
                 registration._lease.acquire()
         except Exception as error:
-            if getattr(error, "status", None) == Status.UNAVAILABLE:
+            if _is_away(error):
                 self._away_until = self._clock() + self._delays.take()
             self._note_failure(registration, error)
             return
@@ -200,7 +200,7 @@ class Keeper:
             registration._entered.set_result(None)
 
     def _note_failure(self, registration: Registration, error: Exception) -> None:
-        is_away = getattr(error, "status", None) == Status.UNAVAILABLE
+        is_away = _is_away(error)
         is_known = self._failing_since is not None if is_away else registration.error is not None
         if is_away and self._failing_since is None:
             self._failing_since = self._clock()
@@ -225,9 +225,11 @@ class Keeper:
                 registration._due = due
 
     def _leave(self, registration: Registration) -> None:
+        # An attempt that failed on the way may have arrived; one that was refused left nothing.
+        may_be_there = registration.is_registered or _is_away(registration.error)
         try:
             # While it is away the lease ends by itself; whoever leaves does not wait for that.
-            if registration.is_registered and self._clock() >= self._away_until:
+            if may_be_there and self._clock() >= self._away_until:
                 registration._lease.release()
         except Exception as error:
             self._away_until = self._clock() + self._delays.take()
@@ -240,3 +242,8 @@ class Keeper:
         for future in (registration._entered, registration._left):
             if not future.done():
                 future.set_result(None)
+
+
+def _is_away(error: Exception | None) -> bool:
+    """Whether the registry could not be reached, rather than refused."""
+    return isinstance(error, StoreError) and error.status is Status.UNAVAILABLE
