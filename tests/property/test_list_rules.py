@@ -22,7 +22,8 @@ def endpoints(ports: Sequence[int]) -> list[Endpoint]:
 def test_published_list_has_all_that_the_registry_names_and_nobody_it_never_named(
     events: list[tuple[list[int] | None, float]],
 ) -> None:
-    rules, now, named = ListRules(), 0.0, set()
+    rules, now = ListRules(), 0.0
+    named: set[Endpoint] = set()
     for ports, seconds in events:
         now += seconds
         if ports is None:
@@ -37,7 +38,8 @@ def test_published_list_has_all_that_the_registry_names_and_nobody_it_never_name
 
 @given(EVENTS)
 def test_nobody_is_lost_before_the_registry_settled(events: list[tuple[list[int] | None, float]]) -> None:
-    rules, now, published, settled = ListRules(), 0.0, set(), 0.0
+    rules, now, settled = ListRules(), 0.0, 0.0
+    published: set[Endpoint] = set()
     is_away = False
     for ports, seconds in events:
         now += seconds
