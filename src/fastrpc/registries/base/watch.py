@@ -122,6 +122,8 @@ class Watch:
         return self
 
     async def __anext__(self) -> Snapshot:
+        if self._release is None:
+            raise StopAsyncIteration
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
