@@ -128,7 +128,8 @@ class TestLayers:
     @each_package_file
     def test_implementations_import_their_base_but_not_each_other(self, path: Path) -> None:
         folder, implementation = part_of(module_name(path)), module_name(path).split(".")[2:3]
-        if not (PACKAGE / folder / "base.py").exists() or implementation in ([], ["base"]):
+        has_base = any((PACKAGE / folder / name).exists() for name in ("base.py", "base"))
+        if not has_base or implementation in ([], ["base"]):
             return
         inside = [item.module.split(".") for item in imports(path) if part_of(item.module) == folder]
         assert {".".join(parts[2:3]) for parts in inside} <= {"base", *implementation}

@@ -9,12 +9,13 @@ from typing import Any
 
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.histogram import CallTotals
-from fastrpc.config import Backoff, ClientConfig
+from fastrpc.config import ClientConfig
+from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
 from fastrpc.transports.base import transport_for
 
-__all__ = ["Delays", "Link", "Pool"]
+__all__ = ["Link", "Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -23,26 +24,6 @@ class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
     __slots__ = ()
-
-
-class Delays:
-    """Pauses between attempts to connect: growing, jittered, starting anew after a success."""
-
-    def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self._backoff = backoff
-        self._uniform = uniform
-        self._next = backoff.first
-
-    def reset(self) -> None:
-        """Start again with the shortest pause."""
-        self._next = self._backoff.first
-
-    def take(self) -> float:
-        """Return the next pause in seconds."""
-        backoff = self._backoff
-        pause = self._next
-        self._next = min(backoff.longest, pause * backoff.factor)
-        return pause * self._uniform(1 - backoff.jitter, 1 + backoff.jitter)
 
 
 class Link:

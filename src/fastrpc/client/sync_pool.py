@@ -11,8 +11,8 @@ from typing import Any
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.pool import Delays
 from fastrpc.config import Backoff, ClientConfig
+from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
 from fastrpc.transports.blocking import connect

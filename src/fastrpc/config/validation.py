@@ -89,14 +89,19 @@ def check_seconds(settings: Any, name: str, *, zero: bool = False, optional: boo
     check_number(settings, name, 0, LONGEST_SECONDS, optional=optional, above=not zero)
 
 
+def is_duration(value: Any, *, zero: bool = False) -> bool:
+    """Whether it is a number of seconds that a deadline may have; `zero` allows 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)
+
+
 def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) -> None:
     """Refuse anything but None or a number of seconds that a deadline may have; `zero` allows 0.
 
     Raises:
         ConfigError: it is something else; the message has the value and what is allowed.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or (is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)):
+    if value is None or is_duration(value, zero=zero):
         return
     start = "from 0" if zero else "above 0"
     raise ConfigError(
