@@ -20,6 +20,7 @@ cdef class Placement:
         Fleet _fleet
 
     cdef int end(self, object error) except -1
+    cdef int conclude(self, object error) except -1
 
 
 @cython.final

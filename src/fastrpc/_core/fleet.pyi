@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, final
 
 from fastrpc import config
@@ -18,6 +18,9 @@ class Placement:
     def endpoint(self) -> Endpoint: ...
     def ended(self, error: BaseException | None = None) -> None:
         """Tell selector, breaker and outlier detection how the attempt went; None for success."""
+
+    def concluded(self, error: BaseException | None = None) -> None:
+        """Tell how the attempt went as its client knows it: one that no server looked at counts as dropped."""
 
     def dropped(self) -> None:
         """Take the attempt back: it was not made, or says nothing about the endpoint."""
@@ -65,6 +68,9 @@ class Fleet:
     def set_leaving(self, candidate: Candidate, is_leaving: bool) -> None:
         """Say whether a server drains: then it gets calls only when all do."""
 
+    def set_all_leaving(self, leaving: Collection[Candidate]) -> None:
+        """Say which servers drain or are not connected; all others are not."""
+
     def sweep(self) -> None:
         """Compare the endpoints now."""
 
@@ -72,6 +78,12 @@ class Fleet:
         """Return where the next attempt of a call goes; one of `tried` only when there is no other.
 
         Raises NoEndpointError when there is no endpoint, CircuitOpenError when breakers hold the call back everywhere.
+        """
+
+    def pick_at(self, call: Any, candidate: Candidate) -> Placement:
+        """Return the placement of an attempt that goes to this endpoint and no other.
+
+        Raises CircuitOpenError when its breaker holds the call back.
         """
 
     def _measure_placements(self, count: int, keys: list[Any]) -> None:

@@ -18,7 +18,16 @@ from fastrpc._core.endpoint_health cimport OutlierDetector
 from fastrpc._core.selector cimport BaseSelector, Candidate, UserSelector
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import CallError, CircuitOpenError, NoEndpointError, is_endpoint_fault
+from fastrpc.errors import (
+    CallError,
+    CircuitOpenError,
+    ConnectionLostError,
+    NoEndpointError,
+    UnavailableError,
+    is_endpoint_fault,
+)
+
+cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)
 
 
 @cython.final
@@ -37,6 +46,16 @@ cdef class Placement:
             self._fleet = None
             fleet.ended(self, error)
         return 0
+
+    def concluded(self, error=None):
+        self.conclude(error)
+
+    cdef int conclude(self, object error) except -1:
+        if type(error) in NEVER_STARTED and error.processed == "no":
+            # A server that leaves, or a connection that went before the request did: that is no fault.
+            self.dropped()
+            return 0
+        return self.end(error)
 
     def dropped(self):
         """Take the attempt back: it was not made, or says nothing about the endpoint."""
@@ -102,6 +121,18 @@ cdef class Fleet:
             candidate.is_leaving = is_leaving
             self._narrow()
 
+    def set_all_leaving(self, leaving):
+        cdef Candidate candidate
+        cdef bint has_changed = False
+        cdef bint is_leaving
+        for candidate in self._known.values():
+            is_leaving = candidate in leaving
+            if candidate.is_leaving != is_leaving:
+                candidate.is_leaving = is_leaving
+                has_changed = True
+        if has_changed:
+            self._narrow()
+
     def sweep(self):
         if self._detector is not None and self._detector.compare(self._healths(), self.now()):
             self._narrow()
@@ -131,6 +162,18 @@ cdef class Fleet:
     def pick(self, call, tried=()):
         return self.place(call, getattr(call, "hash_key", None), call.method, tuple(tried))
 
+    def pick_at(self, call, Candidate candidate not None):
+        cdef Placement placement = Placement.__new__(Placement)
+        cdef uint64_t now = self.now()
+        cdef str method = call.method
+        cdef int64_t ticket = 0 if candidate.breakers is None else self._enter(candidate, method, now)
+        if ticket < 0:
+            raise self._held([candidate], method, now)
+        candidate.in_flight += 1
+        placement.candidate, placement._method, placement._ticket = candidate, method, ticket
+        placement._started_ns, placement._fleet = now, self
+        return placement
+
     cdef Placement place(self, object call, object key, str method, tuple tried):
         """Pick an endpoint whose breaker lets a call of this method through."""
         cdef uint64_t now = self.now()
@@ -158,7 +201,7 @@ cdef class Fleet:
             elif tried:
                 tried = ()  # Better one that was tried than none at all.
             else:
-                raise self._all_held(method, now)
+                raise self._held(self.selector.candidates, method, now)
         placement.candidate, placement._method, placement._ticket = candidate, method, ticket
         placement._started_ns, placement._fleet = now, self
         return placement
@@ -170,11 +213,11 @@ cdef class Fleet:
             return 0
         return breaker.enter(now) or -1
 
-    def _all_held(self, str method, uint64_t now):
+    def _held(self, list candidates, str method, uint64_t now):
         cdef Candidate candidate
         cdef Breaker breaker
         waits = []
-        for candidate in self.selector.candidates:
+        for candidate in candidates:
             breaker = None if candidate.breakers is None else candidate.breakers.get(method)
             if breaker is not None:
                 waits.append(f"{candidate.name} for {breaker.opens_in(<double>now * 1e-9):.3g} s")

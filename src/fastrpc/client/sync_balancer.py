@@ -9,7 +9,6 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import enter_call, leave_scope
 from fastrpc.client.balancer import (
     NOTIFY,
-    RETRIES,
     batch_result,
     may_retry,
     note_failure,
@@ -25,6 +24,8 @@ from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = ["SyncBalancer", "drive"]
+
+RETRIES = 3
 
 _RULE = "interceptors of a SyncClient may await proceed, call.sleep() and other interceptors"
 
@@ -154,7 +155,7 @@ class SyncBalancer:
 
     def peer(self, call: BlockingCall) -> Peer:
         """Say who is on the other side of a call."""
-        return peer_of(call, [link.endpoint for link in self._pool.links])
+        return peer_of(call, [link.endpoint for link in self._pool.links], "")
 
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""

@@ -15,10 +15,10 @@ from fastrpc.client.client import (
     checked_options,
     client_settings,
     client_stats,
-    endpoints_of,
 )
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
+from fastrpc.client.target import Target, endpoints_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
@@ -136,7 +136,7 @@ class SyncClient(BlockingCaller):
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
         """
-        check_routing(options, [link.endpoint for link in self._pool.links])
+        check_routing(options, Target([link.endpoint for link in self._pool.links]))
         view = type(self).__new__(type(self))
         view._pool = self._pool
         view._is_view = True

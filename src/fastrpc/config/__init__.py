@@ -264,7 +264,17 @@ class Pool(Settings):
     #: Too low lets the first call to each endpoint wait for its handshake, too high keeps connections unused.
     warm: int = 0
 
+    #: What all calls of the client together may try again.
+    retries: Retries = field(default_factory=Retries)
+
+    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away.
+    breaker: Breaker | None = field(default_factory=Breaker)
+
+    #: When an endpoint is left out because it does worse than the others; None never leaves one out.
+    outlier: Outlier | None = field(default_factory=Outlier)
+
     def __post_init__(self) -> None:
+        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier)
         check_count(self, "connections_per_endpoint", 1, 1_024)
         check_count(self, "warm", 0, 1_000_000)
 

@@ -27,8 +27,8 @@ __all__ = [
 
 _Kind = TypeVar("_Kind")
 
-# The one part of a configuration that may be left out.
-_OPTIONAL_PART = "tls"
+# The parts of a configuration that may be left out.
+_OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier"})
 
 # The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
 # end of 64 bits; what is to last longer is None.
@@ -152,9 +152,9 @@ def check_path(settings: Any, name: str) -> None:
 
 
 def check_parts(settings: Any, **kinds: type[Any]) -> None:
-    """Refuse anything but an object of the settings class named for each field; only `tls` may be None."""
+    """Refuse anything but an object of the settings class named for each field; some may be None."""
     for name, kind in kinds.items():
         value = getattr(settings, name)
-        if not isinstance(value, kind) and not (value is None and name == _OPTIONAL_PART):
-            allowed = f"a {kind.__name__}{', or None' if name == 'tls' else ''}"
+        if not isinstance(value, kind) and not (value is None and name in _OPTIONAL_PARTS):
+            allowed = f"a {kind.__name__}{', or None' if name in _OPTIONAL_PARTS else ''}"
             raise wrong(settings, name, allowed, hint=f"write {name}={kind.__name__}(…)")
