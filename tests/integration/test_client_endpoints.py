@@ -15,41 +15,9 @@ from fastrpc.failmodes import FailBackup
 from fastrpc.registries import StaticRegistry, open_registry
 from tests.support.served import Served, served
 from tests.support.waiting import eventually
+from tests.support.who import Who
 
 QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
-
-
-@fastrpc.service("who")
-class Who:
-    """Answers its name, and does what it is told."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.calls = 0
-        self.attempts: list[int] = []
-        self.cancelled = 0
-        self.is_failing = False
-        self.is_stuck = False
-
-    @fastrpc.method(idempotent=True)
-    async def name_of(self) -> str:
-        self.calls += 1
-        self.attempts.append(fastrpc.current_call().attempt)
-        if self.is_failing:
-            raise fastrpc.CallError(fastrpc.Status.INTERNAL, "broken")
-        if self.is_stuck:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-        return self.name
-
-    @fastrpc.method
-    async def once(self) -> str:
-        self.calls += 1
-        await asyncio.sleep(0)
-        return self.name
 
 
 @contextlib.asynccontextmanager
@@ -180,7 +148,7 @@ async def test_error_names_every_address_that_was_tried() -> None:
         ("who", 7, "not a registry"),
     ],
 )
-@pytest.mark.parametrize("kind", [Client])
+@pytest.mark.parametrize("kind", [Client, fastrpc.SyncClient])
 def test_target_that_cannot_be_meant(kind: Any, target: str, registry: Any, message: str) -> None:
     with pytest.raises(fastrpc.ConfigError, match=message):
         kind(target, registry=registry)
@@ -231,7 +199,7 @@ async def test_a_selector_of_ones_own() -> None:
             self.observed.append((str(endpoint), error))
 
     selector = Last()
-    async with fleet(2) as (people, targets):
+    async with fleet(2) as (_, targets):
         async with Client(list(targets), selector=selector) as client:
             await connected(client, 2)
             view = client.with_options(metadata={"kind": "test"})
@@ -241,7 +209,7 @@ async def test_a_selector_of_ones_own() -> None:
 
 
 async def test_one_endpoint_and_no_other() -> None:
-    async with fleet(2) as (people, targets):
+    async with fleet(2) as (_, targets):
         registry = StaticRegistry({"who": targets})
         async with Client("who", registry=registry) as client:
             view = client.with_options(endpoint=targets[1])
@@ -320,7 +288,7 @@ async def test_no_hedge_for_a_method_that_is_not_idempotent() -> None:
 
 
 async def test_fail_mode_of_one_call() -> None:
-    async with fleet(2) as (people, targets):
+    async with fleet(2) as (_, targets):
         async with Client([targets[0], "tcp://127.0.0.1:9"], config=QUICK) as client:
             pinned = client.with_options(endpoint="tcp://127.0.0.1:9", fail_mode="failfast")
             with pytest.raises(fastrpc.ConnectError):
@@ -333,7 +301,7 @@ async def test_fail_mode_of_one_call() -> None:
 
 
 async def test_a_killed_server_costs_no_idempotent_call() -> None:
-    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+    async with fleet(3) as (_, targets), Client(list(targets), config=QUICK) as client:
         await connected(client, 3)
         async with calling(client, Who.name_of) as ended:
             enough = ended() + 200

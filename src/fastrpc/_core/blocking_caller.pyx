@@ -34,9 +34,10 @@ cdef enum:
 cdef class BlockingState(ViewState):
     """What a SyncClient and its views share."""
 
-    def __init__(self, runner, resolve, Py_ssize_t width):
+    def __init__(self, runner, resolve, Py_ssize_t width, RetryBudget budget not None):
         ViewState.__init__(self, resolve)
         self.runner = runner
+        self.budget = budget
         self.groups = []
         self.width = width
 
@@ -110,6 +111,7 @@ cdef class BlockingCaller(CallerView):
             session = state.pick()
         if session is None or (not session.is_ready and call.needs_ready) or not call.start_on(session):
             return state.runner.run(call)
+        state.budget.count_call(call.started_ns)
         return call.end()
 
     # The verbs
@@ -138,6 +140,8 @@ cdef class BlockingCaller(CallerView):
         self.dress(first, batch.route, now_ns())
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
+        for _ in batch.argument_tuples:
+            state.budget.count_call(first.started_ns)
         if not self.needs_runner and not state.needs_runner:
             session = state.pick()
         if session is None or (not session.is_ready and batch.needs_ready) or not batch.start_on(session):
@@ -202,6 +206,7 @@ cdef class BlockingCall(PendingCall):
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         self.caller.dress(self, self.route, now_ns())
+        (<BlockingState>self.caller.shared).budget.count_call(self.started_ns)
 
     def attempt_on(self, BlockingSession session not None, int number):
         """Start attempt `number` of this call on a connection; None when that takes no calls any more.
@@ -244,6 +249,16 @@ cdef class BlockingCall(PendingCall):
 
     cdef object get_peer(self):
         return (<BlockingState>self.caller.shared).runner.peer(self)
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+    @property
+    def retry_policy(self):
+        """The rules and the budget of its client."""
+        return (<BlockingState>self.caller.shared).runner.policy
 
     @property
     def is_request(self):
@@ -359,6 +374,16 @@ cdef class BlockingBatch:
         if not has_own_deadline:
             call.deadline_ns = self.deadline_ns
         return (<BlockingState>self.caller.shared).runner.run(call)
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+    @property
+    def arguments(self):
+        """Those of its first call, which stand for the batch where it is placed by them."""
+        return self.argument_tuples[0]
 
     @property
     def method(self):

@@ -68,8 +68,8 @@ class Fleet:
     def set_leaving(self, candidate: Candidate, is_leaving: bool) -> None:
         """Say whether a server drains: then it gets calls only when all do."""
 
-    def set_all_leaving(self, leaving: Collection[Candidate]) -> None:
-        """Say which servers drain or are not connected; all others are not."""
+    def set_all_leaving(self, leaving: Collection[Candidate]) -> bool:
+        """Say which servers drain or are not connected; all others are not. Returns whether that was news."""
 
     def sweep(self) -> None:
         """Compare the endpoints now."""

@@ -132,6 +132,7 @@ cdef class Fleet:
                 has_changed = True
         if has_changed:
             self._narrow()
+        return has_changed
 
     def sweep(self):
         if self._detector is not None and self._detector.compare(self._healths(), self.now()):

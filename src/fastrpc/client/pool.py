@@ -11,14 +11,8 @@ from typing import Any
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
-from fastrpc._core.selector import (
-    Candidate,
-    ConsistentHashSelector,
-    DoubleJumpSelector,
-    JumpHashSelector,
-    UserSelector,
-)
 from fastrpc.client.following import Follower
+from fastrpc.client.links import KEYED, LOOK_SECONDS, wanted_links, what_came_of
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.config.delays import Delays
@@ -29,13 +23,6 @@ from fastrpc.transports.base import transport_for
 __all__ = ["Link", "Pool"]
 
 logger = logging.getLogger("fastrpc.client")
-
-
-#: Selectors that place calls by what these are, not by what is at hand.
-KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
-
-#: How often it is looked whether the registry failed, as long as it has named nobody yet.
-LOOK_SECONDS = 0.05
 
 
 class _StreamSession(ClientSession, asyncio.BufferedProtocol):
@@ -53,8 +40,8 @@ class Link:
         self.error: FastRPCError | None = None
         #: Whether the last connection ended because nobody needed it: the next call makes another.
         self.is_dormant = False
-        #: What the fleet keeps of this endpoint, where there is one.
-        self.candidate: Candidate | None = None
+        #: The Candidate of the fleet, where there is one.
+        self.candidate: Any = None
         self._is_removed = False
         self._was_connected = False
         self._pool = pool
@@ -300,7 +287,7 @@ class Pool:
             candidate.link.endpoint = candidate.endpoint
             self.links.append(candidate.link)
         self._has_list = True
-        self.wanted = self._filtered()
+        self.wanted = wanted_links(fleet, self.links)
         kept = set(self.links)
         for link in before:
             if link not in kept:
@@ -314,14 +301,6 @@ class Pool:
     def _fleet(self) -> Fleet:
         assert self.fleet is not None
         return self.fleet
-
-    def _filtered(self) -> list[Link]:
-        """Return the links of the endpoints that the selector may ever pick."""
-        endpoints: Sequence[Endpoint] = [link.endpoint for link in self.links]
-        for narrow in self._fleet.selector.filters:
-            endpoints = narrow(endpoints, lambda _: True)
-        addresses = {endpoint.address for endpoint in endpoints}
-        return [link for link in self.links if link.endpoint.address in addresses]
 
     def _mark(self) -> None:
         """Tell the fleet where there is no connection: calls go there only as long as there is none anywhere.
@@ -472,10 +451,3 @@ class Pool:
         except TimeoutError:
             for link in (*self.links, *self._removed):
                 link.abort()
-
-
-def what_came_of(links: Sequence[Link]) -> str:
-    """Name addresses and why there is no connection."""
-    return "; ".join(
-        f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in links
-    )

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.client.client import (
+    DEFAULT_FAIL_MODE,
     Proxy,
     RouteMaker,
     check_config,
@@ -15,18 +16,22 @@ from fastrpc.client.client import (
     checked_options,
     client_settings,
     client_stats,
+    needs_runner,
 )
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
-from fastrpc.client.target import Target, endpoints_of
+from fastrpc.client.target import fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError
+from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
+from fastrpc.registries.base.registry import Registry
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import CallOptions
+from fastrpc.selectors.base import Selector
 
 __all__ = ["SyncClient"]
 
@@ -42,39 +47,45 @@ class SyncClient(BlockingCaller):
     others too, and gives up the GIL while it waits. Making one does no I/O: the first call connects.
 
     Args:
-        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`, or a list of addresses that
-            all serve the same; calls go to them in turn.
+        target, registry, selector, fail_mode: as for `Client`. Nothing is hedged: a thread makes one attempt at a time.
         interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
             and each other they may await `call.sleep(seconds)` only.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        ConfigError: the target is no address, or a setting cannot be met here.
+        ConfigError: the target is none, or a setting cannot be met here.
     """
 
     _is_view = False
 
     def __init__(
         self,
-        target: str | Address | Sequence[str | Address],
+        target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
+        registry: str | Registry | None = None,
+        selector: str | Selector | None = None,
+        fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         check_config(config)
-        self._pool = SyncPool(endpoints_of(target), config, client_settings(config, reads_always=False))
+        where = target_of(target, registry)
+        fleet = fleet_for(where, selector, config.pool)
+        self._pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
         self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = BlockingState(
-            SyncBalancer(self._pool, interceptors),
+            SyncBalancer(self._pool, interceptors, policy, mode),
             RouteMaker(config, self._pool.totals),
             config.pool.connections_per_endpoint,
+            policy.budget,
         )
         self._pool.on_change = state.set_sessions
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors)
+        state.needs_runner = bool(interceptors) or fleet is not None or needs_runner(fleet, mode)
         codec_named(config.codec)
         self.share(state, config.codec)
         if config.compressor is not None:
@@ -104,6 +115,8 @@ class SyncClient(BlockingCaller):
         until = None if timeout is None else time.monotonic() + timeout
         while until is None or time.monotonic() < until:
             try:
+                self._pool.follow()
+                self._pool.wait_list("ready", until, wait=True)
                 if self._pool.acquire(until, wait=True).wait_ready(until):
                     return
             except TimeoutError:
@@ -135,8 +148,11 @@ class SyncClient(BlockingCaller):
             priority: 0 normal, 1 sheddable, 2 high.
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
+            fail_mode: what follows a failed attempt, by name or as an object.
+            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
+            endpoint: the one to call, and no other.
         """
-        check_routing(options, Target([link.endpoint for link in self._pool.links]))
+        check_routing(options, self._pool.target)
         view = type(self).__new__(type(self))
         view._pool = self._pool
         view._is_view = True
