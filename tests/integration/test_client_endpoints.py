@@ -309,3 +309,38 @@ async def test_a_killed_server_costs_no_idempotent_call() -> None:
             await targets[0].server.close()
             enough = ended() + 200
             await eventually(lambda: ended() > enough)
+
+
+# All endpoints
+
+
+async def test_broadcast_returns_every_outcome() -> None:
+    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+        people[1].is_failing = True
+        outcomes = await client.broadcast(Who.name_of)
+        assert [str(endpoint) for endpoint in outcomes] == list(targets)
+        first, second, third = outcomes.values()
+        assert isinstance(first, fastrpc.Reply)
+        assert first.value == "server 0"
+        assert isinstance(second, fastrpc.CallError)
+        assert isinstance(third, fastrpc.Reply)
+        assert third.endpoint.address == Endpoint(targets[2]).address
+        with pytest.raises(TypeError):
+            await client.broadcast(Who.name_of, 1)  # type: ignore[call-overload]
+
+
+async def test_broadcast_to_nobody() -> None:
+    async with Client("who", registry=StaticRegistry({"who": []})) as client:
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it"):
+            await client.broadcast(Who.name_of)
+
+
+async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
+    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+        people[0].is_stuck = True
+        people[1].is_failing = True
+        assert await client.fork(Who.name_of) == "server 2"
+        await eventually(lambda: people[0].cancelled == people[0].calls)
+        people[0].is_stuck, people[0].is_failing, people[2].is_failing = False, True, True
+        with pytest.raises(fastrpc.CallError, match="broken"):
+            await client.fork("who.name_of")

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -134,3 +135,28 @@ def test_a_fail_mode_that_needs_a_loop() -> None:
             RuntimeError, match="needs an event loop; interceptors and fail modes of a SyncClient"
         ):
             client.call(Who.name_of)
+
+
+def test_broadcast_returns_every_outcome() -> None:
+    with fleet(3) as (people, targets), SyncClient(targets, config=QUICK) as client:
+        people[1].is_failing = True
+        outcomes = client.broadcast(Who.name_of)
+        assert [str(endpoint) for endpoint in outcomes] == targets
+        first, second, third = outcomes.values()
+        assert isinstance(first, fastrpc.Reply)
+        assert first.value == "server 0"
+        assert isinstance(second, fastrpc.CallError)
+        assert isinstance(third, fastrpc.Reply)
+
+
+def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
+    with fleet(2) as (people, targets), SyncClient(targets, config=QUICK) as client:
+        people[0].is_stuck = True
+        assert client.fork(Who.name_of) == "server 1"
+        until = time.monotonic() + 5
+        while people[0].cancelled < people[0].calls and time.monotonic() < until:
+            client.with_options(endpoint=targets[1]).call(Who.once)
+        assert people[0].cancelled == people[0].calls
+        people[0].is_stuck, people[0].is_failing, people[1].is_failing = False, True, True
+        with pytest.raises(fastrpc.CallError, match="broken"):
+            client.fork(Who.name_of)

@@ -253,6 +253,9 @@ class BlockingCall(PendingCall):
     def finish(self) -> Any:
         """Return the answer to an attempt that was started, or raise its error."""
 
+    def cancel(self) -> None:
+        """Give up an attempt that another thread waits for, and let that thread go."""
+
     def adopt(self, attempt: BlockingCall) -> None:
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
 

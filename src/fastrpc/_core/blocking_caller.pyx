@@ -22,7 +22,8 @@ from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.status import Status
 
 cdef enum:
     VERB_CALL = 0
@@ -228,6 +229,13 @@ cdef class BlockingCall(PendingCall):
     def finish(self):
         """Return the answer to an attempt that was started, or raise its error."""
         return self.outcome()
+
+    def cancel(self):
+        """Give up an attempt that another thread waits for, and let that thread go."""
+        if not self.is_settled:
+            self.session.give_up_all([self], False)
+            self.failure = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
+            self.wait.came()
 
     def adopt(self, BlockingCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""

@@ -15,6 +15,7 @@ from fastrpc._core.settings import Settings
 from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
+from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.pool import Pool
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
@@ -22,7 +23,7 @@ from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, DeadlineExceededError
+from fastrpc.errors import ConfigError, DeadlineExceededError, NoEndpointError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
@@ -42,9 +43,11 @@ __all__ = [
     "DEFAULT_FAIL_MODE",
     "check_config",
     "check_routing",
+    "checked_endpoints",
     "checked_options",
     "client_settings",
     "client_stats",
+    "name_of",
     "needs_runner",
 ]
 
@@ -56,7 +59,7 @@ _DEFAULT_CONFIG = ClientConfig()
 DEFAULT_FAIL_MODE = "failover"
 
 
-class Client(Caller):
+class Client(Caller, Everywhere):
     """Calls the methods of one service, wherever it runs.
 
     Making one does no I/O: the first call connects. A client belongs to the event loop of its first use.
@@ -182,6 +185,17 @@ class Client(Caller):
         view.derive(self, checked_options(options))
         return view
 
+    async def _endpoints_of(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints that calls of a method may go to."""
+        route = name_of(method)
+        self.state.use()
+        try:
+            async with asyncio.timeout(self._config.timeouts.call):
+                await self._pool.wait_list(route, wait=self.wait_for_ready)
+        except TimeoutError:
+            raise DeadlineExceededError(f"{route}: {self._pool.tried()}", processed="no") from None
+        return checked_endpoints(route, self._pool.wanted)
+
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
 
@@ -301,6 +315,18 @@ def needs_runner(fleet: Fleet | None, mode: FailMode) -> bool:
     """
     has_own_selector = fleet is not None and isinstance(fleet.selector, UserSelector)
     return has_own_selector or type(mode) not in (FailFast, FailOver, FailTry)
+
+
+def name_of(method: Any) -> str:
+    """Return the full name of a method, however it is given."""
+    return method if isinstance(method, str) else method_definition(method).full_name
+
+
+def checked_endpoints(method: str, links: Sequence[Any]) -> list[Endpoint]:
+    """Return the endpoints of links, of which there must be one."""
+    if not links:
+        raise NoEndpointError(f"{method}: nobody serves it")
+    return [link.endpoint for link in links]
 
 
 def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Settings:

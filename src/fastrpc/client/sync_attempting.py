@@ -38,6 +38,9 @@ class SyncAttempting(BaseAttempting):
             if attempt is None and placement is not None:
                 placement.dropped()
         self._begin(attempt, placement)
+        running = getattr(call.caller, "running", None)
+        if running is not None:
+            running.append(attempt)
         try:
             value = attempt.finish()
         except BaseException as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
+from fastrpc._core.blocking_caller import BlockingCall, BlockingCaller, BlockingState
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
@@ -13,11 +13,14 @@ from fastrpc.client.client import (
     RouteMaker,
     check_config,
     check_routing,
+    checked_endpoints,
     checked_options,
     client_settings,
     client_stats,
+    name_of,
     needs_runner,
 )
+from fastrpc.client.everywhere import BlockingEverywhere
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
@@ -40,7 +43,7 @@ S = TypeVar("S")
 _DEFAULT_CONFIG = ClientConfig()
 
 
-class SyncClient(BlockingCaller):
+class SyncClient(BlockingCaller, BlockingEverywhere):
     """Calls the methods of one service from ordinary, blocking code; any number of threads may share it.
 
     It has no event loop and no thread of its own: the thread that waits for an answer sends and receives, for the
@@ -58,6 +61,9 @@ class SyncClient(BlockingCaller):
 
     _is_view = False
 
+    #: The attempts of a call that may have to be cancelled, kept where it goes to several endpoints.
+    running: list[BlockingCall] | None = None
+
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -68,7 +74,7 @@ class SyncClient(BlockingCaller):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        check_config(config)
+        self._config = check_config(config)
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
         self._pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
@@ -155,9 +161,23 @@ class SyncClient(BlockingCaller):
         check_routing(options, self._pool.target)
         view = type(self).__new__(type(self))
         view._pool = self._pool
+        view._config = self._config
         view._is_view = True
         view.derive(self, checked_options(options))
         return view
+
+    def _endpoints_of(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints that calls of a method may go to."""
+        name = name_of(method)
+        self.state.use()
+        self._pool.follow()
+        timeout = self._config.timeouts.call
+        try:
+            until = None if timeout is None else time.monotonic() + timeout
+            self._pool.wait_list(name, until, wait=self.wait_for_ready)
+        except TimeoutError:
+            raise DeadlineExceededError(f"{name}: {self._pool.tried()}", processed="no") from None
+        return checked_endpoints(name, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
