@@ -12,7 +12,8 @@ CORE = Path("src/fastrpc/_core")
 MODULES = tuple(sorted(path.stem for path in CORE.glob("*.pyx")))
 
 STRIP = ["-Wl,-s", "-Wl,--gc-sections"] if sys.platform == "linux" else []
-# As fast as -O3 within what can be measured, and the wheel a sixth smaller. Nothing unwinds these frames but debuggers, which use another profile.
+# As fast as -O3 within what can be measured, and the wheel a sixth smaller. Only debuggers unwind these frames, and for
+# them there are other profiles.
 FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables"]
 CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

@@ -11,6 +11,7 @@ from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
 from fastrpc.cli.listing import list_services
 from fastrpc.cli.printing import describe_error, print_error, stdout
+from fastrpc.cli.registering import registry
 from fastrpc.cli.serving import dev, run
 from fastrpc.server.plan import ExitCode
 
@@ -83,3 +84,6 @@ application.command(
     context_settings=_VALUES,
     epilog="Example: fastrpc bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5",
 )(bench)
+application.command(
+    "registry", epilog="Example: fastrpc registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
+)(registry)

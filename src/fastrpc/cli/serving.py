@@ -25,6 +25,7 @@ from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
 
 __all__ = [
+    "checked_level",
     "dev",
     "install_logging",
     "make_plan",
@@ -77,7 +78,7 @@ def run(
             "address": address or None,
             "workers": workers,
             "reflection": reflection,
-            "log_level": _checked_level(log_level),
+            "log_level": checked_level(log_level),
         }
         settings, warnings = read_settings(arguments, os.environ, config)
         plan = make_plan(settings, print_started_json if as_json else print_started)
@@ -101,7 +102,7 @@ def dev(
             "reflection": True,
             "expose_errors": True,
             "timeouts.drain": DEV_DRAIN_SECONDS,
-            "log_level": _checked_level(log_level) or "debug",
+            "log_level": checked_level(log_level) or "debug",
         }
         settings, _ = read_settings(arguments, os.environ, config)
         plan = make_plan(settings, _print_box)
@@ -202,7 +203,8 @@ def _print_failure(error: Exception) -> None:
     stderr.print("waiting for a change", style="dim")
 
 
-def _checked_level(level: str | None) -> str | None:
+def checked_level(level: str | None) -> Any:
+    """Return the name of a log level as it is written here; None stays None."""
     levels = ("debug", "info", "warning", "error", "critical")
     if level is None or level.lower() in levels:
         return level and level.lower()
