@@ -1,4 +1,4 @@
-"""`serve` with a registry: one record for all workers, taken out before the drain; each server in a process of its own."""
+"""`serve` with a registry: one record for all workers, taken out before the drain."""
 
 import json
 import os

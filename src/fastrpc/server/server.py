@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
 from fastrpc._core.server_session import ServerSession, ServerState
-from fastrpc._core.settings import Settings
 from fastrpc._core.spinner import allowed_spin
-from fastrpc._version import __version__
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
@@ -24,11 +22,13 @@ from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
-from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
+from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
+from fastrpc.server.settings import server_settings
 from fastrpc.server.sources import is_service, opened_sources
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
     from fastrpc.server.registrar import Advertise, Record, Registrar
 
-__all__ = ["Server", "server_settings"]
+__all__ = ["Server"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -88,6 +88,8 @@ class Server:
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
         self._registrar = None if registry is None else _registrar(registry)
+        # Services that are not to be called now; "" is the whole server.
+        self._paused: set[str] = set()
         # What stands for the listeners in the registry.
         self._advertised: list[Endpoint] = []
         self._services: list[ServiceDefinition] = []
@@ -170,6 +172,7 @@ class Server:
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
+        self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
 
@@ -383,7 +386,7 @@ class Server:
             raise
 
     def _update_registry(self) -> None:
-        if self._registrar is not None and not self._is_draining:
+        if self._registrar is not None and self._state is not None and not self._is_draining:
             self._registrar.want(self._records())
             self._registrar.follow()
 
@@ -393,8 +396,38 @@ class Server:
         return {
             (service.name, endpoint.address): record_of(endpoint, service.version, self._config)
             for service in self.services
+            if self._is_serving(service.name)
             for endpoint in self._advertised
         }
+
+    # Health
+
+    def set_serving(self, serving: bool, *, service: str | None = None) -> None:
+        """Say whether the server, or one of its services, is to be called; calls that come are served all the same.
+
+        `fastrpc.health` tells it to whoever asks, and what is not to be called leaves the registry until it is again.
+        What was said of a service counts beside what was said of the whole server.
+
+        Raises:
+            ConfigError: the server runs and has no such service.
+        """
+        if self._state is not None:
+            self._check_use()
+            names = [one.name for one in self._services]
+            if service and service not in names:
+                near = nearest_name(service, names)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+                raise ConfigError(f"this server has no service {service!r}", hint=hint)
+        (self._paused.discard if serving else self._paused.add)(service or "")
+        self._update_registry()
+
+    def _is_serving(self, service: str) -> bool:
+        return not (self._is_draining or "" in self._paused or service in self._paused)
+
+    def _health(self, service: str) -> str:
+        if service and all(one.name != service for one in self._services):
+            return "SERVICE_UNKNOWN"
+        return "SERVING" if self._is_serving(service) else "NOT_SERVING"
 
     # What users see
 
@@ -437,23 +470,3 @@ def _registrar(registry: "str | Registry") -> "Registrar":
     from fastrpc.server.registrar import Registrar
 
     return Registrar(registry)
-
-
-def server_settings(config: ServerConfig, codecs: dict[int, str]) -> Settings:
-    """Return what a server announces."""
-    settings = Settings(True)
-    limits = config.limits
-    settings.max_frame = limits.frame_bytes
-    settings.max_message = limits.message_bytes
-    settings.max_metadata = limits.metadata_bytes
-    settings.max_calls = limits.concurrent_calls
-    settings.max_streams = min(limits.streams, limits.concurrent_calls)
-    settings.stream_window = limits.stream_window_bytes
-    settings.open_messages = config.memory.open_messages
-    settings.codecs = sum(1 << wire_id for wire_id in codecs if wire_id < 64)
-    settings.named_codecs = {wire_id: name for wire_id, name in codecs.items() if wire_id >= 64}
-    settings.compressors = sum(1 << compressor.wire_id for compressor in available())
-    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
-    settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
-    settings.agent = f"fastrpc/{__version__}"
-    return settings
