@@ -68,6 +68,13 @@ async def opening(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
         yield open_one
 
 
+async def test_services_that_somebody_serves_are_named(opening: Open, service: str) -> None:
+    registry = opening()
+    async with registry.register(service, ONE):
+        assert service in await asyncio.to_thread(registry.services)
+        assert "consul" not in await asyncio.to_thread(registry.services)
+
+
 @pytest.fixture
 def service() -> str:
     return f"shop.arith-{next(_numbers)}"

@@ -9,6 +9,7 @@ import typer
 from fastrpc._version import __version__
 from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
+from fastrpc.cli.checking import health
 from fastrpc.cli.listing import list_services
 from fastrpc.cli.printing import describe_error, print_error, stdout
 from fastrpc.cli.registering import registry
@@ -79,6 +80,7 @@ application.command(
     "call", context_settings=_VALUES, epilog="Example: fastrpc call tcp://127.0.0.1:8972 arith.mul 6 b=7"
 )(call)
 application.command("list", epilog="Example: fastrpc list tcp://127.0.0.1:8972")(list_services)
+application.command("health", epilog="Example: fastrpc health tcp://127.0.0.1:8972 arith")(health)
 application.command(
     "bench",
     context_settings=_VALUES,

@@ -1,7 +1,7 @@
 """`registry://host:port`: the embedded registry, asked with a blocking client in the registry object's threads."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastrpc.client.sync_client import SyncClient
@@ -62,6 +62,10 @@ class EmbeddedRegistry:
         if self._client is None:
             self._client = self._connect()
         return RecordLease(self._client, service, encode_record(endpoint).decode(), self._lease_seconds)
+
+    def list_services(self) -> Iterable[str]:
+        with self._connect() as client, _errors():
+            return client.call(RegistryService.services)
 
     def _connect(self) -> SyncClient:
         return SyncClient(self._addresses, config=_CONFIG)

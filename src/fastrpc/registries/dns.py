@@ -7,7 +7,7 @@ or up to a tenth before. Options: `refresh`, the most seconds between two questi
 
 import ipaddress
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.endpoint import Endpoint
@@ -71,6 +71,9 @@ class DnsNames:
             f"{service} cannot be registered with DNS",
             hint="its records are made elsewhere, as by Kubernetes",
         )
+
+    def list_services(self) -> Iterable[str]:
+        raise ConfigError("DNS does not say which names there are", hint="give one: dns://host:port")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -66,6 +66,10 @@ class StaticRegistry:
             self._publish(service)
         return Watch(self._channels[service], lambda: None)
 
+    def services(self) -> list[str]:
+        """Return the names of the services that somebody serves."""
+        return sorted(service for service, endpoints in self._lists.items() if endpoints)
+
     def _list(self, service: str) -> list[Endpoint]:
         return self._lists.get(service, self._everything)
 

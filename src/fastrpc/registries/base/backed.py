@@ -132,6 +132,18 @@ class BackedRegistry:
             followed.watches += 1
         return Watch(followed.channel, lambda: self._release(service, followed))
 
+    def services(self) -> list[str]:
+        """Return the names of the services the registry knows, blocking while it answers; for people who look around.
+
+        Raises:
+            ConfigError: this kind of registry cannot tell.
+            StoreError: it cannot be asked now.
+        """
+        self._check_process()
+        with self._lock:
+            self._use()
+        return sorted(self._backend.list_services())
+
     def _follow(self, service: str) -> _Followed:
         channel = Channel(self._versions)
         lookup = self._backend.open_lookup(service)

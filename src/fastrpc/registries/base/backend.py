@@ -4,7 +4,7 @@ A backend blocks: it is called in threads that belong to the registry object, ne
 retries, no thread safety beyond what is said here, and no memory of its own beyond its place in the registry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -78,6 +78,14 @@ class Backend(Protocol):
 
         Raises:
             ConfigError: this registry cannot hold it.
+        """
+
+    def list_services(self) -> Iterable[str]:
+        """Return the names of the services it knows; any thread may call it, at any time.
+
+        Raises:
+            ConfigError: registries of this kind cannot tell.
+            StoreError: the registry cannot be asked.
         """
 
     def close(self) -> None:

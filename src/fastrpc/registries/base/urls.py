@@ -18,7 +18,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry
 
-__all__ = ["RegistryURL", "SharedOptions", "open_registry", "split_target"]
+__all__ = ["RegistryURL", "SharedOptions", "names_registry", "open_registry", "split_target"]
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
@@ -133,6 +133,12 @@ def open_registry(registry: str | Registry) -> Registry:
     return cast(Registry, _opener(url)(url))
 
 
+def names_registry(text: str) -> bool:
+    """Whether a text is the URL of a registry, with or without a service, rather than an address."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
+
+
 def split_target(target: str) -> tuple[str, str] | None:
     """Return the URL of the registry and the service that a target names; None when it is an address.
 
@@ -143,9 +149,9 @@ def split_target(target: str) -> tuple[str, str] | None:
     Raises:
         ConfigError: it names a registry, but no service.
     """
-    scheme, separator, rest = target.partition("://")
-    if not separator or (scheme.lower() not in _REGISTRIES and scheme not in _foreign_names(scheme)):
+    if not names_registry(target):
         return None
+    scheme, _, rest = target.partition("://")
     place, mark, options = rest.partition("?")
     place, _, service = place.partition("/")
     if scheme.lower() == "dns" and not service:

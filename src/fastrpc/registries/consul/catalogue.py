@@ -3,8 +3,9 @@
 Instances that others registered serve as well: their address and port, their metadata as labels.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastrpc.endpoint import Endpoint
@@ -27,6 +28,9 @@ _META_KEYS = 64
 
 #: Consul removes what was critical for so long; a minute is the least it takes.
 _FORGET = "1m"
+
+#: The service that Consul itself is.
+_CONSUL = "consul"
 
 
 class Catalogue:
@@ -54,6 +58,13 @@ class Catalogue:
         if self._agent is None:
             self._agent = self._access.connect()
         return InstanceLease(self._agent, definition, self._ttl_seconds, has_ttl=self._check == "ttl")
+
+    def list_services(self) -> Iterable[str]:
+        with contextlib.closing(self._access.connect()) as agent, agent.errors():
+            _, found = agent.client.catalog.services()
+        return [
+            name for name, tags in (found or {}).items() if name != _CONSUL and set(self._tags).issubset(tags)
+        ]
 
     def _definition(self, service: str, endpoint: Endpoint) -> dict[str, Any]:
         address = endpoint.address

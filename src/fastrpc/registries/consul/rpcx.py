@@ -8,6 +8,8 @@
 The session has a TTL and the behaviour `delete`: the key goes with its owner.
 """
 
+import contextlib
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -56,6 +58,13 @@ class RpcxKeys:
         host = f"[{address.host}]" if ":" in address.host else address.host
         key = f"{self._base}/{service}/{address.scheme}@{host}:{address.port}"
         return KeyLease(self._agent, service, key, urlencode(sorted(to_texts(endpoint).items())))
+
+    def list_services(self) -> Iterable[str]:
+        prefix = f"{self._base}/"
+        with contextlib.closing(self._access.connect()) as agent, agent.errors():
+            _, keys = agent.client.kv.get(prefix, keys=True, separator="/")
+        # A service is there with its name and as a folder of its endpoints; without those nobody serves it.
+        return [key[len(prefix) : -1] for key in keys or () if key.endswith("/") and key != prefix]
 
     def close(self) -> None:
         if self._agent is not None:
