@@ -4,6 +4,11 @@ Every handler starts in a copy of the connection's context, in which its call is
 set a variable in it, costs as much as the rest of a small call, and most handlers end without anybody having looked.
 So a context says by way of a `CallSlot` which call is current, and the next call gets the same one if nothing of it
 can be seen by others: nobody holds the context or a copy of it, and no variable was set in it.
+
+A copy shares the variables, a hash trie that is never changed in place; once a variable was set in the copy they share
+the nodes of the trie that lead elsewhere. So nobody else may hold any node between the context and its slot::
+
+    context ──► variables ──► node ──► … ──► node ──► slot ──► call
 """
 
 import contextvars
@@ -11,6 +16,7 @@ import gc
 
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
+from libc.string cimport strncmp
 
 from fastrpc._core.call cimport scope_variable
 
@@ -19,6 +25,13 @@ cdef extern from "Python.h":
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     Py_ssize_t Py_REFCNT(PyObject* value) noexcept
+    # Declared here because cpython.object lets them raise, which a traversal must not.
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    ctypedef struct PyTypeObject:
+        const char* tp_name
+        traverseproc tp_traverse
+    PyTypeObject* Py_TYPE(PyObject* value) noexcept
 
 cdef extern from *:
     """
@@ -60,6 +73,23 @@ cdef inline PyObject* variables_of(object context) noexcept:
     return <PyObject*>(<void**><PyObject*>context)[VARIABLES_AT]
 
 
+cdef int visit(PyObject* value, void* contexts) noexcept:
+    """Follow the nodes of the trie to the slot; stop there, with the way in `_nodes`."""
+    # Borrowed: the variables, which the caller holds, keep their nodes, and nothing runs meanwhile.
+    cdef HandlerContexts self = <HandlerContexts>contexts
+    if value is <PyObject*>self._slot:
+        return 1
+    # The types of the nodes are not public, nor can anybody set a variable to one.
+    if self._depth == MOST_NODES or strncmp(Py_TYPE(value).tp_name, b"hamt_", 5) != 0:
+        return 0
+    self._nodes[self._depth] = <void*>value
+    self._depth += 1
+    if Py_TYPE(value).tp_traverse(value, visit, contexts):
+        return 1
+    self._depth -= 1
+    return 0
+
+
 cdef class HandlerContexts:
     """Contexts for the handlers of one server, one after the other."""
 
@@ -85,7 +115,8 @@ cdef class HandlerContexts:
         if VARIABLES_AT and self._taken is NULL:
             self._slot = slot
             self._taken = <void*>context
-            self._variables = <void*>variables_of(context)
+            self._variables = <object>variables_of(context)
+            self._depth = 0
         return context
 
     cdef int give_back(self, object context) except -1:
@@ -93,23 +124,40 @@ cdef class HandlerContexts:
         if <void*>context != self._taken:
             return 0
         self._taken = NULL
-        # One reference each: the caller's to the context, the context's to its variables, and beside ours the
-        # variables' to the slot.
-        if (
-            Py_REFCNT(<PyObject*>context) == 1
-            and <void*>variables_of(context) == self._variables
-            and Py_REFCNT(<PyObject*>self._variables) == 1
-            and Py_REFCNT(<PyObject*>self._slot) == 2
-        ):
+        if self._is_unseen(context):
             self._slot.call = None
             self._idle = context
         else:
-            self._slot = None
+            self._forget()
+        return 0
+
+    cdef bint _is_unseen(self, object context) noexcept:
+        """Whether nobody but the caller can see the context, its variables or its slot, and they are as they were."""
+        cdef int i
+        # One reference each: the caller's to the context, and the context's to its variables beside ours, without
+        # which others could have come to lie at the same address. One of the variables' to the slot, beside ours.
+        if (
+            Py_REFCNT(<PyObject*>context) != 1
+            or variables_of(context) is not <PyObject*>self._variables
+            or Py_REFCNT(<PyObject*>self._variables) != 2
+            or Py_REFCNT(<PyObject*>self._slot) != 2
+        ):
+            return False
+        if self._depth == 0:
+            Py_TYPE(<PyObject*>self._variables).tp_traverse(<PyObject*>self._variables, visit, <void*>self)
+        for i in range(self._depth):
+            if Py_REFCNT(<PyObject*>self._nodes[i]) != 1:
+                return False
+        return self._depth > 0
+
+    cdef int _forget(self) except -1:
+        self._slot = None
+        self._variables = None
         return 0
 
     cdef int drop(self, object context) except -1:
         """The handler goes on, and its context with it."""
         if <void*>context == self._taken:
             self._taken = NULL
-            self._slot = None
+            self._forget()
         return 0

@@ -433,10 +433,10 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
-        cdef ServerTask task
-        cdef object context = self.state.contexts.take(call)
         cdef bint has_ended, stays = self._is_reading
-        task = self.state.current_task() if stays else self.state.acquire()
+        cdef ServerTask task = self.state.current_task() if stays else self.state.acquire()
+        # Nothing may come between this and the end of the first step that could keep the context from being given back.
+        cdef object context = self.state.contexts.take(call)
         task.call = call
         call.task = task
         try:
