@@ -376,7 +376,11 @@ class Pool:
         """Return a usable connection if there is one."""
         if len(self.links) == 1:
             session = self.links[0].session
-            return session if session is not None and session.is_usable and (session.is_ready or not ready) else None
+            return (
+                session
+                if session is not None and session.is_usable and (session.is_ready or not ready)
+                else None
+            )
         sessions = [session for session in self.sessions if session.is_ready or not ready]
         return random.choice(sessions) if sessions else None
 
