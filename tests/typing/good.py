@@ -231,7 +231,7 @@ def life_of_a_sync_client() -> None:
 # All endpoints.
 
 
-async def all_endpoints(client: Client, blocking: SyncClient) -> None:
+async def all_endpoints(client: fastrpc.Client, blocking: fastrpc.SyncClient) -> None:
     everywhere = await client.broadcast(Arith.mul, 6, 7)
     assert_type(everywhere, dict[fastrpc.Endpoint, fastrpc.Reply[int] | FastRPCError])
     assert_type(
