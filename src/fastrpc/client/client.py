@@ -40,6 +40,7 @@ __all__ = [
     "Client",
     "Proxy",
     "RouteMaker",
+    "address_of",
     "DEFAULT_FAIL_MODE",
     "check_config",
     "check_routing",

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextvars
+import functools
 import queue
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from fastrpc.endpoint import Endpoint
@@ -143,7 +143,7 @@ class BlockingEverywhere:
         client: Any = self
         endpoints = client._endpoints_of(method)
         views = [client.with_options(endpoint=each) for each in endpoints]
-        ended = _start([partial(view.request, method, *args, **kwargs) for view in views])
+        ended = _start([functools.partial(view.request, method, *args, **kwargs) for view in views])
         outcomes = dict(ended.get() for _ in endpoints)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
@@ -168,7 +168,7 @@ class BlockingEverywhere:
         views = [client.with_options(endpoint=each) for each in endpoints]
         for view in views:
             view.running = []
-        ended = _start([partial(view.call, method, *args, **kwargs) for view in views])
+        ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
         try:
             for _ in endpoints:
                 _, outcome = ended.get()

@@ -309,13 +309,16 @@ class Pool:
         """
         usable = set(self.sessions)
         keeps_new = isinstance(self._fleet.selector, KEYED)
-        self._fleet.set_all_leaving(
-            {
-                link.candidate
-                for link in self.links
-                if link.session not in usable and not (keeps_new and link.is_new)
-            }
-        )
+        leaving = {
+            link.candidate
+            for link in self.links
+            if link.session not in usable and not (keeps_new and link.is_new)
+        }
+        try:
+            self._fleet.set_all_leaving(leaving)
+        except Exception:
+            # Filters and selectors of the user's run in there; a connection that reports something must not hear of it.
+            logger.exception("%s: the selector cannot take the endpoints", self.target)
 
     def start(self) -> None:
         """Connect wherever there is no connection."""

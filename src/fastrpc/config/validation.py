@@ -21,6 +21,7 @@ __all__ = [
     "check_path",
     "check_seconds",
     "check_timeout",
+    "is_duration",
     "settings_class",
     "wrong",
 ]
