@@ -176,3 +176,13 @@ async def test_connection_handed_over_while_a_drain_begins_is_told_of_it() -> No
         await server.start()
         await asyncio.gather(server.take(accepted, Address.parse("tcp://127.0.0.1:1")), server.drain())
         assert server.stats()["live"]["connections"] == 0
+
+
+async def test_connection_handed_over_after_the_end_is_closed() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        server = Server(Noted(Journal()))
+        await server.start()
+        await server.drain()
+        await server.take(theirs, Address.parse("tcp://127.0.0.1:1"))
+        assert ours.recv(1) == b""

@@ -258,7 +258,8 @@ class Server:
         Raises:
             OSError: the connection is gone already.
         """
-        await self.start()
+        if not self._is_shut:
+            await self.start()
         if self._is_shut:
             connection.close()
             return
