@@ -92,6 +92,8 @@ class Server:
         self._paused: set[str] = set()
         # What stands for the listeners in the registry.
         self._advertised: list[Endpoint] = []
+        # Connections that were handed over and have no session yet.
+        self._taking: set[asyncio.Future[Any]] = set()
         self._services: list[ServiceDefinition] = []
         self._state: ServerState | None = None
         self._workers: Workers | None = None
@@ -256,13 +258,18 @@ class Server:
         Raises:
             OSError: the connection is gone already.
         """
-        await self.start()
+        if not self._is_shut:
+            await self.start()
         if self._is_shut:
             connection.close()
             return
         connection.setblocking(False)
         make_session = partial(self._new_session, self._reveals_services(address))
-        await asyncio.get_running_loop().connect_accepted_socket(make_session, connection)
+        loop = asyncio.get_running_loop()
+        taking = asyncio.ensure_future(loop.connect_accepted_socket(make_session, connection))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+        await taking
 
     def _reveals_services(self, address: Address) -> bool:
         allowed = self._config.reflection
@@ -355,6 +362,9 @@ class Server:
             listener.close()
         for listener in self._listeners:
             await listener.wait_closed()
+        if self._taking:
+            # A session that appeared after a drain began would never hear of it.
+            await asyncio.wait(self._taking)
 
     async def _wait_closed(self, state: ServerState) -> None:
         """Give connections the time to say goodbye; those that do not take it are cut."""
