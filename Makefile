@@ -55,8 +55,8 @@ clean: ## remove everything built, but keep .venv
 	rm -rf build dist wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -f src/fastrpc/_core/*.so
 
-distclean: clean ## remove .venv too
-	rm -rf .venv src/fastrpc.egg-info
+distclean: clean ## remove .venv and fetched programs too
+	rm -rf .venv .cache src/fastrpc.egg-info
 
 $(READY): pyproject.toml ci/setup
 	ci/setup

@@ -1,6 +1,6 @@
 """Where a service is: `Address` (a parsed `scheme://…`) and `Endpoint` (an address with weight and labels)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from fastrpc.errors import ConfigError
@@ -88,35 +88,61 @@ class Address:
 
 
 class Endpoint:
-    """One place that serves a service: an address, its weight and its labels."""
+    """One place that serves a service: an address, and what is known about who answers there.
 
-    __slots__ = ("address", "labels", "weight")
+    Args:
+        weight: its share of the calls beside others; 0 takes none.
+        labels: whatever selectors filter by.
+        zone: where it runs; "" is unknown.
+        version: of the service there; "" is unknown.
+        protocols, codecs: names of what it speaks; none named is unknown.
+    """
+
+    __slots__ = ("address", "codecs", "labels", "protocols", "version", "weight", "zone")
 
     address: Address
     weight: int
     labels: Mapping[str, str]
+    zone: str
+    version: str
+    protocols: tuple[str, ...]
+    codecs: tuple[str, ...]
 
     def __init__(
-        self, address: Address | str, *, weight: int = 1, labels: Mapping[str, str] | None = None
+        self,
+        address: Address | str,
+        *,
+        weight: int = 1,
+        labels: Mapping[str, str] | None = None,
+        zone: str = "",
+        version: str = "",
+        protocols: Sequence[str] = (),
+        codecs: Sequence[str] = (),
     ) -> None:
         if weight < 0:
             raise ConfigError(f"weight is {weight}, it must be 0 or more")
         self.address = Address.parse(address)
         self.weight = weight
         self.labels = _NO_LABELS if labels is None else MappingProxyType(dict(labels))
+        self.zone = zone
+        self.version = version
+        self.protocols = tuple(protocols)
+        self.codecs = tuple(codecs)
 
     def __str__(self) -> str:
         return str(self.address)
 
     def __repr__(self) -> str:
-        return f"Endpoint({str(self.address)!r}, weight={self.weight}, labels={dict(self.labels)!r})"
+        parts = [repr(str(self.address)), f"weight={self.weight}", f"labels={dict(self.labels)!r}"]
+        for name in ("zone", "version", "protocols", "codecs"):
+            value = getattr(self, name)
+            if value:
+                parts.append(f"{name}={value!r}")
+        return f"Endpoint({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Endpoint)
-            and self.address == other.address
-            and self.weight == other.weight
-            and self.labels == other.labels
+        return isinstance(other, Endpoint) and all(
+            getattr(self, name) == getattr(other, name) for name in Endpoint.__slots__
         )
 
     def __hash__(self) -> int:

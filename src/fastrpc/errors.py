@@ -52,6 +52,7 @@ __all__ = [
     "StoreError",
     "StreamEndedError",
     "UnavailableError",
+    "is_endpoint_fault",
 ]
 
 Processed = Literal["no", "yes", "unknown"]
@@ -229,3 +230,21 @@ class ConfigError(FastRPCError, ValueError):
 
     default_status: ClassVar[Status] = Status.FAILED_PRECONDITION
     default_processed: ClassVar[Processed] = "no"
+
+
+# Of what another side answers, these speak against the endpoint and not against the call.
+_FAULTY_STATUSES = frozenset(
+    {Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS}
+)
+
+
+def is_endpoint_fault(error: BaseException) -> bool:
+    """Tell whether an attempt's error speaks against the endpoint: it was not reached, broke, was late or overloaded.
+
+    What the caller did wrong or gave up, and what a handler refuses by design, does not.
+    """
+    if isinstance(error, CallError):
+        return error.status in _FAULTY_STATUSES
+    if isinstance(error, LocalProtocolError | NoEndpointError | CircuitOpenError):
+        return False
+    return isinstance(error, UnavailableError | DeadlineExceededError | ProtocolError)

@@ -282,6 +282,27 @@ class TestList:
         assert said[0]["methods"][0]["full_name"] == "arith.mul"
 
 
+class TestHealth:
+    def test_server_that_serves_is_done_with_0(self, folder: Path, address: str) -> None:
+        ended = command(folder, "health", address)
+        assert (ended.code, ended.output, ended.errors) == (0, "SERVING\n", "")
+
+    def test_one_service_may_be_asked_for(self, folder: Path, address: str) -> None:
+        assert command(folder, "health", address, "arith").output == "SERVING\n"
+
+    def test_service_that_is_not_there_fails_the_check(self, folder: Path, address: str) -> None:
+        ended = command(folder, "health", address, "nobody")
+        assert (ended.code, ended.output) == (1, "SERVICE_UNKNOWN\n")
+
+    def test_tells_machines_in_a_line(self, folder: Path, address: str) -> None:
+        ended = command(folder, "health", address, "arith", "--json")
+        assert json.loads(ended.output) == {"service": "arith", "status": "SERVING"}
+
+    def test_server_that_is_not_there_fails_the_check(self, folder: Path) -> None:
+        ended = command(folder, "health", "tcp://127.0.0.1:1")
+        assert (ended.code, "Traceback" in ended.errors) == (1, False)
+
+
 class TestBench:
     def test_tells_rate_percentiles_and_errors(self, folder: Path, address: str) -> None:
         ended = command(folder, "bench", address, "arith.mul", "6", "7", "-c", "4", "-d", "0.2")
@@ -320,7 +341,9 @@ class TestBench:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("name", [(), ("run",), ("serve",), ("dev",), ("call",), ("list",), ("bench",)])
+    @pytest.mark.parametrize(
+        "name", [(), ("run",), ("serve",), ("dev",), ("call",), ("list",), ("health",), ("bench",)]
+    )
     def test_every_command_has_an_example(self, folder: Path, name: tuple[str, ...]) -> None:
         ended = command(folder, *name, "--help")
         assert ended.code == 0

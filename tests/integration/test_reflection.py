@@ -28,10 +28,10 @@ async def test_names_services_methods_and_signatures() -> None:
     async with Server(Arith) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         async with Client(str(address)) as client:
-            arith, reflection = await client.call("fastrpc.reflection.services")
+            arith, health, reflection = await client.call("fastrpc.reflection.services")
     assert (arith["name"], arith["version"], arith["documentation"]) == ("arith", "2", "Sums.")
     assert arith["methods"][0]["signature"] == "mul(a: int, b: int = 2) -> int"
-    assert reflection["name"] == "fastrpc.reflection"
+    assert [health["name"], reflection["name"]] == ["fastrpc.health", "fastrpc.reflection"]
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
@@ -100,5 +100,5 @@ async def test_services_added_later_are_named_too() -> None:
     async with Server(Arith) as server:
         address = str(await server.listen("tcp://127.0.0.1:0"))
         server.add(Later())
-        assert await ask(address) == ["arith", "fastrpc.reflection", "later"]
+        assert await ask(address) == ["arith", "fastrpc.health", "fastrpc.reflection", "later"]
         assert [one.name for one in server.services] == ["arith", "later"]

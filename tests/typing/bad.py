@@ -128,6 +128,12 @@ async def blocking_in_a_coroutine(client: fastrpc.SyncClient) -> None:
         pass
 
 
+async def all_endpoints(client: fastrpc.Client) -> None:
+    await client.broadcast(Arith.mul, 6)  # error
+    await client.broadcast(Feed.count, 3)  # error
+    await client.fork(Arith.mul, 6, "7")  # error
+
+
 async def streams(client: Streams, chat: Stream[str, bytes]) -> None:
     client.stream(Feed.count, "3")  # error
     client.stream(Arith.mul, 6, 7)  # error
@@ -136,9 +142,6 @@ async def streams(client: Streams, chat: Stream[str, bytes]) -> None:
     await client.stream(Feed.count, 3)  # error
     await chat.send(b"hello")  # error
     text: str = await chat.receive()  # error
-    await client.broadcast(Arith.mul, 6)  # error
-    await client.broadcast(Feed.count, 3)  # error
-    await client.fork(Arith.mul, 6, "7")  # error
     print(text)
 
 

@@ -228,6 +228,23 @@ def life_of_a_sync_client() -> None:
     client.close()
 
 
+# All endpoints.
+
+
+async def all_endpoints(client: fastrpc.Client, blocking: fastrpc.SyncClient) -> None:
+    everywhere = await client.broadcast(Arith.mul, 6, 7)
+    assert_type(everywhere, dict[fastrpc.Endpoint, fastrpc.Reply[int] | FastRPCError])
+    assert_type(
+        await client.broadcast(Clock.now), dict[fastrpc.Endpoint, fastrpc.Reply[datetime] | FastRPCError]
+    )
+    assert_type(await client.fork(Arith.mul, 6, 7), int)
+    assert_type(await client.fork(Clock.now), datetime)
+    assert_type(blocking.fork(Arith.mul, 6, 7), int)
+    assert_type(
+        blocking.broadcast(Arith.mul, 6, 7), dict[fastrpc.Endpoint, fastrpc.Reply[int] | FastRPCError]
+    )
+
+
 # Streams, once they are there.
 
 
@@ -250,13 +267,6 @@ async def streams(client: "Streams") -> None:
         await total.send(1)
         assert_type(total.reply.value, int)
     assert_type(client.open("feed.chat", "lobby"), Stream[Any, Any])
-    everywhere = await client.broadcast(Arith.mul, 6, 7)
-    assert_type(everywhere, dict[fastrpc.Endpoint, fastrpc.Reply[int] | FastRPCError])
-    assert_type(
-        await client.broadcast(Clock.now), dict[fastrpc.Endpoint, fastrpc.Reply[datetime] | FastRPCError]
-    )
-    assert_type(await client.fork(Arith.mul, 6, 7), int)
-    assert_type(await client.fork(Clock.now), datetime)
 
 
 def blocking_streams(client: "BlockingStreams") -> None:
@@ -268,7 +278,6 @@ def blocking_streams(client: "BlockingStreams") -> None:
     assert_type(client.open(Feed.chat, "lobby"), SyncStream[str, bytes])
     assert_type(client.open(Feed.total), SyncStream[int, int])
     assert_type(client.stream("feed.count", 3), SyncStream[Any, Any])
-    assert_type(client.fork(Arith.mul, 6, 7), int)
 
 
 # Interceptors, calls, servers.

@@ -4,13 +4,11 @@
 to `fastrpc/rpc/stream.py`. Until then a program that uses them is refused, as it would be at run time.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from fastrpc._core.metadata import Metadata
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
 P = ParamSpec("P")
@@ -65,9 +63,6 @@ class SyncStream(Generic[S_contra, T_co]):
     @property
     def reply(self) -> Reply[T_co]: ...
 
-class UseStream:
-    """As in the callers: a method that streams has no single answer."""
-
 class Streams:
     """What `Client` is to have besides `call`, `request`, `notify` and `call_many`."""
 
@@ -99,44 +94,6 @@ class Streams:
     ) -> Stream[S, T]: ...
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[Any, Any]: ...
-    @overload
-    def broadcast(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
-    @overload
-    def broadcast(  # type: ignore[overload-overlap]
-        self,
-        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> UseStream: ...
-    @overload
-    def broadcast(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
-    @overload
-    def broadcast(
-        self, method: str, /, *args: Any, **kwargs: Any
-    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[Any] | FastRPCError]]: ...
-    @overload
-    def fork(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
-    @overload
-    def fork(  # type: ignore[overload-overlap]
-        self,
-        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> UseStream: ...
-    @overload
-    def fork(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
-    @overload
-    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
 
 class BlockingStreams:
     """What `SyncClient` is to have besides; its `call` and `request` take streamed input already."""
@@ -178,23 +135,3 @@ class BlockingStreams:
     ) -> SyncStream[S, T]: ...
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
-    @overload
-    def broadcast(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
-    @overload
-    def broadcast(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
-    @overload
-    def broadcast(
-        self, method: str, /, *args: Any, **kwargs: Any
-    ) -> dict[Endpoint, Reply[Any] | FastRPCError]: ...
-    @overload
-    def fork(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-    @overload
-    def fork(self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-    @overload
-    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...

@@ -99,7 +99,7 @@ def test_what_type_checkers_accept_works_at_run_time(source: object) -> None:
 @pytest.mark.parametrize("client", ["Client", "SyncClient"])
 def test_verbs_that_exist_are_no_longer_promised(client: str) -> None:
     # Whoever adds one moves its overloads from `promised.pyi` into the stub of its class.
-    verbs = ("stream", "open", "broadcast", "fork")
+    verbs = ("stream", "open")
     assert [verb for verb in verbs if hasattr(getattr(fastrpc, client), verb)] == []
 
 

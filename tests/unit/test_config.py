@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from fastrpc import config
-from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Limits, Memory, ServerConfig, Timeouts
+from fastrpc.config import (
+    TLS,
+    Backoff,
+    Breaker,
+    ClientConfig,
+    Keepalive,
+    Limits,
+    Memory,
+    Outlier,
+    Retries,
+    ServerConfig,
+    Timeouts,
+)
 from fastrpc.errors import ConfigError
 
 CLASSES = [getattr(config, name) for name in config.__all__]
@@ -50,8 +62,38 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "items": 1_000_000,
     },
     "Admission": {"handshakes": 256, "queue_length": 10_000, "queue_age": 1, "handler_threads": 32},
-    "Pool": {"connections_per_endpoint": 1, "warm": 0},
+    "Pool": {
+        "connections_per_endpoint": 1,
+        "warm": 0,
+        "retries": config.Retries(),
+        "breaker": config.Breaker(),
+        "outlier": config.Outlier(),
+    },
     "Backoff": {"first": 0.1, "factor": 1.6, "longest": 30, "jitter": 0.2},
+    "Retries": {
+        "budget_share": 0.2,
+        "budget_per_second": 10,
+        "backoff": config.Backoff(first=0.02, factor=2, longest=1, jitter=0.5),
+    },
+    "Breaker": {
+        "consecutive": 5,
+        "fault_rate": 0.5,
+        "minimum_calls": 20,
+        "window": 10,
+        "open_seconds": 1,
+        "longest_open": 30,
+        "probes": 1,
+    },
+    "Outlier": {
+        "consecutive": 5,
+        "interval": 1,
+        "minimum_calls": 20,
+        "success_gap": 0.2,
+        "slow_factor": 5,
+        "slow_above": 0.01,
+        "ejection": 5,
+        "longest_ejection": 300,
+    },
     "TLS": {
         "cert_file": None,
         "key_file": None,
@@ -132,6 +174,18 @@ class TestEveryClass:
 
 
 OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
+    (Retries, "budget_share", -0.1),
+    (Retries, "budget_per_second", -1),
+    (Breaker, "consecutive", 0),
+    (Breaker, "fault_rate", 0),
+    (Breaker, "fault_rate", 1.1),
+    (Breaker, "window", 0),
+    (Breaker, "probes", 0),
+    (Outlier, "consecutive", 0),
+    (Outlier, "success_gap", 0),
+    (Outlier, "slow_factor", 1),
+    (Outlier, "slow_above", -1),
+    (Outlier, "ejection", 0),
     (Timeouts, "connect", 0),
     (Timeouts, "call", -1),
     (Timeouts, "call", True),
@@ -174,6 +228,9 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (config.Admission, "handler_threads", 0),
     (config.Pool, "connections_per_endpoint", 0),
     (config.Pool, "warm", -1),
+    (config.Pool, "retries", None),
+    (config.Pool, "breaker", 5),
+    (config.Pool, "outlier", True),
     (Backoff, "first", 0),
     (Backoff, "factor", 0.9),
     (Backoff, "longest", 0),

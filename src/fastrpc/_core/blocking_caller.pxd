@@ -5,6 +5,7 @@ from fastrpc._core.blocking_wait cimport Wait
 from fastrpc._core.call cimport Route
 from fastrpc._core.caller_view cimport CallerView, ViewState
 from fastrpc._core.pending_call cimport PendingCall
+from fastrpc._core.retry_budget cimport RetryBudget
 
 
 cdef class BlockingState(ViewState):
@@ -23,6 +24,9 @@ cdef class BlockingState(ViewState):
         Py_ssize_t width
         Py_ssize_t turn
         uint64_t look_after_ns
+
+        # What counts the calls.
+        readonly RetryBudget budget
 
     cdef BlockingSession pick(self)
     cdef int check_use(self) except -1

@@ -5,6 +5,7 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import Route
 from fastrpc._core.caller_view import CallerView, ViewState
 from fastrpc._core.pending_call import PendingCall
+from fastrpc._core.retry_budget import RetryBudget
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -29,12 +30,17 @@ class BlockingState(ViewState):
         runner: Python's part of the client, asked for all that does not happen in every call.
         resolve: method and codec name -> Route.
         width: connections that an endpoint may have.
+        budget: counts the calls.
     """
 
     #: Whether calls always go through the runner: there are interceptors.
     needs_runner: bool
 
-    def __init__(self, runner: Any, resolve: Callable[[Any, str], Route], width: int) -> None: ...
+    def __init__(
+        self, runner: Any, resolve: Callable[[Any, str], Route], width: int, budget: RetryBudget
+    ) -> None: ...
+    @property
+    def budget(self) -> RetryBudget: ...
     @property
     def runner(self) -> Any: ...
     def set_sessions(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
@@ -207,6 +213,14 @@ class BlockingCall(PendingCall):
         """Where it went last."""
 
     @property
+    def hash_key(self) -> str | bytes | int | None:
+        """What the caller gave to place it by, or None."""
+
+    @property
+    def retry_policy(self) -> Any:
+        """The rules and the budget of its client."""
+
+    @property
     def is_request(self) -> bool:
         """Whether the answer is wanted with what came along."""
 
@@ -239,6 +253,9 @@ class BlockingCall(PendingCall):
     def finish(self) -> Any:
         """Return the answer to an attempt that was started, or raise its error."""
 
+    def cancel(self) -> None:
+        """Give up an attempt that another thread waits for, and let that thread go."""
+
     def adopt(self, attempt: BlockingCall) -> None:
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
 
@@ -256,6 +273,14 @@ class BlockingBatch:
     def argument_tuples(self) -> list[tuple[Any, ...]]: ...
     @property
     def return_exceptions(self) -> bool: ...
+    @property
+    def hash_key(self) -> str | bytes | int | None:
+        """What the caller gave to place it by, or None."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of its first call, which stand for the batch where it is placed by them."""
+
     @property
     def method(self) -> str:
         """Full name of the method."""

@@ -22,7 +22,8 @@ from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.status import Status
 
 cdef enum:
     VERB_CALL = 0
@@ -34,9 +35,10 @@ cdef enum:
 cdef class BlockingState(ViewState):
     """What a SyncClient and its views share."""
 
-    def __init__(self, runner, resolve, Py_ssize_t width):
+    def __init__(self, runner, resolve, Py_ssize_t width, RetryBudget budget not None):
         ViewState.__init__(self, resolve)
         self.runner = runner
+        self.budget = budget
         self.groups = []
         self.width = width
 
@@ -110,6 +112,7 @@ cdef class BlockingCaller(CallerView):
             session = state.pick()
         if session is None or (not session.is_ready and call.needs_ready) or not call.start_on(session):
             return state.runner.run(call)
+        state.budget.count_call(call.started_ns)
         return call.end()
 
     # The verbs
@@ -138,6 +141,8 @@ cdef class BlockingCaller(CallerView):
         self.dress(first, batch.route, now_ns())
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
+        for _ in batch.argument_tuples:
+            state.budget.count_call(first.started_ns)
         if not self.needs_runner and not state.needs_runner:
             session = state.pick()
         if session is None or (not session.is_ready and batch.needs_ready) or not batch.start_on(session):
@@ -202,6 +207,7 @@ cdef class BlockingCall(PendingCall):
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         self.caller.dress(self, self.route, now_ns())
+        (<BlockingState>self.caller.shared).budget.count_call(self.started_ns)
 
     def attempt_on(self, BlockingSession session not None, int number):
         """Start attempt `number` of this call on a connection; None when that takes no calls any more.
@@ -224,6 +230,13 @@ cdef class BlockingCall(PendingCall):
         """Return the answer to an attempt that was started, or raise its error."""
         return self.outcome()
 
+    def cancel(self):
+        """Give up an attempt that another thread waits for, and let that thread go."""
+        if not self.is_settled:
+            self.session.give_up_all([self], False)
+            self.failure = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
+            self.wait.came()
+
     def adopt(self, BlockingCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
         self.received_metadata = attempt.received_metadata
@@ -244,6 +257,16 @@ cdef class BlockingCall(PendingCall):
 
     cdef object get_peer(self):
         return (<BlockingState>self.caller.shared).runner.peer(self)
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+    @property
+    def retry_policy(self):
+        """The rules and the budget of its client."""
+        return (<BlockingState>self.caller.shared).runner.policy
 
     @property
     def is_request(self):
@@ -359,6 +382,16 @@ cdef class BlockingBatch:
         if not has_own_deadline:
             call.deadline_ns = self.deadline_ns
         return (<BlockingState>self.caller.shared).runner.run(call)
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+    @property
+    def arguments(self):
+        """Those of its first call, which stand for the batch where it is placed by them."""
+        return self.argument_tuples[0]
 
     @property
     def method(self):

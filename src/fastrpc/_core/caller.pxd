@@ -4,7 +4,9 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.caller_view cimport CallerView, ViewState
 from fastrpc._core.client_session cimport ClientSession
 from fastrpc._core.coroutine_call cimport CoroutineCall
+from fastrpc._core.fleet cimport Fleet, Placement
 from fastrpc._core.pending_call cimport PendingCall
+from fastrpc._core.retry_budget cimport RetryBudget
 
 
 cdef class CallerState(ViewState):
@@ -27,7 +29,12 @@ cdef class CallerState(ViewState):
         # Members of batches that ended, to be used again.
         list spare
 
+        # Who picks where there is a choice, else None; what counts the calls.
+        readonly Fleet fleet
+        readonly RetryBudget budget
+
     cdef ClientSession pick(self)
+    cdef Placement place(self, object call, object key, str method)
     cdef BatchMember new_member(self)
     cdef int take_back(self, list members) except -1
     cdef int check_use(self) except -1
@@ -48,6 +55,10 @@ cdef class ClientCall(CoroutineCall):
 
         # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
         bint is_attempt
+
+        # What the fleet is to be told of the attempt; whether another attempt was faster.
+        Placement placement
+        bint has_lost
 
     cdef bytes prepare(self, uint64_t now)
     cdef int send_on(self, ClientSession session) except -1
@@ -71,3 +82,4 @@ cdef class BatchCall(CoroutineCall):
         readonly list members
         Py_ssize_t missing
         bint is_attempt
+        Placement placement

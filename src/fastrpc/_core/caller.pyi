@@ -13,7 +13,9 @@ from fastrpc._core.call import Route
 from fastrpc._core.caller_view import CallerView, ViewState
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.coroutine_call import CoroutineCall
+from fastrpc._core.fleet import Fleet
 from fastrpc._core.pending_call import PendingCall
+from fastrpc._core.retry_budget import RetryBudget
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
@@ -34,12 +36,24 @@ class CallerState(ViewState):
     Args:
         runner: Python's part of the client, asked for all that does not happen in every call.
         resolve: method and codec name -> Route.
+        budget: counts the calls.
+        fleet: picks where there is a choice; the `link` of each candidate has its `session`.
     """
 
     #: Whether calls always go through the runner: there are interceptors, or a selector.
     needs_runner: bool
 
-    def __init__(self, runner: Any, resolve: Callable[[Any, str], Route]) -> None: ...
+    def __init__(
+        self,
+        runner: Any,
+        resolve: Callable[[Any, str], Route],
+        budget: RetryBudget,
+        fleet: Fleet | None = None,
+    ) -> None: ...
+    @property
+    def fleet(self) -> Fleet | None: ...
+    @property
+    def budget(self) -> RetryBudget: ...
     @property
     def loop(self) -> AbstractEventLoop | None:
         """The loop of the first use."""
@@ -205,6 +219,14 @@ class ClientCall(CoroutineCall):
         """Where it went last, or None."""
 
     @property
+    def hash_key(self) -> str | bytes | int | None:
+        """What the caller gave to place it by, or None."""
+
+    @property
+    def retry_policy(self) -> Any:
+        """The rules and the budget of its client."""
+
+    @property
     def is_request(self) -> bool:
         """Whether the answer is wanted with what came along."""
 
@@ -231,6 +253,9 @@ class ClientCall(CoroutineCall):
     def attempt_on(self, session: ClientSession, number: int) -> ClientCall:
         """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
 
+    def lose(self) -> None:
+        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
+
     def adopt(self, attempt: ClientCall) -> None:
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
 
@@ -248,6 +273,14 @@ class BatchCall(CoroutineCall):
     def argument_tuples(self) -> list[tuple[Any, ...]]: ...
     @property
     def return_exceptions(self) -> bool: ...
+    @property
+    def hash_key(self) -> str | bytes | int | None:
+        """What the caller gave to place it by, or None."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of its first call, which stand for the batch where it is placed by them."""
+
     @property
     def members(self) -> list[BatchMember] | None: ...
     @property

@@ -21,12 +21,12 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
-from fastrpc._core.frame cimport CANCEL_DEADLINE, ONE_WAY
+from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import FastRPCError, UnavailableError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -54,9 +54,11 @@ cdef object get_running_loop = asyncio._get_running_loop
 cdef class CallerState(ViewState):
     """What a client and its views share."""
 
-    def __init__(self, runner, resolve):
+    def __init__(self, runner, resolve, RetryBudget budget not None, Fleet fleet=None):
         ViewState.__init__(self, resolve)
         self.runner = runner
+        self.budget = budget
+        self.fleet = fleet
         self.sessions = []
         self.spare = []
 
@@ -84,6 +86,22 @@ cdef class CallerState(ViewState):
             if Py_REFCNT(member) == 1 and member.make_new():
                 self.spare.append(member)
         return 0
+
+    cdef Placement place(self, object call, object key, str method):
+        """Where the fleet sends a call, if there is a connection already; None when the runner has to see to it."""
+        cdef Placement placement
+        cdef ClientSession session
+        if not self.sessions:
+            return None
+        try:
+            placement = self.fleet.place(call, key, method, ())
+        except UnavailableError:
+            return None
+        session = placement.candidate.link.session
+        if session is None or not session.is_usable:
+            placement.dropped()
+            return None
+        return placement
 
     def set_sessions(self, sessions):
         """Replace the connections that calls may go out on."""
@@ -172,11 +190,20 @@ cdef class ClientCall(CoroutineCall):
         cdef ClientSession session = self.session
         (<CallerState>caller.shared).check_use()
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
-            session = (<CallerState>caller.shared).pick()
+            if (<CallerState>caller.shared).fleet is None:
+                session = (<CallerState>caller.shared).pick()
+            else:
+                self.placement = (<CallerState>caller.shared).place(self, caller.hash_key, self.route.method)
+                if self.placement is not None:
+                    session = self.placement.candidate.link.session
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
+            # A placement that nobody keeps is taken back.
+            self.placement = None
             return self.delegate((<CallerState>caller.shared).runner.run(self), result)
         self.send_on(session)
         if self.verb == VERB_NOTIFY:
+            if self.placement is not None:
+                self.placement.end(None)
             Py_INCREF(None)
             result[0] = <PyObject*>None
             return RETURNED
@@ -194,6 +221,8 @@ cdef class ClientCall(CoroutineCall):
         """Send on a connection; the call keeps what it needs for another attempt."""
         cdef bytes payload = self.prepare(now_ns())
         self.session = session
+        if not self.is_attempt:
+            (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
         if self.verb != VERB_NOTIFY:
             self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
         try:
@@ -211,6 +240,9 @@ cdef class ClientCall(CoroutineCall):
 
     cdef int resume(self, PyObject** result) except -1:
         cdef object value
+        if self.placement is not None:
+            self.placement.conclude(self.failure)
+            self.placement = None
         if self.failure is not None:
             inner = None if self.is_attempt else (<CallerState>self.caller.shared).runner.retry(self, self.failure)
             if inner is not None:
@@ -234,7 +266,9 @@ cdef class ClientCall(CoroutineCall):
 
     cdef int abandon(self, int reason) except -1:
         self.forget()
-        return self.session.abandon(self, reason)
+        if self.placement is not None:
+            self.placement.end(asyncio.CancelledError())
+        return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
         """The deadline passed."""
@@ -262,6 +296,7 @@ cdef class ClientCall(CoroutineCall):
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         self.caller.dress(self, self.route, now_ns())
+        (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
 
     def attempt_on(self, ClientSession session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
@@ -278,6 +313,10 @@ cdef class ClientCall(CoroutineCall):
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt
+
+    def lose(self):
+        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
+        self.has_lost = True
 
     def adopt(self, ClientCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
@@ -299,6 +338,16 @@ cdef class ClientCall(CoroutineCall):
 
     cdef object get_peer(self):
         return (<CallerState>self.caller.shared).runner.peer(self)
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+    @property
+    def retry_policy(self):
+        """The rules and the budget of its client."""
+        return (<CallerState>self.caller.shared).runner.policy
 
     @property
     def is_request(self):
@@ -359,8 +408,14 @@ cdef class BatchCall(CoroutineCall):
             result[0] = <PyObject*>value
             return RETURNED
         if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
-            session = (<CallerState>caller.shared).pick()
+            if (<CallerState>caller.shared).fleet is None:
+                session = (<CallerState>caller.shared).pick()
+            else:
+                self.placement = (<CallerState>caller.shared).place(self, caller.hash_key, self.route.method)
+                if self.placement is not None:
+                    session = self.placement.candidate.link.session
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
+            self.placement = None
             return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
@@ -378,6 +433,7 @@ cdef class BatchCall(CoroutineCall):
         self.missing = len(payloads)
         session.now = self.started_ns
         for payload in payloads:
+            (<CallerState>caller.shared).budget.count_call(self.started_ns)
             member = (<CallerState>caller.shared).new_member()
             member.batch = self
             caller.dress_alike(member, self)
@@ -421,6 +477,10 @@ cdef class BatchCall(CoroutineCall):
         member = None
         (<CallerState>self.caller.shared).take_back(self.members)
         self.members = None
+        if self.placement is not None:
+            # The whole batch is one attempt: what it says of the endpoint is what its first error says.
+            self.placement.conclude(next((each for each in values if isinstance(each, FastRPCError)), None))
+            self.placement = None
         if failed and not self.is_attempt:
             return self.delegate((<CallerState>self.caller.shared).runner.finish_batch(self, values), result)
         Py_INCREF(values)
@@ -430,12 +490,24 @@ cdef class BatchCall(CoroutineCall):
     cdef int abandon(self, int reason) except -1:
         cdef BatchMember member
         self.session.loop_state.stop_timer(self)
+        if self.placement is not None:
+            self.placement.end(asyncio.CancelledError())
         for member in self.members:
             if not member.is_settled:
                 member.forget()
                 self.session.abandon(member, reason)
         self.members = None
         return 0
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+    @property
+    def arguments(self):
+        """Those of its first call, which stand for the batch where it is placed by them."""
+        return self.argument_tuples[0]
 
     def start_clock(self):
         """Give the batch its deadline before there is a connection; raises when no time is left."""

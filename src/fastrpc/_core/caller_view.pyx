@@ -87,7 +87,7 @@ cdef class CallerView:
         self.hash_key = options.get("hash_key", base.hash_key)
         self.endpoint = options.get("endpoint", base.endpoint)
         self.needs_runner = (
-            self.wait_for_ready or self.fail_mode is not None or self.hash_key is not None or self.endpoint is not None
+            self.wait_for_ready or self.fail_mode is not None or self.endpoint is not None
         )
 
     cdef Route route_of(self, object method):

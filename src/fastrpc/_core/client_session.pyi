@@ -36,5 +36,8 @@ class ClientSession(Session):
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin; early calls may go out from here on."""
 
+    def retire(self) -> None:
+        """Take no new calls, and close once those under way ended."""
+
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, waiting, buffered, credit."""

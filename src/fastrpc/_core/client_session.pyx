@@ -107,6 +107,10 @@ cdef class ClientSession(Session):
         self.is_retiring = True
         return self._close_when_idle()
 
+    def retire(self):
+        if not self.is_closed:
+            self.on_aged()
+
     cdef int on_idle(self) except -1:
         self.is_dispensable = True
         return self.on_aged()

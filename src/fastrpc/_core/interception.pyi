@@ -17,7 +17,6 @@ class Chain:
         innermost: Callable[[Any], Coroutine[Any, Any, Any]],
         note_failure: Callable[[Any, BaseException], None],
     ) -> None: ...
-    def __bool__(self) -> bool: ...
     def proceed(self) -> Proceed:
         """Return what starts the chain: `await proceed(call)` runs all of it."""
 

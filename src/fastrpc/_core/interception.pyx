@@ -42,7 +42,8 @@ cdef extern from *:
         return 0;
     }
     """
-    int install_send "fastrpc_install_proceed"(object type, int (*step)(PyObject*, PyObject*, PyObject**) except -1) except -1
+    ctypedef int (*step_function)(PyObject*, PyObject*, PyObject**) except -1
+    int install_send "fastrpc_install_proceed"(object type, step_function step) except -1
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -65,9 +66,6 @@ cdef class Chain:
         self.interceptors = tuple(interceptors)
         self.innermost = innermost
         self.note_failure = note_failure
-
-    def __bool__(self):
-        return bool(self.interceptors)
 
     def proceed(self):
         """Return what starts the chain: `await proceed(call)` runs all of it."""

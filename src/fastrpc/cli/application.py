@@ -9,8 +9,10 @@ import typer
 from fastrpc._version import __version__
 from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
+from fastrpc.cli.checking import health
 from fastrpc.cli.listing import list_services
 from fastrpc.cli.printing import describe_error, print_error, stdout
+from fastrpc.cli.registering import registry
 from fastrpc.cli.serving import dev, run
 from fastrpc.server.plan import ExitCode
 
@@ -78,8 +80,12 @@ application.command(
     "call", context_settings=_VALUES, epilog="Example: fastrpc call tcp://127.0.0.1:8972 arith.mul 6 b=7"
 )(call)
 application.command("list", epilog="Example: fastrpc list tcp://127.0.0.1:8972")(list_services)
+application.command("health", epilog="Example: fastrpc health tcp://127.0.0.1:8972 arith")(health)
 application.command(
     "bench",
     context_settings=_VALUES,
     epilog="Example: fastrpc bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5",
 )(bench)
+application.command(
+    "registry", epilog="Example: fastrpc registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
+)(registry)

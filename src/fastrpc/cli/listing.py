@@ -1,4 +1,4 @@
-"""`fastrpc list`: which services and methods a server has."""
+"""`fastrpc list`: which services and methods a server has, or who serves what by a registry."""
 
 from typing import Annotated, Any
 
@@ -6,10 +6,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fastrpc.cli.calling import Address, AsJson, Timeout, run_async
+from fastrpc.cli.calling import AsJson, Timeout, run_async
 from fastrpc.cli.printing import print_error, print_json, reported, stdout
+from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError
+from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.description import nearest_name
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
@@ -19,13 +21,21 @@ __all__ = ["list_services"]
 
 
 def list_services(
-    address: Address,
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS", help="A server, such as tcp://host:port, or a registry: registry://host:port."
+        ),
+    ],
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only this one.")] = None,
     with_builtin: Annotated[bool, typer.Option("--all", help="Show fastrpc's own services too.")] = False,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """List services, methods and signatures."""
+    """List services, methods and signatures of a server; of a registry services, endpoints and their health."""
+    if names_registry(address):
+        list_registry(address, service, timeout, as_json=as_json)
+        return
     with reported(ExitCode.USAGE):
         client = Client(address)
 

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,12 +19,14 @@ from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.printing import describe_error, print_error, print_json, reported, stderr, stdout
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.errors import ConfigError
+from fastrpc.registries.base.urls import open_registry
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
 
 __all__ = [
+    "checked_level",
     "dev",
     "install_logging",
     "make_plan",
@@ -63,6 +65,16 @@ def run(
             help="Tell callers which services there are. [default: on loopback addresses]",
         ),
     ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            "--registry", "-r", help="Where to register, such as registry://host:port.", metavar="URL"
+        ),
+    ] = None,
+    advertise: Annotated[
+        list[str] | None,
+        typer.Option("--advertise", help="What to register in place of --address; may be repeated like it."),
+    ] = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
@@ -77,7 +89,9 @@ def run(
             "address": address or None,
             "workers": workers,
             "reflection": reflection,
-            "log_level": _checked_level(log_level),
+            "registry": registry,
+            "advertise": advertise or None,
+            "log_level": checked_level(log_level),
         }
         settings, warnings = read_settings(arguments, os.environ, config)
         plan = make_plan(settings, print_started_json if as_json else print_started)
@@ -101,9 +115,11 @@ def dev(
             "reflection": True,
             "expose_errors": True,
             "timeouts.drain": DEV_DRAIN_SECONDS,
-            "log_level": _checked_level(log_level) or "debug",
+            "log_level": checked_level(log_level) or "debug",
         }
         settings, _ = read_settings(arguments, os.environ, config)
+        # A server that is worked on is for who works on it.
+        settings = replace(settings, registry=None, advertise=())
         plan = make_plan(settings, _print_box)
     install_logging(settings.log_level)
     # Files change twice a second at times, and compiled ones are told apart by the second.
@@ -127,11 +143,16 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     addresses = addresses_of(settings.addresses)
     for address in addresses:
         transport_for(address)
+    if settings.registry is not None:
+        # Each process opens its own; what is wrong with the URL is told before one starts.
+        open_registry(settings.registry)
     return Plan(
         load=lambda: [import_from_string(app)],
         addresses=addresses,
         workers=settings.workers,
         config=settings.config,
+        registry=settings.registry,
+        advertise=addresses_of(settings.advertise),
         on_started=on_started,
     )
 
@@ -202,7 +223,8 @@ def _print_failure(error: Exception) -> None:
     stderr.print("waiting for a change", style="dim")
 
 
-def _checked_level(level: str | None) -> str | None:
+def checked_level(level: str | None) -> Any:
+    """Return the name of a log level as it is written here; None stays None."""
     levels = ("debug", "info", "warning", "error", "critical")
     if level is None or level.lower() in levels:
         return level and level.lower()

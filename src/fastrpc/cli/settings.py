@@ -1,14 +1,14 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
-The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `log_level`; each is also a
-variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
+The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `registry`, `advertise`,
+`log_level`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
 """
 
 import dataclasses
 import os
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -30,6 +30,8 @@ _OWN_KEYS: dict[str, Any] = {
     "app": str,
     "address": str | list[str],
     "workers": int,
+    "registry": str | None,
+    "advertise": str | list[str],
     "log_level": LogLevel,
 }
 
@@ -43,6 +45,8 @@ class RunSettings:
     workers: int
     log_level: LogLevel
     config: ServerConfig
+    registry: str | None = None
+    advertise: tuple[str, ...] = ()
 
 
 def read_settings(
@@ -63,15 +67,20 @@ def read_settings(
     values = {} if file is None else _from_file(file, keys)
     values |= _from_environment(environment, keys)
     values |= {key: value for key, value in arguments.items() if value is not None}
-    address = values.get("address", DEFAULT_ADDRESS)
     settings = RunSettings(
         app=values.get("app"),
-        addresses=(address,) if isinstance(address, str) else tuple(address),
+        addresses=_several(values.get("address", DEFAULT_ADDRESS)),
         workers=values.get("workers", 1),
         log_level=values.get("log_level", "info"),
         config=_config(values),
+        registry=values.get("registry"),
+        advertise=_several(values.get("advertise", ())),
     )
     return settings, _suspicious(environment, keys)
+
+
+def _several(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def known_keys() -> dict[str, Any]:

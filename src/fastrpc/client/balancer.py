@@ -9,13 +9,14 @@ from typing import Any, cast
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
 from fastrpc._core.caller import BatchCall, ClientCall
-from fastrpc._core.client_session import ClientSession
 from fastrpc._core.interception import Chain
 from fastrpc._core.pending_call import PendingCall
+from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
+from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
@@ -23,7 +24,6 @@ from fastrpc.status import Status
 
 __all__ = [
     "NOTIFY",
-    "RETRIES",
     "UNPACK_SLICE_SECONDS",
     "Balancer",
     "batch_result",
@@ -37,9 +37,6 @@ __all__ = [
 #: The verb of `notify`, as calls know it.
 NOTIFY = 2
 
-#: Attempts after the first one, where an error allows them.
-RETRIES = 3
-
 #: How long a decompression may keep the loop before others get their turn.
 UNPACK_SLICE_SECONDS = 0.003
 
@@ -47,10 +44,15 @@ UNPACK_SLICE_SECONDS = 0.003
 class Balancer:
     """Runs the calls of one client that need more than a connection that is there."""
 
-    def __init__(self, pool: Pool, interceptors: Sequence[Interceptor]) -> None:
+    def __init__(
+        self, pool: Pool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
+    ) -> None:
         self._pool = pool
         self._interceptors = tuple(interceptors)
         self._proceed = Chain(self._interceptors, partial(self._attempts, error=None), note_failure).proceed()
+        self._mode = mode
+        #: When calls may be tried again; the budget is shared by all of them.
+        self.policy = policy
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
         """The client was used for the first time, on this loop."""
@@ -81,53 +83,16 @@ class Balancer:
         return self._result(call, await self._attempts(call, error))
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
-        """Attempt until one succeeds or its error forbids another. `error` is that of an attempt already made."""
-        number = 0 if error is None else 1
-        avoid = None if error is None else call.endpoint
-        while True:
-            try:
-                session = await self._session_for(call, error, avoid)
-            except BaseException as unsent:
-                if number == 0:
-                    call.count_unsent(status_of(unsent))
-                raise
-            attempt = call.attempt_on(session, number)
-            ran_before, call.may_have_run = call.may_have_run, True
-            try:
-                value = await attempt
-            except FastRPCError as failed:
-                call.may_have_run = ran_before or failed.processed != "no"
-                call.adopt(attempt)
-                number += 1
-                if number > RETRIES or not may_retry(call, failed):
-                    raise
-                error, avoid = failed, session.endpoint
-            else:
-                call.adopt(attempt)
-                return value
-
-    async def _session_for(
-        self, call: ClientCall | BatchCall, error: FastRPCError | None, avoid: Any
-    ) -> ClientSession:
-        """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
-        wait = call.caller.wait_for_ready
-        session = self._pool.pick(ready=call.needs_ready, avoid=avoid)
-        if session is not None:
-            return session
+        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        attempts = Attempting(self._pool, call, error)
+        mode: FailMode = call.caller.fail_mode or self._mode
         try:
-            async with asyncio.timeout(call.remaining()):
-                return await self._pool.acquire(wait=wait, ready=call.needs_ready, avoid=avoid)
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
-                processed="no",
-            ) from (error or timeout)
-        except UnavailableError as unavailable:
-            if error is not None and error.processed != "no":
-                raise error from unavailable
-            unavailable.message = f"{call.method}: {unavailable.message}"
-            unavailable.args = (unavailable.message,)
-            unavailable.__cause__ = error
+            if attempts.waits_for_list:
+                await attempts.wait_list()
+            return await mode.run(call, attempts.pick, attempts.attempt)
+        except BaseException as unsent:
+            if not attempts.was_sent:
+                call.count_unsent(status_of(unsent))
             raise
 
     async def run_batch(self, batch: BatchCall) -> list[Any]:
@@ -138,12 +103,15 @@ class Balancer:
             return batch_result(batch, results)
         try:
             batch.start_clock()
-            session = await self._session_for(batch, None, None)
+            attempts = Attempting(self._pool, batch, None)
+            if attempts.waits_for_list:
+                await attempts.wait_list()
+            values = await attempts.attempt_batch(batch)
         except FastRPCError as error:
             for _ in batch.argument_tuples:
                 batch.count_unsent(error.status)
             return batch_result(batch, [error] * len(batch.argument_tuples))
-        return await self.finish_batch(batch, await batch.attempt_on(session))
+        return await self.finish_batch(batch, values)
 
     async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
         """Try again what may be, then raise the first error or return it in its place."""
@@ -178,16 +146,17 @@ class Balancer:
 
     def peer(self, call: ClientCall) -> Peer:
         """Say who is on the other side of a call."""
-        return peer_of(call, [link.endpoint for link in self._pool.links])
+        return peer_of(call, [link.endpoint for link in self._pool.links], str(self._pool.target))
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return reply_of(call, value)
 
 
-def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint]) -> Peer:
-    """Return who answers a call: whom it went to last, or will go to first."""
-    return Peer((call.endpoint or endpoints[0]).address)
+def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
+    """Return who answers a call: whom it went to last, or may go to."""
+    endpoint = call.endpoint or (endpoints[0] if endpoints else None)
+    return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
 
 
 def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
@@ -201,13 +170,13 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
     )
 
 
-def may_retry(call: PendingCall, error: BaseException) -> bool:
-    """Whether trying again is safe and may help: what did not start, and of idempotent methods what may have."""
-    if not isinstance(error, UnavailableError) or call.inside_retry:
+def may_retry(call: PendingCall, error: FastRPCError) -> bool:
+    """Whether there is any fail mode that would try again: it decides, and ends most calls without being asked."""
+    if call.inside_retry:
         return False
     if error.processed == "no":
         return error.retryable
-    return error.processed == "unknown" and call.is_idempotent
+    return call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
 
 
 def note_failure(call: PendingCall, error: BaseException) -> None:

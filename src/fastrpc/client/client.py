@@ -8,75 +8,108 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
+from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
+from fastrpc._core.selector import UserSelector
 from fastrpc._core.settings import Settings
 from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
+from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.pool import Pool
+from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, DeadlineExceededError
+from fastrpc.errors import ConfigError, DeadlineExceededError, NoEndpointError
+from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
+from fastrpc.failmodes.failfast import FailFast
+from fastrpc.failmodes.failover import FailOver
+from fastrpc.failmodes.failtry import FailTry
+from fastrpc.registries.base.registry import Registry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
-from fastrpc.transports.base import transport_for
+from fastrpc.selectors.base import Selector
 
 __all__ = [
     "Client",
     "Proxy",
     "RouteMaker",
+    "address_of",
+    "DEFAULT_FAIL_MODE",
     "check_config",
     "check_routing",
+    "checked_endpoints",
     "checked_options",
     "client_settings",
     "client_stats",
-    "endpoints_of",
+    "name_of",
+    "needs_runner",
 ]
 
 S = TypeVar("S")
 
 _DEFAULT_CONFIG = ClientConfig()
 
+#: With one endpoint it tries there again, which is as safe.
+DEFAULT_FAIL_MODE = "failover"
 
-class Client(Caller):
+
+class Client(Caller, Everywhere):
     """Calls the methods of one service, wherever it runs.
 
     Making one does no I/O: the first call connects. A client belongs to the event loop of its first use.
 
     Args:
-        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`, or a list of addresses that
-            all serve the same; calls go to them in turn.
+        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`; a list of addresses that all
+            serve the same; a service of a registry, such as `consul://host:8500/arith` or `dns://host:port`; or its
+            name beside `registry`.
+        registry: where to ask who serves: a URL without the service, or an object of `fastrpc.registries`, which is
+            not closed with the client.
+        selector: which endpoint takes a call, by name or as an object, see `fastrpc.selectors`; by default in turn.
+        fail_mode: what follows a failed attempt, by name or as an object, see `fastrpc.failmodes`; by default
+            another one elsewhere, where that is safe.
         interceptors: functions around every call, the first outermost.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        ConfigError: the target is no address, or a setting cannot be met here.
+        ConfigError: the target is none, or a setting cannot be met here.
     """
 
     _is_view = False
 
     def __init__(
         self,
-        target: str | Address | Sequence[str | Address],
+        target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
+        registry: str | Registry | None = None,
+        selector: str | Selector | None = None,
+        fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         self._config = check_config(config)
-        self._pool = Pool(endpoints_of(target), config, client_settings(config), self._sessions_changed)
+        where = target_of(target, registry)
+        fleet = fleet_for(where, selector, config.pool)
+        self._pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed)
         self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
-        state = CallerState(Balancer(self._pool, interceptors), RouteMaker(config, self._pool.totals))
+        policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
+        state = CallerState(
+            Balancer(self._pool, interceptors, policy, mode),
+            RouteMaker(config, self._pool.totals),
+            policy.budget,
+            fleet,
+        )
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors)
+        state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         codec_named(config.codec)
         self.share(state, config.codec)
         if config.compressor is not None:
@@ -141,14 +174,28 @@ class Client(Caller):
             priority: 0 normal, 1 sheddable, 2 high.
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
+            fail_mode: what follows a failed attempt, by name or as an object.
+            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
+            endpoint: the one to call, and no other.
         """
-        check_routing(options, [link.endpoint for link in self._pool.links])
+        check_routing(options, self._pool.target)
         view = type(self).__new__(type(self))
         view._config = self._config
         view._pool = self._pool
         view._is_view = True
         view.derive(self, checked_options(options))
         return view
+
+    async def _endpoints_of(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints that calls of a method may go to."""
+        route = name_of(method)
+        self.state.use()
+        try:
+            async with asyncio.timeout(self._config.timeouts.call):
+                await self._pool.wait_list(route, wait=self.wait_for_ready)
+        except TimeoutError:
+            raise DeadlineExceededError(f"{route}: {self._pool.tried()}", processed="no") from None
+        return checked_endpoints(route, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
@@ -168,7 +215,7 @@ class Client(Caller):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
-        return f"<Client of {', '.join(str(link.endpoint) for link in self._pool.links)}>"
+        return f"<Client of {self._pool.target}>"
 
 
 class RouteMaker:
@@ -235,23 +282,6 @@ class Proxy:
         return call
 
 
-def endpoints_of(target: Any) -> list[Endpoint]:
-    """Read a target: one address or several.
-
-    Raises:
-        ConfigError: it is none, or no transport serves it.
-    """
-    if not isinstance(target, str | Address | Endpoint | Sequence):
-        raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
-    targets = [target] if isinstance(target, str | Address | Endpoint) else list(target)
-    if not targets:
-        raise ConfigError("the list of addresses is empty")
-    endpoints = [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
-    for endpoint in endpoints:
-        transport_for(endpoint.address)
-    return endpoints
-
-
 def check_config(config: Any) -> ClientConfig:
     """Return the settings of a client, if that is what they are."""
     if not isinstance(config, ClientConfig):
@@ -262,20 +292,42 @@ def check_config(config: Any) -> ClientConfig:
     return config
 
 
-def check_routing(options: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> None:
-    """Refuse what would choose one of several endpoints: only the client's own turn does so far."""
+def check_routing(options: Mapping[str, Any], target: Target) -> None:
+    """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
     wanted = options.get("endpoint")
-    if wanted is not None:
-        address = wanted.address if isinstance(wanted, Endpoint) else Address.parse(wanted)
-        known = [endpoint.address for endpoint in endpoints]
-        if address not in known:
-            raise ConfigError(f"endpoint is {address}, this client has {', '.join(map(str, known))}")
-    for name in ("endpoint", "hash_key"):
-        if options.get(name) is not None and len(endpoints) > 1:
-            raise ConfigError(
-                f"{name} is {options[name]!r}, but this client of {len(endpoints)} addresses takes them in turn",
-                hint="make a client of the one address that is meant",
-            )
+    if wanted is None or target.registry is not None:
+        return
+    address = address_of(wanted)
+    known = [endpoint.address for endpoint in target.endpoints]
+    if address not in known:
+        raise ConfigError(f"endpoint is {address}, this client has {', '.join(map(str, known))}")
+
+
+def address_of(place: Any) -> Address:
+    """Return the address of an endpoint, however it is given."""
+    return place.address if isinstance(place, Endpoint) else Address.parse(place)
+
+
+def needs_runner(fleet: Fleet | None, mode: FailMode) -> bool:
+    """Whether first attempts need more than a pick and a connection.
+
+    A selector of the user's own may look at all of a call, which is complete only there; a fail mode that does not
+    begin with one attempt has to be asked first.
+    """
+    has_own_selector = fleet is not None and isinstance(fleet.selector, UserSelector)
+    return has_own_selector or type(mode) not in (FailFast, FailOver, FailTry)
+
+
+def name_of(method: Any) -> str:
+    """Return the full name of a method, however it is given."""
+    return method if isinstance(method, str) else method_definition(method).full_name
+
+
+def checked_endpoints(method: str, links: Sequence[Any]) -> list[Endpoint]:
+    """Return the endpoints of links, of which there must be one."""
+    if not links:
+        raise NoEndpointError(f"{method}: nobody serves it")
+    return [link.endpoint for link in links]
 
 
 def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Settings:
@@ -324,6 +376,10 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
         codec_named(checked["codec"])
+    if checked.get("fail_mode") is not None:
+        checked["fail_mode"] = fail_mode_for(checked["fail_mode"])
+    if checked.get("endpoint") is not None:
+        checked["endpoint"] = address_of(checked["endpoint"])
     for name, nothing in (("priority", 0), ("wait_for_ready", False)):
         if name in checked and checked[name] is None:
             checked[name] = nothing

@@ -1,6 +1,7 @@
 """The connections of a client: made when they are needed, made again when they are lost."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import random
@@ -8,13 +9,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.client_session import ClientSession
+from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
-from fastrpc.config import Backoff, ClientConfig
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
+from fastrpc.client.following import Follower
+from fastrpc.client.links import KEYED, LOOK_SECONDS, wanted_links, what_came_of
+from fastrpc.client.target import Target
+from fastrpc.config import ClientConfig
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConnectError, FastRPCError, NoEndpointError, UnavailableError
 from fastrpc.transports.base import transport_for
 
-__all__ = ["Delays", "Link", "Pool"]
+__all__ = ["Link", "Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -23,26 +29,6 @@ class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
     __slots__ = ()
-
-
-class Delays:
-    """Pauses between attempts to connect: growing, jittered, starting anew after a success."""
-
-    def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self._backoff = backoff
-        self._uniform = uniform
-        self._next = backoff.first
-
-    def reset(self) -> None:
-        """Start again with the shortest pause."""
-        self._next = self._backoff.first
-
-    def take(self) -> float:
-        """Return the next pause in seconds."""
-        backoff = self._backoff
-        pause = self._next
-        self._next = min(backoff.longest, pause * backoff.factor)
-        return pause * self._uniform(1 - backoff.jitter, 1 + backoff.jitter)
 
 
 class Link:
@@ -54,6 +40,10 @@ class Link:
         self.error: FastRPCError | None = None
         #: Whether the last connection ended because nobody needed it: the next call makes another.
         self.is_dormant = False
+        #: The Candidate of the fleet, where there is one.
+        self.candidate: Any = None
+        self._is_removed = False
+        self._was_connected = False
         self._pool = pool
         self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
@@ -66,10 +56,15 @@ class Link:
         """Whether an attempt is under way, as opposed to a pause between two."""
         return self._task is not None and not self._is_pausing
 
+    @property
+    def may_come(self) -> bool:
+        """Whether a connection is there, or may be in a moment."""
+        return self.is_trying or self.session is not None
+
     def start(self) -> None:
         """Connect in the background unless that is under way or done."""
         self.is_dormant = False
-        if self._task is None and self.session is None and not self._pool.is_closed:
+        if self._task is None and self.session is None and not self._is_removed and not self._pool.is_closed:
             # In a context of its own: what the first caller has in its must not live as long as the connection.
             self._task = self._pool.loop.create_task(
                 self._connect(), name=f"fastrpc connect {self.endpoint}", context=contextvars.Context()
@@ -88,6 +83,7 @@ class Link:
                 else:
                     if session.is_usable:
                         self.session = session
+                        self._was_connected = True
                         return
                     self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
                 await self._pause()
@@ -164,7 +160,7 @@ class Link:
     def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
         """The connection is gone."""
         self._sessions.discard(session)
-        if not session.is_ready and not self._pool.is_closed:
+        if not session.is_ready and not self._pool.is_closed and not self._is_removed:
             reason = session.closed_text or error or "the server closed it"
             self._note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
         self._leave(session)
@@ -184,6 +180,28 @@ class Link:
         elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now.
             self._pool.loop.call_soon(self.start)
+
+    def usable(self, *, ready: bool = False) -> ClientSession | None:
+        """Return the connection if calls may go out on it; with `ready` only if the server has shown its settings."""
+        session = self.session
+        if session is None or not session.is_usable or (ready and not session.is_ready):
+            return None
+        return session
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is known against it: it was never connected, and no attempt failed."""
+        return self.session is None and self.error is None and not self._was_connected
+
+    def remove(self) -> None:
+        """The endpoint is none any more: what is under way may end, nothing new begins."""
+        self._is_removed = True
+        if self._task is not None:
+            self._task.cancel()
+        self.session = None
+        for session in list(self._sessions):
+            if session.is_usable:
+                session.retire()
 
     def close(self) -> None:
         """Stop connecting and close what is open; unfinished calls fail."""
@@ -209,11 +227,14 @@ class Pool:
 
     def __init__(
         self,
-        endpoints: Sequence[Endpoint],
+        target: Target,
+        fleet: Fleet | None,
         config: ClientConfig,
         settings: Any,
         on_change: Callable[[], None],
     ) -> None:
+        self.target = target
+        self.fleet = fleet
         self.config = config
         self.settings = settings
         #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
@@ -224,12 +245,24 @@ class Pool:
         self.loop: asyncio.AbstractEventLoop
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()
-        self.links = [Link(self, endpoint) for endpoint in endpoints]
+        self.links: list[Link] = []
+        #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
+        self.wanted: list[Link] = []
+        self._removed: list[Link] = []
+        self._follower = None if target.registry is None else Follower(target, self.update)
+        self._has_list = target.registry is None
+        if fleet is not None:
+            self.update(target.endpoints)
+            self._has_list = target.registry is None
+        else:
+            self.links = self.wanted = [Link(self, endpoint) for endpoint in target.endpoints[:1]]
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
         self.loop = loop
         self.is_used = True
+        if self._follower is not None:
+            self._follower.start(loop)
 
     @property
     def sessions(self) -> list[ClientSession]:
@@ -240,10 +273,64 @@ class Pool:
     @property
     def open_sessions(self) -> list[ClientSession]:
         """All connections, those that take no new calls included."""
-        return [session for link in self.links for session in link.sessions]
+        return [session for link in (*self.links, *self._removed) for session in link.sessions]
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Make these the endpoints; what is under way at those that are gone ends there."""
+        fleet = self._fleet
+        fleet.update(endpoints)
+        before, self.links = self.links, []
+        for candidate in fleet.candidates:
+            if candidate.link is None:
+                candidate.link = Link(self, candidate.endpoint)
+                candidate.link.candidate = candidate
+            candidate.link.endpoint = candidate.endpoint
+            self.links.append(candidate.link)
+        self._has_list = True
+        self.wanted = wanted_links(fleet, self.links)
+        kept = set(self.links)
+        for link in before:
+            if link not in kept:
+                self._removed.append(link)
+                link.remove()
+        if self.is_used and not self.is_closed:
+            self.start()
+            self.changed()
+
+    @property
+    def _fleet(self) -> Fleet:
+        assert self.fleet is not None
+        return self.fleet
+
+    def _mark(self) -> None:
+        """Tell the fleet where there is no connection: calls go there only as long as there is none anywhere.
+
+        Where keys say which endpoint takes a call, one that is being connected for the first time keeps its keys.
+        """
+        usable = set(self.sessions)
+        keeps_new = isinstance(self._fleet.selector, KEYED)
+        leaving = {
+            link.candidate
+            for link in self.links
+            if link.session not in usable and not (keeps_new and link.is_new)
+        }
+        try:
+            self._fleet.set_all_leaving(leaving)
+        except Exception:
+            # Filters and selectors of the user's run in there; a connection that reports something must not hear of it.
+            logger.exception("%s: the selector cannot take the endpoints", self.target)
+
+    def start(self) -> None:
+        """Connect wherever there is no connection."""
+        for link in self.wanted:
+            link.start()
 
     def changed(self) -> None:
         """Tell everybody who waits that something is different now."""
+        if self._removed:
+            self._removed = [link for link in self._removed if link.sessions]
+        if self.fleet is not None:
+            self._mark()
         is_dormant = any(link.is_dormant for link in self.links)
         for session in self.sessions:
             session.announces_calls = is_dormant
@@ -268,56 +355,91 @@ class Pool:
         finally:
             self._waiters.discard(waiter)
 
-    def pick(self, *, ready: bool = False, avoid: Any = None) -> ClientSession | None:
-        """Return a usable connection if there is one; the arguments are those of `acquire`."""
-        if self.is_closed:
-            return None
-        if len(self.links) == 1:
-            session = self.links[0].session
-            is_fit = session is not None and session.is_usable and (session.is_ready or not ready)
-            return session if is_fit else None
-        sessions = [session for session in self.sessions if session.is_ready or not ready]
-        others = [session for session in sessions if session.endpoint is not avoid]
-        return random.choice(others or sessions) if sessions else None
-
-    async def acquire(self, *, wait: bool, ready: bool = False, avoid: Any = None) -> ClientSession:
+    async def acquire(self, *, wait: bool, ready: bool = False) -> ClientSession:
         """Return a usable connection, making one if there is none.
 
         Args:
             wait: go on while no server can be reached, instead of failing once every address was tried.
             ready: only one whose server has shown its settings.
-            avoid: an endpoint to leave out as long as another one has a connection.
 
         Raises:
             UnavailableError: no connection is to be had; the message names every address and its error.
         """
         while True:
-            if self.is_closed:
-                raise UnavailableError("the client is closed", processed="no", retryable=False)
-            session = self.pick(ready=ready, avoid=avoid)
-            if session is not None:
-                return session
-            for link in self.links:
-                link.start()
-            if not wait and not any(link.is_trying or link.session is not None for link in self.links):
-                raise self._unreachable()
+            self.check_open()
+            sessions = [session for session in self.sessions if session.is_ready or not ready]
+            if sessions:
+                return random.choice(sessions)
+            self.start()
+            if not wait and not self.may_come():
+                raise self.unreachable(self.links)
             await self.wait_changed()
+
+    def at_once(self, *, ready: bool) -> ClientSession | None:
+        """Return a usable connection if there is one."""
+        if len(self.links) == 1:
+            session = self.links[0].session
+            return (
+                session
+                if session is not None and session.is_usable and (session.is_ready or not ready)
+                else None
+            )
+        sessions = [session for session in self.sessions if session.is_ready or not ready]
+        return random.choice(sessions) if sessions else None
+
+    def check_open(self) -> None:
+        """Refuse to go on once the client is closed."""
+        if self.is_closed:
+            raise UnavailableError("the client is closed", processed="no", retryable=False)
+
+    def may_come(self) -> bool:
+        """Whether a connection may be there in a moment."""
+        return any(link.may_come for link in self.links)
+
+    @property
+    def has_list(self) -> bool:
+        """Whether it is known who serves; without a registry it always is."""
+        return self._has_list
+
+    async def wait_list(self, method: str, *, wait: bool) -> None:
+        """Return once the registry said who serves; with `wait` only when somebody does.
+
+        Raises:
+            NoEndpointError: it cannot be asked.
+        """
+        while not self._has_list or (wait and not self.links):
+            self.check_open()
+            error = None if self._follower is None else self._follower.error
+            if error is not None and not wait:
+                raise NoEndpointError(f"{method}: it is not known who serves {self.target}: {error}")
+            # A registry that fails says so to nobody.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.wait_changed()
+
+    def link_at(self, address: Address) -> Link | None:
+        """Return the link of one endpoint."""
+        return next((link for link in self.links if link.endpoint.address == address), None)
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
-        return "; ".join(
-            f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in self.links
-        )
+        if not self.links:
+            error = None if self._follower is None else self._follower.error
+            return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
+        return what_came_of(self.links)
 
-    def _unreachable(self) -> ConnectError:
+    def unreachable(self, links: Sequence[Link]) -> ConnectError:
+        """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
-            f"no connection to be had: {self.tried()}",
+            f"no connection to be had: {what_came_of(links)}",
             hint="is a server running there? with_options(wait_for_ready=True) waits for one",
         )
 
     def abandon(self) -> None:
         """Forget every connection: their loop is closed, nothing can be done with them."""
         self.is_closed = True
+        if self._follower is not None:
+            self._follower.stop()
         for link in self.links:
             link.session = None
         self._on_change()
@@ -325,8 +447,10 @@ class Pool:
     async def close(self) -> None:
         """Close every connection; nothing is made again."""
         self.is_closed = True
-        for link in self.links:
+        for link in (*self.links, *self._removed):
             link.close()
+        if self._follower is not None:
+            await self._follower.close()
         if not self.is_used:
             return
         self.changed()
@@ -335,5 +459,5 @@ class Pool:
                 while self.open_sessions:
                     await self.wait_changed()
         except TimeoutError:
-            for link in self.links:
+            for link in (*self.links, *self._removed):
                 link.abort()

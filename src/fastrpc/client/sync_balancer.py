@@ -5,11 +5,9 @@ from types import FrameType
 from typing import Any
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
-from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import enter_call, leave_scope
 from fastrpc.client.balancer import (
     NOTIFY,
-    RETRIES,
     batch_result,
     may_retry,
     note_failure,
@@ -17,8 +15,10 @@ from fastrpc.client.balancer import (
     reply_of,
     status_of,
 )
+from fastrpc.client.sync_attempting import SyncAttempting
 from fastrpc.client.sync_pool import SyncPool
-from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError, UnavailableError
+from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
@@ -26,15 +26,20 @@ from fastrpc.status import Status
 
 __all__ = ["SyncBalancer", "drive"]
 
-_RULE = "interceptors of a SyncClient may await proceed, call.sleep() and other interceptors"
+_RULE = "interceptors and fail modes of a SyncClient may await proceed, call.sleep() and other interceptors"
 
 
 class SyncBalancer:
     """Runs the calls of one blocking client that need more than a connection that is there."""
 
-    def __init__(self, pool: SyncPool, interceptors: Sequence[Interceptor]) -> None:
+    def __init__(
+        self, pool: SyncPool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
+    ) -> None:
         self._pool = pool
         self._interceptors = tuple(interceptors)
+        self._mode = mode
+        #: When calls may be tried again; the budget is shared by all of them.
+        self.policy = policy
 
     def run(self, call: BlockingCall) -> Any:
         """Make a call from its beginning."""
@@ -71,53 +76,16 @@ class SyncBalancer:
         return self._result(call, self._attempts(call, error))
 
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
-        """Attempt until one succeeds or its error forbids another. `error` is that of an attempt already made."""
-        number = 0 if error is None else 1
-        avoid = None if error is None else call.endpoint
-        while True:
-            attempt = None
-            while attempt is None:
-                # A connection may turn out to be over at the last moment: the next one, then.
-                try:
-                    session = self._session_for(call, error, avoid)
-                except BaseException as unsent:
-                    if number == 0:
-                        call.count_unsent(status_of(unsent))
-                    raise
-                attempt = call.attempt_on(session, number)
-            ran_before, call.may_have_run = call.may_have_run, True
-            try:
-                value = attempt.finish()
-            except FastRPCError as failed:
-                call.may_have_run = ran_before or failed.processed != "no"
-                call.adopt(attempt)
-                number += 1
-                if number > RETRIES or not may_retry(call, failed):
-                    raise
-                error, avoid = failed, attempt.endpoint
-            else:
-                call.adopt(attempt)
-                return value
-
-    def _session_for(
-        self, call: BlockingCall | BlockingBatch, error: FastRPCError | None, avoid: Any
-    ) -> BlockingSession:
-        """Return a connection within the call's deadline; an earlier attempt's error explains why there is none."""
+        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        attempts = SyncAttempting(self._pool, call, error)
+        mode: Any = call.caller.fail_mode or self._mode
+        run = getattr(mode, "run_blocking", mode.run)
         try:
-            while True:
-                session = self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, avoid=avoid)
-                if not call.needs_ready or session.wait_ready(call.deadline):
-                    return session
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
-                processed="no",
-            ) from (error or timeout)
-        except UnavailableError as unavailable:
-            if error is not None:
-                raise error from unavailable
-            unavailable.message = f"{call.method}: {unavailable.message}"
-            unavailable.args = (unavailable.message,)
+            attempts.follow()
+            return drive(run(call, attempts.pick, attempts.attempt))
+        except BaseException as unsent:
+            if not attempts.was_sent:
+                call.count_unsent(status_of(unsent))
             raise
 
     def run_batch(self, batch: BlockingBatch) -> list[Any]:
@@ -126,13 +94,13 @@ class SyncBalancer:
         if self._interceptors:
             return batch_result(batch, [self._single(batch, index, own=True) for index in range(size)])
         try:
-            while not batch.attempt_on(self._session_for(batch, None, None)):
-                # The connection turned out to be over at the last moment: the next one, then.
-                pass
+            attempts = SyncAttempting(self._pool, batch, None)
+            attempts.follow()
+            values = attempts.attempt_batch(batch)
         except FastRPCError as error:
             batch.count_unsent(error.status)
             return batch_result(batch, [error] * size)
-        return self.finish_batch(batch, batch.finish())
+        return self.finish_batch(batch, values)
 
     def finish_batch(self, batch: BlockingBatch, values: list[Any]) -> list[Any]:
         """Try again what may be, then raise the first error or return it in its place."""
@@ -154,7 +122,7 @@ class SyncBalancer:
 
     def peer(self, call: BlockingCall) -> Peer:
         """Say who is on the other side of a call."""
-        return peer_of(call, [link.endpoint for link in self._pool.links])
+        return peer_of(call, [link.endpoint for link in self._pool.links], "")
 
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""

@@ -5,28 +5,36 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
+from fastrpc._core.blocking_caller import BlockingCall, BlockingCaller, BlockingState
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.client.client import (
+    DEFAULT_FAIL_MODE,
     Proxy,
     RouteMaker,
     check_config,
     check_routing,
+    checked_endpoints,
     checked_options,
     client_settings,
     client_stats,
-    endpoints_of,
+    name_of,
+    needs_runner,
 )
+from fastrpc.client.everywhere import BlockingEverywhere
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
+from fastrpc.client.target import fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError
+from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
+from fastrpc.registries.base.registry import Registry
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import CallOptions
+from fastrpc.selectors.base import Selector
 
 __all__ = ["SyncClient"]
 
@@ -35,46 +43,55 @@ S = TypeVar("S")
 _DEFAULT_CONFIG = ClientConfig()
 
 
-class SyncClient(BlockingCaller):
+class SyncClient(BlockingCaller, BlockingEverywhere):
     """Calls the methods of one service from ordinary, blocking code; any number of threads may share it.
 
     It has no event loop and no thread of its own: the thread that waits for an answer sends and receives, for the
     others too, and gives up the GIL while it waits. Making one does no I/O: the first call connects.
 
     Args:
-        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`, or a list of addresses that
-            all serve the same; calls go to them in turn.
+        target, registry, selector, fail_mode: as for `Client`. Nothing is hedged: a thread makes one attempt at a time.
         interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
             and each other they may await `call.sleep(seconds)` only.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        ConfigError: the target is no address, or a setting cannot be met here.
+        ConfigError: the target is none, or a setting cannot be met here.
     """
 
     _is_view = False
 
+    #: The attempts of a call that may have to be cancelled, kept where it goes to several endpoints.
+    running: list[BlockingCall] | None = None
+
     def __init__(
         self,
-        target: str | Address | Sequence[str | Address],
+        target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
+        registry: str | Registry | None = None,
+        selector: str | Selector | None = None,
+        fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        check_config(config)
-        self._pool = SyncPool(endpoints_of(target), config, client_settings(config, reads_always=False))
+        self._config = check_config(config)
+        where = target_of(target, registry)
+        fleet = fleet_for(where, selector, config.pool)
+        self._pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
         self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = BlockingState(
-            SyncBalancer(self._pool, interceptors),
+            SyncBalancer(self._pool, interceptors, policy, mode),
             RouteMaker(config, self._pool.totals),
             config.pool.connections_per_endpoint,
+            policy.budget,
         )
         self._pool.on_change = state.set_sessions
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors)
+        state.needs_runner = bool(interceptors) or fleet is not None or needs_runner(fleet, mode)
         codec_named(config.codec)
         self.share(state, config.codec)
         if config.compressor is not None:
@@ -104,6 +121,8 @@ class SyncClient(BlockingCaller):
         until = None if timeout is None else time.monotonic() + timeout
         while until is None or time.monotonic() < until:
             try:
+                self._pool.follow()
+                self._pool.wait_list("ready", until, wait=True)
                 if self._pool.acquire(until, wait=True).wait_ready(until):
                     return
             except TimeoutError:
@@ -135,13 +154,30 @@ class SyncClient(BlockingCaller):
             priority: 0 normal, 1 sheddable, 2 high.
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
+            fail_mode: what follows a failed attempt, by name or as an object.
+            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
+            endpoint: the one to call, and no other.
         """
-        check_routing(options, [link.endpoint for link in self._pool.links])
+        check_routing(options, self._pool.target)
         view = type(self).__new__(type(self))
         view._pool = self._pool
+        view._config = self._config
         view._is_view = True
         view.derive(self, checked_options(options))
         return view
+
+    def _endpoints_of(self, method: Any) -> list[Endpoint]:
+        """Return all endpoints that calls of a method may go to."""
+        name = name_of(method)
+        self.state.use()
+        self._pool.follow()
+        timeout = self._config.timeouts.call
+        try:
+            until = None if timeout is None else time.monotonic() + timeout
+            self._pool.wait_list(name, until, wait=self.wait_for_ready)
+        except TimeoutError:
+            raise DeadlineExceededError(f"{name}: {self._pool.tried()}", processed="no") from None
+        return checked_endpoints(name, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.

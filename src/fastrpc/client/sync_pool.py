@@ -9,12 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.blocking_session import BlockingSession
+from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.pool import Delays
+from fastrpc.client.links import KEYED, LOOK_SECONDS, wanted_links, what_came_of
+from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError, FastRPCError, UnavailableError
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConnectError, FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.registries.base.snapshot import Snapshot
+from fastrpc.registries.base.watch import Watch
 from fastrpc.transports.blocking import connect
 
 __all__ = ["SyncLink", "SyncPool"]
@@ -37,6 +42,10 @@ class SyncLink:
         #: Instant of the next attempt, after failures.
         self.due = 0.0
         self.is_dialing = False
+        self.was_dialed = False
+        self.is_removed = False
+        #: The Candidate of the fleet, where there is one.
+        self.candidate: Any = None
         self._first = backoff.first
         self._delays = Delays(backoff)
 
@@ -76,6 +85,18 @@ class SyncLink:
         self.error = error
         self.due = time.monotonic() + self._delays.take()
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is known against it: no attempt to connect was made."""
+        return not self.sessions and self.error is None and not self.was_dialed
+
+    def remove(self) -> None:
+        """The endpoint is none any more: what is under way may end, nothing new begins."""
+        for session in self.sessions:
+            session.retire()
+        self.sessions = []
+        self.is_removed = True
+
     def may_dial(self, now: float) -> bool:
         """Whether an attempt to connect may be made."""
         return not self.is_dialing and now >= self.due
@@ -88,8 +109,15 @@ class SyncLink:
 class SyncPool:
     """All links of a blocking client."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], config: ClientConfig, settings: Settings) -> None:
-        self.links = [SyncLink(endpoint, config.backoff) for endpoint in endpoints]
+    def __init__(self, target: Target, fleet: Fleet | None, config: ClientConfig, settings: Settings) -> None:
+        self.target = target
+        self.fleet = fleet
+        self.links: list[SyncLink] = []
+        #: Links that calls may need: what the filters of the selector leave.
+        self.wanted: list[SyncLink] = []
+        #: Follows the registry, once there was a call.
+        self.watch: Watch | None = None
+        self._seen: Snapshot | None = None
         #: Told which connections there are, a list for each endpoint, and the instant at which to ask here first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
         self.totals = CallTotals()
@@ -101,19 +129,99 @@ class SyncPool:
         self._turn = 0
         self._is_closed = False
         self._process: int | None = None
+        if fleet is None:
+            self.links = self.wanted = [
+                SyncLink(endpoint, config.backoff) for endpoint in target.endpoints[:1]
+            ]
+        else:
+            self._update(target.endpoints)
+
+    @property
+    def has_list(self) -> bool:
+        """Whether it is known who serves; without a registry it always is."""
+        return self.target.registry is None or self._seen is not None
+
+    def follow(self) -> None:
+        """Take over the latest list of the registry."""
+        if self.target.registry is None:
+            return
+        with self._changed:
+            if self.watch is None and not self._is_closed:
+                self.watch = self.target.registry.watch(self.target.service)
+            latest = None if self.watch is None else self.watch.latest
+            if latest is not None and latest is not self._seen:
+                self._seen = latest
+                self._update(latest.endpoints)
+                self._publish()
+                self._changed.notify_all()
+
+    def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
+        """Return once the registry said who serves; with `wait` only when somebody does.
+
+        Raises:
+            NoEndpointError: it cannot be asked.
+            TimeoutError: the time is over.
+        """
+        while not self.has_list or (wait and not self.links):
+            watch = self.watch
+            self._check_open()
+            assert watch is not None
+            error = getattr(watch, "error", None)
+            if error is not None and not wait:
+                raise NoEndpointError(f"{method}: it is not known who serves {self.target}: {error}")
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            # A registry that fails says so to nobody.
+            watch.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
+            self.follow()
+
+    def _update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Make these the endpoints; what is under way at those that are gone ends there."""
+        fleet = self._fleet
+        fleet.update(endpoints)
+        before, self.links = self.links, []
+        for candidate in fleet.candidates:
+            if candidate.link is None:
+                candidate.link = SyncLink(candidate.endpoint, self._config.backoff)
+                candidate.link.candidate = candidate
+            candidate.link.endpoint = candidate.endpoint
+            self.links.append(candidate.link)
+        self.wanted = wanted_links(fleet, self.links)
+        kept = set(self.links)
+        for link in before:
+            if link not in kept:
+                link.remove()
+        self._mark()
+
+    @property
+    def _fleet(self) -> Fleet:
+        assert self.fleet is not None
+        return self.fleet
+
+    def _mark(self) -> bool:
+        """Tell the fleet where there is no connection, as in `Pool`; returns whether that was news."""
+        keeps_new = isinstance(self._fleet.selector, KEYED)
+        return self._fleet.set_all_leaving(
+            {link.candidate for link in self.links if not link.sessions and not (keeps_new and link.is_new)}
+        )
+
+    def link_at(self, address: Address) -> SyncLink | None:
+        """Return the link of one endpoint."""
+        return next((link for link in self.links if link.endpoint.address == address), None)
 
     @property
     def sessions(self) -> list[BlockingSession]:
         """Every connection there is."""
         return [session for link in self.links for session in link.sessions]
 
-    def acquire(self, until: float | None, *, wait: bool, avoid: Any = None) -> BlockingSession:
+    def acquire(self, until: float | None, *, wait: bool, choice: Any = None) -> BlockingSession:
         """Return a usable connection, making one if there is none.
 
         Args:
             until: instant of `time.monotonic()` at which to give up, or None.
             wait: go on while no server can be reached, instead of failing once every address was tried.
-            avoid: an endpoint to leave out as long as another one has a connection.
+            choice: says at which link, where there is a fleet; None takes the connections in turn.
 
         Raises:
             UnavailableError: no connection is to be had; the message names every address and its error.
@@ -122,52 +230,65 @@ class SyncPool:
         has_dialed = False
         while True:
             with self._changed:
-                session = self._choose(avoid)
+                session, links = self._choose() if choice is None else self._choose_placed(choice)
                 if session is None and until is not None and time.monotonic() >= until:
                     raise TimeoutError
-                link = None if has_dialed and session is not None else self._link_to_dial(session, avoid)
+                link = None if has_dialed and session is not None else self._link_to_dial(session, links)
                 if link is None:
                     if session is not None:
                         self._publish()
                         return session
-                    self._await_change(until, wait)
+                    self._await_change(until, wait, links)
                     continue
                 link.is_dialing = True
                 self._publish()
             has_dialed = True
             self._dial(link, until, SPARE_SECONDS if session is not None else None)
 
-    def _choose(self, avoid: Any) -> BlockingSession | None:
-        """Return the least used connection of the next endpoint in turn that has one."""
-        if self._is_closed:
-            raise UnavailableError("the client is closed", processed="no", retryable=False)
-        spare = None
+    def _choose(self) -> tuple[BlockingSession | None, list[SyncLink]]:
+        """Return the least used connection of the next endpoint in turn that has one, and where to make others."""
+        self._check_open()
         self._turn += 1
-        for link in self._in_turn():
+        links = self._in_turn()
+        for link in links:
             link.refresh()
             session = link.least_used()
-            if session is not None and link.endpoint is not avoid:
-                return session
-            spare = spare or session
-        return spare
+            if session is not None:
+                return session, links
+        return None, links
+
+    def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncLink]]:
+        """Return a connection to the endpoint that was picked, and where to make others."""
+        self._check_open()
+        while True:
+            link: SyncLink = choice.link()
+            link.refresh()
+            session = link.least_used()
+            links = [link] if choice.is_pinned else [link, *self._in_turn()]
+            if session is not None:
+                return session, links
+            if choice.is_pinned or not self._mark():
+                choice.drop()
+                return None, links
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UnavailableError("the client is closed", processed="no", retryable=False)
 
     def _in_turn(self) -> list[SyncLink]:
-        start = self._turn % len(self.links)
-        return self.links[start:] + self.links[:start]
+        start = self._turn % max(1, len(self.wanted))
+        return self.wanted[start:] + self.wanted[:start]
 
-    def _link_to_dial(self, session: BlockingSession | None, avoid: Any) -> SyncLink | None:
+    def _link_to_dial(self, session: BlockingSession | None, links: list[SyncLink]) -> SyncLink | None:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
-        found = None
-        for link in self._in_turn():
-            if not link.sessions and link.may_dial(now):
-                if link.endpoint is not avoid:
-                    return link
-                found = link
+        for link in links:
+            if not link.sessions and not link.is_removed and link.may_dial(now):
+                return link
         if session is None:
-            return found
+            return None
         width = self._config.pool.connections_per_endpoint
-        for link in self.links:
+        for link in links:
             if (
                 session in link.sessions
                 and session.users
@@ -177,16 +298,16 @@ class SyncPool:
                 return link
         return None
 
-    def _await_change(self, until: float | None, wait: bool) -> None:
+    def _await_change(self, until: float | None, wait: bool, links: list[SyncLink]) -> None:
         """Wait while other threads dial, or until the next attempt may be made."""
         now = time.monotonic()
         if until is not None and now >= until:
             raise TimeoutError
         limits = [] if until is None else [until]
-        if not any(link.is_dialing for link in self.links):
+        if not any(link.is_dialing for link in links):
             if not wait:
-                raise self._unreachable()
-            limits.append(min(link.due for link in self.links))
+                raise self._unreachable(links)
+            limits.append(min(link.due for link in links))
         self._changed.wait(max(0.0, min(limits) - now) if limits else None)
 
     def _dial(self, link: SyncLink, until: float | None, spare_seconds: float | None) -> None:
@@ -201,7 +322,8 @@ class SyncPool:
         finally:
             with self._changed:
                 link.is_dialing = False
-                if session is not None and not self._is_closed:
+                link.was_dialed = True
+                if session is not None and not self._is_closed and not link.is_removed:
                     self.totals.connections += 1
                     link.sessions.append(session)
                     session = None
@@ -231,8 +353,10 @@ class SyncPool:
 
     def _publish(self) -> None:
         """Say which connections calls may go out on without asking here."""
+        if self.fleet is not None:
+            self._mark()
         look_after: list[float] = []
-        for link in self.links:
+        for link in self.wanted:
             if link.error is not None and link.sessions:
                 # Until it is known that the server is back.
                 look_after.append(0.0)
@@ -243,13 +367,15 @@ class SyncPool:
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
-        return "; ".join(
-            f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in self.links
-        )
+        if not self.links:
+            error = getattr(self.watch, "error", None)
+            return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
+        return what_came_of(self.links)
 
-    def _unreachable(self) -> ConnectError:
+    def _unreachable(self, links: list[SyncLink]) -> ConnectError:
+        known = [link for link in self.links if link in links]
         return ConnectError(
-            f"no connection to be had: {self.tried()}",
+            f"no connection to be had: {what_came_of(known)}",
             hint="is a server running there? with_options(wait_for_ready=True) waits for one",
         )
 
@@ -257,6 +383,10 @@ class SyncPool:
         """Close every connection; nothing is made again."""
         for session in self._drop_all():
             session.close()
+        if self.watch is not None:
+            self.watch.close()
+        if self.target.owns_registry and self.target.registry is not None:
+            self.target.registry.close()
 
     def _drop_all(self) -> list[BlockingSession]:
         with self._changed:
@@ -281,4 +411,4 @@ class SyncPool:
             session.retire()
 
     def __str__(self) -> str:
-        return ", ".join(str(link.endpoint) for link in self.links)
+        return str(self.target)

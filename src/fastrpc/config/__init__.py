@@ -12,6 +12,7 @@ import os
 from dataclasses import field
 from typing import Literal
 
+from fastrpc.config.resilience import Backoff, Breaker, Outlier, Retries
 from fastrpc.config.validation import (
     Settings,
     check_choice,
@@ -32,11 +33,14 @@ __all__ = [
     "TLS",
     "Admission",
     "Backoff",
+    "Breaker",
     "ClientConfig",
     "Keepalive",
     "Limits",
     "Memory",
+    "Outlier",
     "Pool",
+    "Retries",
     "ServerConfig",
     "Timeouts",
 ]
@@ -260,36 +264,19 @@ class Pool(Settings):
     #: Too low lets the first call to each endpoint wait for its handshake, too high keeps connections unused.
     warm: int = 0
 
+    #: What all calls of the client together may try again.
+    retries: Retries = field(default_factory=Retries)
+
+    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away.
+    breaker: Breaker | None = field(default_factory=Breaker)
+
+    #: When an endpoint is left out because it does worse than the others; None never leaves one out.
+    outlier: Outlier | None = field(default_factory=Outlier)
+
     def __post_init__(self) -> None:
+        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier)
         check_count(self, "connections_per_endpoint", 1, 1_024)
         check_count(self, "warm", 0, 1_000_000)
-
-
-@settings_class
-class Backoff(Settings):
-    """How long to wait before the next attempt to connect: `first`, then `factor` times the last wait."""
-
-    #: Wait after the first failure; never more than `longest`.
-    #: Too low hammers a server that is starting, too high returns late after a short break.
-    first: float = 0.1
-
-    #: Growth of the wait from failure to failure.
-    #: 1 never backs off, too high jumps to the longest wait at once.
-    factor: float = 1.6
-
-    #: Longest wait.
-    #: Too low keeps hammering a server that is down, too high notices its return late.
-    longest: float = 30.0
-
-    #: Share of each wait that is random, to either side.
-    #: Too low lets many clients come back in the same moment, too high makes the wait arbitrary.
-    jitter: float = 0.2
-
-    def __post_init__(self) -> None:
-        check_seconds(self, "first")
-        check_number(self, "factor", 1, 1_000)
-        check_seconds(self, "longest")
-        check_number(self, "jitter", 0, 1)
 
 
 @settings_class

@@ -21,14 +21,15 @@ __all__ = [
     "check_path",
     "check_seconds",
     "check_timeout",
+    "is_duration",
     "settings_class",
     "wrong",
 ]
 
 _Kind = TypeVar("_Kind")
 
-# The one part of a configuration that may be left out.
-_OPTIONAL_PART = "tls"
+# The parts of a configuration that may be left out.
+_OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier"})
 
 # The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
 # end of 64 bits; what is to last longer is None.
@@ -89,14 +90,19 @@ def check_seconds(settings: Any, name: str, *, zero: bool = False, optional: boo
     check_number(settings, name, 0, LONGEST_SECONDS, optional=optional, above=not zero)
 
 
+def is_duration(value: Any, *, zero: bool = False) -> bool:
+    """Whether it is a number of seconds that a deadline may have; `zero` allows 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)
+
+
 def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) -> None:
     """Refuse anything but None or a number of seconds that a deadline may have; `zero` allows 0.
 
     Raises:
         ConfigError: it is something else; the message has the value and what is allowed.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or (is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)):
+    if value is None or is_duration(value, zero=zero):
         return
     start = "from 0" if zero else "above 0"
     raise ConfigError(
@@ -147,9 +153,9 @@ def check_path(settings: Any, name: str) -> None:
 
 
 def check_parts(settings: Any, **kinds: type[Any]) -> None:
-    """Refuse anything but an object of the settings class named for each field; only `tls` may be None."""
+    """Refuse anything but an object of the settings class named for each field; some may be None."""
     for name, kind in kinds.items():
         value = getattr(settings, name)
-        if not isinstance(value, kind) and not (value is None and name == _OPTIONAL_PART):
-            allowed = f"a {kind.__name__}{', or None' if name == 'tls' else ''}"
+        if not isinstance(value, kind) and not (value is None and name in _OPTIONAL_PARTS):
+            allowed = f"a {kind.__name__}{', or None' if name in _OPTIONAL_PARTS else ''}"
             raise wrong(settings, name, allowed, hint=f"write {name}={kind.__name__}(…)")

@@ -1,4 +1,7 @@
-"""Services that a server has of its own: `fastrpc.reflection` says which services and methods there are."""
+"""Services that a server has of its own.
+
+`fastrpc.reflection` says which services and methods there are, `fastrpc.health` whether they are to be called.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +14,7 @@ from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
-__all__ = ["BUILTIN_PREFIX", "Reflection", "is_local"]
+__all__ = ["BUILTIN_PREFIX", "Health", "Reflection", "is_local"]
 
 #: Names of services that begin with this are fastrpc's own.
 BUILTIN_PREFIX = "fastrpc."
@@ -32,6 +35,19 @@ class Reflection:
             # Worded as for any other unknown name: a stranger learns nothing, not even that it could be allowed.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
         return [describe(definition) for definition in self._services()]
+
+
+@service("fastrpc.health")
+class Health:
+    """Tells whether a server, or one of its services, is to be called, in the words of gRPC's health protocol."""
+
+    def __init__(self, status: Callable[[str], str]) -> None:
+        self._status = status
+
+    @method(idempotent=True)
+    async def check(self, service: str = "") -> str:
+        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; without a name for the server as a whole."""
+        return self._status(service)
 
 
 def is_local(address: Address) -> bool:

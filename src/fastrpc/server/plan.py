@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.rpc.interceptor import Interceptor
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+    from fastrpc.server.registrar import Advertise
 
 __all__ = ["DEFAULT_ADDRESS", "ExitCode", "Plan", "Started", "failure_to_values", "values_to_failure"]
 
@@ -37,6 +41,8 @@ class Started:
     #: The module that the event loop comes from.
     loop: str
     process_ids: tuple[int, ...]
+    #: Of the services that say one.
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +55,9 @@ class Plan:
     workers: int = 1
     config: ServerConfig = field(default_factory=ServerConfig)
     interceptors: tuple[Interceptor, ...] = ()
+    registry: "str | Registry | None" = None
+    #: What the registry is told, one for each address from the first on; without any, what is bound.
+    advertise: "tuple[Advertise, ...]" = ()
     #: Told when every process serves.
     on_started: Callable[[Started], None] | None = None
 
@@ -57,6 +66,16 @@ class Plan:
             raise ConfigError(f"workers is {self.workers!r}, it must be a whole number from 1")
         if not self.addresses:
             raise ConfigError("the list of addresses is empty")
+        if len(self.advertise) > len(self.addresses):
+            raise ConfigError(
+                f"{len(self.advertise)} addresses are advertised for {len(self.addresses)} to listen at",
+                hint="give one for each, in the same order",
+            )
+
+    def advertised(self) -> "list[Advertise]":
+        """Return what the registry is told in place of each address."""
+        rest: Advertise = False if self.advertise else None
+        return [*self.advertise, *[rest for _ in self.addresses[len(self.advertise) :]]]
 
 
 def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class ServingProcess:
             ConfigError: what is to be served, or how, is wrong.
         """
         sources = self._plan.load()
-        server = Server(*sources, config=self._plan.config, interceptors=self._plan.interceptors)
+        plan = self._plan
+        server = Server(*sources, config=plan.config, interceptors=plan.interceptors, registry=plan.registry)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 return runner.run(self._main(server))
@@ -125,6 +126,7 @@ class ServingProcess:
                 services={one.name: list(one.methods) for one in server.services},
                 loop=type(self._loop).__module__.partition(".")[0],
                 process_ids=(os.getpid(),),
+                versions={one.name: one.version for one in server.services if one.version},
             )
         )
 

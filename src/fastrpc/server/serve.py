@@ -6,15 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+    from fastrpc.server.registrar import Advertise
 
 __all__ = ["addresses_of", "run", "serve"]
 
@@ -31,7 +35,8 @@ def serve(
     *sources: Any,
     address: str | Address | Sequence[str | Address] = DEFAULT_ADDRESS,
     workers: int = 1,
-    registry: None = None,
+    registry: "str | Registry | None" = None,
+    advertise: "Advertise | Sequence[Advertise]" = None,
     config: ServerConfig = _DEFAULT_CONFIG,
     interceptors: Sequence[Interceptor] = (),
 ) -> None:
@@ -45,7 +50,10 @@ def serve(
             functions run once in each worker, on its loop.
         address: where to listen, one address or several.
         workers: processes that share the connections; those that die are started again.
-        registry: not available yet; leave it out.
+        registry: where every service is registered, once for all workers: a URL, or an object of
+            `fastrpc.registries` that was not used yet.
+        advertise: what the registry is told in place of `address`, see `Server.listen`; for several addresses a
+            list in their order, and those it does not reach are not registered.
         config: settings as a value, see `fastrpc.config`.
         interceptors: functions around every call, the first outermost.
 
@@ -55,14 +63,14 @@ def serve(
         RuntimeError: called where it cannot work, or a worker process could not start.
         SystemExit: calls were cut off: 4 when they took longer than `Timeouts.drain`, 130 by a second signal.
     """
-    if registry is not None:
-        raise ConfigError(f"registry is {registry!r}, it must be None", hint="give clients the addresses")
     plan = Plan(
         load=lambda: sources,
         addresses=addresses_of(address),
         workers=workers,
         config=config,
         interceptors=tuple(interceptors),
+        registry=registry,
+        advertise=_several(advertise),
     )
     code = run(plan)
     if code is not ExitCode.DONE:
@@ -98,9 +106,16 @@ def addresses_of(given: str | Address | Sequence[str | Address]) -> tuple[Addres
     return tuple(Address.parse(one) for one in several)
 
 
+def _several(advertise: "Advertise | Sequence[Advertise]") -> "tuple[Advertise, ...]":
+    if advertise is None or advertise is False or isinstance(advertise, str | Address | Endpoint):
+        return () if advertise is None else (advertise,)
+    return tuple(advertise)
+
+
 def _run_here(plan: Plan) -> ExitCode:
     async def listen(server: Server) -> list[str]:
-        return [str(await server.listen(address)) for address in plan.addresses]
+        pairs = zip(plan.addresses, plan.advertised(), strict=True)
+        return [str(await server.listen(address, advertise=advertise)) for address, advertise in pairs]
 
     process = ServingProcess(plan, listen)
     with signals_handled(lambda _: process.stop(), *STOP_SIGNALS):

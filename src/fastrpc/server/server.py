@@ -9,31 +9,35 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
 from fastrpc._core.server_session import ServerSession, ServerState
-from fastrpc._core.settings import Settings
 from fastrpc._core.spinner import allowed_spin
-from fastrpc._version import __version__
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
-from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
+from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
+from fastrpc.server.settings import server_settings
 from fastrpc.server.sources import is_service, opened_sources
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
-__all__ = ["Server", "server_settings"]
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+    from fastrpc.server.registrar import Advertise, Record, Registrar
+
+__all__ = ["Server"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -62,10 +66,16 @@ class Server:
             of these, or functions marked `@contextlib.asynccontextmanager` that yield a list.
         interceptors: functions around every call, the first outermost.
         config: settings as a value, see `fastrpc.config`.
+        registry: where every service is registered while the server listens: a URL, which is opened and closed with
+            the server, or an object of `fastrpc.registries`, which stays its owner's.
     """
 
     def __init__(
-        self, *sources: Any, config: ServerConfig = _DEFAULT_CONFIG, interceptors: Sequence[Interceptor] = ()
+        self,
+        *sources: Any,
+        config: ServerConfig = _DEFAULT_CONFIG,
+        interceptors: Sequence[Interceptor] = (),
+        registry: "str | Registry | None" = None,
     ) -> None:
         if not isinstance(config, ServerConfig):
             raise ConfigError(
@@ -77,6 +87,13 @@ class Server:
         self._interceptors = tuple(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
+        self._registrar = None if registry is None else _registrar(registry)
+        # Services that are not to be called now; "" is the whole server.
+        self._paused: set[str] = set()
+        # What stands for the listeners in the registry.
+        self._advertised: list[Endpoint] = []
+        # Connections that were handed over and have no session yet.
+        self._taking: set[asyncio.Future[Any]] = set()
         self._services: list[ServiceDefinition] = []
         self._state: ServerState | None = None
         self._workers: Workers | None = None
@@ -157,6 +174,7 @@ class Server:
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
+        self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
 
@@ -170,6 +188,7 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._add(source)
+            self._update_registry()
         else:
             raise ConfigError(
                 f"{source!r} cannot be added to a running server", hint="add an instance of a service"
@@ -188,17 +207,32 @@ class Server:
             counters = default_registry.counters(method.full_name, "server")
             self._state.routes.add(Route(method, marshal, counters, handler=handler))
 
-    async def listen(self, address: str | Address, **options: Unpack[ListenOptions]) -> Address:
+    async def listen(
+        self,
+        address: str | Address,
+        *,
+        advertise: "Advertise" = None,
+        **options: Unpack[ListenOptions],
+    ) -> Address:
         """Accept connections at an address; may be called several times. The options are the transport's.
+
+        With a registry it returns once the registry was told, or is known to be away.
+
+        Args:
+            advertise: what the registry is told in place of the bound address: an address, where port 0 stands for
+                the bound one, an Endpoint with weight, zone and labels, or False for nothing.
 
         Returns:
             The bound address, with the real port where 0 was asked; `str()` of it is a target for a client.
 
         Raises:
-            ConfigError: the address cannot be read, or no transport serves its scheme.
+            ConfigError: the address cannot be read, no transport serves its scheme, or it cannot be registered.
+            StoreError: the registry refuses it.
             OSError: the address cannot be had; the message names it.
         """
         wanted = Address.parse(address)
+        if isinstance(advertise, str):
+            advertise = Address.parse(advertise)
         unknown = options.keys() - ListenOptions.__annotations__.keys()
         if unknown:
             raise TypeError(f"listen() has no option {', '.join(sorted(unknown))}")
@@ -210,6 +244,12 @@ class Server:
         options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
         listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
+        try:
+            await self._announce(listener.address, advertise)
+        except BaseException:
+            self._listeners.remove(listener)
+            listener.close()
+            raise
         return listener.address
 
     async def take(self, connection: socket.socket, address: Address) -> None:
@@ -218,13 +258,18 @@ class Server:
         Raises:
             OSError: the connection is gone already.
         """
-        await self.start()
+        if not self._is_shut:
+            await self.start()
         if self._is_shut:
             connection.close()
             return
         connection.setblocking(False)
         make_session = partial(self._new_session, self._reveals_services(address))
-        await asyncio.get_running_loop().connect_accepted_socket(make_session, connection)
+        loop = asyncio.get_running_loop()
+        taking = asyncio.ensure_future(loop.connect_accepted_socket(make_session, connection))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+        await taking
 
     def _reveals_services(self, address: Address) -> bool:
         allowed = self._config.reflection
@@ -253,7 +298,8 @@ class Server:
     async def drain(self, timeout: float | None = None) -> bool:
         """Stop listening, let the calls under way finish, close.
 
-        For `Timeouts.announce` seconds it goes on as before, so that clients can learn that it leaves.
+        It leaves the registry first. For `Timeouts.announce` seconds it then goes on as before, so that clients can
+        learn that it leaves.
 
         Args:
             timeout: seconds for the calls; None takes `Timeouts.drain`.
@@ -267,6 +313,8 @@ class Server:
             await self.close()
             return True
         self._is_draining = True
+        if self._registrar is not None:
+            await self._registrar.withdraw()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
         await self._shut()
@@ -292,6 +340,8 @@ class Server:
         if self._is_closed:
             return
         self._is_closed = True
+        # Beside the rest: connections do not wait for a registry that is slow.
+        leaving = None if self._registrar is None else asyncio.ensure_future(self._registrar.close())
         await self._shut()
         if self._state is not None:
             for session in list(self._state.sessions):
@@ -299,6 +349,8 @@ class Server:
             await self._wait_closed(self._state)
         if self._workers is not None:
             self._workers.close(wait=False)
+        if leaving is not None:
+            await leaving
         await self._stack.aclose()
         if self._quiet is not None:
             self._quiet.set()
@@ -310,6 +362,9 @@ class Server:
             listener.close()
         for listener in self._listeners:
             await listener.wait_closed()
+        if self._taking:
+            # A session that appeared after a drain began would never hear of it.
+            await asyncio.wait(self._taking)
 
     async def _wait_closed(self, state: ServerState) -> None:
         """Give connections the time to say goodbye; those that do not take it are cut."""
@@ -319,6 +374,70 @@ class Server:
         except TimeoutError:
             for session in list(state.sessions):
                 session.abort()
+
+    # The registry
+
+    async def _announce(self, bound: Address, advertise: "Advertise") -> None:
+        """Register every service at one more address."""
+        if self._registrar is None:
+            return
+        from fastrpc.server.registrar import advertised_endpoint
+
+        endpoint = advertised_endpoint(bound, advertise)
+        if endpoint is None:
+            return
+        self._advertised.append(endpoint)
+        try:
+            self._registrar.want(self._records())
+            await self._registrar.settle()
+        except BaseException:
+            self._advertised.remove(endpoint)
+            self._update_registry()
+            raise
+
+    def _update_registry(self) -> None:
+        if self._registrar is not None and self._state is not None and not self._is_draining:
+            self._registrar.want(self._records())
+            self._registrar.follow()
+
+    def _records(self) -> "dict[Record, Endpoint]":
+        from fastrpc.server.registrar import record_of
+
+        return {
+            (service.name, endpoint.address): record_of(endpoint, service.version, self._config)
+            for service in self.services
+            if self._is_serving(service.name)
+            for endpoint in self._advertised
+        }
+
+    # Health
+
+    def set_serving(self, serving: bool, *, service: str | None = None) -> None:
+        """Say whether the server, or one of its services, is to be called; calls that come are served all the same.
+
+        `fastrpc.health` tells it to whoever asks, and what is not to be called leaves the registry until it is again.
+        What was said of a service counts beside what was said of the whole server.
+
+        Raises:
+            ConfigError: the server runs and has no such service.
+        """
+        if self._state is not None:
+            self._check_use()
+            names = [one.name for one in self._services]
+            if service and service not in names:
+                near = nearest_name(service, names)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+                raise ConfigError(f"this server has no service {service!r}", hint=hint)
+        (self._paused.discard if serving else self._paused.add)(service or "")
+        self._update_registry()
+
+    def _is_serving(self, service: str) -> bool:
+        return not (self._is_draining or "" in self._paused or service in self._paused)
+
+    def _health(self, service: str) -> str:
+        if service and all(one.name != service for one in self._services):
+            return "SERVICE_UNKNOWN"
+        return "SERVING" if self._is_serving(service) else "NOT_SERVING"
 
     # What users see
 
@@ -356,21 +475,8 @@ class Server:
         return f"<Server at {places or 'no address yet'}>"
 
 
-def server_settings(config: ServerConfig, codecs: dict[int, str]) -> Settings:
-    """Return what a server announces."""
-    settings = Settings(True)
-    limits = config.limits
-    settings.max_frame = limits.frame_bytes
-    settings.max_message = limits.message_bytes
-    settings.max_metadata = limits.metadata_bytes
-    settings.max_calls = limits.concurrent_calls
-    settings.max_streams = min(limits.streams, limits.concurrent_calls)
-    settings.stream_window = limits.stream_window_bytes
-    settings.open_messages = config.memory.open_messages
-    settings.codecs = sum(1 << wire_id for wire_id in codecs if wire_id < 64)
-    settings.named_codecs = {wire_id: name for wire_id, name in codecs.items() if wire_id >= 64}
-    settings.compressors = sum(1 << compressor.wire_id for compressor in available())
-    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
-    settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
-    settings.agent = f"fastrpc/{__version__}"
-    return settings
+def _registrar(registry: "str | Registry") -> "Registrar":
+    # Whoever serves without a registry does not pay for importing them.
+    from fastrpc.server.registrar import Registrar
+
+    return Registrar(registry)

@@ -2,7 +2,7 @@
 
 The supervisor makes no event loop and no thread, so it can fork at any time. It accepts connections and deals
 them out (see `acceptor`); beyond that, workers live their own lives. Signals to a whole group of processes are
-harmless: workers do what the supervisor says.
+harmless: workers do what the supervisor says. With a registry there is one process more, see `announcer`.
 """
 
 import contextlib
@@ -34,6 +34,9 @@ QUIT_SECONDS = 1.0
 #: Seconds beyond the limit of the drain before a worker that is late is killed.
 LATE_SECONDS = 2.0
 
+#: Seconds that the registry gets to take the addresses out; more than a registration waits for it.
+WITHDRAW_SECONDS = 7.0
+
 #: Seconds a worker has to live for its end to count as the first one again.
 STABLE_SECONDS = 10.0
 
@@ -44,8 +47,8 @@ PAUSE_SECONDS = 0.05
 class WorkerRecord:
     """What the supervisor knows of one worker: a place, and the process that fills it now."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.process_id = 0
         self.channel: SupervisorEnd | None = None
         self.started: dict[str, Any] | None = None
@@ -73,12 +76,16 @@ class Supervisor:
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
         self._clock = clock
-        self._workers = [WorkerRecord(number) for number in range(1, plan.workers + 1)]
+        self._workers = [WorkerRecord(f"worker {number}") for number in range(1, plan.workers + 1)]
+        #: The process that registers what they serve; it takes no connections.
+        self._announcer = None if plan.registry is None else WorkerRecord("announcer")
+        self._processes = [*self._workers, *([self._announcer] if self._announcer else [])]
         self._backoff = Backoff()
         self._stops = 0
         self._is_serving = False
         self._next_worker = 0
         self._resume_at: float | None = None
+        self._services: Started
         self._acceptor: Acceptor
         self._selector: selectors.BaseSelector
         self._wakers: tuple[socket.socket, socket.socket]
@@ -113,9 +120,16 @@ class Supervisor:
             self._quit()
             return ExitCode.INTERRUPTED
         self._acceptor.listen()
-        self._is_serving = True
-        self._report()
         self._accept_again()
+        self._announce()
+        if self._must_stop():
+            self._quit()
+            return ExitCode.INTERRUPTED
+        self._is_serving = True
+        for process in self._processes:
+            if not process.is_alive:
+                self._plan_restart(process)
+        self._report()
         while not self._must_stop():
             self._wait(self._next_due())
             self._restart_due()
@@ -127,11 +141,21 @@ class Supervisor:
         """Return once every worker serves, or a signal came; raises what keeps one from starting."""
         for worker in self._workers:
             self._start(worker)
-        while not self._must_stop() and not all(worker.started for worker in self._workers):
+        self._await_started(self._workers)
+
+    def _announce(self) -> None:
+        """Return once the registry was told, or is known to be away; raises why it refuses."""
+        if self._announcer is not None:
+            self._services = Started(**(self._workers[0].started or {}))
+            self._start(self._announcer)
+            self._await_started([self._announcer])
+
+    def _await_started(self, processes: list[WorkerRecord]) -> None:
+        while not self._must_stop() and not all(process.started for process in processes):
             self._wait(None)
-            for worker in self._workers:
-                if not worker.is_alive and not worker.started:
-                    raise _start_failure(worker)
+            for process in processes:
+                if not process.is_alive and not process.started:
+                    raise _start_failure(process)
 
     def _start(self, worker: WorkerRecord) -> None:
         ours, theirs = socket.socketpair()
@@ -140,19 +164,19 @@ class Supervisor:
         worker.began_at = self._clock()
         worker.process_id = os.fork()
         if worker.process_id == 0:
-            self._become_worker(ours, theirs)
+            self._become_worker(worker, ours, theirs)
         theirs.close()
         worker.channel = SupervisorEnd(ours)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
-    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> None:
+    def _become_worker(self, worker: WorkerRecord, ours: socket.socket, theirs: socket.socket) -> None:
         """Go on as a worker, in the child; ends the process, whatever happens."""
         code: int = ExitCode.NOT_STARTED
         try:
             signal.set_wakeup_fd(-1)
             # As long as a sibling held these open, nobody would see the other end close.
             ours.close()
-            for other in self._workers:
+            for other in self._processes:
                 if other.channel is not None:
                     other.channel.close()
             for waker in self._wakers:
@@ -162,11 +186,19 @@ class Supervisor:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             channel = WorkerEnd(theirs)
             try:
-                code = run_worker(self._plan, channel, self._acceptor.addresses)
+                code = self._work(worker, channel)
             except BaseException as error:
                 channel.report(failed=failure_to_values(error, traceback.format_exc()))
         finally:
             leave(code)
+
+    def _work(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
+        if worker is not self._announcer:
+            return run_worker(self._plan, channel, self._acceptor.addresses)
+        # Whoever serves without a registry does not pay for importing them.
+        from fastrpc.server.announcer import run_announcer
+
+        return run_announcer(self._plan, channel, self._acceptor.addresses, self._services)
 
     def _report(self) -> None:
         if self._plan.on_started is not None:
@@ -201,9 +233,9 @@ class Supervisor:
             else:
                 with contextlib.suppress(BlockingIOError):
                     self._wakers[0].recv(4096)
-        for worker in self._workers:
-            if worker.is_alive:
-                self._reap(worker, os.WNOHANG)
+        for process in self._processes:
+            if process.is_alive:
+                self._reap(process, os.WNOHANG)
         if self._resume_at is not None and self._clock() >= self._resume_at:
             self._accept_again()
 
@@ -240,16 +272,16 @@ class Supervisor:
         reason = _ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
         level = logging.ERROR if worker.code else logging.INFO
         pause = worker.restart_at - now
-        logger.log(level, "worker %d ended: %s; another starts in %.1f s", worker.number, reason, pause)
+        logger.log(level, "%s ended: %s; another starts in %.1f s", worker.name, reason, pause)
 
     def _restart_due(self) -> None:
         now = self._clock()
-        for worker in self._workers:
+        for worker in self._processes:
             if worker.restart_at is not None and worker.restart_at <= now and not self._stops:
                 self._start(worker)
 
     def _next_due(self) -> float | None:
-        due = [worker.restart_at for worker in self._workers if worker.restart_at is not None]
+        due = [worker.restart_at for worker in self._processes if worker.restart_at is not None]
         if self._resume_at is not None:
             due.append(self._resume_at)
         return min(due, default=None)
@@ -296,6 +328,7 @@ class Supervisor:
     def _drain(self) -> ExitCode:
         """Have the workers drain; they go on taking connections while they announce that they leave."""
         timeouts = self._plan.config.timeouts
+        self._withdraw()
         for worker in self._workers:
             worker.code = 0  # How the process before this one ended is no matter now.
         self._tell(DRAIN)
@@ -316,17 +349,29 @@ class Supervisor:
         is_clean = ended and not any(worker.code for worker in self._workers)
         return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
 
+    def _withdraw(self) -> None:
+        """Leave the registry; everything goes on until that is done."""
+        announcer = self._announcer
+        if announcer is None or announcer.channel is None:
+            return
+        announcer.channel.tell(DRAIN)
+        until = self._clock() + WITHDRAW_SECONDS
+        while self._stops < 2 and announcer.is_alive and self._clock() < until:
+            self._wait(until)
+        if announcer.is_alive:
+            self._kill(announcer)
+
     def _quit(self) -> None:
         """Have the workers end at once."""
         self._tell(QUIT)
-        for worker in self._workers:
+        for worker in self._processes:
             if worker.is_alive and worker.started is None:
                 # It does not read commands yet.
                 os.kill(worker.process_id, signal.SIGTERM)
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _tell(self, command: int) -> None:
-        for worker in self._workers:
+        for worker in self._processes:
             if worker.channel is not None:
                 worker.channel.tell(command)
 
@@ -341,23 +386,26 @@ class Supervisor:
         return True
 
     def _any_alive(self) -> bool:
-        return any(worker.is_alive for worker in self._workers)
+        return any(worker.is_alive for worker in self._processes)
 
     def _kill_all(self) -> None:
         """Kill what is left; nothing is, unless it did not listen."""
         self._stops = max(1, self._stops)
-        for worker in self._workers:
+        for worker in self._processes:
             if worker.is_alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.process_id, signal.SIGKILL)
-                self._reap(worker, 0)
+                self._kill(worker)
+
+    def _kill(self, worker: WorkerRecord) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.process_id, signal.SIGKILL)
+        self._reap(worker, 0)
 
 
 def _start_failure(worker: WorkerRecord) -> Exception:
     """Return why a worker ended before the server ever served."""
     if worker.failed is not None:
         return values_to_failure(worker.failed)
-    return RuntimeError(f"worker {worker.number} ended while it started: {_ending(worker.code)}")
+    return RuntimeError(f"{worker.name} ended while it started: {_ending(worker.code)}")
 
 
 def _ending(code: int) -> str:

@@ -34,7 +34,10 @@ class Worker:
         self._server: Server | None = None
         self._taking: set[asyncio.Task[None]] = set()
         self._process = ServingProcess(
-            replace(plan, on_started=self._report), self._open_doors, lambda: channel.report(leaving=True)
+            # The supervisor sees to the registry.
+            replace(plan, on_started=self._report, registry=None),
+            self._open_doors,
+            lambda: channel.report(leaving=True),
         )
 
     def run(self) -> ExitCode:

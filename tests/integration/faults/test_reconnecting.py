@@ -11,7 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, ConnectError, DeadlineExceededError, Server, Timeouts
-from fastrpc.client.pool import Delays
+from fastrpc.config.delays import Delays
 from tests.support.frame_factory import opening
 from tests.support.ledger import Journal
 from tests.support.noted import Noted

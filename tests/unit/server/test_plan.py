@@ -23,6 +23,17 @@ def test_addresses_are_needed() -> None:
         Plan(load=list, addresses=())
 
 
+def test_what_is_advertised_stands_for_the_addresses_in_their_order() -> None:
+    plan = Plan(load=list, addresses=(ADDRESS, ADDRESS), advertise=("tcp://10.0.0.7:1",))
+    assert plan.advertised() == ["tcp://10.0.0.7:1", False]
+    assert Plan(load=list, addresses=(ADDRESS, ADDRESS)).advertised() == [None, None]
+
+
+def test_no_more_is_advertised_than_there_are_addresses() -> None:
+    with pytest.raises(ConfigError, match="2 addresses are advertised for 1"):
+        Plan(load=list, addresses=(ADDRESS,), advertise=("tcp://10.0.0.7:1", "tcp://10.0.0.7:2"))
+
+
 def carried(error: BaseException) -> Exception:
     """Return an error as another process gets it."""
     return values_to_failure(json.loads(json.dumps(failure_to_values(error, "a traceback"))))

@@ -1,0 +1,54 @@
+"""Keeps calls of one method away from an endpoint that fails them. Touched with the GIL held."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum BreakerState:
+    BREAKER_CLOSED = 0
+    BREAKER_OPEN = 1
+    BREAKER_HALF_OPEN = 2
+
+cdef enum:
+    # Parts of the window over which the rate is taken.
+    BREAKER_SLOTS = 10
+
+
+@cython.final
+cdef class Breaker:
+    cdef:
+        # The settings; 0 in the first two: not looked at.
+        int64_t _consecutive
+        double _fault_rate
+        int64_t _minimum_calls
+        uint64_t _slot_ns
+        uint64_t _open_ns
+        uint64_t _longest_ns
+        int64_t _probes
+
+        # A ticket is the generation in which it was given; each change of state begins another.
+        int _state
+        int64_t _generation
+
+        # Closed: faults in a row; calls and faults of the last slots, slot number n at n % BREAKER_SLOTS, and their sums.
+        int64_t _row
+        int64_t[BREAKER_SLOTS] _calls
+        int64_t[BREAKER_SLOTS] _faults
+        int64_t _call_sum
+        int64_t _fault_sum
+        uint64_t _slot
+
+        # Open: until when, and how often in a row it was opened.
+        uint64_t _until_ns
+        int _times
+
+        # Half open: probes under way, and those that succeeded.
+        int64_t _under_way
+        int64_t _succeeded
+
+    cdef int64_t enter(self, uint64_t now) noexcept
+    cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept
+    cdef void forget(self, int64_t ticket) noexcept
+    cdef bint is_idle(self, uint64_t now) noexcept
+    cdef void _open(self, uint64_t now) noexcept
+    cdef void _close(self) noexcept
+    cdef void _advance(self, uint64_t now) noexcept

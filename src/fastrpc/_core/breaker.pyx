@@ -1,0 +1,140 @@
+"""Keeps calls of one method away from an endpoint that fails them.
+
+::
+
+               faults in a row, or their rate
+      closed ────────────────────────────────► open
+        ▲                                      │  ▲
+        │ all probes succeeded    time is over │  │ a probe failed: twice as long
+        └──────────────── half open ◄──────────┘  │
+                              └───────────────────┘
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
+
+STATES = ("closed", "open", "half_open")
+
+
+cdef uint64_t nanoseconds(double seconds) noexcept:
+    return <uint64_t>(seconds * 1e9)
+
+
+@cython.final
+cdef class Breaker:
+
+    def __init__(self, settings):
+        self._consecutive = settings.consecutive or 0
+        self._fault_rate = settings.fault_rate or 0.0
+        self._minimum_calls = settings.minimum_calls
+        self._slot_ns = max(nanoseconds(settings.window) // BREAKER_SLOTS, <uint64_t>1)
+        self._open_ns = nanoseconds(settings.open_seconds)
+        self._longest_ns = nanoseconds(settings.longest_open)
+        self._probes = settings.probes
+        self._generation = 1
+
+    @property
+    def state(self):
+        return STATES[self._state]
+
+    def acquire(self, double now):
+        return self.enter(nanoseconds(now))
+
+    def record(self, int64_t ticket, bint is_fault, double now):
+        self.leave(ticket, is_fault, nanoseconds(now))
+
+    def release(self, int64_t ticket):
+        self.forget(ticket)
+
+    def opens_in(self, double now):
+        """Return the seconds until the next probe may be made; 0 when that is now."""
+        if self._state != BREAKER_OPEN:
+            return 0.0
+        return max(0.0, <double>self._until_ns * 1e-9 - now)
+
+    cdef int64_t enter(self, uint64_t now) noexcept:
+        """Return a ticket for a call, or 0 when it is held back."""
+        if self._state == BREAKER_OPEN and now >= self._until_ns:
+            self._state = BREAKER_HALF_OPEN
+            self._generation += 1
+            self._under_way = self._succeeded = 0
+        if self._state == BREAKER_CLOSED:
+            return self._generation
+        if self._state == BREAKER_OPEN or self._under_way + self._succeeded >= self._probes:
+            return 0
+        self._under_way += 1
+        return self._generation
+
+    cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept:
+        """A call ended. Those of an earlier generation say nothing about this one."""
+        if ticket != self._generation or self._state == BREAKER_OPEN:
+            return
+        if self._state == BREAKER_HALF_OPEN:
+            if is_fault:
+                self._open(now)
+                return
+            self._under_way -= 1
+            self._succeeded += 1
+            if self._succeeded >= self._probes:
+                self._close()
+            return
+        self._advance(now)
+        self._calls[self._slot % BREAKER_SLOTS] += 1
+        self._call_sum += 1
+        if not is_fault:
+            self._row = 0
+            return
+        self._row += 1
+        self._faults[self._slot % BREAKER_SLOTS] += 1
+        self._fault_sum += 1
+        if (self._consecutive and self._row >= self._consecutive) or (
+            self._fault_rate > 0
+            and self._call_sum >= self._minimum_calls
+            and <double>self._fault_sum >= self._fault_rate * <double>self._call_sum
+        ):
+            self._open(now)
+
+    cdef void forget(self, int64_t ticket) noexcept:
+        """A call ended without saying anything about the endpoint: another may probe instead."""
+        if self._state == BREAKER_HALF_OPEN and ticket == self._generation and self._under_way > 0:
+            self._under_way -= 1
+
+    cdef bint is_idle(self, uint64_t now) noexcept:
+        """Whether it knows nothing, so that a new one would do as well."""
+        self._advance(now)
+        return self._state == BREAKER_CLOSED and not self._row and not self._fault_sum
+
+    cdef void _open(self, uint64_t now) noexcept:
+        cdef uint64_t wait = self._open_ns
+        cdef int _
+        for _ in range(self._times):
+            if wait >= self._longest_ns:
+                break
+            wait *= 2
+        self._state = BREAKER_OPEN
+        self._generation += 1
+        self._until_ns = now + min(wait, self._longest_ns)
+        self._times += 1
+
+    cdef void _close(self) noexcept:
+        self._state = BREAKER_CLOSED
+        self._generation += 1
+        self._row = self._call_sum = self._fault_sum = 0
+        self._times = 0
+        memset(self._calls, 0, sizeof(self._calls))
+        memset(self._faults, 0, sizeof(self._faults))
+
+    cdef void _advance(self, uint64_t now) noexcept:
+        """Leave out what is older than the window."""
+        cdef uint64_t slot = now // self._slot_ns
+        cdef uint64_t _
+        if slot <= self._slot:
+            return
+        for _ in range(min(slot - self._slot, <uint64_t>BREAKER_SLOTS)):
+            self._slot += 1
+            self._call_sum -= self._calls[self._slot % BREAKER_SLOTS]
+            self._fault_sum -= self._faults[self._slot % BREAKER_SLOTS]
+            self._calls[self._slot % BREAKER_SLOTS] = 0
+            self._faults[self._slot % BREAKER_SLOTS] = 0
+        self._slot = slot

@@ -1,0 +1,45 @@
+"""What the results of an endpoint tell of it, beside the others. Touched with the GIL held."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+
+@cython.final
+cdef class EndpointHealth:
+    cdef:
+        # Since the last comparison: attempts that say something, those of them that were faults, seconds of the others.
+        readonly int64_t attempts
+        readonly int64_t faults
+        readonly double good_seconds
+
+        # Faults in a row.
+        readonly int64_t faults_in_row
+
+        # Whether it is out, until when, how often in a row that happened, and since when it is in.
+        readonly bint is_ejected
+        uint64_t until_ns
+        int64_t times
+        uint64_t in_since_ns
+
+    cdef void note(self, bint is_fault, double seconds) noexcept
+
+
+@cython.final
+cdef class OutlierDetector:
+    cdef:
+        # The settings; 0: not looked at.
+        int64_t consecutive
+        uint64_t interval_ns
+        int64_t _minimum_calls
+        double _success_gap
+        double _slow_factor
+        double _slow_above
+        uint64_t _ejection_ns
+        uint64_t _longest_ns
+
+        # When to compare next; 0: at the first occasion.
+        uint64_t due_ns
+
+    cdef int eject(self, EndpointHealth health, uint64_t now) except -1
+    cdef bint compare(self, list endpoints, uint64_t now) except -1
+    cdef bint _take_back(self, list endpoints, uint64_t now) except -1

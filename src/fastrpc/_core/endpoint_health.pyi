@@ -1,0 +1,37 @@
+from collections.abc import Iterable
+from typing import final
+
+from fastrpc import config
+
+@final
+class EndpointHealth:
+    """What the results of one endpoint tell of it."""
+
+    @property
+    def attempts(self) -> int:
+        """Attempts since the last comparison."""
+
+    @property
+    def faults(self) -> int:
+        """Those of them that were faults."""
+
+    @property
+    def good_seconds(self) -> float:
+        """Seconds that the others took, together."""
+
+    @property
+    def faults_in_row(self) -> int: ...
+    @property
+    def is_ejected(self) -> bool:
+        """Whether it gets no calls, unless more than half of the fleet would get none."""
+
+    def record(self, is_fault: bool, seconds: float) -> None:
+        """Count an attempt."""
+
+@final
+class OutlierDetector:
+    """Compares endpoints and ejects those that do worse than the others."""
+
+    def __init__(self, settings: config.Outlier) -> None: ...
+    def sweep(self, endpoints: Iterable[EndpointHealth], now: float) -> bool:
+        """Compare, and let those in again whose time is over; return whether any came or went."""

@@ -1,0 +1,105 @@
+"""What the results of an endpoint tell of it, beside the others.
+
+An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than the fleet does,
+or when it takes several times as long. The last two are found by comparing all endpoints at intervals.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from statistics import median_low
+
+
+@cython.final
+cdef class EndpointHealth:
+
+    cdef void note(self, bint is_fault, double seconds) noexcept:
+        self.attempts += 1
+        if is_fault:
+            self.faults += 1
+            self.faults_in_row += 1
+        else:
+            self.faults_in_row = 0
+            self.good_seconds += seconds
+
+    def record(self, bint is_fault, double seconds):
+        self.note(is_fault, seconds)
+
+
+@cython.final
+cdef class OutlierDetector:
+
+    def __init__(self, settings):
+        self.consecutive = settings.consecutive or 0
+        self.interval_ns = <uint64_t>(settings.interval * 1e9)
+        self._minimum_calls = settings.minimum_calls
+        self._success_gap = settings.success_gap or 0.0
+        self._slow_factor = settings.slow_factor or 0.0
+        self._slow_above = settings.slow_above
+        self._ejection_ns = <uint64_t>(settings.ejection * 1e9)
+        self._longest_ns = <uint64_t>(settings.longest_ejection * 1e9)
+
+    def sweep(self, endpoints, double now):
+        return self.compare(list(endpoints), <uint64_t>(now * 1e9))
+
+    cdef int eject(self, EndpointHealth health, uint64_t now) except -1:
+        """Take an endpoint out, longer each further time."""
+        health.times += 1
+        health.is_ejected = True
+        health.until_ns = now + min(self._ejection_ns * <uint64_t>min(health.times, 1000), self._longest_ns)
+        health.faults_in_row = 0
+        return 0
+
+    cdef bint compare(self, list endpoints, uint64_t now) except -1:
+        """Eject the endpoints that do worse than the others; return whether any came or went."""
+        cdef EndpointHealth health
+        cdef bint has_changed = self._take_back(endpoints, now)
+        cdef int64_t attempts = 0
+        cdef int64_t faults = 0
+        compared = []
+        times = []
+        for health in endpoints:
+            attempts += health.attempts
+            faults += health.faults
+            if health.attempts >= self._minimum_calls:
+                compared.append(health)
+                if health.attempts > health.faults:
+                    times.append(health.good_seconds / <double>(health.attempts - health.faults))
+        usual = median_low(times) if times else 0.0
+        for health in compared if len(compared) > 1 else ():
+            if health.is_ejected:
+                continue
+            if self._fails(health, <double>faults / <double>attempts) or self._is_slow(health, usual):
+                self.eject(health, now)
+                has_changed = True
+        for health in endpoints:
+            health.attempts = health.faults = 0
+            health.good_seconds = 0.0
+        self.due_ns = now + self.interval_ns
+        return has_changed
+
+    cdef bint _take_back(self, list endpoints, uint64_t now) except -1:
+        """Let endpoints in again whose time is over, and forgive those that have been in for long."""
+        cdef EndpointHealth health
+        cdef bint has_changed = False
+        for health in endpoints:
+            if health.is_ejected:
+                if now >= health.until_ns:
+                    health.is_ejected = False
+                    health.in_since_ns = now
+                    health.faults_in_row = 0
+                    has_changed = True
+            elif health.times and now >= health.in_since_ns + self._ejection_ns * <uint64_t>min(health.times, 1000):
+                health.times -= 1
+                health.in_since_ns = now
+        return has_changed
+
+    def _fails(self, EndpointHealth health not None, double usual_share):
+        share = <double>health.faults / <double>health.attempts
+        return self._success_gap > 0 and share - usual_share >= self._success_gap
+
+    def _is_slow(self, EndpointHealth health not None, double usual_seconds):
+        if self._slow_factor == 0 or health.attempts == health.faults:
+            return False
+        seconds = health.good_seconds / <double>(health.attempts - health.faults)
+        return seconds >= self._slow_above and seconds >= self._slow_factor * usual_seconds

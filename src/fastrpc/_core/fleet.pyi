@@ -1,0 +1,90 @@
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, final
+
+from fastrpc import config
+from fastrpc._core.selector import BaseSelector, Candidate
+from fastrpc.endpoint import Endpoint
+
+@final
+class Placement:
+    """One attempt and where it goes. It ends once; what comes after that changes nothing.
+
+    A placement that is thrown away without an end counts as dropped.
+    """
+
+    @property
+    def candidate(self) -> Candidate: ...
+    @property
+    def endpoint(self) -> Endpoint: ...
+    def ended(self, error: BaseException | None = None) -> None:
+        """Tell selector, breaker and outlier detection how the attempt went; None for success."""
+
+    def concluded(self, error: BaseException | None = None) -> None:
+        """Tell how the attempt went as its client knows it: one that no server looked at counts as dropped."""
+
+    def dropped(self) -> None:
+        """Take the attempt back: it was not made, or says nothing about the endpoint."""
+
+@final
+class Fleet:
+    """The endpoints of a client: which of them may be picked, and what their results come to.
+
+    Does no input or output and has no timer: a placement that finds a comparison of the endpoints due makes it. Threads
+    may share one.
+
+    Args:
+        selector: picks among the endpoints that are left; its filters are applied here.
+        breaker: holds back calls of a method at an endpoint where they fail; None does not.
+        outlier: ejects endpoints that do worse than the others; None does not.
+        clock: returns seconds; None takes the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        selector: BaseSelector,
+        *,
+        breaker: config.Breaker | None = None,
+        outlier: config.Outlier | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None: ...
+    @property
+    def selector(self) -> BaseSelector: ...
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All endpoints that the registry named last."""
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Those that may be picked now."""
+
+    @property
+    def is_panicking(self) -> bool:
+        """Whether all are used because more than half were ejected."""
+
+    def __len__(self) -> int: ...
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """Make these the endpoints; those that stay keep what was learned of them, their `link` too."""
+
+    def set_leaving(self, candidate: Candidate, is_leaving: bool) -> None:
+        """Say whether a server drains: then it gets calls only when all do."""
+
+    def set_all_leaving(self, leaving: Collection[Candidate]) -> bool:
+        """Say which servers drain or are not connected; all others are not. Returns whether that was news."""
+
+    def sweep(self) -> None:
+        """Compare the endpoints now."""
+
+    def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Placement:
+        """Return where the next attempt of a call goes; one of `tried` only when there is no other.
+
+        Raises NoEndpointError when there is no endpoint, CircuitOpenError when breakers hold the call back everywhere.
+        """
+
+    def pick_at(self, call: Any, candidate: Candidate) -> Placement:
+        """Return the placement of an attempt that goes to this endpoint and no other.
+
+        Raises CircuitOpenError when its breaker holds the call back.
+        """
+
+    def _measure_placements(self, count: int, keys: list[Any]) -> None:
+        """Place and end `count` attempts in a C loop: bench hook."""

@@ -1,0 +1,140 @@
+"""The built-in picks. All of it is touched with the GIL held; only `UserSelector` and `key_of` call Python code."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.endpoint_health cimport EndpointHealth
+from fastrpc._core.hash_ring cimport HashRing
+
+
+@cython.final
+cdef class Candidate:
+    cdef:
+        # What was given to `update`, and what its owner keeps with it, such as its connections.
+        readonly object endpoint
+        public object link
+
+        # Its name on the ring: the text of the address.
+        readonly str name
+        readonly uint32_t weight
+
+        # Attempts picked and not observed.
+        readonly int64_t in_flight
+
+        # Kept by Fleet: what its results tell; method -> Breaker, None before the first fault; whether it is about to
+        # leave.
+        readonly EndpointHealth health
+        dict breakers
+        readonly bint is_leaving
+
+        # LeastLoaded: seconds an attempt takes, a peak-sensitive average, and when it was last brought up to date.
+        double seconds
+        uint64_t observed_ns
+
+        # ConsistentHash: its number on the ring; -1 = none.
+        Py_ssize_t node
+
+        # Whether calls may be sent there; whether the search under way passes it by.
+        bint is_listed
+        bint is_tried
+
+
+cdef class BaseSelector:
+    cdef:
+        # In the order of `update`, without those of weight 0.
+        list candidates
+        uint32_t size
+
+        # id(endpoint) and address -> Candidate. The candidate holds the endpoint, so the id stays taken.
+        dict _by_id
+        dict _by_name
+
+        # Functions that narrow the endpoints.
+        readonly tuple filters
+
+        # State of xorshift64*; never 0.
+        uint64_t _random
+
+    cdef uint64_t random(self) noexcept
+    cdef uint32_t random_below(self, uint32_t size) noexcept
+    cdef int take_up(self, list candidates) except -1
+    cdef Candidate candidate_of(self, object endpoint)
+    cdef Candidate choose(self, object call, tuple tried)
+    cdef Candidate choose_key(self, object key, tuple tried)
+    cdef int settle(self, Candidate candidate, double seconds, object error) except -1
+    cdef int take_back(self, Candidate candidate) except -1
+    cdef int _changed(self) except -1
+    cdef Py_ssize_t _next(self, object key) except -1
+    cdef Py_ssize_t _next_untried(self, object key) except -1
+    cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF
+    cdef Candidate _count(self, Py_ssize_t index)
+
+
+cdef class RandomSelector(BaseSelector):
+    pass
+
+
+cdef class RoundRobinSelector(BaseSelector):
+    cdef:
+        uint32_t _turn
+
+
+cdef class SmoothWeightedSelector(BaseSelector):
+    cdef:
+        # The weights, and the current weights of the algorithm, one for each candidate.
+        int64_t* _weights
+        int64_t* _current
+        int64_t _total
+
+        # The picks repeat after _period; what is known of them so far. Longer periods are not kept: then it is 0.
+        uint32_t* _cycle
+        uint32_t _period
+        uint32_t _known
+        uint32_t _turn
+
+    cdef uint32_t _advance(self) noexcept
+
+
+cdef class LeastLoadedSelector(BaseSelector):
+    cdef:
+        # Seconds in which an old observation loses 63 % of its weight; the average of all candidates.
+        readonly double decay
+        double _mean_seconds
+        object _clock
+
+    cdef uint64_t _now(self) except? 0
+    cdef double _cost(self, Candidate candidate, uint64_t now) noexcept
+    cdef double _fading(self, Candidate candidate, uint64_t now) noexcept
+
+
+cdef class ConsistentHashSelector(BaseSelector):
+    cdef:
+        readonly HashRing ring
+        # Number on the ring -> Candidate.
+        list _owners
+
+    cdef int _avoid(self, tuple tried, bint is_avoided) except -1
+
+
+cdef class JumpHashSelector(BaseSelector):
+    cdef:
+        # Indices of candidates by their address.
+        list _sorted
+
+
+cdef class DoubleJumpSelector(BaseSelector):
+    cdef:
+        # Names; a removal leaves None in the loose array, its index in _holes; in the compact one the last moves in.
+        list _loose
+        list _compact
+        list _holes
+        dict _indices
+
+    cdef int _add(self, str name) except -1
+    cdef int _remove(self, str name) except -1
+
+
+@cython.final
+cdef class UserSelector(BaseSelector):
+    cdef:
+        readonly object selector

@@ -1,0 +1,531 @@
+"""The built-in picks: random, round robin, smooth weighted, least loaded, consistent hash, and those of Go rpcx."""
+
+cimport cython
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from libc.math cimport exp
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+import math
+import random as random_module
+
+from fastrpc._core.endpoint_health cimport EndpointHealth
+from fastrpc._core.hash_ring cimport HashRing, fnv_key, hash_key, jump_hash
+from fastrpc._core.wire cimport now_ns
+
+from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
+
+cdef enum:
+    # Picks of smooth weighted round robin that are remembered, 256 KiB.
+    LONGEST_CYCLE = 65536
+    MOST_WEIGHT = 65536
+    # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
+    REPEATED_PICKS = 4
+    # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
+    FAULT_FACTOR = 10
+
+# Weight of an attempt in the average of all.
+cdef double MEAN_SHARE = 0.05
+
+# Second hash of the double jump, as in Go's `doublejump`.
+cdef uint64_t COMPACT_FACTOR = 0xc6a4a7935bd1e995
+
+
+def always_sound(endpoint):
+    """What filters are told of endpoints when nobody watches their health."""
+    return True
+
+
+@cython.final
+cdef class Candidate:
+
+    def __init__(self, endpoint):
+        self.name = str(endpoint.address)
+        self.node = -1
+        self.health = EndpointHealth()
+        self.renew(endpoint)
+
+    def renew(self, endpoint):
+        self.endpoint = endpoint
+        self.weight = min(endpoint.weight, MOST_WEIGHT)
+
+    def __repr__(self):
+        return f"<Candidate {self.name} weight={self.weight} in_flight={self.in_flight}>"
+
+
+cdef class BaseSelector:
+
+    def __init__(self, *, filters=(), seed=None):
+        self.candidates = []
+        self._by_id = {}
+        self._by_name = {}
+        self.filters = tuple(filters)
+        for narrow in self.filters:
+            if not callable(narrow):
+                raise ConfigError(
+                    f"{narrow!r} is no filter", hint="write filters=[labels(…), version(…), …] of fastrpc.selectors"
+                )
+        self._random = (random_module.getrandbits(64) if seed is None else hash_key(seed)) | 1
+
+    @property
+    def endpoints(self):
+        return [(<Candidate>candidate).endpoint for candidate in self.candidates]
+
+    def __len__(self):
+        return self.size
+
+    cdef uint64_t random(self) noexcept:
+        # xorshift64* (Vigna, ACM Transactions on Mathematical Software 42, 2016): its high bits are good.
+        cdef uint64_t state = self._random
+        state ^= state >> 12
+        state ^= state << 25
+        state ^= state >> 27
+        self._random = state
+        return state * <uint64_t>0x2545f4914f6cdd1d
+
+    cdef uint32_t random_below(self, uint32_t size) noexcept:
+        # The high half of 32 random bits times the size (Lemire, arXiv 1805.10941), uneven by less than 2**-20.
+        return <uint32_t>(((self.random() >> 32) * size) >> 32)
+
+    # What the registry and the caller say
+
+    def update(self, endpoints):
+        cdef Candidate candidate
+        candidates = []
+        for narrow in self.filters:
+            endpoints = narrow(endpoints, always_sound)
+        for endpoint in endpoints:
+            candidate = self.candidate_of(endpoint)
+            if candidate is None:
+                candidate = Candidate(endpoint)
+            elif candidate.endpoint is not endpoint:
+                candidate.renew(endpoint)
+            candidates.append(candidate)
+        self.take_up(candidates)
+
+    def update_candidates(self, candidates):
+        self.take_up(list(candidates))
+
+    cdef int take_up(self, list candidates) except -1:
+        cdef Candidate candidate
+        by_name = {}
+        for candidate in candidates:
+            by_name.setdefault(candidate.name, candidate)
+        # Weight 0 asks for no calls; if all do, that cannot be meant.
+        known = list(by_name.values())
+        listed = [candidate for candidate in known if candidate.weight] or known
+        for candidate in self.candidates:
+            candidate.is_listed = False
+        for candidate in listed:
+            candidate.is_listed = True
+        self._by_name = by_name
+        self._by_id = {id((<Candidate>each).endpoint): each for each in known}
+        self.candidates = listed
+        self.size = <uint32_t>len(listed)
+        return self._changed()
+
+    def candidate(self, endpoint):
+        return self.candidate_of(endpoint)
+
+    cdef Candidate candidate_of(self, object endpoint):
+        found = self._by_id.get(id(endpoint))
+        return self._by_name.get(str(endpoint.address)) if found is None else found
+
+    def key_of(self, call):
+        """Return what places a call; only selectors that hash ask for it."""
+        return getattr(call, "hash_key", None)
+
+    def pick(self, call, tried=()):
+        return self.choose(call, tuple(tried)).endpoint
+
+    def pick_candidate(self, call, tried=()):
+        return self.choose(call, tuple(tried))
+
+    def observe(self, endpoint, double seconds, error):
+        cdef Candidate candidate = self.candidate_of(endpoint)
+        if candidate is not None:
+            self.settle(candidate, seconds, error)
+
+    def observe_candidate(self, Candidate candidate not None, double seconds, error):
+        self.settle(candidate, seconds, error)
+
+    # What happens for each attempt
+
+    cdef Candidate choose(self, object call, tuple tried):
+        return self.choose_key(None, tried)
+
+    cdef Candidate choose_key(self, object key, tuple tried):
+        """Pick the candidate of the next attempt; those in `tried` only when there is no other."""
+        cdef Py_ssize_t index
+        if not self.size:
+            raise NoEndpointError("there is no endpoint to pick from")
+        if not tried or self._mark_tried(tried, True) == self.size:
+            if tried:
+                self._mark_tried(tried, False)
+            return self._count(self._next(key))
+        try:
+            index = self._next_untried(key)
+        finally:
+            self._mark_tried(tried, False)
+        return self._count(index)
+
+    cdef Candidate _count(self, Py_ssize_t index):
+        cdef Candidate candidate = self.candidates[index]
+        candidate.in_flight += 1
+        return candidate
+
+    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
+        """An attempt ended."""
+        if candidate.in_flight > 0:
+            candidate.in_flight -= 1
+        return 0
+
+    cdef int take_back(self, Candidate candidate) except -1:
+        """An attempt that was picked is not made, or ended without saying anything."""
+        return BaseSelector.settle(self, candidate, 0.0, None)
+
+    cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
+        """Mark the candidates of these endpoints; return how many that are."""
+        cdef Candidate candidate
+        cdef uint32_t marked = 0
+        for endpoint in tried:
+            candidate = self.candidate_of(endpoint)
+            if candidate is not None and candidate.is_listed and candidate.is_tried != is_tried:
+                candidate.is_tried = is_tried
+                marked += 1
+        return marked
+
+    cdef Py_ssize_t _next_untried(self, object key) except -1:
+        cdef Py_ssize_t index = 0
+        cdef int _
+        for _ in range(REPEATED_PICKS):
+            index = self._next(key)
+            if not (<Candidate>self.candidates[index]).is_tried:
+                return index
+        while (<Candidate>self.candidates[index]).is_tried:
+            index = (index + 1) % self.size
+        return index
+
+    def _measure_picks(self, Py_ssize_t count, list keys not None):
+        # Bench hook: pick and observe, one key after the other, as the engine does it.
+        cdef Py_ssize_t index
+        cdef Py_ssize_t size = len(keys)
+        for index in range(count):
+            self.settle(self.choose_key(keys[index % size], None), 1e-3, None)
+
+    cdef int _changed(self) except -1:
+        """Hook: the candidates are others."""
+        return 0
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        """Hook: the index of the next candidate. There is at least one."""
+        raise NotImplementedError(f"{type(self).__name__} does not pick")
+
+
+cdef class RandomSelector(BaseSelector):
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        return self.random_below(self.size)
+
+
+cdef class RoundRobinSelector(BaseSelector):
+
+    cdef int _changed(self) except -1:
+        # Clients that start together must not all begin with the same endpoint.
+        if self.size:
+            self._turn = self.random_below(self.size)
+        return 0
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        cdef Py_ssize_t index = self._turn
+        self._turn = self._turn + 1 if self._turn + 1 < self.size else 0
+        return index
+
+
+cdef class SmoothWeightedSelector(BaseSelector):
+
+    def __dealloc__(self):
+        PyMem_Free(self._weights)
+        PyMem_Free(self._current)
+        PyMem_Free(self._cycle)
+
+    cdef int _changed(self) except -1:
+        cdef Py_ssize_t index
+        cdef uint64_t period
+        weights = [max((<Candidate>each).weight, 1) for each in self.candidates]
+        cdef int64_t* own = <int64_t*>PyMem_Malloc((self.size + 1) * sizeof(int64_t))
+        cdef int64_t* current = <int64_t*>PyMem_Calloc(self.size + 1, sizeof(int64_t))
+        cdef uint32_t* cycle = NULL
+        period = sum(weights) // math.gcd(*weights) if weights else 0
+        if period <= LONGEST_CYCLE:
+            cycle = <uint32_t*>PyMem_Malloc((period + 1) * sizeof(uint32_t))
+        if own is NULL or current is NULL or (cycle is NULL and period <= LONGEST_CYCLE):
+            PyMem_Free(own)
+            PyMem_Free(current)
+            PyMem_Free(cycle)
+            raise MemoryError
+        for index in range(<Py_ssize_t>self.size):
+            own[index] = weights[index]
+        PyMem_Free(self._weights)
+        PyMem_Free(self._current)
+        PyMem_Free(self._cycle)
+        self._weights, self._current, self._cycle = own, current, cycle
+        self._total = sum(weights)
+        self._period = <uint32_t>period if cycle is not NULL else 0
+        self._known = self._turn = 0
+        return 0
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        cdef uint32_t turn = self._turn
+        if not self._period:
+            return self._advance()
+        if turn == self._known:
+            self._cycle[turn] = self._advance()
+            self._known += 1
+        self._turn = turn + 1 if turn + 1 < self._period else 0
+        return self._cycle[turn]
+
+    cdef uint32_t _advance(self) noexcept:
+        """Every weight grows by its own, the largest is picked and pays for all (nginx, commit 52327e0627f4)."""
+        cdef uint32_t index
+        cdef uint32_t best = 0
+        for index in range(self.size):
+            self._current[index] += self._weights[index]
+            if self._current[index] > self._current[best]:
+                best = index
+        self._current[best] -= self._total
+        return best
+
+
+cdef class LeastLoadedSelector(BaseSelector):
+
+    def __init__(self, *, double decay=1.0, clock=None, filters=(), seed=None):
+        super().__init__(filters=filters, seed=seed)
+        if not 1e-3 <= decay <= 3600:
+            raise ConfigError(f"decay is {decay}, it must be a number of seconds from 0.001 to 3,600")
+        self.decay = decay
+        self._clock = clock
+
+    cdef uint64_t _now(self) except? 0:
+        return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        """Compare two at random (Mitzenmacher, IEEE TPDS 12, 2001)."""
+        cdef uint32_t first, second
+        cdef uint64_t now
+        if self.size == 1:
+            return 0
+        now = self._now()
+        first = self.random_below(self.size)
+        second = self.random_below(self.size - 1)
+        second += second >= first
+        if self._cost(self.candidates[second], now) < self._cost(self.candidates[first], now):
+            return second
+        return first
+
+    cdef int _changed(self) except -1:
+        cdef Candidate candidate
+        for candidate in self.candidates:
+            if not candidate.observed_ns:
+                # Better than most, so that a new one is tried soon; not so good that all calls rush there at once.
+                candidate.seconds = self._mean_seconds / 2
+                candidate.observed_ns = self._now()
+        return 0
+
+    cdef double _cost(self, Candidate candidate, uint64_t now) noexcept:
+        """How long a call would wait here: what attempts take, times those under way, per weight."""
+        # What nobody asks for long is forgotten, or a slow endpoint would never be tried again. As long as nothing is
+        # known the number of attempts under way decides.
+        cdef double seconds = candidate.seconds * self._fading(candidate, now) + 1e-9
+        return seconds * <double>(candidate.in_flight + 1) / <double>max(candidate.weight, 1)
+
+    cdef double _fading(self, Candidate candidate, uint64_t now) noexcept:
+        if now <= candidate.observed_ns:
+            return 1.0
+        return exp(-(<double>(now - candidate.observed_ns)) * 1e-9 / self.decay)
+
+    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
+        cdef uint64_t now = self._now()
+        cdef double rest
+        BaseSelector.settle(self, candidate, seconds, error)
+        if error is not None and is_endpoint_fault(error):
+            seconds = max(seconds, FAULT_FACTOR * self._mean_seconds)
+        elif error is not None and not isinstance(error, CallError) and seconds <= candidate.seconds:
+            return 0  # It was cut short: that it took no longer says nothing.
+        else:
+            self._mean_seconds += (seconds - self._mean_seconds) * (MEAN_SHARE if self._mean_seconds else 1.0)
+        # A peak counts at once, better news only as time goes by: the peak EWMA of Finagle.
+        rest = self._fading(candidate, now)
+        if seconds >= candidate.seconds:
+            candidate.seconds = seconds
+        else:
+            candidate.seconds = candidate.seconds * rest + seconds * (1.0 - rest)
+        candidate.observed_ns = now
+        return 0
+
+
+cdef class ConsistentHashSelector(BaseSelector):
+
+    def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
+        super().__init__(filters=filters, seed=seed)
+        try:
+            self.ring = HashRing(bound=bound, least_load=least_load)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+        self._owners = []
+
+    cdef int _changed(self) except -1:
+        cdef Candidate candidate
+        self.ring.set_nodes({(<Candidate>each).name: max((<Candidate>each).weight, 1) for each in self.candidates})
+        for candidate in self._owners:
+            if candidate is not None:
+                candidate.node = -1
+        self._owners = [None] * self.ring.numbers
+        for candidate in self.candidates:
+            candidate.node = self.ring.number_of(candidate.name)
+            self._owners[candidate.node] = candidate
+        return 0
+
+    cdef Candidate choose(self, object call, tuple tried):
+        return self.choose_key(self.key_of(call), tried)
+
+    cdef Candidate choose_key(self, object key, tuple tried):
+        cdef uint64_t hash
+        cdef Py_ssize_t number
+        cdef Candidate candidate
+        if not self.size:
+            raise NoEndpointError("there is no endpoint to pick from")
+        # A call that names no key may go anywhere.
+        hash = self.random() if key is None else hash_key(key)
+        if not tried:
+            number = self.ring.take(hash)
+        else:
+            self._avoid(tried, self._mark_tried(tried, True) < self.size)
+            number = self.ring.take(hash)
+            self._avoid(tried, False)
+            self._mark_tried(tried, False)
+        if number < 0:
+            raise NoEndpointError("the ring has no endpoint")
+        candidate = self._owners[number]
+        candidate.in_flight += 1
+        return candidate
+
+    cdef int _avoid(self, tuple tried, bint is_avoided) except -1:
+        cdef Candidate candidate
+        for endpoint in tried:
+            candidate = self.candidate_of(endpoint)
+            if candidate is not None and candidate.node >= 0:
+                self.ring.node(candidate.node).is_avoided = is_avoided
+        return 0
+
+    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
+        BaseSelector.settle(self, candidate, seconds, error)
+        if candidate.node >= 0:
+            self.ring.give_back(candidate.node)
+        return 0
+
+    cdef int take_back(self, Candidate candidate) except -1:
+        return ConsistentHashSelector.settle(self, candidate, 0.0, None)
+
+
+cdef class JumpHashSelector(BaseSelector):
+
+    cdef int _changed(self) except -1:
+        order = {(<Candidate>each).name: index for index, each in enumerate(self.candidates)}
+        self._sorted = [order[name] for name in sorted(order)]
+        return 0
+
+    cdef Candidate choose(self, object call, tuple tried):
+        return self.choose_key(self.key_of(call), tried)
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        cdef uint64_t hash = self.random() if key is None else fnv_key(key)
+        return self._sorted[jump_hash(hash, self.size)]
+
+
+cdef class DoubleJumpSelector(BaseSelector):
+
+    def __init__(self, *, filters=(), seed=None):
+        super().__init__(filters=filters, seed=seed)
+        self._loose = []
+        self._compact = []
+        self._holes = []
+        self._indices = {}
+
+    cdef int _changed(self) except -1:
+        self._indices = {(<Candidate>each).name: index for index, each in enumerate(self.candidates)}
+        present = set(self._compact)
+        # New ones first, as rpcx does; by address, because Go leaves the order to chance.
+        for name in sorted(self._indices):
+            if name not in present:
+                self._add(name)
+        for name in sorted(present.difference(self._indices)):
+            self._remove(name)
+        return 0
+
+    cdef int _add(self, str name) except -1:
+        self._compact.append(name)
+        if self._holes:
+            self._loose[self._holes.pop()] = name
+        else:
+            self._loose.append(name)
+        return 0
+
+    cdef int _remove(self, str name) except -1:
+        hole = self._loose.index(name)
+        self._loose[hole] = None
+        self._holes.append(hole)
+        place = self._compact.index(name)
+        last = self._compact.pop()
+        if place < len(self._compact):
+            self._compact[place] = last
+        return 0
+
+    cdef Candidate choose(self, object call, tuple tried):
+        return self.choose_key(self.key_of(call), tried)
+
+    cdef Py_ssize_t _next(self, object key) except -1:
+        cdef uint64_t hash = self.random() if key is None else fnv_key(key)
+        name = self._loose[jump_hash(hash, <uint32_t>len(self._loose))]
+        if name is None:
+            name = self._compact[jump_hash(hash * COMPACT_FACTOR, <uint32_t>len(self._compact))]
+        return self._indices[name]
+
+
+@cython.final
+cdef class UserSelector(BaseSelector):
+
+    def __init__(self, selector):
+        # One that is derived from ours applies its filters itself.
+        super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
+        self.selector = selector
+
+    cdef int _changed(self) except -1:
+        self.selector.update(self.endpoints)
+        return 0
+
+    cdef Candidate choose(self, object call, tuple tried):
+        cdef Candidate candidate = None
+        cdef int _
+        if not self.size:
+            raise NoEndpointError("there is no endpoint to pick from")
+        for _ in range(REPEATED_PICKS if tried else 1):
+            endpoint = self.selector.pick(call)
+            candidate = self.candidate_of(endpoint)
+            if candidate is None or not candidate.is_listed:
+                raise ConfigError(
+                    f"{type(self.selector).__name__}.pick returned {endpoint}, which is none of the endpoints of the "
+                    "last update"
+                )
+            if endpoint not in tried:
+                break
+        candidate.in_flight += 1
+        return candidate
+
+    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
+        BaseSelector.settle(self, candidate, seconds, error)
+        self.selector.observe(candidate.endpoint, seconds, error)
+        return 0
+
+    cdef int take_back(self, Candidate candidate) except -1:
+        # Told as well, since to each pick belongs an observation.
+        return UserSelector.settle(self, candidate, 0.0, UnavailableError("it was not attempted"))

@@ -1,0 +1,67 @@
+"""`fastrpc registry`: the embedded registry as a program of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from fastrpc.cli.printing import print_json, reported, stdout
+from fastrpc.cli.serving import LogLevelName, checked_level, install_logging, run_reported
+from fastrpc.cli.settings import LogLevel, RunSettings
+from fastrpc.config import ServerConfig
+from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_url
+from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.serve import addresses_of
+from fastrpc.server.serve import run as run_plan
+
+__all__ = ["registry"]
+
+
+def registry(
+    address: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--address",
+            "-a",
+            help=f"Where to listen; may be repeated. [default: {DEFAULT_REGISTRY_ADDRESS}]",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", help="Keep what is registered in this folder, over a restart.", file_okay=False
+        ),
+    ] = None,
+    log_level: LogLevelName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
+) -> None:
+    """Hold the list of who serves what, for servers and clients with registry://host:port.
+
+    Servers that say nothing for some seconds are dropped; whoever watches hears of each change at once.
+    """
+    with reported(ExitCode.USAGE):
+        level: LogLevel = checked_level(log_level) or "info"
+        addresses = addresses_of(address or [DEFAULT_REGISTRY_ADDRESS])
+        plan = Plan(
+            load=lambda: [RegistryService(data_dir)], addresses=addresses, on_started=_teller(as_json=as_json)
+        )
+    texts = tuple(str(one) for one in addresses)
+    settings = RunSettings(app=None, addresses=texts, workers=1, log_level=level, config=ServerConfig())
+    install_logging(level)
+    raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
+
+
+def _teller(*, as_json: bool) -> Callable[[Started], None]:
+    def tell(started: Started) -> None:
+        urls = [registry_url(one) for one in addresses_of(started.addresses)]
+        if as_json:
+            print_json({"urls": urls, "process_ids": started.process_ids})
+            return
+        for url in urls:
+            stdout.print(Text.assemble("registry at ", (url, "bold")))
+        stdout.file.flush()
+
+    return tell

@@ -1,0 +1,143 @@
+"""`fastrpc list` of a registry: which services there are, who serves them, and how they are."""
+
+import asyncio
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fastrpc.cli.calling import run_async
+from fastrpc.cli.checking import HEALTH_STYLES, ask_health
+from fastrpc.cli.printing import print_error, print_json, reported, stdout
+from fastrpc.client.client import Client
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, FastRPCError, StoreError
+from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.urls import open_registry, split_target
+from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.plan import ExitCode
+
+__all__ = ["list_registry"]
+
+#: What is said of an endpoint that cannot be asked.
+UNREACHABLE = "UNREACHABLE"
+
+#: Endpoints asked at the same time.
+ASKED_AT_ONCE = 64
+
+Found = dict[str, list[tuple[Endpoint, str]]]
+
+
+def list_registry(url: str, service: str | None, timeout: float, *, as_json: bool) -> None:
+    """Show services, endpoints and their health; `url` may name a service too."""
+    with reported(ExitCode.USAGE):
+        url, named = _split(url)
+        service = service or named
+        registry = open_registry(url)
+
+    async def look() -> Found:
+        try:
+            return await _look(registry, service, timeout)
+        finally:
+            await registry.aclose()
+
+    with reported(ExitCode.FAILED, as_json=as_json):
+        found = run_async(look())
+    if service is not None and not found[service]:
+        print_error(f"nobody serves {service!r}, says {url}")
+        raise typer.Exit(ExitCode.FAILED)
+    if as_json:
+        print_json([_values(name, endpoints) for name, endpoints in found.items()])
+    else:
+        _print(found)
+
+
+def _split(url: str) -> tuple[str, str | None]:
+    """Return the registry, and the service that its URL names, if it does."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() != "dns" and not rest.partition("?")[0].partition("/")[2]:
+        return url, None
+    return split_target(url) or (url, None)
+
+
+async def _look(registry: Registry, service: str | None, timeout: float) -> Found:
+    names = [service] if service is not None else await _names(registry)
+    lists = await asyncio.gather(*(_endpoints(registry, name, timeout) for name in names))
+    places = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def ask(name: str, endpoint: Endpoint) -> tuple[Endpoint, str]:
+        async with places:
+            return endpoint, await _health(endpoint, name, timeout)
+
+    pairs = [(name, endpoint) for name, found in zip(names, lists, strict=True) for endpoint in found]
+    answers = await asyncio.gather(*(ask(name, endpoint) for name, endpoint in pairs))
+    shown: Found = {name: [] for name in names}
+    for (name, _), answer in zip(pairs, answers, strict=True):
+        shown[name].append(answer)
+    return shown
+
+
+async def _names(registry: Registry) -> list[str]:
+    # Only those of fastrpc have it: the interface asks no more of registries of others.
+    services = getattr(registry, "services", None)
+    if services is None:
+        raise ConfigError(f"{registry!r} does not say which services there are", hint="name one after it")
+    names: list[str] = await asyncio.to_thread(services)
+    return [name for name in names if not name.startswith(BUILTIN_PREFIX)]
+
+
+async def _endpoints(registry: Registry, service: str, timeout: float) -> tuple[Endpoint, ...]:
+    """Return who serves a service."""
+    async with registry.watch(service) as watch:
+        try:
+            async with asyncio.timeout(timeout):
+                return (await anext(watch)).endpoints
+        except TimeoutError:
+            raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
+
+
+async def _health(endpoint: Endpoint, service: str, timeout: float) -> str:
+    try:
+        async with Client([endpoint.address]) as client:
+            return await ask_health(client, service, timeout)
+    except FastRPCError:
+        return UNREACHABLE
+
+
+def _values(service: str, endpoints: list[tuple[Endpoint, str]]) -> dict[str, Any]:
+    return {
+        "name": service,
+        "endpoints": [
+            {
+                "address": str(endpoint),
+                "health": health,
+                "version": endpoint.version,
+                "zone": endpoint.zone,
+                "weight": endpoint.weight,
+                "labels": dict(endpoint.labels),
+            }
+            for endpoint, health in endpoints
+        ],
+    }
+
+
+def _print(found: Found) -> None:
+    for number, (service, endpoints) in enumerate(found.items()):
+        if number:
+            stdout.print()
+        stdout.print(Text(service, style="bold"))
+        table = Table.grid(padding=(0, 3))
+        for endpoint, health in endpoints:
+            style = HEALTH_STYLES.get(health, "red")
+            table.add_row(f"  {endpoint}", Text(health, style=style), Text(_details(endpoint), style="dim"))
+        stdout.print(table)
+    if not found:
+        stdout.print("no services")
+
+
+def _details(endpoint: Endpoint) -> str:
+    parts = [f"{name} {value}" for name in ("version", "zone") if (value := getattr(endpoint, name))]
+    if endpoint.weight != 1:
+        parts.append(f"weight {endpoint.weight}")
+    return "  ".join([*parts, *(f"{name}={value}" for name, value in sorted(endpoint.labels.items()))])

@@ -1,0 +1,214 @@
+"""The attempts of one call: where each goes, and what is learned from how it ends."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
+
+from fastrpc._core.caller import BatchCall, ClientCall
+from fastrpc._core.client_session import ClientSession
+from fastrpc._core.fleet import Fleet, Placement
+from fastrpc.client.pool import Link, Pool
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
+
+__all__ = ["Attempting", "BaseAttempting", "name_call"]
+
+T = TypeVar("T")
+
+
+class BaseAttempting:
+    """What the attempts of a call have in common, with a loop or without one.
+
+    Args:
+        made: the error of an attempt that was made before any fail mode was asked.
+    """
+
+    def __init__(self, pool: Any, call: Any, made: FastRPCError | None) -> None:
+        self._pool = pool
+        self._call = call
+        self._made = made
+        #: Whether any attempt went out.
+        self.was_sent = made is not None
+        self._number = 0 if made is None else 1
+        self._may_have_run = made is not None and made.processed != "no"
+        self._tried: list[Endpoint] = []
+        self._placements: list[Placement] = []
+        self._running: list[tuple[Any, Placement | None]] = []
+
+    @property
+    def waits_for_list(self) -> bool:
+        """Whether nothing can be picked yet."""
+        return not self._pool.has_list or (not self._pool.links and self._call.caller.wait_for_ready)
+
+    def pick(self) -> Endpoint:
+        """Return where the next attempt goes."""
+        if self._made is not None:
+            return cast(Endpoint, self._call.endpoint)
+        pinned: Address | None = self._call.caller.endpoint
+        if self._pool.fleet is None or pinned is not None:
+            return cast(Endpoint, self._link_at(pinned).endpoint)
+        # A hedge goes elsewhere than what it runs beside.
+        beside = [placement.endpoint for _, placement in self._running if placement is not None]
+        fleet: Fleet = self._pool.fleet
+        placement = fleet.pick(self._call, [*self._tried, *beside])
+        self._placements.append(placement)
+        return placement.endpoint
+
+    def _link_at(self, address: Address | None) -> Any:
+        link = self._pool.links[0] if address is None else self._pool.link_at(address)
+        if link is None:
+            raise NoEndpointError(
+                f"{self._call.method}: {address} is none of the endpoints of {self._pool.target}"
+            )
+        return link
+
+    def _fail_again(self, endpoint: Endpoint) -> None:
+        """Let the fail mode judge the attempt that was made before."""
+        self._tried.append(endpoint)
+        made, self._made = self._made, None
+        try:
+            raise cast(FastRPCError, made)
+        finally:
+            # The error holds this frame by its traceback; the frame must not hold the error.
+            del made
+
+    def _taken(self, endpoint: Endpoint) -> Placement | None:
+        """Return the placement that was picked for an endpoint; None for one that nobody picked."""
+        for placement in self._placements:
+            if placement.endpoint is endpoint:
+                self._placements.remove(placement)
+                return placement
+        return None
+
+    def place(self, pinned: Address | None) -> Placement:
+        """Place the next attempt: at this address, or where the selector says."""
+        fleet: Fleet = self._pool.fleet
+        if pinned is None:
+            return fleet.pick(self._call, self._tried)
+        return fleet.pick_at(self._call, self._link_at(pinned).candidate)
+
+    def _begin(self, attempt: Any, placement: Placement | None) -> None:
+        self._number += 1
+        self.was_sent = self._call.may_have_run = True
+        self._running.append((attempt, placement))
+
+    def _end(self, attempt: Any, placement: Placement | None, error: BaseException | None) -> None:
+        """Take note of how an attempt ended."""
+        call = self._call
+        self._running.remove((attempt, placement))
+        if placement is not None:
+            placement.concluded(error)
+        if error is None:
+            call.adopt(attempt)
+        elif isinstance(error, FastRPCError):
+            self._may_have_run = self._may_have_run or error.processed != "no"
+            call.may_have_run = self._may_have_run or bool(self._running)
+            call.adopt(attempt)
+            self._tried.append(attempt.endpoint)
+
+
+class Attempting(BaseAttempting):
+    """What a fail mode is given to make the attempts of one call with."""
+
+    _pool: Pool
+    _call: ClientCall | BatchCall
+
+    async def wait_list(self) -> None:
+        """Return once it is known who serves."""
+        call = self._call
+        await self._in_time(self._pool.wait_list(call.method, wait=call.caller.wait_for_ready))
+
+    async def attempt(self, endpoint: Endpoint) -> Any:
+        """Make one attempt."""
+        if self._made is not None:
+            return self._fail_again(endpoint)
+        session, placement = await self._connection(endpoint)
+        attempt = cast(ClientCall, self._call).attempt_on(session, self._number)
+        self._begin(attempt, placement)
+        try:
+            value = await attempt
+        except BaseException as error:
+            self._end(attempt, placement, error)
+            raise
+        self._end(attempt, placement, None)
+        for other, _ in self._running:
+            other.lose()
+        return value
+
+    async def attempt_batch(self, batch: BatchCall) -> list[Any]:
+        """Make a whole batch in one attempt; errors stand in place of values."""
+        session, placement = await self._connection(self.pick())
+        try:
+            values: list[Any] = await batch.attempt_on(session)
+        except BaseException as error:
+            if placement is not None:
+                placement.concluded(error)
+            raise
+        if placement is not None:
+            placement.concluded(next((each for each in values if isinstance(each, FastRPCError)), None))
+        return values
+
+    async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Placement | None]:
+        """Return a connection for the next attempt, and what the fleet is to be told of it."""
+        pool, call = self._pool, self._call
+        if pool.fleet is None:
+            session = pool.at_once(ready=call.needs_ready)
+            if session is None:
+                session = await self._in_time(
+                    pool.acquire(wait=call.caller.wait_for_ready, ready=call.needs_ready)
+                )
+            return session, None
+        placement = self._taken(endpoint)
+        pinned = endpoint.address if placement is None else None
+        if placement is None:
+            placement = self.place(endpoint.address)
+        session = self._session_of(placement)
+        if session is not None and not pool.is_closed:
+            return session, placement
+        placement.dropped()
+        return await self._in_time(self._wait_connection(placement, pinned))
+
+    def _session_of(self, placement: Placement) -> ClientSession | None:
+        link: Link = placement.candidate.link
+        return link.usable(ready=self._call.needs_ready)
+
+    async def _wait_connection(
+        self, placement: Placement, pinned: Address | None
+    ) -> tuple[ClientSession, Placement]:
+        """Pick again with each change, until there is a connection where the call is to go."""
+        pool, call = self._pool, self._call
+        while True:
+            pool.check_open()
+            session = self._session_of(placement)
+            if session is not None:
+                return session, placement
+            placement.dropped()
+            link: Link = placement.candidate.link
+            pool.start()
+            link.start()
+            if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
+                raise pool.unreachable([link] if pinned else pool.links)
+            await pool.wait_changed()
+            placement = self.place(pinned)
+
+    async def _in_time(self, waiting: Awaitable[T]) -> T:
+        """Wait within the call's deadline."""
+        call = self._call
+        try:
+            async with asyncio.timeout(call.remaining()):
+                return await waiting
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
+                processed="no",
+            ) from timeout
+        except UnavailableError as unavailable:
+            name_call(call.method, unavailable)
+            raise
+
+
+def name_call(method: str, error: UnavailableError) -> None:
+    """Let a message begin with the method that it is about."""
+    if not error.message.startswith(f"{method}: "):
+        error.message = f"{method}: {error.message}"
+        error.args = (error.message,)

@@ -1,0 +1,206 @@
+"""The verbs that go to all endpoints of a client."""
+
+import asyncio
+import contextvars
+import functools
+import queue
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import FastRPCError
+from fastrpc.rpc.reply import Reply
+
+__all__ = ["BlockingEverywhere", "Everywhere"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _UseStream:
+    """What the verbs say they return for a method that streams: awaiting it is a type error."""
+
+
+class Everywhere:
+    """What a `Client` can ask of all its endpoints."""
+
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
+    @overload
+    def broadcast(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> _UseStream: ...
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
+    @overload
+    def broadcast(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[Any] | FastRPCError]]: ...
+    def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint, and return what each of them answered or failed with.
+
+        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
+        filters of the selector leave out are not called.
+
+        Raises:
+            NoEndpointError: there is none.
+            TypeError: arguments do not fit the method's signature.
+        """
+        return self._broadcast(method, args, kwargs)
+
+    async def _broadcast(self, method: Any, args: Any, kwargs: Any) -> dict[Endpoint, Any]:
+        client: Any = self
+        endpoints = await client._endpoints_of(method)
+        calls = [client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        return _checked(dict(zip(endpoints, outcomes, strict=True)))
+
+    @overload
+    def fork(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def fork(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> _UseStream: ...
+    @overload
+    def fork(
+        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
+    def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+
+        The handler may run on every one of them, so the method should be one that may.
+
+        Raises:
+            FastRPCError: all of them failed; this is the last error.
+        """
+        return self._fork(method, args, kwargs)
+
+    async def _fork(self, method: Any, args: Any, kwargs: Any) -> Any:
+        client: Any = self
+        endpoints = await client._endpoints_of(method)
+        running = {
+            asyncio.ensure_future(client.with_options(endpoint=each).call(method, *args, **kwargs))
+            for each in endpoints
+        }
+        try:
+            while True:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for ended in done:
+                    error = ended.exception()
+                    if error is None:
+                        return ended.result()
+                if not running and error is not None:
+                    raise error
+        finally:
+            for loser in running:
+                loser.cancel()
+            if running:
+                await asyncio.wait(running)
+
+
+class BlockingEverywhere:
+    """What a `SyncClient` can ask of all its endpoints: the only verbs that take threads of their own."""
+
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
+    @overload
+    def broadcast(
+        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
+    @overload
+    def broadcast(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> dict[Endpoint, Reply[Any] | FastRPCError]: ...
+    def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint, and return what each of them answered or failed with.
+
+        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
+        filters of the selector leave out are not called.
+
+        Raises:
+            NoEndpointError: there is none.
+            TypeError: arguments do not fit the method's signature.
+        """
+        client: Any = self
+        endpoints = client._endpoints_of(method)
+        views = [client.with_options(endpoint=each) for each in endpoints]
+        ended = _start([functools.partial(view.request, method, *args, **kwargs) for view in views])
+        outcomes = dict(ended.get() for _ in endpoints)
+        return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
+
+    @overload
+    def fork(
+        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def fork(self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+
+        The handler may run on every one of them, so the method should be one that may.
+
+        Raises:
+            FastRPCError: all of them failed; this is the last error.
+        """
+        client: Any = self
+        endpoints = client._endpoints_of(method)
+        views = [client.with_options(endpoint=each) for each in endpoints]
+        for view in views:
+            view.running = []
+        ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
+        try:
+            for _ in endpoints:
+                _, outcome = ended.get()
+                if not isinstance(outcome, BaseException):
+                    return outcome
+            raise outcome
+        finally:
+            for view in views:
+                for attempt in view.running:
+                    attempt.cancel()
+
+
+def _start(calls: list[Callable[[], Any]]) -> "queue.SimpleQueue[tuple[int, Any]]":
+    """Run each call in a thread; their numbers come in the order in which they end, with their outcomes."""
+    ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+
+    def run(number: int, call: Callable[[], Any]) -> None:
+        try:
+            outcome = call()
+        except BaseException as error:
+            outcome = error
+        ended.put((number, outcome))
+
+    for number, call in enumerate(calls):
+        arguments = (run, number, call)
+        threading.Thread(target=contextvars.copy_context().run, args=arguments, daemon=True).start()
+    return ended
+
+
+def _checked(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:
+    """Return outcomes by endpoint; what is no outcome of a call but a mistake is raised."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, BaseException) and not isinstance(outcome, FastRPCError):
+            raise outcome
+    return outcomes

@@ -1,0 +1,60 @@
+"""Follows what a registry says of a service, on the loop of a client."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+
+from fastrpc.client.target import Target
+from fastrpc.endpoint import Endpoint
+from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.watch import Watch
+
+__all__ = ["Follower"]
+
+
+class Follower:
+    """Takes each list of a registry to a pool. The lists come in the registry's own thread."""
+
+    def __init__(self, target: Target, on_list: Callable[[Sequence[Endpoint]], None]) -> None:
+        assert target.registry is not None
+        self._registry: Registry = target.registry
+        self._owns_registry = target.owns_registry
+        self._service = target.service
+        self._on_list = on_list
+        self._watch: Watch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the list that is there, if there is one, and every later one."""
+        self._watch = self._registry.watch(self._service)
+        if self._watch.latest is not None:
+            self._on_list(self._watch.latest.endpoints)
+        self._task = loop.create_task(
+            self._follow(self._watch), name=f"fastrpc watch of {self._service}", context=contextvars.Context()
+        )
+
+    async def _follow(self, watch: Watch) -> None:
+        try:
+            async for snapshot in watch:
+                self._on_list(snapshot.endpoints)
+        finally:
+            watch.close()
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the registry could not be asked last time; None when it could."""
+        return None if self._watch is None else getattr(self._watch, "error", None)
+
+    def stop(self) -> None:
+        """Follow no more; the loop may be closed already."""
+        if self._watch is not None:
+            self._watch.close()
+
+    async def close(self) -> None:
+        """Follow no more, and let go of a registry that was opened for this client."""
+        self.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._owns_registry:
+            await self._registry.aclose()

@@ -1,0 +1,41 @@
+"""What the links of both pools have in common."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from fastrpc._core.fleet import Fleet
+from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, JumpHashSelector, UserSelector
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import FastRPCError
+
+__all__ = ["KEYED", "LOOK_SECONDS", "wanted_links", "what_came_of"]
+
+#: Selectors that place calls by what the endpoints are, not by which of them is at hand.
+KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
+
+#: How often it is looked whether the registry failed, as long as it has named nobody yet.
+LOOK_SECONDS = 0.05
+
+
+class _Link(Protocol):
+    endpoint: Endpoint
+    error: FastRPCError | None
+
+
+L = TypeVar("L", bound=_Link)
+
+
+def wanted_links(fleet: Fleet, links: Sequence[L]) -> list[L]:
+    """Return the links of the endpoints that the selector may ever pick, given that all are in good health."""
+    endpoints: Sequence[Endpoint] = [link.endpoint for link in links]
+    for narrow in fleet.selector.filters:
+        endpoints = narrow(endpoints, lambda _: True)
+    addresses = {endpoint.address for endpoint in endpoints}
+    return [link for link in links if link.endpoint.address in addresses]
+
+
+def what_came_of(links: Sequence[_Link]) -> str:
+    """Name addresses and why there is no connection."""
+    return "; ".join(
+        f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in links
+    )

@@ -1,0 +1,125 @@
+"""The attempts of one blocking call."""
+
+from typing import Any, cast
+
+from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
+from fastrpc._core.blocking_session import BlockingSession
+from fastrpc._core.fleet import Placement
+from fastrpc.client.attempting import BaseAttempting, name_call
+from fastrpc.client.sync_pool import SyncLink, SyncPool
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+
+__all__ = ["SyncAttempting"]
+
+
+class SyncAttempting(BaseAttempting):
+    """What a fail mode is given to make the attempts of one blocking call with; nothing here awaits anything."""
+
+    _pool: SyncPool
+    _call: BlockingCall | BlockingBatch
+
+    def follow(self) -> None:
+        """Take what the registry says; wait for it where nothing can be picked yet."""
+        self._pool.follow()
+        if self.waits_for_list:
+            call = self._call
+            self._in_time(self._pool.wait_list, call.method, call.deadline, wait=call.caller.wait_for_ready)
+
+    async def attempt(self, endpoint: Endpoint) -> Any:
+        """Make one attempt; the thread waits in here."""
+        if self._made is not None:
+            return self._fail_again(endpoint)
+        call, attempt = cast(BlockingCall, self._call), None
+        while attempt is None:
+            # A connection may turn out to be over at the last moment: the next one, then.
+            session, placement = self._connection(endpoint)
+            attempt = call.attempt_on(session, self._number)
+            if attempt is None and placement is not None:
+                placement.dropped()
+        self._begin(attempt, placement)
+        running = getattr(call.caller, "running", None)
+        if running is not None:
+            running.append(attempt)
+        try:
+            value = attempt.finish()
+        except BaseException as error:
+            self._end(attempt, placement, error)
+            raise
+        self._end(attempt, placement, None)
+        return value
+
+    def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
+        """Make a whole batch in one attempt; errors stand in place of values."""
+        while True:
+            session, placement = self._connection(self.pick())
+            if batch.attempt_on(session):
+                break
+            if placement is not None:
+                placement.dropped()
+        values = batch.finish()
+        if placement is not None:
+            placement.concluded(next((each for each in values if isinstance(each, FastRPCError)), None))
+        return values
+
+    def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Placement | None]:
+        """Return a connection for the next attempt, and what the fleet is to be told of it."""
+        if self._pool.fleet is None:
+            return self._in_time(self._session), None
+        placement = self._taken(endpoint)
+        choice = _Choice(self, endpoint.address if placement is None else None, placement)
+        return self._in_time(self._session, choice), choice.placement
+
+    def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
+        call = self._call
+        while True:
+            session = self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, choice=choice)
+            if not call.needs_ready or session.wait_ready(call.deadline):
+                return session
+
+    def _in_time(self, function: Any, *args: Any, **options: Any) -> Any:
+        """Name the call in errors of what has to wait."""
+        call = self._call
+        try:
+            return function(*args, **options)
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
+                processed="no",
+            ) from timeout
+        except UnavailableError as unavailable:
+            name_call(call.method, unavailable)
+            raise
+
+
+class _Choice:
+    """Says at which link a connection is wanted; the pool asks under its lock, again after each change."""
+
+    def __init__(
+        self, attempting: SyncAttempting, pinned: Address | None, placement: Placement | None
+    ) -> None:
+        self._attempting = attempting
+        self._pinned = pinned
+        self._picked = placement
+        self.placement: Placement | None = None
+
+    def link(self) -> SyncLink:
+        """Pick anew, taking back what was picked before."""
+        self.drop()
+        self.placement, self._picked = self._picked or self._place(), None
+        link: SyncLink = self.placement.candidate.link
+        return link
+
+    def drop(self) -> None:
+        """Take back what was picked."""
+        if self.placement is not None:
+            self.placement.dropped()
+            self.placement = None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether no other endpoint will do."""
+        return self._pinned is not None
+
+    def _place(self) -> Placement:
+        return self._attempting.place(self._pinned)

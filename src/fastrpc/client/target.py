@@ -1,0 +1,88 @@
+"""What a client is given to call: one address, several, or a service of a registry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastrpc._core.fleet import Fleet
+from fastrpc.config import Pool
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.urls import open_registry, split_target
+from fastrpc.selectors.base import selector_for
+from fastrpc.transports.base import transport_for
+
+__all__ = ["Target", "endpoints_of", "fleet_for", "target_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where calls may go."""
+
+    #: Those that were given; a registry tells its own.
+    endpoints: Sequence[Endpoint]
+
+    registry: Registry | None = None
+
+    #: What the registry is asked for.
+    service: str = ""
+
+    #: Whether the client opened the registry, and so has to close it.
+    owns_registry: bool = False
+
+    def __str__(self) -> str:
+        return self.service if self.registry is not None else ", ".join(map(str, self.endpoints))
+
+
+def target_of(target: Any, registry: Any) -> Target:
+    """Read a target: addresses, the URL of a service, or its name beside a registry.
+
+    Raises:
+        ConfigError: it is none of these, or no transport or registry serves it.
+    """
+    if registry is not None:
+        if not isinstance(target, str) or "://" in target or not target:
+            raise ConfigError(
+                f"the target is {target!r} beside registry={registry!r}",
+                hint="give the name of the service, such as 'arith'",
+            )
+        return Target((), open_registry(registry), target, isinstance(registry, str))
+    named = split_target(target) if isinstance(target, str) else None
+    if named is not None:
+        return Target((), open_registry(named[0]), named[1], owns_registry=True)
+    if isinstance(target, str) and target and "://" not in target and "/" not in target and ":" not in target:
+        raise ConfigError(
+            f"{target!r} is not an address",
+            hint="write it as tcp://host:port, unix:///path or memory://name; the name of a service needs registry=",
+        )
+    return Target(endpoints_of(target))
+
+
+def endpoints_of(target: Any) -> list[Endpoint]:
+    """Read one address or several.
+
+    Raises:
+        ConfigError: it is none, or no transport serves it.
+    """
+    if not isinstance(target, str | Address | Endpoint | Sequence):
+        raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
+    targets = [target] if isinstance(target, str | Address | Endpoint) else list(target)
+    if not targets:
+        raise ConfigError("the list of addresses is empty")
+    endpoints = [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
+    for endpoint in endpoints:
+        transport_for(endpoint.address)
+    return endpoints
+
+
+def fleet_for(target: Target, selector: Any, settings: Pool) -> Fleet | None:
+    """Return what picks among the endpoints of a target; None where there is one address, and no choice.
+
+    Raises:
+        ConfigError: the selector is none.
+    """
+    chosen = selector_for(selector)
+    if target.registry is None and len({endpoint.address for endpoint in target.endpoints}) == 1:
+        return None
+    return Fleet(chosen, breaker=settings.breaker, outlier=settings.outlier)

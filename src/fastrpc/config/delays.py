@@ -1,0 +1,28 @@
+"""Pauses between attempts, as `Backoff` says."""
+
+import random
+from collections.abc import Callable
+
+from fastrpc.config import Backoff
+
+__all__ = ["Delays"]
+
+
+class Delays:
+    """Pauses between attempts: growing, jittered, starting anew after a success."""
+
+    def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._backoff = backoff
+        self._uniform = uniform
+        self._next = backoff.first
+
+    def reset(self) -> None:
+        """Start again with the shortest pause."""
+        self._next = self._backoff.first
+
+    def take(self) -> float:
+        """Return the next pause in seconds."""
+        backoff = self._backoff
+        pause = self._next
+        self._next = min(backoff.longest, pause * backoff.factor)
+        return pause * self._uniform(1 - backoff.jitter, 1 + backoff.jitter)

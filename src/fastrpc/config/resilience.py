@@ -1,0 +1,164 @@
+"""Settings for what a client does about attempts and endpoints that fail."""
+
+from dataclasses import field
+
+from fastrpc.config.validation import (
+    Settings,
+    check_count,
+    check_number,
+    check_parts,
+    check_seconds,
+    settings_class,
+)
+
+__all__ = ["Backoff", "Breaker", "Outlier", "Retries"]
+
+
+@settings_class
+class Backoff(Settings):
+    """How long to wait before the next attempt: `first`, then `factor` times the last wait."""
+
+    #: Wait after the first failure; never more than `longest`.
+    #: Too low hammers a server that is starting, too high returns late after a short break.
+    first: float = 0.1
+
+    #: Growth of the wait from failure to failure.
+    #: 1 never backs off, too high jumps to the longest wait at once.
+    factor: float = 1.6
+
+    #: Longest wait.
+    #: Too low keeps hammering a server that is down, too high notices its return late.
+    longest: float = 30.0
+
+    #: Share of each wait that is random, to either side.
+    #: Too low lets many clients come back in the same moment, too high makes the wait arbitrary.
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_seconds(self, "first")
+        check_number(self, "factor", 1, 1_000)
+        check_seconds(self, "longest")
+        check_number(self, "jitter", 0, 1)
+
+
+@settings_class
+class Retries(Settings):
+    """How many attempts a client may make beyond one per call, all calls together, and how far apart.
+
+    The budget is for what a server may have seen. Where it provably saw nothing (no connection, a server that leaves),
+    another attempt costs the server nothing and is not counted.
+    """
+
+    #: Retries and hedges as a share of the calls of the last second.
+    #: Too low gives up calls that could have succeeded, too high turns a failing server's load into a flood.
+    budget_share: float = 0.2
+
+    #: Retries and hedges beyond that share, for each second.
+    #: Too low leaves clients with few calls without any, too high adds up over many clients.
+    budget_per_second: float = 10.0
+
+    #: Pauses between the attempts of one call. A pause that the server asked for is kept if it is longer.
+    #: Short ones hammer a server in trouble, long ones use up the time of the call.
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.02, factor=2.0, longest=1.0, jitter=0.5))
+
+    def __post_init__(self) -> None:
+        check_number(self, "budget_share", 0, 10)
+        check_number(self, "budget_per_second", 0, 1_000_000)
+        check_parts(self, backoff=Backoff)
+
+
+@settings_class
+class Breaker(Settings):
+    """When calls of one method to one endpoint are held back, and how they come back.
+
+    The breaker opens after `consecutive` faults in a row, or when `fault_rate` of at least `minimum_calls` within
+    `window` were faults. After `open_seconds`, longer each time, `probes` calls are let through; when all of them
+    succeed it closes, when one fails it opens again.
+    """
+
+    #: Faults in a row that open it; None does not count them.
+    #: Too low opens on bad luck, too high lets many calls fail at a dead endpoint.
+    consecutive: int | None = 5
+
+    #: Share of calls within `window` that were faults; None does not look at it.
+    #: Too low opens on ordinary noise, too high never opens on an endpoint that fails every other call.
+    fault_rate: float | None = 0.5
+
+    #: Calls within `window` below which the rate says nothing.
+    #: Too low opens on a handful of calls, too high never opens for rare methods.
+    minimum_calls: int = 20
+
+    #: Time over which the rate is taken.
+    #: Too low forgets between calls, too high lets old faults open it late.
+    window: float = 10.0
+
+    #: Time it stays open at first; doubled each time probes fail, up to `longest_open`.
+    #: Too low probes a sick endpoint all the time, too high keeps calls from a healthy one.
+    open_seconds: float = 1.0
+
+    #: Longest time it stays open.
+    longest_open: float = 30.0
+
+    #: Calls let through at once to find out, and successes needed to close.
+    #: Too low trusts a single success, too high burdens an endpoint that is just coming back.
+    probes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.consecutive is not None:
+            check_count(self, "consecutive", 1)
+        check_number(self, "fault_rate", 0, 1, optional=True, above=True)
+        check_count(self, "minimum_calls", 1)
+        check_seconds(self, "window")
+        check_seconds(self, "open_seconds")
+        check_seconds(self, "longest_open")
+        check_count(self, "probes", 1)
+
+
+@settings_class
+class Outlier(Settings):
+    """When an endpoint gets no calls for a while because it does worse than the others.
+
+    Every `interval` the endpoints are compared. However many are out: when more than half would be, all are used.
+    """
+
+    #: Faults in a row, of whatever methods, after which an endpoint is out at once; None does not count them.
+    #: Too low ejects on bad luck, too high lets many calls fail.
+    consecutive: int | None = 5
+
+    #: Time between comparisons.
+    #: Too low compares too few calls, too high finds a bad endpoint late.
+    interval: float = 1.0
+
+    #: Attempts within an interval below which an endpoint is not compared.
+    #: Too low compares noise, too high never looks at clients with few calls.
+    minimum_calls: int = 20
+
+    #: How far the share of good answers may lie below the fleet's; None does not look at it.
+    #: Too low ejects on noise, too high keeps an endpoint that fails many calls.
+    success_gap: float | None = 0.2
+
+    #: How many times the fleet's median time an endpoint may take on the average; None does not look at it.
+    #: Too low ejects endpoints that are merely far away, too high keeps one that makes everybody wait.
+    slow_factor: float | None = 5.0
+
+    #: Average times below this are never slow.
+    #: Too low ejects over microseconds, too high keeps an endpoint that is slow for fast calls.
+    slow_above: float = 0.01
+
+    #: Time an endpoint is out the first time; as much longer each further time, up to `longest_ejection`.
+    #: Too low sends calls to a sick endpoint again and again, too high wastes a healthy one.
+    ejection: float = 5.0
+
+    #: Longest time an endpoint is out at once.
+    longest_ejection: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.consecutive is not None:
+            check_count(self, "consecutive", 1)
+        check_seconds(self, "interval")
+        check_count(self, "minimum_calls", 1)
+        check_number(self, "success_gap", 0, 1, optional=True, above=True)
+        check_number(self, "slow_factor", 1, 1_000_000, optional=True, above=True)
+        check_seconds(self, "slow_above", zero=True)
+        check_seconds(self, "ejection")
+        check_seconds(self, "longest_ejection")

@@ -1,0 +1,65 @@
+"""The embedded registry inside a program: for tests, and for clusters with a program of their own to hold it."""
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.endpoint import Address
+from fastrpc.server.server import Server
+
+__all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_url"]
+
+DEFAULT_REGISTRY_ADDRESS = "tcp://127.0.0.1:8970"
+
+
+class RegistryServer:
+    """A registry that serves while its `async with` block lasts; `fastrpc registry` is the same as a command.
+
+    Args:
+        address: where it listens; port 0 takes a free one.
+        data_dir: a folder where what is registered is kept over a restart; None keeps it in memory only.
+    """
+
+    def __init__(
+        self,
+        address: str | Address = DEFAULT_REGISTRY_ADDRESS,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._wanted = Address.parse(address)
+        self._server = Server(RegistryService(data_dir))
+        #: Where it listens; `url` is what clients are given.
+        self.address = self._wanted
+
+    @property
+    def url(self) -> str:
+        """The URL for `registry=`."""
+        return registry_url(self.address)
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        try:
+            self.address = await self._server.listen(self._wanted)
+        except BaseException:
+            await self._server.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._server.drain()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way, like `Server.stats`."""
+        return self._server.stats()
+
+    async def close(self) -> None:
+        """End at once, without waiting for those who ask."""
+        await self._server.close()
+
+
+def registry_url(address: Address) -> str:
+    """Return the URL of the registry that listens at an address."""
+    return f"registry://{str(address).partition('://')[2]}"

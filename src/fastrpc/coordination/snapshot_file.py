@@ -1,0 +1,72 @@
+"""A file that is replaced as a whole: whoever reads it finds the old content or the new one."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["SnapshotFile"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+
+class SnapshotFile:
+    """Keeps one value over restarts, and over the loss of power once `write` has returned.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_failing = False
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> bytes | None:
+        """Return what was written last; None when nothing was.
+
+        Raises:
+            OSError: there is something, and it cannot be read.
+        """
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes) -> bool:
+        """Replace the content; returns whether it could, and logs the first failure in a row."""
+        try:
+            self._write(data)
+        except OSError as error:
+            if not self._is_failing:
+                logger.error("cannot write %s, a restart would lose what is in memory: %s", self._path, error)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        return True
+
+    def _write(self, data: bytes) -> None:
+        folder = self._path.parent
+        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self._path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def set_aside(self) -> Path:
+        """Rename a file that cannot be used, so that somebody can look at it; returns its new name."""
+        kept = self._path.with_name(f"{self._path.name}.unreadable")
+        os.replace(self._path, kept)
+        return kept

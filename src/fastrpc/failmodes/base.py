@@ -1,0 +1,264 @@
+"""What a fail mode is, the rules by which any of them may try again, and the table that finds one by name."""
+
+import difflib
+import importlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+from fastrpc._core.retry_budget import RetryBudget
+from fastrpc.config import Retries
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import (
+    CallError,
+    ConfigError,
+    ConnectError,
+    FastRPCError,
+    OverloadedError,
+    UnavailableError,
+)
+
+__all__ = [
+    "Attempt",
+    "AttemptedCall",
+    "Attempts",
+    "FailMode",
+    "Pick",
+    "RetryPolicy",
+    "check_retries",
+    "fail_mode_for",
+    "try_elsewhere",
+]
+
+#: Returns the endpoint of the next attempt: one that failed in this call only when there is no other.
+Pick: TypeAlias = Callable[[], Endpoint]
+
+#: Makes one attempt.
+Attempt: TypeAlias = Callable[[Endpoint], Awaitable[Any]]
+
+# name -> (module, class). Imported when it is first asked for.
+_BUILT_IN = {
+    "failfast": ("fastrpc.failmodes.failfast", "FailFast"),
+    "failover": ("fastrpc.failmodes.failover", "FailOver"),
+    "failtry": ("fastrpc.failmodes.failtry", "FailTry"),
+    "failbackup": ("fastrpc.failmodes.failbackup", "FailBackup"),
+}
+
+_MOST_RETRIES = 100
+
+# What is known of several attempts is the worst of them.
+_CERTAINTY = {"no": 0, "unknown": 1, "yes": 2}
+
+
+class AttemptedCall(Protocol):
+    """What fail modes look at of a call."""
+
+    @property
+    def method(self) -> str:
+        """Full name."""
+
+    @property
+    def kind(self) -> str:
+        """Whether it is "unary" or a stream."""
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the server may run it twice."""
+
+    @property
+    def inside_retry(self) -> bool:
+        """Whether the handler that makes it serves a retry."""
+
+    @property
+    def retry_policy(self) -> "RetryPolicy":
+        """The rules and the budget of its client."""
+
+    def remaining(self) -> float | None:
+        """Return the seconds left before the deadline; None without one."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait; with a loop or without one."""
+
+
+class FailMode(Protocol):
+    """Decides what follows a failed attempt."""
+
+    async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
+        """Return the answer of the attempt that succeeded, or raise what the call failed with.
+
+        For a blocking client it must await nothing but `attempt` and `call.sleep`. A fail mode that needs a loop may
+        have a second method, `run_blocking`, which is taken there.
+        """
+
+
+class RetryPolicy:
+    """When the calls of one client may be tried again, whatever their fail mode.
+
+    Args:
+        budget: shared by all calls of the client; its calls are to be counted by the client.
+        uniform: returns a random number between two; for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Retries | None = None,
+        *,
+        budget: RetryBudget | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.settings = settings or Retries()
+        self.budget = budget or RetryBudget(self.settings.budget_share, self.settings.budget_per_second)
+        self._uniform = uniform
+
+    def pause(self, retries: int) -> float:
+        """Return the seconds to wait after so many retries."""
+        backoff = self.settings.backoff
+        # Not a power at once: it overflows long after the longest wait is reached.
+        wait = backoff.first
+        for _ in range(retries):
+            if wait >= backoff.longest:
+                break
+            wait *= backoff.factor
+        return min(wait, backoff.longest) * self._uniform(1 - backoff.jitter, 1 + backoff.jitter)
+
+
+class Attempts:
+    """The attempts of one call. Decides without doing anything: both clients and every fail mode use it.
+
+    Args:
+        retries: attempts after the first one.
+        elsewhere: whether the next attempt goes to another endpoint, so that it need not wait for this one.
+    """
+
+    def __init__(self, call: AttemptedCall, retries: int, *, elsewhere: bool = True) -> None:
+        self._call = call
+        self._policy = call.retry_policy
+        self._left = retries
+        self._retries = 0
+        self._elsewhere = elsewhere
+        self._had_free = False
+        self._worst: FastRPCError | None = None
+
+    def note(self, error: Exception) -> None:
+        """Take note of an error that is no reason for another attempt, as one runs."""
+        if isinstance(error, FastRPCError) and (
+            self._worst is None or _CERTAINTY[error.processed] > _CERTAINTY[self._worst.processed]
+        ):
+            self._worst = error
+
+    def after(self, error: Exception) -> float | None:
+        """Return the seconds to wait before the next attempt; None when there must not be one.
+
+        What provably did not start is tried once more at once; that takes neither an attempt nor the budget. Any other
+        retry takes both, and needs an idempotent method when the handler may have run.
+        """
+        if not isinstance(error, FastRPCError):
+            return None
+        self.note(error)
+        if self._call.inside_retry or not self._may_repeat(error):
+            return None
+        if self._is_free(error):
+            self._had_free = True
+            return 0.0
+        if not self._left:
+            return None
+        pause = self._pause_after(error)
+        remaining = self._call.remaining()
+        if remaining is not None and pause >= remaining:
+            return None
+        # An attempt that reached no server is no load.
+        if not isinstance(error, ConnectError) and not self._policy.budget.take():
+            return None
+        self._left -= 1
+        self._retries += 1
+        return pause
+
+    def final(self, error: Exception) -> Exception:
+        """Return the error that is raised in the end; from now on it says of the handler what all attempts tell."""
+        worst = self._worst
+        if worst is None or not isinstance(error, FastRPCError):
+            return error
+        if _CERTAINTY[error.processed] < _CERTAINTY[worst.processed]:
+            error.processed = worst.processed
+            error.retryable = error.retryable and self._call.is_idempotent
+            error.__cause__ = error.__cause__ or worst
+        return error
+
+    def _may_repeat(self, error: FastRPCError) -> bool:
+        """Tell whether it is safe and may help."""
+        if error.processed == "no":
+            return error.retryable
+        return self._call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
+
+    def _is_free(self, error: FastRPCError) -> bool:
+        if error.processed != "no" or self._had_free or isinstance(error, OverloadedError | CallError):
+            return False
+        return not isinstance(error, ConnectError) or (self._elsewhere and self._left > 0)
+
+    def _pause_after(self, error: FastRPCError) -> float:
+        asked: float = getattr(error, "retry_after", None) or 0.0
+        if self._elsewhere and isinstance(error, ConnectError):
+            return asked
+        return max(asked, self._policy.pause(self._retries))
+
+
+async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retries: int) -> Any:
+    """Return the first answer of endpoints picked one after the other, or raise the last error."""
+    attempts = Attempts(call, retries)
+    earlier: Exception | None = None
+    try:
+        while True:
+            try:
+                endpoint = pick()
+            except UnavailableError as unavailable:
+                if earlier is None:
+                    raise
+                raise attempts.final(earlier) from unavailable
+            try:
+                return await attempt(endpoint)
+            except Exception as error:
+                pause = attempts.after(error)
+                if pause is None:
+                    attempts.final(error)
+                    raise
+                earlier = error
+            if pause:
+                await call.sleep(pause)
+    finally:
+        # Errors hold this frame by their tracebacks; it must not hold them.
+        del attempts, earlier
+
+
+def check_retries(retries: object) -> int:
+    """Return a number of retries.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= _MOST_RETRIES:
+        raise ConfigError(f"retries is {retries!r}, it must be a whole number from 0 to {_MOST_RETRIES}")
+    return retries
+
+
+def fail_mode_for(choice: FailMode | str) -> FailMode:
+    """Return the fail mode given as an object or by its name.
+
+    Raises:
+        ConfigError: there is none of that name, or the object cannot run calls.
+    """
+    if isinstance(choice, str):
+        if choice not in _BUILT_IN:
+            near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
+            raise ConfigError(
+                f"there is no fail mode {choice!r}, there are {', '.join(_BUILT_IN)}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
+        module, name = _BUILT_IN[choice]
+        built_in: FailMode = getattr(importlib.import_module(module), name)()
+        return built_in
+    if isinstance(choice, type) or not callable(getattr(choice, "run", None)):
+        raise ConfigError(
+            f"fail_mode is {choice!r}, it is {'a class' if isinstance(choice, type) else 'no fail mode'}",
+            hint="give a name, or an object with run(call, pick, attempt), such as fastrpc.failmodes.FailOver()",
+        )
+    return choice

@@ -1,0 +1,187 @@
+"""A second attempt beside the first when that takes long; the first answer wins."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from fastrpc.config.validation import is_duration
+from fastrpc.errors import ConfigError, UnavailableError
+from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check_retries, try_elsewhere
+
+__all__ = ["FailBackup", "SlowLimit"]
+
+# Methods whose time is followed apart from each other; those beyond share one limit.
+_MOST_METHODS = 1_000
+
+# How far one observation moves the limit: an attempt that passes it by 10 %, one that does not by half a percent.
+_STEP = 0.1
+
+# Attempts whose longest is the first limit; until then nothing is hedged.
+_FIRST_ATTEMPTS = 10
+
+
+class SlowLimit:
+    """Follows the time that all but `slow_share` of the attempts of a method keep.
+
+    Only whether an attempt passed the limit is looked at, so one that was cancelled behind it counts as well as one
+    that ended. Each that passes raises the limit, each other one lowers it, so that in the long run the wanted share
+    passes (Ma, Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in
+    proportion to the limit).
+    """
+
+    def __init__(self, slow_share: float = 0.05) -> None:
+        self._slow_share = slow_share
+        self._observed = 0
+        self._seconds = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """The limit; None as long as too little is known."""
+        return self._seconds if self._observed >= _FIRST_ATTEMPTS else None
+
+    def observe(self, seconds: float) -> None:
+        """Take note of how long an attempt took, or took at least."""
+        self._observed += 1
+        if self._observed <= _FIRST_ATTEMPTS:
+            self._seconds = max(self._seconds, seconds)
+        elif seconds > self._seconds:
+            self._seconds *= math.exp(_STEP * (1 - self._slow_share))
+        else:
+            self._seconds *= math.exp(-_STEP * self._slow_share)
+
+
+class FailBackup:
+    """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
+
+    Only for unary calls of idempotent methods, and within the retry budget of the client; other calls, and all calls of
+    a SyncClient, are tried as `FailOver` does.
+
+    Args:
+        delay: seconds after which the second attempt is made; None takes what 95 % of the method's calls keep.
+        retries: attempts after failures, as in `FailOver`.
+    """
+
+    def __init__(
+        self, delay: float | None = None, retries: int = 3, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if delay is not None and not is_duration(delay, zero=True):
+            raise ConfigError(f"delay is {delay!r}, it must be a number of seconds, or None")
+        self.delay = delay
+        self.retries = check_retries(retries)
+        self.clock = clock
+        self._limits: dict[str, SlowLimit] = {}
+
+    async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
+        """Return the first answer, or raise the last error."""
+        if not call.is_idempotent or call.kind != "unary" or call.inside_retry:
+            return await try_elsewhere(call, pick, attempt, self.retries)
+        return await _Race(self, call, pick, attempt).run()
+
+    async def run_blocking(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
+        """Return the answer, or raise the last error, with one attempt at a time."""
+        return await try_elsewhere(call, pick, attempt, self.retries)
+
+    def limit_of(self, method: str) -> SlowLimit:
+        """Return what is known of the time of a method."""
+        limit = self._limits.get(method)
+        if limit is None:
+            if len(self._limits) >= _MOST_METHODS:
+                method = ""
+            limit = self._limits.setdefault(method, SlowLimit())
+        return limit
+
+
+class _Race:
+    """The attempts of one call that may run beside each other."""
+
+    def __init__(self, mode: FailBackup, call: AttemptedCall, pick: Pick, attempt: Attempt) -> None:
+        self._call = call
+        self._pick = pick
+        self._attempt = attempt
+        self._attempts = Attempts(call, mode.retries)
+        self._clock = mode.clock
+        self._limit = mode.limit_of(call.method)
+        self._delay = self._limit.seconds if mode.delay is None else mode.delay
+        # The first attempt tells how long the method takes; later ones would be looked at only when it is slow.
+        self._started = self._clock()
+        self._first = self._start()
+        self._running = [self._first]
+
+    async def run(self) -> Any:
+        """Return the first answer, or raise the last error."""
+        delay = self._delay
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    self._running, timeout=delay, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    self._hedge()
+                    delay = None
+                    continue
+                ended = [future for future in self._running if future in done]
+                self._running = [future for future in self._running if future not in done]
+                errors = []
+                for future in ended:
+                    error = None if future.cancelled() else future.exception()
+                    if error is None:
+                        return future.result()
+                    errors.append(error)
+                await self._go_on(errors)
+        finally:
+            await self._stop()
+
+    def _start(self) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self._attempt(self._pick()))
+
+    def _hedge(self) -> None:
+        """Start a second attempt if the budget allows and there is a place for it."""
+        if not self._call.retry_policy.budget.take():
+            return
+        try:
+            self._running.append(self._start())
+        except UnavailableError:
+            return  # The first attempt goes on; what it comes to is the outcome.
+
+    async def _go_on(self, errors: list[BaseException]) -> None:
+        """Start another attempt if all have failed, or raise the last error."""
+        for error in errors:
+            if not isinstance(error, Exception):
+                raise error
+            self._attempts.note(error)
+        if self._running:
+            return
+        last = cast(Exception, errors[-1])
+        pause = self._attempts.after(last)
+        if pause is None:
+            raise self._attempts.final(last)
+        if pause:
+            await self._call.sleep(pause)
+        try:
+            self._running.append(self._start())
+        except UnavailableError as unavailable:
+            raise self._attempts.final(last) from unavailable
+
+    async def _stop(self) -> None:
+        """Cancel what still runs, and wait until it is over: that takes one turn of the loop."""
+        self._observe_first()
+        for future in self._running:
+            future.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+            for future in self._running:
+                # Looked at, so that asyncio does not report an error that nobody waits for.
+                if not future.cancelled():
+                    future.exception()
+
+    def _observe_first(self) -> None:
+        """Learn how long the first attempt took, or took at least, if that says something."""
+        seconds = self._clock() - self._started
+        if self._first.done():
+            # An attempt that succeeds ends the call at once, so it is over only now.
+            if not self._first.cancelled() and self._first.exception() is None:
+                self._limit.observe(seconds)
+        elif self._limit.seconds is not None and seconds > self._limit.seconds:
+            self._limit.observe(seconds)

@@ -1,0 +1,33 @@
+"""Another attempt at the same place."""
+
+from typing import Any
+
+from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check_retries
+
+__all__ = ["FailTry"]
+
+
+class FailTry:
+    """Try the same endpoint up to `retries` times more, for services where each endpoint holds its own part."""
+
+    def __init__(self, retries: int = 3) -> None:
+        self.retries = check_retries(retries)
+
+    async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
+        """Return the first answer, or raise the last error."""
+        attempts = Attempts(call, self.retries, elsewhere=False)
+        endpoint = pick()
+        try:
+            while True:
+                try:
+                    return await attempt(endpoint)
+                except Exception as error:
+                    pause = attempts.after(error)
+                    if pause is None:
+                        attempts.final(error)
+                        raise
+                if pause:
+                    await call.sleep(pause)
+        finally:
+            # Errors hold this frame by their tracebacks; it must not hold them.
+            del attempts

@@ -1,0 +1,13 @@
+"""Which endpoints serve a name: each file asks one kind of registry.
+
+A registry knows no call and no client. It may import `stores`, `config`, `endpoint`, `errors` and its own `base`, never
+another registry.
+"""
+
+from fastrpc.registries.base.policy import AddressPolicy
+from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.snapshot import Snapshot
+from fastrpc.registries.base.urls import open_registry, split_target
+from fastrpc.registries.static import StaticRegistry
+
+__all__ = ["AddressPolicy", "Registry", "Snapshot", "StaticRegistry", "open_registry", "split_target"]

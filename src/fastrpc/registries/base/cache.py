@@ -1,0 +1,79 @@
+"""The last good lists, kept in a file for a start while the registry is away."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.registries.base.backend import Entry
+from fastrpc.registries.base.record import RecordError, decode_record, encode_record
+
+__all__ = ["CacheFile"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+_FORMAT = 1
+
+
+class _Lists(msgspec.Struct):
+    """The file: records as texts, so that each is checked by itself like one from the network."""
+
+    format: int = _FORMAT
+    services: dict[str, list[msgspec.Raw]] = {}
+
+
+class CacheFile:
+    """A file that several services, and processes, may share; the last one to write a service wins."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._is_failing = False
+
+    def load(self, service: str) -> list[Entry]:
+        """Return what was kept of a service; nothing if there is no file, or none that can be read."""
+        entries: list[Entry] = []
+        for number, record in enumerate(self._read().services.get(service, ())):
+            try:
+                entries.append((f"{self._path}[{number}]", decode_record(bytes(record))))
+            except RecordError as error:
+                entries.append((f"{self._path}[{number}]", error))
+        return entries
+
+    def keep(self, service: str, endpoints: Sequence[Endpoint]) -> None:
+        """Write the list of a service; a file that cannot be written is logged, once."""
+        lists = self._read()
+        lists.services[service] = [msgspec.Raw(encode_record(endpoint)) for endpoint in endpoints]
+        try:
+            self._write(msgspec.json.encode(lists))
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                logger.warning("cannot keep the list of %s in %s: %s", service, self._path, error)
+            self._is_failing = True
+
+    def _read(self) -> _Lists:
+        try:
+            lists = msgspec.json.decode(self._path.read_bytes(), type=_Lists)
+        except FileNotFoundError:
+            return _Lists()
+        except (OSError, msgspec.DecodeError) as error:
+            logger.warning("cannot read %s, nothing of it is used: %s", self._path, error)
+            return _Lists()
+        return lists if lists.format == _FORMAT else _Lists()
+
+    def _write(self, data: bytes) -> None:
+        # Under a name of its own first: whoever reads sees the old file or the new one.
+        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+            os.replace(name, self._path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise

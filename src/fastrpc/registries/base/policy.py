@@ -1,0 +1,125 @@
+"""Which addresses from a registry may be dialled at all."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+
+__all__ = ["AddressPolicy", "AddressRefusedError"]
+
+_Host: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Where no server of a cluster is, but what asks for secrets or does harm when it is called.
+_NEVER = (
+    "0.0.0.0/8",  # this host
+    "::/128",
+    "169.254.0.0/16",  # link-local: the metadata service of most clouds
+    "fe80::/10",
+    "fd00:ec2::254/128",  # metadata: AWS
+    "100.100.100.200/32",  # metadata: Alibaba
+    "168.63.129.16/32",  # Azure's wire server
+    "192.0.0.192/32",  # metadata: Oracle
+    "224.0.0.0/4",  # multicast
+    "ff00::/8",
+    "240.0.0.0/4",  # reserved, and broadcast
+)
+
+_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
+
+#: inet_aton reads such last parts as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
+_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
+
+_METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
+
+
+class AddressRefusedError(ValueError):
+    """The policy refuses an address; the text says why."""
+
+
+class AddressPolicy:
+    """Decides which addresses may be dialled when a registry, that is somebody else, names them.
+
+    Link-local, metadata, multicast and reserved addresses are refused always. Host names are resolved when they are
+    dialled, so where `networks` is given they are refused: nobody could say where they lead.
+
+    Args:
+        schemes: the only ones allowed. `unix` lets a registry name any socket of this machine.
+        networks: the only ones allowed, such as "10.0.0.0/8"; None allows all but those above.
+
+    Raises:
+        ConfigError: a network cannot be read.
+    """
+
+    def __init__(self, *, schemes: Iterable[str] = ("tcp",), networks: Iterable[str] | None = None) -> None:
+        self._schemes = frozenset(schemes)
+        self._networks = None if networks is None else [_network(text) for text in networks]
+        self._never = [ipaddress.ip_network(text) for text in _NEVER]
+
+    def check(self, address: Address) -> None:
+        """Return if the address may be dialled.
+
+        Raises:
+            AddressRefusedError: it may not.
+        """
+        if address.scheme not in self._schemes:
+            raise AddressRefusedError(
+                f"scheme {address.scheme!r} is not allowed, only {', '.join(sorted(self._schemes))}"
+            )
+        if address.scheme in {"unix", "memory"}:
+            return
+        if not address.host or not address.port or address.path:
+            raise AddressRefusedError(f"{address} is not host and port")
+        host = _numeric(address.host)
+        if host is None:
+            self._check_name(address.host)
+            return
+        for inner in _meant(host):
+            self._check_host(inner)
+
+    def _check_name(self, name: str) -> None:
+        if self._networks is not None:
+            raise AddressRefusedError(f"{name!r} is a name, and only some networks are allowed")
+        plain = name.removesuffix(".")
+        if len(name) > 255 or not _NAME.fullmatch(name) or _NUMBER.fullmatch(plain.rpartition(".")[2]):
+            raise AddressRefusedError(f"{name!r} is no host name")
+        if plain in _METADATA_NAMES:
+            raise AddressRefusedError(f"{name!r} is a metadata service")
+
+    def _check_host(self, host: _Host) -> None:
+        for network in self._never:
+            if host in network:
+                raise AddressRefusedError(f"{host} is in {network}, where no server is")
+        if self._networks is not None and not any(host in network for network in self._networks):
+            raise AddressRefusedError(f"{host} is in none of the networks allowed")
+
+
+def _network(text: str) -> _Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a network: {error}", hint="write it as 10.0.0.0/8") from None
+
+
+def _numeric(host: str) -> _Host | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _meant(host: _Host) -> Sequence[_Host]:
+    """Return the address, or the IPv4 address that an IPv6 one leads to."""
+    if isinstance(host, ipaddress.IPv6Address):
+        if host.ipv4_mapped is not None:
+            return [host.ipv4_mapped]
+        if host.sixtofour is not None:
+            return [host, host.sixtofour]
+        if host in ipaddress.ip_network("64:ff9b::/96") or host in ipaddress.ip_network("::/96"):
+            inner = ipaddress.IPv4Address(int(host) & 0xFFFFFFFF)
+            # ::1 and :: are what they say.
+            return [host] if int(host) <= 1 else [host, inner]
+    return [host]

@@ -1,0 +1,166 @@
+"""What a registry keeps of one endpoint: the record, written as JSON or as a flat table of texts.
+
+::
+
+    {"v": 1, "address": "tcp://10.0.0.7:8972", "weight": 2, "zone": "eu-1a", "version": "1.4",
+     "labels": {"group": "blue"}, "protocols": ["native"], "codecs": ["msgpack", "json"]}
+
+Records are written by others. Reading one is strict: an unknown format, a wrong type, a text that is too long or
+cannot be printed refuses the whole record. Keys that format 1 does not name are ignored, so that it can grow.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError
+
+__all__ = [
+    "RECORD_BYTES",
+    "RECORD_FORMAT",
+    "RecordError",
+    "decode_record",
+    "encode_record",
+    "read_texts",
+    "to_texts",
+]
+
+#: The format written, and the only one understood.
+RECORD_FORMAT = 1
+
+#: Longest record that is read. The largest one that fits all limits below is a little larger than Consul takes.
+RECORD_BYTES = 65_536
+
+#: The greatest weight; SRV records and Consul have the same.
+_GREATEST_WEIGHT = 65_535
+
+_Name = Annotated[str, msgspec.Meta(max_length=128)]
+_Text = Annotated[str, msgspec.Meta(max_length=512)]
+_Names = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=32)]
+
+
+class RecordError(ValueError):
+    """A record cannot be read; the text says why."""
+
+
+class _Record(msgspec.Struct, omit_defaults=True):
+    v: int
+    address: _Text
+    weight: Annotated[int, msgspec.Meta(ge=0, le=_GREATEST_WEIGHT)] = 1
+    zone: _Name = ""
+    version: _Name = ""
+    labels: Annotated[dict[_Name, _Text], msgspec.Meta(max_length=64)] = {}
+    protocols: _Names = ()
+    codecs: _Names = ()
+
+
+class _Format(msgspec.Struct):
+    v: int
+
+
+def encode_record(endpoint: Endpoint) -> bytes:
+    """Return the record of an endpoint as JSON.
+
+    Raises:
+        ConfigError: it is larger than a record may be.
+    """
+    return msgspec.json.encode(_checked(endpoint))
+
+
+def decode_record(data: bytes | str) -> Endpoint:
+    """Return the endpoint that a JSON record describes.
+
+    Raises:
+        RecordError: it is no record of the format known here.
+    """
+    if len(data) > RECORD_BYTES:
+        raise RecordError(f"it has {len(data)} bytes, the limit is {RECORD_BYTES}")
+    try:
+        found = msgspec.json.decode(data, type=_Format).v
+        if found != RECORD_FORMAT:
+            raise RecordError(f"it has format {found}, known is {RECORD_FORMAT}")
+        return _endpoint(msgspec.json.decode(data, type=_Record))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"it does not fit: {error}") from None
+
+
+def to_texts(endpoint: Endpoint) -> dict[str, str]:
+    """Return the record without its address as a flat table; labels stand beside the other keys.
+
+    Raises:
+        ConfigError: it is larger than a record may be, or a label has the name of another key.
+    """
+    record = _checked(endpoint)
+    texts = dict(record.labels)
+    for name in _KEYS:
+        if name in texts:
+            raise ConfigError(
+                f"{endpoint} has a label {name!r}, which is the name of another part of the record"
+            )
+    if record.weight != 1:
+        texts["weight"] = str(record.weight)
+    for name in ("zone", "version"):
+        if value := getattr(record, name):
+            texts[name] = value
+    for name in ("protocols", "codecs"):
+        if names := getattr(record, name):
+            texts[name] = ",".join(names)
+    return texts
+
+
+def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
+    """Return the endpoint at an address that a flat table describes; keys not known are labels.
+
+    Raises:
+        RecordError: a value does not fit.
+    """
+    values: dict[str, Any] = {key: texts[key] for key in ("zone", "version") if key in texts}
+    try:
+        if "weight" in texts:
+            values["weight"] = msgspec.convert(texts["weight"], int, strict=False)
+        for name in ("protocols", "codecs"):
+            if texts.get(name):
+                values[name] = msgspec.convert(texts[name], str).split(",")
+        labels = {key: value for key, value in texts.items() if key not in _KEYS}
+        values |= {"v": RECORD_FORMAT, "address": address, "labels": labels}
+        return _endpoint(msgspec.convert(values, _Record))
+    except msgspec.ValidationError as error:
+        raise RecordError(f"it does not fit: {error}") from None
+
+
+_KEYS = ("weight", "zone", "version", "protocols", "codecs")
+
+
+def _checked(endpoint: Endpoint) -> _Record:
+    """Return a record as it would be read again."""
+    values = {name: getattr(endpoint, name) for name in ("weight", "zone", "version", "protocols", "codecs")}
+    values |= {"v": RECORD_FORMAT, "address": str(endpoint.address), "labels": dict(endpoint.labels)}
+    try:
+        record = msgspec.convert(values, _Record)
+        _endpoint(record)
+    except (msgspec.ValidationError, RecordError) as error:
+        raise ConfigError(f"{endpoint} cannot be registered: {error}") from None
+    return record
+
+
+def _endpoint(record: _Record) -> Endpoint:
+    texts = (record.address, record.zone, record.version, *record.protocols, *record.codecs)
+    for text in (*texts, *record.labels, *record.labels.values()):
+        # Nothing of a record may break the lines of a log or a terminal.
+        if not text.isprintable():
+            raise RecordError(f"{text!r} has characters that cannot be printed")
+    try:
+        address = Address.parse(record.address)
+    except ConfigError as error:
+        raise RecordError(error.message) from None
+    return Endpoint(
+        address,
+        weight=record.weight,
+        labels=record.labels,
+        zone=record.zone,
+        version=record.version,
+        protocols=record.protocols,
+        codecs=record.codecs,
+    )

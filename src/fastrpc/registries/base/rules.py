@@ -1,0 +1,91 @@
+"""When a list from a registry is believed.
+
+A registry that restarts, loses its leader or its network answers with lists that lack servers which are well. So:
+
+- A list that lost half of its endpoints, or more, is believed only when a second look a short while later shows a loss
+  as well.
+- After a failure or a restart of the registry nothing is removed for a while: servers need the time to come back
+  into the list.
+
+What is new is used at once in any case.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastrpc.endpoint import Endpoint
+
+__all__ = ["CONFIRM_SECONDS", "SETTLE_SECONDS", "Decision", "ListRules"]
+
+#: Pause before the second look. Too short takes a hiccup for the truth, too long keeps calling servers that left.
+CONFIRM_SECONDS = 0.4
+
+#: Time after a failure in which nothing is removed: twice the five seconds in which servers are registered again.
+SETTLE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to make of a list."""
+
+    #: The list to publish, which may be the one published before.
+    endpoints: tuple[Endpoint, ...]
+
+    #: Seconds after which to look again, whether the registry reports a change or not; None needs no second look.
+    look_again: float | None
+
+
+class ListRules:
+    """Decides list by list; `now` is an instant of a monotonic clock."""
+
+    def __init__(
+        self, *, confirm_seconds: float = CONFIRM_SECONDS, settle_seconds: float = SETTLE_SECONDS
+    ) -> None:
+        self._confirm_seconds = confirm_seconds
+        self._settle_seconds = settle_seconds
+        self._believed: tuple[Endpoint, ...] | None = None
+        self._doubted_since: float | None = None
+        # Nothing is removed before this instant. While the registry is away it is not known yet.
+        self._settled_at = float("-inf")
+        self._is_away = False
+
+    @property
+    def believed(self) -> tuple[Endpoint, ...] | None:
+        """The last list that was not in doubt; None before the first."""
+        return self._believed
+
+    def start_from(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take a list kept from an earlier run for the one believed so far."""
+        self._believed = tuple(endpoints)
+
+    def note_failure(self) -> None:
+        """Take note that the registry could not be asked, or has started anew."""
+        self._is_away = True
+        self._doubted_since = None
+
+    def decide(self, endpoints: Sequence[Endpoint], now: float) -> Decision:
+        """Return what holds, now that the registry answered with a list in which each address is once."""
+        if self._is_away:
+            self._is_away = False
+            self._settled_at = now + self._settle_seconds
+        new = tuple(endpoints)
+        if self._believed is None:
+            return self._believe(new)
+        found = {endpoint.address for endpoint in new}
+        missing = [endpoint for endpoint in self._believed if endpoint.address not in found]
+        if not missing:
+            return self._believe(new)
+        everything = tuple(sorted([*new, *missing], key=str))
+        if now < self._settled_at:
+            self._believed = everything
+            return Decision(everything, self._settled_at - now)
+        if 2 * len(missing) < len(self._believed):
+            return self._believe(new)
+        if self._doubted_since is None:
+            self._doubted_since = now
+        left = self._doubted_since + self._confirm_seconds - now
+        return self._believe(new) if left <= 0 else Decision(everything, left)
+
+    def _believe(self, new: tuple[Endpoint, ...]) -> Decision:
+        self._believed, self._doubted_since = new, None
+        return Decision(new, None)

@@ -1,0 +1,189 @@
+"""Open a registry by its URL, such as `consul://10.0.0.1:8500?dc=west&tag=blue`.
+
+Every URL takes these options:
+
+`cache_file`
+    a path where the last good lists are kept, for a start while the registry is away
+`schemes`, `networks`
+    what may be dialled of the addresses it names, joined by commas: `networks=10.0.0.0/8,fd00::/8`
+"""
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.policy import AddressPolicy
+from fastrpc.registries.base.registry import Registry
+
+__all__ = ["RegistryURL", "SharedOptions", "names_registry", "open_registry", "split_target"]
+
+ENTRY_POINT_GROUP = "fastrpc.registries"
+
+#: scheme -> what opens it; loaded on first use. The last one dials with a client, so it is made where clients are
+#: known; this table names it without importing it.
+_REGISTRIES = {
+    "static": "fastrpc.registries.static:open_static",
+    "dns": "fastrpc.registries.dns:open_dns",
+    "consul": "fastrpc.registries.consul:open_consul",
+    "registry": "fastrpc.coordination.registry_client:open_embedded",
+}
+
+T = TypeVar("T")
+
+
+class SharedOptions(TypedDict):
+    """What every registry takes."""
+
+    policy: AddressPolicy
+    cache_file: str | None
+
+
+class RegistryURL:
+    """A registry's URL, taken apart; `str` leaves out its options, which may hold secrets.
+
+    `place` is what stands between `//` and `/`, `path` what follows, both without their slashes.
+
+    Raises:
+        ConfigError: the text is no URL.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str) or "://" not in text:
+            raise ConfigError(
+                f"{text!r} is not the URL of a registry",
+                hint="write it as consul://host:8500 or registry://host:port",
+            )
+        parts = urlsplit(text)
+        self.scheme = parts.scheme.lower()
+        self.place = parts.netloc
+        self.path = parts.path.strip("/")
+        self._options: dict[str, list[str]] = {}
+        for name, value in parse_qsl(parts.query, keep_blank_values=True):
+            self._options.setdefault(name, []).append(value)
+        if "@" in self.place:
+            raise ConfigError(
+                f"{self.scheme}:// takes no user name", hint="give a secret as an option: ?token=…"
+            )
+
+    def places(self, default_port: int | None) -> list[tuple[str, int]]:
+        """Return host and port of each place, which commas separate.
+
+        Raises:
+            ConfigError: there is none, or one that cannot be read.
+        """
+        return [self._host_and_port(one, default_port) for one in self.place.split(",")]
+
+    def _host_and_port(self, place: str, default_port: int | None) -> tuple[str, int]:
+        try:
+            parts = urlsplit(f"//{place}")
+            host, port = parts.hostname, parts.port or default_port
+        except ValueError:
+            host = port = None
+        if not host or not port:
+            raise ConfigError(
+                f"{self}: {place!r} is not host and port", hint=f"write {self.scheme}://host:port"
+            )
+        return host, port
+
+    def take(self, name: str, default: T, read: Callable[[str], T]) -> T:
+        """Return an option, read by a function; each may be given once."""
+        values = self.take_all(name)
+        if not values:
+            return default
+        if len(values) > 1:
+            raise ConfigError(f"{self}: the option {name} is given {len(values)} times")
+        try:
+            return read(values[0])
+        except ValueError as error:
+            raise ConfigError(f"{self}: the option {name} is {values[0]!r}: {error}") from None
+
+    def take_all(self, name: str) -> list[str]:
+        """Return all values of an option that may repeat."""
+        return self._options.pop(name, [])
+
+    def take_shared(self) -> SharedOptions:
+        """Return the options that every registry has; call it last: others that are left are refused."""
+        schemes = self.take("schemes", ["tcp"], _comma_separated)
+        networks = self.take("networks", None, _comma_separated)
+        cache_file = self.take("cache_file", None, os.path.expanduser)
+        if self._options:
+            raise ConfigError(f"{self} has no option {', '.join(sorted(self._options))}")
+        return {"policy": AddressPolicy(schemes=schemes, networks=networks), "cache_file": cache_file}
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.place}{'/' if self.path else ''}{self.path}"
+
+
+def open_registry(registry: str | Registry) -> Registry:
+    """Return the registry at a URL; an object that is one already stays what it is.
+
+    Raises:
+        ConfigError: nobody serves its scheme, an option is wrong, or an extra is not installed.
+    """
+    if not isinstance(registry, str):
+        if not hasattr(registry, "watch"):
+            raise ConfigError(
+                f"{registry!r} is not a registry", hint="give a URL, or an object of fastrpc.registries"
+            )
+        return registry
+    url = RegistryURL(registry)
+    return cast(Registry, _opener(url)(url))
+
+
+def names_registry(text: str) -> bool:
+    """Whether a text is the URL of a registry, with or without a service, rather than an address."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
+
+
+def split_target(target: str) -> tuple[str, str] | None:
+    """Return the URL of the registry and the service that a target names; None when it is an address.
+
+    `consul://host:8500/arith?dc=west` is the service `arith` of the registry `consul://host:8500?dc=west`.
+    `dns://host:port` is the name `host:port`, asked of the system's resolver; `dns://resolver:53/host:port` asks that
+    one.
+
+    Raises:
+        ConfigError: it names a registry, but no service.
+    """
+    if not names_registry(target):
+        return None
+    scheme, _, rest = target.partition("://")
+    place, mark, options = rest.partition("?")
+    place, _, service = place.partition("/")
+    if scheme.lower() == "dns" and not service:
+        place, service = "", place
+    if not service:
+        raise ConfigError(f"{scheme}://{place} names no service", hint=f"write {scheme}://{place}/service")
+    return f"{scheme}://{place}{mark}{options}", service
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
+    place = _REGISTRIES.get(url.scheme)
+    if place is not None:
+        module, _, attribute = place.partition(":")
+        return cast(Callable[[RegistryURL], Any], getattr(importlib.import_module(module), attribute))
+    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    from importlib.metadata import entry_points
+
+    foreign = entry_points(group=ENTRY_POINT_GROUP)
+    for entry in foreign:
+        if entry.name == url.scheme:
+            return cast(Callable[[RegistryURL], Any], entry.load())
+    known = ", ".join(sorted({*_REGISTRIES, *foreign.names}))
+    raise ConfigError(f"{url}: no registry has the scheme {url.scheme!r}", hint=f"known are {known}")
+
+
+def _foreign_names(scheme: str) -> set[str]:
+    if scheme in {"tcp", "unix", "memory"}:
+        return set()
+    from importlib.metadata import entry_points
+
+    return set(entry_points(group=ENTRY_POINT_GROUP).names)

@@ -1,0 +1,185 @@
+"""The latest list of one service, handed to any number of watchers: on event loops, in threads, or by a look."""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.registries.base.snapshot import Snapshot
+
+__all__ = ["Channel", "Watch"]
+
+
+class Channel:
+    """Holds the latest snapshot; whoever publishes may be in another thread than those who watch.
+
+    Args:
+        versions: gives the numbers of snapshots, each greater than the one before.
+    """
+
+    def __init__(self, versions: Iterator[int]) -> None:
+        self._versions = versions
+        # Re-entrant: a watch may be collected, and closed by that, in any line of the thread that holds it.
+        self._changed = threading.Condition(threading.RLock())
+        self._listeners: list[Callable[[], None]] = []
+        self.latest: Snapshot | None = None
+        #: Why the registry could not be asked last time; None when it could.
+        self.error: Exception | None = None
+        self.is_closed = False
+
+    def publish(self, endpoints: Sequence[Endpoint], *, is_cached: bool = False) -> None:
+        """Make a snapshot of a list, unless it is the one that is there."""
+        new = tuple(endpoints)
+        with self._changed:
+            if (
+                self.latest is not None
+                and self.latest.endpoints == new
+                and self.latest.is_cached == is_cached
+            ):
+                return
+            self.latest = Snapshot(next(self._versions), new, is_cached)
+            self._tell()
+
+    def close(self) -> None:
+        """End all watches."""
+        with self._changed:
+            self.is_closed = True
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        for listener in list(self._listeners):
+            listener()
+
+    def after(self, version: int) -> Snapshot | None:
+        """Return the latest snapshot if it is newer than a version."""
+        latest = self.latest
+        return latest if latest is not None and latest.version > version else None
+
+    def wait(self, version: int, timeout: float | None) -> Snapshot | None:
+        """Return the first snapshot newer than a version, blocking; None after `timeout` seconds, or when closed."""
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while (found := self.after(version)) is None and not self.is_closed:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._changed.wait(left)
+            return found
+
+    def add_listener(self, listener: Callable[[], None]) -> None:
+        """Call a function, in whatever thread, at each change from now on."""
+        with self._changed:
+            self._listeners.append(listener)
+
+    def remove_listener(self, listener: Callable[[], None]) -> None:
+        """Take back `add_listener`."""
+        with self._changed, contextlib.suppress(ValueError):
+            self._listeners.remove(listener)
+
+
+class Watch:
+    """One watcher of one service.
+
+    On an event loop it is iterated: `async for snapshot in watch`. Without one, `wait` blocks. Both give the newest
+    snapshot that this watch has not given yet, the first at once if there is one; those in between are left out.
+    `latest` never waits.
+    """
+
+    def __init__(self, channel: Channel, release: Callable[[], None]) -> None:
+        self._channel = channel
+        self._release: Callable[[], None] | None = release
+        self._seen = 0
+        self._process_id = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+
+    @property
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot; None while there is none."""
+        return self._channel.latest
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the registry could not be asked last time; None when it could. The list stays meanwhile."""
+        return self._channel.error
+
+    def wait(self, timeout: float | None = None) -> Snapshot | None:
+        """Return the next snapshot, blocking; None after `timeout` seconds, or once the watch is closed."""
+        if self._release is None:
+            return None
+        found = self._channel.wait(self._seen, timeout)
+        if found is not None:
+            self._seen = found.version
+        return found
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Snapshot:
+        if self._release is None:
+            raise StopAsyncIteration
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            # It must not hold the watch: one that is dropped closes itself.
+            woken = self._woken
+            self._wake = lambda: _wake(loop, woken)
+            self._channel.add_listener(self._wake)
+        elif self._loop is not loop:
+            raise RuntimeError(f"this watch belongs to {self._loop!r} and was used from {loop!r}")
+        while self._release is not None:
+            self._woken.clear()
+            found = self._channel.after(self._seen)
+            if found is not None:
+                self._seen = found.version
+                return found
+            if self._channel.is_closed:
+                break
+            await self._woken.wait()
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Stop watching. Closing twice is fine."""
+        release, self._release = self._release, None
+        if release is not None and self._process_id == os.getpid():
+            # After a fork the locks may be held by threads that are not here, and the loop is the parent's.
+            if self._loop is not None:
+                self._channel.remove_listener(self._wake)
+                _wake(self._loop, self._woken)
+            release()
+
+    async def aclose(self) -> None:
+        """Stop watching; it does not wait for anything."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_release", None) is not None:
+            self.close()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
+    # A loop that is closed has nobody waiting on it.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(woken.set)

@@ -1,0 +1,59 @@
+"""Consul: the service catalogue, and the layout that Go rpcx keeps in the key-value store.
+
+    catalogue   services with checks, as Consul shows and its DNS serves them
+    rpcx        keys under a base path, locked by sessions
+    agent       HTTP to the agent, by the package py-consul
+
+Options: `token`, `dc`, `tag` (may repeat), `check` (`ttl` or `tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`),
+`base` (of the rpcx layout), `tls` (`true`), `ca_file`.
+"""
+
+from collections.abc import Callable
+
+from fastrpc.registries.base.backed import BackedRegistry
+from fastrpc.registries.base.backend import Backend
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.consul.agent import Access
+from fastrpc.registries.consul.catalogue import Catalogue
+from fastrpc.registries.consul.rpcx import RpcxKeys
+
+__all__ = ["open_consul"]
+
+
+def open_consul(url: RegistryURL) -> BackedRegistry:
+    """Open `consul://host:port?token=…&dc=…&tag=…`; without a port it is 8500.
+
+    Raises:
+        ConfigError: an option is wrong, or py-consul is not installed.
+    """
+    access = Access(url)
+    layout = url.take("layout", "catalogue", _one_of("catalogue", "rpcx"))
+    backend: Backend
+    if layout == "rpcx":
+        backend = RpcxKeys(access, base=url.take("base", "rpcx", str))
+    else:
+        backend = Catalogue(
+            access,
+            tags=url.take_all("tag"),
+            check=url.take("check", "ttl", _one_of("ttl", "tcp")),
+            ttl_seconds=url.take("ttl", 10, _seconds),
+        )
+    return BackedRegistry(backend, str(url), **url.take_shared())
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    """Return what reads an option that is one of a few words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"it is one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if not 2 <= seconds <= 86_400:
+        raise ValueError("it is from 2 to 86400 seconds")
+    return seconds

@@ -1,0 +1,198 @@
+"""Services in Consul's catalogue: each endpoint a service instance with a check, its record in the metadata.
+
+Instances that others registered serve as well: their address and port, their metadata as labels.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.backend import Entry, Lease, Listing
+from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_texts, to_texts
+from fastrpc.registries.consul.agent import Access, Agent, Index
+from fastrpc.status import Status
+
+__all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
+
+#: Metadata that marks an instance as ours, and says in which format its record is.
+FORMAT_KEY = "fastrpc-record"
+
+SCHEME_KEY = "fastrpc-scheme"
+
+#: What Consul allows.
+_META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_META_KEYS = 64
+
+#: Consul removes what was critical for so long; a minute is the least it takes.
+_FORGET = "1m"
+
+#: The service that Consul itself is.
+_CONSUL = "consul"
+
+
+class Catalogue:
+    """A backend: the services an agent knows.
+
+    Args:
+        tags: put on what is registered, and asked for in what is watched.
+        check: "ttl" lets the program say that it lives, "tcp" lets the agent connect to it.
+        ttl_seconds: after so long without a word the check is critical; a `tcp` check tries three times in it.
+    """
+
+    def __init__(self, access: Access, *, tags: Sequence[str], check: str, ttl_seconds: int) -> None:
+        self._access = access
+        self._tags = list(tags)
+        self._check = check
+        self._ttl_seconds = ttl_seconds
+        # The thread of the leases has one client for all.
+        self._agent: Agent | None = None
+
+    def open_lookup(self, service: str) -> "InstanceLookup":
+        return InstanceLookup(service, self._access.connect(), self._tags)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        definition = self._definition(service, endpoint)
+        if self._agent is None:
+            self._agent = self._access.connect()
+        return InstanceLease(self._agent, definition, self._ttl_seconds, has_ttl=self._check == "ttl")
+
+    def list_services(self) -> Iterable[str]:
+        with contextlib.closing(self._access.connect()) as agent, agent.errors():
+            _, found = agent.client.catalog.services()
+        return [
+            name for name, tags in (found or {}).items() if name != _CONSUL and set(self._tags).issubset(tags)
+        ]
+
+    def _definition(self, service: str, endpoint: Endpoint) -> dict[str, Any]:
+        address = endpoint.address
+        if not address.host or not address.port:
+            raise ConfigError(f"{address} cannot be registered with Consul", hint="register host and port")
+        texts = {FORMAT_KEY: str(RECORD_FORMAT), SCHEME_KEY: address.scheme}
+        texts = to_texts(endpoint) | texts
+        for key in texts:
+            if not _META_KEY.fullmatch(key):
+                raise ConfigError(
+                    f"label {key!r} cannot be kept by Consul", hint="use letters, digits, `-` and `_`"
+                )
+        if len(texts) > _META_KEYS:
+            raise ConfigError(f"{endpoint} has {len(endpoint.labels)} labels, Consul keeps {_META_KEYS - 7}")
+        check: dict[str, Any] = {"DeregisterCriticalServiceAfter": _FORGET, "Status": "passing"}
+        if self._check == "ttl":
+            check["TTL"] = f"{self._ttl_seconds}s"
+        else:
+            host = f"[{address.host}]" if ":" in address.host else address.host
+            check |= {
+                "TCP": f"{host}:{address.port}",
+                "Interval": f"{self._ttl_seconds / 3:.3f}s",
+                "Timeout": "1s",
+            }
+        return {
+            "name": service,
+            "service_id": f"{service}@{address.host}:{address.port}",
+            "address": address.host,
+            "port": address.port,
+            "tags": self._tags,
+            "meta": texts,
+            "weights": {"Passing": max(1, endpoint.weight), "Warning": 1},
+            "check": check,
+        }
+
+    def close(self) -> None:
+        if self._agent is not None:
+            self._agent.close()
+
+
+class InstanceLookup:
+    """Asks for the instances of a service whose checks pass, and waits for changes."""
+
+    def __init__(self, service: str, agent: Agent, tags: Sequence[str]) -> None:
+        self._service = service
+        self._agent = agent
+        self._tags = list(tags) or None
+        self._index = Index()
+
+    def fetch(self, wait_seconds: float) -> Listing:
+        query = self._agent.client.health.service
+        try:
+            with self._agent.errors():
+                index, instances = query(
+                    self._service, passing=True, tag=self._tags, **self._index.options(wait_seconds)
+                )
+        except StoreError:
+            self._index.forget()
+            raise
+        went_back = self._index.note(index)
+        return Listing([read_instance(one) for one in instances or ()], is_restart=went_back)
+
+    def close(self) -> None:
+        self._agent.close()
+
+
+class InstanceLease:
+    """Registers one instance with the agent and keeps its check passing."""
+
+    def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:
+        # A lost agent has to be noticed, and the instance written again, within five seconds of its return.
+        self.renew_seconds = min(2.0, ttl_seconds / 3)
+        self._agent = agent
+        self._definition = definition
+        self._id = definition["service_id"]
+        self._has_ttl = has_ttl
+
+    def acquire(self) -> None:
+        with self._agent.errors():
+            self._agent.client.agent.service.register(**self._definition, replace_existing_checks=True)
+
+    def renew(self) -> bool:
+        client = self._agent.client
+        if not self._has_ttl:
+            with self._agent.errors():
+                # 404 is an answer without an Id.
+                found = client.agent.service_definition(self._id)
+                return isinstance(found, dict) and found.get("ID") == self._id
+        try:
+            with self._agent.errors():
+                return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
+        except StoreError as error:
+            # An agent that does not know the check says so with status 500, which other troubles have as well;
+            # writing the instance again shows which it is. No permission is no loss.
+            if error.status is not Status.UNAVAILABLE or not str(error.__cause__).startswith(("404", "500")):
+                raise
+            return False
+
+    def release(self) -> None:
+        with self._agent.errors():
+            self._agent.client.agent.service.deregister(self._id)
+
+
+def read_instance(instance: Any) -> Entry:
+    """Read one element of `/v1/health/service`, whoever registered it."""
+    key = "an instance"
+    try:
+        service = instance["Service"]
+        key = str(service["ID"])
+        host = service.get("Address") or instance["Node"]["Address"]
+        meta = service.get("Meta") or {}
+        if not isinstance(host, str) or not isinstance(service["Port"], int) or not isinstance(meta, Mapping):
+            raise RecordError("its address, port or metadata has the wrong type")
+        return key, _read(host, service["Port"], dict(meta), service.get("Weights"))
+    except RecordError as error:
+        return key, error
+    except (KeyError, TypeError, AttributeError) as error:
+        return key, RecordError(f"it does not look like an instance: {error!r}")
+
+
+def _read(host: str, port: int, meta: dict[str, Any], weights: Any) -> Endpoint:
+    place = f"{f'[{host}]' if ':' in host else host}:{port}"
+    found = meta.pop(FORMAT_KEY, None)
+    if found is None:
+        # Not ours: Consul's own weight counts, and no key but those that mean the same to everybody.
+        if isinstance(weights, Mapping) and "weight" not in meta:
+            meta["weight"] = weights.get("Passing", 1)
+        return read_texts(f"tcp://{place}", meta)
+    if found != str(RECORD_FORMAT):
+        raise RecordError(f"it has format {found!r}, known is {RECORD_FORMAT}")
+    return read_texts(f"{meta.pop(SCHEME_KEY, 'tcp')}://{place}", meta)

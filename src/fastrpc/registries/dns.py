@@ -1,0 +1,192 @@
+"""Names in DNS: A and AAAA records of `host:port`, SRV records of a name without a port; by the package dnspython.
+
+`dns://` asks the system's resolver, `dns://10.0.0.2:53` another one. Each name is asked again when its TTL has passed,
+or up to a tenth before. Options: `refresh`, the most seconds between two questions (30); `timeout`, seconds for one
+(2).
+"""
+
+import ipaddress
+import random
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.backed import BackedRegistry
+from fastrpc.registries.base.backend import Entry, Lease, Listing
+from fastrpc.registries.base.record import RecordError, read_texts
+from fastrpc.registries.base.urls import RegistryURL
+
+if TYPE_CHECKING:
+    from dns.resolver import Answer, Resolver
+
+__all__ = ["DnsLookup", "DnsNames", "open_dns"]
+
+#: Seconds between two questions at least: some servers answer with a TTL of 0 to say that they know best.
+LEAST_SECONDS = 1.0
+
+#: Seconds before a name that has no records is asked for again, at most.
+MISSING_SECONDS = 5.0
+
+
+def open_dns(url: RegistryURL) -> BackedRegistry:
+    """Open `dns://` or `dns://resolver:port`.
+
+    Raises:
+        ConfigError: an option is wrong, or dnspython is not installed.
+    """
+    try:
+        import dns.exception
+        import dns.resolver
+    except ImportError as error:
+        raise ConfigError(
+            f"{url} needs dnspython, which is not installed", hint="pip install 'fastrpc[dns]'"
+        ) from error
+    try:
+        resolver = dns.resolver.Resolver(configure=not url.place)
+        resolver.use_search_by_default = True
+        if url.place:
+            (host, port), *others = url.places(53)
+            resolver.nameservers = [_number(url, one) for one, _ in ((host, port), *others)]
+            resolver.port = port
+    except dns.exception.DNSException as error:
+        raise ConfigError(f"{url}: the system's resolver is not set up: {error}") from error
+    resolver.lifetime = url.take("timeout", 2.0, _seconds)
+    refresh = url.take("refresh", 30.0, _seconds)
+    return BackedRegistry(DnsNames(resolver, refresh), str(url), **url.take_shared())
+
+
+class DnsNames:
+    """A backend: names that a resolver knows."""
+
+    def __init__(self, resolver: "Resolver", refresh_seconds: float) -> None:
+        self._resolver = resolver
+        self._refresh_seconds = refresh_seconds
+
+    def open_lookup(self, service: str) -> "DnsLookup":
+        return DnsLookup(service, self._resolver, self._refresh_seconds)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        raise ConfigError(
+            f"{service} cannot be registered with DNS",
+            hint="its records are made elsewhere, as by Kubernetes",
+        )
+
+    def list_services(self) -> Iterable[str]:
+        raise ConfigError("DNS does not say which names there are", hint="give one: dns://host:port")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class DnsLookup:
+    """Asks for one name; each answer says how long it holds."""
+
+    def __init__(
+        self,
+        service: str,
+        resolver: "Resolver",
+        refresh_seconds: float,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._name, self._port = _name_and_port(service)
+        self._resolver = resolver
+        self._refresh_seconds = refresh_seconds
+        self._uniform = uniform
+
+    def fetch(self, wait_seconds: float) -> Listing:
+        if self._port is None:
+            entries, ttl = self._services(self._name)
+        else:
+            hosts, ttl = self._hosts(self._name)
+            entries = [_entry(host, self._port, 1) for host in hosts]
+        longest = self._refresh_seconds if entries else min(self._refresh_seconds, MISSING_SECONDS)
+        pause = min(max(ttl, LEAST_SECONDS), longest) * self._uniform(0.9, 1.0)
+        return Listing(entries, pause_seconds=pause)
+
+    def _services(self, name: str) -> tuple[list[Entry], float]:
+        answer = self._ask(name, "SRV")
+        if answer is None:
+            return [], 0.0
+        records: list[Any] = list(answer)
+        # The others are for the time when none of these can be had, which only who calls them can know.
+        best = min(record.priority for record in records)
+        entries: list[Entry] = []
+        ttl = float(answer.rrset.ttl if answer.rrset is not None else 0)
+        for record in records:
+            if record.priority == best and record.port:
+                hosts, host_ttl = self._hosts(record.target.to_text())
+                ttl = min(ttl, host_ttl)
+                # 0 is "seldom" in DNS, and "never" for an endpoint.
+                entries.extend(_entry(host, record.port, max(1, record.weight)) for host in hosts)
+        return entries, ttl
+
+    def _hosts(self, name: str) -> tuple[list[str], float]:
+        try:
+            return [str(ipaddress.ip_address(name.strip("[]")))], self._refresh_seconds
+        except ValueError:
+            pass
+        hosts: list[str] = []
+        ttls: list[float] = []
+        failure: StoreError | None = None
+        for kind in ("A", "AAAA"):
+            try:
+                answer = self._ask(name, kind)
+            except StoreError as error:
+                # Servers exist that fail for the kind they do not know; the other one is worth having.
+                failure = error
+                continue
+            if answer is not None:
+                hosts.extend(record.to_text() for record in answer)
+                ttls.append(float(answer.rrset.ttl if answer.rrset is not None else 0))
+        if failure is not None and not hosts:
+            raise failure
+        return hosts, min(ttls, default=0.0)
+
+    def _ask(self, name: str, kind: str) -> "Answer | None":
+        """Return the answer; None when there are no such records."""
+        import dns.exception
+        import dns.resolver
+
+        try:
+            return self._resolver.resolve(name, kind)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return None
+        except (dns.exception.DNSException, OSError) as error:
+            raise StoreError(f"DNS: {kind} of {name}: {str(error) or type(error).__name__}") from error
+
+    def close(self) -> None:
+        """A question under way ends by its own timeout."""
+
+
+def _entry(host: str, port: int, weight: int) -> Entry:
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return place, read_texts(f"tcp://{place}", {"weight": weight})
+    except RecordError as error:
+        return place, error
+
+
+def _name_and_port(service: str) -> tuple[str, int | None]:
+    name, colon, port = service.rpartition(":")
+    if not colon or "]" in port:
+        return service, None
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise ConfigError(
+            f"{service!r} has port {port!r}", hint="write dns://host:port, or a name with SRV records"
+        )
+    return name, int(port)
+
+
+def _number(url: RegistryURL, host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ConfigError(f"{url}: {host!r} is not the IP address of a resolver") from None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86_400:
+        raise ValueError("it is from 0.1 to 86400 seconds")
+    return seconds

@@ -1,0 +1,135 @@
+"""A list that the program gives: for tests, and for clusters that hardly change."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.backed import check_service_name
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.base.watch import Channel, Watch
+
+__all__ = ["StaticRegistration", "StaticRegistry", "open_static"]
+
+_Places = Sequence[str | Address | Endpoint]
+
+
+class StaticRegistry:
+    """Knows what it is told, and believes it at once; no thread, no network, no rules.
+
+    Args:
+        endpoints: addresses or endpoints that serve everything, or a list for each service.
+
+    Raises:
+        ConfigError: an address cannot be read.
+    """
+
+    def __init__(self, endpoints: _Places | Mapping[str, _Places] = ()) -> None:
+        self._versions = itertools.count(1)
+        self._channels: dict[str, Channel] = {}
+        self._lists: dict[str, list[Endpoint]] = {}
+        self._everything: list[Endpoint] = []
+        self._is_closed = False
+        if isinstance(endpoints, Mapping):
+            for service, places in endpoints.items():
+                self.update(service, places)
+        else:
+            self._everything = _endpoints(endpoints)
+
+    def update(self, service: str, endpoints: _Places) -> None:
+        """Replace the list of a service; watches are told at once."""
+        self._lists[check_service_name(service)] = _endpoints(endpoints)
+        if service in self._channels:
+            self._publish(service)
+
+    def register(self, service: str, endpoint: Endpoint) -> "StaticRegistration":
+        """Return what keeps an endpoint in the list of a service, for the watches of this object."""
+        return StaticRegistration(self, check_service_name(service), endpoint)
+
+    def add(self, service: str, endpoint: Endpoint) -> None:
+        """Put an endpoint into the list of a service, in place of one with its address."""
+        others = [one for one in self._list(service) if one.address != endpoint.address]
+        self.update(service, [*others, endpoint])
+
+    def remove(self, service: str, endpoint: Endpoint) -> None:
+        """Take this very endpoint out of the list of a service."""
+        self.update(service, [one for one in self._list(service) if one is not endpoint])
+
+    def watch(self, service: str) -> Watch:
+        """Follow who serves a service."""
+        if self._is_closed:
+            raise RuntimeError(f"{self!r} is closed")
+        if check_service_name(service) not in self._channels:
+            self._channels[service] = Channel(self._versions)
+            self._publish(service)
+        return Watch(self._channels[service], lambda: None)
+
+    def services(self) -> list[str]:
+        """Return the names of the services that somebody serves."""
+        return sorted(service for service, endpoints in self._lists.items() if endpoints)
+
+    def _list(self, service: str) -> list[Endpoint]:
+        return self._lists.get(service, self._everything)
+
+    def _publish(self, service: str) -> None:
+        unique = {endpoint.address: endpoint for endpoint in reversed(self._list(service))}
+        self._channels[service].publish(sorted(unique.values(), key=str))
+
+    def close(self) -> None:
+        """End all watches. Closing twice is fine."""
+        self._is_closed = True
+        for channel in self._channels.values():
+            channel.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does."""
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<static registry of {', '.join(sorted(self._lists)) or 'any service'}>"
+
+
+class StaticRegistration:
+    """One endpoint in the list of one service, for as long as the block under `with` or `async with` lasts."""
+
+    def __init__(self, registry: StaticRegistry, service: str, endpoint: Endpoint) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.is_registered = False
+        self._registry = registry
+
+    def __enter__(self) -> Self:
+        self._registry.add(self.service, self.endpoint)
+        self.is_registered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.is_registered = False
+        self._registry.remove(self.service, self.endpoint)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+def open_static(url: RegistryURL) -> StaticRegistry:
+    """Open `static://host:port,host:port`."""
+    places = [f"tcp://{place}" for place in url.place.split(",") if place]
+    url.take_shared()
+    if not places:
+        raise ConfigError(f"{url} names no address", hint="write static://host:port,host:port")
+    return StaticRegistry(places)
+
+
+def _endpoints(places: _Places) -> list[Endpoint]:
+    if isinstance(places, str):
+        raise ConfigError(f"{places!r} is one address", hint="give a list of addresses")
+    return [one if isinstance(one, Endpoint) else Endpoint(one) for one in places]

@@ -1,0 +1,91 @@
+"""What a selector is, the table that finds one by name, and the adapter for one of your own."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from fastrpc._core.selector import BaseSelector, UserSelector
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError
+
+__all__ = ["DEFAULT", "Filter", "Selector", "selector_for", "selector_names"]
+
+#: The selector of a client that names none.
+DEFAULT = "round_robin"
+
+# name -> (module, class). Imported when it is first asked for.
+_BUILT_IN = {
+    "random": ("fastrpc.selectors.random", "Random"),
+    "round_robin": ("fastrpc.selectors.round_robin", "RoundRobin"),
+    "weighted": ("fastrpc.selectors.smooth_weighted", "SmoothWeighted"),
+    "consistent_hash": ("fastrpc.selectors.consistent_hash", "ConsistentHash"),
+    "least_loaded": ("fastrpc.selectors.least_loaded", "LeastLoaded"),
+    "jump_hash": ("fastrpc.selectors.jump_hash", "JumpHash"),
+    "double_jump": ("fastrpc.selectors.jump_hash", "DoubleJump"),
+}
+
+_METHODS = ("update", "pick", "observe")
+
+#: Narrows endpoints: told all of them in their order and how to ask whether one is in good health.
+Filter: TypeAlias = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
+
+
+class Selector(Protocol):
+    """Chooses the endpoint of the next attempt.
+
+    The methods are called from the loop of the client, or from every thread that uses a SyncClient, and must not block.
+    """
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the candidates; called when the registry or the health of an endpoint changes."""
+        ...
+
+    def pick(self, call: Any) -> Endpoint:
+        """Return one of the candidates, of which there is at least one.
+
+        It may be asked again when that one was already tried for this call. `call` is what interceptors get; its
+        `hash_key` is what the caller gave with `with_options(hash_key=)`, or None.
+        """
+        ...
+
+    def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+        """Learn how an attempt went. Called once per attempt, in any order."""
+        ...
+
+
+def selector_names() -> list[str]:
+    """Return the names of the built-in selectors."""
+    return list(_BUILT_IN)
+
+
+def selector_for(choice: Selector | str | None) -> BaseSelector:
+    """Return the selector that a client was given as an object, by its name, or not at all.
+
+    Raises:
+        ConfigError: there is none of that name, or the object has not the methods of one.
+    """
+    if choice is None:
+        choice = DEFAULT
+    if isinstance(choice, str):
+        if choice not in _BUILT_IN:
+            near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
+            raise ConfigError(
+                f"there is no selector {choice!r}, there are {', '.join(_BUILT_IN)}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
+        module, name = _BUILT_IN[choice]
+        built_in: BaseSelector = getattr(importlib.import_module(module), name)()
+        return built_in
+    if isinstance(choice, BaseSelector):
+        # The compiled picks do not pass through methods that a subclass replaced.
+        is_ours = all(getattr(type(choice), name) is getattr(BaseSelector, name) for name in _METHODS)
+        return choice if is_ours else UserSelector(choice)
+    missing = [name for name in _METHODS if not callable(getattr(choice, name, None))]
+    if missing or isinstance(choice, type):
+        raise ConfigError(
+            f"selector is {choice!r}, "
+            + (f"it has no {', '.join(missing)}" if missing else "a class and not an object"),
+            hint="give a name, an object of fastrpc.selectors, or one with update, pick and observe",
+        )
+    return UserSelector(choice)

@@ -1,0 +1,115 @@
+"""What narrows the endpoints before one is picked: labels, version, zone, a subset of a large fleet."""
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+
+from fastrpc._core.hash_ring import key_hash
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError
+from fastrpc.selectors.base import Filter
+
+__all__ = ["labels", "subset", "version", "zone"]
+
+_IsSound = Callable[[Endpoint], bool]
+
+_COMPARISONS: dict[str, Callable[[list[int], list[int]], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+    "": operator.eq,
+}
+_CONDITION = re.compile(r"\s*(>=|<=|!=|>|<|=|)\s*v?(\d+(?:\.\d+)*)\s*")
+_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)")
+
+
+def labels(**wanted: str) -> Filter:
+    """Keep endpoints that have all these labels: `labels(tier="fast", stage="blue")`."""
+
+    def keep(endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
+        return [each for each in endpoints if wanted.items() <= dict(each.labels).items()]
+
+    return keep
+
+
+def version(condition: str) -> Filter:
+    """Keep endpoints whose version meets a condition such as `"2"`, `">=1.4"` or `">=1.4, <2"`.
+
+    Versions are numbers between dots, compared number by number, as many as the condition has: `"2"` and `">=2"` both
+    take 2.7.1. What follows the numbers is not looked at. An endpoint without a version meets no condition.
+
+    Raises:
+        ConfigError: the condition cannot be read.
+    """
+    conditions = []
+    for part in condition.split(","):
+        match = _CONDITION.fullmatch(part)
+        if match is None:
+            raise ConfigError(
+                f"{condition!r} is no condition for a version", hint="write it as '2', '>=1.4' or '>=1.4, <2'"
+            )
+        conditions.append((_COMPARISONS[match[1]], _numbers(match[2])))
+
+    def meets(endpoint: Endpoint) -> bool:
+        match = _VERSION.match(endpoint.version)
+        if match is None:
+            return False
+        numbers = _numbers(match[1])
+        return all(compare(_padded(numbers, len(limit)), limit) for compare, limit in conditions)
+
+    def keep(endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
+        return [each for each in endpoints if meets(each)]
+
+    return keep
+
+
+def zone(name: str, *, sound: float = 0.7) -> Filter:
+    """Keep the endpoints of one zone while at least this share of them is in good health; else keep all zones.
+
+    A low `sound` lets the few that are left carry the whole load, a high one leaves the zone for a single failure.
+    """
+    if not 0 < sound <= 1:
+        raise ConfigError(f"sound is {sound!r}, it must be a number above 0 and at most 1")
+
+    def keep(endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
+        near = [each for each in endpoints if each.zone == name]
+        healthy = sum(map(is_sound, near))
+        return near if near and healthy >= sound * len(near) else endpoints
+
+    return keep
+
+
+def subset(size: int, *, client: str | bytes | int) -> Filter:
+    """Keep `size` endpoints of a large fleet, so that not every client connects to every server.
+
+    Which ones depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
+    the same after a restart, and one endpoint that comes or goes changes at most one of them. Each client of many must
+    have a name of its own, such as its host name and process number; the servers then get about equal shares.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigError(f"size is {size!r}, it must be a whole number from 1")
+    client_hash = key_hash(client)
+
+    def rank(endpoint: Endpoint) -> tuple[int, str]:
+        address = str(endpoint.address)
+        return key_hash(f"{client_hash:x} {address}"), address
+
+    def keep(endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
+        if len(endpoints) <= size:
+            return endpoints
+        chosen = {id(each) for each in sorted(endpoints, key=rank)[:size]}
+        return [each for each in endpoints if id(each) in chosen]
+
+    return keep
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(".")]
+
+
+def _padded(numbers: list[int], size: int) -> list[int]:
+    """Cut or fill with zeros."""
+    return (numbers + [0] * size)[:size]

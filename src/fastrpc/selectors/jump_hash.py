@@ -1,0 +1,87 @@
+"""The picks of Go rpcx, for clients in both languages that must agree on who serves what."""
+
+from typing import Any
+
+from fastrpc._core.selector import DoubleJumpSelector, JumpHashSelector
+
+__all__ = ["DoubleJump", "JumpHash", "go_text", "rpcx_key"]
+
+
+def go_text(value: object) -> str | None:
+    """Return the text in which Go prints a scalar (`%v`); None for anything else, which Go prints differently."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | str):
+        return str(value)
+    if isinstance(value, float):
+        return _go_float(value)
+    return None
+
+
+def _go_float(value: float) -> str:
+    """Print the shortest digits, with an exponent below 1e-4 and from 1e21 on."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
+    mantissa, _, exponent = f"{value!r}e0".partition("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    fraction = "" if fraction == "0" else fraction
+    point = len(whole) + int(exponent.partition("e")[0])
+    digits = (whole + fraction).lstrip("0")
+    point -= len(whole + fraction) - len(digits)
+    digits = digits.rstrip("0")
+    if not digits:
+        return f"{sign}0"
+    if not -4 < point <= 21:
+        rest = f".{digits[1:]}" if len(digits) > 1 else ""
+        return f"{sign}{digits[0]}{rest}e{point - 1:+03d}"
+    if point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    if point >= len(digits):
+        return f"{sign}{digits}{'0' * (point - len(digits))}"
+    return f"{sign}{digits[:point]}.{digits[point:]}"
+
+
+def rpcx_key(method: str, arguments: tuple[Any, ...]) -> str | None:
+    """Return the key that rpcx hashes, "/Path/Method/argument", for a method "Path.Method".
+
+    Only one scalar or text has the same form in every language; None for any other arguments.
+    """
+    text = go_text(arguments[0]) if len(arguments) == 1 else None
+    if text is None:
+        return None
+    path, _, name = method.rpartition(".")
+    return f"/{path}/{name}/{text}"
+
+
+def _key_of(call: Any) -> str | bytes | int | None:
+    key: str | bytes | int | None = getattr(call, "hash_key", None)
+    return rpcx_key(call.method, call.arguments) if key is None else key
+
+
+class JumpHash(JumpHashSelector):
+    """Pick by jump hash over the addresses in their order.
+
+    The key is `hash_key`, else what rpcx makes of method and argument; a call that has neither goes anywhere. It
+    spreads better than a ring and needs no memory, but an endpoint that goes from the middle moves half of the keys.
+    """
+
+    __slots__ = ()
+
+    def key_of(self, call: Any) -> str | bytes | int | None:
+        """Return what places a call."""
+        return _key_of(call)
+
+
+class DoubleJump(DoubleJumpSelector):
+    """Pick as rpcx's consistent hash does, by double jump hash; the key is made as for `JumpHash`.
+
+    Where a key goes depends on the order in which endpoints came and went. Within one change this side takes them by
+    address; Go leaves that to chance, so after a change of several endpoints two Go clients may differ as well.
+    """
+
+    __slots__ = ()
+
+    def key_of(self, call: Any) -> str | bytes | int | None:
+        """Return what places a call."""
+        return _key_of(call)

@@ -1,0 +1,84 @@
+"""The one of several processes that keeps the address they share in a registry.
+
+It is a process of its own: registries need threads, the supervisor has to fork and must not have any, and a worker that
+ends must not take the address out for the others.
+"""
+
+import asyncio
+import logging
+import signal
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.process import loop_factory, signals_handled
+from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
+from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
+
+__all__ = ["run_announcer"]
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def run_announcer(plan: Plan, channel: WorkerEnd, addresses: list[Address], started: Started) -> ExitCode:
+    """Keep what the workers serve registered until the supervisor says otherwise, or is gone.
+
+    Raises:
+        ConfigError: the registry cannot hold it.
+        StoreError: the registry refuses it.
+    """
+    # Signals to the whole group are the supervisor's to answer.
+    with (
+        signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
+        return runner.run(_announce(plan, channel, _records(plan, addresses, started)))
+
+
+async def _announce(plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint]) -> ExitCode:
+    assert plan.registry is not None
+    registrar = Registrar(plan.registry)
+    orders = _Orders(channel)
+    registrar.want(records)
+    settling = asyncio.ensure_future(registrar.settle())
+    try:
+        await asyncio.wait((settling, orders.received), return_when=asyncio.FIRST_COMPLETED)
+        if settling.done():
+            settling.result()
+            channel.report(started={"records": len(records)})
+        await orders.received
+    finally:
+        settling.cancel()
+        if not orders.must_quit:
+            await registrar.close()
+    # Without that the leases end by themselves.
+    return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
+
+
+class _Orders:
+    """Whether the supervisor said DRAIN or QUIT."""
+
+    def __init__(self, channel: WorkerEnd) -> None:
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self.received: asyncio.Future[None] = self._loop.create_future()
+        self.must_quit = False
+        self._loop.add_reader(channel.fileno(), self._receive)
+
+    def _receive(self) -> None:
+        order = self._channel.receive()
+        if order is not None and order[0] in (DRAIN, QUIT):
+            self._loop.remove_reader(self._channel.fileno())
+            self.must_quit = order[0] == QUIT
+            self.received.set_result(None)
+
+
+def _records(plan: Plan, addresses: list[Address], started: Started) -> dict[Record, Endpoint]:
+    """Return what is to be registered: every service at each address that is advertised."""
+    records = {}
+    for bound, advertise in zip(addresses, plan.advertised(), strict=True):
+        endpoint = advertised_endpoint(bound, advertise)
+        if endpoint is not None:
+            for service in started.services:
+                record = record_of(endpoint, started.versions.get(service), plan.config)
+                records[service, endpoint.address] = record
+    return records

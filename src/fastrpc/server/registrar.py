@@ -1,0 +1,143 @@
+"""What a server keeps in a registry: one record for each of its services at each of its addresses."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Literal, TypeAlias
+
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import FastRPCError
+from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.urls import open_registry
+
+__all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: What stands for a server in a registry: None is the bound address, False is nothing.
+Advertise: TypeAlias = str | Address | Endpoint | Literal[False] | None
+
+#: The service, and where it is.
+Record: TypeAlias = tuple[str, Address]
+
+
+class Registrar:
+    """Makes a registry follow what a server wants to have in it.
+
+    A registry that is away fails nothing and takes the records once it is back; that is the registry object's work.
+
+    Args:
+        registry: a URL, opened here and closed with it, or an object, which stays its owner's.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+
+    def __init__(self, registry: str | Registry) -> None:
+        self._is_ours = isinstance(registry, str)
+        self._registry = open_registry(registry)
+        self._wanted: Mapping[Record, Endpoint] = {}
+        # Each holds one registration; closing it takes the record back.
+        self._held: dict[Record, AsyncExitStack] = {}
+        self._settling = asyncio.Lock()
+        self._followers: set[asyncio.Task[None]] = set()
+
+    def want(self, records: Mapping[Record, Endpoint]) -> None:
+        """Say what is to be in the registry; `settle` or `follow` see to it."""
+        self._wanted = records
+
+    async def settle(self) -> None:
+        """Return once the registry was told of every difference.
+
+        Raises:
+            ConfigError: it cannot hold a record.
+            StoreError: it refuses one. The others are registered, in both cases.
+        """
+        async with self._settling:
+            extra = [record for record in self._held if record not in self._wanted]
+            missing = [record for record in self._wanted if record not in self._held]
+            outcomes = await asyncio.gather(
+                *(self._leave(record) for record in extra),
+                *(self._enter(record, self._wanted[record]) for record in missing),
+                return_exceptions=True,
+            )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    def follow(self) -> None:
+        """Do what `settle` does, later; what goes wrong is logged."""
+        follower = asyncio.ensure_future(self._follow())
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
+
+    async def _follow(self) -> None:
+        try:
+            await self.settle()
+        except Exception as error:
+            trace = None if isinstance(error, FastRPCError) else error
+            logger.error("the registry does not take what is to be registered: %s", error, exc_info=trace)
+
+    async def _enter(self, record: Record, endpoint: Endpoint) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._registry.register(record[0], endpoint))
+            self._held[record] = stack.pop_all()
+
+    async def _leave(self, record: Record) -> None:
+        try:
+            await self._held.pop(record).aclose()
+        except Exception:
+            # Whatever a registry of the user's own does, it does not keep the server from leaving.
+            logger.exception("%s at %s could not be taken out of the registry", *record)
+
+    async def withdraw(self) -> None:
+        """Take every record back; waits for the registry, for some seconds at most."""
+        self._wanted = {}
+        followers = list(self._followers)
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+        await self.settle()
+
+    async def close(self) -> None:
+        """Take every record back, and let go of a registry that was opened here. Closing twice is fine."""
+        await self.withdraw()
+        if self._is_ours:
+            await self._registry.aclose()
+
+
+def advertised_endpoint(bound: Address, advertise: Advertise) -> Endpoint | None:
+    """Return what stands for a bound address; None if nothing does.
+
+    An address to advertise with port 0 has the port that was bound.
+
+    Raises:
+        ConfigError: the address to advertise cannot be read.
+    """
+    if advertise is False:
+        return None
+    if advertise is None:
+        return Endpoint(bound)
+    endpoint = advertise if isinstance(advertise, Endpoint) else Endpoint(advertise)
+    address = endpoint.address
+    if address.host and not address.port:
+        address = Address(address.scheme, host=address.host, port=bound.port, path=address.path)
+    return _copied(endpoint, address=address)
+
+
+def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> Endpoint:
+    """Return an endpoint with what the server knows and its owner did not say."""
+    return _copied(
+        endpoint,
+        version=endpoint.version or version or "",
+        protocols=endpoint.protocols or config.protocols,
+        codecs=endpoint.codecs or config.codecs,
+    )
+
+
+def _copied(endpoint: Endpoint, **changes: object) -> Endpoint:
+    names = ("address", "weight", "labels", "zone", "version", "protocols", "codecs")
+    values = {name: getattr(endpoint, name) for name in names} | changes
+    return Endpoint(**values)

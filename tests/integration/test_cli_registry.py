@@ -1,0 +1,183 @@
+"""The command line with a registry: `fastrpc list` of one, `fastrpc run` that registers."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastrpc import Endpoint
+from fastrpc.registries import open_registry
+from tests.support.program import Finished, Program, run_program
+
+APP = """
+import fastrpc
+
+
+@fastrpc.service("arith", version="2.1")
+class Arith:
+    @fastrpc.method
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+
+@fastrpc.service("users")
+class Users:
+    @fastrpc.method
+    async def name(self) -> str:
+        return "Ann"
+
+
+services = [Arith, Users]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def registry(folder: Path) -> Iterator[str]:
+    with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], folder) as program:
+        yield program.wait_output(r"registry at (\S+)\n")[1]
+
+
+def command(folder: Path, *arguments: str, **environment: str) -> Finished:
+    return run_program(["-m", "fastrpc", *arguments], folder, environment)
+
+
+def running(folder: Path, *arguments: str) -> Program:
+    return Program(["-m", "fastrpc", "run", "app:services", *arguments], folder)
+
+
+class TestList:
+    def test_shows_services_endpoints_and_their_health(self, folder: Path, registry: str) -> None:
+        with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:
+            address = server.wait_output(r"serving at (\S+)\n")[1]
+            ended = command(folder, "list", registry)
+        assert (ended.code, ended.errors) == (0, "")
+        lines = [line.split() for line in ended.output.splitlines()]
+        assert lines == [
+            ["arith"],
+            [address, "SERVING", "version", "2.1"],
+            [],
+            ["users"],
+            [address, "SERVING"],
+        ]
+
+    def test_shows_who_is_registered_but_does_not_answer(self, folder: Path, registry: str) -> None:
+        endpoint = Endpoint("tcp://127.0.0.1:1", weight=2, zone="eu", labels={"group": "blue"})
+        with open_registry(registry) as held, held.register("ghost", endpoint):  # type: ignore[attr-defined]
+            ended = command(folder, "list", registry)
+            (found,) = json.loads(command(folder, "list", registry, "--json").output)
+        assert ended.code == 0
+        assert ended.output.splitlines()[1].split() == [
+            "tcp://127.0.0.1:1",
+            "UNREACHABLE",
+            "zone",
+            "eu",
+            "weight",
+            "2",
+            "group=blue",
+        ]
+        assert found == {
+            "name": "ghost",
+            "endpoints": [
+                {
+                    "address": "tcp://127.0.0.1:1",
+                    "health": "UNREACHABLE",
+                    "version": "",
+                    "zone": "eu",
+                    "weight": 2,
+                    "labels": {"group": "blue"},
+                }
+            ],
+        }
+
+    def test_may_be_limited_to_one_service(self, folder: Path, registry: str) -> None:
+        with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:
+            server.wait_output(r"serving at (\S+)\n")
+            said = [
+                json.loads(command(folder, "list", *arguments, "--json").output)
+                for arguments in ((registry, "users"), (f"{registry}/users",))
+            ]
+        assert [[one["name"] for one in found] for found in said] == [["users"], ["users"]]
+
+    def test_service_that_nobody_serves_is_a_failure(self, folder: Path, registry: str) -> None:
+        ended = command(folder, "list", f"{registry}/nobody")
+        assert (ended.code, ended.output) == (1, "")
+        assert "nobody serves 'nobody'" in ended.errors
+
+    def test_empty_registry_has_no_services(self, folder: Path, registry: str) -> None:
+        ended = command(folder, "list", registry)
+        assert (ended.code, ended.output) == (0, "no services\n")
+
+    @pytest.mark.parametrize("place", ["registry://127.0.0.1:1", "registry://127.0.0.1:1/arith"])
+    def test_registry_that_is_away_is_a_failure(self, folder: Path, place: str) -> None:
+        ended = command(folder, "list", place, "--timeout", "2")
+        assert (ended.code, "Traceback" in ended.errors) == (1, False)
+        assert "127.0.0.1:1" in ended.errors
+
+    @pytest.mark.parametrize(
+        ("url", "cause"),
+        [
+            ("registry://here", "is not host and port"),
+            ("registry://127.0.0.1:1?colour=red", "has no option colour"),
+        ],
+    )
+    def test_url_that_is_wrong_is_a_matter_of_usage(self, folder: Path, url: str, cause: str) -> None:
+        ended = command(folder, "list", url)
+        assert ended.code == 2
+        assert cause in ended.errors
+
+
+class TestRun:
+    def test_registers_what_is_advertised_until_it_drains(self, folder: Path, registry: str) -> None:
+        options = ("-a", "tcp://0.0.0.0:0", "--registry", registry, "--advertise", "tcp://127.0.0.1:0")
+        with running(folder, *options) as server:
+            port = server.wait_output(r"serving at \S+:(\d+)\n")[1]
+            (arith, _) = json.loads(command(folder, "list", registry, "--json").output)
+            server.signal(signal.SIGTERM)
+            assert server.wait().code == 0
+        assert [one["address"] for one in arith["endpoints"]] == [f"tcp://127.0.0.1:{port}"]
+        assert [one["health"] for one in arith["endpoints"]] == ["SERVING"]
+        assert command(folder, "list", registry).output == "no services\n"
+
+    def test_registry_may_stand_in_the_environment(self, folder: Path, registry: str) -> None:
+        environment = {"FASTRPC_REGISTRY": registry, "FASTRPC_ADDRESS": "tcp://127.0.0.1:0"}
+        with Program(["-m", "fastrpc", "run", "app:services"], folder, environment) as server:
+            server.wait_output(r"serving at ")
+            assert "arith" in command(folder, "list", registry).output
+
+    def test_listening_everywhere_needs_an_address_to_advertise(self, folder: Path, registry: str) -> None:
+        ended = command(folder, "run", "app:services", "-a", "tcp://0.0.0.0:0", "--registry", registry)
+        assert ended.code == 3
+        assert "nobody can dial it" in ended.errors
+        assert "advertise" in ended.errors
+
+    @pytest.mark.parametrize(
+        ("options", "cause"),
+        [
+            (("--registry", "nowhere://h:1"), "no registry has the scheme 'nowhere'"),
+            (("--registry", "registry://h:1", "--advertise", "here"), "'here' is not an address"),
+            (
+                ("--registry", "registry://h:1", "--advertise", "tcp://h:1", "--advertise", "tcp://h:2"),
+                "2 addresses are advertised for 1",
+            ),
+        ],
+    )
+    def test_what_cannot_be_asked_for_is_a_matter_of_usage(
+        self, folder: Path, options: tuple[str, ...], cause: str
+    ) -> None:
+        ended = command(folder, "run", "app:services", *options)
+        assert ended.code == 2
+        assert cause in ended.errors
+
+    def test_what_is_being_developed_is_not_registered(self, folder: Path, registry: str) -> None:
+        arguments = ["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"]
+        with Program(arguments, folder, {"FASTRPC_REGISTRY": registry}) as server:
+            server.wait_output(r"serving at ")
+            assert command(folder, "list", registry).output == "no services\n"

@@ -1,0 +1,346 @@
+"""Clients of services with several endpoints: who takes a call, and what happens as endpoints come and go."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import Backoff, Client, ClientConfig, Endpoint
+from fastrpc.config import Breaker, Pool
+from fastrpc.coordination import RegistryServer
+from fastrpc.failmodes import FailBackup
+from fastrpc.registries import StaticRegistry, open_registry
+from tests.support.served import Served, served
+from tests.support.waiting import eventually
+from tests.support.who import Who
+
+QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
+
+
+@contextlib.asynccontextmanager
+async def fleet(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[list[Who], list[Served]]]:
+    """Serve several of them."""
+    async with contextlib.AsyncExitStack() as stack:
+        people = [Who(f"server {number}") for number in range(count)]
+        targets = [await stack.enter_async_context(served(who, scheme=scheme)) for who in people]
+        yield people, targets
+
+
+async def connected(client: Client, count: int) -> None:
+    """Return once so many endpoints are connected."""
+    await client.ready(5)
+    await eventually(lambda: sum(session.is_ready for session in client._pool.sessions) == count)
+
+
+@contextlib.asynccontextmanager
+async def calling(client: Client, method: Any, tasks: int = 8) -> AsyncIterator[Callable[[], int]]:
+    """Keep calls going inside the block, none of which may fail; yield what counts them."""
+    is_over = False
+    ended = 0
+
+    async def caller() -> None:
+        nonlocal ended
+        while not is_over:
+            await client.call(method)
+            ended += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(tasks):
+            group.create_task(caller())
+        try:
+            yield lambda: ended
+        finally:
+            is_over = True
+
+
+# Registries
+
+
+@pytest.mark.parametrize("method", [Who.name_of, Who.once])
+async def test_endpoints_come_and_go_without_a_failed_call(method: Any) -> None:
+    async with fleet(3) as (people, targets):
+        registry = StaticRegistry({"who": targets[:1]})
+        async with Client("who", registry=registry, config=QUICK) as client:
+            async with calling(client, method) as ended:
+                await eventually(lambda: people[0].calls > 50)
+                registry.update("who", targets)
+                await eventually(lambda: people[1].calls > 50 and people[2].calls > 50)
+                registry.update("who", targets[2:])
+                await eventually(lambda: len(client._pool.open_sessions) == 1)
+                left, enough = people[0].calls + people[1].calls, ended() + 100
+                await eventually(lambda: ended() > enough)
+                assert people[0].calls + people[1].calls == left
+
+
+async def test_embedded_registry_tells_a_client_who_serves() -> None:
+    async with fleet(2) as (people, targets), RegistryServer("tcp://127.0.0.1:0") as server:
+        async with open_registry(server.url) as registry, contextlib.AsyncExitStack() as first:
+            await first.enter_async_context(registry.register("who", Endpoint(targets[0])))
+            async with Client(f"{server.url}/who", config=QUICK) as client:
+                assert await client.call(Who.name_of) == "server 0"
+                async with calling(client, Who.once), registry.register("who", Endpoint(targets[1])):
+                    await eventually(lambda: people[1].calls > 50)
+                    await first.aclose()
+                    await eventually(lambda: len(client._pool.open_sessions) == 1)
+                assert await client.call(Who.name_of) == "server 1"
+
+
+async def test_registry_url_and_service_name() -> None:
+    async with fleet(1) as (_, targets), RegistryServer("tcp://127.0.0.1:0") as server:
+        async with open_registry(server.url) as registry, registry.register("who", Endpoint(targets[0])):
+            async with Client("who", registry=server.url) as client:
+                assert await client.call(Who.name_of) == "server 0"
+            async with Client("who", registry=registry) as client:
+                assert await client.call(Who.name_of) == "server 0"
+
+
+async def test_dns_target() -> None:
+    async with fleet(1) as (_, targets):
+        async with Client(f"dns://127.0.0.1:{targets[0].rpartition(':')[2]}", config=QUICK) as client:
+            assert await client.call(Who.name_of) == "server 0"
+
+
+async def test_nobody_serves() -> None:
+    async with Client("who", registry=StaticRegistry({"who": []})) as client:
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it") as caught:
+            await client.call(Who.name_of)
+        assert caught.value.processed == "no"
+        assert client.stats()["totals"]["calls"] == 1
+
+
+async def test_waiting_until_somebody_serves() -> None:
+    registry = StaticRegistry({"who": []})
+    async with fleet(1) as (_, targets), Client("who", registry=registry) as client:
+        call = asyncio.create_task(client.with_options(wait_for_ready=True).call(Who.name_of))
+        await asyncio.sleep(0)
+        registry.update("who", targets)
+        assert await call == "server 0"
+
+
+async def test_registry_that_cannot_be_asked() -> None:
+    async with Client("registry://127.0.0.1:9/who") as client:
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: it is not known who serves who"):
+            await client.call(Who.name_of)
+        with pytest.raises(fastrpc.DeadlineExceededError, match="nobody is known to serve who"):
+            await client.with_options(wait_for_ready=True, timeout=0.1).call(Who.name_of)
+
+
+async def test_error_names_every_address_that_was_tried() -> None:
+    registry = StaticRegistry({"who": ["tcp://127.0.0.1:9", "memory://nobody"]})
+    async with Client("who", registry=registry) as client:
+        with pytest.raises(fastrpc.ConnectError) as caught:
+            await client.call(Who.name_of)
+        assert "tcp://127.0.0.1:9: " in str(caught.value)
+        assert "memory://nobody: " in str(caught.value)
+        assert str(caught.value).startswith("who.name_of: ")
+
+
+@pytest.mark.parametrize(
+    ("target", "registry", "message"),
+    [
+        ("who", None, "needs registry="),
+        ("tcp://127.0.0.1:9", StaticRegistry(), "name of the service"),
+        ("registry://127.0.0.1:9", None, "names no service"),
+        ("who", "nowhere://host", "scheme"),
+        ("who", 7, "not a registry"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, fastrpc.SyncClient])
+def test_target_that_cannot_be_meant(kind: Any, target: str, registry: Any, message: str) -> None:
+    with pytest.raises(fastrpc.ConfigError, match=message):
+        kind(target, registry=registry)
+
+
+async def test_a_client_leaves_the_registry_that_it_was_given_open() -> None:
+    registry = StaticRegistry({"who": []})
+    async with Client("who", registry=registry) as client:
+        with pytest.raises(fastrpc.NoEndpointError):
+            await client.call(Who.name_of)
+    registry.watch("who").close()
+
+
+# Selectors
+
+
+async def test_keys_stay_with_their_endpoint() -> None:
+    async with fleet(3) as (_, targets):
+        async with (
+            Client(list(targets), selector="consistent_hash") as one,
+            Client(list(targets), selector="consistent_hash") as two,
+        ):
+            placed = {key: await one.with_options(hash_key=key).call(Who.name_of) for key in range(30)}
+            assert len(set(placed.values())) == 3
+            again = {key: await two.with_options(hash_key=key).call(Who.name_of) for key in range(30)}
+            assert again == placed
+            batches = {
+                key: await one.with_options(hash_key=key).call_many(Who.name_of, [()]) for key in placed
+            }
+            assert batches == {key: [name] for key, name in placed.items()}
+
+
+async def test_a_selector_of_ones_own() -> None:
+    class Last:
+        def __init__(self) -> None:
+            self.endpoints: list[Endpoint] = []
+            self.observed: list[tuple[str, Exception | None]] = []
+            self.kinds: set[str] = set()
+
+        def update(self, endpoints: Any) -> None:
+            self.endpoints = list(endpoints)
+
+        def pick(self, call: Any) -> Endpoint:
+            self.kinds.add(call.metadata["kind"])
+            return self.endpoints[-1]
+
+        def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+            self.observed.append((str(endpoint), error))
+
+    selector = Last()
+    async with fleet(2) as (_, targets):
+        async with Client(list(targets), selector=selector) as client:
+            await connected(client, 2)
+            view = client.with_options(metadata={"kind": "test"})
+            assert [await view.call(Who.name_of) for _ in range(3)] == ["server 1"] * 3
+            assert selector.observed == [(str(targets[1]), None)] * 3
+            assert selector.kinds == {"test"}
+
+
+async def test_one_endpoint_and_no_other() -> None:
+    async with fleet(2) as (_, targets):
+        registry = StaticRegistry({"who": targets})
+        async with Client("who", registry=registry) as client:
+            view = client.with_options(endpoint=targets[1])
+            assert [await view.call(Who.name_of) for _ in range(4)] == ["server 1"] * 4
+            with pytest.raises(fastrpc.NoEndpointError, match="none of the endpoints of who"):
+                await client.with_options(endpoint="tcp://127.0.0.1:9").call(Who.name_of)
+
+
+async def test_placements_come_to_an_end() -> None:
+    async with fleet(2) as (people, targets):
+        async with Client(list(targets), selector="least_loaded") as client:
+            await connected(client, 2)
+            await asyncio.gather(*(client.call(Who.name_of) for _ in range(20)))
+            with pytest.raises(TypeError):
+                await client.call(Who.name_of, 1)
+            people[0].is_stuck = people[1].is_stuck = True
+            with pytest.raises(fastrpc.DeadlineExceededError):
+                await client.with_options(timeout=0.05).call(Who.name_of)
+            stuck = asyncio.create_task(client.call(Who.name_of))
+            await eventually(lambda: sum(who.calls for who in people) == 22)
+            stuck.cancel()
+            await asyncio.gather(stuck, return_exceptions=True)
+            people[0].is_stuck = people[1].is_stuck = False
+            await client.notify(Who.name_of)
+            await client.call_many(Who.name_of, [()] * 3)
+            fleet_ = client.state.fleet
+            assert fleet_ is not None
+            assert [candidate.in_flight for candidate in fleet_.candidates] == [0, 0]
+
+
+# Fail modes
+
+
+async def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
+    config = ClientConfig(pool=Pool(breaker=Breaker(consecutive=3, open_seconds=30), outlier=None))
+    async with fleet(2) as (people, targets):
+        people[0].is_failing = True
+        async with Client(list(targets), config=config) as client:
+            await connected(client, 2)
+            failed = 0
+            for _ in range(20):
+                try:
+                    await client.call(Who.name_of)
+                except fastrpc.CallError:
+                    failed += 1
+            assert failed == people[0].calls == 3
+            people[1].is_failing = True
+            for _ in range(3):
+                with pytest.raises(fastrpc.CallError):
+                    await client.call(Who.name_of)
+            with pytest.raises(fastrpc.CircuitOpenError, match=r"who\.name_of: the breaker"):
+                await client.call(Who.name_of)
+            # Another method is another matter.
+            assert await client.call(Who.once) in {"server 0", "server 1"}
+
+
+async def test_hedging_takes_the_first_answer() -> None:
+    async with fleet(2) as (people, targets):
+        people[0].is_stuck = True
+        async with Client(list(targets), fail_mode=FailBackup(delay=0.01)) as client:
+            await connected(client, 2)
+            replies = [await client.request(Who.name_of) for _ in range(6)]
+            assert {reply.value for reply in replies} == {"server 1"}
+            assert 2 in {reply.attempts for reply in replies}
+            await eventually(lambda: people[0].cancelled == people[0].calls > 0)
+            assert 1 in people[1].attempts
+
+
+async def test_no_hedge_for_a_method_that_is_not_idempotent() -> None:
+    async with fleet(2) as (people, targets):
+        async with Client(list(targets), fail_mode=FailBackup(delay=0)) as client:
+            await connected(client, 2)
+            for _ in range(10):
+                await client.call(Who.once)
+            assert people[0].calls + people[1].calls == 10
+
+
+async def test_fail_mode_of_one_call() -> None:
+    async with fleet(2) as (_, targets):
+        async with Client([targets[0], "tcp://127.0.0.1:9"], config=QUICK) as client:
+            pinned = client.with_options(endpoint="tcp://127.0.0.1:9", fail_mode="failfast")
+            with pytest.raises(fastrpc.ConnectError):
+                await pinned.call(Who.name_of)
+            with pytest.raises(fastrpc.ConfigError, match="there is no fail mode 'failsafe'"):
+                client.with_options(fail_mode="failsafe")
+        async with Client("memory://x", fail_mode="failtry") as client:
+            with pytest.raises(fastrpc.ConnectError):
+                await client.call(Who.name_of)
+
+
+async def test_a_killed_server_costs_no_idempotent_call() -> None:
+    async with fleet(3) as (_, targets), Client(list(targets), config=QUICK) as client:
+        await connected(client, 3)
+        async with calling(client, Who.name_of) as ended:
+            enough = ended() + 200
+            await eventually(lambda: ended() > enough)
+            await targets[0].server.close()
+            enough = ended() + 200
+            await eventually(lambda: ended() > enough)
+
+
+# All endpoints
+
+
+async def test_broadcast_returns_every_outcome() -> None:
+    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+        people[1].is_failing = True
+        outcomes = await client.broadcast(Who.name_of)
+        assert [str(endpoint) for endpoint in outcomes] == list(targets)
+        first, second, third = outcomes.values()
+        assert isinstance(first, fastrpc.Reply)
+        assert first.value == "server 0"
+        assert isinstance(second, fastrpc.CallError)
+        assert isinstance(third, fastrpc.Reply)
+        assert third.endpoint.address == Endpoint(targets[2]).address
+        with pytest.raises(TypeError):
+            await client.broadcast(Who.name_of, 1)  # type: ignore[call-overload]
+
+
+async def test_broadcast_to_nobody() -> None:
+    async with Client("who", registry=StaticRegistry({"who": []})) as client:
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it"):
+            await client.broadcast(Who.name_of)
+
+
+async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
+    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+        people[0].is_stuck = True
+        people[1].is_failing = True
+        assert await client.fork(Who.name_of) == "server 2"
+        await eventually(lambda: people[0].cancelled == people[0].calls)
+        people[0].is_stuck, people[0].is_failing, people[2].is_failing = False, True, True
+        with pytest.raises(fastrpc.CallError, match="broken"):
+            await client.fork("who.name_of")

@@ -1,0 +1,195 @@
+"""The embedded registry as a service: leases, watches that wait, snapshots, the command."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc import CallError, Client, Endpoint, Status
+from fastrpc.coordination import RegistryServer, RegistryService
+from fastrpc.coordination.registry_service import LONGEST_LEASE_SECONDS
+from fastrpc.registries import open_registry
+from fastrpc.registries.base.record import encode_record
+from tests.support.program import Program
+from tests.support.waiting import eventually
+
+RECORD = encode_record(Endpoint("tcp://127.0.0.1:1")).decode()
+OTHER = encode_record(Endpoint("tcp://127.0.0.1:2")).decode()
+
+
+def opened(url: str) -> Any:
+    return open_registry(url)
+
+
+async def test_watch_answers_at_once_what_the_caller_does_not_know() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        empty = await client.call(RegistryService.watch, "arith", wait_seconds=60.0)
+        assert empty.records == []
+        await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        found = await client.call(RegistryService.watch, "arith", empty.cursor, 60.0)
+        assert found.records == [RECORD]
+        assert found.cursor != empty.cursor
+
+
+async def test_watch_waits_for_a_change() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        known = await client.call(RegistryService.watch, "arith")
+        waiting = asyncio.create_task(client.call(RegistryService.watch, "arith", known.cursor, 60.0))
+        await client.call(RegistryService.register, "other", OTHER, 10.0)
+        assert not waiting.done()
+        await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        async with asyncio.timeout(5):
+            assert (await waiting).records == [RECORD]
+
+
+async def test_watch_answers_unchanged_when_its_time_is_over() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        known = await client.call(RegistryService.watch, "arith")
+        assert await client.call(RegistryService.watch, "arith", known.cursor, 0.05) == known
+
+
+async def test_draining_does_not_wait_for_those_who_watch() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server:
+        client = Client(server.address)
+        known = await client.call(RegistryService.watch, "arith")
+        waiting = asyncio.create_task(client.call(RegistryService.watch, "arith", known.cursor, 60.0))
+        await eventually(lambda: server.stats()["live"]["calls"] == 1)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert await waiting == known
+    await client.close()
+
+
+async def test_lease_that_is_not_renewed_ends() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        lease = await client.call(RegistryService.register, "arith", RECORD, 1.0)
+        known = await client.call(RegistryService.watch, "arith")
+        async with asyncio.timeout(5):
+            found = await client.with_options(timeout=10).call(
+                RegistryService.watch, "arith", known.cursor, 10.0
+            )
+        assert found.records == []
+        assert await client.call(RegistryService.renew, lease) is False
+        assert await client.call(RegistryService.deregister, lease) is False
+
+
+@pytest.mark.parametrize(
+    ("service", "record", "seconds", "reason"),
+    [
+        ("a b", RECORD, 10.0, "not a service name"),
+        ("arith", "{}", 10.0, "cannot be read"),
+        ("arith", '{"v": 2}', 10.0, "format 2"),
+        ("arith", RECORD, 0.5, "lease_seconds is 0.5"),
+        ("arith", RECORD, LONGEST_LEASE_SECONDS + 1, "lease_seconds is"),
+        ("arith", RECORD, float("nan"), "lease_seconds is nan"),
+    ],
+)
+async def test_bad_registration_is_refused(service: str, record: str, seconds: float, reason: str) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        with pytest.raises(CallError, match=reason) as caught:
+            await client.call(RegistryService.register, service, record, seconds)
+        assert caught.value.status is Status.INVALID_ARGUMENT
+
+
+async def test_services_are_counted() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        for service, record in (("arith", RECORD), ("arith", OTHER), ("users", RECORD)):
+            await client.call(RegistryService.register, service, record, 10.0)
+        assert await client.call(RegistryService.services) == {"arith": 2, "users": 1}
+
+
+async def test_registrations_survive_a_restart_with_their_leases(tmp_path: Path) -> None:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
+        lease = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        before = await client.call(RegistryService.watch, "arith")
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
+        after = await client.call(RegistryService.watch, "arith", before.cursor, 60.0)
+        assert after.records == [RECORD]
+        assert after.cursor.partition(".")[0] != before.cursor.partition(".")[0]
+        assert await client.call(RegistryService.renew, lease)
+
+
+async def test_changes_are_written_soon_not_only_at_the_end(tmp_path: Path) -> None:
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
+        await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        async with asyncio.timeout(5):
+            while not (tmp_path / "registry.json").exists():
+                await asyncio.sleep(0.01)
+        assert "arith" in (tmp_path / "registry.json").read_text(encoding="utf-8")
+
+
+async def test_snapshot_that_cannot_be_read_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "registry.json").write_bytes(b"nonsense")
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
+        assert await client.call(RegistryService.services) == {}
+    assert (tmp_path / "registry.json.unreadable").read_bytes() == b"nonsense"
+    assert "cannot be used" in caplog.text
+
+
+async def test_disk_that_is_full_is_logged_once_and_harms_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
+        monkeypatch.setattr("os.replace", full)
+        monkeypatch.setattr("fastrpc.coordination.registry_service.SNAPSHOT_SECONDS", 0.01)
+        for record in (RECORD, OTHER):
+            await client.call(RegistryService.register, "arith", record, 10.0)
+            async with asyncio.timeout(5):
+                while not caplog.records:
+                    await asyncio.sleep(0.01)
+        assert len((await client.call(RegistryService.watch, "arith")).records) == 2
+    assert len(caplog.records) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_serves_a_registry_that_survives_it(tmp_path: Path) -> None:
+    arguments = ["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0", "--data-dir", "data", "--json"]
+
+    def url_of(program: Program) -> str:
+        started = json.loads(program.wait_output(r"^\{.*\}$")[0])
+        return str(started["urls"][0])
+
+    with Program(arguments, tmp_path) as program:
+        registry = opened(url_of(program))
+        registration = registry.register("arith", Endpoint("tcp://127.0.0.1:1"))
+        registration.__enter__()
+        assert registration.is_registered
+        with opened(url_of(program)) as reader, reader.watch("arith") as watch:
+            assert len(watch.wait(10).endpoints) == 1
+            # It does not wait for those who watch, nor for those who hold leases.
+            program.signal(signal.SIGTERM)
+            assert program.wait(10).code == 0
+    with Program(arguments, tmp_path) as program, opened(url_of(program)) as reader:
+        assert len(reader.watch("arith").wait(10).endpoints) == 1
+    registry.close()
+
+
+def test_command_says_what_is_wrong_with_its_address(tmp_path: Path) -> None:
+    with Program(["-m", "fastrpc", "registry", "-a", "nonsense"], tmp_path) as program:
+        ended = program.wait()
+    assert ended.code == 2
+    assert "'nonsense' is not an address" in ended.errors

@@ -1,0 +1,162 @@
+"""Blocking clients of services with several endpoints."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import Backoff, ClientConfig, Endpoint, SyncClient
+from fastrpc.config import Breaker, Pool
+from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.failmodes import FailBackup
+from fastrpc.registries import StaticRegistry, open_registry
+from fastrpc.testing import serving
+from tests.support.who import Who
+
+QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
+
+
+@contextmanager
+def fleet(count: int) -> Iterator[tuple[list[Who], list[str]]]:
+    """Serve several of them, each in a thread."""
+    with ExitStack() as stack:
+        people = [Who(f"server {number}") for number in range(count)]
+        yield people, [stack.enter_context(serving(who)) for who in people]
+
+
+def test_endpoints_come_and_go_without_a_failed_call() -> None:
+    stopping = threading.Event()
+    with fleet(3) as (people, targets):
+        registry = StaticRegistry({"who": targets[:1]})
+        with SyncClient("who", registry=registry, config=QUICK) as client, ThreadPoolExecutor(3) as pool:
+
+            def ask() -> int:
+                done = 0
+                while not stopping.is_set():
+                    client.call(Who.once)
+                    done += 1
+                return done
+
+            asking = [pool.submit(ask) for _ in range(3)]
+            try:
+                for places in (targets, targets[2:], targets[:2]):
+                    registry.update("who", places)
+                    before = [who.calls for who in people]
+                    for _ in range(60):
+                        client.call(Who.once)
+                    served = {
+                        target
+                        for target, who, calls in zip(targets, people, before, strict=True)
+                        if who.calls > calls + 3
+                    }
+                    assert served == set(places)
+            finally:
+                stopping.set()
+            assert all(asked.result(5) for asked in asking)
+
+
+def test_embedded_registry_tells_a_client_who_serves() -> None:
+    with serving(RegistryService()) as place, fleet(1) as (_, targets):
+        url = f"registry://{place.partition('://')[2]}"
+        with open_registry(url) as registry, registry.register("who", Endpoint(targets[0])):
+            with SyncClient(f"{url}/who") as client:
+                assert client.call(Who.name_of) == "server 0"
+            with SyncClient("who", registry=registry) as client:
+                client.ready(5)
+                assert client.call_many(Who.name_of, [(), ()]) == ["server 0"] * 2
+
+
+def test_nobody_serves() -> None:
+    with SyncClient("who", registry=StaticRegistry({"who": []})) as client:
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it"):
+            client.call(Who.name_of)
+        with pytest.raises(fastrpc.DeadlineExceededError, match="nobody is known to serve who"):
+            client.with_options(wait_for_ready=True, timeout=0.1).call(Who.name_of)
+
+
+def test_registry_that_cannot_be_asked() -> None:
+    with (
+        SyncClient("registry://127.0.0.1:9/who") as client,
+        pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: it is not known who serves who"),
+    ):
+        client.call(Who.name_of)
+
+
+def test_keys_stay_with_their_endpoint() -> None:
+    with fleet(3) as (_, targets):
+        with (
+            SyncClient(targets, selector="consistent_hash") as one,
+            SyncClient(targets, selector="consistent_hash") as two,
+        ):
+            placed = [one.with_options(hash_key=key).call(Who.name_of) for key in range(30)]
+            assert set(placed) == {"server 0", "server 1", "server 2"}
+            assert [two.with_options(hash_key=key).call(Who.name_of) for key in range(30)] == placed
+
+
+def test_one_endpoint_and_no_other() -> None:
+    with fleet(2) as (_, targets), SyncClient(targets) as client:
+        view = client.with_options(endpoint=targets[1])
+        assert [view.call(Who.name_of) for _ in range(4)] == ["server 1"] * 4
+
+
+def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
+    config = ClientConfig(pool=Pool(breaker=Breaker(consecutive=3, open_seconds=30), outlier=None))
+    with fleet(2) as (people, targets), SyncClient(targets, config=config) as client:
+        people[0].is_failing = people[1].is_failing = True
+        for _ in range(6):
+            with pytest.raises(fastrpc.CallError):
+                client.call(Who.name_of)
+        with pytest.raises(fastrpc.CircuitOpenError, match=r"who\.name_of: the breaker"):
+            client.call(Who.name_of)
+        assert client.call(Who.once) in {"server 0", "server 1"}
+
+
+@pytest.mark.parametrize("mode", ["failfast", "failtry", "failover", FailBackup(delay=0)])
+def test_fail_modes(mode: Any) -> None:
+    with fleet(2) as (people, targets), SyncClient(targets, fail_mode=mode) as client:
+        for _ in range(5):
+            client.call(Who.name_of)
+        assert people[0].calls + people[1].calls == 5
+
+
+def test_a_fail_mode_that_needs_a_loop() -> None:
+    class Sleepy:
+        async def run(self, call: Any, pick: Any, attempt: Any) -> Any:
+            await asyncio.sleep(1)
+
+    with SyncClient("memory://x", fail_mode=Sleepy()) as client:
+        with pytest.raises(
+            RuntimeError, match="needs an event loop; interceptors and fail modes of a SyncClient"
+        ):
+            client.call(Who.name_of)
+
+
+def test_broadcast_returns_every_outcome() -> None:
+    with fleet(3) as (people, targets), SyncClient(targets, config=QUICK) as client:
+        people[1].is_failing = True
+        outcomes = client.broadcast(Who.name_of)
+        assert [str(endpoint) for endpoint in outcomes] == targets
+        first, second, third = outcomes.values()
+        assert isinstance(first, fastrpc.Reply)
+        assert first.value == "server 0"
+        assert isinstance(second, fastrpc.CallError)
+        assert isinstance(third, fastrpc.Reply)
+
+
+def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
+    with fleet(2) as (people, targets), SyncClient(targets, config=QUICK) as client:
+        people[0].is_stuck = True
+        assert client.fork(Who.name_of) == "server 1"
+        until = time.monotonic() + 5
+        while people[0].cancelled < people[0].calls and time.monotonic() < until:
+            client.with_options(endpoint=targets[1]).call(Who.once)
+        assert people[0].cancelled == people[0].calls
+        people[0].is_stuck, people[0].is_failing, people[1].is_failing = False, True, True
+        with pytest.raises(fastrpc.CallError, match="broken"):
+            client.fork(Who.name_of)

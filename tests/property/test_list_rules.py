@@ -1,0 +1,76 @@
+"""What holds of every list that is published, whatever a registry answers and however often it fails."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastrpc import Endpoint
+from fastrpc.registries.base.rules import SETTLE_SECONDS, ListRules
+
+PORTS = st.lists(st.integers(1, 8), unique=True, max_size=8)
+
+#: A list, or None for a failure; and the seconds that pass before it.
+EVENTS = st.lists(st.tuples(st.none() | PORTS, st.sampled_from([0.0, 0.1, 0.5, 5.0, 11.0])), max_size=30)
+
+
+def endpoints(ports: Sequence[int]) -> list[Endpoint]:
+    return [Endpoint(f"tcp://10.0.0.1:{port}") for port in sorted(ports)]
+
+
+@given(EVENTS)
+def test_published_list_has_all_that_the_registry_names_and_nobody_it_never_named(
+    events: list[tuple[list[int] | None, float]],
+) -> None:
+    rules, now = ListRules(), 0.0
+    named: set[Endpoint] = set()
+    for ports, seconds in events:
+        now += seconds
+        if ports is None:
+            rules.note_failure()
+            continue
+        answer = endpoints(ports)
+        named |= set(answer)
+        published = rules.decide(answer, now).endpoints
+        assert set(answer) <= set(published) <= named
+        assert list(published) == sorted(set(published), key=str)
+
+
+@given(EVENTS)
+def test_nobody_is_lost_before_the_registry_settled(events: list[tuple[list[int] | None, float]]) -> None:
+    rules, now, settled = ListRules(), 0.0, 0.0
+    published: set[Endpoint] = set()
+    is_away = False
+    for ports, seconds in events:
+        now += seconds
+        if ports is None:
+            rules.note_failure()
+            is_away = True
+            continue
+        if is_away:
+            is_away, settled = False, now + SETTLE_SECONDS
+        before, published = published, set(rules.decide(endpoints(ports), now).endpoints)
+        if now < settled:
+            assert before <= published
+
+
+@given(EVENTS, PORTS)
+def test_list_that_stays_is_believed_in_the_end(
+    events: list[tuple[list[int] | None, float]], last: list[int]
+) -> None:
+    rules, now = ListRules(), 0.0
+    for ports, seconds in events:
+        now += seconds
+        if ports is None:
+            rules.note_failure()
+        else:
+            rules.decide(endpoints(ports), now)
+    decision = rules.decide(endpoints(last), now)
+    looks = 1
+    while decision.look_again is not None:
+        # Whoever follows the rule needs a look when it settled and a second one, not more.
+        now += decision.look_again
+        decision = rules.decide(endpoints(last), now)
+        looks += 1
+        assert looks <= 4
+    assert decision.endpoints == tuple(endpoints(last))

@@ -1,0 +1,43 @@
+"""Tests against real servers: they skip where one is missing, unless FASTRPC_SERVICES=required makes that a failure."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.registry_servers import ConsulAgent, consul_program
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("FASTRPC_SERVICES") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"skipped where every server has to be there: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def consul_path() -> str:
+    """The Consul program; skips the test where there is none."""
+    found = consul_program()
+    if found is None:
+        pytest.skip("Consul is not installed; `make services` fetches it")
+    return found
+
+
+@pytest.fixture(scope="session")
+def consul(consul_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulAgent]:
+    """An agent that all tests share; each uses services of its own."""
+    with ConsulAgent(consul_path, tmp_path_factory.mktemp("consul")).running() as agent:
+        yield agent
+
+
+@pytest.fixture
+def own_consul(consul_path: str, tmp_path: Path) -> Iterator[ConsulAgent]:
+    """An agent that the test may kill."""
+    with ConsulAgent(consul_path, tmp_path).running() as agent:
+        yield agent

@@ -1,0 +1,113 @@
+"""Names in a DNS server that changes its mind."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastrpc import Endpoint
+from fastrpc.registries import open_registry, split_target
+from tests.support.dns_server import DnsServer
+
+#: The TTL of the records here, and so the time between two questions.
+PERIOD_SECONDS = 1.0
+
+
+@pytest.fixture
+def server() -> Iterator[DnsServer]:
+    with DnsServer() as running:
+        yield running
+
+
+def opened(target: str) -> tuple[Any, str]:
+    parts = split_target(target)
+    assert parts is not None
+    return open_registry(parts[0]), parts[1]
+
+
+async def until_hosts(watch: Any, *hosts: str) -> float:
+    started = time.monotonic()
+    async with asyncio.timeout(20):
+        async for snapshot in watch:
+            if [one.address.host for one in snapshot.endpoints] == sorted(hosts):
+                break
+    return time.monotonic() - started
+
+
+@pytest.mark.measures
+async def test_record_that_comes_or_goes_is_seen_within_two_periods(server: DnsServer) -> None:
+    server.set("arith.test", "A", "127.0.0.1", "127.0.0.2")
+    registry, service = opened(f"{server.url}/arith.test:8972")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1", "127.0.0.2")
+        server.set("arith.test", "A", "127.0.0.1", "127.0.0.2", "127.0.0.3")
+        assert await until_hosts(watch, "127.0.0.1", "127.0.0.2", "127.0.0.3") < 2 * PERIOD_SECONDS
+        server.set("arith.test", "A", "127.0.0.1", "127.0.0.3")
+        assert await until_hosts(watch, "127.0.0.1", "127.0.0.3") < 2 * PERIOD_SECONDS
+
+
+async def test_headless_service_has_addresses_of_both_kinds(server: DnsServer) -> None:
+    server.set("arith.test", "A", "127.0.0.1")
+    server.set("arith.test", "AAAA", "::1")
+    registry, service = opened(f"{server.url}/arith.test:8972")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1", "::1")
+        assert [str(one) for one in watch.latest.endpoints] == ["tcp://127.0.0.1:8972", "tcp://[::1]:8972"]
+
+
+async def test_service_records_bring_ports_and_weights(server: DnsServer) -> None:
+    server.set("_arith._tcp.test", "SRV", "0 5 8001 a.test.", "0 1 8002 b.test.", "9 1 8003 c.test.")
+    for name, host in (("a", "127.0.0.1"), ("b", "127.0.0.2"), ("c", "127.0.0.3")):
+        server.set(f"{name}.test", "A", host)
+    registry, service = opened(f"{server.url}/_arith._tcp.test")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1", "127.0.0.2")
+        assert watch.latest.endpoints == (
+            Endpoint("tcp://127.0.0.1:8001", weight=5),
+            Endpoint("tcp://127.0.0.2:8002", weight=1),
+        )
+
+
+async def test_server_that_fails_or_goes_leaves_the_last_list(server: DnsServer) -> None:
+    server.set("arith.test", "A", "127.0.0.1")
+    registry, service = opened(f"{server.url}/arith.test:8972?timeout=0.5")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1")
+        server.is_failing = True
+        async with asyncio.timeout(10):
+            while watch.error is None:
+                await asyncio.sleep(0.01)
+        assert len(watch.latest.endpoints) == 1
+        server.is_failing = False
+        async with asyncio.timeout(10):
+            while watch.error is not None:
+                await asyncio.sleep(0.01)
+
+
+async def test_name_that_is_not_there_yet_is_found_later(server: DnsServer) -> None:
+    registry, service = opened(f"{server.url}/late.test:8972")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch)
+        server.set("late.test", "A", "127.0.0.1")
+        await until_hosts(watch, "127.0.0.1")
+
+
+async def test_metadata_address_in_a_record_is_not_dialled(
+    server: DnsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.set("arith.test", "A", "127.0.0.1", "169.254.169.254")
+    registry, service = opened(f"{server.url}/arith.test:80")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1")
+    assert "'169.254.169.254:80' is left out" in caplog.text
+
+
+async def test_names_are_not_asked_for_more_often_than_their_ttl(server: DnsServer) -> None:
+    server.set("arith.test", "A", "127.0.0.1", ttl=3600)
+    registry, service = opened(f"{server.url}/arith.test:80")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1")
+        await asyncio.sleep(1.5)
+    assert server.questions["A"] == 1

@@ -1,0 +1,71 @@
+"""A registry that does what a test says, at once and in the test's own thread."""
+
+from collections.abc import Sequence
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Entry, Listing
+from fastrpc.registries.base.record import RecordError
+from fastrpc.status import Status
+
+__all__ = ["FakeLease", "FakeLookup", "away", "entries", "refused"]
+
+
+def away() -> StoreError:
+    return StoreError("connection refused")
+
+
+def refused() -> StoreError:
+    return StoreError("no such permission", status=Status.PERMISSION_DENIED)
+
+
+def entries(*ports: int, bad: str | None = None) -> list[Entry]:
+    """Return entries of good endpoints, and of one bad record."""
+    found: list[Entry] = [(f"id-{port}", Endpoint(f"tcp://10.0.0.1:{port}")) for port in ports]
+    return found if bad is None else [*found, ("id-bad", RecordError(bad))]
+
+
+class FakeLookup:
+    """Answers what `answers` says, the last one for ever."""
+
+    def __init__(self, *answers: Sequence[Entry] | Listing | Exception) -> None:
+        self.answers = list(answers)
+        #: What each question was willing to wait.
+        self.waits: list[float] = []
+
+    def fetch(self, wait_seconds: float) -> Listing:
+        self.waits.append(wait_seconds)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Listing) else Listing(answer)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class FakeLease:
+    """Writes down what it is asked; `trouble` is raised while it is set, `is_lost` makes one renewal fail."""
+
+    renew_seconds = 2.0
+
+    def __init__(self) -> None:
+        self.actions: list[str] = []
+        self.trouble: Exception | None = None
+        self.is_lost = False
+
+    def _do(self, action: str) -> None:
+        self.actions.append(action)
+        if self.trouble is not None:
+            raise self.trouble
+
+    def acquire(self) -> None:
+        self._do("acquire")
+        self.is_lost = False
+
+    def renew(self) -> bool:
+        self._do("renew")
+        return not self.is_lost
+
+    def release(self) -> None:
+        self._do("release")

@@ -1,0 +1,40 @@
+"""A service that tells who served a call."""
+
+import asyncio
+
+import fastrpc
+
+__all__ = ["Who"]
+
+
+@fastrpc.service("who")
+class Who:
+    """Answers its name, and does what it is told."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls = 0
+        self.attempts: list[int] = []
+        self.cancelled = 0
+        self.is_failing = False
+        self.is_stuck = False
+
+    @fastrpc.method(idempotent=True)
+    async def name_of(self) -> str:
+        self.calls += 1
+        self.attempts.append(fastrpc.current_call().attempt)
+        if self.is_failing:
+            raise fastrpc.CallError(fastrpc.Status.INTERNAL, "broken")
+        if self.is_stuck:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        return self.name
+
+    @fastrpc.method
+    async def once(self) -> str:
+        self.calls += 1
+        await asyncio.sleep(0)
+        return self.name

@@ -1,0 +1,314 @@
+"""The fleet: filters, leaving and ejected endpoints, breakers, and what attempts tell of them."""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastrpc._core.fleet import Fleet, Placement
+from fastrpc.config import Breaker, Outlier
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import (
+    CallError,
+    CircuitOpenError,
+    ConnectionLostError,
+    DecodeError,
+    NoEndpointError,
+    UnavailableError,
+)
+from fastrpc.selectors import RoundRobin, selector_for, zone
+from fastrpc.selectors.base import selector_names
+from fastrpc.status import Status
+
+LOST = ConnectionLostError("it broke")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def call(method: str = "arith.mul", key: object = None) -> SimpleNamespace:
+    return SimpleNamespace(method=method, hash_key=key, arguments=())
+
+
+def endpoints(size: int) -> list[Endpoint]:
+    return [Endpoint(f"memory://{chr(97 + number)}") for number in range(size)]
+
+
+def fleet_of(size: int, *, clock: Clock | None = None, **options: Any) -> Fleet:
+    fleet = Fleet(RoundRobin(), clock=clock or Clock(), **options)
+    fleet.update(endpoints(size))
+    return fleet
+
+
+def name(placement: Placement) -> str:
+    return placement.endpoint.address.path
+
+
+def usable(fleet: Fleet) -> str:
+    return "".join(each.address.path for each in fleet.endpoints)
+
+
+def attempt(fleet: Fleet, bad: str, error: BaseException = LOST, method: str = "arith.mul") -> str:
+    """Make one attempt, which fails at the endpoints of `bad`; return where it went."""
+    placement = fleet.pick(call(method))
+    placement.ended(error if name(placement) in bad else None)
+    return name(placement)
+
+
+def test_without_endpoints_nobody_serves_it() -> None:
+    with pytest.raises(NoEndpointError, match=r"arith\.mul: nobody serves it"):
+        fleet_of(0).pick(call())
+
+
+def test_filters_that_leave_nothing_are_named() -> None:
+    fleet = Fleet(RoundRobin(filters=[lambda endpoints, is_sound: []]))
+    fleet.update(endpoints(2))
+    with pytest.raises(NoEndpointError, match="filters"):
+        fleet.pick(call())
+
+
+@pytest.mark.parametrize("selector", selector_names())
+def test_every_selector_serves_a_fleet(selector: str) -> None:
+    fleet = Fleet(selector_for(selector), breaker=Breaker(), outlier=Outlier())
+    fleet.update(endpoints(4))
+    counts: Counter[str] = Counter()
+    for key in range(400):
+        placement = fleet.pick(call(key=key))
+        counts[name(placement)] += 1
+        placement.ended()
+    assert set(counts) == set("abcd")
+    assert {candidate.in_flight for candidate in fleet.candidates} == {0}
+
+
+def test_endpoint_that_stays_keeps_its_link() -> None:
+    fleet = fleet_of(3)
+    kept = fleet.candidates[0]
+    kept.link = "a connection"
+    fleet.update(endpoints(1))
+    fleet.update([Endpoint("memory://a", weight=3), Endpoint("memory://z")])
+    assert fleet.candidates[0] is kept
+    assert (kept.link, kept.weight) == ("a connection", 3)
+
+
+def test_selector_that_makes_keys_is_asked_for_them() -> None:
+    fleet = Fleet(selector_for("jump_hash"))
+    fleet.update(endpoints(5))
+    go = SimpleNamespace(method="Arith.Mul", hash_key=None, arguments=(42,))
+    assert {name(fleet.pick(go)) for _ in range(5)} == {"e"}
+
+
+# Leaving
+
+
+def test_leaving_endpoints_are_left_first() -> None:
+    fleet = fleet_of(3)
+    fleet.set_leaving(fleet.candidates[0], True)
+    assert usable(fleet) == "bc"
+    for candidate in fleet.candidates:
+        fleet.set_leaving(candidate, True)
+    assert usable(fleet) == "abc"
+    fleet.set_leaving(fleet.candidates[1], False)
+    assert usable(fleet) == "b"
+
+
+# Ejection
+
+
+def test_endpoint_that_fails_several_times_in_a_row_is_out_at_once() -> None:
+    fleet = fleet_of(4, outlier=Outlier(consecutive=3))
+    for _ in range(12):
+        attempt(fleet, "b")
+    assert usable(fleet) == "acd"
+
+
+def test_ejected_endpoint_returns_after_its_time() -> None:
+    clock = Clock()
+    fleet = fleet_of(4, clock=clock, outlier=Outlier(consecutive=1, ejection=5))
+    while usable(fleet) == "abcd":
+        attempt(fleet, "b")
+    clock.now += 4.9
+    attempt(fleet, "")
+    assert usable(fleet) == "acd"
+    clock.now += 1.1
+    attempt(fleet, "")
+    assert usable(fleet) == "abcd"
+
+
+def test_placements_compare_the_endpoints_at_intervals() -> None:
+    clock = Clock()
+    fleet = fleet_of(4, clock=clock, outlier=Outlier(consecutive=None, interval=1))
+    for _ in range(200):
+        attempt(fleet, "c")
+    assert usable(fleet) == "abcd"
+    clock.now += 1
+    attempt(fleet, "")
+    assert usable(fleet) == "abd"
+
+
+def test_below_half_healthy_all_are_used() -> None:
+    fleet = fleet_of(5, outlier=Outlier(consecutive=1))
+    for _ in range(20):
+        attempt(fleet, "ab")
+    assert (usable(fleet), fleet.is_panicking) == ("cde", False)
+    for _ in range(20):
+        attempt(fleet, "cd")
+    assert (usable(fleet), fleet.is_panicking) == ("abcde", True)
+
+
+def test_single_endpoint_is_used_whatever_it_does() -> None:
+    fleet = fleet_of(1, outlier=Outlier(consecutive=1))
+    for _ in range(5):
+        assert attempt(fleet, "a") == "a"
+
+
+def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
+    clock = Clock()
+    fleet = Fleet(
+        RoundRobin(filters=[zone("near", sound=0.7)]), outlier=Outlier(consecutive=1, ejection=5), clock=clock
+    )
+    fleet.update([Endpoint(f"memory://{each}", zone="near" if each in "abc" else "far") for each in "abcdef"])
+    assert {attempt(fleet, "") for _ in range(30)} == set("abc")
+    while "a" in usable(fleet):
+        attempt(fleet, "a")
+    assert {attempt(fleet, "") for _ in range(30)} == set("bcdef")
+    clock.now += 6
+    attempt(fleet, "")
+    assert {attempt(fleet, "") for _ in range(30)} == set("abc")
+
+
+@pytest.mark.parametrize(
+    "error", [CallError(Status.NOT_FOUND), asyncio.CancelledError(), DecodeError("ours")]
+)
+def test_what_does_not_speak_against_the_endpoint_does_no_harm(error: BaseException) -> None:
+    fleet = fleet_of(3, breaker=Breaker(consecutive=1), outlier=Outlier(consecutive=1))
+    for _ in range(9):
+        attempt(fleet, "abc", error)
+    assert usable(fleet) == "abc"
+    assert fleet.pick(call())
+
+
+# Breakers
+
+
+def test_breaker_keeps_calls_of_one_method_from_one_endpoint() -> None:
+    fleet = fleet_of(3, breaker=Breaker(consecutive=2))
+    for _ in range(9):
+        attempt(fleet, "b")
+    assert {attempt(fleet, "") for _ in range(9)} == {"a", "c"}
+    assert {attempt(fleet, "", method="arith.add") for _ in range(9)} == {"a", "b", "c"}
+
+
+def test_calls_are_refused_when_breakers_hold_them_back_everywhere() -> None:
+    fleet = fleet_of(2, breaker=Breaker(consecutive=1))
+    attempt(fleet, "ab")
+    attempt(fleet, "ab")
+    with pytest.raises(
+        CircuitOpenError, match=r"arith\.mul: .* memory://a for 1 s; memory://b for 1 s"
+    ) as raised:
+        fleet.pick(call())
+    assert raised.value.processed == "no"
+    assert {candidate.in_flight for candidate in fleet.candidates} == {0}
+
+
+def test_endpoint_that_was_tried_is_better_than_one_held_back() -> None:
+    fleet = fleet_of(2, breaker=Breaker(consecutive=1))
+    attempt(fleet, "a")
+    attempt(fleet, "a")
+    assert name(fleet.pick(call(), endpoints(2)[1:])) == "b"
+
+
+def test_one_probe_finds_out_whether_the_endpoint_is_well_again() -> None:
+    clock = Clock()
+    fleet = fleet_of(2, clock=clock, breaker=Breaker(consecutive=1, open_seconds=1))
+    attempt(fleet, "a")
+    attempt(fleet, "a")
+    clock.now += 1
+    under_way = [fleet.pick(call()) for _ in range(1_000)]
+    assert sum(name(placement) == "a" for placement in under_way) == 1
+    for placement in under_way:
+        placement.ended()
+    assert {attempt(fleet, "") for _ in range(4)} == {"a", "b"}
+
+
+def test_dropped_probe_makes_room_for_another() -> None:
+    clock = Clock()
+    fleet = fleet_of(1, clock=clock, breaker=Breaker(consecutive=1, open_seconds=1))
+    attempt(fleet, "a")
+    clock.now += 1
+    fleet.pick(call()).dropped()
+    cancelled = fleet.pick(call())
+    cancelled.ended(asyncio.CancelledError())
+    assert name(fleet.pick(call())) == "a"
+
+
+def test_call_from_before_the_first_fault_counts_for_the_breaker() -> None:
+    fleet = fleet_of(1, breaker=Breaker(consecutive=2))
+    first, second = fleet.pick(call()), fleet.pick(call())
+    first.ended(LOST)
+    second.ended(LOST)
+    with pytest.raises(CircuitOpenError):
+        fleet.pick(call())
+
+
+# Placements
+
+
+def test_placement_ends_once() -> None:
+    fleet = fleet_of(1)
+    placement, other = fleet.pick(call()), fleet.pick(call())
+    placement.ended()
+    placement.ended(LOST)
+    placement.dropped()
+    assert fleet.candidates[0].in_flight == 1
+    other.dropped()
+    assert fleet.candidates[0].in_flight == 0
+
+
+def test_placement_that_is_thrown_away_holds_no_place() -> None:
+    fleet = fleet_of(1)
+    placement = fleet.pick(call())
+    del placement
+    gc.collect()
+    assert fleet.candidates[0].in_flight == 0
+
+
+def test_placement_of_an_endpoint_that_went_ends_all_the_same() -> None:
+    fleet = fleet_of(2, breaker=Breaker(consecutive=1), outlier=Outlier(consecutive=1))
+    under_way = [fleet.pick(call()) for _ in range(4)]
+    fleet.update([Endpoint("memory://z")])
+    for placement in under_way:
+        placement.ended(LOST)
+    assert attempt(fleet, "") == "z"
+
+
+def test_selector_of_the_user_is_told_of_picks_that_came_to_nothing() -> None:
+    class Theirs:
+        under_way = 0
+
+        def update(self, endpoints: Sequence[Endpoint]) -> None:
+            self.endpoints = endpoints
+
+        def pick(self, call: Any) -> Endpoint:
+            self.under_way += 1
+            return self.endpoints[self.under_way % len(self.endpoints)]
+
+        def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+            self.under_way -= 1
+            assert error is None or isinstance(error, UnavailableError)
+
+    theirs = Theirs()
+    fleet = Fleet(selector_for(theirs), breaker=Breaker(consecutive=1))
+    fleet.update(endpoints(2))
+    for _ in range(20):
+        attempt(fleet, "a")
+    fleet.pick(call()).dropped()
+    assert theirs.under_way == 0

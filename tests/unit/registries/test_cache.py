@@ -1,0 +1,68 @@
+"""The file with the last good lists."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from fastrpc import Endpoint
+from fastrpc.registries.base.cache import CacheFile
+from fastrpc.registries.base.record import RecordError
+
+ONE = Endpoint("tcp://h:1", weight=3, labels={"a": "b"}, zone="z")
+TWO = Endpoint("tcp://h:2")
+
+
+def test_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    CacheFile(tmp_path / "lists").keep("arith", [ONE, TWO])
+    assert [endpoint for _, endpoint in CacheFile(tmp_path / "lists").load("arith")] == [ONE, TWO]
+
+
+def test_services_share_a_file(tmp_path: Path) -> None:
+    CacheFile(tmp_path / "lists").keep("arith", [ONE])
+    CacheFile(tmp_path / "lists").keep("users", [TWO])
+    cache = CacheFile(tmp_path / "lists")
+    assert [len(cache.load(name)) for name in ("arith", "users", "other")] == [1, 1, 0]
+
+
+def test_missing_file_holds_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert CacheFile(tmp_path / "lists").load("arith") == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1, "services": 5}', b"\xff"])
+def test_file_that_cannot_be_read_holds_nothing_and_is_logged(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "lists").write_bytes(content)
+    assert CacheFile(tmp_path / "lists").load("arith") == []
+    assert "cannot read" in caplog.text
+
+
+def test_file_of_another_format_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "lists").write_text(
+        json.dumps({"format": 2, "services": {"arith": [{"v": 1, "address": "tcp://h:1"}]}})
+    )
+    assert CacheFile(tmp_path / "lists").load("arith") == []
+
+
+def test_records_in_the_file_are_checked_one_by_one(tmp_path: Path) -> None:
+    good, bad = {"v": 1, "address": "tcp://h:1"}, {"v": 1}
+    (tmp_path / "lists").write_text(json.dumps({"format": 1, "services": {"arith": [bad, good]}}))
+    first, second = CacheFile(tmp_path / "lists").load("arith")
+    assert isinstance(first[1], RecordError)
+    assert second[1] == Endpoint("tcp://h:1")
+
+
+def test_folder_that_is_gone_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = CacheFile(tmp_path / "gone" / "lists")
+    cache.keep("arith", [ONE])
+    cache.keep("arith", [TWO])
+    assert len(caplog.records) == 1
+
+
+def test_nothing_but_the_file_is_left_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    CacheFile(tmp_path / "lists").keep("arith", [ONE])
+    assert [path.name for path in tmp_path.iterdir()] == ["lists"]
+    assert stat.S_IMODE((tmp_path / "lists").stat().st_mode) == 0o600

@@ -1,0 +1,162 @@
+"""What stands in Consul, written by anybody, and Consul's rules for blocking queries."""
+
+from typing import Any
+
+import pytest
+
+from fastrpc import ConfigError, Endpoint
+from fastrpc.registries import open_registry
+from fastrpc.registries.base.record import RecordError
+from fastrpc.registries.consul.agent import Index
+from fastrpc.registries.consul.catalogue import read_instance
+from fastrpc.registries.consul.rpcx import read_key
+
+
+def instance(**service: Any) -> dict[str, Any]:
+    """Return an element of /v1/health/service as Consul answers it."""
+    base = {"ID": "arith-1", "Service": "arith", "Address": "10.0.0.1", "Port": 8972, "Meta": {}, "Tags": []}
+    return {"Node": {"Address": "10.0.0.9"}, "Service": base | service, "Checks": []}
+
+
+def test_instance_of_ours_is_its_record() -> None:
+    meta = {"fastrpc-record": "1", "fastrpc-scheme": "tcp", "zone": "a", "weight": "3", "group": "blue"}
+    assert read_instance(instance(Meta=meta)) == (
+        "arith-1",
+        Endpoint("tcp://10.0.0.1:8972", weight=3, zone="a", labels={"group": "blue"}),
+    )
+
+
+def test_instance_of_somebody_else_serves_with_its_metadata_as_labels() -> None:
+    found = read_instance(instance(Meta={"team": "x", "version": "2"}, Weights={"Passing": 5, "Warning": 1}))[
+        1
+    ]
+    assert found == Endpoint("tcp://10.0.0.1:8972", weight=5, version="2", labels={"team": "x"})
+
+
+def test_instance_without_an_address_is_at_its_node() -> None:
+    assert read_instance(instance(Address="", Meta=None))[1] == Endpoint("tcp://10.0.0.9:8972")
+
+
+def test_instance_has_an_ipv6_address() -> None:
+    assert read_instance(instance(Address="fd00::1"))[1] == Endpoint("tcp://[fd00::1]:8972")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"Service": None},
+        {"Service": {"ID": "x"}},
+        5,
+        instance(Port="8972"),
+        instance(Port=99_999),
+        instance(Address=5),
+        instance(Meta=["a"]),
+        instance(Meta={"fastrpc-record": "2"}),
+        instance(Meta={"weight": "lots"}),
+        instance(Meta={"a": 5}),
+        instance(Address="10.0.0.1/evil"),
+        instance(Weights={"Passing": -5}),
+    ],
+)
+def test_bad_instance_is_no_endpoint(bad: Any) -> None:
+    assert isinstance(read_instance(bad)[1], RecordError)
+
+
+def pair(key: str, value: bytes | None) -> dict[str, Any]:
+    return {"Key": f"rpcx/Arith/{key}", "Value": value, "Flags": 0x2DDCCBC058A50C18}
+
+
+def test_key_of_go_is_an_endpoint_that_speaks_rpcx() -> None:
+    found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"calls=3.00&group=blue&weight=4"))
+    assert found == (
+        "tcp@10.0.0.1:8972",
+        Endpoint(
+            "tcp://10.0.0.1:8972", weight=4, labels={"calls": "3.00", "group": "blue"}, protocols=("rpcx",)
+        ),
+    )
+
+
+def test_key_without_a_value_is_an_endpoint() -> None:
+    found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", None))
+    assert found is not None
+    assert found[1] == Endpoint("tcp://10.0.0.1:8972", protocols=("rpcx",))
+
+
+def test_key_says_what_it_speaks_if_it_is_ours() -> None:
+    found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"protocols=native%2Crpcx"))
+    assert found is not None
+    assert isinstance(found[1], Endpoint)
+    assert found[1].protocols == ("native", "rpcx")
+
+
+def test_inactive_server_is_left_out() -> None:
+    assert read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"state=inactive")) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("10.0.0.1:8972", b""),
+        ("tcp@10.0.0.1", b""),
+        ("tcp@10.0.0.1:port", b""),
+        ("tcp@10.0.0.1:1", b"weight=lots"),
+        ("tcp@10.0.0.1:1", b"\xff"),
+        ("tcp@10.0.0.1:1", b"a=" + b"b" * 70_000),
+        ("tcp@10.0.0.1:1", b"a=%0a"),
+    ],
+)
+def test_bad_key_is_no_endpoint(key: str, value: bytes) -> None:
+    found = read_key("rpcx/Arith/", pair(key, value))
+    assert found is not None
+    assert isinstance(found[1], RecordError)
+
+
+def index() -> Index:
+    return Index(uniform=lambda low, high: high)
+
+
+def test_first_query_does_not_block_and_the_next_one_does() -> None:
+    one = index()
+    assert one.options(15.0) == {}
+    assert one.note("7") is False
+    assert one.options(15.0) == {"index": 7, "wait": "15.000s"}
+    assert one.options(0.0) == {}
+
+
+def test_index_that_goes_backwards_is_forgotten_and_told() -> None:
+    one = index()
+    one.note("7")
+    assert one.note("6") is True
+    assert one.options(15.0) == {}
+    assert one.note("6") is False
+    assert one.options(15.0)["index"] == 6
+
+
+@pytest.mark.parametrize("zero", ["0", "-3"])
+def test_index_below_one_counts_as_one(zero: str) -> None:
+    one = index()
+    one.note(zero)
+    assert one.options(15.0)["index"] == 1
+    assert one.note(zero) is False
+
+
+def test_answer_without_an_index_is_followed_by_a_query_that_does_not_block() -> None:
+    one = index()
+    one.note("7")
+    assert one.note(None) is False
+    assert one.options(15.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        (Endpoint("unix:///run/a.sock"), "register host and port"),
+        (Endpoint("tcp://h:1", labels={"a.b": "c"}), "label 'a.b' cannot be kept"),
+        (Endpoint("tcp://h:1", labels={f"l{n}": "" for n in range(63)}), "has 63 labels"),
+    ],
+)
+def test_what_consul_cannot_hold_is_refused(endpoint: Endpoint, message: str) -> None:
+    with open_registry("consul://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
+        with pytest.raises(ConfigError, match=message):
+            registry.register("arith", endpoint)

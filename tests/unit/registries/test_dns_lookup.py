@@ -1,0 +1,121 @@
+"""What is made of answers of the DNS."""
+
+from typing import Any
+
+import dns.name
+import dns.resolver
+import dns.rrset
+import pytest
+
+from fastrpc import ConfigError, Endpoint, StoreError
+from fastrpc.registries import open_registry
+from fastrpc.registries.dns import DnsLookup
+
+
+class Answer:
+    """The part of dnspython's answer that is read."""
+
+    def __init__(self, rrset: dns.rrset.RRset) -> None:
+        self.rrset = rrset
+
+    def __iter__(self) -> Any:
+        return iter(self.rrset)
+
+
+class Resolver:
+    """Knows some names."""
+
+    def __init__(self, records: dict[tuple[str, str], Any]) -> None:
+        self._records = records
+
+    def resolve(self, name: str, kind: str) -> Answer:
+        found = self._records.get((name, kind))
+        if found is None:
+            raise (
+                dns.resolver.NoAnswer
+                if any(name == known for known, _ in self._records)
+                else dns.resolver.NXDOMAIN
+            )
+        if isinstance(found, Exception):
+            raise found
+        ttl, *texts = found
+        return Answer(dns.rrset.from_text(f"{name}.".replace("..", "."), ttl, "IN", kind, *texts))
+
+
+def lookup(service: str, records: dict[tuple[str, str], Any], *, refresh: float = 30.0) -> DnsLookup:
+    return DnsLookup(service, Resolver(records), refresh, uniform=lambda low, high: high)
+
+
+def endpoints(found: Any) -> list[Endpoint]:
+    return [endpoint for _, endpoint in found.entries]
+
+
+def test_addresses_of_both_kinds_are_endpoints() -> None:
+    found = lookup(
+        "a.b:80", {("a.b", "A"): (9, "10.0.0.1", "10.0.0.2"), ("a.b", "AAAA"): (7, "fd00::1")}
+    ).fetch(0.0)
+    assert [str(one) for one in endpoints(found)] == [
+        "tcp://10.0.0.1:80",
+        "tcp://10.0.0.2:80",
+        "tcp://[fd00::1]:80",
+    ]
+    assert found.pause_seconds == 7.0
+
+
+def test_service_records_name_hosts_and_ports() -> None:
+    found = lookup(
+        "_arith._tcp.b",
+        {
+            ("_arith._tcp.b", "SRV"): (20, "1 5 8001 x.b.", "1 0 8002 y.b.", "2 9 8003 z.b."),
+            ("x.b.", "A"): (30, "10.0.0.1"),
+            ("y.b.", "A"): (6, "10.0.0.2"),
+            ("z.b.", "A"): (1, "10.0.0.3"),
+        },
+    ).fetch(0.0)
+    assert endpoints(found) == [
+        Endpoint("tcp://10.0.0.1:8001", weight=5),
+        Endpoint("tcp://10.0.0.2:8002", weight=1),
+    ]
+    assert found.pause_seconds == 6.0
+
+
+def test_numeric_address_is_itself() -> None:
+    assert endpoints(lookup("10.0.0.1:80", {}).fetch(0.0)) == [Endpoint("tcp://10.0.0.1:80")]
+    assert endpoints(lookup("[fd00::1]:80", {}).fetch(0.0)) == [Endpoint("tcp://[fd00::1]:80")]
+
+
+def test_name_that_does_not_exist_has_no_endpoints_and_is_soon_asked_for_again() -> None:
+    found = lookup("gone.b:80", {}).fetch(0.0)
+    assert endpoints(found) == []
+    assert found.pause_seconds <= 5.0
+
+
+@pytest.mark.parametrize(("ttl", "pause"), [(0, 1.0), (5, 5.0), (86_400, 30.0)])
+def test_pause_is_the_ttl_within_bounds(ttl: int, pause: float) -> None:
+    assert lookup("a.b:80", {("a.b", "A"): (ttl, "10.0.0.1")}).fetch(0.0).pause_seconds == pause
+
+
+def test_server_that_fails_is_no_empty_list() -> None:
+    failing = OSError("network is unreachable")
+    for service, kind in (("a.b:80", "A"), ("a.b", "SRV")):
+        with pytest.raises(StoreError, match=f"{kind}.*of a.b"):
+            lookup(service, {("a.b", kind): failing, ("a.b", "AAAA"): failing}).fetch(0.0)
+
+
+def test_failure_of_one_kind_does_not_hide_the_other() -> None:
+    found = lookup(
+        "a.b:80", {("a.b", "A"): (9, "10.0.0.1"), ("a.b", "AAAA"): OSError("network is unreachable")}
+    ).fetch(0.0)
+    assert len(endpoints(found)) == 1
+
+
+@pytest.mark.parametrize("service", ["a.b:0", "a.b:port", "a.b:70000"])
+def test_port_that_is_none_is_refused(service: str) -> None:
+    with pytest.raises(ConfigError, match="has port"):
+        lookup(service, {})
+
+
+def test_nothing_can_be_registered() -> None:
+    with open_registry("dns://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
+        with pytest.raises(ConfigError, match="cannot be registered with DNS"):
+            registry.register("arith", Endpoint("tcp://h:1"))

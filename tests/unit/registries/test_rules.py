@@ -1,0 +1,116 @@
+"""When a list is believed."""
+
+import pytest
+
+from fastrpc import Endpoint
+from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS, ListRules
+
+MANY = tuple(Endpoint(f"tcp://10.0.0.1:{port}") for port in range(1, 9))
+
+
+def believed(endpoints: tuple[Endpoint, ...] = MANY) -> ListRules:
+    rules = ListRules()
+    rules.decide(endpoints, 0.0)
+    return rules
+
+
+def test_first_list_is_believed_even_if_it_is_empty() -> None:
+    decision = ListRules().decide((), 0.0)
+    assert (decision.endpoints, decision.look_again) == ((), None)
+
+
+def test_growing_list_is_believed_at_once() -> None:
+    assert believed(MANY[:2]).decide(MANY, 1.0).endpoints == MANY
+
+
+def test_one_of_two_is_missed_at_the_second_look_only() -> None:
+    rules = believed(MANY[:2])
+    assert rules.decide(MANY[:1], 1.0).endpoints == MANY[:2]
+    assert rules.decide(MANY[:1], 1.0 + CONFIRM_SECONDS).endpoints == MANY[:1]
+
+
+def test_less_than_half_may_leave_at_once() -> None:
+    assert believed().decide(MANY[:5], 1.0).endpoints == MANY[:5]
+
+
+def test_empty_list_is_believed_at_the_second_look_only() -> None:
+    rules = believed(MANY[:1])
+    first = rules.decide((), 1.0)
+    assert first.endpoints == MANY[:1]
+    assert first.look_again == pytest.approx(CONFIRM_SECONDS)
+    second = rules.decide((), 1.0 + CONFIRM_SECONDS)
+    assert (second.endpoints, second.look_again) == ((), None)
+
+
+def test_halved_list_is_believed_at_the_second_look_only() -> None:
+    rules = believed()
+    assert rules.decide(MANY[:4], 1.0).endpoints == MANY
+    assert rules.decide(MANY[:4], 1.0 + CONFIRM_SECONDS).endpoints == MANY[:4]
+
+
+def test_list_of_strangers_is_used_beside_the_one_before_until_the_second_look() -> None:
+    rules = believed(MANY[:4])
+    assert rules.decide(MANY[4:], 1.0).endpoints == MANY
+    assert rules.decide(MANY[4:], 1.0 + CONFIRM_SECONDS).endpoints == MANY[4:]
+
+
+def test_second_look_that_comes_early_is_not_the_second_look() -> None:
+    rules = believed()
+    rules.decide((), 1.0)
+    early = rules.decide((), 1.0 + CONFIRM_SECONDS / 4)
+    assert early.endpoints == MANY
+    assert early.look_again is not None
+    assert 0 < early.look_again < CONFIRM_SECONDS
+
+
+def test_doubt_ends_when_the_list_is_whole_again() -> None:
+    rules = believed()
+    rules.decide((), 1.0)
+    assert rules.decide(MANY, 1.1).look_again is None
+    assert rules.decide((), 5.0).endpoints == MANY
+
+
+def test_nothing_is_removed_for_a_while_after_a_failure() -> None:
+    rules = believed()
+    rules.note_failure()
+    back = rules.decide((), 100.0)
+    assert back.endpoints == MANY
+    assert back.look_again == SETTLE_SECONDS
+    assert rules.decide(MANY[:1], 100.0 + SETTLE_SECONDS - 1).endpoints == MANY
+
+
+def test_what_is_new_after_a_failure_is_used_at_once() -> None:
+    rules = believed(MANY[:2])
+    rules.note_failure()
+    heavier = Endpoint(MANY[0].address, weight=9)
+    found = rules.decide((heavier, MANY[2]), 100.0).endpoints
+    assert found == (heavier, MANY[1], MANY[2])
+
+
+def test_what_has_not_come_back_in_time_is_removed() -> None:
+    rules = believed()
+    rules.note_failure()
+    rules.decide(MANY[:5], 100.0)
+    assert rules.decide(MANY[:5], 100.0 + SETTLE_SECONDS).endpoints == MANY[:5]
+
+
+def test_empty_list_after_a_failure_is_confirmed_as_well() -> None:
+    rules = believed()
+    rules.note_failure()
+    rules.decide((), 100.0)
+    settled = 100.0 + SETTLE_SECONDS
+    assert rules.decide((), settled).endpoints == MANY
+    assert rules.decide((), settled + CONFIRM_SECONDS).endpoints == ()
+
+
+def test_each_failure_starts_the_time_anew() -> None:
+    rules = believed()
+    for now in (100.0, 100.0 + SETTLE_SECONDS - 1):
+        rules.note_failure()
+        rules.decide(MANY[:5], now)
+    assert rules.decide(MANY[:5], 100.0 + SETTLE_SECONDS + 1).endpoints == MANY
+
+
+def test_changed_weights_are_no_loss() -> None:
+    heavier = tuple(Endpoint(one.address, weight=2) for one in MANY)
+    assert believed().decide(heavier, 1.0).endpoints == heavier

@@ -1,0 +1,57 @@
+"""Lists that the program gives."""
+
+import pytest
+
+from fastrpc import ConfigError, Endpoint
+from fastrpc.registries import StaticRegistry
+
+
+def ports(registry: StaticRegistry, service: str) -> list[int]:
+    latest = registry.watch(service).latest
+    assert latest is not None
+    return [endpoint.address.port for endpoint in latest.endpoints]
+
+
+def test_one_list_serves_every_service() -> None:
+    registry = StaticRegistry(["tcp://h:2", Endpoint("tcp://h:1", weight=2), "tcp://h:2"])
+    assert ports(registry, "arith") == ports(registry, "users") == [1, 2]
+
+
+def test_services_may_have_lists_of_their_own() -> None:
+    registry = StaticRegistry({"arith": ["tcp://h:1"], "users": []})
+    assert ports(registry, "arith") == [1]
+    assert ports(registry, "users") == ports(registry, "other") == []
+
+
+def test_update_is_seen_by_watches() -> None:
+    registry = StaticRegistry()
+    with registry.watch("arith") as watch:
+        registry.update("arith", ["tcp://h:5"])
+        found = watch.wait(0)
+    assert found is not None
+    assert found.version == 2
+    assert [str(endpoint) for endpoint in found.endpoints] == ["tcp://h:5"]
+
+
+async def test_registration_lasts_as_long_as_its_block() -> None:
+    registry = StaticRegistry(["tcp://h:1"])
+    async with registry.register("arith", Endpoint("tcp://h:2")):
+        assert ports(registry, "arith") == [1, 2]
+        assert ports(registry, "users") == [1]
+    assert ports(registry, "arith") == [1]
+
+
+async def test_closing_ends_watches() -> None:
+    registry = StaticRegistry(["tcp://h:1"])
+    watch = registry.watch("arith")
+    await anext(watch)
+    await registry.aclose()
+    assert [snapshot async for snapshot in watch] == []
+    with pytest.raises(RuntimeError, match="closed"):
+        registry.watch("arith")
+
+
+@pytest.mark.parametrize("endpoints", ["tcp://h:1", ["h:1"], {"bad name": []}])
+def test_what_is_no_list_of_addresses_is_refused(endpoints: object) -> None:
+    with pytest.raises(ConfigError):
+        StaticRegistry(endpoints)

@@ -1,0 +1,120 @@
+"""Opening registries by URL."""
+
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import pytest
+
+from fastrpc import ConfigError
+from fastrpc.registries import StaticRegistry, open_registry, split_target
+from fastrpc.registries.base.urls import RegistryURL
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("consul://host:8500/arith", ("consul://host:8500", "arith")),
+        (
+            "consul://host:8500/shop.v1.arith?dc=west&tag=a",
+            ("consul://host:8500?dc=west&tag=a", "shop.v1.arith"),
+        ),
+        ("registry://a:1,b:2/arith", ("registry://a:1,b:2", "arith")),
+        ("dns://arith.svc:8972", ("dns://", "arith.svc:8972")),
+        ("dns://arith.svc:8972?refresh=5", ("dns://?refresh=5", "arith.svc:8972")),
+        ("dns://10.0.0.2:53/arith.svc:8972", ("dns://10.0.0.2:53", "arith.svc:8972")),
+        ("dns://_arith._tcp.svc", ("dns://", "_arith._tcp.svc")),
+        ("tcp://host:1", None),
+        ("unix:///run/a.sock", None),
+        ("memory://name", None),
+        ("arith", None),
+        ("gopher://host:70/arith", None),
+    ],
+)
+def test_target_is_taken_apart(target: str, parts: tuple[str, str] | None) -> None:
+    assert split_target(target) == parts
+
+
+@pytest.mark.parametrize("target", ["consul://host:8500", "registry://host:1/", "dns://"])
+def test_target_without_a_service_is_refused(target: str) -> None:
+    with pytest.raises(ConfigError, match="names no service"):
+        split_target(target)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("consul", "not the URL of a registry"),
+        ("tcp://host:1", "no registry has the scheme 'tcp'"),
+        ("gopher://host:1", "known are consul, dns, registry, static"),
+        ("consul://me:secret@host:8500", "takes no user name"),
+        ("consul://", "is not host and port"),
+        ("consul://host:port", "is not host and port"),
+        ("consul://a:1,b:2", "names 2 agents"),
+        ("consul://host?color=red&moon=full", "has no option color, moon"),
+        ("consul://host?dc=a&dc=b", "given 2 times"),
+        ("consul://host?layout=etcd", "one of catalogue, rpcx"),
+        ("consul://host?ttl=soon", "the option ttl is 'soon'"),
+        ("consul://host?ttl=1", "from 2 to 86400"),
+        ("consul://host?tls=perhaps", "true or false"),
+        ("consul://host?layout=rpcx&base=/", "base is empty"),
+        ("consul://host?networks=10.0.0.0/99", "is not a network"),
+        ("registry://host", "is not host and port"),
+        ("registry://host:1?ttl=0.1", "from 2 to 3600"),
+        ("static://", "names no address"),
+        ("static://a", "names no port"),
+        ("dns://resolver.name:53", "not the IP address of a resolver"),
+        ("dns://?refresh=0", "from 0.1 to 86400"),
+    ],
+)
+def test_url_that_cannot_work_is_refused_with_its_reason(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_registry(url)
+
+
+def test_secret_is_in_no_message() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_registry("consul://host:8500?token=secret&color=red")
+    assert "secret" not in str(caught.value)
+    with open_registry("consul://host:8500?token=secret") as registry:  # type: ignore[attr-defined]
+        assert "secret" not in repr(registry)
+
+
+def test_registry_object_stays_what_it_is() -> None:
+    registry = StaticRegistry()
+    assert open_registry(registry) is registry
+
+
+def test_anything_else_is_no_registry() -> None:
+    with pytest.raises(ConfigError, match="is not a registry"):
+        open_registry(5)
+
+
+def test_missing_package_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url, module, extra in (("consul://host", "consul", "consul"), ("dns://", "dns.resolver", "dns")):
+        monkeypatch.setitem(__import__("sys").modules, module, None)
+        with pytest.raises(ConfigError, match=rf"pip install 'fastrpc\[{extra}\]'"):
+            open_registry(url)
+
+
+class Foreign:
+    """What another package brings."""
+
+    def __init__(self, url: RegistryURL) -> None:
+        self.url = url
+        self.color = url.take("color", "blue", str)
+
+
+def test_other_packages_bring_registries_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(**selection: Any) -> EntryPoints:
+        assert selection == {"group": "fastrpc.registries"}
+        return EntryPoints([EntryPoint("zoo", f"{__name__}:Foreign", "fastrpc.registries")])
+
+    monkeypatch.setattr("importlib.metadata.entry_points", installed)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: Foreign)
+    found: Any = open_registry("zoo://keeper:1?color=red")
+    assert (found.url.place, found.color) == ("keeper:1", "red")
+    assert split_target("zoo://keeper:1/arith") == ("zoo://keeper:1", "arith")
+
+
+def test_places_take_the_default_port() -> None:
+    assert RegistryURL("consul://a,b:1,[::1]:2").places(8500) == [("a", 8500), ("b", 1), ("::1", 2)]

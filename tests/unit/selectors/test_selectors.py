@@ -1,0 +1,377 @@
+"""What each built-in selector promises beside the contract."""
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastrpc._core.hash_ring import go_key_hash, jump
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import CallError, ConfigError, ConnectError
+from fastrpc.selectors import (
+    ConsistentHash,
+    DoubleJump,
+    JumpHash,
+    LeastLoaded,
+    Random,
+    RoundRobin,
+    SmoothWeighted,
+)
+from fastrpc.selectors.jump_hash import go_text, rpcx_key
+from fastrpc.status import Status
+
+NO_CALL = SimpleNamespace(hash_key=None)
+
+
+def fleet(*weights: int) -> list[Endpoint]:
+    return [Endpoint(f"memory://{chr(97 + index)}", weight=weight) for index, weight in enumerate(weights)]
+
+
+def keyed(key: str | int) -> SimpleNamespace:
+    return SimpleNamespace(hash_key=key)
+
+
+# Random, round robin
+
+
+def test_random_picks_all_alike() -> None:
+    selector = Random(seed=1)
+    selector.update(fleet(*[1] * 7))
+    counts = Counter(selector.pick(NO_CALL) for _ in range(70_000))
+    # Chi square with 6 degrees of freedom: above 22.5 once in a thousand.
+    assert sum((count - 10_000) ** 2 / 10_000 for count in counts.values()) < 22.5
+
+
+def test_seed_repeats_random_picks() -> None:
+    first, second, other = Random(seed=1), Random(seed=1), Random(seed=2)
+    for selector in (first, second, other):
+        selector.update(fleet(*[1] * 7))
+    picks = [[selector.pick(NO_CALL) for _ in range(30)] for selector in (first, second, other)]
+    assert picks[0] == picks[1] != picks[2]
+
+
+def test_round_robin_goes_round() -> None:
+    selector = RoundRobin()
+    endpoints = fleet(1, 1, 1)
+    selector.update(endpoints)
+    first = endpoints.index(selector.pick(NO_CALL))
+    assert [endpoints.index(selector.pick(NO_CALL)) for _ in range(6)] == [
+        (first + n) % 3 for n in range(1, 7)
+    ]
+
+
+def test_round_robin_begins_anywhere() -> None:
+    begins = set()
+    for seed in range(50):
+        selector = RoundRobin(seed=seed)
+        selector.update(fleet(1, 1, 1))
+        begins.add(selector.pick(NO_CALL))
+    assert len(begins) == 3
+
+
+# Smooth weighted round robin
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ((5, 1, 1), "aabacaa" * 3),
+        ((50, 10, 10), "aabacaa" * 3),
+        ((1, 2), "bab" * 3),
+        ((4, 3, 2), "abcabacba" * 2),
+    ],
+)
+def test_weighted_picks_in_the_smooth_order(weights: tuple[int, ...], expected: str) -> None:
+    selector = SmoothWeighted()
+    selector.update(fleet(*weights))
+    assert "".join(selector.pick(NO_CALL).address.path for _ in expected) == expected
+
+
+@given(st.lists(st.integers(1, 50_000), min_size=1, max_size=5), st.integers(1, 200))
+def test_weighted_picks_like_the_definition(weights: list[int], picks: int) -> None:
+    selector = SmoothWeighted()
+    selector.update(fleet(*weights))
+    current = [0] * len(weights)
+    for _ in range(picks):
+        current = [value + weight for value, weight in zip(current, weights, strict=True)]
+        best = current.index(max(current))
+        current[best] -= sum(weights)
+        assert selector.pick(NO_CALL).address.path == chr(97 + best)
+
+
+def test_weighted_takes_other_weights_up() -> None:
+    selector = SmoothWeighted()
+    selector.update(fleet(5, 1, 1))
+    selector.pick(NO_CALL)
+    selector.update(fleet(1, 1, 2))
+    assert Counter(selector.pick(NO_CALL).address.path for _ in range(40)) == {"a": 10, "b": 10, "c": 20}
+
+
+# Least loaded
+
+
+class Simulation:
+    """Calls at a steady rate to endpoints that take a set time each; time is simulated."""
+
+    def __init__(self, selector: Callable[[Callable[[], float]], LeastLoaded], seconds: list[float]) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+        self.endpoints = fleet(*[1] * len(seconds))
+        self.selector = selector(lambda: self.now)
+        self.selector.update(self.endpoints)
+        self._ends: list[tuple[float, int, int, float]] = []
+        self._count = 0
+        self._random = random.Random(5)
+
+    def run(self, seconds: float, *, rate: float = 1_000) -> list[float]:
+        """Return the share of the calls that each endpoint got."""
+        counts = [0] * len(self.endpoints)
+        until = self.now + seconds
+        while self.now < until:
+            self.now += 1 / rate
+            while self._ends and self._ends[0][0] <= self.now:
+                _, _, index, took = heapq.heappop(self._ends)
+                self.selector.observe(self.endpoints[index], took, None)
+            index = self.endpoints.index(self.selector.pick(NO_CALL))
+            counts[index] += 1
+            took = self.seconds[index] * self._random.uniform(0.8, 1.2)
+            self._count += 1
+            heapq.heappush(self._ends, (self.now + took, self._count, index, took))
+        return [count / sum(counts) for count in counts]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_least_loaded_leaves_an_endpoint_made_slow_and_comes_back(count: int) -> None:
+    world = Simulation(lambda clock: LeastLoaded(clock=clock, seed=1), [0.002] * count)
+    before = world.run(5)
+    assert all(0.5 / count < share < 1.7 / count for share in before)
+    world.seconds[0] *= 20
+    world.run(2)
+    slow = world.run(3)
+    assert slow[0] <= 0.05 * before[0] + 0.01 / count
+    world.seconds[0] /= 20
+    world.run(5)
+    assert world.run(5)[0] > 0.5 / count
+
+
+def test_least_loaded_gives_a_heavy_endpoint_more() -> None:
+    selector = LeastLoaded(seed=1)
+    endpoints = fleet(3, 1)
+    selector.update(endpoints)
+    counts = Counter(selector.pick(NO_CALL) for _ in range(400))
+    assert counts[endpoints[0]] == 300
+
+
+def test_least_loaded_does_not_take_failing_fast_for_being_fast() -> None:
+    now = 0.0
+    selector = LeastLoaded(clock=lambda: now, seed=1)
+    good, bad = fleet(1, 1)
+    selector.update([good, bad])
+    counts: Counter[Endpoint] = Counter()
+    for _ in range(1_000):
+        now += 0.001
+        picked = selector.pick(NO_CALL)
+        counts[picked] += 1
+        if picked is bad:
+            selector.observe(picked, 0.0001, ConnectError("refused"))
+        else:
+            selector.observe(picked, 0.005, None)
+    assert counts[bad] < 50
+
+
+def test_least_loaded_takes_a_refusal_by_the_handler_for_an_answer() -> None:
+    now = 0.0
+    selector = LeastLoaded(clock=lambda: now, seed=1)
+    one, other = fleet(1, 1)
+    selector.update([one, other])
+    counts: Counter[Endpoint] = Counter()
+    for _ in range(1_000):
+        now += 0.001
+        picked = selector.pick(NO_CALL)
+        counts[picked] += 1
+        selector.observe(picked, 0.005, CallError(Status.NOT_FOUND) if picked is one else None)
+    assert 300 < counts[one] < 700
+
+
+def test_least_loaded_tries_a_new_endpoint_soon() -> None:
+    world = Simulation(lambda clock: LeastLoaded(clock=clock, seed=1), [0.002] * 3)
+    world.run(2)
+    world.endpoints.append(Endpoint("memory://new"))
+    world.seconds.append(0.002)
+    world.selector.update(world.endpoints)
+    shares = world.run(1)
+    assert 0.15 < shares[3] < 0.4
+
+
+@pytest.mark.parametrize("decay", [0, -1, 1e9])
+def test_least_loaded_refuses_a_decay_that_makes_no_sense(decay: float) -> None:
+    with pytest.raises(ConfigError, match="decay"):
+        LeastLoaded(decay=decay)
+
+
+# Consistent hash
+
+
+def test_key_stays_with_its_endpoint() -> None:
+    selector, elsewhere = ConsistentHash(), ConsistentHash()
+    selector.update(fleet(1, 1, 1, 1))
+    elsewhere.update(reversed(fleet(1, 1, 1, 1)))
+    for key in range(200):
+        picked = selector.pick(keyed(key))
+        selector.observe(picked, 0.01, None)
+        assert picked == elsewhere.pick(keyed(key))
+        elsewhere.observe(picked, 0.01, None)
+
+
+def test_key_whose_endpoint_was_tried_goes_to_the_next_on_the_ring() -> None:
+    selector = ConsistentHash()
+    endpoints = fleet(1, 1, 1, 1)
+    selector.update(endpoints)
+    for key in range(100):
+        way = selector.ring.find_all(key, 4)
+        tried: list[Endpoint] = []
+        for expected in way:
+            picked = selector.pick(keyed(key), tried)
+            selector.observe(picked, 0.01, None)
+            assert str(picked) == expected
+            tried.append(picked)
+
+
+def test_bound_spreads_a_hot_key() -> None:
+    selector = ConsistentHash(bound=1.25)
+    endpoints = fleet(*[1] * 8)
+    selector.update(endpoints)
+    counts = Counter(selector.pick(keyed("hot")) for _ in range(800))
+    assert max(counts.values()) <= 125
+
+
+def test_no_bound_keeps_a_hot_key_where_it_is() -> None:
+    selector = ConsistentHash(bound=None)
+    selector.update(fleet(*[1] * 8))
+    assert len({selector.pick(keyed("hot")) for _ in range(800)}) == 1
+
+
+def test_few_calls_of_one_key_stay_together() -> None:
+    selector = ConsistentHash()
+    selector.update(fleet(*[1] * 8))
+    assert len({selector.pick(keyed("hot")) for _ in range(4)}) == 1
+
+
+def test_load_of_an_endpoint_that_left_and_came_back_is_not_counted_twice() -> None:
+    selector = ConsistentHash()
+    endpoints = fleet(1, 1)
+    selector.update(endpoints)
+    old = [selector.pick_candidate(keyed(key)) for key in range(8)]
+    selector.update(endpoints[:1])
+    selector.update(endpoints)
+    selector.pick(keyed(0))
+    for each in old:
+        selector.observe_candidate(each, 0.01, None)
+    assert 0 <= selector.ring.total_load <= 1
+
+
+@pytest.mark.parametrize("options", [{"bound": 0.5}, {"bound": "much"}, {"least_load": -1}])
+def test_consistent_hash_refuses_options_that_make_no_sense(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        ConsistentHash(**options)  # type: ignore[arg-type]
+
+
+# Go's selectors
+
+
+def test_jump_hash_picks_by_sorted_address() -> None:
+    selector = JumpHash()
+    selector.update(reversed(fleet(1, 1, 1, 1, 1)))
+    for method, arguments, bucket in (
+        ("Arith.Mul", (1,), 1),
+        ("Arith.Mul", (42,), 4),
+        ("Echo.Say", ("hello",), 1),
+    ):
+        call = SimpleNamespace(hash_key=None, method=method, arguments=arguments)
+        assert selector.pick(call).address.path == chr(97 + bucket)
+
+
+def test_hash_key_goes_before_the_arguments() -> None:
+    selector = JumpHash()
+    selector.update(fleet(*[1] * 10))
+    call = SimpleNamespace(hash_key="customer:1", method="Arith.Mul", arguments=(1,))
+    assert selector.pick(call).address.path == chr(97 + jump(go_key_hash("customer:1"), 10))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (7, "7"),
+        (-7, "-7"),
+        ("grün", "grün"),
+        (True, "true"),
+        (False, "false"),
+        (0.1, "0.1"),
+        (1.0, "1"),
+        (-0.0, "-0"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (0.0001, "0.0001"),
+        (0.00001, "1e-05"),
+        (123456.789, "123456.789"),
+        (1.5e300, "1.5e+300"),
+        (float("inf"), "+Inf"),
+        (float("-inf"), "-Inf"),
+        (float("nan"), "NaN"),
+        (b"a", None),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_scalars_are_written_as_go_does(value: object, text: str | None) -> None:
+    assert go_text(value) == text
+
+
+def test_arguments_that_go_writes_otherwise_make_no_key() -> None:
+    assert rpcx_key("Arith.Mul", (1, 2)) is None
+    assert rpcx_key("Arith.Mul", ({"A": 1},)) is None
+    assert rpcx_key("shop.v1.Arith.Mul", (1,)) == "/shop.v1.Arith/Mul/1"
+
+
+class DoubleJumpModel:
+    """The double jump hash in plain words."""
+
+    def __init__(self) -> None:
+        self.loose: list[str | None] = []
+        self.compact: list[str] = []
+        self.holes: list[int] = []
+
+    def update(self, names: set[str]) -> None:
+        for name in sorted(names - set(self.compact)):
+            self.compact.append(name)
+            if self.holes:
+                self.loose[self.holes.pop()] = name
+            else:
+                self.loose.append(name)
+        for name in sorted(set(self.compact) - names):
+            self.holes.append(self.loose.index(name))
+            self.loose[self.holes[-1]] = None
+            self.compact[self.compact.index(name)] = self.compact[-1]
+            self.compact.pop()
+
+    def find(self, key: str) -> str | None:
+        hash = go_key_hash(key)
+        return (
+            self.loose[jump(hash, len(self.loose))]
+            or (self.compact[jump(hash * 0xC6A4A7935BD1E995 % 2**64, len(self.compact))])
+        )
+
+
+@given(st.lists(st.sets(st.sampled_from("abcdefgh"), min_size=1), min_size=1, max_size=8))
+def test_double_jump_picks_like_its_model(history: list[set[str]]) -> None:
+    selector, model = DoubleJump(), DoubleJumpModel()
+    for names in history:
+        selector.update([Endpoint(f"memory://{name}") for name in names])
+        model.update({f"memory://{name}" for name in names})
+        for key in map(str, range(30)):
+            assert str(selector.pick(keyed(key))) == model.find(key)
