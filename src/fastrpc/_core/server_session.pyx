@@ -99,10 +99,12 @@ cdef class ServerState:
 
     cdef ServerTask current_task(self):
         """Return an idle task that is the loop's current one, until `leave_task`."""
-        if self.current is None:
-            self.current = self.acquire()
-            self.current.become_current()
-        return self.current
+        cdef ServerTask task = self.current
+        if task is None:
+            task = self.acquire()
+            task.become_current()
+            self.current = task
+        return task
 
     cdef int leave_task(self) except -1:
         """From here on no task is current."""
@@ -435,7 +437,6 @@ cdef class ServerSession(GuardedSession):
         """Take the first step now; a handler that never suspends is answered in this very turn."""
         cdef bint has_ended, stays = self._is_reading
         cdef ServerTask task = self.state.current_task() if stays else self.state.acquire()
-        # Nothing may come between this and the end of the first step that could keep the context from being given back.
         cdef object context = self.state.contexts.take(call)
         task.call = call
         call.task = task
@@ -456,8 +457,7 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
         """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
-        cdef object error = task.error
-        cdef object value = task.value
+        cdef object error = task.error, value = task.value
         call.task = None
         task.call = None
         if task is not self.state.current:
