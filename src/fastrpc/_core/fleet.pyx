@@ -51,7 +51,7 @@ cdef class Placement:
         self.conclude(error)
 
     cdef int conclude(self, object error) except -1:
-        if type(error) in NEVER_STARTED and error.processed == "no":
+        if error is not None and type(error) in NEVER_STARTED and error.processed == "no":
             # A server that leaves, or a connection that went before the request did: that is no fault.
             self.dropped()
             return 0

@@ -6,7 +6,7 @@ import functools
 import queue
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -99,20 +99,21 @@ class Everywhere:
             asyncio.ensure_future(client.with_options(endpoint=each).call(method, *args, **kwargs))
             for each in endpoints
         }
+        every = list(running)
         try:
             while True:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for ended in done:
-                    error = ended.exception()
+                errors = [ended.exception() for ended in done]
+                for ended, error in zip(done, errors, strict=True):
                     if error is None:
                         return ended.result()
-                if not running and error is not None:
-                    raise error
+                if not running:
+                    raise cast(BaseException, errors[-1])
         finally:
-            for loser in running:
-                loser.cancel()
-            if running:
-                await asyncio.wait(running)
+            for each in every:
+                each.cancel()
+            # Looked at, so that asyncio does not report errors that nobody waits for.
+            await asyncio.gather(*every, return_exceptions=True)
 
 
 class BlockingEverywhere:
