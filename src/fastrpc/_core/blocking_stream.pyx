@@ -198,6 +198,10 @@ cdef class BlockingStream(Connection):
                 output = self.take_output()
                 self.parts = <list>output if type(output) is list else [output]
                 self.part_at = sent
+                if sent:
+                    # Whatever follows: of this flush something is with the peer.
+                    self.handed_flushes = self.flushes
+                    self.blocked_ns = 0
             count = gather(self.parts, self.part_at, vectors, &size)
             if stays_inside or size <= SENT_INSIDE:
                 sent = send_now(self.descriptor, vectors, count)
@@ -212,7 +216,8 @@ cdef class BlockingStream(Connection):
             self._sent(sent)
             rounds += 1
             if rounds >= ROUNDS and self.sleepers and not self.parts:
-                # Others have put more there meanwhile: one of them goes on.
+                # More may wait, also what others have put there meanwhile: somebody has to go on.
+                self.has_news = True
                 return 0
         return 0
 
