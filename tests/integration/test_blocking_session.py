@@ -1,5 +1,6 @@
 """What a blocking client does on the wire, against the reference stepped by hand."""
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
+from fastrpc.transports.blocking import connect
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
 from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Reason
 from tests.support.wire_settings import Setting
@@ -338,3 +340,28 @@ def test_a_connection_in_use_is_not_idle(server: ReferenceServer) -> None:
         connection.respond(connection.next("request")[1], msgspec.msgpack.encode(1))
         connection.respond(request[1], msgspec.msgpack.encode(2))
         assert (other.result(), slow.result()) == (1, 2)
+
+
+def test_calls_of_which_the_system_took_a_part_may_have_run(
+    server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def narrow(*args: Any, **options: Any) -> socket.socket:
+        stream = connect(*args, **options)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        return stream
+
+    monkeypatch.setattr("fastrpc.client.sync_pool.connect", narrow)
+    with SyncClient(
+        server.address, config=ClientConfig(backoff=QUICK, timeouts=Timeouts(linger=0.0))
+    ) as client:
+        connection = opened(server, client)
+        patient = client.with_options(timeout=2)
+        answers = server.start(
+            lambda: patient.call_many("arith.mul", [(bytes(200), 2)] * 100, return_exceptions=True)
+        )
+        # One write of which the buffer takes the beginning, the first request with it.
+        connection.stream.recv(1)
+        connection.close()
+        error = answers.result()[0]
+    assert isinstance(error, fastrpc.ConnectionLostError)
+    assert error.processed == "unknown"

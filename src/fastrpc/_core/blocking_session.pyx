@@ -259,8 +259,10 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef bint _wants_pusher(self) noexcept:
-        """Whether output waits for the system to take it and nobody watches for that."""
-        return len(self.parts) > 0 and not self.is_sending and self.pusher is None and not self.reader_pushes
+        """Whether output waits for the system to take it, or for somebody to go on, and nobody watches for that."""
+        if self.is_sending or self.pusher is not None or self.reader_pushes or self.write_error is not None:
+            return False
+        return self.has_news or len(self.parts) > 0
 
     cdef int _go(self) except -1:
         """Give up a use of the connection, and the guard."""

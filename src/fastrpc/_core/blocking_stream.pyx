@@ -177,8 +177,7 @@ cdef class BlockingStream(Connection):
     cdef int flush(self, bint stays_inside) except -1:
         """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
         cdef iovec[PARTS] vectors
-        cdef Py_ssize_t size = 0, sent = 0
-        cdef int count, rounds = 0
+        cdef Py_ssize_t size = 0, sent = 0, count, rounds = 0
         while not self.is_shut and self.write_error is None:
             if not self.parts:
                 self.has_news = False
@@ -194,15 +193,15 @@ cdef class BlockingStream(Connection):
                         self.skip_output()
                         self._sent(0)
                         continue
-                    sent = max(0, sent)
                 output = self.take_output()
                 self.parts = <list>output if type(output) is list else [output]
-                self.part_at = sent
+                if sent > 0:
+                    self._sent(sent)
             count = gather(self.parts, self.part_at, vectors, &size)
             if stays_inside or size <= SENT_INSIDE:
-                sent = send_now(self.descriptor, vectors, count)
+                sent = send_now(self.descriptor, vectors, <int>count)
             else:
-                sent = self._send_outside(vectors, count)
+                sent = self._send_outside(vectors, <int>count)
             if sent == -EAGAIN:
                 self.blocked_ns = self.blocked_ns or now_ns()
                 self.has_news = False
@@ -212,7 +211,8 @@ cdef class BlockingStream(Connection):
             self._sent(sent)
             rounds += 1
             if rounds >= ROUNDS and self.sleepers and not self.parts:
-                # Others have put more there meanwhile: one of them goes on.
+                # More may wait, also what others have put there meanwhile: somebody has to go on.
+                self.has_news = True
                 return 0
         return 0
 

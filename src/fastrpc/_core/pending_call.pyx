@@ -40,18 +40,22 @@ cdef class PendingCall(Call):
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
-        self.is_settled = True
-        self._count(frame.status, now)
-        self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
-        self.route.totals.received(PyBytes_GET_SIZE(payload))
-        self.server_microseconds = frame.elapsed_us
+        # Settled is what has its outcome: should memory end on the way there, the call is still to be failed.
         if frame.status == 0:
             self.answer = payload
             self.answer_codec = frame.codec
             self.answer_compressor = frame.compressor
         else:
             self.failure = self._error_of(frame, payload)
-        return self.settle()
+        self.is_settled = True
+        try:
+            self.server_microseconds = frame.elapsed_us
+            self._count(frame.status, now)
+            self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+            self.route.totals.received(PyBytes_GET_SIZE(payload))
+        finally:
+            self.settle()
+        return 0
 
     cdef int failed(self, object error) except -1:
         if self.is_settled:

@@ -1,0 +1,42 @@
+"""Threads that share one connection of a blocking client, and what one of them leaves to the others."""
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import fastrpc
+from fastrpc import ClientConfig, Limits, ServerConfig, SyncClient
+from fastrpc.testing import serving
+from tests.conftest import Scale
+from tests.support.desk import Desk
+
+MIB = 1024 * 1024
+LIMITS = Limits(message_bytes=32 * MIB)
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["tcp", "memory"])
+def client(request: pytest.FixtureRequest) -> Iterator[SyncClient]:
+    address = "tcp://127.0.0.1:0" if request.param == "tcp" else f"memory://shared-{next(_numbers)}"
+    with (
+        serving(Desk(), address=address, config=ServerConfig(limits=LIMITS)) as served,
+        SyncClient(served, config=ClientConfig(limits=LIMITS)) as client,
+    ):
+        yield client
+
+
+def test_a_large_request_is_sent_to_its_end_while_other_threads_read_and_sleep(
+    client: SyncClient, scale: Scale
+) -> None:
+    data = bytes(24 * MIB)
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(client.with_options(timeout=None).call, Desk.wait) for _ in range(3)]
+        try:
+            for _ in range(scale(3)):
+                assert client.call(Desk.echo, data) == data
+        finally:
+            client.close()
+        assert all(isinstance(call.exception(), fastrpc.UnavailableError) for call in waiting)
