@@ -1,7 +1,7 @@
 """What `proceed(call)` returns, driven by hand as a task drives it."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_exception_thrown_after_the_end_changes_no_outcome() -> None:
 
 def test_exception_reaches_who_awaits_an_iterator_without_throw() -> None:
     call = Noted()
-    proceeding: Any = Chain((), lambda call: Bare(), note_failure).proceed()(call)
+    proceeding: Any = Chain((), lambda call: cast(Any, Bare()), note_failure).proceed()(call)
     proceeding.send(None)
     error = KeyError("thrown")
     with pytest.raises(KeyError, match="thrown"):
@@ -61,7 +61,7 @@ def test_exception_reaches_who_awaits_an_iterator_without_throw() -> None:
 
 def test_iterator_without_close_can_be_left() -> None:
     call = Noted()
-    proceeding: Any = Chain((), lambda call: Bare(), note_failure).proceed()(call)
+    proceeding: Any = Chain((), lambda call: cast(Any, Bare()), note_failure).proceed()(call)
     proceeding.send(None)
     proceeding.close()
     with pytest.raises(RuntimeError, match="cannot reuse"):
