@@ -15,6 +15,8 @@ STRIP = ["-Wl,-s", "-Wl,--gc-sections"] if sys.platform == "linux" else []
 # As fast as -O3 within what can be measured, and the wheel a sixth smaller. Only debuggers unwind these frames, and for
 # them there are other profiles.
 FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables"]
+# What happens once per connection or less, and what only tests and the curious load: as small as it gets.
+RARE = {"admission", "connection", "echo_connection", "metadata", "recording", "settings", "thread_gate"}
 CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
@@ -41,7 +43,12 @@ def extension(name: str, source: Path) -> Extension:
         include_dirs=[str(CORE)],
         depends=sorted(map(str, CORE.glob("*.h"))),
         define_macros=list(macros.items()),
-        extra_compile_args=[*compile_arguments, "-Wall", "-Wno-unused-function"],
+        extra_compile_args=[
+            *compile_arguments,
+            *(["-Os"] if source.stem in RARE and compile_arguments is FAST else []),
+            "-Wall",
+            "-Wno-unused-function",
+        ],
         extra_link_args=link_arguments,
     )
 
