@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from functools import partial
 from typing import Any, cast
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
@@ -17,6 +16,9 @@ from fastrpc.compressors.base import decompress_steps
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
+from fastrpc.failmodes.failfast import FailFast
+from fastrpc.failmodes.failover import FailOver
+from fastrpc.failmodes.failtry import FailTry
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
@@ -49,8 +51,9 @@ class Balancer:
     ) -> None:
         self._pool = pool
         self._interceptors = tuple(interceptors)
-        self._proceed = Chain(self._interceptors, partial(self._attempts, error=None), note_failure).proceed()
+        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure).proceed()
         self._mode = mode
+        self._begins_plainly = pool.fleet is None and type(mode) in (FailFast, FailOver, FailTry)
         #: When calls may be tried again; the budget is shared by all of them.
         self.policy = policy
 
@@ -64,7 +67,7 @@ class Balancer:
 
     async def _run(self, call: ClientCall) -> Any:
         call.start_clock()
-        return self._result(call, await self._attempts(call, None))
+        return self._result(call, await self._first_attempts(call))
 
     async def _intercepted(self, call: ClientCall) -> Any:
         """Run the interceptors, the first of them outermost, around all attempts."""
@@ -81,6 +84,27 @@ class Balancer:
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
         return self._result(call, await self._attempts(call, error))
+
+    async def _first_attempts(self, call: ClientCall) -> Any:
+        """Attempt from the beginning: at once where there is one address, connected, and nothing to choose."""
+        session = None
+        caller = call.caller
+        if self._begins_plainly and caller.fail_mode is None and caller.endpoint is None:
+            session = self._pool.at_once(ready=call.needs_ready)
+        if session is None:
+            return await self._attempts(call, None)
+        attempt = call.attempt_on(session, 0)
+        call.may_have_run = True
+        try:
+            value = await attempt
+        except FastRPCError as error:
+            call.may_have_run = error.processed != "no"
+            call.adopt(attempt)
+            if not may_retry(call, error):
+                raise
+            return await self._attempts(call, error)
+        call.adopt(attempt)
+        return value
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
