@@ -380,7 +380,6 @@ cdef class BatchMember(PendingCall):
         self.handed_at = 0
         self.is_settled = False
         self.answer = None
-        self.sent_metadata = None
         self.route = None
         self.compressors = None
         self.ended_ns = 0

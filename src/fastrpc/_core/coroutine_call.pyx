@@ -14,33 +14,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from fastrpc._core.call cimport Draining, Route
 from fastrpc._core.frame cimport CANCEL_USER
 
-cdef extern from *:
-    """
-    /* Awaiting a call costs no StopIteration object: its types answer PyIter_Send directly. */
-    static int (*fastrpc_step)(PyObject *, PyObject *, PyObject **);
-
-    static PySendResult fastrpc_send(PyObject *self, PyObject *value, PyObject **result)
-    {
-        int done;
-        *result = NULL;
-        done = fastrpc_step(self, value, result);
-        return done < 0 ? PYGEN_ERROR : done == 1 ? PYGEN_RETURN : PYGEN_NEXT;
-    }
-
-    static int fastrpc_install_send(PyObject *type, int (*step)(PyObject *, PyObject *, PyObject **))
-    {
-        PyTypeObject *object = (PyTypeObject *)type;
-        if (object->tp_as_async == NULL) {
-            PyErr_SetString(PyExc_SystemError, "the type has no async slots");
-            return -1;
-        }
-        fastrpc_step = step;
-        object->tp_as_async->am_send = fastrpc_send;
-        PyType_Modified(object);
-        return 0;
-    }
-    """
-    int install_send "fastrpc_install_send"(object type, int (*step)(PyObject*, PyObject*, PyObject**) except -1) except -1
+cdef extern from "coroutine.h":
+    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
+    int install_send "fastrpc_install_send"(object type, step_function step) except -1
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:

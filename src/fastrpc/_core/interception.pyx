@@ -16,34 +16,9 @@ from cpython.ref cimport Py_DECREF
 
 from fastrpc.status import Status
 
-cdef extern from *:
-    """
-    static int (*fastrpc_proceed)(PyObject *, PyObject *, PyObject **);
-
-    static PySendResult fastrpc_send_on(PyObject *self, PyObject *value, PyObject **result)
-    {
-        int done;
-        *result = NULL;
-        done = fastrpc_proceed(self, value, result);
-        return done < 0 ? PYGEN_ERROR : done == 1 ? PYGEN_RETURN : PYGEN_NEXT;
-    }
-
-    /* Awaiting one costs no StopIteration object: the type answers PyIter_Send directly. */
-    static int fastrpc_install_proceed(PyObject *type, int (*step)(PyObject *, PyObject *, PyObject **))
-    {
-        PyTypeObject *object = (PyTypeObject *)type;
-        if (object->tp_as_async == NULL) {
-            PyErr_SetString(PyExc_SystemError, "the type has no async slots");
-            return -1;
-        }
-        fastrpc_proceed = step;
-        object->tp_as_async->am_send = fastrpc_send_on;
-        PyType_Modified(object);
-        return 0;
-    }
-    """
-    ctypedef int (*step_function)(PyObject*, PyObject*, PyObject**) except -1
-    int install_send "fastrpc_install_proceed"(object type, step_function step) except -1
+cdef extern from "coroutine.h":
+    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
+    int install_send "fastrpc_install_send"(object type, step_function step) except -1
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:

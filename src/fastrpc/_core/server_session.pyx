@@ -65,8 +65,7 @@ cdef enum:
 
 logger = logging.getLogger("fastrpc.server")
 
-# Handlers of one read may run so long before the first answers leave, and each time twice as long before the next: the
-# peer goes on while we do, the system calls stay few, and no answer waits longer than the handlers before it took.
+# Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
 cdef uint64_t FIRST_FLUSH_NS = 10_000
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
@@ -477,7 +476,8 @@ cdef class ServerSession(GuardedSession):
             self.hold(call)
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
-        self.held = self.held or set()
+        if self.held is None:
+            self.held = set()
         self.held.add(call)
         call.is_held = True
         self.charge(call, max(call.weight, <Py_ssize_t>1))
