@@ -13,6 +13,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memset
 
 
@@ -64,10 +65,32 @@ cdef uint64_t fnv_key(object key) except? 0:
         key = str(int(key))
     if isinstance(key, str):
         text = PyUnicode_AsUTF8AndSize(key, &size)
-        return fnv1a(text, <size_t>size)
+        return fnv1a(FNV_EMPTY, text, <size_t>size)
     if isinstance(key, bytes):
-        return fnv1a(PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
+        return fnv1a(FNV_EMPTY, PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
     raise TypeError(f"a hash key is str, bytes or int, this one is {type(key).__name__}")
+
+
+cdef uint64_t fnv_call(str method, object argument) except? 0:
+    """Hash what rpcx makes of a method "Path.Method" and an argument that is an int or a text: "/Path/Method/argument"."""
+    cdef Py_ssize_t size = 0, name
+    cdef char[24] digits
+    cdef int overflow = 1
+    cdef long long number = 0
+    cdef const char* text = PyUnicode_AsUTF8AndSize(method, &size)
+    cdef uint64_t hash = fnv1a(FNV_EMPTY, "/", 1)
+    name = size
+    while name > 0 and text[name - 1] != c".":
+        name -= 1
+    hash = fnv1a(fnv1a(hash, text, <size_t>max(name - 1, 0)), "/", 1)
+    hash = fnv1a(fnv1a(hash, text + name, <size_t>(size - name)), "/", 1)
+    if isinstance(argument, int):
+        number = PyLong_AsLongLongAndOverflow(argument, &overflow)
+        if not overflow:
+            return fnv1a(hash, digits, <size_t>snprintf(digits, sizeof(digits), "%lld", number))
+        argument = str(argument)
+    text = PyUnicode_AsUTF8AndSize(argument, &size)
+    return fnv1a(hash, text, <size_t>size)
 
 
 def key_hash(key):

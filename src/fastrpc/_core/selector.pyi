@@ -34,8 +34,10 @@ class Candidate:
     @property
     def is_leaving(self) -> bool:
         """Whether its server drains, so that others are taken first."""
-    #: A place for the owner, such as the connections to it; None at first.
+    #: A place for the owner, such as what makes connections to it; None at first.
     link: Any
+    #: Connections that calls may go out on, taken in turn. Replaced, never changed.
+    sessions: list[Any]
     def renew(self, endpoint: Endpoint) -> None:
         """Take the weight and labels of another record of the same address."""
 
@@ -138,9 +140,15 @@ class ConsistentHashSelector(BaseSelector):
     def ring(self) -> HashRing: ...
 
 class JumpHashSelector(BaseSelector):
-    """Picks by FNV-1a and jump hash over the endpoints in order of their addresses."""
+    """Picks by FNV-1a and jump hash over the endpoints in order of their addresses.
 
-class DoubleJumpSelector(BaseSelector):
+    A call without a key is placed by its method and its one argument, where that is an int or a text.
+    """
+
+    def rpcx_key(self, method: str, arguments: tuple[Any, ...]) -> str | None:
+        """Return the key for other arguments; None where there is none."""
+
+class DoubleJumpSelector(JumpHashSelector):
     """Picks as rpcx's consistent hash does: FNV-1a and double jump hash."""
 
 @final

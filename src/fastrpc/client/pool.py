@@ -308,6 +308,8 @@ class Pool:
         Where keys say which endpoint takes a call, one that is being connected for the first time keeps its keys.
         """
         usable = set(self.sessions)
+        for link in self.links:
+            link.candidate.sessions = [] if link.session is None else [link.session]
         keeps_new = isinstance(self._fleet.selector, KEYED)
         leaving = {
             link.candidate
@@ -442,6 +444,8 @@ class Pool:
             self._follower.stop()
         for link in self.links:
             link.session = None
+            if link.candidate is not None:
+                link.candidate.sessions = []
         self._on_change()
 
     async def close(self) -> None:
