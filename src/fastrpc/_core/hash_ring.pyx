@@ -13,7 +13,6 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memset
 
 
@@ -74,9 +73,10 @@ cdef uint64_t fnv_key(object key) except? 0:
 cdef uint64_t fnv_call(str method, object argument) except? 0:
     """Hash what rpcx makes of a method "Path.Method" and an argument that is an int or a text: "/Path/Method/argument"."""
     cdef Py_ssize_t size = 0, name
-    cdef char[24] digits
-    cdef int overflow = 1
-    cdef long long number = 0
+    cdef char[20] digits
+    cdef char* digit = digits + sizeof(digits)
+    cdef int overflow = 0
+    cdef long long number
     cdef const char* text = PyUnicode_AsUTF8AndSize(method, &size)
     cdef uint64_t hash = fnv1a(FNV_EMPTY, "/", 1)
     name = size
@@ -86,8 +86,12 @@ cdef uint64_t fnv_call(str method, object argument) except? 0:
     hash = fnv1a(fnv1a(hash, text + name, <size_t>(size - name)), "/", 1)
     if isinstance(argument, int):
         number = PyLong_AsLongLongAndOverflow(argument, &overflow)
-        if not overflow:
-            return fnv1a(hash, digits, <size_t>snprintf(digits, sizeof(digits), "%lld", number))
+        if number >= 0 and not overflow:
+            while digit == digits + sizeof(digits) or number:
+                digit -= 1
+                digit[0] = <char>(c"0" + number % 10)
+                number //= 10
+            return fnv1a(hash, digit, <size_t>(digits + sizeof(digits) - digit))
         argument = str(argument)
     text = PyUnicode_AsUTF8AndSize(argument, &size)
     return fnv1a(hash, text, <size_t>size)

@@ -146,7 +146,7 @@ class JumpHashSelector(BaseSelector):
     """
 
     def rpcx_key(self, method: str, arguments: tuple[Any, ...]) -> str | None:
-        """Return the key for other arguments; None where there is none."""
+        """Return the key for a number of another kind; None where there is none."""
 
 class DoubleJumpSelector(JumpHashSelector):
     """Picks as rpcx's consistent hash does: FNV-1a and double jump hash."""

@@ -444,9 +444,12 @@ cdef class JumpHashSelector(BaseSelector):
     cdef uint64_t _hash(self, object call, object key) except? 0:
         if key is None and call is not None:
             arguments = <tuple?>call.arguments
-            if len(arguments) == 1 and type(arguments[0]) in (int, str):
-                return fnv_call(call.method, arguments[0])
-            key = self.rpcx_key(call.method, arguments)
+            if len(arguments) == 1:
+                argument = arguments[0]
+                if type(argument) is int or type(argument) is str:
+                    return fnv_call(call.method, argument)
+                if isinstance(argument, (int, str, float)):
+                    key = self.rpcx_key(call.method, arguments)
         return self.random() if key is None else fnv_key(key)
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
