@@ -29,9 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(finding: Finding) -> str:
     verdict = "kept" if finding.is_kept else "NOT KEPT"
-    return (
-        f"{finding.title}: {finding.figure:.2f} {finding.unit} (limit {finding.limit:g}, {verdict}; {finding.details})"
-    )
+    limits = f"limit {finding.limit:g}, {verdict}"
+    return f"{finding.title}: {finding.figure:.2f} {finding.unit} ({limits}; {finding.details})"
 
 
 def _allow_descriptors() -> None:

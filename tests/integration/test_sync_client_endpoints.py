@@ -117,6 +117,24 @@ def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
         assert client.call(Who.once) in {"server 0", "server 1"}
 
 
+def test_placements_come_to_an_end() -> None:
+    with fleet(2) as (people, targets), SyncClient(targets, selector="least_loaded") as client:
+        for _ in range(10):
+            client.call(Who.name_of)
+        with pytest.raises(TypeError):
+            client.call(Who.name_of, 1)
+        people[0].is_stuck = people[1].is_stuck = True
+        with pytest.raises(fastrpc.DeadlineExceededError):
+            client.with_options(timeout=0.05).call(Who.name_of)
+        people[0].is_stuck, people[1].is_stuck = False, False
+        client.notify(Who.name_of)
+        client.call_many(Who.name_of, [()] * 3)
+        with pytest.raises(TypeError):
+            client.call_many(Who.name_of, [(1,)])
+        candidates = client.state.fleet.candidates if client.state.fleet is not None else []
+        assert [candidate.in_flight for candidate in candidates] == [0, 0]
+
+
 @pytest.mark.parametrize("mode", ["failfast", "failtry", "failover", FailBackup(delay=0)])
 def test_fail_modes(mode: Any) -> None:
     with fleet(2) as (people, targets), SyncClient(targets, fail_mode=mode) as client:
