@@ -135,12 +135,21 @@ def test_placements_come_to_an_end() -> None:
         assert [candidate.in_flight for candidate in candidates] == [0, 0]
 
 
-@pytest.mark.parametrize("mode", ["failfast", "failtry", "failover", FailBackup(delay=0)])
+@pytest.mark.parametrize("mode", ["failfast", "failtry", "failover"])
 def test_fail_modes(mode: Any) -> None:
     with fleet(2) as (people, targets), SyncClient(targets, fail_mode=mode) as client:
         for _ in range(5):
             client.call(Who.name_of)
         assert people[0].calls + people[1].calls == 5
+
+
+@pytest.mark.parametrize("mode", ["failbackup", FailBackup(delay=0)])
+def test_hedging_is_refused(mode: Any) -> None:
+    with pytest.raises(fastrpc.ConfigError, match="FailBackup.* one at a time") as refused:
+        SyncClient("memory://x", fail_mode=mode)
+    assert "failover" in str(refused.value.hint)
+    with SyncClient("memory://x") as client, pytest.raises(fastrpc.ConfigError, match="one at a time"):
+        client.with_options(fail_mode=mode)
 
 
 def test_a_fail_mode_that_needs_a_loop() -> None:

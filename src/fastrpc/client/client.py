@@ -205,14 +205,24 @@ class _Unclosed:
 
 
 class OptionsCheck:
-    """Checks the options of a view of the client of a target."""
+    """Checks the options of a view of the client of a target.
 
-    def __init__(self, target: Target) -> None:
+    Args:
+        fail_mode_for: returns the fail mode given as an object or by its name.
+    """
+
+    def __init__(
+        self, target: Target, fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for
+    ) -> None:
         self._target = target
+        self._fail_mode_for = fail_mode_for
 
     def __call__(self, options: Mapping[str, Any]) -> dict[str, Any]:
         _check_routing(options, self._target)
-        return _checked_options(options)
+        checked = _checked_options(options)
+        if checked.get("fail_mode") is not None:
+            checked["fail_mode"] = self._fail_mode_for(checked["fail_mode"])
+        return checked
 
 
 class RouteMaker:
@@ -373,8 +383,6 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
         codec_named(checked["codec"])
-    if checked.get("fail_mode") is not None:
-        checked["fail_mode"] = fail_mode_for(checked["fail_mode"])
     if checked.get("endpoint") is not None:
         checked["endpoint"] = _address_of(checked["endpoint"])
     for name, nothing in (("priority", 0), ("wait_for_ready", False)):

@@ -29,7 +29,7 @@ from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError
-from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
+from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.registries.base.registry import Registry
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.selectors.base import Selector
@@ -48,13 +48,14 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
     others too, and gives up the GIL while it waits. Making one does no I/O: the first call connects.
 
     Args:
-        target, registry, selector, fail_mode: as for `Client`. Nothing is hedged: a thread makes one attempt at a time.
+        target, registry, selector: as for `Client`.
+        fail_mode: as for `Client`, but for `"failbackup"`: a thread makes one attempt at a time, so nothing is hedged.
         interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
             and each other they may await `call.sleep(seconds)` only.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        ConfigError: the target is none, or a setting cannot be met here.
+        ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
 
     #: The attempts of a call that may have to be cancelled, kept where it goes to several endpoints.
@@ -75,7 +76,10 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         fleet = fleet_for(where, selector, config.pool)
         pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
         pool.spin_microseconds = allowed_spin(config.spin_microseconds)
-        policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
+        policy, mode = (
+            RetryPolicy(config.pool.retries),
+            blocking_fail_mode_for(fail_mode or DEFAULT_FAIL_MODE),
+        )
         state = BlockingState(
             SyncBalancer(pool, interceptors, policy, mode),
             RouteMaker(config, pool.totals),
@@ -91,7 +95,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.follows = where.registry is not None
-        state.check = OptionsCheck(where)
+        state.check = OptionsCheck(where, blocking_fail_mode_for)
         codec_named(config.codec)
         self.share(state, config.codec)
         if config.compressor is not None:

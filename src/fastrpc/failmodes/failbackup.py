@@ -55,13 +55,16 @@ class SlowLimit:
 class FailBackup:
     """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
 
-    Only for unary calls of idempotent methods, and within the retry budget of the client; other calls, and all calls of
-    a SyncClient, are tried as `FailOver` does.
+    Only for unary calls of idempotent methods, and within the retry budget of the client; other calls are tried as
+    `FailOver` does. A SyncClient, whose threads make one attempt at a time, refuses it.
 
     Args:
         delay: seconds after which the second attempt is made; None takes what 95 % of the method's calls keep.
         retries: attempts after failures, as in `FailOver`.
     """
+
+    #: Two attempts run beside each other: that takes a loop.
+    needs_loop = True
 
     def __init__(
         self, delay: float | None = None, retries: int = 3, *, clock: Callable[[], float] = time.monotonic
@@ -78,10 +81,6 @@ class FailBackup:
         if not call.is_idempotent or call.kind != "unary" or call.inside_retry:
             return await try_elsewhere(call, pick, attempt, self.retries)
         return await _Race(self, call, pick, attempt).run()
-
-    async def run_blocking(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
-        """Return the answer, or raise the last error, with one attempt at a time."""
-        return await try_elsewhere(call, pick, attempt, self.retries)
 
     def limit_of(self, method: str) -> SlowLimit:
         """Return what is known of the time of a method."""
