@@ -110,7 +110,7 @@ class KeyLease:
 
     def acquire(self) -> None:
         client = self._agent.client
-        # After an answer that was lost the session may be well: ending it would take the key out of the list for a moment.
+        # After an answer that was lost the session may be well; ending it would take the key away for a moment.
         if self._session is not None and self.renew():
             return
         with self._agent.errors():
