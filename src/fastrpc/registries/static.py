@@ -66,6 +66,14 @@ class StaticRegistry:
             self._publish(service)
         return Watch(self._channels[service], lambda: None)
 
+    def check_service(self, service: str) -> None:
+        """Refuse a name that is none.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        check_service_name(service)
+
     def services(self) -> list[str]:
         """Return the names of the services that somebody serves."""
         return sorted(service for service, endpoints in self._lists.items() if endpoints)

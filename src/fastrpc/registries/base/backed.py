@@ -132,6 +132,15 @@ class BackedRegistry:
             followed.watches += 1
         return Watch(followed.channel, lambda: self._release(service, followed))
 
+    def check_service(self, service: str) -> None:
+        """Refuse a name that cannot be watched here; does no I/O.
+
+        Raises:
+            ConfigError: it is none, or this kind of registry cannot look it up.
+        """
+        check_service_name(service)
+        self._backend.open_lookup(service).close()
+
     def services(self) -> list[str]:
         """Return the names of the services the registry knows, blocking while it answers; for people who look around.
 
