@@ -8,6 +8,7 @@ from typing import Self
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backed import check_service_name
+from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.base.watch import Channel, Watch
 
@@ -16,7 +17,7 @@ __all__ = ["StaticRegistration", "StaticRegistry", "open_static"]
 _Places = Sequence[str | Address | Endpoint]
 
 
-class StaticRegistry:
+class StaticRegistry(Closing):
     """Knows what it is told, and believes it at once; no thread, no network, no rules.
 
     Args:
@@ -90,10 +91,6 @@ class StaticRegistry:
         self._is_closed = True
         for channel in self._channels.values():
             channel.close()
-
-    async def aclose(self) -> None:
-        """Do what `close` does."""
-        self.close()
 
     def __repr__(self) -> str:
         return f"<static registry of {', '.join(sorted(self._lists)) or 'any service'}>"
