@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
@@ -19,9 +19,11 @@ from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, NoEndpointError, UnavailableError
-from fastrpc.registries.base.snapshot import Snapshot
-from fastrpc.registries.base.watch import Watch
 from fastrpc.transports.blocking import connect
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.snapshot import Snapshot
+    from fastrpc.registries.base.watch import Watch
 
 __all__ = ["SyncLink", "SyncPool"]
 
