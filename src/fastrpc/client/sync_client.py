@@ -110,7 +110,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         self.close()
 
     def ready(self, timeout: float | None = None) -> None:
-        """Return once one endpoint shook hands.
+        """Return once one endpoint shook hands; connect those that are to be warm (`Pool.warm`), too.
 
         Args:
             timeout: seconds; None waits for as long as it takes.
@@ -126,6 +126,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
                 self._pool.follow()
                 self._pool.wait_list("ready", until, wait=True)
                 if self._pool.acquire(until, wait=True).wait_ready(until):
+                    self._pool.warm_up(until)
                     return
             except TimeoutError:
                 break

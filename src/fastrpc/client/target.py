@@ -40,7 +40,7 @@ def target_of(target: Any, registry: Any) -> Target:
     """Read a target: addresses, the URL of a service, or its name beside a registry.
 
     Raises:
-        ConfigError: it is none of these, or no transport or registry serves it.
+        ConfigError: it is none of these, no transport or registry serves it, or the registry cannot hold such a name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:
@@ -48,10 +48,10 @@ def target_of(target: Any, registry: Any) -> Target:
                 f"the target is {target!r} beside registry={registry!r}",
                 hint="give the name of the service, such as 'arith'",
             )
-        return Target((), _opened(registry), target, isinstance(registry, str))
+        return _followed(registry, target)
     named = _service_of(target)
     if named is not None:
-        return Target((), _opened(named[0]), named[1], owns_registry=True)
+        return _followed(*named)
     if isinstance(target, str) and target and "://" not in target and "/" not in target and ":" not in target:
         raise ConfigError(
             f"{target!r} is not an address",
@@ -60,11 +60,16 @@ def target_of(target: Any, registry: Any) -> Target:
     return Target(endpoints_of(target))
 
 
-def _opened(registry: Any) -> "Registry":
+def _followed(place: Any, service: str) -> Target:
     # Loaded with the first client that wants one: most never do.
     from fastrpc.registries.base.urls import open_registry
 
-    return open_registry(registry)
+    registry = open_registry(place)
+    # Only those of fastrpc have it: the interface asks no more of registries of others.
+    check_service = getattr(registry, "check_service", None)
+    if check_service is not None:
+        check_service(service)
+    return Target((), registry, service, owns_registry=isinstance(place, str))
 
 
 def _service_of(target: Any) -> tuple[str, str] | None:
