@@ -46,3 +46,8 @@ class Who:
         self.calls += 1
         await asyncio.sleep(self.seconds)
         return self.name
+
+    @fastrpc.method
+    async def until_drained(self) -> str:
+        await fastrpc.current_call().draining
+        return self.name

@@ -24,6 +24,7 @@ from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
+from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import FastRPCError
@@ -33,7 +34,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef enum:
-    STATUS_UNKNOWN = 2
     # Of batches; a client keeps no more of them, some 200 KiB.
     SPARE_MEMBERS = 512
 
@@ -228,7 +228,7 @@ cdef class ClientCall(CoroutineCall):
             session.now = self.started_ns
             session.start(self, payload)
         except BaseException as error:
-            self.forget(error.status if isinstance(error, FastRPCError) else STATUS_UNKNOWN)
+            self.forget(error.status if isinstance(error, FastRPCError) else UNKNOWN)
             raise
         if self.verb == VERB_NOTIFY:
             self.is_settled = True
