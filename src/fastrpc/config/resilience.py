@@ -97,7 +97,7 @@ class Breaker(Settings):
     open_seconds: float = 1.0
 
     #: Longest time it stays open.
-    longest_open: float = 30.0
+    longest_open: float = 2.0
 
     #: Calls let through at once to find out, and successes needed to close.
     #: Too low trusts a single success, too high burdens an endpoint that is just coming back.
