@@ -13,7 +13,7 @@ from tests.support.open_loop import OpenLoop
 
 __all__ = ["killed_in_turn", "restarted_in_turn"]
 
-METHODS = (Noted.again, Noted.once)
+METHODS = (Noted.again, Noted.once, Noted.again, Noted.lasting)
 
 
 async def restarted_in_turn(
