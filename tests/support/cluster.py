@@ -32,7 +32,11 @@ class Cluster:
     def member(self, workers: int = 1) -> Member:
         """Return a server that is to be started, none of `members`; it ends with the cluster."""
         made = Member(
-            self._folder, self.registry.url, self.journal, workers=workers, announce=self._announce
+            self._folder,
+            self.journal,
+            registry=self.registry.url,
+            workers=workers,
+            announce=self._announce,
         )
         self._made.append(made)
         return made

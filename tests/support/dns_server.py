@@ -31,6 +31,10 @@ class DnsServer:
         """Replace the records of a kind that a name has."""
         self._records[f"{name}.", kind] = (ttl, list(texts))
 
+    def target(self, name: str, port: int) -> str:
+        """Return what a client is given to call whoever has this name."""
+        return f"{self.url}/{name}:{port}"
+
     @property
     def url(self) -> str:
         return f"dns://127.0.0.1:{self.port}"

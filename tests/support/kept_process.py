@@ -27,10 +27,10 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def accepts(port: int) -> bool:
-    """Tell whether somebody listens at a port."""
+def accepts(host: str, port: int) -> bool:
+    """Tell whether somebody listens at an address."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import fastrpc
-from fastrpc import Endpoint, ServerConfig, Timeouts
+from fastrpc import ServerConfig, Timeouts
+from fastrpc.endpoint import Address
 from tests.support.kept_process import KeptProcess, accepts, free_ports
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
@@ -15,18 +16,29 @@ __all__ = ["Member"]
 
 
 class Member(KeptProcess):
-    """A server of `Noted` that registers itself, and keeps its port over restarts.
+    """A server of `Noted` that keeps its address over restarts.
 
     Args:
         journal: where its handlers write down what they do.
+        registry: where it registers itself; None for nowhere.
+        address: a free port when it is left out.
         announce: seconds it goes on serving once it has left the registry.
     """
 
     def __init__(
-        self, folder: Path, registry: str, journal: Path, *, workers: int = 1, announce: float = 0.0
+        self,
+        folder: Path,
+        journal: Path,
+        *,
+        registry: str | None = None,
+        address: str | None = None,
+        workers: int = 1,
+        announce: float = 0.0,
     ) -> None:
-        (self.port,) = free_ports(1)
-        super().__init__(folder / f"member-{self.port}.log")
+        self.address = address or f"tcp://127.0.0.1:{free_ports(1)[0]}"
+        place = Address.parse(self.address)
+        super().__init__(folder / f"member-{place.host}-{place.port}.log")
+        self._place = place.host, place.port
         self._options = {
             "address": self.address,
             "registry": registry,
@@ -35,19 +47,11 @@ class Member(KeptProcess):
             "announce": announce,
         }
 
-    @property
-    def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(self.address)
-
     def command(self) -> list[str]:
         return [sys.executable, "-m", "tests.support.member", json.dumps(self._options)]
 
     def is_ready(self) -> bool:
-        return accepts(self.port)
+        return accepts(*self._place)
 
 
 def main(options: dict[str, Any]) -> None:

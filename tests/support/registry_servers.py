@@ -87,7 +87,7 @@ class EmbeddedServer(KeptProcess):
         return [sys.executable, "-m", "fastrpc", "registry", "-a", f"tcp://127.0.0.1:{self.port}", *options]
 
     def is_ready(self) -> bool:
-        return accepts(self.port)
+        return accepts("127.0.0.1", self.port)
 
     def listed(self, service: str) -> set[str]:
         """Return the addresses of a service, as the registry tells them to anybody."""

@@ -13,32 +13,35 @@ from tests.support.open_loop import OpenLoop
 
 __all__ = ["killed_in_turn", "restarted_in_turn"]
 
+#: Calls per second.
+RATE = 1_000
+
 METHODS = (Noted.again, Noted.once, Noted.again, Noted.lasting)
 
 
 async def restarted_in_turn(
-    registry: Any, folder: Path, *, restarts: int, rate: float, announce: float = 0.0
+    registry: Any, folder: Path, *, restarts: int, announce: float = 0.0
 ) -> tuple[NotedCalls, Path]:
     """Restart three servers in turn, in order, under load of calls of which half may not run twice."""
     async with cluster(registry, folder, announce=announce) as servers:
         async with Client("noted", registry=registry.url) as client:
             await client.ready()
             calls = NotedCalls(client, METHODS)
-            async with OpenLoop(rate, calls):
+            async with OpenLoop(RATE, calls):
                 for number in range(restarts):
                     await servers.restart(servers.members[number % 3])
         return calls, servers.journal
 
 
 async def killed_in_turn(
-    registry: Any, folder: Path, *, kills: int, every_seconds: float, rate: float
+    registry: Any, folder: Path, *, kills: int, every_seconds: float
 ) -> tuple[NotedCalls, Path]:
     """Kill one of three servers again and again under load, and start it again each time."""
     async with cluster(registry, folder) as servers:
         async with Client("noted", registry=registry.url) as client:
             await client.ready()
             calls = NotedCalls(client, METHODS)
-            async with OpenLoop(rate, calls):
+            async with OpenLoop(RATE, calls):
                 for number in range(kills):
                     due = time.monotonic() + every_seconds
                     member = servers.members[number % 3]

@@ -56,7 +56,7 @@ class SlowServer(KeptProcess):
         return [sys.executable, "-m", "tests.support.slow_server", self.address]
 
     def is_ready(self) -> bool:
-        return accepts(self._port)
+        return accepts("127.0.0.1", self._port)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class TierProcess(KeptProcess):
         return [sys.executable, "-m", "tests.support.tier", json.dumps(options)]
 
     def is_ready(self) -> bool:
-        return all(map(accepts, self._ports))
+        return all(accepts("127.0.0.1", port) for port in self._ports)
 
 
 def client_config(*, breaker: bool) -> ClientConfig:
