@@ -136,6 +136,20 @@ async def test_name_that_is_not_there_yet_is_found_later(server: DnsServer) -> N
         await until_hosts(watch, "127.0.0.1")
 
 
+@pytest.mark.measures
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+async def test_question_that_gets_lost_is_asked_again_soon(server: DnsServer, kind: str) -> None:
+    server.set("arith.test", "A", "127.0.0.1")
+    registry, service = opened(f"{server.url}/arith.test:8972")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1")
+        server.loses.add(kind)
+        server.set("arith.test", "A", "127.0.0.1", "127.0.0.2")
+        assert await until_hosts(watch, "127.0.0.1", "127.0.0.2") < 2.5 * PERIOD_SECONDS
+        assert watch.error is None
+        assert server.loses == set()
+
+
 async def test_metadata_address_in_a_record_is_not_dialled(
     server: DnsServer, caplog: pytest.LogCaptureFixture
 ) -> None:

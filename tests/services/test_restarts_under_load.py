@@ -16,6 +16,6 @@ async def test_restarting_servers_in_turn_fails_no_call(
     consul_path: str, tmp_path: Path, scale: Scale, announce: float
 ) -> None:
     agent = ConsulAgent(consul_path, tmp_path)
-    calls, journal = await restarted_in_turn(agent, tmp_path, restarts=scale(6), announce=announce)
+    calls, journal = await restarted_in_turn(agent, tmp_path, restarts=scale(9), announce=announce)
     assert calls.failures() == []
     assert calls.problems(journal) == []

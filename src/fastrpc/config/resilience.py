@@ -96,7 +96,8 @@ class Breaker(Settings):
     #: Too low probes a sick endpoint all the time, too high keeps calls from a healthy one.
     open_seconds: float = 1.0
 
-    #: Longest time it stays open.
+    #: Longest time it stays open. Where services call each other, each of them finds out after the one behind it.
+    #: Too low asks a sick endpoint again and again, too high keeps failing calls for long after it is well.
     longest_open: float = 2.0
 
     #: Calls let through at once to find out, and successes needed to close.
