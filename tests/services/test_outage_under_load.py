@@ -99,9 +99,7 @@ async def suffer(servers: Cluster, outage: Outage, away_seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def outages(
-    consul_path: str, tmp_path_factory: pytest.TempPathFactory, scale: Scale
-) -> dict[str, Outage]:
+def outages(consul_path: str, tmp_path_factory: pytest.TempPathFactory, scale: Scale) -> dict[str, Outage]:
     """What both registries went through."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
     servers = {
@@ -112,7 +110,9 @@ def outages(
     async def both() -> dict[str, Outage]:
         async with asyncio.TaskGroup() as group:
             tasks = {
-                kind: group.create_task(go_through(servers[kind], folders[kind], scale(AWAY_SECONDS, least=60)))
+                kind: group.create_task(
+                    go_through(servers[kind], folders[kind], scale(AWAY_SECONDS, least=60))
+                )
                 for kind in KINDS
             }
         return {kind: task.result() for kind, task in tasks.items()}

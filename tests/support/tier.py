@@ -1,4 +1,4 @@
-"""One tier of several that call each other, as a process: each passes calls on to the next one, the last one answers."""
+"""One tier of several that call each other, as a process: each passes calls on to the next, the last one answers."""
 
 import asyncio
 import contextlib

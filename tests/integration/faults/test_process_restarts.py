@@ -11,9 +11,7 @@ from tests.support.restarts import killed_in_turn, restarted_in_turn
 pytestmark = [pytest.mark.measures, pytest.mark.asyncio(loop_factories=["uvloop"])]
 
 
-async def test_restarting_three_servers_in_turn_fails_no_call(
-    tmp_path: Path, scale: Scale
-) -> None:
+async def test_restarting_three_servers_in_turn_fails_no_call(tmp_path: Path, scale: Scale) -> None:
     calls, journal = await restarted_in_turn(EmbeddedServer(tmp_path), tmp_path, restarts=scale(30))
     assert calls.failures() == []
     assert calls.problems(journal) == []
@@ -22,7 +20,9 @@ async def test_restarting_three_servers_in_turn_fails_no_call(
 async def test_killing_servers_fails_hardly_a_call_that_may_run_twice_and_runs_no_other_twice(
     tmp_path: Path, scale: Scale
 ) -> None:
-    calls, journal = await killed_in_turn(EmbeddedServer(tmp_path), tmp_path, kills=scale(6), every_seconds=2.0)
+    calls, journal = await killed_in_turn(
+        EmbeddedServer(tmp_path), tmp_path, kills=scale(6), every_seconds=2.0
+    )
     idempotent = [call for call in calls.ended if call.entry.idempotent]
     succeeded = [call for call in idempotent if call.error is None]
     assert len(succeeded) >= 0.999 * len(idempotent)

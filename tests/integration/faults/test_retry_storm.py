@@ -1,4 +1,4 @@
-"""Three tiers, of which the last one fails completely: the load there stays what was offered, and all is well soon after."""
+"""Three tiers, of which the last one fails completely: its load stays what was offered, and all is well soon after."""
 
 import asyncio
 import contextlib
@@ -85,7 +85,9 @@ async def tiers(folder: Path, *, breaker: bool) -> AsyncIterator[tuple[Storm, Op
         yield storm, load
 
 
-async def test_breakers_keep_the_load_away_and_let_it_through_soon_after(tmp_path: Path, scale: Scale) -> None:
+async def test_breakers_keep_the_load_away_and_let_it_through_soon_after(
+    tmp_path: Path, scale: Scale
+) -> None:
     async with tiers(tmp_path, breaker=True) as (storm, load):
         for mode in ("unavailable", "refusing"):
             before = len(storm.failures)
