@@ -36,8 +36,8 @@ promises: $(BUILT) ## measure the promises in figures; ARGS="idle_memory counter
 compare: $(BUILT) $(BENCH_READY) ## measure fastrpc beside a bare C echo and other stacks; ARGS=--quick for a look
 	$(python) -m bench.compare $(ARGS)
 
-services: $(BUILT) ## run the tests that need real servers, which it starts
-	ci/services
+services: $(BUILT) ## run the tests that need real servers, which it starts; ARGS="-k name" chooses
+	ci/services $(ARGS)
 
 soak: $(BUILT) ## run the tests ten times larger
 	FASTRPC_TEST_SCALE=$${FASTRPC_TEST_SCALE:-10} $(python) -m pytest $(ARGS)

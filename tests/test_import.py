@@ -11,9 +11,9 @@ import pytest
 
 REPORT = """
 import asyncio, json, os, sys, threading, time
-descriptors, started = len(os.listdir("/proc/self/fd")), time.perf_counter()
+descriptors, started = len(os.listdir("/proc/self/fd")), time.process_time()
 import fastrpc
-seconds = time.perf_counter() - started
+seconds = time.process_time() - started  # What other processes use meanwhile is not the import's.
 print(json.dumps({
     "seconds": seconds,
     "modules": sorted(sys.modules),

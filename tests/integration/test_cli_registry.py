@@ -1,15 +1,23 @@
 """The command line with a registry: `fastrpc list` of one, `fastrpc run` that registers."""
 
+import asyncio
+import contextlib
 import json
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import fastrpc
 from fastrpc import Endpoint
 from fastrpc.registries import open_registry
 from tests.support.program import Finished, Program, run_program
+from tests.support.served import served
+from tests.support.who import Who
 
 APP = """
 import fastrpc
@@ -31,6 +39,28 @@ class Users:
 
 services = [Arith, Users]
 """
+
+
+async def refuse(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+    """Tell strangers nothing."""
+    raise fastrpc.CallError(fastrpc.Status.PERMISSION_DENIED, "not for you")
+
+
+class Holder:
+    """Registers what does not do so itself, inside a `with` block."""
+
+    def __init__(self, url: str) -> None:
+        self._held = contextlib.ExitStack()
+        self._registry: Any = self._held.enter_context(open_registry(url))  # type: ignore[arg-type]
+
+    def register(self, service: str, address: str) -> None:
+        self._held.enter_context(self._registry.register(service, Endpoint(address)))
+
+    def __enter__(self) -> "Holder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
 
 @pytest.fixture
@@ -96,6 +126,34 @@ class TestList:
                 }
             ],
         }
+
+    async def test_shows_what_each_endpoint_says_of_the_service(self, folder: Path, registry: str) -> None:
+        async with (
+            served(Who("one"), scheme="tcp") as open_one,
+            served(scheme="tcp", interceptors=[refuse]) as other,
+        ):
+            with await asyncio.to_thread(Holder, registry) as holder:
+                for service, address in (("who", open_one), ("who", other), ("no.such", open_one)):
+                    await asyncio.to_thread(holder.register, service, address)
+                ended = await asyncio.to_thread(command, folder, "list", registry, "--json")
+        assert {
+            service["name"]: {one["address"]: one["health"] for one in service["endpoints"]}
+            for service in json.loads(ended.output)
+        } == {"who": {open_one: "SERVING", other: "UNKNOWN"}, "no.such": {open_one: "SERVICE_UNKNOWN"}}
+
+    def test_waits_no_longer_than_it_was_told_to(self, folder: Path, registry: str) -> None:
+        with Holder(registry) as holder, contextlib.ExitStack() as sockets:
+            for service in ("one", "two"):
+                for _ in range(10):
+                    silent = sockets.enter_context(socket.create_server(("127.0.0.1", 0)))
+                    holder.register(service, f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+            started = time.monotonic()
+            ended = command(folder, "list", registry, "--timeout", "1")
+            seconds = time.monotonic() - started
+        assert ended.code == 0
+        assert ended.output.count("UNREACHABLE") == 20
+        # One after the other they would take twenty.
+        assert 1.0 <= seconds < 10.0
 
     def test_may_be_limited_to_one_service(self, folder: Path, registry: str) -> None:
         with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:

@@ -146,6 +146,10 @@ async def test_error_names_every_address_that_was_tried() -> None:
         ("registry://127.0.0.1:9", None, "names no service"),
         ("who", "nowhere://host", "scheme"),
         ("who", 7, "not a registry"),
+        ("who is it", StaticRegistry(), "'who is it' is not a service name"),
+        ("who is it", "registry://127.0.0.1:9", "'who is it' is not a service name"),
+        ("registry://127.0.0.1:9/who is it", None, "'who is it' is not a service name"),
+        ("dns://localhost:eighty", None, "localhost:eighty"),
     ],
 )
 @pytest.mark.parametrize("kind", [Client, fastrpc.SyncClient])
@@ -160,6 +164,19 @@ async def test_a_client_leaves_the_registry_that_it_was_given_open() -> None:
         with pytest.raises(fastrpc.NoEndpointError):
             await client.call(Who.name_of)
     registry.watch("who").close()
+
+
+async def test_a_registry_of_ones_own_has_names_of_its_own() -> None:
+    class Anything:
+        def __init__(self) -> None:
+            self._known = StaticRegistry(["memory://nobody"])
+
+        def watch(self, service: str) -> Any:
+            return self._known.watch("any")
+
+    async with Client("who/is it", registry=Anything()) as client:  # type: ignore[arg-type]
+        with pytest.raises(fastrpc.ConnectError):
+            await client.call(Who.name_of)
 
 
 # Selectors

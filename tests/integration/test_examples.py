@@ -6,7 +6,9 @@ import pytest
 
 from tests.support.program import Program
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "examples"
+#: What they serve is no program by itself.
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if not path.name.endswith("_service.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])

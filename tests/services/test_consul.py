@@ -14,6 +14,9 @@ import pytest
 
 from fastrpc import Endpoint, Status, StoreError
 from fastrpc.registries import open_registry
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.consul.agent import Access
+from fastrpc.registries.consul.rpcx import RpcxKeys
 from tests.support.program import Program
 from tests.support.registry_servers import ConsulAgent
 
@@ -258,6 +261,20 @@ class TestRpcxLayout:
                     except urllib.error.HTTPError:
                         await asyncio.sleep(0.05)
             assert "Session" in pair
+
+    def test_attempt_after_a_lost_answer_never_takes_the_key_out(
+        self, consul: ConsulAgent, service: str
+    ) -> None:
+        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
+        lease = backend.open_lease(service, endpoint(1001))
+        lease.acquire()
+        (before,) = consul.ask(path)
+        lease.acquire()
+        (after,) = consul.ask(path)
+        lease.release()
+        backend.close()
+        assert (after["CreateIndex"], after["Session"]) == (before["CreateIndex"], before["Session"])
 
     async def test_session_that_ended_is_made_anew(self, consul: ConsulAgent, service: str) -> None:
         async with (

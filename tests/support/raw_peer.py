@@ -113,6 +113,10 @@ class RawServer:
         for peer in self._all:
             peer.close()
 
+    def stop(self) -> None:
+        """Accept no more."""
+        self._server.close()
+
     async def accept(self) -> RawPeer:
         """Return the next connection, waiting for it."""
         async with asyncio.timeout(WAIT_SECONDS):

@@ -38,3 +38,8 @@ class Who:
         self.calls += 1
         await asyncio.sleep(0)
         return self.name
+
+    @fastrpc.method
+    async def until_drained(self) -> str:
+        await fastrpc.current_call().draining
+        return self.name

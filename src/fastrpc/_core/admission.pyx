@@ -27,12 +27,11 @@ from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.session cimport nanoseconds
+from fastrpc._core.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport placed
 from fastrpc._core.wire cimport now_ns
 
 cdef enum:
-    RESOURCE_EXHAUSTED = 8
-    DEADLINE_EXCEEDED = 4
     # After so many turns calls are started although there is still more to read: about a megabyte.
     MOST_LOOKS = 6
 

@@ -290,7 +290,7 @@ class BlockingBatch:
         """Instant of `time.monotonic()` at which the batch ends, or None."""
 
     @property
-    def seconds(self) -> float:
+    def elapsed(self) -> float:
         """How long the batch takes already."""
 
     @property

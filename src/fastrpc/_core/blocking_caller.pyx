@@ -404,7 +404,7 @@ cdef class BlockingBatch:
         return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
 
     @property
-    def seconds(self):
+    def elapsed(self):
         """How long the batch takes already."""
         return (now_ns() - self.started_ns) / 1e9
 

@@ -24,6 +24,7 @@ from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
+from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import FastRPCError, UnavailableError
@@ -33,7 +34,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef enum:
-    STATUS_UNKNOWN = 2
     # Of batches; a client keeps no more of them, some 200 KiB.
     SPARE_MEMBERS = 512
 
@@ -64,16 +64,7 @@ cdef class CallerState(ViewState):
 
     cdef ClientSession pick(self):
         """The next connection in turn that takes calls, or None."""
-        cdef ClientSession session
-        cdef Py_ssize_t count = len(self.sessions), _i
-        for _i in range(count):
-            self.turn += 1
-            if self.turn >= count:
-                self.turn = 0
-            session = <ClientSession>self.sessions[self.turn]
-            if session.is_usable:
-                return session
-        return None
+        return next_usable(self.sessions, &self.turn)
 
     cdef BatchMember new_member(self):
         return <BatchMember>self.spare.pop() if self.spare else <BatchMember>BatchMember.__new__(BatchMember)
@@ -97,10 +88,11 @@ cdef class CallerState(ViewState):
             placement = self.fleet.place(call, key, method, ())
         except UnavailableError:
             return None
-        session = placement.candidate.link.session
-        if session is None or not session.is_usable:
+        session = next_usable(placement.candidate.sessions, &placement.candidate.turn)
+        if session is None:
             placement.dropped()
             return None
+        placement.session = session
         return placement
 
     def set_sessions(self, sessions):
@@ -195,7 +187,7 @@ cdef class ClientCall(CoroutineCall):
             else:
                 self.placement = (<CallerState>caller.shared).place(self, caller.hash_key, self.route.method)
                 if self.placement is not None:
-                    session = self.placement.candidate.link.session
+                    session = <ClientSession>self.placement.session
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             # A placement that nobody keeps is taken back.
             self.placement = None
@@ -231,7 +223,7 @@ cdef class ClientCall(CoroutineCall):
             session.now = self.started_ns
             session.start(self, payload)
         except BaseException as error:
-            self.forget(error.status if isinstance(error, FastRPCError) else STATUS_UNKNOWN)
+            self.forget(error.status if isinstance(error, FastRPCError) else UNKNOWN)
             raise
         if self.verb == VERB_NOTIFY:
             self.is_settled = True
@@ -412,7 +404,7 @@ cdef class BatchCall(CoroutineCall):
             else:
                 self.placement = (<CallerState>caller.shared).place(self, caller.hash_key, self.route.method)
                 if self.placement is not None:
-                    session = self.placement.candidate.link.session
+                    session = <ClientSession>self.placement.session
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             self.placement = None
             return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
@@ -536,6 +528,20 @@ cdef class BatchCall(CoroutineCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.is_attempt = True
         return attempt
+
+
+cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
+    """The next connection in turn that takes calls, or None."""
+    cdef ClientSession session
+    cdef Py_ssize_t count = len(sessions), _i
+    for _i in range(count):
+        turn[0] += 1
+        if turn[0] >= count:
+            turn[0] = 0
+        session = <ClientSession>sessions[turn[0]]
+        if session.is_usable:
+            return session
+    return None
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

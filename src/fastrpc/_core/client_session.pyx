@@ -4,6 +4,7 @@ from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport ONE_WAY, Frame
 from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.pending_call cimport PendingCall, check_request, lost_error
+from fastrpc._core.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, DeadlineExceededError, UnavailableError
@@ -12,7 +13,6 @@ from fastrpc.status import Status
 cdef enum:
     # Bytes of CANCEL frames that may wait for the end of the loop's turn.
     CANCELS_AT_ONCE = 8_192
-    DEADLINE_EXCEEDED = 4
 
 
 cdef class ClientSession(Session):

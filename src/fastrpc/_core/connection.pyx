@@ -42,6 +42,7 @@ from fastrpc._core.frame cimport (
 from fastrpc._core.intake cimport LATE_BYTES_PER_SECOND, OPENING_INCOMPLETE
 from fastrpc._core.native cimport NativeProtocol
 from fastrpc._core.settings cimport decode_settings
+from fastrpc._core.status cimport UNIMPLEMENTED
 from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, open_budget, spend
 from fastrpc._core.wire cimport MINUTE, SECOND, load16, load64, store32
 
@@ -55,7 +56,6 @@ cdef enum:
     DRAIN_GOAWAYS = 2
     USUAL_STREAM_POOL = 33_554_432
     HIGHEST_PING_GAP = 3_600_000
-    UNIMPLEMENTED = 12
 
 MAGIC = b"\xf5FRP"
 PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))

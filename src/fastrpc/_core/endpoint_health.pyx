@@ -7,7 +7,6 @@ or when it takes several times as long. The last two are found by comparing all 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from statistics import median_low
 
 
 @cython.final
@@ -65,7 +64,8 @@ cdef class OutlierDetector:
                 compared.append(health)
                 if health.attempts > health.faults:
                     times.append(health.good_seconds / <double>(health.attempts - health.faults))
-        usual = median_low(times) if times else 0.0
+        times.sort()
+        usual = times[(len(times) - 1) // 2] if times else 0.0
         for health in compared if len(compared) > 1 else ():
             if health.is_ejected:
                 continue

@@ -16,6 +16,9 @@ cdef class Placement:
         int64_t _ticket
         uint64_t _started_ns
 
+        # The connection that was chosen with it, where the compiled client did so.
+        object session
+
         # None once the attempt is over.
         Fleet _fleet
 

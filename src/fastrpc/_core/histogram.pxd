@@ -3,6 +3,8 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.status cimport HIGHEST_STATUS, UNKNOWN
+
 
 cdef extern from "bits.h" nogil:
     int fastrpc_highest_bit(uint64_t word) noexcept
@@ -21,8 +23,7 @@ cdef extern from *:
 
 
 cdef enum:
-    STATUSES = 17                        # fastrpc.status.Status: 0 … 16
-    UNKNOWN_STATUS = 2                   # what an undefined number counts as
+    STATUSES = HIGHEST_STATUS + 1
     LOWEST_BITS = 10                     # first bucket: up to 2**10 ns, about 1 us
     HIGHEST_BITS = 36                    # last bucket: more than 2**36 ns, about 69 s
     PART_BITS = 2                        # each doubling between them is cut into 4 equal parts
@@ -73,7 +74,7 @@ cdef class MethodCounters:
     cdef inline void ended(self, int status, uint64_t elapsed_ns) noexcept:
         if COUNTS:
             self.in_flight -= 1
-            self._ended[status if 0 <= status < STATUSES else UNKNOWN_STATUS] += 1
+            self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
             self._buckets[bucket_of(elapsed_ns)] += 1
             self._elapsed_ns += elapsed_ns
 
@@ -109,7 +110,7 @@ cdef class CallTotals:
         self._sent_bytes += sent_bytes
 
     cdef inline void ended(self, int status) noexcept:
-        self._ended[status if 0 <= status < STATUSES else UNKNOWN_STATUS] += 1
+        self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
 
     cdef inline void received(self, uint64_t received_bytes) noexcept:
         self._received_bytes += received_bytes

@@ -45,19 +45,15 @@ from fastrpc._core.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
+from fastrpc._core.intake cimport LATE_FRAMES
 from fastrpc._core.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.send_queue cimport Outgoing, new_failure
+from fastrpc._core.status cimport CANCELLED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window
 from fastrpc._core.wire cimport load16, load32
 
 cdef enum:
-    # Statuses that the wire itself produces (fastrpc.status.Status).
-    CANCELLED_STATUS = 1
-    INVALID_ARGUMENT = 3
-    RESOURCE_EXHAUSTED = 8
-    INTERNAL = 13
     # PROTOCOL.md, "Budgets".
-    LATE_FRAMES = 1000
     LATE_FRAMES_PER_CALL = 4
     FREE_CREDITS = 100
     CREDITS_PER_FRAME = 10
@@ -263,7 +259,7 @@ cdef class Inbox(Messages):
         if call.state == STATE_ASSEMBLING:
             if call.flags & ONE_WAY:
                 self.one_way_calls -= 1
-            return self.refuse(call, CANCELLED_STATUS, "cancelled before the request was whole")
+            return self.refuse(call, CANCELLED, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
         self.drop_incoming(call)
         self.drop_messages(call)

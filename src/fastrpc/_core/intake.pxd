@@ -10,7 +10,8 @@ from fastrpc._core.window cimport Budget, Window
 cdef enum:
     # What `on_opening` returns until all of the opening is there; -1 is an exception.
     OPENING_INCOMPLETE = -2
-    # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded.
+    # PROTOCOL.md, "Budgets": frames that may be discarded, and what comes back of the bytes that may.
+    LATE_FRAMES = 1000
     LATE_BYTES_PER_SECOND = 330 * 1024
 
 

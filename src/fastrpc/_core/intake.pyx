@@ -30,7 +30,6 @@ from fastrpc._core.wire cimport SECOND
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
-    LATE_FRAMES = 1000
     LATE_FRAMES_PER_SECOND = 330
     LEAST_LATE_BYTES = 64
     # A rest shorter than this is copied: not worth a read of its own.

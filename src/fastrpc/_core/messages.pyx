@@ -29,10 +29,8 @@ from fastrpc._core.frame cimport (
     RESPONSE,
     STREAM_MESSAGE_LIMIT,
 )
+from fastrpc._core.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport placed
-
-cdef enum:
-    RESOURCE_EXHAUSTED = 8
 
 
 cdef class Messages(Intake):

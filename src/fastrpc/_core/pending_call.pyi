@@ -18,6 +18,10 @@ class PendingCall(Call):
         """How long the call took, or takes already."""
 
     @property
+    def elapsed(self) -> float:
+        """How long ago the call began, whatever its attempts came to."""
+
+    @property
     def cancelled(self) -> bool:
         """Whether the caller gave it up or its time ran out."""
 

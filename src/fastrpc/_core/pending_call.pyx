@@ -6,6 +6,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
 from fastrpc._core.metadata cimport check_metadata
+from fastrpc._core.status cimport (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    HIGHEST_STATUS,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    UNKNOWN,
+)
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import (
@@ -18,14 +26,6 @@ from fastrpc.errors import (
     UnavailableError,
 )
 from fastrpc.status import Status
-
-cdef enum:
-    STATUS_CANCELLED = 1
-    STATUS_UNKNOWN = 2
-    STATUS_DEADLINE_EXCEEDED = 4
-    STATUS_RESOURCE_EXHAUSTED = 8
-    STATUS_UNAVAILABLE = 14
-    HIGHEST_STATUS = 16
 
 OUTCOMES = ("yes", "no", "unknown")
 
@@ -73,7 +73,7 @@ cdef class PendingCall(Call):
             self.route.totals.ended(status)
         return 0
 
-    cdef int forget(self, int status=STATUS_CANCELLED) except -1:
+    cdef int forget(self, int status=CANCELLED) except -1:
         """Nobody waits any more: what comes is not looked at."""
         if not self.is_settled:
             self.is_settled = True
@@ -108,18 +108,18 @@ cdef class PendingCall(Call):
 
     cdef object _error_of(self, Frame* frame, bytes payload):
         """The error a RESPONSE with a status other than OK stands for."""
-        cdef int status = frame.status if frame.status <= HIGHEST_STATUS else STATUS_UNKNOWN
+        cdef int status = frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN
         text = frame.text[:frame.text_size].decode("utf-8", "replace")
         processed = OUTCOMES[frame.outcome]
         retry_after = None
         if frame.pushback_ms and frame.pushback_ms != PUSHBACK_NEVER:
             retry_after = frame.pushback_ms / 1000.0
-        if status == STATUS_DEADLINE_EXCEEDED:
+        if status == DEADLINE_EXCEEDED:
             return DeadlineExceededError(text, processed="no" if frame.outcome == OUTCOME_NOT_STARTED else "unknown")
         if frame.outcome == OUTCOME_NOT_STARTED and frame.pushback_ms != PUSHBACK_NEVER:
-            if status == STATUS_RESOURCE_EXHAUSTED:
+            if status == RESOURCE_EXHAUSTED:
                 return OverloadedError(text, retry_after=retry_after)
-            if status == STATUS_UNAVAILABLE:
+            if status == UNAVAILABLE:
                 return UnavailableError(text)
         details = None
         if PyBytes_GET_SIZE(payload):
@@ -155,7 +155,7 @@ cdef class PendingCall(Call):
     @property
     def cancelled(self):
         """Whether the caller gave it up or its time ran out."""
-        return self.outcome_status in (STATUS_CANCELLED, STATUS_DEADLINE_EXCEEDED)
+        return self.outcome_status in (CANCELLED, DEADLINE_EXCEEDED)
 
     @property
     def is_idempotent(self):
@@ -170,7 +170,18 @@ cdef class PendingCall(Call):
     @property
     def seconds(self):
         """How long the call took, or takes already."""
-        return ((self.ended_ns or now_ns()) - self.started_ns) / 1e9
+        # What ended before it began was an attempt: the call goes on.
+        return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
+
+    @property
+    def elapsed(self):
+        """How long ago the call began, whatever its attempts came to."""
+        return seconds_between(self.started_ns, now_ns())
+
+
+cdef double seconds_between(uint64_t first, uint64_t last) noexcept:
+    """The time from one instant to a later one; 0 where it is not later."""
+    return <double>(last - min(first, last)) * 1e-9
 
 
 cdef int check_request(Connection connection, Call call, bytes payload) except -1:
@@ -224,7 +235,7 @@ cdef object lost_error(Call call, bint handed, str why):
 
 cdef object overdue_error(PendingCall call, object endpoint, bint handed):
     """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
-    seconds = (call.deadline_ns - call.started_ns) / 1e9
+    seconds = seconds_between(call.started_ns, call.deadline_ns)
     return DeadlineExceededError(
         f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
         processed="unknown" if handed else "no",

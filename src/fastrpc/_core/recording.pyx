@@ -49,6 +49,7 @@ from fastrpc._core.frame cimport (
 )
 from fastrpc._core.send_queue cimport Outgoing
 from fastrpc._core.settings cimport Settings, decode_settings
+from fastrpc._core.status cimport HIGHEST_STATUS, UNKNOWN
 from fastrpc._core.wire cimport load16, load32, load64
 
 from fastrpc._core.settings import usual_settings
@@ -60,8 +61,6 @@ cdef extern from "Python.h":
 cdef enum:
     VERSION = 1
     METADATA_BLOCK = 65_535
-    HIGHEST_STATUS = 16
-    UNKNOWN_STATUS = 2  # what any other number counts as
 
 KIND_NAMES = {
     REQUEST: "REQUEST",
@@ -360,7 +359,7 @@ cdef class RecordingConnection(Connection):
             (
                 "response",
                 call.id,
-                frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN_STATUS,
+                frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN,
                 frame.outcome,
                 frame.text[:frame.text_size],
                 call.received_metadata or b"",

@@ -10,9 +10,12 @@ from fastrpc._core.hash_ring cimport HashRing
 @cython.final
 cdef class Candidate:
     cdef:
-        # What was given to `update`, and what its owner keeps with it, such as its connections.
+        # What was given to `update`, and what its owner keeps with it: what makes its connections, and those that calls
+        # may go out on, taken in turn.
         readonly object endpoint
         public object link
+        public list sessions
+        Py_ssize_t turn
 
         # Its name on the ring: the text of the address.
         readonly str name

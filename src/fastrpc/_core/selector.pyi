@@ -34,8 +34,10 @@ class Candidate:
     @property
     def is_leaving(self) -> bool:
         """Whether its server drains, so that others are taken first."""
-    #: A place for the owner, such as the connections to it; None at first.
+    #: A place for the owner, such as what makes connections to it; None at first.
     link: Any
+    #: Connections that calls may go out on, taken in turn. Replaced, never changed.
+    sessions: list[Any]
     def renew(self, endpoint: Endpoint) -> None:
         """Take the weight and labels of another record of the same address."""
 

@@ -42,6 +42,7 @@ cdef class Candidate:
         self.name = str(endpoint.address)
         self.node = -1
         self.health = EndpointHealth()
+        self.sessions = []
         self.renew(endpoint)
 
     def renew(self, endpoint):

@@ -33,6 +33,7 @@ from fastrpc._core.frame cimport (
     STREAM_MESSAGE_LIMIT,
     TIMEOUT_NONE,
 )
+from fastrpc._core.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.wire cimport store16, store32
 
@@ -47,7 +48,6 @@ cdef enum:
     MOST_NAMES = 4_500
     # Dropped messages that may lie in the queues without looking for them.
     FEW_DROPPED = 64
-    RESOURCE_EXHAUSTED = 8
     # What became of an attempt to write.
     BLOCKED = 0
     WRITTEN = 1

@@ -46,6 +46,8 @@ from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport BoundArguments, Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.send_queue cimport Outgoing, new_failure
+from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
+from fastrpc._core.status cimport UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, DecodeError
@@ -54,14 +56,6 @@ from fastrpc.status import Status
 cdef enum:
     # References to the current task: the state's, asyncio's, and that of the function that began it.
     CURRENT_REFERENCES = 3
-    OK = 0
-    CANCELLED = 1
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
 
 logger = logging.getLogger("fastrpc.server")
 

@@ -21,7 +21,7 @@ cdef class Session(Connection):
 
         # The socket, to write past the transport and, while it is spun on, to read; -1 where that cannot be. Whether
         # bytes given to the transport may still be there.
-        int descriptor
+        readonly int descriptor
         bint transport_holds
 
         # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.

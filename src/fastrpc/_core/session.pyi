@@ -47,6 +47,10 @@ class Session(Connection):
         """What the transport calls the other side."""
 
     @property
+    def descriptor(self) -> int:
+        """The socket to which small output goes directly; -1 where all of it goes through the transport."""
+
+    @property
     def is_write_paused(self) -> bool: ...
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin: a client sends its opening, a server waits for it."""

@@ -34,6 +34,7 @@ from fastrpc._core.frame cimport (
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
 from fastrpc._core.socket_io cimport receive_soon, send_bytes
+from fastrpc._core.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.wire cimport now_ns
 
 cdef enum:
@@ -44,7 +45,6 @@ cdef enum:
     DIRECT_BYTES = 65_536
     # Rounds of pieces in one flush before the loop gets its turn.
     PIECE_ROUNDS = 4
-    DEADLINE_EXCEEDED = 4  # fastrpc.status.Status
 
 cdef uint64_t SECOND = 1_000_000_000
 # PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s

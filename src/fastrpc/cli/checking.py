@@ -10,8 +10,9 @@ from fastrpc.cli.printing import print_json, reported, stdout
 from fastrpc.client.client import Client
 from fastrpc.server.plan import ExitCode
 
-__all__ = ["HEALTH_STYLES", "ask_health", "health"]
+__all__ = ["HEALTH_METHOD", "HEALTH_STYLES", "health"]
 
+HEALTH_METHOD = "fastrpc.health.check"
 HEALTH_STYLES = {"SERVING": "green", "NOT_SERVING": "yellow", "SERVICE_UNKNOWN": "red"}
 
 
@@ -27,7 +28,8 @@ def health(
 
     async def ask() -> str:
         async with client:
-            return await ask_health(client, service, timeout)
+            view = client.with_options(timeout=timeout, idempotent=True)
+            return str(await view.call(HEALTH_METHOD, service))
 
     with reported(ExitCode.FAILED, as_json=as_json):
         status = run_async(ask())
@@ -37,9 +39,3 @@ def health(
         stdout.print(Text(status, style=HEALTH_STYLES.get(status, "")))
     if status != "SERVING":
         raise typer.Exit(ExitCode.FAILED)
-
-
-async def ask_health(client: Client, service: str, timeout: float) -> str:
-    """Return what a server says of a service, or of itself."""
-    view = client.with_options(timeout=timeout, idempotent=True)
-    return str(await view.call("fastrpc.health.check", service))

@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fastrpc.cli.calling import run_async
-from fastrpc.cli.checking import HEALTH_STYLES, ask_health
+from fastrpc.cli.checking import HEALTH_METHOD, HEALTH_STYLES
 from fastrpc.cli.printing import print_error, print_json, reported, stdout
 from fastrpc.client.client import Client
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConfigError, FastRPCError, StoreError
+from fastrpc.config import ClientConfig, Timeouts
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.registry import Registry
 from fastrpc.registries.base.urls import open_registry, split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
@@ -20,11 +21,15 @@ from fastrpc.server.plan import ExitCode
 
 __all__ = ["list_registry"]
 
-#: What is said of an endpoint that cannot be asked.
+#: What is said of an endpoint that gives no answer, and of one that answers without saying how it is.
 UNREACHABLE = "UNREACHABLE"
+UNKNOWN = "UNKNOWN"
 
-#: Endpoints asked at the same time.
-ASKED_AT_ONCE = 64
+#: Servers asked at the same time, each with a connection of its own.
+ASKED_AT_ONCE = 256
+
+#: One that does not answer has nothing to say at the end either.
+_CONFIG = ClientConfig(timeouts=Timeouts(linger=0.1))
 
 Found = dict[str, list[tuple[Endpoint, str]]]
 
@@ -64,18 +69,21 @@ def _split(url: str) -> tuple[str, str | None]:
 async def _look(registry: Registry, service: str | None, timeout: float) -> Found:
     names = [service] if service is not None else await _names(registry)
     lists = await asyncio.gather(*(_endpoints(registry, name, timeout) for name in names))
+    served: dict[Address, list[str]] = {}
+    for name, endpoints in zip(names, lists, strict=True):
+        for endpoint in endpoints:
+            served.setdefault(endpoint.address, []).append(name)
     places = asyncio.Semaphore(ASKED_AT_ONCE)
 
-    async def ask(name: str, endpoint: Endpoint) -> tuple[Endpoint, str]:
+    async def ask(address: Address) -> dict[str, str]:
         async with places:
-            return endpoint, await _health(endpoint, name, timeout)
+            return await _health(address, served[address], timeout)
 
-    pairs = [(name, endpoint) for name, found in zip(names, lists, strict=True) for endpoint in found]
-    answers = await asyncio.gather(*(ask(name, endpoint) for name, endpoint in pairs))
-    shown: Found = {name: [] for name in names}
-    for (name, _), answer in zip(pairs, answers, strict=True):
-        shown[name].append(answer)
-    return shown
+    answers = dict(zip(served, await asyncio.gather(*map(ask, served)), strict=True))
+    return {
+        name: [(endpoint, answers[endpoint.address][name]) for endpoint in endpoints]
+        for name, endpoints in zip(names, lists, strict=True)
+    }
 
 
 async def _names(registry: Registry) -> list[str]:
@@ -97,12 +105,20 @@ async def _endpoints(registry: Registry, service: str, timeout: float) -> tuple[
             raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
 
 
-async def _health(endpoint: Endpoint, service: str, timeout: float) -> str:
-    try:
-        async with Client([endpoint.address]) as client:
-            return await ask_health(client, service, timeout)
-    except FastRPCError:
-        return UNREACHABLE
+async def _health(address: Address, services: list[str], timeout: float) -> dict[str, str]:
+    """Return what a server says of each of its services, within `timeout` seconds."""
+    async with Client(address, config=_CONFIG) as client:
+        view = client.with_options(timeout=timeout, idempotent=True)
+        answers: list[Any] = await view.call_many(
+            HEALTH_METHOD, [(name,) for name in services], return_exceptions=True
+        )
+    return {name: _said(answer) for name, answer in zip(services, answers, strict=True)}
+
+
+def _said(answer: Any) -> str:
+    if isinstance(answer, CallError):
+        return UNKNOWN
+    return UNREACHABLE if isinstance(answer, FastRPCError) else str(answer)
 
 
 def _values(service: str, endpoints: list[tuple[Endpoint, str]]) -> dict[str, Any]:

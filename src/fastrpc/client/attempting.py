@@ -199,7 +199,7 @@ class Attempting(BaseAttempting):
                 return await waiting
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.seconds:.3g} s; {self._pool.tried()}",
+                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
                 processed="no",
             ) from timeout
         except UnavailableError as unavailable:

@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
@@ -28,13 +28,15 @@ from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
-from fastrpc.registries.base.registry import Registry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
 from fastrpc.selectors.base import Selector
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
 
 __all__ = [
     "Client",
@@ -87,7 +89,7 @@ class Client(Caller, Everywhere):
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
-        registry: str | Registry | None = None,
+        registry: "str | Registry | None" = None,
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),

@@ -3,11 +3,14 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from fastrpc.client.target import Target
 from fastrpc.endpoint import Endpoint
-from fastrpc.registries.base.registry import Registry
-from fastrpc.registries.base.watch import Watch
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.watch import Watch
 
 __all__ = ["Follower"]
 
@@ -33,7 +36,7 @@ class Follower:
             self._follow(self._watch), name=f"fastrpc watch of {self._service}", context=contextvars.Context()
         )
 
-    async def _follow(self, watch: Watch) -> None:
+    async def _follow(self, watch: "Watch") -> None:
         try:
             async for snapshot in watch:
                 self._on_list(snapshot.endpoints)

@@ -8,7 +8,7 @@ from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, J
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 
-__all__ = ["KEYED", "LOOK_SECONDS", "wanted_links", "what_came_of"]
+__all__ = ["KEYED", "LOOK_SECONDS", "choose_warm", "wanted_links", "what_came_of"]
 
 #: Selectors that place calls by what the endpoints are, not by which of them is at hand.
 KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
@@ -20,6 +20,8 @@ LOOK_SECONDS = 0.05
 class _Link(Protocol):
     endpoint: Endpoint
     error: FastRPCError | None
+    rank: float
+    is_warm: bool
 
 
 L = TypeVar("L", bound=_Link)
@@ -32,6 +34,12 @@ def wanted_links(fleet: Fleet, links: Sequence[L]) -> list[L]:
         endpoints = narrow(endpoints, lambda _: True)
     addresses = {endpoint.address for endpoint in endpoints}
     return [link for link in links if link.endpoint.address in addresses]
+
+
+def choose_warm(links: Sequence[_Link], count: int) -> None:
+    """Say which endpoints stay connected: by an order of each client's own, which no change of the list disturbs."""
+    for place, link in enumerate(sorted(links, key=lambda link: link.rank)):
+        link.is_warm = place < count
 
 
 def what_came_of(links: Sequence[_Link]) -> str:

@@ -1,4 +1,4 @@
-"""The connections of a client: made when they are needed, made again when they are lost."""
+"""The connections of a client: made when they are needed or wanted ahead, made again when they are lost."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,14 @@ import contextvars
 import logging
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc.client.following import Follower
-from fastrpc.client.links import KEYED, LOOK_SECONDS, wanted_links, what_came_of
+from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, wanted_links, what_came_of
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.config.delays import Delays
@@ -32,14 +33,19 @@ class _StreamSession(ClientSession, asyncio.BufferedProtocol):
 
 
 class Link:
-    """One endpoint and the connection to it, whatever state that is in."""
+    """One endpoint and the connections to it, whatever state they are in."""
 
     def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.session: ClientSession | None = None
+        #: Connections that were made and take calls as far as is known; replaced, never changed.
+        self.live: list[ClientSession] = []
         self.error: FastRPCError | None = None
-        #: Whether the last connection ended because nobody needed it: the next call makes another.
+        #: Whether a connection ended because nobody needed it: the next call makes another.
         self.is_dormant = False
+        #: Whether it is connected before anybody calls, and stays so (`Pool.warm`).
+        self.is_warm = False
+        #: Its place in this client's own order, by which the warm ones are chosen.
+        self.rank = random.random()
         #: The Candidate of the fleet, where there is one.
         self.candidate: Any = None
         self._is_removed = False
@@ -48,8 +54,9 @@ class Link:
         self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
-        self._made_at = 0.0
-        self._sessions: set[ClientSession] = set()
+        self._turn = 0
+        # When each was made; those that take no new calls included.
+        self._sessions: dict[ClientSession, float] = {}
 
     @property
     def is_trying(self) -> bool:
@@ -59,32 +66,42 @@ class Link:
     @property
     def may_come(self) -> bool:
         """Whether a connection is there, or may be in a moment."""
-        return self.is_trying or self.session is not None
+        return self.is_trying or bool(self.live)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether there are as many connections as there should be now: one, until a server has shown its settings."""
+        count = len(self.live)
+        if count and not any(session.is_ready for session in self.live):
+            return True
+        return count >= (self._pool.config.pool.connections_per_endpoint if count else 1)
 
     def start(self) -> None:
         """Connect in the background unless that is under way or done."""
         self.is_dormant = False
-        if self._task is None and self.session is None and not self._is_removed and not self._pool.is_closed:
+        if self._task is None and not self._is_complete and not self._is_removed and not self._pool.is_closed:
             # In a context of its own: what the first caller has in its must not live as long as the connection.
             self._task = self._pool.loop.create_task(
                 self._connect(), name=f"fastrpc connect {self.endpoint}", context=contextvars.Context()
             )
 
     async def _connect(self) -> None:
-        """Try until a connection stands; pauses grow until a server has shown its settings."""
+        """Try until all connections stand; pauses grow until a server has shown its settings."""
         try:
             if self.error is not None:
                 await self._pause()
-            while True:
+            while not self._is_complete:
                 try:
                     session = await self._dial()
                 except FastRPCError as error:
                     self._note_failure(error)
                 else:
                     if session.is_usable:
-                        self.session = session
+                        self.live = [*self.live, session]
                         self._was_connected = True
-                        return
+                        if not self._is_complete:
+                            self._pool.changed()
+                        continue
                     self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
                 await self._pause()
         finally:
@@ -102,7 +119,6 @@ class Link:
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        started = self._pool.loop.time()
         silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
         try:
             async with asyncio.timeout(config.timeouts.connect):
@@ -114,7 +130,6 @@ class Link:
                 f"no connection to {address} within {config.timeouts.connect:g} s",
                 hint="raise Timeouts.connect if the network is slow",
             ) from None
-        self._made_at = started
         self._pool.totals.connections += 1
         return session
 
@@ -124,13 +139,13 @@ class Link:
             endpoint=self.endpoint,
             owner=self,
             loop=self._pool.loop,
-            timeouts=config.timeouts,
+            timeouts=replace(config.timeouts, idle=None) if self.is_warm else config.timeouts,
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
             spin_microseconds=self._pool.spin_microseconds,
         )
-        self._sessions.add(session)
+        self._sessions[session] = self._pool.loop.time()
         return session
 
     def _note_failure(self, error: FastRPCError) -> None:
@@ -147,6 +162,8 @@ class Link:
         self.error = None
         self._delays.reset()
         self._pool.changed()
+        # The server is there: if more than one connection is wanted, now is the time for the others.
+        self.start()
 
     def session_draining(self, session: ClientSession) -> None:
         """No new calls on this connection; those under way may still end there."""
@@ -159,46 +176,53 @@ class Link:
 
     def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
         """The connection is gone."""
-        self._sessions.discard(session)
         if not session.is_ready and not self._pool.is_closed and not self._is_removed:
             reason = session.closed_text or error or "the server closed it"
             self._note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
         self._leave(session)
+        self._sessions.pop(session, None)
         self._pool.changed()
 
     def _leave(self, session: ClientSession) -> None:
-        if self.session is not session:
+        if session not in self.live:
             return
-        self.session = None
-        lived = self._pool.loop.time() - self._made_at
+        self.live = [other for other in self.live if other is not session]
+        lived = self._pool.loop.time() - self._sessions[session]
         if session.is_ready and lived < self._pool.config.backoff.first:
             # A server that drops every connection right behind its settings is not hammered either.
             reason = session.closed_text or "the server closed it"
             self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
-        if session.is_dispensable:
+        if session.is_dispensable and not self.is_warm:
             self.is_dormant = True
         elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now.
             self._pool.loop.call_soon(self.start)
 
+    @property
+    def usable_sessions(self) -> list[ClientSession]:
+        """Connections that calls may go out on; as long as one is through its opening, none that is not."""
+        usable = [session for session in self.live if session.is_usable]
+        return [session for session in usable if session.is_ready] or usable
+
     def usable(self, *, ready: bool = False) -> ClientSession | None:
-        """Return the connection if calls may go out on it; with `ready` only if the server has shown its settings."""
-        session = self.session
-        if session is None or not session.is_usable or (ready and not session.is_ready):
+        """Return the next connection in turn; with `ready` only one whose server has shown its settings."""
+        sessions = [session for session in self.usable_sessions if session.is_ready or not ready]
+        if not sessions:
             return None
-        return session
+        self._turn = (self._turn + 1) % len(sessions)
+        return sessions[self._turn]
 
     @property
     def is_new(self) -> bool:
         """Whether nothing is known against it: it was never connected, and no attempt failed."""
-        return self.session is None and self.error is None and not self._was_connected
+        return not self.live and self.error is None and not self._was_connected
 
     def remove(self) -> None:
         """The endpoint is none any more: what is under way may end, nothing new begins."""
         self._is_removed = True
         if self._task is not None:
             self._task.cancel()
-        self.session = None
+        self.live = []
         for session in list(self._sessions):
             if session.is_usable:
                 session.retire()
@@ -207,7 +231,7 @@ class Link:
         """Stop connecting and close what is open; unfinished calls fail."""
         if self._task is not None:
             self._task.cancel()
-        self.session = None
+        self.live = []
         for session in list(self._sessions):
             session.close()
 
@@ -256,18 +280,25 @@ class Pool:
             self._has_list = target.registry is None
         else:
             self.links = self.wanted = [Link(self, endpoint) for endpoint in target.endpoints[:1]]
+            choose_warm(self.links, config.pool.warm)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
         self.loop = loop
         self.is_used = True
+        for link in self.wanted:
+            if link.is_warm:
+                link.start()
+            else:
+                # The first call may go to a warm one; it wakes the others.
+                link.is_dormant = True
         if self._follower is not None:
             self._follower.start(loop)
 
     @property
     def sessions(self) -> list[ClientSession]:
         """Connections that calls may go out on; as long as one is through its opening, none that is not."""
-        usable = [link.session for link in self.links if link.session is not None and link.session.is_usable]
+        usable = [session for link in self.links for session in link.usable_sessions]
         return [session for session in usable if session.is_ready] or usable
 
     @property
@@ -288,6 +319,7 @@ class Pool:
             self.links.append(candidate.link)
         self._has_list = True
         self.wanted = wanted_links(fleet, self.links)
+        choose_warm(self.wanted, self.config.pool.warm)
         kept = set(self.links)
         for link in before:
             if link not in kept:
@@ -309,11 +341,11 @@ class Pool:
         """
         usable = set(self.sessions)
         keeps_new = isinstance(self._fleet.selector, KEYED)
-        leaving = {
-            link.candidate
-            for link in self.links
-            if link.session not in usable and not (keeps_new and link.is_new)
-        }
+        leaving = set()
+        for link in self.links:
+            link.candidate.sessions = link.usable_sessions
+            if usable.isdisjoint(link.candidate.sessions) and not (keeps_new and link.is_new):
+                leaving.add(link.candidate)
         try:
             self._fleet.set_all_leaving(leaving)
         except Exception:
@@ -378,12 +410,7 @@ class Pool:
     def at_once(self, *, ready: bool) -> ClientSession | None:
         """Return a usable connection if there is one."""
         if len(self.links) == 1:
-            session = self.links[0].session
-            return (
-                session
-                if session is not None and session.is_usable and (session.is_ready or not ready)
-                else None
-            )
+            return self.links[0].usable(ready=ready)
         sessions = [session for session in self.sessions if session.is_ready or not ready]
         return random.choice(sessions) if sessions else None
 
@@ -441,7 +468,9 @@ class Pool:
         if self._follower is not None:
             self._follower.stop()
         for link in self.links:
-            link.session = None
+            link.live = []
+            if link.candidate is not None:
+                link.candidate.sessions = []
         self._on_change()
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.blocking_caller import BlockingCall, BlockingCaller, BlockingState
 from fastrpc._core.spinner import allowed_spin
@@ -31,10 +31,12 @@ from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
-from fastrpc.registries.base.registry import Registry
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import CallOptions
 from fastrpc.selectors.base import Selector
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
 
 __all__ = ["SyncClient"]
 
@@ -68,7 +70,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
-        registry: str | Registry | None = None,
+        registry: "str | Registry | None" = None,
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
@@ -108,7 +110,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         self.close()
 
     def ready(self, timeout: float | None = None) -> None:
-        """Return once one endpoint shook hands.
+        """Return once one endpoint shook hands; connect those that are to be warm (`Pool.warm`), too.
 
         Args:
             timeout: seconds; None waits for as long as it takes.
@@ -124,6 +126,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
                 self._pool.follow()
                 self._pool.wait_list("ready", until, wait=True)
                 if self._pool.acquire(until, wait=True).wait_ready(until):
+                    self._pool.warm_up(until)
                     return
             except TimeoutError:
                 break

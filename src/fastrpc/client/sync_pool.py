@@ -2,25 +2,28 @@
 
 import logging
 import os
+import random
 import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.links import KEYED, LOOK_SECONDS, wanted_links, what_came_of
+from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, wanted_links, what_came_of
 from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectError, FastRPCError, NoEndpointError, UnavailableError
-from fastrpc.registries.base.snapshot import Snapshot
-from fastrpc.registries.base.watch import Watch
 from fastrpc.transports.blocking import connect
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.snapshot import Snapshot
+    from fastrpc.registries.base.watch import Watch
 
 __all__ = ["SyncLink", "SyncPool"]
 
@@ -44,6 +47,9 @@ class SyncLink:
         self.is_dialing = False
         self.was_dialed = False
         self.is_removed = False
+        #: Whether `ready` connects it (`Pool.warm`), and its place in this client's own order.
+        self.is_warm = False
+        self.rank = random.random()
         #: The Candidate of the fleet, where there is one.
         self.candidate: Any = None
         self._first = backoff.first
@@ -133,6 +139,7 @@ class SyncPool:
             self.links = self.wanted = [
                 SyncLink(endpoint, config.backoff) for endpoint in target.endpoints[:1]
             ]
+            choose_warm(self.links, config.pool.warm)
         else:
             self._update(target.endpoints)
 
@@ -188,6 +195,7 @@ class SyncPool:
             candidate.link.endpoint = candidate.endpoint
             self.links.append(candidate.link)
         self.wanted = wanted_links(fleet, self.links)
+        choose_warm(self.wanted, self._config.pool.warm)
         kept = set(self.links)
         for link in before:
             if link not in kept:
@@ -244,6 +252,18 @@ class SyncPool:
                 self._publish()
             has_dialed = True
             self._dial(link, until, SPARE_SECONDS if session is not None else None)
+
+    def warm_up(self, until: float | None) -> None:
+        """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
+        width = self._config.pool.connections_per_endpoint
+        for link in [link for link in self.wanted if link.is_warm]:
+            for _ in range(width):
+                with self._changed:
+                    self._check_open()
+                    if len(link.sessions) >= width or link.is_removed or not link.may_dial(time.monotonic()):
+                        break
+                    link.is_dialing = True
+                self._dial(link, until, None)
 
     def _choose(self) -> tuple[BlockingSession | None, list[SyncLink]]:
         """Return the least used connection of the next endpoint in turn that has one, and where to make others."""

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.fleet import Fleet
 from fastrpc.config import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
-from fastrpc.registries.base.registry import Registry
-from fastrpc.registries.base.urls import open_registry, split_target
 from fastrpc.selectors.base import selector_for
-from fastrpc.transports.base import transport_for
+from fastrpc.transports.base import names_transport, transport_for
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
 
 __all__ = ["Target", "endpoints_of", "fleet_for", "target_of"]
 
@@ -23,7 +24,7 @@ class Target:
     #: Those that were given; a registry tells its own.
     endpoints: Sequence[Endpoint]
 
-    registry: Registry | None = None
+    registry: "Registry | None" = None
 
     #: What the registry is asked for.
     service: str = ""
@@ -39,7 +40,7 @@ def target_of(target: Any, registry: Any) -> Target:
     """Read a target: addresses, the URL of a service, or its name beside a registry.
 
     Raises:
-        ConfigError: it is none of these, or no transport or registry serves it.
+        ConfigError: it is none of these, no transport or registry serves it, or the registry cannot hold such a name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:
@@ -47,16 +48,37 @@ def target_of(target: Any, registry: Any) -> Target:
                 f"the target is {target!r} beside registry={registry!r}",
                 hint="give the name of the service, such as 'arith'",
             )
-        return Target((), open_registry(registry), target, isinstance(registry, str))
-    named = split_target(target) if isinstance(target, str) else None
+        return _followed(registry, target)
+    named = _service_of(target)
     if named is not None:
-        return Target((), open_registry(named[0]), named[1], owns_registry=True)
+        return _followed(*named)
     if isinstance(target, str) and target and "://" not in target and "/" not in target and ":" not in target:
         raise ConfigError(
             f"{target!r} is not an address",
             hint="write it as tcp://host:port, unix:///path or memory://name; the name of a service needs registry=",
         )
     return Target(endpoints_of(target))
+
+
+def _followed(place: Any, service: str) -> Target:
+    # Loaded with the first client that wants one: most never do.
+    from fastrpc.registries.base.urls import open_registry
+
+    registry = open_registry(place)
+    # Only those of fastrpc have it: the interface asks no more of registries of others.
+    check_service = getattr(registry, "check_service", None)
+    if check_service is not None:
+        check_service(service)
+    return Target((), registry, service, owns_registry=isinstance(place, str))
+
+
+def _service_of(target: Any) -> tuple[str, str] | None:
+    """Return the URL of a registry and the service in it that a target names; None when it is something else."""
+    if not isinstance(target, str) or "://" not in target or names_transport(target):
+        return None
+    from fastrpc.registries.base.urls import split_target
+
+    return split_target(target)
 
 
 def endpoints_of(target: Any) -> list[Endpoint]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 __all__ = [
+    "BaseCodec",
     "Codec",
     "Payload",
     "codec_named",
@@ -66,6 +67,32 @@ class Codec(Protocol):
 
         ConfigError when the codec cannot carry such values.
         """
+
+
+class BaseCodec:
+    """A codec made of what prepares its callables: `encoder` and `decoder` are all that is left to write."""
+
+    name: str
+
+    def encode(self, value: Any) -> bytes:
+        encode = self.encoder()
+        try:
+            return encode(value)
+        except Exception as error:
+            raise encode_failure(self.name, value, error) from error
+
+    def decode(self, payload: Payload, type: Any = Any) -> Any:
+        decode = self.decoder(type)
+        try:
+            return decode(payload)
+        except Exception as error:
+            raise decode_failure(self.name, error) from error
+
+    def encoder(self) -> Callable[[Any], bytes]:
+        raise NotImplementedError
+
+    def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
+        raise NotImplementedError
 
 
 @cache

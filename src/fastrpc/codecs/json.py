@@ -5,31 +5,18 @@ from typing import Any
 
 import msgspec
 
-from fastrpc.codecs.base import Payload, decode_failure, encode_failure, unsuitable_type
+from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 
 __all__ = ["JsonCodec"]
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
-class JsonCodec:
+class JsonCodec(BaseCodec):
     """Carries everything msgspec understands; bytes travel as base64, NaN and infinity as null."""
 
     name = "json"
     wire_id = 2
-
-    def encode(self, value: Any) -> bytes:
-        try:
-            return _encode(value)
-        except Exception as error:
-            raise encode_failure(self.name, value, error) from error
-
-    def decode(self, payload: Payload, type: Any = Any) -> Any:
-        decode = self.decoder(type)
-        try:
-            return decode(payload)
-        except Exception as error:
-            raise decode_failure(self.name, error) from error
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

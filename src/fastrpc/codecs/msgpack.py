@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fastrpc.codecs.base import Payload, decode_failure, encode_failure, unsuitable_type
+from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 
 __all__ = ["MsgpackCodec"]
 
@@ -16,24 +16,11 @@ _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 TIMESTAMP_AS_DATETIME = 3
 
 
-class MsgpackCodec:
+class MsgpackCodec(BaseCodec):
     """Carries everything msgspec understands, and plain values where nothing is annotated."""
 
     name = "msgpack"
     wire_id = 1
-
-    def encode(self, value: Any) -> bytes:
-        try:
-            return _encode(value)
-        except Exception as error:
-            raise encode_failure(self.name, value, error) from error
-
-    def decode(self, payload: Payload, type: Any = Any) -> Any:
-        decode = self.decoder(type)
-        try:
-            return decode(payload)
-        except Exception as error:
-            raise decode_failure(self.name, error) from error
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any, cast
 
-from fastrpc.codecs.base import Payload, decode_failure, encode_failure, unsuitable_type
+from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 from fastrpc.errors import EncodeError
 
 __all__ = ["ProtobufCodec", "message_layout"]
@@ -17,24 +17,11 @@ GROUP_WIRE_TYPE = 3
 GROUP_FIELD_TYPE = 10
 
 
-class ProtobufCodec:
+class ProtobufCodec(BaseCodec):
     """Carries objects with `SerializeToString` whose class has `FromString`, and None as no bytes."""
 
     name = "protobuf"
     wire_id = 3
-
-    def encode(self, value: Any) -> bytes:
-        try:
-            return _encode(value)
-        except Exception as error:
-            raise encode_failure(self.name, value, error) from error
-
-    def decode(self, payload: Payload, type: Any = Any) -> Any:
-        decode = self.decoder(type)
-        try:
-            return decode(payload)
-        except Exception as error:
-            raise decode_failure(self.name, error) from error
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

@@ -256,11 +256,12 @@ class Admission(Settings):
 class Pool(Settings):
     """How many connections a client keeps."""
 
-    #: Connections to each endpoint. One carries many calls at once.
-    #: More help when one core of the server cannot keep up, and cost memory and handshakes on both sides.
+    #: Connections to each endpoint, which calls take in turn. One carries many calls at once.
+    #: More help when one worker of the server cannot keep up, and cost memory and handshakes on both sides.
     connections_per_endpoint: int = 1
 
-    #: Endpoints to which connections are opened before a call needs them, and kept open.
+    #: Endpoints to which connections are opened before a call needs them, as soon as the client is entered, and kept
+    #: open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens them in `ready()`.
     #: Too low lets the first call to each endpoint wait for its handshake, too high keeps connections unused.
     warm: int = 0
 

@@ -1,6 +1,5 @@
 """What a fail mode is, the rules by which any of them may try again, and the table that finds one by name."""
 
-import difflib
 import importlib
 import random
 from collections.abc import Awaitable, Callable
@@ -248,6 +247,8 @@ def fail_mode_for(choice: FailMode | str) -> FailMode:
     """
     if isinstance(choice, str):
         if choice not in _BUILT_IN:
+            import difflib
+
             near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
             raise ConfigError(
                 f"there is no fail mode {choice!r}, there are {', '.join(_BUILT_IN)}",

@@ -8,6 +8,7 @@ from typing import Self
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backed import check_service_name
+from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.base.watch import Channel, Watch
 
@@ -16,7 +17,7 @@ __all__ = ["StaticRegistration", "StaticRegistry", "open_static"]
 _Places = Sequence[str | Address | Endpoint]
 
 
-class StaticRegistry:
+class StaticRegistry(Closing):
     """Knows what it is told, and believes it at once; no thread, no network, no rules.
 
     Args:
@@ -66,6 +67,14 @@ class StaticRegistry:
             self._publish(service)
         return Watch(self._channels[service], lambda: None)
 
+    def check_service(self, service: str) -> None:
+        """Refuse a name that is none.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        check_service_name(service)
+
     def services(self) -> list[str]:
         """Return the names of the services that somebody serves."""
         return sorted(service for service, endpoints in self._lists.items() if endpoints)
@@ -82,10 +91,6 @@ class StaticRegistry:
         self._is_closed = True
         for channel in self._channels.values():
             channel.close()
-
-    async def aclose(self) -> None:
-        """Do what `close` does."""
-        self.close()
 
     def __repr__(self) -> str:
         return f"<static registry of {', '.join(sorted(self._lists)) or 'any service'}>"

@@ -1,6 +1,5 @@
 """What a selector is, the table that finds one by name, and the adapter for one of your own."""
 
-import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -69,6 +68,8 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
         choice = DEFAULT
     if isinstance(choice, str):
         if choice not in _BUILT_IN:
+            import difflib
+
             near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
             raise ConfigError(
                 f"there is no selector {choice!r}, there are {', '.join(_BUILT_IN)}",

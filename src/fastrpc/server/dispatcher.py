@@ -309,11 +309,12 @@ class _ThreadJob:
     def refuse(self, reason: str) -> None:
         """The pool did not start it."""
         self._call.never_started = True
-        if self.is_cancelled:
-            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
-        elif self._call.remaining() == 0:
+        if self._call.is_expired or self._call.remaining() == 0:
+            # The end of its time stops a call as its caller does.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
+        elif self.is_cancelled:
+            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         else:
             text = f"{self._call.method} was not started: {reason}"
             self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")

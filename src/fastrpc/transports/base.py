@@ -29,6 +29,7 @@ __all__ = [
     "close_all",
     "connect_error",
     "listen_error",
+    "names_transport",
     "open_doors",
     "remove_transport",
     "transport_for",
@@ -125,6 +126,12 @@ _TRANSPORTS = {
 }
 
 _loaded: dict[str, Transport] = {}
+
+
+def names_transport(target: str) -> bool:
+    """Whether a text is an address of a transport that is built in."""
+    scheme, separator, _ = target.partition("://")
+    return bool(separator) and scheme in _TRANSPORTS
 
 
 def transport_for(address: Address) -> Transport:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import re
 import socket
 import time
 from typing import Any
@@ -10,7 +11,16 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Backoff, Client, ClientConfig, ConnectError, DeadlineExceededError, Server, Timeouts
+from fastrpc import (
+    Backoff,
+    Client,
+    ClientConfig,
+    ConnectError,
+    DeadlineExceededError,
+    Server,
+    SyncClient,
+    Timeouts,
+)
 from fastrpc.config.delays import Delays
 from tests.support.frame_factory import opening
 from tests.support.ledger import Journal
@@ -18,6 +28,7 @@ from tests.support.noted import Noted
 from tests.support.raw_peer import RawServer
 from tests.support.served import served
 from tests.support.waiting import eventually
+from tests.support.wire_frames import Request
 
 BACKOFF = Backoff(first=0.04, factor=1.6, longest=0.2, jitter=0.2)
 
@@ -37,6 +48,10 @@ def expected_pauses(backoff: Backoff) -> list[float]:
         itertools.repeat(backoff.first, 12), lambda pause, _: min(backoff.longest, pause * backoff.factor)
     )
     return list(pauses)
+
+
+async def passing(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+    return await proceed(call)
 
 
 def test_pauses_grow_to_the_longest_and_begin_anew() -> None:
@@ -162,6 +177,38 @@ async def test_wait_for_ready_ends_with_the_deadline() -> None:
     assert failed.value.processed == "no"
     assert address in str(failed.value)
     assert "refused" in str(failed.value)
+
+
+@pytest.mark.parametrize("interceptors", [[], [passing]], ids=["plain", "intercepted"])
+@pytest.mark.parametrize("is_blocking", [False, True], ids=["Client", "SyncClient"])
+async def test_time_that_a_message_names_is_that_of_all_attempts(
+    is_blocking: bool, interceptors: list[Any]
+) -> None:
+    async with RawServer() as server:
+        config = ClientConfig(backoff=BACKOFF, early_calls="all")
+        options = {"wait_for_ready": True, "idempotent": True, "timeout": 0.5}
+
+        def block() -> None:
+            with SyncClient(server.address, config=config, interceptors=interceptors) as client:
+                client.with_options(**options).call("noted.again", b"\x00")  # type: ignore[arg-type]
+
+        async def call() -> None:
+            async with Client(server.address, config=config, interceptors=interceptors) as client:
+                await client.with_options(**options).call("noted.again", b"\x00")  # type: ignore[arg-type]
+
+        began = time.monotonic()
+        failing = asyncio.create_task(asyncio.to_thread(block) if is_blocking else call())
+        # The first attempt ends soon, and there is no connection for another one.
+        peer = await server.accept()
+        await peer.next(Request)
+        server.stop()
+        peer.close()
+        with pytest.raises(DeadlineExceededError) as failed:
+            await failing
+        took = time.monotonic() - began
+    named = re.search(r"no connection within (\S+) s;", str(failed.value))
+    assert named is not None, failed.value
+    assert 0.49 <= float(named[1]) <= took + 0.01
 
 
 async def test_an_address_that_does_not_answer_does_not_hold_up_the_others() -> None:

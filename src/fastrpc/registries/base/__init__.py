@@ -7,6 +7,7 @@
     feed        asks again and again;  rules: when a list is believed;  cache: the list of the last run
     keeper      keeps endpoints registered
     watch       hands lists to loops and threads;  snapshot: what it hands out
+    closing     `with` for registries and watches
     record      what is kept of an endpoint;  policy: which addresses may be dialled
 
 To add a registry: write a `Backend` in a file beside this folder, a function that opens it from a `RegistryURL`, and

@@ -5,13 +5,12 @@ import itertools
 import os
 import re
 import threading
-from types import TracebackType
-from typing import Self
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backend import Backend, Lookup
 from fastrpc.registries.base.cache import CacheFile
+from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.feed import Feed
 from fastrpc.registries.base.keeper import Keeper, Registration
 from fastrpc.registries.base.policy import AddressPolicy
@@ -67,7 +66,7 @@ class _Followed:
         self._lookup.close()
 
 
-class BackedRegistry:
+class BackedRegistry(Closing):
     """A registry whose backend is asked in threads of its own, so that no event loop waits for it.
 
     All watches of one service share one thread, and all registrations one more. They start with the first use. A
@@ -132,6 +131,15 @@ class BackedRegistry:
             followed.watches += 1
         return Watch(followed.channel, lambda: self._release(service, followed))
 
+    def check_service(self, service: str) -> None:
+        """Refuse a name that cannot be watched here; does no I/O.
+
+        Raises:
+            ConfigError: it is none, or this kind of registry cannot look it up.
+        """
+        check_service_name(service)
+        self._backend.open_lookup(service).close()
+
     def services(self) -> list[str]:
         """Return the names of the services the registry knows, blocking while it answers; for people who look around.
 
@@ -193,22 +201,6 @@ class BackedRegistry:
     async def aclose(self) -> None:
         """Do what `close` does without blocking the loop."""
         await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<registry {self._name}>"

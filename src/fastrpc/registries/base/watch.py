@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Self
 
 from fastrpc.endpoint import Endpoint
+from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.snapshot import Snapshot
 
 __all__ = ["Channel", "Watch"]
@@ -83,7 +83,7 @@ class Channel:
             self._listeners.remove(listener)
 
 
-class Watch:
+class Watch(Closing):
     """One watcher of one service.
 
     On an event loop it is iterated: `async for snapshot in watch`. Without one, `wait` blocks. Both give the newest
@@ -153,26 +153,6 @@ class Watch:
                 self._channel.remove_listener(self._wake)
                 _wake(self._loop, self._woken)
             release()
-
-    async def aclose(self) -> None:
-        """Stop watching; it does not wait for anything."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_release", None) is not None:

@@ -110,6 +110,9 @@ class KeyLease:
 
     def acquire(self) -> None:
         client = self._agent.client
+        # After an answer that was lost the session may be well; ending it would take the key away for a moment.
+        if self._session is not None and self.renew():
+            return
         with self._agent.errors():
             self._destroy_session()
             folder = self._key.rpartition("/")[0]

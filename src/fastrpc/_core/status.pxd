@@ -1,0 +1,13 @@
+"""Numbers of `fastrpc.status.Status`, for C."""
+
+cdef enum:
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2                          # also what an undefined number counts as
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    HIGHEST_STATUS = 16

@@ -1,0 +1,34 @@
+"""`with` and `async with` for what is closed at the end of the block."""
+
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Closing"]
+
+
+class Closing:
+    """Has `close`, and `aclose` for a loop; either ends its block."""
+
+    def close(self) -> None:
+        """End it. Closing twice is fine."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Do what `close` does without blocking the loop."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
