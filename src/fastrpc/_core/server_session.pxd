@@ -83,7 +83,6 @@ cdef class ServerSession(GuardedSession):
 
         # Made on first use.
         object peer_info
-        object drain_signal
 
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1
@@ -102,11 +101,8 @@ cdef class ServerSession(GuardedSession):
     cdef int _go_on(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int finish(self, ServerCall call, object value) except -1
-    cdef bint _fits_plainly(self, ServerCall call, bytes payload) noexcept
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef int fail(self, ServerCall call, object error) except -1
     cdef Outgoing _failure_of(self, ServerCall call, object error)
-    cdef int _tell_watcher(self) except -1
-    cdef bint _peer_rests(self) noexcept
     cdef int _count_end(self, ServerCall call, int status) except -1
     cdef int task_finished(self, ServerTask task) except -1

@@ -230,55 +230,14 @@ cdef class ServerSession(GuardedSession):
             self.peer_info = self.state.dispatcher.describe_peer(self)
         return self.peer_info
 
-    def drain_event(self):
-        """The event that is set when this connection is to end."""
-        if self.drain_signal is None:
-            self.drain_signal = asyncio.Event()
-            if self.drain_step:
-                self.drain_signal.set()
-        return self.drain_signal
-
-    def begin_drain(self, int reason, str text=""):
-        """Take no new calls; endless handlers learn of it through `current_call().draining`."""
-        GuardedSession.begin_drain(self, reason, text)
-        if self.drain_signal is not None:
-            self.drain_signal.set()
-        if self._peer_rests():
-            self.finish_drain()
-
-    cdef int finish_drain(self) except -1:
-        GuardedSession.finish_drain(self)
-        return self._tell_watcher()
-
-    def resume_writing(self):
-        """The transport takes more."""
-        GuardedSession.resume_writing(self)
-        self._tell_watcher()
-
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
         return self.state.leave_task()
 
-    cdef int _write_output(self) except -1:
-        GuardedSession._write_output(self)
-        return self._tell_watcher()
-
-    @property
-    def has_drained(self):
-        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
-        if self.is_closed:
-            return True
-        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
-
-    cdef int _tell_watcher(self) except -1:
-        """Something changed that a draining server waits for."""
+    cdef int tell_watcher(self) except -1:
         if self.state.is_watched:
             self.loop_state.call_soon(self.state.dispatcher.changed)
         return 0
-
-    cdef bint _peer_rests(self) noexcept:
-        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
-        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
 
     # From the request to the handler
 
@@ -554,7 +513,10 @@ cdef class ServerSession(GuardedSession):
         cdef bytes payload
         if call.flags & ONE_WAY:
             return self._count_end(call, OK)
-        if call.codec == CODEC_RAW and type(value) is bytes and self._fits_plainly(call, <bytes>value):
+        if (
+            call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
+            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.ours.max_message, self.peer.max_message)
+        ):
             payload = <bytes>value
         else:
             payload = self._encoded(call, value)
@@ -570,16 +532,6 @@ cdef class ServerSession(GuardedSession):
         if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
             return self._flush_early()
         return 0
-
-    cdef bint _fits_plainly(self, ServerCall call, bytes payload) noexcept:
-        """Whether an answer may leave as it is, with nothing beside it."""
-        cdef uint64_t size = PyBytes_GET_SIZE(payload)
-        return (
-            call._reply_metadata is None
-            and not call.compressor
-            and size <= self.ours.max_message
-            and size <= self.peer.max_message
-        )
 
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None: it has none, and the caller was told."""
@@ -681,10 +633,7 @@ cdef class ServerSession(GuardedSession):
         call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
-        return self._tell_watcher()
-
-    cdef int on_drained(self) except -1:
-        return self._tell_watcher()
+        return self.tell_watcher()
 
     # What else the peer says
 
@@ -714,9 +663,6 @@ cdef class ServerSession(GuardedSession):
         return 0
 
     cdef int on_closed(self) except -1:
-        if self._peer_rests():
-            # It would not notice before its next call, and then it reads before it writes.
-            self.linger_ns = 0
         self._stop_all()
         return GuardedSession.on_closed(self)
 
