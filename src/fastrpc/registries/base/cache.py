@@ -32,7 +32,7 @@ class _Lists(msgspec.Struct):
 
 
 class CacheFile:
-    """A file that several services may share; processes too, though of two that write at the same moment one is lost."""
+    """A file that several services may share; processes too, but of two that write at once only one is kept."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
