@@ -289,6 +289,36 @@ async def test_what_expired_in_the_queue_of_threads_never_starts() -> None:
     assert ran == [0]
 
 
+async def test_what_the_servers_cap_ended_in_the_queue_of_threads_is_told_so() -> None:
+    release, ran = threading.Event(), list[str]()
+
+    @fastrpc.service("queue")
+    class Queue:
+        @fastrpc.method
+        def wait(self) -> None:
+            ran.append("wait")
+            assert release.wait(5)
+
+        @fastrpc.method(timeout=0.02)
+        def capped(self) -> None:
+            ran.append("capped")
+
+    config = ServerConfig(admission=Admission(handler_threads=1))
+    async with served(Queue, scheme="tcp", config=config) as target, Client(target) as client:
+        first = asyncio.ensure_future(client.call(Queue.wait))
+        await eventually(lambda: ran)
+        second = asyncio.ensure_future(client.with_options(timeout=60).call(Queue.capped))
+        await eventually(lambda: target.server.stats()["live"]["calls"] == 2)
+        jobs = target.server._state.dispatcher._jobs
+        await eventually(lambda: [job.is_cancelled for job in jobs.values()] == [False, True])
+        release.set()
+        with pytest.raises(DeadlineExceededError, match="before a thread was free") as failed:
+            await second
+        assert failed.value.processed == "no"
+        await first
+    assert ran == ["wait"]
+
+
 # Hops
 
 

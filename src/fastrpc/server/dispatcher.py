@@ -253,6 +253,8 @@ class Dispatcher:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         # OK would be read as a value.
         status = error.status or Status.UNKNOWN
+        if error._was_received:
+            return status, error.message, details, _DO_NOT_RETRY
         if error.retry_after is None:
             return status, error.message, details, 0
         return status, error.message, details, int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
@@ -309,11 +311,12 @@ class _ThreadJob:
     def refuse(self, reason: str) -> None:
         """The pool did not start it."""
         self._call.never_started = True
-        if self.is_cancelled:
-            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
-        elif self._call.remaining() == 0:
+        if self._call.is_expired or self._call.remaining() == 0:
+            # The end of its time stops a call as its caller does.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
+        elif self.is_cancelled:
+            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         else:
             text = f"{self._call.method} was not started: {reason}"
             self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
