@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
+from fastrpc._core.selector import UserSelector
 from fastrpc.client.pool import Link, Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
@@ -39,6 +40,11 @@ class BaseAttempting:
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
         return not self._pool.has_list or (not self._pool.links and self._call.caller.wait_for_ready)
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether a pick stands while a connection may still come: those of users are told what came of each."""
+        return isinstance(self._pool.fleet.selector, UserSelector)
 
     def pick(self) -> Endpoint:
         """Return where the next attempt goes."""
@@ -165,7 +171,6 @@ class Attempting(BaseAttempting):
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        placement.dropped()
         return await self._in_time(self._wait_connection(placement, pinned))
 
     def _session_of(self, placement: Placement) -> ClientSession | None:
@@ -175,21 +180,28 @@ class Attempting(BaseAttempting):
     async def _wait_connection(
         self, placement: Placement, pinned: Address | None
     ) -> tuple[ClientSession, Placement]:
-        """Pick again with each change, until there is a connection where the call is to go."""
+        """Pick again with each change, until there is a connection where the call is to go.
+
+        A selector of the user's own is not asked again before what it picked turned out to be out of reach.
+        """
         pool, call = self._pool, self._call
         while True:
             pool.check_open()
             session = self._session_of(placement)
             if session is not None:
                 return session, placement
-            placement.dropped()
             link: Link = placement.candidate.link
             pool.start()
             link.start()
+            is_kept = link.may_come and self.asks_once
+            if not is_kept:
+                placement.dropped()
             if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                 raise pool.unreachable([link] if pinned else pool.links)
             await pool.wait_changed()
-            placement = self.place(pinned)
+            if not is_kept or not link.may_come:
+                placement.dropped()
+                placement = self.place(pinned)
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""

@@ -104,11 +104,21 @@ class _Choice:
         self.placement: Placement | None = None
 
     def link(self) -> SyncLink:
-        """Pick anew, taking back what was picked before."""
-        self.drop()
-        self.placement, self._picked = self._picked or self._place(), None
+        """Pick anew, taking back what was picked before, unless that stands."""
+        if self.placement is None or not self._stands(self.placement):
+            self.drop()
+            self.placement, self._picked = self._picked or self._place(), None
         link: SyncLink = self.placement.candidate.link
         return link
+
+    def _stands(self, placement: Placement) -> bool:
+        link: SyncLink = placement.candidate.link
+        return self._attempting.asks_once and link.error is None
+
+    def release(self) -> None:
+        """Take back what was picked while there is no connection to it, unless that stands."""
+        if self.placement is not None and not self._stands(self.placement):
+            self.drop()
 
     def drop(self) -> None:
         """Take back what was picked."""

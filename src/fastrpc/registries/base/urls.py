@@ -18,7 +18,14 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry
 
-__all__ = ["RegistryURL", "SharedOptions", "names_registry", "open_registry", "split_target"]
+__all__ = [
+    "RegistryURL",
+    "SharedOptions",
+    "known_schemes",
+    "names_registry",
+    "open_registry",
+    "split_target",
+]
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
@@ -139,6 +146,13 @@ def names_registry(text: str) -> bool:
     return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
 
 
+def known_schemes() -> list[str]:
+    """Return the schemes of the registries there are, installed ones included."""
+    from importlib.metadata import entry_points
+
+    return sorted({*_REGISTRIES, *entry_points(group=ENTRY_POINT_GROUP).names})
+
+
 def split_target(target: str) -> tuple[str, str] | None:
     """Return the URL of the registry and the service that a target names; None when it is an address.
 
@@ -177,8 +191,9 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     for entry in foreign:
         if entry.name == url.scheme:
             return cast(Callable[[RegistryURL], Any], entry.load())
-    known = ", ".join(sorted({*_REGISTRIES, *foreign.names}))
-    raise ConfigError(f"{url}: no registry has the scheme {url.scheme!r}", hint=f"known are {known}")
+    raise ConfigError(
+        f"{url}: no registry has the scheme {url.scheme!r}", hint=f"known are {', '.join(known_schemes())}"
+    )
 
 
 def _foreign_names(scheme: str) -> set[str]:
