@@ -148,7 +148,6 @@ class Call(Scope):
 
     @reply_metadata.setter
     def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
-
     @property
     def peer(self) -> Peer:
         """Who is on the other side."""

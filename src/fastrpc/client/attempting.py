@@ -35,6 +35,8 @@ class BaseAttempting:
         self._tried: list[Endpoint] = []
         self._placements: list[Placement] = []
         self._running: list[tuple[Any, Placement | None]] = []
+        #: Where attempts went instead, because there was no connection yet where they were to go.
+        self._moved: dict[Endpoint, Endpoint] = {}
 
     @property
     def waits_for_list(self) -> bool:
@@ -85,6 +87,11 @@ class BaseAttempting:
                 self._placements.remove(placement)
                 return placement
         return None
+
+    def _went(self, endpoint: Endpoint, placement: Placement) -> None:
+        """Have another attempt at the same endpoint go where this one goes."""
+        if placement.endpoint is not endpoint:
+            self._moved[endpoint] = placement.endpoint
 
     def place(self, pinned: Address | None) -> Placement:
         """Place the next attempt: at this address, or where the selector says."""
@@ -165,13 +172,17 @@ class Attempting(BaseAttempting):
                 )
             return session, None
         placement = self._taken(endpoint)
-        pinned = endpoint.address if placement is None else None
+        pinned = None
         if placement is None:
-            placement = self.place(endpoint.address)
+            pinned = self._moved.get(endpoint, endpoint).address
+            placement = self.place(pinned)
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        return await self._in_time(self._wait_connection(placement, pinned))
+        session, placement = await self._in_time(self._wait_connection(placement, pinned))
+        if pinned is None:
+            self._went(endpoint, placement)
+        return session, placement
 
     def _session_of(self, placement: Placement) -> ClientSession | None:
         link: Link = placement.candidate.link

@@ -67,8 +67,12 @@ class SyncAttempting(BaseAttempting):
         if self._pool.fleet is None:
             return self._in_time(self._session), None
         placement = self._taken(endpoint)
-        choice = _Choice(self, endpoint.address if placement is None else None, placement)
-        return self._in_time(self._session, choice), choice.placement
+        pinned = self._moved.get(endpoint, endpoint).address if placement is None else None
+        choice = _Choice(self, pinned, placement)
+        session = self._in_time(self._session, choice)
+        if pinned is None and choice.placement is not None:
+            self._went(endpoint, choice.placement)
+        return session, choice.placement
 
     def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
         call = self._call

@@ -1,7 +1,7 @@
 """Names in DNS: A and AAAA records of `host:port`, SRV records of a name without a port; by the package dnspython.
 
-`dns://` asks the system's resolver, after a look into its file of hosts; `dns://10.0.0.2:53` asks another one. Each name
-is asked again when its TTL has passed, or up to a tenth before. Options: `refresh`, the most seconds between two
+`dns://` asks the system's resolver, after a look into its file of hosts; `dns://10.0.0.2:53` asks another one. Each
+name is asked again when its TTL has passed, or up to a tenth before. Options: `refresh`, the most seconds between two
 questions (30); `timeout`, seconds for one (2).
 """
 

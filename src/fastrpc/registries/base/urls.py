@@ -137,6 +137,10 @@ def open_registry(registry: str | Registry) -> Registry:
             )
         return registry
     url = RegistryURL(registry)
+    if url.path and url.scheme in _REGISTRIES:
+        raise ConfigError(
+            f"{url} is more than a registry", hint=f"leave /{url.path} out: who asks it names the service"
+        )
     return cast(Registry, _opener(url)(url))
 
 
