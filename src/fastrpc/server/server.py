@@ -77,14 +77,8 @@ class Server:
         interceptors: Sequence[Interceptor] = (),
         registry: "str | Registry | None" = None,
     ) -> None:
-        if not isinstance(config, ServerConfig):
-            raise ConfigError(
-                f"config is a {type(config).__name__}, it must be a ServerConfig",
-                hint="write config=ServerConfig(…)",
-            )
-        check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
         self._sources = list(sources)
-        self._config = config
+        self._config = _check_config(config)
         self._interceptors = checked_interceptors(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
@@ -483,3 +477,14 @@ def _registrar(registry: "str | Registry") -> "Registrar":
     from fastrpc.server.registrar import Registrar
 
     return Registrar(registry)
+
+
+def _check_config(config: Any) -> ServerConfig:
+    """Return the settings of a server, if that is what they are and they can be met."""
+    if not isinstance(config, ServerConfig):
+        raise ConfigError(
+            f"config is a {type(config).__name__}, it must be a ServerConfig",
+            hint="write config=ServerConfig(…)",
+        )
+    check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
+    return config
