@@ -11,22 +11,28 @@ PROFILE = os.environ.get("FASTRPC_BUILD", "release")
 CORE = Path("src/fastrpc/_core")
 MODULES = tuple(sorted(path.stem for path in CORE.glob("*.pyx")))
 
-STRIP = ["-Wl,-s", "-Wl,--gc-sections"] if sys.platform == "linux" else []
+# What Cython adds to every module that needs it, such as its type of functions, is in one module for all of them.
+SHARED = "fastrpc._core._shared"
+
+STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform == "linux" else []
 # As fast as -O3 within what can be measured, and the wheel a sixth smaller. Only debuggers unwind these frames, and for
-# them there are other profiles.
-FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables"]
+# them there are other profiles. Calls of CPython go straight to it, without a table of jumps in each module.
+FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-fno-plt", "-fno-ident"]
+# Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
+PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
 # What happens once per connection or less, and what only tests and the curious load: as small as it gets.
 RARE = {"admission", "connection", "echo_connection", "metadata", "recording", "settings", "thread_gate"}
+WARNINGS = ["-Wall", "-Wno-unused-function"]
 CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 # Profile: compiler arguments, linker arguments, macros, Cython directives.
 PROFILES: dict[str, tuple[list[str], list[str], dict[str, str], dict[str, object]]] = {
-    "release": (FAST, STRIP, {"CYTHON_WITHOUT_ASSERTIONS": "1"}, {}),
+    "release": (FAST, STRIP, PLAIN, {}),
     # The release with the names of its functions, for perf and callgrind.
-    "profile": (["-O2", "-g"], [], {"CYTHON_WITHOUT_ASSERTIONS": "1"}, {}),
+    "profile": (["-O2", "-g", "-fno-plt"], [], PLAIN, {}),
     # The release without its counters and histograms: what `ci/promises counters` compares with.
-    "uncounted": (FAST, STRIP, {"CYTHON_WITHOUT_ASSERTIONS": "1", "FASTRPC_UNCOUNTED": "1"}, {}),
+    "uncounted": (FAST, STRIP, {**PLAIN, "FASTRPC_UNCOUNTED": "1"}, {}),
     "debug": (["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
     "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", *SANITIZERS], SANITIZERS, {}, {}),
     "coverage": (["-O0", "-g0"], [], {"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1"}, {"linetrace": True}),
@@ -37,6 +43,7 @@ compile_arguments, link_arguments, macros, directives = PROFILES[PROFILE]
 
 
 def extension(name: str, source: Path) -> Extension:
+    """Describe one compiled module; of `SHARED` Cython writes the source itself."""
     return Extension(
         name,
         [str(source)],
@@ -46,14 +53,14 @@ def extension(name: str, source: Path) -> Extension:
         extra_compile_args=[
             *compile_arguments,
             *(["-Os"] if source.stem in RARE and compile_arguments is FAST else []),
-            "-Wall",
-            "-Wno-unused-function",
+            *(WARNINGS if sys.platform != "win32" else []),
         ],
         extra_link_args=link_arguments,
     )
 
 
 extensions = [extension(f"fastrpc._core.{name}", CORE / f"{name}.pyx") for name in MODULES]
+extensions.append(extension(SHARED, CORE / "_shared.c"))
 if PROFILE == "sanitize":
     # Faults on purpose, compiled with the same flags: ci/sanitize proves with them that faults are seen.
     extensions.append(extension("planted_faults", Path("ci/planted_faults.pyx")))
@@ -66,6 +73,8 @@ if __name__ == "__main__":  # Worker processes of cythonize may import this file
             extensions,
             build_dir=f"build/{PROFILE}/cython",
             nthreads=os.cpu_count() or 1,
+            shared_utility_qualified_name=SHARED,
+            shared_utility_features_disabled=["AutoPickle", "MemoryView"],  # What no module uses.
             compiler_directives={
                 "language_level": 3,
                 "boundscheck": False,

@@ -98,6 +98,7 @@ class Blobs:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+@pytest.mark.measures  # A sanitizer ends a process that runs out of memory.
 def test_an_answer_without_room_is_an_error_that_says_so_and_never_a_wrong_value() -> None:
     config = fastrpc.ServerConfig(limits=fastrpc.Limits(message_bytes=64 * MIB))
     with serving(Blobs(), config=config) as address:

@@ -63,12 +63,14 @@ class RegistryURL:
                 f"{text!r} is not the URL of a registry",
                 hint="write it as consul://host:8500 or registry://host:port",
             )
-        parts = urlsplit(text)
-        self.scheme = parts.scheme.lower()
-        self.place = parts.netloc
-        self.path = parts.path.strip("/")
+        scheme, _, rest = text.partition("#")[0].partition("://")
+        # Not by `urlsplit`: some versions of it refuse a list of places when one is an IPv6 address.
+        rest, _, options = rest.partition("?")
+        self.place, _, path = rest.partition("/")
+        self.scheme = scheme.lower()
+        self.path = path.strip("/")
         self._options: dict[str, list[str]] = {}
-        for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        for name, value in parse_qsl(options, keep_blank_values=True):
             self._options.setdefault(name, []).append(value)
         if "@" in self.place:
             raise ConfigError(
