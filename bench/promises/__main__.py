@@ -5,7 +5,7 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from bench.promises.measures import MEASURES
+from bench.promises.measures import MEASURES, Finding
 
 #: For the sockets of one side and what else a process has open.
 DESCRIPTORS = 12_000
@@ -20,15 +20,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept = True
     for name in names:
         print(f"{name}: measuring …", file=sys.stderr)
-        finding = MEASURES[name]()
-        verdict = "kept" if finding.is_kept else "NOT KEPT"
-        print(
-            f"{finding.title}: {finding.figure:.2f} {finding.unit} (limit {finding.limit:g}, {verdict}; "
-            f"{finding.details})",
-            flush=True,
-        )
-        kept = kept and finding.is_kept
+        found = MEASURES[name]()
+        for finding in found if isinstance(found, list) else [found]:
+            print(_told(finding), flush=True)
+            kept = kept and finding.is_kept
     return 0 if kept else 1
+
+
+def _told(finding: Finding) -> str:
+    verdict = "kept" if finding.is_kept else "NOT KEPT"
+    limits = f"limit {finding.limit:g}, {verdict}"
+    return f"{finding.title}: {finding.figure:.2f} {finding.unit} ({limits}; {finding.details})"
 
 
 def _allow_descriptors() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 from bench.promises.crowd import crowd
+from bench.promises.picks import pick_nanoseconds
+from bench.promises.spread import KEYED
 
 __all__ = ["MEASURES", "Finding", "idle_connection_kib"]
 
@@ -32,9 +34,10 @@ class Finding:
 
 
 @contextmanager
-def serving() -> Iterator[RunningServer]:
+def serving(*arguments: str) -> Iterator[RunningServer]:
     """Run the server on the first core."""
-    with running_server([sys.executable, "-m", "bench.promises.server"], choose_cores().server) as server:
+    command = [sys.executable, "-m", "bench.promises.server", *arguments]
+    with running_server(command, choose_cores().server) as server:
         yield server
 
 
@@ -151,8 +154,42 @@ def _slowdown(
     return Finding(title, percent, limit, "% slower", details)
 
 
+def selectors() -> list[Finding]:
+    """Registry and selector between client and server, against fixed addresses."""
+    findings = [_spread(1, "a fixed address"), _spread(3, "three fixed addresses in turn by hand")]
+    nanoseconds = pick_nanoseconds("consistent_hash", 1_000)
+    details = "the result taken back included, another key each, median of 5 × 100,000"
+    return [*findings, Finding("consistent hash, 1,000 endpoints: one pick", nanoseconds, 150, "ns", details)]
+
+
+def _spread(count: int, against: str, *, processes: int = 3, pairs: int = 7) -> Finding:
+    """Compare the rates through registry and selector with those by hand; the figure is the worst selector's."""
+    command = [sys.executable, "-m", "bench.promises.spread"]
+    slowdowns: dict[str, list[float]] = {}
+    views: list[float] = []
+    with serving(str(count)) as server:
+        for _ in range(processes):
+            arguments = [server.address, "0.05", str(pairs)]
+            rates = run_client([*command, *arguments], choose_cores().client, 60)
+            for name, ways in rates.items():
+                percents = [(by_hand / chosen - 1) * 100 for by_hand, chosen in zip(*ways, strict=True)]
+                slowdowns.setdefault(name, []).append(statistics.median(percents))
+            plain = statistics.median(rates["consistent_hash"][0])
+            views.append((plain / statistics.median(rates[KEYED][0]) - 1) * 100)
+    medians = {name: statistics.median(found) for name, found in slowdowns.items()}
+    return Finding(
+        f"registry and selector, {count} endpoint{'s' if count > 1 else ''}, against {against}",
+        max(medians.values()),
+        10,
+        "% slower",
+        f"{'; '.join(f'{name} {percent:.1f}' for name, percent in medians.items())}; 32 B, 64 in flight, medians of "
+        f"{processes} clients with {pairs} alternating pairs each; both ways a new key, by a view for each call, takes "
+        f"{statistics.median(views):.0f} % beside",
+    )
+
+
 #: By the name that the command line takes.
-MEASURES: dict[str, Callable[[], Finding]] = {
+MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
-    for measure in (idle_memory, idle_connections, large_beside_small, live_deadlines, counters)
+    for measure in (idle_memory, idle_connections, large_beside_small, live_deadlines, counters, selectors)
 }

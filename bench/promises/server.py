@@ -1,14 +1,20 @@
-"""The server under test, in a process of its own: `python -m bench.promises.server`; ends with its input."""
+"""The server under test, in a process of its own: `python -m bench.promises.server [COUNT]`; ends with its input.
+
+With a count there are so many servers in it, and an embedded registry that names them; it announces that one's URL and
+their addresses.
+"""
 
 import asyncio
 import gc
 import os
 import sys
+from contextlib import AsyncExitStack
 
 import uvloop
 
 import fastrpc
 from bench.compare.peers.base import announce
+from fastrpc.coordination import RegistryServer
 
 #: More than any of the promises opens, or holds under way.
 CONFIG = fastrpc.ServerConfig(limits=fastrpc.Limits(connections=20_000, concurrent_calls=200_000))
@@ -42,10 +48,23 @@ async def serve() -> None:
         await server.drain(timeout=0.1)
 
 
+async def serve_several(count: int) -> None:
+    """Serve at several addresses until standard input closes."""
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(RegistryServer("tcp://127.0.0.1:0"))
+        places = [registry.url]
+        for _ in range(count):
+            server = fastrpc.Server(Promised(), config=CONFIG, registry=registry.url)
+            await stack.enter_async_context(server)
+            places.append(str(await server.listen("tcp://127.0.0.1:0")))
+        announce(" ".join(places))
+        await asyncio.to_thread(_read_all_input)
+
+
 def _read_all_input() -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(serve_several(int(sys.argv[1])) if len(sys.argv) > 1 else serve())

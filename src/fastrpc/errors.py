@@ -104,6 +104,10 @@ class CallError(FastRPCError):
 
     default_processed: ClassVar[Processed] = "yes"
 
+    #: Whether it came from another server. A handler that lets it through has a client of its own behind it that made
+    #: the attempts there were to make; its caller must not make them all once more.
+    _was_received = False
+
     def __init__(
         self,
         status: Status = Status.UNKNOWN,

@@ -3,6 +3,7 @@
 import pytest
 
 from bench.promises.measures import MEASURES, Finding, idle_connection_kib
+from bench.promises.picks import pick_nanoseconds
 from tests.conftest import Scale
 
 
@@ -19,3 +20,8 @@ def test_every_measure_says_what_it_measures() -> None:
 def test_one_more_idle_connection_takes_six_kibibytes_at_most(scale: Scale) -> None:
     # A heap grows in steps: with fewer connections a step would weigh too much in the slope.
     assert idle_connection_kib(500, min(9_000, 500 + scale(2_500))) <= 6
+
+
+@pytest.mark.measures
+def test_consistent_hash_picks_one_of_a_thousand_in_150_nanoseconds() -> None:
+    assert pick_nanoseconds("consistent_hash", 1_000) <= 150

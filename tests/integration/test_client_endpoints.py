@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Endpoint
-from fastrpc.config import Breaker, Pool
+from fastrpc.config import Breaker, Outlier, Pool
 from fastrpc.coordination import RegistryServer
 from fastrpc.failmodes import FailBackup
 from fastrpc.registries import StaticRegistry, open_registry
+from fastrpc.testing import serving
 from tests.support.served import Served, served
 from tests.support.waiting import eventually
 from tests.support.who import Who
@@ -361,3 +363,122 @@ async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
         people[0].is_stuck, people[0].is_failing, people[2].is_failing = False, True, True
         with pytest.raises(fastrpc.CallError, match="broken"):
             await client.fork("who.name_of")
+
+
+# What a call leaves behind
+
+
+def in_flight(client: Client) -> list[int]:
+    """Return how many attempts each endpoint is thought to have."""
+    fleet_ = client.state.fleet
+    assert fleet_ is not None
+    return [candidate.in_flight for candidate in fleet_.candidates]
+
+
+async def test_call_that_nobody_goes_on_with_holds_no_place() -> None:
+    async with fleet(1) as (_, targets):
+        async with Client("who", registry=StaticRegistry({"who": targets})) as client:
+            await connected(client, 1)
+            call = client.call(Who.name_of)
+            call.send(None)
+            assert in_flight(client) == [1]
+            # As of a task that was destroyed: the answer comes, and nobody steps the call again.
+            del call
+            await eventually(lambda: in_flight(client) == [0])
+
+
+async def test_notification_takes_no_place_and_teaches_nothing() -> None:
+    config = ClientConfig(pool=Pool(breaker=Breaker(consecutive=2, open_seconds=30), outlier=None))
+    async with fleet(2) as (people, targets), Client(list(targets), config=config) as client:
+        await connected(client, 2)
+        people[0].is_failing = people[1].is_failing = True
+        for _ in range(2):
+            with pytest.raises(fastrpc.CallError):
+                await client.call(Who.name_of)
+        # Were it taken for a success, the faults before it would be forgotten.
+        await asyncio.gather(*(client.notify(Who.name_of) for _ in range(2)))
+        assert in_flight(client) == [0, 0]
+        for _ in range(2):
+            with pytest.raises(fastrpc.CallError):
+                await client.call(Who.name_of)
+        with pytest.raises(fastrpc.CircuitOpenError):
+            await client.call(Who.name_of)
+
+
+async def test_endpoint_that_fails_in_a_row_is_ejected() -> None:
+    config = ClientConfig(pool=Pool(breaker=None, outlier=Outlier(consecutive=2, ejection=30)))
+    async with fleet(3) as (people, targets), Client(list(targets), config=config) as client:
+        await connected(client, 3)
+        people[0].is_failing = True
+        outcomes = await asyncio.gather(*(client.call(Who.name_of) for _ in range(6)), return_exceptions=True)
+        assert sum(isinstance(outcome, fastrpc.CallError) for outcome in outcomes) == 2
+        assert {await client.call(Who.name_of) for _ in range(12)} == {"server 1", "server 2"}
+
+
+async def test_weights_of_the_registry_give_the_smooth_order() -> None:
+    async with fleet(3) as (_, targets):
+        letters: dict[str, str] = dict(zip(sorted(targets), "abc", strict=True))
+        weighted = [Endpoint(target, weight=5 if letters[target] == "a" else 1) for target in sorted(targets)]
+        async with Client("who", registry=StaticRegistry({"who": weighted}), selector="weighted") as client:
+            await connected(client, 3)
+            replies = [await client.request(Who.name_of) for _ in range(14)]
+            assert "".join(letters[str(reply.endpoint)] for reply in replies) in "aabacaa" * 3
+
+
+@pytest.mark.measures
+async def test_least_loaded_leaves_a_server_made_slow_and_comes_back() -> None:
+    # Without outlier detection: that would eject the slow one whatever the selector does.
+    config = ClientConfig(pool=Pool(breaker=None, outlier=None))
+    async with fleet(3) as (people, targets):
+        for who in people:
+            who.seconds = 0.002
+        async with Client(list(targets), selector="least_loaded", config=config) as client:
+            await connected(client, 3)
+
+            async def share_of_first(seconds: float) -> float:
+                before = [who.calls for who in people]
+                await asyncio.sleep(seconds)
+                calls = [who.calls - earlier for who, earlier in zip(people, before, strict=True)]
+                return calls[0] / sum(calls)
+
+            async with calling(client, Who.slowly, tasks=12):
+                usual = await share_of_first(1)
+                assert usual > 0.15
+                people[0].seconds *= 20
+                await asyncio.sleep(2)
+                assert await share_of_first(2) <= 0.05 * usual + 0.005
+                people[0].seconds /= 20
+                await asyncio.sleep(4)
+                assert await share_of_first(2) > usual / 2
+
+
+# Views
+
+
+async def test_view_is_of_the_class_of_its_client() -> None:
+    class Mine(Client):
+        pass
+
+    async with fleet(1) as (_, targets), Mine(targets[0]) as client:
+        view = client.with_options(hash_key="a")
+        assert type(view) is type(view.with_options(timeout=1)) is Mine
+        assert (view.hash_key, client.hash_key) == ("a", None)
+        with pytest.raises(TypeError, match="cannot be closed"):
+            await view.close()
+        with pytest.raises(TypeError, match="no option hash_keys"):
+            client.with_options(hash_keys=1)  # type: ignore[call-arg]
+
+
+def test_client_left_open_warns_once_whatever_its_views() -> None:
+    async def use(address: str) -> None:
+        client = Client(address)
+        assert [await client.with_options(hash_key=key).call(Who.name_of) for key in range(3)] == [
+            "server 0"
+        ] * 3
+
+    with serving(Who("server 0")) as address:
+        with pytest.warns(ResourceWarning) as warned:
+            asyncio.run(use(address))
+            gc.collect()
+    messages = [str(each.message) for each in warned]
+    assert messages.count(f"unclosed <Client of {address}>") == 1

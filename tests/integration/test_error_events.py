@@ -86,6 +86,20 @@ class Orders:
         raise CallError(Status.ABORTED, "odd", details=object())
 
 
+@fastrpc.service("shop.counter")
+class Counter:
+    """Passes on whatever a client of its own comes to."""
+
+    def __init__(self, behind: Client) -> None:
+        self._behind = behind
+
+    @fastrpc.method(idempotent=True)
+    async def refuse(self, retry_after: float) -> None:
+        await self._behind.with_options(idempotent=True).call(
+            Orders.refuse, int(Status.UNAVAILABLE), retry_after
+        )
+
+
 def facts(error: fastrpc.FastRPCError) -> tuple[Any, ...]:
     return type(error), error.status, error.processed, error.retryable
 
@@ -172,6 +186,18 @@ async def test_a_refusal_with_retry_after_may_be_tried_again(client: Client) -> 
         await client.call(Orders.refuse, int(Status.ABORTED), 0.25)
     assert facts(failed.value) == (CallError, Status.ABORTED, "yes", True)
     assert failed.value.retry_after == 0.25
+
+
+async def test_a_refusal_that_a_handler_passes_on_was_tried_again_before(
+    client: Client, orders: Orders
+) -> None:
+    async with served(Counter(client)) as target, Client(target) as front:
+        with pytest.raises(CallError) as failed:
+            await front.call(Counter.refuse, 0.001)
+    assert facts(failed.value) == (CallError, Status.UNAVAILABLE, "yes", False)
+    assert (failed.value.details, failed.value.retry_after) == ({"order": 5, "tags": ["a"]}, None)
+    # The first attempt and three more, all of them made by the client that was next to it.
+    assert orders.ran == 4
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])

@@ -42,6 +42,21 @@ class RefusingRegistry(StaticRegistry):
         raise StoreError("no such permission", status=Status.PERMISSION_DENIED)
 
 
+class MoodyRegistry(StaticRegistry):
+    """Refuses as long as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_refusing = False
+        self.refusals = 0
+
+    def register(self, service: str, endpoint: Endpoint) -> Any:
+        if self.is_refusing:
+            self.refusals += 1
+            raise StoreError("no such permission", status=Status.PERMISSION_DENIED)
+        return super().register(service, endpoint)
+
+
 class StubbornRegistry(StaticRegistry):
     """Lets nobody leave without an error."""
 
@@ -227,6 +242,36 @@ async def test_what_was_registered_is_taken_back_when_another_record_is_refused(
         with pytest.raises(StoreError, match="no such permission"):
             await server.listen("tcp://127.0.0.1:0")
         await eventually(lambda: places(registry, "arith") == [])
+
+
+async def test_a_registry_that_refuses_later_on_is_asked_again_until_it_does_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = MoodyRegistry()
+    async with Server(Arith, registry=registry) as server:
+        await server.listen("memory://moody")
+        registry.is_refusing = True
+        server.set_serving(False)
+        await eventually(lambda: listed(registry, "arith") == [])
+        server.set_serving(True)
+        await eventually(lambda: registry.refusals > 1)
+        registry.is_refusing = False
+        await eventually(lambda: len(listed(registry, "arith")) == 1)
+    assert listed(registry, "arith") == []
+    refusals = [record for record in caplog.records if "does not take" in record.getMessage()]
+    assert len(refusals) == 1
+
+
+async def test_a_server_leaves_though_its_registry_refuses_it() -> None:
+    registry = MoodyRegistry()
+    async with Server(Arith, registry=registry) as server:
+        await server.listen("memory://moody")
+        registry.is_refusing = True
+        server.add(Users())
+        await eventually(lambda: registry.refusals)
+        async with asyncio.timeout(2):
+            assert await server.drain() is True
+    assert listed(registry, "arith") == []
 
 
 async def test_leaving_does_not_depend_on_the_registry(caplog: pytest.LogCaptureFixture) -> None:

@@ -117,12 +117,39 @@ def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
         assert client.call(Who.once) in {"server 0", "server 1"}
 
 
-@pytest.mark.parametrize("mode", ["failfast", "failtry", "failover", FailBackup(delay=0)])
+def test_placements_come_to_an_end() -> None:
+    with fleet(2) as (people, targets), SyncClient(targets, selector="least_loaded") as client:
+        for _ in range(10):
+            client.call(Who.name_of)
+        with pytest.raises(TypeError):
+            client.call(Who.name_of, 1)
+        people[0].is_stuck = people[1].is_stuck = True
+        with pytest.raises(fastrpc.DeadlineExceededError):
+            client.with_options(timeout=0.05).call(Who.name_of)
+        people[0].is_stuck, people[1].is_stuck = False, False
+        client.notify(Who.name_of)
+        client.call_many(Who.name_of, [()] * 3)
+        with pytest.raises(TypeError):
+            client.call_many(Who.name_of, [(1,)])
+        candidates = client.state.fleet.candidates if client.state.fleet is not None else []
+        assert [candidate.in_flight for candidate in candidates] == [0, 0]
+
+
+@pytest.mark.parametrize("mode", ["failfast", "failtry", "failover"])
 def test_fail_modes(mode: Any) -> None:
     with fleet(2) as (people, targets), SyncClient(targets, fail_mode=mode) as client:
         for _ in range(5):
             client.call(Who.name_of)
         assert people[0].calls + people[1].calls == 5
+
+
+@pytest.mark.parametrize("mode", ["failbackup", FailBackup(delay=0)])
+def test_hedging_is_refused(mode: Any) -> None:
+    with pytest.raises(fastrpc.ConfigError, match="FailBackup.* one at a time") as refused:
+        SyncClient("memory://x", fail_mode=mode)
+    assert "failover" in str(refused.value.hint)
+    with SyncClient("memory://x") as client, pytest.raises(fastrpc.ConfigError, match="one at a time"):
+        client.with_options(fail_mode=mode)
 
 
 def test_a_fail_mode_that_needs_a_loop() -> None:

@@ -1,15 +1,22 @@
 """Names in a DNS server that changes its mind."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastrpc import Endpoint
+from fastrpc import Client, Endpoint
 from fastrpc.registries import open_registry, split_target
 from tests.support.dns_server import DnsServer
+from tests.support.kept_process import free_ports
+from tests.support.member import Member
+from tests.support.noted import Noted
+from tests.support.noted_calls import NotedCalls
+from tests.support.open_loop import OpenLoop
 
 #: The TTL of the records here, and so the time between two questions.
 PERIOD_SECONDS = 1.0
@@ -34,6 +41,41 @@ async def until_hosts(watch: Any, *hosts: str) -> float:
             if [one.address.host for one in snapshot.endpoints] == sorted(hosts):
                 break
     return time.monotonic() - started
+
+
+@pytest.mark.measures
+async def test_clients_call_a_server_that_is_added_and_leave_one_that_is_removed(
+    server: DnsServer, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    journal = tmp_path / "journal"
+    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    members = [Member(tmp_path, journal, address=f"tcp://{host}:{port}") for host in hosts]
+    added, removed = members[2].address, members[1].address
+    server.set("noted.test", "A", *hosts[:2])
+    async with contextlib.AsyncExitStack() as stack:
+        for member in members:
+            stack.callback(member.kill)
+        await asyncio.gather(*(asyncio.to_thread(member.start) for member in members))
+        client = await stack.enter_async_context(Client(server.target("noted.test", port)))
+        await client.ready()
+        calls = NotedCalls(client, [Noted.again, Noted.once, Noted.lasting])
+        async with OpenLoop(200, calls):
+            await asyncio.sleep(PERIOD_SECONDS)
+            added_at = time.monotonic()
+            server.set("noted.test", "A", *hosts)
+            await asyncio.sleep(3 * PERIOD_SECONDS)
+            removed_at = time.monotonic()
+            server.set("noted.test", "A", hosts[0], hosts[2])
+            await asyncio.sleep(3 * PERIOD_SECONDS)
+    assert calls.failures() == []
+    assert calls.problems(journal) == []
+    first = min(call.begun_at for call in calls.ended if call.endpoint == added)
+    last = max(call.begun_at for call in calls.ended if call.endpoint == removed)
+    assert added_at < first < added_at + 2 * PERIOD_SECONDS
+    assert removed_at < last < removed_at + 2 * PERIOD_SECONDS
+    # What was under way when it was left went on to its end there.
+    assert max(call.ended_at for call in calls.ended if call.endpoint == removed) > last + 0.05
 
 
 @pytest.mark.measures
@@ -92,6 +134,20 @@ async def test_name_that_is_not_there_yet_is_found_later(server: DnsServer) -> N
         await until_hosts(watch)
         server.set("late.test", "A", "127.0.0.1")
         await until_hosts(watch, "127.0.0.1")
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+async def test_question_that_gets_lost_is_asked_again_soon(server: DnsServer, kind: str) -> None:
+    server.set("arith.test", "A", "127.0.0.1")
+    registry, service = opened(f"{server.url}/arith.test:8972")
+    async with registry, registry.watch(service) as watch:
+        await until_hosts(watch, "127.0.0.1")
+        server.loses.add(kind)
+        server.set("arith.test", "A", "127.0.0.1", "127.0.0.2")
+        assert await until_hosts(watch, "127.0.0.1", "127.0.0.2") < 2.5 * PERIOD_SECONDS
+        assert watch.error is None
+        assert server.loses == set()
 
 
 async def test_metadata_address_in_a_record_is_not_dialled(

@@ -24,12 +24,18 @@ class DnsServer:
         self.port = 0
         #: Answers SERVFAIL while it is set.
         self.is_failing = False
+        #: Kinds of record of which the next question gets lost.
+        self.loses: set[str] = set()
         #: How often each kind of record was asked for.
         self.questions: dict[str, int] = {}
 
     def set(self, name: str, kind: str, *texts: str, ttl: int = 1) -> None:
         """Replace the records of a kind that a name has."""
         self._records[f"{name}.", kind] = (ttl, list(texts))
+
+    def target(self, name: str, port: int) -> str:
+        """Return what a client is given to call whoever has this name."""
+        return f"{self.url}/{name}:{port}"
 
     @property
     def url(self) -> str:
@@ -54,7 +60,12 @@ class DnsServer:
             data, sender = self._socket.recvfrom(4096)
             if not data:
                 return
-            self._socket.sendto(self._answer(dns.message.from_wire(data)).to_wire(), sender)
+            query = dns.message.from_wire(data)
+            kind = dns.rdatatype.to_text(query.question[0].rdtype)
+            if kind in self.loses:
+                self.loses.remove(kind)
+            else:
+                self._socket.sendto(self._answer(query).to_wire(), sender)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
         response = dns.message.make_response(query)

@@ -31,6 +31,13 @@ class Noted:
         return await self._answer(nonce)
 
     @fastrpc.method(codec="raw")
+    async def lasting(self, nonce: bytes) -> bytes:
+        """Take up to a quarter of a second, so that there are always some under way."""
+        with self._journal.handling(nonce, nonce):
+            await asyncio.sleep(nonce[1] / 1024)
+        return nonce
+
+    @fastrpc.method(codec="raw")
     async def never(self, nonce: bytes) -> bytes:
         with self._journal.handling(nonce, nonce):
             await asyncio.Event().wait()

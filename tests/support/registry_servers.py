@@ -1,21 +1,19 @@
 """Real registries in processes of their own, which tests kill and start again."""
 
-import contextlib
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.program import PACKAGE_ROOT, WAIT_SECONDS
+from fastrpc import SyncClient
+from fastrpc.coordination import RegistryService
+from fastrpc.registries.base.record import decode_record
+from tests.support.kept_process import KeptProcess, accepts, free_ports
 
-__all__ = ["ConsulAgent", "EmbeddedServer", "consul_program", "free_ports"]
+__all__ = ["ConsulAgent", "EmbeddedServer", "consul_program"]
 
 
 def consul_program() -> str | None:
@@ -23,62 +21,7 @@ def consul_program() -> str | None:
     return os.environ.get("FASTRPC_CONSUL") or shutil.which("consul")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens at just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-class _Process:
-    """A server that keeps its port over kill and start."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def command(self) -> list[str]:
-        raise NotImplementedError
-
-    def is_ready(self) -> bool:
-        raise NotImplementedError
-
-    def start(self) -> None:
-        """Start it, and return once it answers."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
-            )
-        until = time.monotonic() + WAIT_SECONDS
-        while not self.is_ready():
-            if time.monotonic() > until or self._process.poll() is not None:
-                self.kill()
-                raise AssertionError(f"it did not start: {self._log.read_text(encoding='utf-8')[-3000:]}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """End it without a word; killing it twice is fine."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Any]:
-        self.start()
-        try:
-            yield self
-        finally:
-            self.kill()
-
-
-class ConsulAgent(_Process):
+class ConsulAgent(KeptProcess):
     """A Consul agent that is its own server and forgets everything when it is killed."""
 
     def __init__(self, program: str, folder: Path, *, configuration: str | None = None) -> None:
@@ -121,8 +64,13 @@ class ConsulAgent(_Process):
             content = answer.read()
         return json.loads(content) if content.strip() else None
 
+    def listed(self, service: str) -> set[str]:
+        """Return the addresses of a service whose checks pass, as Consul's own API tells them."""
+        found = self.ask(f"/v1/health/service/{service}?passing=1")
+        return {f"tcp://{one['Service']['Address']}:{one['Service']['Port']}" for one in found}
 
-class EmbeddedServer(_Process):
+
+class EmbeddedServer(KeptProcess):
     """`fastrpc registry`."""
 
     def __init__(self, folder: Path, *, data_dir: Path | None = None) -> None:
@@ -139,13 +87,9 @@ class EmbeddedServer(_Process):
         return [sys.executable, "-m", "fastrpc", "registry", "-a", f"tcp://127.0.0.1:{self.port}", *options]
 
     def is_ready(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return accepts("127.0.0.1", self.port)
 
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FASTRPC_", "CONSUL_"))}
-    return kept | {"PYTHONPATH": str(PACKAGE_ROOT)}
+    def listed(self, service: str) -> set[str]:
+        """Return the addresses of a service, as the registry tells them to anybody."""
+        with SyncClient(f"tcp://127.0.0.1:{self.port}") as client:
+            return {str(decode_record(one)) for one in client.call(RegistryService.watch, service).records}

@@ -18,6 +18,8 @@ class Who:
         self.cancelled = 0
         self.is_failing = False
         self.is_stuck = False
+        #: How long `slowly` takes.
+        self.seconds = 0.0
 
     @fastrpc.method(idempotent=True)
     async def name_of(self) -> str:
@@ -37,6 +39,12 @@ class Who:
     async def once(self) -> str:
         self.calls += 1
         await asyncio.sleep(0)
+        return self.name
+
+    @fastrpc.method(idempotent=True)
+    async def slowly(self) -> str:
+        self.calls += 1
+        await asyncio.sleep(self.seconds)
         return self.name
 
     @fastrpc.method

@@ -81,7 +81,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "minimum_calls": 20,
         "window": 10,
         "open_seconds": 1,
-        "longest_open": 30,
+        "longest_open": 2,
         "probes": 1,
     },
     "Outlier": {

@@ -106,6 +106,9 @@ cdef class GuardedSession(Session):
         uint64_t leave_at_ns
         uint64_t leave_after_ns
 
+        # Set once it is to end; made on first use.
+        object drain_signal
+
     cpdef int64_t held_bytes(self) noexcept
     cdef int slow_start(self, AdmittedCall call, bytes payload) except -1
     cdef int start_waiting(self) except -1
@@ -119,7 +122,8 @@ cdef class GuardedSession(Session):
     cdef int _drop_all_waiting(self) except -1
     cdef int return_credit(self) except -1
     cpdef int end_calls(self, str text) except -1
-    cdef int on_drained(self) except -1
+    cdef int tell_watcher(self) except -1
+    cdef bint _peer_rests(self) noexcept
     cdef str _over_budget(self, Py_ssize_t size, bint is_new)
     cdef int _enqueue_call(self, AdmittedCall call, bytes payload) except -1
     cdef int _refuse_aged(self, uint64_t now) except -1

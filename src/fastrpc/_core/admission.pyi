@@ -1,4 +1,4 @@
-from asyncio import AbstractEventLoop, BaseTransport
+from asyncio import AbstractEventLoop, BaseTransport, Event
 from logging import Logger
 from typing import Any
 from weakref import WeakSet
@@ -77,8 +77,19 @@ class GuardedSession(Session):
     def connection_made(self, transport: BaseTransport) -> None:
         """Count the connection; its opening has to follow in time."""
 
-    def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls; a connection that is only opening is told as soon as it can be."""
+    def drain_event(self) -> Event:
+        """Return the event that is set when this connection is to end."""
 
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls; a connection that is only opening is told as soon as it can be.
+
+        Endless handlers learn of it through `current_call().draining`.
+        """
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+
+    def resume_writing(self) -> None: ...
     def end_calls(self, text: str) -> int:
         """Answer every call that is still under way: UNAVAILABLE, for this reason."""

@@ -12,6 +12,7 @@ A stall of the loop is over for a connection once a turn brought nothing more to
 count, and what expired meanwhile is never started.
 """
 
+import asyncio
 import contextvars
 import logging
 import os
@@ -261,9 +262,22 @@ cdef class GuardedSession(Session):
             self.begin_drain(self.pending_drain)
         return Session.on_ready(self)
 
+    def drain_event(self):
+        """The event that is set when this connection is to end."""
+        if self.drain_signal is None:
+            self.drain_signal = asyncio.Event()
+            if self.drain_step:
+                self.drain_signal.set()
+        return self.drain_signal
+
     def begin_drain(self, int reason, str text=""):
-        """Take no new calls; a connection that is only opening is told as soon as it can be."""
+        """Take no new calls; a connection that is only opening is told as soon as it can be.
+
+        Endless handlers learn of it through `current_call().draining`.
+        """
         self.now = now_ns()
+        if self.drain_signal is not None:
+            self.drain_signal.set()
         if self.phase == PHASE_PREFACE and not self.is_closed:
             self.pending_drain = reason
             self.leave_at_ns = self.now + OPENING_NS
@@ -271,6 +285,32 @@ cdef class GuardedSession(Session):
             return
         self.pending_drain = -1
         Session.begin_drain(self, reason, text)
+        if self._peer_rests():
+            self.finish_drain()
+
+    cdef int finish_drain(self) except -1:
+        Session.finish_drain(self)
+        return self.tell_watcher()
+
+    @property
+    def has_drained(self):
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        if self.is_closed:
+            return True
+        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
+
+    def resume_writing(self):
+        """The transport takes more."""
+        Session.resume_writing(self)
+        self.tell_watcher()
+
+    cdef int _write_output(self) except -1:
+        Session._write_output(self)
+        return self.tell_watcher()
+
+    cdef bint _peer_rests(self) noexcept:
+        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
+        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
 
     cdef int on_aged(self) except -1:
         self.begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -308,11 +348,14 @@ cdef class GuardedSession(Session):
         """Hook: answer every call that is still under way."""
         return 0
 
-    cdef int on_drained(self) except -1:
-        """Hook: the peer knows that it drains, and what was to be sent is sent."""
+    cdef int tell_watcher(self) except -1:
+        """Hook: something changed that a draining server may wait for."""
         return 0
 
     cdef int on_closed(self) except -1:
+        if self._peer_rests():
+            # It would not notice before its next call, and then it reads before it writes.
+            self.linger_ns = 0
         self.admission.opened(self)
         self._drop_all_waiting()
         return Session.on_closed(self)
@@ -471,7 +514,7 @@ cdef class GuardedSession(Session):
         if self.output_held or self.queued_bytes or self.is_write_paused or self.holding & HOLD_OUTPUT:
             self.weigh_output()
         if self.drain_step == 2 and self.output_held == 0:
-            self.on_drained()
+            self.tell_watcher()
         return 0
 
     cdef int weigh_output(self) except -1:

@@ -1,11 +1,13 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.blocking_session cimport BlockingSession
 from fastrpc._core.blocking_wait cimport Wait
 from fastrpc._core.call cimport Route
 from fastrpc._core.caller_view cimport CallerView, ViewState
+from fastrpc._core.fleet cimport Fleet
 from fastrpc._core.pending_call cimport PendingCall
 from fastrpc._core.retry_budget cimport RetryBudget
+from fastrpc._core.selector cimport Candidate
 
 
 cdef class BlockingState(ViewState):
@@ -25,10 +27,15 @@ cdef class BlockingState(ViewState):
         Py_ssize_t turn
         uint64_t look_after_ns
 
-        # What counts the calls.
+        # Who picks where there is a choice, else None; whether its endpoints come of a registry; what counts the calls.
+        readonly Fleet fleet
+        public bint follows
         readonly RetryBudget budget
 
-    cdef BlockingSession pick(self)
+    cdef BlockingSession pick(self, uint64_t now)
+    cdef bint _is_settled(self, uint64_t now) except -1
+    cdef BlockingSession _least_used(self, list group)
+    cdef Candidate choose(self, object call, BlockingCaller caller, str method, uint64_t now, int64_t* ticket)
     cdef int check_use(self) except -1
 
 
@@ -48,7 +55,13 @@ cdef class BlockingCall(PendingCall):
         BlockingSession session
         Wait wait
 
-    cdef bint start_on(self, BlockingSession session) except -1
+        # Until the fleet was told what became of it: where it picked, and its breaker's ticket.
+        Candidate candidate
+        int64_t ticket
+
+    cdef bint start_on(self, BlockingSession session, uint64_t now) except -1
+    cdef int leave(self, object error) except -1
+    cdef int drop(self) except -1
     cdef object end(self)
     cdef object outcome(self)
 
@@ -72,6 +85,10 @@ cdef class BlockingBatch:
         list members
         BlockingSession session
         Wait wait
+
+        # As of a call.
+        Candidate candidate
+        int64_t ticket
 
     cdef bint start_on(self, BlockingSession session) except -1
     cdef list end(self)

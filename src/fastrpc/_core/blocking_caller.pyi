@@ -4,6 +4,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, 
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import Route
 from fastrpc._core.caller_view import CallerView, ViewState
+from fastrpc._core.fleet import Fleet
 from fastrpc._core.pending_call import PendingCall
 from fastrpc._core.retry_budget import RetryBudget
 from fastrpc.endpoint import Endpoint
@@ -31,14 +32,24 @@ class BlockingState(ViewState):
         resolve: method and codec name -> Route.
         width: connections that an endpoint may have.
         budget: counts the calls.
+        fleet: picks the endpoint of each call where there are several; None where there is one.
     """
 
     #: Whether calls always go through the runner: there are interceptors.
     needs_runner: bool
+    #: Whether a registry names the endpoints: then the pool's `has_news` is asked before each call.
+    follows: bool
 
     def __init__(
-        self, runner: Any, resolve: Callable[[Any, str], Route], width: int, budget: RetryBudget
+        self,
+        runner: Any,
+        resolve: Callable[[Any, str], Route],
+        width: int,
+        budget: RetryBudget,
+        fleet: Fleet | None = None,
     ) -> None: ...
+    @property
+    def fleet(self) -> Fleet | None: ...
     @property
     def budget(self) -> RetryBudget: ...
     @property

@@ -35,24 +35,39 @@ cdef enum:
 cdef class BlockingState(ViewState):
     """What a SyncClient and its views share."""
 
-    def __init__(self, runner, resolve, Py_ssize_t width, RetryBudget budget not None):
+    def __init__(self, runner, resolve, Py_ssize_t width, RetryBudget budget not None, Fleet fleet=None):
         ViewState.__init__(self, resolve)
         self.runner = runner
         self.budget = budget
+        self.fleet = fleet
         self.groups = []
         self.width = width
 
-    cdef BlockingSession pick(self):
+    cdef BlockingSession pick(self, uint64_t now):
         """The connection whose turn it is, or None when the runner has to look first."""
-        cdef BlockingSession session, chosen = None
-        cdef list groups = self.groups, group
-        cdef Py_ssize_t count = len(groups)
-        if count == 0 or (self.look_after_ns != NO_DEADLINE and now_ns() >= self.look_after_ns):
+        cdef Py_ssize_t count = len(self.groups)
+        if count == 0 or not self._is_settled(now):
             return None
         self.turn += 1
         if self.turn >= count:
             self.turn = 0
-        group = <list>groups[self.turn]
+        return self._least_used(<list>self.groups[self.turn])
+
+    cdef Candidate choose(self, object call, BlockingCaller caller, str method, uint64_t now, int64_t* ticket):
+        """Where the fleet sends a call, or None when the runner has to look first."""
+        if not self._is_settled(now):
+            return None
+        return self.fleet.choose(call, caller.hash_key, method, None, now, ticket)
+
+    cdef bint _is_settled(self, uint64_t now) except -1:
+        """Whether there is nothing to look after: a connection that is due, another list of the registry."""
+        if self.look_after_ns != NO_DEADLINE and now >= self.look_after_ns:
+            return False
+        return not self.follows or not self.pool.has_news
+
+    cdef BlockingSession _least_used(self, list group):
+        """The connection with the fewest threads on it, or None when one is over or there might be another one."""
+        cdef BlockingSession session, chosen = None
         for session in group:
             if not session.is_usable:
                 return None
@@ -101,6 +116,8 @@ cdef class BlockingCaller(CallerView):
         cdef BlockingState state = <BlockingState>self.shared
         cdef BlockingSession session = None
         cdef BlockingCall call
+        cdef uint64_t now
+        cdef bint is_started = False
         state.check_use()
         call = BlockingCall.__new__(BlockingCall)
         call.route = self.route_of(method)
@@ -108,9 +125,20 @@ cdef class BlockingCaller(CallerView):
         call.args = args
         call.kwargs = kwargs
         call.verb = verb
+        now = now_ns()
         if not self.needs_runner and not state.needs_runner:
-            session = state.pick()
-        if session is None or (not session.is_ready and call.needs_ready) or not call.start_on(session):
+            if state.fleet is None:
+                session = state.pick(now)
+            else:
+                call.candidate = state.choose(call, self, call.route.method, now, &call.ticket)
+                session = None if call.candidate is None else state._least_used(call.candidate.sessions)
+        try:
+            if session is not None and (session.is_ready or not call.needs_ready):
+                is_started = call.start_on(session, now)
+        finally:
+            if not is_started and call.candidate is not None:
+                call.drop()
+        if not is_started:
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
         return call.end()
@@ -131,6 +159,7 @@ cdef class BlockingCaller(CallerView):
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None
         cdef BatchMember first = BatchMember.__new__(BatchMember)
+        cdef bint is_started = False
         state.check_use()
         batch.caller = self
         batch.route = self.route_of(method)
@@ -144,10 +173,18 @@ cdef class BlockingCaller(CallerView):
         for _ in batch.argument_tuples:
             state.budget.count_call(first.started_ns)
         if not self.needs_runner and not state.needs_runner:
-            session = state.pick()
-        if session is None or (not session.is_ready and batch.needs_ready) or not batch.start_on(session):
-            return state.runner.run_batch(batch)
-        return batch.end()
+            if state.fleet is None:
+                session = state.pick(batch.started_ns)
+            else:
+                batch.candidate = state.choose(batch, self, batch.route.method, batch.started_ns, &batch.ticket)
+                session = None if batch.candidate is None else state._least_used(batch.candidate.sessions)
+        try:
+            if session is not None and (session.is_ready or not batch.needs_ready):
+                is_started = batch.start_on(session)
+        finally:
+            if not is_started and batch.candidate is not None:
+                state.fleet.drop(batch.candidate, batch.route.method, batch.ticket)
+        return batch.end() if is_started else state.runner.run_batch(batch)
 
 
 @cython.final
@@ -157,10 +194,10 @@ cdef class BlockingCall(PendingCall):
     cdef int settle(self) except -1:
         return 0 if self.wait is None else self.wait.came()
 
-    cdef bint start_on(self, BlockingSession session) except -1:
+    cdef bint start_on(self, BlockingSession session, uint64_t now) except -1:
         """Take the call to a connection; False when that takes none any more."""
         cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
-        self.caller.dress(self, self.route, now_ns())
+        self.caller.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         self.session = session
@@ -172,11 +209,33 @@ cdef class BlockingCall(PendingCall):
         """Wait for the answer and return it; another attempt may follow."""
         try:
             value = self.outcome()
-        except FastRPCError as error:
+        except BaseException as error:
+            self.leave(error)
+            if not isinstance(error, FastRPCError):
+                raise
             return (<BlockingState>self.caller.shared).runner.retry(self, error)
+        self.leave(None)
         if self.verb == VERB_REQUEST:
             return (<BlockingState>self.caller.shared).runner.reply(self, value)
         return value
+
+    cdef int leave(self, object error) except -1:
+        """Tell the fleet what became of the attempt, if it knows of one."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        if self.verb == VERB_NOTIFY and error is None:
+            # That it was handed over says nothing about who is to run it.
+            return self.drop()
+        self.candidate = None
+        return (<BlockingState>self.caller.shared).fleet.conclude(
+            candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns or now_ns(), error
+        )
+
+    cdef int drop(self) except -1:
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return (<BlockingState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     cdef object outcome(self):
         """Wait for the answer to a started call and return it, or raise its error."""
@@ -224,7 +283,7 @@ cdef class BlockingCall(PendingCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
-        return attempt if attempt.start_on(session) else None
+        return attempt if attempt.start_on(session, now_ns()) else None
 
     def finish(self):
         """Return the answer to an attempt that was started, or raise its error."""
@@ -330,11 +389,23 @@ cdef class BlockingBatch:
 
     cdef list end(self):
         """Wait for all answers and return them; errors may be followed by another attempt."""
-        cdef list values = self.outcomes()
-        for value in values:
-            if isinstance(value, FastRPCError):
-                return (<BlockingState>self.caller.shared).runner.finish_batch(self, values)
-        return values
+        cdef list values
+        cdef object failure = None
+        cdef BlockingState state = <BlockingState>self.caller.shared
+        try:
+            values = self.outcomes()
+            failure = next((value for value in values if isinstance(value, FastRPCError)), None)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if self.candidate is not None:
+                # The whole batch is one attempt: what it says of the endpoint is what its first error says.
+                state.fleet.conclude(
+                    self.candidate, self.route.method, self.ticket, self.started_ns, now_ns(), failure
+                )
+                self.candidate = None
+        return values if failure is None else state.runner.finish_batch(self, values)
 
     cdef list outcomes(self):
         """Wait for all answers to a started batch and return them, errors in place of those that failed."""

@@ -1,12 +1,13 @@
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.caller_view cimport CallerView, ViewState
 from fastrpc._core.client_session cimport ClientSession
 from fastrpc._core.coroutine_call cimport CoroutineCall
-from fastrpc._core.fleet cimport Fleet, Placement
+from fastrpc._core.fleet cimport Fleet
 from fastrpc._core.pending_call cimport PendingCall
 from fastrpc._core.retry_budget cimport RetryBudget
+from fastrpc._core.selector cimport Candidate
 
 
 cdef class CallerState(ViewState):
@@ -34,7 +35,6 @@ cdef class CallerState(ViewState):
         readonly RetryBudget budget
 
     cdef ClientSession pick(self)
-    cdef Placement place(self, object call, object key, str method)
     cdef BatchMember new_member(self)
     cdef int take_back(self, list members) except -1
     cdef int check_use(self) except -1
@@ -56,12 +56,17 @@ cdef class ClientCall(CoroutineCall):
         # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
         bint is_attempt
 
-        # What the fleet is to be told of the attempt; whether another attempt was faster.
-        Placement placement
+        # Until the fleet was told what became of it: where it picked, and its breaker's ticket. Whether another attempt was
+        # faster.
+        Candidate candidate
+        int64_t ticket
         bint has_lost
 
+    cdef ClientSession place(self, Fleet fleet, uint64_t now)
+    cdef int leave(self, object error) except -1
+    cdef int drop(self) except -1
     cdef bytes prepare(self, uint64_t now)
-    cdef int send_on(self, ClientSession session) except -1
+    cdef int send_on(self, ClientSession session, uint64_t now) except -1
     cdef object finish(self)
 
 
@@ -82,4 +87,11 @@ cdef class BatchCall(CoroutineCall):
         readonly list members
         Py_ssize_t missing
         bint is_attempt
-        Placement placement
+
+        # As of a call.
+        Candidate candidate
+        int64_t ticket
+
+    cdef ClientSession place(self, Fleet fleet, uint64_t now)
+    cdef int leave(self, object error) except -1
+    cdef int drop(self) except -1

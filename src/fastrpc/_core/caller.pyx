@@ -27,7 +27,7 @@ from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc.errors import FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -77,23 +77,6 @@ cdef class CallerState(ViewState):
             if Py_REFCNT(member) == 1 and member.make_new():
                 self.spare.append(member)
         return 0
-
-    cdef Placement place(self, object call, object key, str method):
-        """Where the fleet sends a call, if there is a connection already; None when the runner has to see to it."""
-        cdef Placement placement
-        cdef ClientSession session
-        if not self.sessions:
-            return None
-        try:
-            placement = self.fleet.place(call, key, method, ())
-        except UnavailableError:
-            return None
-        session = next_usable(placement.candidate.sessions, &placement.candidate.turn)
-        if session is None:
-            placement.dropped()
-            return None
-        placement.session = session
-        return placement
 
     def set_sessions(self, sessions):
         """Replace the connections that calls may go out on."""
@@ -179,27 +162,49 @@ cdef class ClientCall(CoroutineCall):
 
     cdef int begin(self, PyObject** result) except -1:
         cdef Caller caller = self.caller
+        cdef CallerState state = <CallerState>caller.shared
         cdef ClientSession session = self.session
-        (<CallerState>caller.shared).check_use()
-        if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
-            if (<CallerState>caller.shared).fleet is None:
-                session = (<CallerState>caller.shared).pick()
-            else:
-                self.placement = (<CallerState>caller.shared).place(self, caller.hash_key, self.route.method)
-                if self.placement is not None:
-                    session = <ClientSession>self.placement.session
+        cdef uint64_t now
+        state.check_use()
+        now = now_ns()
+        if session is None and not caller.needs_runner and not state.needs_runner:
+            session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            # A placement that nobody keeps is taken back.
-            self.placement = None
-            return self.delegate((<CallerState>caller.shared).runner.run(self), result)
-        self.send_on(session)
+            self.drop()
+            return self.delegate(state.runner.run(self), result)
+        try:
+            self.send_on(session, now)
+        except BaseException:
+            self.drop()
+            raise
         if self.verb == VERB_NOTIFY:
-            if self.placement is not None:
-                self.placement.end(None)
+            # That it was handed over says nothing about who is to run it.
+            self.drop()
             Py_INCREF(None)
             result[0] = <PyObject*>None
             return RETURNED
         return self.wait(result)
+
+    cdef ClientSession place(self, Fleet fleet, uint64_t now):
+        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
+        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
+
+    cdef int leave(self, object error) except -1:
+        """Tell the fleet what became of the attempt."""
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.conclude(
+            candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns, error
+        )
+
+    cdef int drop(self) except -1:
+        """Take the attempt back, if the fleet knows of one."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
@@ -209,9 +214,9 @@ cdef class ClientCall(CoroutineCall):
             self.flags |= ONE_WAY
         return payload
 
-    cdef int send_on(self, ClientSession session) except -1:
+    cdef int send_on(self, ClientSession session, uint64_t now) except -1:
         """Send on a connection; the call keeps what it needs for another attempt."""
-        cdef bytes payload = self.prepare(now_ns())
+        cdef bytes payload = self.prepare(now)
         self.session = session
         if not self.is_attempt:
             (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
@@ -230,11 +235,17 @@ cdef class ClientCall(CoroutineCall):
             self._count(0, self.started_ns)
         return 0
 
+    cdef int settle(self) except -1:
+        # Here and not where the task goes on: it may never do that.
+        try:
+            if self.candidate is not None:
+                self.leave(self.failure)
+        finally:
+            CoroutineCall.settle(self)
+        return 0
+
     cdef int resume(self, PyObject** result) except -1:
         cdef object value
-        if self.placement is not None:
-            self.placement.conclude(self.failure)
-            self.placement = None
         if self.failure is not None:
             inner = None if self.is_attempt else (<CallerState>self.caller.shared).runner.retry(self, self.failure)
             if inner is not None:
@@ -258,8 +269,8 @@ cdef class ClientCall(CoroutineCall):
 
     cdef int abandon(self, int reason) except -1:
         self.forget()
-        if self.placement is not None:
-            self.placement.end(asyncio.CancelledError())
+        if self.candidate is not None:
+            self.leave(asyncio.CancelledError())
         return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
@@ -391,27 +402,45 @@ cdef class BatchCall(CoroutineCall):
 
     cdef int begin(self, PyObject** result) except -1:
         cdef Caller caller = self.caller
+        cdef CallerState state = <CallerState>caller.shared
         cdef ClientSession session = self.session
-        (<CallerState>caller.shared).check_use()
+        state.check_use()
         if not self.argument_tuples:
             value = []
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if session is None and not caller.needs_runner and not (<CallerState>caller.shared).needs_runner:
-            if (<CallerState>caller.shared).fleet is None:
-                session = (<CallerState>caller.shared).pick()
-            else:
-                self.placement = (<CallerState>caller.shared).place(self, caller.hash_key, self.route.method)
-                if self.placement is not None:
-                    session = <ClientSession>self.placement.session
+        if session is None and not caller.needs_runner and not state.needs_runner:
+            session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.placement = None
-            return self.delegate((<CallerState>caller.shared).runner.run_batch(self), result)
+            self.drop()
+            return self.delegate(state.runner.run_batch(self), result)
         self.session = session
-        self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
-        self._send()
+        self.future = PyObject_Call(Future, (), state.future_options)
+        try:
+            self._send()
+        except BaseException:
+            self.drop()
+            raise
         return self.wait(result)
+
+    cdef ClientSession place(self, Fleet fleet, uint64_t now):
+        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
+
+    cdef int leave(self, object error) except -1:
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.conclude(
+            candidate, self.route.method, self.ticket, self.started_ns, now_ns(), error
+        )
+
+    cdef int drop(self) except -1:
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     def _send(self):
         cdef BatchMember member
@@ -440,8 +469,20 @@ cdef class BatchCall(CoroutineCall):
             session.loop_state.start_timer(self, self.deadline_ns)
 
     cdef int settle(self) except -1:
+        cdef BatchMember member
         self.session.loop_state.stop_timer(self)
-        return CoroutineCall.settle(self)
+        try:
+            if self.candidate is not None:
+                # The whole batch is one attempt: what it says of the endpoint is what its first error says.
+                for member in self.members:
+                    if member.failure is not None:
+                        self.leave(member.failure)
+                        break
+                else:
+                    self.leave(None)
+        finally:
+            CoroutineCall.settle(self)
+        return 0
 
     cdef int on_timer(self) except -1:
         cdef BatchMember member
@@ -468,10 +509,6 @@ cdef class BatchCall(CoroutineCall):
         member = None
         (<CallerState>self.caller.shared).take_back(self.members)
         self.members = None
-        if self.placement is not None:
-            # The whole batch is one attempt: what it says of the endpoint is what its first error says.
-            self.placement.conclude(next((each for each in values if isinstance(each, FastRPCError)), None))
-            self.placement = None
         if failed and not self.is_attempt:
             return self.delegate((<CallerState>self.caller.shared).runner.finish_batch(self, values), result)
         Py_INCREF(values)
@@ -481,8 +518,8 @@ cdef class BatchCall(CoroutineCall):
     cdef int abandon(self, int reason) except -1:
         cdef BatchMember member
         self.session.loop_state.stop_timer(self)
-        if self.placement is not None:
-            self.placement.end(asyncio.CancelledError())
+        if self.candidate is not None:
+            self.leave(asyncio.CancelledError())
         for member in self.members:
             if not member.is_settled:
                 member.forget()

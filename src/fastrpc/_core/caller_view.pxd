@@ -7,9 +7,14 @@ from fastrpc._core.settings cimport Settings
 
 cdef class ViewState:
     cdef:
-        # `resolve(method, codec)` makes a Route; {codec name: {method: Route}} keeps them.
+        # `resolve(method, codec)` makes a Route; {codec name: {method: Route}} keeps them. `check(options)` returns the
+        # options of a view, names resolved.
         object resolve
         dict routes
+        public object check
+
+        # Python's part: what makes the connections.
+        public object pool
 
         # {wire id: Compressor}; payloads above `compress_above` bytes are compressed if asked.
         public dict compressors
@@ -27,6 +32,7 @@ cdef class CallerView:
     cdef:
         readonly ViewState shared
         dict routes
+        readonly bint is_view
 
         # The options; see Client.with_options.
         readonly str codec
@@ -45,6 +51,8 @@ cdef class CallerView:
         # Whether one of them keeps calls off the direct way.
         bint needs_runner
 
+    cdef int _inherit(self, CallerView base) except -1
+    cdef int _take(self, dict options) except -1
     cdef Route route_of(self, object method)
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
     cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept

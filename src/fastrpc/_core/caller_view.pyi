@@ -1,7 +1,8 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self, Unpack
 
 from fastrpc._core.call import Route
+from fastrpc.rpc.options import CallOptions
 
 class ViewState:
     """What a client and its views share, with a loop or without.
@@ -16,6 +17,10 @@ class ViewState:
     #: Nanoseconds, 0 = no limit.
     default_timeout_ns: int
     message_limit: int
+    #: Checks what `with_options` was given and resolves names.
+    check: Callable[[dict[str, Any]], dict[str, Any]]
+    #: Makes the connections.
+    pool: Any
 
     def __init__(self, resolve: Callable[[Any, str], Route]) -> None: ...
     def routes_of(self, codec: str) -> dict[Any, Route]:
@@ -54,5 +59,26 @@ class CallerView:
     def share(self, state: ViewState, codec: str) -> None:
         """Become the front of a state, with no options of its own."""
 
-    def derive(self, base: CallerView, options: dict[str, Any]) -> None:
-        """Become a view of `base`: what `options` leaves out is inherited."""
+    @property
+    def is_view(self) -> bool:
+        """Whether `with_options` made it."""
+
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
+        """Return a light view of this client whose calls differ in what is given here.
+
+        What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
+
+        Args:
+            timeout: seconds for one call.
+            metadata: text values, or bytes under keys that end in `-bin`.
+            codec, compressor: by name.
+            priority: 0 normal, 1 sheddable, 2 high.
+            idempotent: whether the server may run the call twice.
+            wait_for_ready: wait, deadline running, while no server can be reached.
+            fail_mode: what follows a failed attempt, by name or as an object.
+            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
+            endpoint: the one to call, and no other.
+        """
+
+    def set_options(self, options: dict[str, Any]) -> None:
+        """Take options over that `ViewState.check` returned."""

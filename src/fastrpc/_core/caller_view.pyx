@@ -5,7 +5,7 @@ import types
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport Scope, current_scope
@@ -62,33 +62,66 @@ cdef class CallerView:
         self.codec = codec
         self.routes = state.routes_of(codec)
 
-    def derive(self, CallerView base not None, dict options):
-        """Become a view of `base`: what `options` leaves out is inherited."""
+    def with_options(self, **options):
+        """Return a view of this one; what `options` leaves out is inherited."""
+        # As `type(self).__new__`, of which there may be one for each call.
+        cdef type kind = type(self)
+        cdef tuple nothing = ()
+        cdef CallerView view = (<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
+        view.is_view = True
+        view._inherit(self)
+        if len(options) == 1 and "hash_key" in options:
+            view.hash_key = options["hash_key"]
+        else:
+            view._take(self.shared.check(options))
+        return view
+
+    def set_options(self, dict options not None):
+        """Take options over that were checked."""
+        self._take(options)
+
+    cdef int _inherit(self, CallerView base) except -1:
         self.shared = base.shared
-        self.codec = (options["codec"] or self.shared.default_codec) if "codec" in options else base.codec
-        self.routes = self.shared.routes_of(self.codec)
+        self.routes = base.routes
+        self.codec = base.codec
         self.has_timeout = base.has_timeout
         self.timeout_ns = base.timeout_ns
+        self.sent_metadata = base.sent_metadata
+        self.metadata = base.metadata
+        self.compressor = base.compressor
+        self.priority = base.priority
+        self.idempotent = base.idempotent
+        self.wait_for_ready = base.wait_for_ready
+        self.fail_mode = base.fail_mode
+        self.hash_key = base.hash_key
+        self.endpoint = base.endpoint
+        self.needs_runner = base.needs_runner
+        return 0
+
+    cdef int _take(self, dict options) except -1:
+        if "codec" in options:
+            self.codec = options["codec"] or self.shared.default_codec
+            self.routes = self.shared.routes_of(self.codec)
         if "timeout" in options:
             self.has_timeout = True
             seconds = options["timeout"]
             self.timeout_ns = 0 if seconds is None else max(1, int(seconds * 1e9))
-        self.metadata = base.metadata
-        if options.get("metadata"):
-            self.metadata = {**(base.metadata or {}), **options["metadata"]}
-        elif "metadata" in options and options["metadata"] is None:
-            self.metadata = None
-        self.sent_metadata = encode_metadata(self.metadata) if self.metadata else None
-        self.compressor = options.get("compressor", base.compressor)
-        self.priority = options.get("priority", base.priority)
-        self.idempotent = options.get("idempotent", base.idempotent)
-        self.wait_for_ready = options.get("wait_for_ready", base.wait_for_ready)
-        self.fail_mode = options.get("fail_mode", base.fail_mode)
-        self.hash_key = options.get("hash_key", base.hash_key)
-        self.endpoint = options.get("endpoint", base.endpoint)
-        self.needs_runner = (
-            self.wait_for_ready or self.fail_mode is not None or self.endpoint is not None
-        )
+        if "metadata" in options:
+            added = options["metadata"]
+            if added is None:
+                self.metadata = None
+            elif added:
+                self.metadata = {**(self.metadata or {}), **added}
+            self.sent_metadata = encode_metadata(self.metadata) if self.metadata else None
+        self.compressor = options.get("compressor", self.compressor)
+        self.priority = options.get("priority", self.priority)
+        self.idempotent = options.get("idempotent", self.idempotent)
+        self.wait_for_ready = options.get("wait_for_ready", self.wait_for_ready)
+        self.fail_mode = options.get("fail_mode", self.fail_mode)
+        self.hash_key = options.get("hash_key", self.hash_key)
+        self.endpoint = options.get("endpoint", self.endpoint)
+        self.needs_runner = self.wait_for_ready or self.fail_mode is not None or self.endpoint is not None
+        return 0
 
     cdef Route route_of(self, object method):
         cdef PyObject* found

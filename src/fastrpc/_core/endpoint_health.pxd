@@ -21,7 +21,14 @@ cdef class EndpointHealth:
         int64_t times
         uint64_t in_since_ns
 
-    cdef void note(self, bint is_fault, double seconds) noexcept
+    cdef inline void note(self, bint is_fault, double seconds) noexcept:
+        self.attempts += 1
+        if is_fault:
+            self.faults += 1
+            self.faults_in_row += 1
+        else:
+            self.faults_in_row = 0
+            self.good_seconds += seconds
 
 
 @cython.final

@@ -8,18 +8,8 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 
-
 @cython.final
 cdef class EndpointHealth:
-
-    cdef void note(self, bint is_fault, double seconds) noexcept:
-        self.attempts += 1
-        if is_fault:
-            self.faults += 1
-            self.faults_in_row += 1
-        else:
-            self.faults_in_row = 0
-            self.good_seconds += seconds
 
     def record(self, bint is_fault, double seconds):
         self.note(is_fault, seconds)

@@ -16,14 +16,10 @@ cdef class Placement:
         int64_t _ticket
         uint64_t _started_ns
 
-        # The connection that was chosen with it, where the compiled client did so.
-        object session
-
         # None once the attempt is over.
         Fleet _fleet
 
     cdef int end(self, object error) except -1
-    cdef int conclude(self, object error) except -1
 
 
 @cython.final
@@ -40,12 +36,28 @@ cdef class Fleet:
         # Address -> Candidate, of all endpoints that the registry named last, in its order.
         dict _known
 
-        # Whether all are used because too many were ejected.
-        readonly bint is_panicking
+        # When a pick has to look after the endpoints first: at the next comparison, or never; at once where those that
+        # may be picked are others by now.
+        uint64_t _look_ns
+        bint _is_stale
+        bint _is_panicking
 
     cdef uint64_t now(self) except? 0
-    cdef Placement place(self, object call, object key, str method, tuple tried)
+
+    # What happens for each attempt. Whoever makes it keeps the candidate, the breaker's ticket (0: there was no breaker) and
+    # when it began, and ends it exactly once: by `conclude`, or by `drop` when it was not made or says nothing.
+    cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
+    cdef int conclude(
+        self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
+    ) except -1
+    cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
+
+    cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1
+    cdef int _judge(self, Candidate candidate, bint is_fault, uint64_t now) except -1
+    cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now)
     cdef int64_t _enter(self, Candidate candidate, str method, uint64_t now) except -2
-    cdef int ended(self, Placement placement, object error) except -1
-    cdef int _note(self, Placement placement, bint is_fault, double seconds, uint64_t now) except -1
+    cdef int _note(
+        self, Candidate candidate, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
+    ) except -1
+    cdef int _look(self, uint64_t now) except -1
     cdef int _narrow(self) except -1

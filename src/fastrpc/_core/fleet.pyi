@@ -17,10 +17,10 @@ class Placement:
     @property
     def endpoint(self) -> Endpoint: ...
     def ended(self, error: BaseException | None = None) -> None:
-        """Tell selector, breaker and outlier detection how the attempt went; None for success."""
+        """Tell selector, breaker and outlier detection how the attempt went; None for success.
 
-    def concluded(self, error: BaseException | None = None) -> None:
-        """Tell how the attempt went as its client knows it: one that no server looked at counts as dropped."""
+        One that no server looked at counts as dropped.
+        """
 
     def dropped(self) -> None:
         """Take the attempt back: it was not made, or says nothing about the endpoint."""
@@ -29,7 +29,7 @@ class Placement:
 class Fleet:
     """The endpoints of a client: which of them may be picked, and what their results come to.
 
-    Does no input or output and has no timer: a placement that finds a comparison of the endpoints due makes it. Threads
+    Does no input or output and has no timer: a pick that finds a comparison of the endpoints due makes it. Threads
     may share one.
 
     Args:
@@ -70,9 +70,6 @@ class Fleet:
 
     def set_all_leaving(self, leaving: Collection[Candidate]) -> bool:
         """Say which servers drain or are not connected; all others are not. Returns whether that was news."""
-
-    def sweep(self) -> None:
-        """Compare the endpoints now."""
 
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Placement:
         """Return where the next attempt of a call goes; one of `tried` only when there is no other.

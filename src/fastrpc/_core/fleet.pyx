@@ -6,8 +6,11 @@
                              (if any)   (if half are left)   ▲                                            │
                                                              └──────────── result ◄───────────────────────┘
 
-The first three happen when something changes; the rest for each attempt. There is no timer: a placement that finds the
-next comparison due makes it.
+The first three happen when something changes; the rest for each attempt. There is no timer: a pick that finds the next
+comparison due makes it.
+
+Calls that go the plain way keep what belongs to their attempt themselves and read no clock for it; a Placement is for those
+that the runner makes.
 """
 
 cimport cython
@@ -15,7 +18,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.breaker cimport Breaker
 from fastrpc._core.endpoint_health cimport OutlierDetector
-from fastrpc._core.selector cimport BaseSelector, Candidate, UserSelector
+from fastrpc._core.selector cimport BaseSelector, Candidate, JumpHashSelector
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import (
@@ -28,6 +31,9 @@ from fastrpc.errors import (
 )
 
 cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)
+
+
+cdef uint64_t NEVER = <uint64_t>-1
 
 
 @cython.final
@@ -44,31 +50,14 @@ cdef class Placement:
         cdef Fleet fleet = self._fleet
         if fleet is not None:
             self._fleet = None
-            fleet.ended(self, error)
+            fleet.conclude(self.candidate, self._method, self._ticket, self._started_ns, fleet.now(), error)
         return 0
 
-    def concluded(self, error=None):
-        self.conclude(error)
-
-    cdef int conclude(self, object error) except -1:
-        if error is not None and type(error) in NEVER_STARTED and error.processed == "no":
-            # A server that leaves, or a connection that went before the request did: that is no fault.
-            self.dropped()
-            return 0
-        return self.end(error)
-
     def dropped(self):
-        """Take the attempt back: it was not made, or says nothing about the endpoint."""
         cdef Fleet fleet = self._fleet
-        cdef Breaker breaker
-        if fleet is None:
-            return
-        self._fleet = None
-        fleet.selector.take_back(self.candidate)
-        if self._ticket:
-            breaker = self.candidate.breakers.get(self._method)
-            if breaker is not None:
-                breaker.forget(self._ticket)
+        if fleet is not None:
+            self._fleet = None
+            fleet.drop(self.candidate, self._method, self._ticket)
 
     def __del__(self):
         # A placement that nobody ended, say of a task that was never resumed, must not hold its place for ever.
@@ -83,8 +72,11 @@ cdef class Fleet:
         self._breaker_settings = breaker
         self._detector = None if outlier is None else OutlierDetector(outlier)
         self._clock = clock
-        self._makes_keys = type(selector).key_of is not BaseSelector.key_of
+        # The jump hashes make the keys of Go rpcx themselves.
+        ours = JumpHashSelector if isinstance(selector, JumpHashSelector) else BaseSelector
+        self._makes_keys = type(selector).key_of is not ours.key_of
         self._known = {}
+        self._look_ns = NEVER if outlier is None else 0
 
     cdef uint64_t now(self) except? 0:
         return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
@@ -97,7 +89,15 @@ cdef class Fleet:
 
     @property
     def endpoints(self):
+        if self._is_stale:
+            self._narrow()
         return self.selector.endpoints
+
+    @property
+    def is_panicking(self):
+        if self._is_stale:
+            self._narrow()
+        return self._is_panicking
 
     def __len__(self):
         return len(self._known)
@@ -134,12 +134,15 @@ cdef class Fleet:
             self._narrow()
         return has_changed
 
-    def sweep(self):
-        if self._detector is not None and self._detector.compare(self._healths(), self.now()):
-            self._narrow()
-
-    def _healths(self):
-        return [(<Candidate>candidate).health for candidate in self._known.values()]
+    cdef int _look(self, uint64_t now) except -1:
+        """Compare the endpoints if that is due, and let the selector know what has changed since."""
+        if self._detector is not None:
+            if now >= self._detector.due_ns and self._detector.compare(
+                [(<Candidate>candidate).health for candidate in self._known.values()], now
+            ):
+                self._is_stale = True
+            self._look_ns = self._detector.due_ns
+        return self._narrow() if self._is_stale else 0
 
     def _is_sound(self, endpoint):
         cdef Candidate candidate = self._known[str(endpoint.address)]
@@ -148,6 +151,7 @@ cdef class Fleet:
     cdef int _narrow(self) except -1:
         """Tell the selector which endpoints it may pick now."""
         cdef Candidate candidate
+        self._is_stale = False
         endpoints = [(<Candidate>each).endpoint for each in self._known.values()]
         for narrow in self.selector.filters:
             endpoints = narrow(endpoints, self._is_sound)
@@ -155,57 +159,65 @@ cdef class Fleet:
         candidates = [candidate for candidate in candidates if not candidate.is_leaving] or candidates
         sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
-        self.is_panicking = 2 * len(sound) < len(candidates)
-        return self.selector.take_up(candidates if self.is_panicking else sound)
+        self._is_panicking = 2 * len(sound) < len(candidates)
+        return self.selector.take_up(candidates if self._is_panicking else sound)
 
     # What happens for each attempt
 
     def pick(self, call, tried=()):
-        return self.place(call, getattr(call, "hash_key", None), call.method, tuple(tried))
+        cdef str method = call.method
+        cdef int64_t ticket = 0
+        cdef uint64_t now = self.now()
+        cdef Candidate candidate = self.choose(call, getattr(call, "hash_key", None), method, tuple(tried), now, &ticket)
+        if candidate is None:
+            if self.selector.size:
+                raise self._held(self.selector.candidates, method, now)
+            raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+        return self._placed(candidate, method, ticket, now)
 
     def pick_at(self, call, Candidate candidate not None):
-        cdef Placement placement = Placement.__new__(Placement)
-        cdef uint64_t now = self.now()
         cdef str method = call.method
+        cdef uint64_t now = self.now()
         cdef int64_t ticket = 0 if candidate.breakers is None else self._enter(candidate, method, now)
         if ticket < 0:
             raise self._held([candidate], method, now)
         candidate.in_flight += 1
+        return self._placed(candidate, method, ticket, now)
+
+    cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now):
+        cdef Placement placement = Placement.__new__(Placement)
         placement.candidate, placement._method, placement._ticket = candidate, method, ticket
         placement._started_ns, placement._fleet = now, self
         return placement
 
-    cdef Placement place(self, object call, object key, str method, tuple tried):
-        """Pick an endpoint whose breaker lets a call of this method through."""
-        cdef uint64_t now = self.now()
-        cdef Placement placement = Placement.__new__(Placement)
+    cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
+        """Pick an endpoint whose breaker lets a call of this method through; None where there is none."""
+        cdef BaseSelector selector = self.selector
         cdef Candidate candidate
-        cdef int64_t ticket
+        cdef tuple avoided = tried
         cdef tuple held = ()
-        if self._detector is not None and now >= self._detector.due_ns:
-            self.sweep()
-        if not self.selector.size:
-            raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+        if now >= self._look_ns:
+            self._look(now)
+        if not selector.size:
+            return None
         if key is None and self._makes_keys:
-            key = self.selector.key_of(call)
+            key = selector.key_of(call)
         while True:
-            if isinstance(self.selector, UserSelector):
-                candidate = self.selector.choose(call, tried + held)
-            else:
-                candidate = self.selector.choose_key(key, tried + held)
-            ticket = 0 if candidate.breakers is None else self._enter(candidate, method, now)
-            if ticket >= 0:
-                break
-            self.selector.take_back(candidate)
+            candidate = selector.choose(call, key, avoided, now)
+            if candidate.breakers is None:
+                ticket[0] = 0
+                return candidate
+            ticket[0] = self._enter(candidate, method, now)
+            if ticket[0] >= 0:
+                return candidate
+            selector.take_back(candidate)
             if candidate.endpoint not in held:
                 held += (candidate.endpoint,)
+                avoided = tried + held if tried else held
             elif tried:
-                tried = ()  # Better one that was tried than none at all.
+                tried, avoided = None, held  # Better one that was tried than none at all.
             else:
-                raise self._held(self.selector.candidates, method, now)
-        placement.candidate, placement._method, placement._ticket = candidate, method, ticket
-        placement._started_ns, placement._fleet = now, self
-        return placement
+                return None
 
     cdef int64_t _enter(self, Candidate candidate, str method, uint64_t now) except -2:
         """Return the ticket of the breaker, 0 when there is none, -1 when it holds the call back."""
@@ -227,40 +239,62 @@ cdef class Fleet:
             hint="the calls before this one failed there; see their errors",
         )
 
-    cdef int ended(self, Placement placement, object error) except -1:
-        cdef Candidate candidate = placement.candidate
-        cdef uint64_t now = self.now()
-        cdef double seconds = <double>(now - min(placement._started_ns, now)) * 1e-9
-        cdef Breaker breaker
-        if error is None:
-            self._note(placement, False, seconds, now)
-        elif is_endpoint_fault(error):
-            self._note(placement, True, seconds, now)
-        elif isinstance(error, CallError):
-            self._note(placement, False, seconds, now)
-        elif placement._ticket:
-            # Cancelled, or our own mistake: that says nothing.
-            breaker = candidate.breakers.get(placement._method)
-            if breaker is not None:
-                breaker.forget(placement._ticket)
-        return self.selector.settle(candidate, seconds, error)
+    cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1:
+        self.selector.take_back(candidate)
+        return self._forget(candidate, method, ticket)
 
-    cdef int _note(self, Placement placement, bint is_fault, double seconds, uint64_t now) except -1:
+    cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1:
+        """Let another attempt probe instead."""
+        cdef Breaker breaker = candidate.breakers.get(method) if ticket and candidate.breakers is not None else None
+        if breaker is not None:
+            breaker.forget(ticket)
+        return 0
+
+    cdef int conclude(
+        self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
+    ) except -1:
+        cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
+        if error is None:
+            self._note(candidate, method, ticket, False, seconds, ended)
+        elif type(error) in NEVER_STARTED and error.processed == "no":
+            # A server that leaves, or a connection that went before the request did: that is no fault.
+            return self.drop(candidate, method, ticket)
+        elif is_endpoint_fault(error):
+            self._note(candidate, method, ticket, True, seconds, ended)
+        elif isinstance(error, CallError):
+            self._note(candidate, method, ticket, False, seconds, ended)
+        else:
+            # Cancelled, or our own mistake: that says nothing.
+            self._forget(candidate, method, ticket)
+        return self.selector.settle(candidate, seconds, error, ended)
+
+    cdef int _note(
+        self, Candidate candidate, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
+    ) except -1:
         """An attempt told something about its endpoint."""
-        cdef Candidate candidate = placement.candidate
-        cdef Breaker breaker = None
+        cdef Breaker breaker
         candidate.health.note(is_fault, seconds)
-        if is_fault and candidate.breakers is None and self._breaker_settings is not None:
+        if candidate.breakers is None:
+            if not is_fault or self._breaker_settings is None:
+                return self._judge(candidate, is_fault, now)
             candidate.breakers = {}
-        if candidate.breakers is not None:
-            breaker = candidate.breakers.get(placement._method)
-            if breaker is None and is_fault:
-                breaker = candidate.breakers[placement._method] = Breaker(self._breaker_settings)
+        breaker = candidate.breakers.get(method)
+        if breaker is None and is_fault:
+            breaker = candidate.breakers[method] = Breaker(self._breaker_settings)
         if breaker is not None:
             # What began before there was a breaker belongs to its first generation.
-            breaker.leave(placement._ticket or 1, is_fault, now)
+            breaker.leave(ticket or 1, is_fault, now)
             if not is_fault and breaker.is_idle(now):
-                del candidate.breakers[placement._method]
+                del candidate.breakers[method]
+                if not candidate.breakers:
+                    candidate.breakers = None
+        return self._judge(candidate, is_fault, now)
+
+    cdef int _judge(self, Candidate candidate, bint is_fault, uint64_t now) except -1:
+        """Eject an endpoint that failed too often in a row; the next pick tells the selector.
+
+        Filters of the user's run then, in the turn of a caller: here that may be a connection's.
+        """
         if (
             is_fault
             and self._detector is not None
@@ -268,12 +302,18 @@ cdef class Fleet:
             and not candidate.health.is_ejected
         ):
             self._detector.eject(candidate.health, now)
-            self._narrow()
+            self._is_stale = True
+            self._look_ns = 0
         return 0
 
     def _measure_placements(self, Py_ssize_t count, list keys not None):
-        # Bench hook: place and end attempts, one key after the other, as the engine does it.
+        # Bench hook: pick and conclude, one key after the other, a microsecond apart, as the engine does it.
         cdef Py_ssize_t index
         cdef Py_ssize_t size = len(keys)
+        cdef int64_t ticket = 0
+        cdef uint64_t now = self.now()
+        cdef Candidate candidate
         for index in range(count):
-            self.place(None, keys[index % size], "bench.echo", ()).end(None)
+            candidate = self.choose(None, keys[index % size], "bench.echo", None, now, &ticket)
+            self.conclude(candidate, "bench.echo", ticket, now, now + 1000, None)
+            now += 1000

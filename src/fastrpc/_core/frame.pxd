@@ -133,7 +133,13 @@ cdef class WireProtocol:
         public bint needs_settings
         # Lowest bit of the ids the peer opens: 1 for a client.
         public int peer_parity
+        # Bytes that `write_answer` puts before metadata and payload, header included.
+        Py_ssize_t answer_head
 
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil
+
+    cdef int write_answer(
+        self, WriteBuffer out, uint64_t id, int codec, int compressor, uint32_t elapsed_us, bytes metadata, bytes payload
+    ) except -1

@@ -28,6 +28,12 @@ cdef class WireProtocol:
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
         raise LocalProtocolError(f"{type(self).__name__} cannot write frames")
 
+    cdef int write_answer(
+        self, WriteBuffer out, uint64_t id, int codec, int compressor, uint32_t elapsed_us, bytes metadata, bytes payload
+    ) except -1:
+        """Append a whole RESPONSE with a value; `metadata` may be None."""
+        raise LocalProtocolError(f"{type(self).__name__} cannot write frames")
+
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil:
         """Bytes that `write` puts before the payload, header included."""
         return HEADER_SIZE

@@ -3,6 +3,15 @@
 cimport cython
 from cpython.object cimport PyObject
 
+cdef extern from "Python.h":
+    bint PyCoro_CheckExact(object value) noexcept
+
+# The exception being raised, with its traceback attached; clears it.
+cdef object take_raised()
+
+# Whether a task can step it: what `async def` returns, or another object that calls itself a coroutine.
+cdef bint is_coroutine(object value) except -1
+
 cdef enum:
     IDLE = 0                             # armed for begin(); counts as done, so all_tasks() does not show it
     PENDING = 1                          # from begin() until the coroutine ended
@@ -47,14 +56,13 @@ cdef class HandlerTask:
 
     cdef int begin(self, object coroutine, object context) except -1
     cdef int become_current(self) except -1
-    cdef int begin_as_current(self, object coroutine, object context) except -1
+    cdef int step_as_current(self, object coroutine, object context) except -1
     cdef int stop_being_current(self) except -1
     cdef int finished(self) except -1
     cdef object make_name(self)
     cdef void rearm(self) noexcept
     cdef bint is_reusable(self, Py_ssize_t references=*) noexcept
 
-    cdef int _begin_in(self, object context, object coroutine, bint is_current) except -1
     cdef int _resume(self, object error) except -1
     cdef int _step_once(self, object error) except -1
     cdef int _throw(self, object error) except -1

@@ -42,13 +42,12 @@ cdef extern from "Python.h":
     PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject*) noexcept
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) noexcept
-    bint PyCoro_CheckExact(object value) noexcept
     Py_ssize_t Py_REFCNT(object value) noexcept
 
 cdef extern from *:
     """
     /* The exception being raised, as a new reference, with its traceback attached; clears it. */
-    static PyObject *take_raised(void)
+    static PyObject *fetch_raised(void)
     {
     #if PY_VERSION_HEX >= 0x030C0000
         return PyErr_GetRaisedException();
@@ -86,7 +85,7 @@ cdef extern from *:
         return attributes != NULL && (PyDict_GET_SIZE(attributes) != 0 || Py_REFCNT(attributes) != 1);
     }
     """
-    object take_raised()
+    object fetch_raised()
     bint has_attributes(object value) noexcept
     PyObject* first_weakref(object value) noexcept
     bint has_only_weakref(object value, PyObject* known) noexcept
@@ -96,6 +95,14 @@ cdef object leave_task = tasks._leave_task
 
 # Since 3.13 a task whose last cancel request is withdrawn before its delivery is not cancelled at all.
 cdef bint WITHDRAWN_CANCEL_IS_DROPPED = PY_VERSION_HEX >= 0x030D0000
+
+
+cdef object take_raised():
+    return fetch_raised()
+
+
+cdef bint is_coroutine(object value) except -1:
+    return PyCoro_CheckExact(value) or iscoroutine(value)
 
 
 cdef inline object owned(PyObject* reference):
@@ -132,9 +139,34 @@ cdef class HandlerTask:
         # Raises in two cases only. Nothing was run, as the arguments do not fit or a task is current: this
         # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt or
         # SystemExit left the coroutine: the task has ended with it in `error`.
-        return self._begin_in(context, coroutine, False)
+        cdef int ended
+        if self._phase != IDLE:
+            raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
+        if not is_coroutine(coroutine):
+            raise TypeError(f"a coroutine was expected, got {coroutine!r}")
+        # The caller's reference may go away while the handler runs.
+        Py_INCREF(self)
+        try:
+            PyContext_Enter(context)
+            try:
+                enter(self)
+                try:
+                    self._coro = coroutine
+                    self._context = context
+                    self._phase = PENDING
+                    ended = self._step_once(None)
+                finally:
+                    leave(self)
+            finally:
+                if PyContext_Exit(context) < 0:
+                    report(self, take_raised(), "The handler replaced the current context")
+            if ended and self.error is not None:
+                raise_if_exit(self.error)
+            return ended
+        finally:
+            Py_DECREF(self)
 
-    # For handlers that are begun one after the other in one callback: become_current() once, begin_as_current()
+    # For handlers that are begun one after the other in one callback: become_current() once, step_as_current()
     # for each as long as this very task is reusable, stop_being_current() before anything else runs.
 
     cdef int become_current(self) except -1:
@@ -144,40 +176,21 @@ cdef class HandlerTask:
     cdef int stop_being_current(self) except -1:
         return leave(self)
 
-    cdef int begin_as_current(self, object coroutine, object context) except -1:
-        # As begin(), but the task is current already and still is afterwards, also when it was suspended.
-        return self._begin_in(context, coroutine, True)
-
     @cython.final
-    cdef int _begin_in(self, object context, object coroutine, bint is_current) except -1:
+    cdef int step_as_current(self, object coroutine, object context) except -1:
+        # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
+        # holds all three. KeyboardInterrupt and SystemExit are left in `error` like any other.
         cdef int ended
-        if self._phase != IDLE:
-            raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
-        if not PyCoro_CheckExact(coroutine) and not iscoroutine(coroutine):
-            raise TypeError(f"a coroutine was expected, got {coroutine!r}")
-        # The caller's reference may go away while the handler runs.
-        Py_INCREF(self)
+        PyContext_Enter(context)
+        self._coro = coroutine
+        self._context = context
+        self._phase = PENDING
         try:
-            PyContext_Enter(context)
-            try:
-                if not is_current:
-                    enter(self)
-                try:
-                    self._coro = coroutine
-                    self._context = context
-                    self._phase = PENDING
-                    ended = self._step_once(None)
-                finally:
-                    if not is_current:
-                        leave(self)
-            finally:
-                if PyContext_Exit(context) < 0:
-                    report(self, take_raised(), "The handler replaced the current context")
-            if ended and self.error is not None:
-                raise_if_exit(self.error)
-            return ended
+            ended = self._step_once(None)
         finally:
-            Py_DECREF(self)
+            if PyContext_Exit(context) < 0:
+                report(self, take_raised(), "The handler replaced the current context")
+        return ended
 
     cdef int finished(self) except -1:
         # Called once when a task ended after a suspension, with no task current. The current context still is

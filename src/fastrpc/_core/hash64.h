@@ -55,9 +55,11 @@ static inline uint64_t frpc_hash_bytes(const char *data, size_t size, uint64_t s
     return frpc_fold(state ^ FRPC_ROOT5, (uint64_t)size ^ FRPC_ROOT11);
 }
 
-/* FNV-1a, and the jump hash of Lamping and Veach (arXiv 1406.2294): what Go rpcx places its calls with. */
-static inline uint64_t frpc_fnv1a(const char *data, size_t size) {
-    uint64_t hash = 0xcbf29ce484222325ull;
+/* FNV-1a, and the jump hash of Lamping and Veach (arXiv 1406.2294): what Go rpcx places its calls with. The hash of a text
+ * goes on from that of its beginning; that of nothing is FRPC_FNV_EMPTY. */
+#define FRPC_FNV_EMPTY 0xcbf29ce484222325ull
+
+static inline uint64_t frpc_fnv1a(uint64_t hash, const char *data, size_t size) {
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ (unsigned char)data[i]) * 0x100000001b3ull;
     return hash;

@@ -7,7 +7,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "hash64.h" nogil:
     uint64_t hash_number "frpc_hash_number"(uint64_t number, uint64_t seed) noexcept
     uint64_t hash_bytes "frpc_hash_bytes"(const char* data, size_t size, uint64_t seed) noexcept
-    uint64_t fnv1a "frpc_fnv1a"(const char* data, size_t size) noexcept
+    uint64_t fnv1a "frpc_fnv1a"(uint64_t hash, const char* data, size_t size) noexcept
+    const uint64_t FNV_EMPTY "FRPC_FNV_EMPTY"
     uint32_t jump_hash "frpc_jump_hash"(uint64_t key, uint32_t buckets) noexcept
 
 
@@ -69,3 +70,4 @@ cdef class HashRing:
 
 cdef uint64_t hash_key(object key) except? 0
 cdef uint64_t fnv_key(object key) except? 0
+cdef uint64_t fnv_call(str method, object argument) except? 0

@@ -64,10 +64,37 @@ cdef uint64_t fnv_key(object key) except? 0:
         key = str(int(key))
     if isinstance(key, str):
         text = PyUnicode_AsUTF8AndSize(key, &size)
-        return fnv1a(text, <size_t>size)
+        return fnv1a(FNV_EMPTY, text, <size_t>size)
     if isinstance(key, bytes):
-        return fnv1a(PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
+        return fnv1a(FNV_EMPTY, PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
     raise TypeError(f"a hash key is str, bytes or int, this one is {type(key).__name__}")
+
+
+cdef uint64_t fnv_call(str method, object argument) except? 0:
+    """Hash what rpcx makes of a method "Path.Method" and an argument that is an int or a text: "/Path/Method/argument"."""
+    cdef Py_ssize_t size = 0, name
+    cdef char[20] digits
+    cdef char* digit = digits + sizeof(digits)
+    cdef int overflow = 0
+    cdef long long number
+    cdef const char* text = PyUnicode_AsUTF8AndSize(method, &size)
+    cdef uint64_t hash = fnv1a(FNV_EMPTY, "/", 1)
+    name = size
+    while name > 0 and text[name - 1] != c".":
+        name -= 1
+    hash = fnv1a(fnv1a(hash, text, <size_t>max(name - 1, 0)), "/", 1)
+    hash = fnv1a(fnv1a(hash, text + name, <size_t>(size - name)), "/", 1)
+    if isinstance(argument, int):
+        number = PyLong_AsLongLongAndOverflow(argument, &overflow)
+        if number >= 0 and not overflow:
+            while digit == digits + sizeof(digits) or number:
+                digit -= 1
+                digit[0] = <char>(c"0" + number % 10)
+                number //= 10
+            return fnv1a(hash, digit, <size_t>(digits + sizeof(digits) - digit))
+        argument = str(argument)
+    text = PyUnicode_AsUTF8AndSize(argument, &size)
+    return fnv1a(hash, text, <size_t>size)
 
 
 def key_hash(key):

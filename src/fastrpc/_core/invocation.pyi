@@ -4,8 +4,10 @@ from typing import Any
 from fastrpc._core.call import Call
 from fastrpc._core.marshal import BoundArguments
 
-def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
+def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments) -> Any:
     """Call a handler with its decoded arguments."""
 
-def run_handler(call: Call, handler: Callable[..., Any], given: tuple[Any, ...] | BoundArguments) -> Any:
+def run_handler(
+    call: Call, handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments
+) -> Any:
     """Call a handler as the handler of `call`: `current_call()` works in it."""

@@ -1,5 +1,6 @@
 """How handlers are called with their decoded arguments."""
 
+cimport cython
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
@@ -8,29 +9,44 @@ from fastrpc._core.call cimport Call, scope_variable
 from fastrpc._core.marshal cimport BoundArguments
 
 cdef extern from "Python.h":
-    object call_plainly "PyObject_CallObject"(object function, object arguments)
-    object PyObject_Call(object function, object arguments, object options)
-    object PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names)
+    # These leave what was raised set; `as_result` raises it on.
+    PyObject* PyObject_CallObject(object function, object arguments) noexcept
+    PyObject* PyObject_Call(object function, object arguments, object options) noexcept
+    PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names) noexcept
     PyObject* PyTuple_GET_ITEM(object items, Py_ssize_t at) noexcept
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+
+cdef extern from *:
+    """
+    static inline PyObject *fastrpc_as_result(PyObject *value) { return value; }
+    """
+    object as_result "fastrpc_as_result"(PyObject* value)
 
 cdef enum:
     # Arguments of a handler that is called without a tuple.
     FEW_ARGUMENTS = 6
 
 
-cdef object call_handler(object handler, object given):
+@cython.nonecheck(False)
+cdef PyObject* start_handler(object handler, object given) noexcept:
     # One place in front of the arguments, where a bound method puts its own first one instead of copying them.
     cdef PyObject* arguments[FEW_ARGUMENTS + 1]
     cdef Py_ssize_t at, count
+    if type(given) is bytes:
+        arguments[1] = <PyObject*>given
+        return PyObject_Vectorcall(handler, &arguments[1], 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
     if type(given) is tuple:
         count = PyTuple_GET_SIZE(given)
         if count > FEW_ARGUMENTS:
-            return call_plainly(handler, given)
+            return PyObject_CallObject(handler, given)
         for at in range(count):
             arguments[at + 1] = PyTuple_GET_ITEM(given, at)
         return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
     return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
+
+
+cdef object call_handler(object handler, object given):
+    return as_result(start_handler(handler, given))
 
 
 def invoke(handler, given):

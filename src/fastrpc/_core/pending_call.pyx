@@ -126,7 +126,9 @@ cdef class PendingCall(Call):
             details = payload
             if self.route.marshal.takes_details(payload, frame.codec):
                 details = decode_details(payload, frame.codec)
-        return CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
+        error = CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
+        error._was_received = True
+        return error
 
     # For interceptors and fail modes
 

@@ -62,13 +62,14 @@ cdef class BaseSelector:
     cdef uint32_t random_below(self, uint32_t size) noexcept
     cdef int take_up(self, list candidates) except -1
     cdef Candidate candidate_of(self, object endpoint)
-    cdef Candidate choose(self, object call, tuple tried)
-    cdef Candidate choose_key(self, object key, tuple tried)
-    cdef int settle(self, Candidate candidate, double seconds, object error) except -1
+    # `key` is what the caller gave to place the call by, or None; `tried` may be None; `now` is the instant of both.
+    cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now)
+    cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1
     cdef int take_back(self, Candidate candidate) except -1
+    cdef uint64_t instant(self) except? 0
     cdef int _changed(self) except -1
-    cdef Py_ssize_t _next(self, object key) except -1
-    cdef Py_ssize_t _next_untried(self, object key) except -1
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1
+    cdef Py_ssize_t _next_untried(self, object call, object key, uint64_t now) except -1
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF
     cdef Candidate _count(self, Py_ssize_t index)
 
@@ -105,7 +106,6 @@ cdef class LeastLoadedSelector(BaseSelector):
         double _mean_seconds
         object _clock
 
-    cdef uint64_t _now(self) except? 0
     cdef double _cost(self, Candidate candidate, uint64_t now) noexcept
     cdef double _fading(self, Candidate candidate, uint64_t now) noexcept
 
@@ -124,14 +124,19 @@ cdef class JumpHashSelector(BaseSelector):
         # Indices of candidates by their address.
         list _sorted
 
+    cdef uint64_t _hash(self, object call, object key) except? 0
 
-cdef class DoubleJumpSelector(BaseSelector):
+
+cdef class DoubleJumpSelector(JumpHashSelector):
     cdef:
         # Names; a removal leaves None in the loose array, its index in _holes; in the compact one the last moves in.
         list _loose
         list _compact
         list _holes
-        dict _indices
+
+        # What stands there as indices of candidates; -1 for a hole.
+        list _loose_indices
+        list _compact_indices
 
     cdef int _add(self, str name) except -1
     cdef int _remove(self, str name) except -1

@@ -140,9 +140,18 @@ class ConsistentHashSelector(BaseSelector):
     def ring(self) -> HashRing: ...
 
 class JumpHashSelector(BaseSelector):
-    """Picks by FNV-1a and jump hash over the endpoints in order of their addresses."""
+    """Picks by FNV-1a and jump hash over the endpoints in order of their addresses.
 
-class DoubleJumpSelector(BaseSelector):
+    A call without a key is placed by its method and its one argument, where that is an int or a text.
+    """
+
+    def key_of(self, call: Any) -> str | bytes | int | None:
+        """Return what places a call: its `hash_key`, else what rpcx makes of method and argument."""
+
+    def rpcx_key(self, method: str, arguments: tuple[Any, ...]) -> str | None:
+        """Return the key for a number of another kind; None where there is none."""
+
+class DoubleJumpSelector(JumpHashSelector):
     """Picks as rpcx's consistent hash does: FNV-1a and double jump hash."""
 
 @final

@@ -9,7 +9,7 @@ import math
 import random as random_module
 
 from fastrpc._core.endpoint_health cimport EndpointHealth
-from fastrpc._core.hash_ring cimport HashRing, fnv_key, hash_key, jump_hash
+from fastrpc._core.hash_ring cimport HashRing, fnv_call, fnv_key, hash_key, jump_hash
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
@@ -136,25 +136,26 @@ cdef class BaseSelector:
         return getattr(call, "hash_key", None)
 
     def pick(self, call, tried=()):
-        return self.choose(call, tuple(tried)).endpoint
+        return self.pick_candidate(call, tried).endpoint
 
     def pick_candidate(self, call, tried=()):
-        return self.choose(call, tuple(tried))
+        return self.choose(call, self.key_of(call), tuple(tried), self.instant())
 
     def observe(self, endpoint, double seconds, error):
         cdef Candidate candidate = self.candidate_of(endpoint)
         if candidate is not None:
-            self.settle(candidate, seconds, error)
+            self.observe_candidate(candidate, seconds, error)
 
     def observe_candidate(self, Candidate candidate not None, double seconds, error):
-        self.settle(candidate, seconds, error)
+        self.settle(candidate, seconds, error, self.instant())
+
+    cdef uint64_t instant(self) except? 0:
+        """Hook: the time, for those who are not given it."""
+        return now_ns()
 
     # What happens for each attempt
 
-    cdef Candidate choose(self, object call, tuple tried):
-        return self.choose_key(None, tried)
-
-    cdef Candidate choose_key(self, object key, tuple tried):
+    cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         """Pick the candidate of the next attempt; those in `tried` only when there is no other."""
         cdef Py_ssize_t index
         if not self.size:
@@ -162,9 +163,9 @@ cdef class BaseSelector:
         if not tried or self._mark_tried(tried, True) == self.size:
             if tried:
                 self._mark_tried(tried, False)
-            return self._count(self._next(key))
+            return self._count(self._next(call, key, now))
         try:
-            index = self._next_untried(key)
+            index = self._next_untried(call, key, now)
         finally:
             self._mark_tried(tried, False)
         return self._count(index)
@@ -174,7 +175,7 @@ cdef class BaseSelector:
         candidate.in_flight += 1
         return candidate
 
-    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
+    cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
         """An attempt ended."""
         if candidate.in_flight > 0:
             candidate.in_flight -= 1
@@ -182,7 +183,7 @@ cdef class BaseSelector:
 
     cdef int take_back(self, Candidate candidate) except -1:
         """An attempt that was picked is not made, or ended without saying anything."""
-        return BaseSelector.settle(self, candidate, 0.0, None)
+        return BaseSelector.settle(self, candidate, 0.0, None, 0)
 
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
         """Mark the candidates of these endpoints; return how many that are."""
@@ -195,11 +196,11 @@ cdef class BaseSelector:
                 marked += 1
         return marked
 
-    cdef Py_ssize_t _next_untried(self, object key) except -1:
+    cdef Py_ssize_t _next_untried(self, object call, object key, uint64_t now) except -1:
         cdef Py_ssize_t index = 0
         cdef int _
         for _ in range(REPEATED_PICKS):
-            index = self._next(key)
+            index = self._next(call, key, now)
             if not (<Candidate>self.candidates[index]).is_tried:
                 return index
         while (<Candidate>self.candidates[index]).is_tried:
@@ -211,20 +212,20 @@ cdef class BaseSelector:
         cdef Py_ssize_t index
         cdef Py_ssize_t size = len(keys)
         for index in range(count):
-            self.settle(self.choose_key(keys[index % size], None), 1e-3, None)
+            self.settle(self.choose(None, keys[index % size], None, index), 1e-3, None, index)
 
     cdef int _changed(self) except -1:
         """Hook: the candidates are others."""
         return 0
 
-    cdef Py_ssize_t _next(self, object key) except -1:
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         """Hook: the index of the next candidate. There is at least one."""
         raise NotImplementedError(f"{type(self).__name__} does not pick")
 
 
 cdef class RandomSelector(BaseSelector):
 
-    cdef Py_ssize_t _next(self, object key) except -1:
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         return self.random_below(self.size)
 
 
@@ -236,7 +237,7 @@ cdef class RoundRobinSelector(BaseSelector):
             self._turn = self.random_below(self.size)
         return 0
 
-    cdef Py_ssize_t _next(self, object key) except -1:
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         cdef Py_ssize_t index = self._turn
         self._turn = self._turn + 1 if self._turn + 1 < self.size else 0
         return index
@@ -275,7 +276,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         self._known = self._turn = 0
         return 0
 
-    cdef Py_ssize_t _next(self, object key) except -1:
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         cdef uint32_t turn = self._turn
         if not self._period:
             return self._advance()
@@ -306,16 +307,16 @@ cdef class LeastLoadedSelector(BaseSelector):
         self.decay = decay
         self._clock = clock
 
-    cdef uint64_t _now(self) except? 0:
+    cdef uint64_t instant(self) except? 0:
         return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
 
-    cdef Py_ssize_t _next(self, object key) except -1:
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         """Compare two at random (Mitzenmacher, IEEE TPDS 12, 2001)."""
         cdef uint32_t first, second
-        cdef uint64_t now
         if self.size == 1:
             return 0
-        now = self._now()
+        if self._clock is not None:
+            now = self.instant()
         first = self.random_below(self.size)
         second = self.random_below(self.size - 1)
         second += second >= first
@@ -329,7 +330,7 @@ cdef class LeastLoadedSelector(BaseSelector):
             if not candidate.observed_ns:
                 # Better than most, so that a new one is tried soon; not so good that all calls rush there at once.
                 candidate.seconds = self._mean_seconds / 2
-                candidate.observed_ns = self._now()
+                candidate.observed_ns = self.instant()
         return 0
 
     cdef double _cost(self, Candidate candidate, uint64_t now) noexcept:
@@ -344,10 +345,11 @@ cdef class LeastLoadedSelector(BaseSelector):
             return 1.0
         return exp(-(<double>(now - candidate.observed_ns)) * 1e-9 / self.decay)
 
-    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
-        cdef uint64_t now = self._now()
+    cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
         cdef double rest
-        BaseSelector.settle(self, candidate, seconds, error)
+        if self._clock is not None:
+            now = self.instant()
+        BaseSelector.settle(self, candidate, seconds, error, now)
         if error is not None and is_endpoint_fault(error):
             seconds = max(seconds, FAULT_FACTOR * self._mean_seconds)
         elif error is not None and not isinstance(error, CallError) and seconds <= candidate.seconds:
@@ -386,10 +388,7 @@ cdef class ConsistentHashSelector(BaseSelector):
             self._owners[candidate.node] = candidate
         return 0
 
-    cdef Candidate choose(self, object call, tuple tried):
-        return self.choose_key(self.key_of(call), tried)
-
-    cdef Candidate choose_key(self, object key, tuple tried):
+    cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef uint64_t hash
         cdef Py_ssize_t number
         cdef Candidate candidate
@@ -418,49 +417,64 @@ cdef class ConsistentHashSelector(BaseSelector):
                 self.ring.node(candidate.node).is_avoided = is_avoided
         return 0
 
-    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
-        BaseSelector.settle(self, candidate, seconds, error)
+    cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
+        BaseSelector.settle(self, candidate, seconds, error, now)
         if candidate.node >= 0:
             self.ring.give_back(candidate.node)
         return 0
 
     cdef int take_back(self, Candidate candidate) except -1:
-        return ConsistentHashSelector.settle(self, candidate, 0.0, None)
+        return ConsistentHashSelector.settle(self, candidate, 0.0, None, 0)
 
 
 cdef class JumpHashSelector(BaseSelector):
+
+    def key_of(self, call):
+        key = getattr(call, "hash_key", None)
+        return self.rpcx_key(call.method, call.arguments) if key is None else key
+
+    def rpcx_key(self, method, arguments):
+        return None
 
     cdef int _changed(self) except -1:
         order = {(<Candidate>each).name: index for index, each in enumerate(self.candidates)}
         self._sorted = [order[name] for name in sorted(order)]
         return 0
 
-    cdef Candidate choose(self, object call, tuple tried):
-        return self.choose_key(self.key_of(call), tried)
+    cdef uint64_t _hash(self, object call, object key) except? 0:
+        if key is None and call is not None:
+            arguments = <tuple?>call.arguments
+            if len(arguments) == 1:
+                argument = arguments[0]
+                if type(argument) is int or type(argument) is str:
+                    return fnv_call(call.method, argument)
+                if isinstance(argument, (int, str, float)):
+                    key = self.rpcx_key(call.method, arguments)
+        return self.random() if key is None else fnv_key(key)
 
-    cdef Py_ssize_t _next(self, object key) except -1:
-        cdef uint64_t hash = self.random() if key is None else fnv_key(key)
-        return self._sorted[jump_hash(hash, self.size)]
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        return self._sorted[jump_hash(self._hash(call, key), self.size)]
 
 
-cdef class DoubleJumpSelector(BaseSelector):
+cdef class DoubleJumpSelector(JumpHashSelector):
 
     def __init__(self, *, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
         self._loose = []
         self._compact = []
         self._holes = []
-        self._indices = {}
 
     cdef int _changed(self) except -1:
-        self._indices = {(<Candidate>each).name: index for index, each in enumerate(self.candidates)}
+        indices = {(<Candidate>each).name: index for index, each in enumerate(self.candidates)}
         present = set(self._compact)
         # New ones first, as rpcx does; by address, because Go leaves the order to chance.
-        for name in sorted(self._indices):
+        for name in sorted(indices):
             if name not in present:
                 self._add(name)
-        for name in sorted(present.difference(self._indices)):
+        for name in sorted(present.difference(indices)):
             self._remove(name)
+        self._loose_indices = [indices.get(name, -1) for name in self._loose]
+        self._compact_indices = [indices[name] for name in self._compact]
         return 0
 
     cdef int _add(self, str name) except -1:
@@ -481,15 +495,12 @@ cdef class DoubleJumpSelector(BaseSelector):
             self._compact[place] = last
         return 0
 
-    cdef Candidate choose(self, object call, tuple tried):
-        return self.choose_key(self.key_of(call), tried)
-
-    cdef Py_ssize_t _next(self, object key) except -1:
-        cdef uint64_t hash = self.random() if key is None else fnv_key(key)
-        name = self._loose[jump_hash(hash, <uint32_t>len(self._loose))]
-        if name is None:
-            name = self._compact[jump_hash(hash * COMPACT_FACTOR, <uint32_t>len(self._compact))]
-        return self._indices[name]
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        cdef uint64_t hash = self._hash(call, key)
+        cdef Py_ssize_t index = self._loose_indices[jump_hash(hash, <uint32_t>len(self._loose_indices))]
+        if index >= 0:
+            return index
+        return self._compact_indices[jump_hash(hash * COMPACT_FACTOR, <uint32_t>len(self._compact_indices))]
 
 
 @cython.final
@@ -504,7 +515,7 @@ cdef class UserSelector(BaseSelector):
         self.selector.update(self.endpoints)
         return 0
 
-    cdef Candidate choose(self, object call, tuple tried):
+    cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef Candidate candidate = None
         cdef int _
         if not self.size:
@@ -517,16 +528,16 @@ cdef class UserSelector(BaseSelector):
                     f"{type(self.selector).__name__}.pick returned {endpoint}, which is none of the endpoints of the "
                     "last update"
                 )
-            if endpoint not in tried:
+            if not tried or endpoint not in tried:
                 break
         candidate.in_flight += 1
         return candidate
 
-    cdef int settle(self, Candidate candidate, double seconds, object error) except -1:
-        BaseSelector.settle(self, candidate, seconds, error)
+    cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
+        BaseSelector.settle(self, candidate, seconds, error, now)
         self.selector.observe(candidate.endpoint, seconds, error)
         return 0
 
     cdef int take_back(self, Candidate candidate) except -1:
         # Told as well, since to each pick belongs an observation.
-        return UserSelector.settle(self, candidate, 0.0, UnavailableError("it was not attempted"))
+        return UserSelector.settle(self, candidate, 0.0, UnavailableError("it was not attempted"), 0)

@@ -82,26 +82,18 @@ cdef class SendQueue(Timed):
         Raises:
             EncodeError: the peer takes less.
         """
-        cdef Frame frame
         cdef Outgoing item
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
         if <uint64_t>size > self.peer.max_message:
             raise too_large(size, self.peer.max_message)
         if size <= SMALL_MESSAGE and call.unsent is None and not self.small:
-            memset(&frame, 0, sizeof(Frame))
-            frame.kind = RESPONSE
-            frame.id = call.id
-            frame.codec = call.codec
-            frame.compressor = call.compressor
-            frame.elapsed_us = elapsed_us
+            whole = self.wire.answer_head + size
             if call.sent_metadata is not None:
-                frame.metadata = PyBytes_AS_STRING(call.sent_metadata)
-                frame.metadata_size = PyBytes_GET_SIZE(call.sent_metadata)
-            whole = self.wire.head_size(&frame) + size
+                whole += PyBytes_GET_SIZE(call.sent_metadata)
             if whole <= self.send_left and whole - HEADER_SIZE <= <Py_ssize_t>self.peer.max_frame:
-                frame.payload = PyBytes_AS_STRING(payload)
-                frame.payload_size = frame.payload_present = size
-                self.wire.write(self.out, &frame)
+                self.wire.write_answer(
+                    self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
+                )
                 self.send_left -= whole
                 self.data_frames_sent += 1
                 self.on_answered(call)

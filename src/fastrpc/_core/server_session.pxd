@@ -83,11 +83,11 @@ cdef class ServerSession(GuardedSession):
 
         # Made on first use.
         object peer_info
-        object drain_signal
 
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1
     cdef int _admit(self, ServerCall call, bytes payload) except -1
+    cdef bint _decode(self, ServerCall call, bytes payload) except -1
     cdef int run(self, ServerCall call) except -1
     cdef int watch(self, ServerCall call) except -1
     cdef int unwatch(self, ServerCall call) except -1
@@ -97,11 +97,12 @@ cdef class ServerSession(GuardedSession):
     cdef int _reject(self, ServerCall call, object error) except -1
     cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
+    cdef int _begin_task(self, ServerCall call, object coroutine) except -1
+    cdef int _go_on(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int finish(self, ServerCall call, object value) except -1
+    cdef bytes _encoded(self, ServerCall call, object value)
     cdef int fail(self, ServerCall call, object error) except -1
     cdef Outgoing _failure_of(self, ServerCall call, object error)
-    cdef int _tell_watcher(self) except -1
-    cdef bint _peer_rests(self) noexcept
     cdef int _count_end(self, ServerCall call, int status) except -1
     cdef int task_finished(self, ServerTask task) except -1

@@ -1,4 +1,4 @@
-from asyncio import AbstractEventLoop, Event
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from typing import Any, final
 
@@ -98,7 +98,7 @@ class ServerCall(AdmittedCall):
         """What the handler raised, or None."""
 
     @property
-    def given(self) -> tuple[Any, ...] | BoundArguments:
+    def given(self) -> tuple[Any, ...] | bytes | BoundArguments:
         """How to call the handler; None once the call ended."""
 
     @property
@@ -125,22 +125,11 @@ class ServerSession(GuardedSession):
     def describe_peer(self) -> Peer:
         """Return who is on the other side."""
 
-    def drain_event(self) -> Event:
-        """Return the event that is set when this connection is to end."""
-
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
         """Go on with a compressed request that is whole again, or cannot be."""
 
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         """Answer for a handler that ran in a thread; called on the loop."""
-
-    @property
-    def has_drained(self) -> bool:
-        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
-
-    def resume_writing(self) -> None: ...
-    def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls; endless handlers learn of it through `current_call().draining`."""
 
     def end_calls(self, text: str) -> int:
         """Answer every call that is still under way, and stop its handler."""

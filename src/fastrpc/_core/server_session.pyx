@@ -16,7 +16,8 @@ import logging
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
-from cpython.ref cimport Py_REFCNT
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_REFCNT
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.admission cimport process_held
@@ -40,8 +41,8 @@ from fastrpc._core.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.handler_task cimport IDLE
-from fastrpc._core.invocation cimport call_handler
+from fastrpc._core.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport BoundArguments, Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
@@ -56,6 +57,7 @@ from fastrpc.status import Status
 cdef enum:
     # References to the current task: the state's, asyncio's, and that of the function that began it.
     CURRENT_REFERENCES = 3
+    CODEC_RAW = 0
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -143,6 +145,8 @@ cdef class ServerCall(AdmittedCall):
     @property
     def arguments(self):
         """The decoded arguments, as the handler gets them."""
+        if type(self.given) is bytes:
+            return (self.given,)
         if type(self.given) is BoundArguments:
             return (*self.given.args, *self.given.kwargs.values())
         return () if self.given is None else self.given
@@ -220,55 +224,14 @@ cdef class ServerSession(GuardedSession):
             self.peer_info = self.state.dispatcher.describe_peer(self)
         return self.peer_info
 
-    def drain_event(self):
-        """The event that is set when this connection is to end."""
-        if self.drain_signal is None:
-            self.drain_signal = asyncio.Event()
-            if self.drain_step:
-                self.drain_signal.set()
-        return self.drain_signal
-
-    def begin_drain(self, int reason, str text=""):
-        """Take no new calls; endless handlers learn of it through `current_call().draining`."""
-        GuardedSession.begin_drain(self, reason, text)
-        if self.drain_signal is not None:
-            self.drain_signal.set()
-        if self._peer_rests():
-            self.finish_drain()
-
-    cdef int finish_drain(self) except -1:
-        GuardedSession.finish_drain(self)
-        return self._tell_watcher()
-
-    def resume_writing(self):
-        """The transport takes more."""
-        GuardedSession.resume_writing(self)
-        self._tell_watcher()
-
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
         return self.state.leave_task()
 
-    cdef int _write_output(self) except -1:
-        GuardedSession._write_output(self)
-        return self._tell_watcher()
-
-    @property
-    def has_drained(self):
-        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
-        if self.is_closed:
-            return True
-        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
-
-    cdef int _tell_watcher(self) except -1:
-        """Something changed that a draining server waits for."""
+    cdef int tell_watcher(self) except -1:
         if self.state.is_watched:
             self.loop_state.call_soon(self.state.dispatcher.changed)
         return 0
-
-    cdef bint _peer_rests(self) noexcept:
-        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
-        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
 
     # From the request to the handler
 
@@ -351,6 +314,22 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _admit(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments and start the handler."""
+        cdef Route route = call.route
+        if call.codec == CODEC_RAW and route.marshal._takes_bytes:
+            call.given = payload
+            call.weight = PyBytes_GET_SIZE(payload)
+        elif not self._decode(call, payload):
+            return 0
+        route.counters.started()
+        self.state.running += 1
+        self.run(call)
+        if self.stepped_ns > max(self.received_ns, self.turn_ns) + STALL_NS:
+            # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
+            self.hold_for_stall(self.received_ns)
+        return 0
+
+    cdef bint _decode(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments; False: they were refused."""
         cdef Outgoing failure
         cdef Marshal marshal = call.route.marshal
         try:
@@ -358,20 +337,16 @@ cdef class ServerSession(GuardedSession):
                 marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
             call.given = marshal.decode_arguments(payload)
         except (CallError, DecodeError) as error:
-            return self._reject(call, error)
+            self._reject(call, error)
+            return False
         except Exception as error:
             # The user's own type raised something else: a mistake over here, but only this call's.
             call.never_started = True
             failure = self._failure_of(call, error)
-            return self.refuse(call, failure.status, failure.text.decode())
+            self.refuse(call, failure.status, failure.text.decode())
+            return False
         call.weight = marshal.charge
-        call.route.counters.started()
-        self.state.running += 1
-        self.run(call)
-        if self.stepped_ns > max(self.received_ns, self.turn_ns) + STALL_NS:
-            # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
-            self.hold_for_stall(self.received_ns)
-        return 0
+        return True
 
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
@@ -402,14 +377,16 @@ cdef class ServerSession(GuardedSession):
         """Start the handler: everything that can go wrong from here on has run."""
         cdef Route route = call.route
         cdef object value
+        cdef PyObject* made
         if self.state.has_interceptors:
             call.never_started = True
             return self._run_task(call, self.state.dispatcher.intercepted(call))
         if route.style == STYLE_ASYNC:
-            try:
-                value = call_handler(route.handler, call.given)
-            except BaseException as error:
-                return self.fail(call, error)
+            made = start_handler(route.handler, call.given)
+            if made is NULL:
+                return self.fail(call, take_raised())
+            value = <object>made
+            Py_DECREF(value)
             return self._run_task(call, value)
         self.state.leave_task()
         if route.style == STYLE_INLINE:
@@ -428,22 +405,37 @@ cdef class ServerSession(GuardedSession):
 
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
-        cdef bint has_ended, stays = self._is_reading
-        cdef ServerTask task = self.state.current_task() if stays else self.state.acquire()
+        cdef bint has_ended
+        cdef ServerTask task
+        cdef object context
+        if not self._is_reading or not is_coroutine(coroutine):
+            return self._begin_task(call, coroutine)
+        task = self.state.current_task()
+        context = self.state.contexts.take(call)
+        task.call = call
+        has_ended = task.step_as_current(coroutine, context)
+        # Whoever holds it keeps its frame, and with that the arguments.
+        coroutine = None
+        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, task, context)
+
+    cdef int _begin_task(self, ServerCall call, object coroutine) except -1:
+        """The same outside of a read."""
+        cdef bint has_ended
+        cdef ServerTask task = self.state.acquire()
         cdef object context = self.state.contexts.take(call)
         task.call = call
-        call.task = task
         try:
-            has_ended = task.begin_as_current(coroutine, context) if stays else task.begin(coroutine, context)
+            has_ended = task.begin(coroutine, context)
         except BaseException as failure:
             # It is no coroutine, or leaves the loop as from any task: the caller gets its answer first.
             self.state.contexts.drop(context)
-            call.task = None
             task.call = None
-            self.state.leave_task()
             return self.fail(call, failure)
-        if has_ended:
-            return self._end_first_step(call, task, context)
+        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, task, context)
+
+    cdef int _go_on(self, ServerCall call, ServerTask task, object context) except -1:
+        """The handler was suspended: task and context are its own."""
+        call.task = task
         self.state.contexts.drop(context)
         self.state.leave_task()
         return self.watch(call)
@@ -451,7 +443,6 @@ cdef class ServerSession(GuardedSession):
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
         """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
         cdef object error = task.error, value = task.value
-        call.task = None
         task.call = None
         if task is not self.state.current:
             self.state.tasks.release(task)
@@ -513,10 +504,33 @@ cdef class ServerSession(GuardedSession):
 
     cdef int finish(self, ServerCall call, object value) except -1:
         """Answer with a value."""
-        cdef Route route = call.route
         cdef bytes payload
         if call.flags & ONE_WAY:
             return self._count_end(call, OK)
+        if (
+            call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
+            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.ours.max_message, self.peer.max_message)
+        ):
+            payload = <bytes>value
+        else:
+            payload = self._encoded(call, value)
+            if payload is None:
+                return 0
+        call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        self._count_end(call, OK)
+        if self.is_closed or call.state == STATE_GONE:
+            return 0
+        self.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
+        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.admission.send_soft:
+            self.weigh_output()
+        if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
+            return self._flush_early()
+        return 0
+
+    cdef bytes _encoded(self, ServerCall call, object value):
+        """Return the payload of an answer; None: it has none, and the caller was told."""
+        cdef Route route = call.route
+        cdef bytes payload
         try:
             if call.codec == route.marshal.codec_id:
                 payload = <bytes>route.marshal.encode_result(value)
@@ -529,17 +543,9 @@ cdef class ServerSession(GuardedSession):
             self._check_size(call, payload)
         except Exception as error:
             call.compressor = 0
-            return self.fail(call, error)
-        route.counters.moved(0, PyBytes_GET_SIZE(payload))
-        self._count_end(call, OK)
-        if self.is_closed or call.state == STATE_GONE:
-            return 0
-        self.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
-        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.admission.send_soft:
-            self.weigh_output()
-        if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
-            return self._flush_early()
-        return 0
+            self.fail(call, error)
+            return None
+        return payload
 
     cdef int _flush_early(self) except -1:
         """Let answers go while further requests of the same read are handled."""
@@ -621,10 +627,7 @@ cdef class ServerSession(GuardedSession):
         call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
-        return self._tell_watcher()
-
-    cdef int on_drained(self) except -1:
-        return self._tell_watcher()
+        return self.tell_watcher()
 
     # What else the peer says
 
@@ -654,9 +657,6 @@ cdef class ServerSession(GuardedSession):
         return 0
 
     cdef int on_closed(self) except -1:
-        if self._peer_rests():
-            # It would not notice before its next call, and then it reads before it writes.
-            self.linger_ns = 0
         self._stop_all()
         return GuardedSession.on_closed(self)
 

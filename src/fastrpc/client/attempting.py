@@ -97,7 +97,7 @@ class BaseAttempting:
         call = self._call
         self._running.remove((attempt, placement))
         if placement is not None:
-            placement.concluded(error)
+            placement.ended(error)
         if error is None:
             call.adopt(attempt)
         elif isinstance(error, FastRPCError):
@@ -142,10 +142,10 @@ class Attempting(BaseAttempting):
             values: list[Any] = await batch.attempt_on(session)
         except BaseException as error:
             if placement is not None:
-                placement.concluded(error)
+                placement.ended(error)
             raise
         if placement is not None:
-            placement.concluded(next((each for each in values if isinstance(each, FastRPCError)), None))
+            placement.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
         return values
 
     async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Placement | None]:

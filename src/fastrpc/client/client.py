@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
@@ -30,7 +30,6 @@ from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.options import CallOptions
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition, service_definition
 from fastrpc.selectors.base import Selector
@@ -40,14 +39,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "OptionsCheck",
     "Proxy",
     "RouteMaker",
-    "address_of",
     "DEFAULT_FAIL_MODE",
     "check_config",
-    "check_routing",
     "checked_endpoints",
-    "checked_options",
     "client_settings",
     "client_stats",
     "name_of",
@@ -83,8 +80,6 @@ class Client(Caller, Everywhere):
         ConfigError: the target is none, or a setting cannot be met here.
     """
 
-    _is_view = False
-
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -95,27 +90,34 @@ class Client(Caller, Everywhere):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        self._config = check_config(config)
+        check_config(config)
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
-        self._pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed)
-        self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed)
+        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
-            Balancer(self._pool, interceptors, policy, mode),
-            RouteMaker(config, self._pool.totals),
+            Balancer(pool, interceptors, policy, mode),
+            RouteMaker(config, pool.totals),
             policy.budget,
             fleet,
         )
+        state.pool = pool
+        self._unclosed = _Unclosed(pool)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.check = OptionsCheck(where)
         codec_named(config.codec)
         self.share(state, config.codec)
         if config.compressor is not None:
-            self.derive(self, {"compressor": compressor_named(config.compressor)})
+            self.set_options({"compressor": compressor_named(config.compressor)})
+
+    @property
+    def _pool(self) -> Pool:
+        return cast(Pool, self.state.pool)
 
     def _sessions_changed(self) -> None:
         self.state.set_sessions(self._pool.sessions)
@@ -164,36 +166,12 @@ class Client(Caller, Everywhere):
         """Return a proxy with the methods of a service class; each is awaited, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Unpack[CallOptions]) -> Self:
-        """Return a light view of this client whose calls differ in what is given here.
-
-        What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
-
-        Args:
-            timeout: seconds for one call.
-            metadata: text values, or bytes under keys that end in `-bin`.
-            codec, compressor: by name.
-            priority: 0 normal, 1 sheddable, 2 high.
-            idempotent: whether the server may run the call twice.
-            wait_for_ready: wait, deadline running, while no server can be reached.
-            fail_mode: what follows a failed attempt, by name or as an object.
-            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
-            endpoint: the one to call, and no other.
-        """
-        check_routing(options, self._pool.target)
-        view = type(self).__new__(type(self))
-        view._config = self._config
-        view._pool = self._pool
-        view._is_view = True
-        view.derive(self, checked_options(options))
-        return view
-
     async def _endpoints_of(self, method: Any) -> list[Endpoint]:
         """Return all endpoints that calls of a method may go to."""
         route = name_of(method)
         self.state.use()
         try:
-            async with asyncio.timeout(self._config.timeouts.call):
+            async with asyncio.timeout(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
             raise DeadlineExceededError(f"{route}: {self._pool.tried()}", processed="no") from None
@@ -208,16 +186,45 @@ class Client(Caller, Everywhere):
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
-        if self._is_view:
+        if self.is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
-
-    def __del__(self) -> None:
-        pool = getattr(self, "_pool", None)
-        if pool is not None and pool.is_used and not pool.is_closed and not self._is_view:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"<Client of {self._pool.target}>"
+
+
+class _Unclosed:
+    """Warns when a client goes that was not closed; its views, of which there may be one for each call, do not."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __del__(self) -> None:
+        if self._pool.is_used and not self._pool.is_closed:
+            warnings.warn(
+                f"unclosed <Client of {self._pool.target}>", ResourceWarning, source=self, stacklevel=2
+            )
+
+
+class OptionsCheck:
+    """Checks the options of a view of the client of a target.
+
+    Args:
+        fail_mode_for: returns the fail mode given as an object or by its name.
+    """
+
+    def __init__(
+        self, target: Target, fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for
+    ) -> None:
+        self._target = target
+        self._fail_mode_for = fail_mode_for
+
+    def __call__(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        _check_routing(options, self._target)
+        checked = _checked_options(options)
+        if checked.get("fail_mode") is not None:
+            checked["fail_mode"] = self._fail_mode_for(checked["fail_mode"])
+        return checked
 
 
 class RouteMaker:
@@ -294,18 +301,18 @@ def check_config(config: Any) -> ClientConfig:
     return config
 
 
-def check_routing(options: Mapping[str, Any], target: Target) -> None:
+def _check_routing(options: Mapping[str, Any], target: Target) -> None:
     """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
     wanted = options.get("endpoint")
     if wanted is None or target.registry is not None:
         return
-    address = address_of(wanted)
+    address = _address_of(wanted)
     known = [endpoint.address for endpoint in target.endpoints]
     if address not in known:
         raise ConfigError(f"endpoint is {address}, this client has {', '.join(map(str, known))}")
 
 
-def address_of(place: Any) -> Address:
+def _address_of(place: Any) -> Address:
     """Return the address of an endpoint, however it is given."""
     return place.address if isinstance(place, Endpoint) else Address.parse(place)
 
@@ -365,7 +372,7 @@ _OPTIONS = frozenset(
 )
 
 
-def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
     unknown = options.keys() - _OPTIONS
     if unknown:
@@ -378,10 +385,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
         codec_named(checked["codec"])
-    if checked.get("fail_mode") is not None:
-        checked["fail_mode"] = fail_mode_for(checked["fail_mode"])
     if checked.get("endpoint") is not None:
-        checked["endpoint"] = address_of(checked["endpoint"])
+        checked["endpoint"] = _address_of(checked["endpoint"])
     for name, nothing in (("priority", 0), ("wait_for_ready", False)):
         if name in checked and checked[name] is None:
             checked[name] = nothing

@@ -206,6 +206,9 @@ class Link:
 
     def usable(self, *, ready: bool = False) -> ClientSession | None:
         """Return the next connection in turn; with `ready` only one whose server has shown its settings."""
+        if len(self.live) == 1:
+            session = self.live[0]
+            return session if session.is_usable and (session.is_ready or not ready) else None
         sessions = [session for session in self.usable_sessions if session.is_ready or not ready]
         if not sessions:
             return None
@@ -410,7 +413,10 @@ class Pool:
     def at_once(self, *, ready: bool) -> ClientSession | None:
         """Return a usable connection if there is one."""
         if len(self.links) == 1:
-            return self.links[0].usable(ready=ready)
+            live = self.links[0].live
+            if len(live) != 1:
+                return self.links[0].usable(ready=ready)
+            return live[0] if live[0].is_usable and (live[0].is_ready or not ready) else None
         sessions = [session for session in self.sessions if session.is_ready or not ready]
         return random.choice(sessions) if sessions else None
 

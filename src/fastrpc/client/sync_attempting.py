@@ -59,7 +59,7 @@ class SyncAttempting(BaseAttempting):
                 placement.dropped()
         values = batch.finish()
         if placement is not None:
-            placement.concluded(next((each for each in values if isinstance(each, FastRPCError)), None))
+            placement.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
         return values
 
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Placement | None]:

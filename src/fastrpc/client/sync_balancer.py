@@ -78,11 +78,10 @@ class SyncBalancer:
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
         attempts = SyncAttempting(self._pool, call, error)
-        mode: Any = call.caller.fail_mode or self._mode
-        run = getattr(mode, "run_blocking", mode.run)
+        mode: FailMode = call.caller.fail_mode or self._mode
         try:
             attempts.follow()
-            return drive(run(call, attempts.pick, attempts.attempt))
+            return drive(mode.run(call, attempts.pick, attempts.attempt))
         except BaseException as unsent:
             if not attempts.was_sent:
                 call.count_unsent(status_of(unsent))

@@ -3,18 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.blocking_caller import BlockingCall, BlockingCaller, BlockingState
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
+    OptionsCheck,
     Proxy,
     RouteMaker,
     check_config,
-    check_routing,
     checked_endpoints,
-    checked_options,
     client_settings,
     client_stats,
     name_of,
@@ -30,9 +29,8 @@ from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError
-from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
+from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.options import CallOptions
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -52,16 +50,15 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
     others too, and gives up the GIL while it waits. Making one does no I/O: the first call connects.
 
     Args:
-        target, registry, selector, fail_mode: as for `Client`. Nothing is hedged: a thread makes one attempt at a time.
+        target, registry, selector: as for `Client`.
+        fail_mode: as for `Client`, but for `"failbackup"`: a thread makes one attempt at a time, so nothing is hedged.
         interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
             and each other they may await `call.sleep(seconds)` only.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        ConfigError: the target is none, or a setting cannot be met here.
+        ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
-
-    _is_view = False
 
     #: The attempts of a call that may have to be cancelled, kept where it goes to several endpoints.
     running: list[BlockingCall] | None = None
@@ -76,28 +73,39 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        self._config = check_config(config)
+        check_config(config)
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
-        self._pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
-        self._pool.spin_microseconds = allowed_spin(config.spin_microseconds)
-        policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
+        pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
+        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        policy, mode = (
+            RetryPolicy(config.pool.retries),
+            blocking_fail_mode_for(fail_mode or DEFAULT_FAIL_MODE),
+        )
         state = BlockingState(
-            SyncBalancer(self._pool, interceptors, policy, mode),
-            RouteMaker(config, self._pool.totals),
+            SyncBalancer(pool, interceptors, policy, mode),
+            RouteMaker(config, pool.totals),
             config.pool.connections_per_endpoint,
             policy.budget,
+            fleet,
         )
-        self._pool.on_change = state.set_sessions
+        state.pool = pool
+        pool.on_change = state.set_sessions
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors) or fleet is not None or needs_runner(fleet, mode)
+        state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.follows = where.registry is not None
+        state.check = OptionsCheck(where, blocking_fail_mode_for)
         codec_named(config.codec)
         self.share(state, config.codec)
         if config.compressor is not None:
-            self.derive(self, {"compressor": compressor_named(config.compressor)})
+            self.set_options({"compressor": compressor_named(config.compressor)})
+
+    @property
+    def _pool(self) -> SyncPool:
+        return cast(SyncPool, self.state.pool)
 
     def __enter__(self) -> Self:
         self._refuse_view("entered")
@@ -145,36 +153,12 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         """Return a proxy with the methods of a service class; each blocks, whatever the class says."""
         return cast(S, Proxy(self, contract))
 
-    def with_options(self, **options: Unpack[CallOptions]) -> Self:
-        """Return a light view of this client whose calls differ in what is given here.
-
-        What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
-
-        Args:
-            timeout: seconds for one call.
-            metadata: text values, or bytes under keys that end in `-bin`.
-            codec, compressor: by name.
-            priority: 0 normal, 1 sheddable, 2 high.
-            idempotent: whether the server may run the call twice.
-            wait_for_ready: wait, deadline running, while no server can be reached.
-            fail_mode: what follows a failed attempt, by name or as an object.
-            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
-            endpoint: the one to call, and no other.
-        """
-        check_routing(options, self._pool.target)
-        view = type(self).__new__(type(self))
-        view._pool = self._pool
-        view._config = self._config
-        view._is_view = True
-        view.derive(self, checked_options(options))
-        return view
-
     def _endpoints_of(self, method: Any) -> list[Endpoint]:
         """Return all endpoints that calls of a method may go to."""
         name = name_of(method)
         self.state.use()
         self._pool.follow()
-        timeout = self._config.timeouts.call
+        timeout = self._pool.config.timeouts.call
         try:
             until = None if timeout is None else time.monotonic() + timeout
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
@@ -194,7 +178,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         return client_stats(sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
-        if self._is_view:
+        if self.is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:

@@ -129,7 +129,7 @@ class SyncPool:
         self.totals = CallTotals()
         #: How long a reading thread polls; less than the setting where that would be of no use.
         self.spin_microseconds = 0
-        self._config = config
+        self.config = config
         self._settings = settings
         self._changed = threading.Condition()
         self._turn = 0
@@ -147,6 +147,11 @@ class SyncPool:
     def has_list(self) -> bool:
         """Whether it is known who serves; without a registry it always is."""
         return self.target.registry is None or self._seen is not None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the registry has a list that was not taken over yet."""
+        return self.watch is None or self.watch.latest is not self._seen
 
     def follow(self) -> None:
         """Take over the latest list of the registry."""
@@ -190,12 +195,12 @@ class SyncPool:
         before, self.links = self.links, []
         for candidate in fleet.candidates:
             if candidate.link is None:
-                candidate.link = SyncLink(candidate.endpoint, self._config.backoff)
+                candidate.link = SyncLink(candidate.endpoint, self.config.backoff)
                 candidate.link.candidate = candidate
             candidate.link.endpoint = candidate.endpoint
             self.links.append(candidate.link)
         self.wanted = wanted_links(fleet, self.links)
-        choose_warm(self.wanted, self._config.pool.warm)
+        choose_warm(self.wanted, self.config.pool.warm)
         kept = set(self.links)
         for link in before:
             if link not in kept:
@@ -255,7 +260,7 @@ class SyncPool:
 
     def warm_up(self, until: float | None) -> None:
         """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
-        width = self._config.pool.connections_per_endpoint
+        width = self.config.pool.connections_per_endpoint
         for link in [link for link in self.wanted if link.is_warm]:
             for _ in range(width):
                 with self._changed:
@@ -307,7 +312,7 @@ class SyncPool:
                 return link
         if session is None:
             return None
-        width = self._config.pool.connections_per_endpoint
+        width = self.config.pool.connections_per_endpoint
         for link in links:
             if (
                 session in link.sessions
@@ -355,7 +360,7 @@ class SyncPool:
     def _connect(
         self, endpoint: Endpoint, until: float | None, spare_seconds: float | None
     ) -> BlockingSession:
-        config = self._config
+        config = self.config
         self._process = os.getpid()
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
@@ -375,6 +380,9 @@ class SyncPool:
         """Say which connections calls may go out on without asking here."""
         if self.fleet is not None:
             self._mark()
+        for link in self.links:
+            if link.candidate is not None:
+                link.candidate.sessions = list(link.sessions)
         look_after: list[float] = []
         for link in self.wanted:
             if link.error is not None and link.sessions:

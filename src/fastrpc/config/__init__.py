@@ -261,7 +261,8 @@ class Pool(Settings):
     connections_per_endpoint: int = 1
 
     #: Endpoints to which connections are opened before a call needs them, as soon as the client is entered, and kept
-    #: open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens them in `ready()`.
+    #: open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens them in `ready()`
+    #: and keeps `Timeouts.idle`.
     #: Too low lets the first call to each endpoint wait for its handshake, too high keeps connections unused.
     warm: int = 0
 

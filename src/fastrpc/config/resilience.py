@@ -96,8 +96,9 @@ class Breaker(Settings):
     #: Too low probes a sick endpoint all the time, too high keeps calls from a healthy one.
     open_seconds: float = 1.0
 
-    #: Longest time it stays open.
-    longest_open: float = 30.0
+    #: Longest time it stays open. Where services call each other, each of them finds out after the one behind it.
+    #: Too low asks a sick endpoint again and again, too high keeps failing calls for long after it is well.
+    longest_open: float = 2.0
 
     #: Calls let through at once to find out, and successes needed to close.
     #: Too low trusts a single success, too high burdens an endpoint that is just coming back.

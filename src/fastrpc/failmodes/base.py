@@ -24,6 +24,7 @@ __all__ = [
     "FailMode",
     "Pick",
     "RetryPolicy",
+    "blocking_fail_mode_for",
     "check_retries",
     "fail_mode_for",
     "try_elsewhere",
@@ -85,8 +86,8 @@ class FailMode(Protocol):
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the answer of the attempt that succeeded, or raise what the call failed with.
 
-        For a blocking client it must await nothing but `attempt` and `call.sleep`. A fail mode that needs a loop may
-        have a second method, `run_blocking`, which is taken there.
+        For a SyncClient it must await nothing but `attempt` and `call.sleep`. A fail mode that cannot do with that has
+        the attribute `needs_loop = True`, and a SyncClient refuses it.
         """
 
 
@@ -263,3 +264,19 @@ def fail_mode_for(choice: FailMode | str) -> FailMode:
             hint="give a name, or an object with run(call, pick, attempt), such as fastrpc.failmodes.FailOver()",
         )
     return choice
+
+
+def blocking_fail_mode_for(choice: FailMode | str) -> FailMode:
+    """Return the fail mode of a client that has no event loop.
+
+    Raises:
+        ConfigError: as `fail_mode_for`, or the fail mode cannot do without a loop.
+    """
+    mode = fail_mode_for(choice)
+    if getattr(mode, "needs_loop", False):
+        raise ConfigError(
+            f"fail_mode is {type(mode).__name__}, which makes attempts beside each other; "
+            "a SyncClient makes one at a time",
+            hint="take 'failover' here, or a Client",
+        )
+    return mode

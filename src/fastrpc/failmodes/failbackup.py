@@ -21,6 +21,9 @@ _STEP = 0.1
 # Attempts whose longest is the first limit; until then nothing is hedged.
 _FIRST_ATTEMPTS = 10
 
+# What timers of loops can tell apart. uvloop takes less than half of it for no time at all.
+_TIMER_SECONDS = 0.001
+
 
 class SlowLimit:
     """Follows the time that all but `slow_share` of the attempts of a method keep.
@@ -55,13 +58,16 @@ class SlowLimit:
 class FailBackup:
     """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
 
-    Only for unary calls of idempotent methods, and within the retry budget of the client; other calls, and all calls of
-    a SyncClient, are tried as `FailOver` does.
+    Only for unary calls of idempotent methods, and within the retry budget of the client; other calls are tried as
+    `FailOver` does. A SyncClient, whose threads make one attempt at a time, refuses it.
 
     Args:
         delay: seconds after which the second attempt is made; None takes what 95 % of the method's calls keep.
         retries: attempts after failures, as in `FailOver`.
     """
+
+    #: Two attempts run beside each other: that takes a loop.
+    needs_loop = True
 
     def __init__(
         self, delay: float | None = None, retries: int = 3, *, clock: Callable[[], float] = time.monotonic
@@ -78,10 +84,6 @@ class FailBackup:
         if not call.is_idempotent or call.kind != "unary" or call.inside_retry:
             return await try_elsewhere(call, pick, attempt, self.retries)
         return await _Race(self, call, pick, attempt).run()
-
-    async def run_blocking(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
-        """Return the answer, or raise the last error, with one attempt at a time."""
-        return await try_elsewhere(call, pick, attempt, self.retries)
 
     def limit_of(self, method: str) -> SlowLimit:
         """Return what is known of the time of a method."""
@@ -111,15 +113,18 @@ class _Race:
 
     async def run(self) -> Any:
         """Return the first answer, or raise the last error."""
-        delay = self._delay
+        delay = self._wait_seconds()
         try:
             while True:
                 done, _ = await asyncio.wait(
                     self._running, timeout=delay, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
-                    self._hedge()
-                    delay = None
+                    if not await self._has_answer():
+                        delay = self._wait_seconds()
+                        if delay == 0.0:
+                            self._hedge()
+                            delay = None
                     continue
                 ended = [future for future in self._running if future in done]
                 self._running = [future for future in self._running if future not in done]
@@ -132,6 +137,23 @@ class _Race:
                 await self._go_on(errors)
         finally:
             await self._stop()
+
+    def _wait_seconds(self) -> float | None:
+        """Return for how long the first attempt is still waited for; None when it is the only one."""
+        if self._delay is None:
+            return None
+        left = self._delay - (self._clock() - self._started)
+        return max(left, _TIMER_SECONDS) if left > 0.0 else 0.0
+
+    async def _has_answer(self) -> bool:
+        """Whether an attempt is over after all.
+
+        A loop that was held up runs timers before it looks at what has arrived meanwhile: let it look, and let the
+        attempt take what it found.
+        """
+        for _ in range(2):
+            await asyncio.sleep(0)
+        return any(future.done() for future in self._running)
 
     def _start(self) -> asyncio.Future[Any]:
         return asyncio.ensure_future(self._attempt(self._pick()))

@@ -29,6 +29,10 @@ LEAST_SECONDS = 1.0
 MISSING_SECONDS = 5.0
 
 
+#: How often a question is sent within its time.
+TRIES = 4
+
+
 def open_dns(url: RegistryURL) -> BackedRegistry:
     """Open `dns://` or `dns://resolver:port`.
 
@@ -52,6 +56,8 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
     except dns.exception.DNSException as error:
         raise ConfigError(f"{url}: the system's resolver is not set up: {error}") from error
     resolver.lifetime = url.take("timeout", 2.0, _seconds)
+    # A datagram that was lost is sent again within that time.
+    resolver.timeout = resolver.lifetime / TRIES
     refresh = url.take("refresh", 30.0, _seconds)
     return BackedRegistry(DnsNames(resolver, refresh), str(url), **url.take_shared())
 

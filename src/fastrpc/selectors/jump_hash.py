@@ -54,11 +54,6 @@ def rpcx_key(method: str, arguments: tuple[Any, ...]) -> str | None:
     return f"/{path}/{name}/{text}"
 
 
-def _key_of(call: Any) -> str | bytes | int | None:
-    key: str | bytes | int | None = getattr(call, "hash_key", None)
-    return rpcx_key(call.method, call.arguments) if key is None else key
-
-
 class JumpHash(JumpHashSelector):
     """Pick by jump hash over the addresses in their order.
 
@@ -68,9 +63,7 @@ class JumpHash(JumpHashSelector):
 
     __slots__ = ()
 
-    def key_of(self, call: Any) -> str | bytes | int | None:
-        """Return what places a call."""
-        return _key_of(call)
+    rpcx_key = staticmethod(rpcx_key)
 
 
 class DoubleJump(DoubleJumpSelector):
@@ -82,6 +75,4 @@ class DoubleJump(DoubleJumpSelector):
 
     __slots__ = ()
 
-    def key_of(self, call: Any) -> str | bytes | int | None:
-        """Return what places a call."""
-        return _key_of(call)
+    rpcx_key = staticmethod(rpcx_key)

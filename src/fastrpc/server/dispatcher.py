@@ -253,6 +253,8 @@ class Dispatcher:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         # OK would be read as a value.
         status = error.status or Status.UNKNOWN
+        if error._was_received:
+            return status, error.message, details, _DO_NOT_RETRY
         if error.retry_after is None:
             return status, error.message, details, 0
         return status, error.message, details, int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))

@@ -1,20 +1,25 @@
 """What a server keeps in a registry: one record for each of its services at each of its addresses."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Literal, TypeAlias
 
-from fastrpc.config import ServerConfig
+from fastrpc.config import Backoff, ServerConfig
+from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.registries.base.registry import Registry
 from fastrpc.registries.base.urls import open_registry
 
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
 
 logger = logging.getLogger("fastrpc.registry")
+
+#: Pauses while the registry refuses what is to be registered after the start: somebody has to change its rules first.
+BACKOFF = Backoff(first=0.2, factor=2.0, longest=10.0, jitter=0.2)
 
 #: What stands for a server in a registry: None is the bound address, False is nothing.
 Advertise: TypeAlias = str | Address | Endpoint | Literal[False] | None
@@ -26,7 +31,8 @@ Record: TypeAlias = tuple[str, Address]
 class Registrar:
     """Makes a registry follow what a server wants to have in it.
 
-    A registry that is away fails nothing and takes the records once it is back; that is the registry object's work.
+    A registry that is away fails nothing and takes the records once it is back; that is the registry object's work. One
+    that refuses fails what waits for it, `settle`, and is asked again by `follow`.
 
     Args:
         registry: a URL, opened here and closed with it, or an object, which stays its owner's.
@@ -42,7 +48,8 @@ class Registrar:
         # Each holds one registration; closing it takes the record back.
         self._held: dict[Record, AsyncExitStack] = {}
         self._settling = asyncio.Lock()
-        self._followers: set[asyncio.Task[None]] = set()
+        self._follower: asyncio.Task[None] | None = None
+        self._has_changed = asyncio.Event()
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
         """Say what is to be in the registry; `settle` or `follow` see to it."""
@@ -68,17 +75,34 @@ class Registrar:
                 raise outcome
 
     def follow(self) -> None:
-        """Do what `settle` does, later; what goes wrong is logged."""
-        follower = asyncio.ensure_future(self._follow())
-        self._followers.add(follower)
-        follower.add_done_callback(self._followers.discard)
+        """Do what `settle` does, later, and again and again while the registry refuses; that is logged once."""
+        self._has_changed.set()
+        if self._follower is None or self._follower.done():
+            self._follower = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
-        try:
-            await self.settle()
-        except Exception as error:
-            trace = None if isinstance(error, FastRPCError) else error
-            logger.error("the registry does not take what is to be registered: %s", error, exc_info=trace)
+        delays = Delays(BACKOFF)
+        refusal = ""
+        while self._has_changed.is_set():
+            self._has_changed.clear()
+            try:
+                await self.settle()
+            except Exception as error:
+                if str(error) != refusal:
+                    refusal = str(error)
+                    trace = None if isinstance(error, FastRPCError) else error
+                    logger.error(
+                        "the registry does not take what is to be registered: %s", error, exc_info=trace
+                    )
+                if isinstance(error, ConfigError):
+                    continue  # It cannot hold the record, now or later.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delays.take()):
+                        await self._has_changed.wait()
+                self._has_changed.set()
+            else:
+                if refusal:
+                    logger.info("the registry takes what is to be registered again")
 
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
         async with AsyncExitStack() as stack:
@@ -95,10 +119,9 @@ class Registrar:
     async def withdraw(self) -> None:
         """Take every record back; waits for the registry, for some seconds at most."""
         self._wanted = {}
-        followers = list(self._followers)
-        for follower in followers:
-            follower.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
         await self.settle()
 
     async def close(self) -> None:

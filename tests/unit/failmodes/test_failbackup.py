@@ -158,14 +158,6 @@ def test_wrong_delay_is_refused(delay: Any) -> None:
         FailBackup(delay)
 
 
-def test_blocking_client_makes_one_attempt_at_a_time() -> None:
-    script = Script(LOST("1"), 42)
-    running = FailBackup().run_blocking(FakeCall(), script.pick, script.attempt)
-    with pytest.raises(StopIteration) as ended:
-        running.send(None)  # Without a loop.
-    assert ended.value.value == 42
-
-
 @pytest.mark.parametrize("slow_seconds", [0.05, 2.0])
 def test_limit_settles_where_one_in_twenty_passes(slow_seconds: float) -> None:
     source = random.Random(3)

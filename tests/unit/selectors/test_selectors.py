@@ -296,6 +296,21 @@ def test_jump_hash_picks_by_sorted_address() -> None:
         assert selector.pick(call).address.path == chr(97 + bucket)
 
 
+@given(
+    st.integers() | st.integers(-100, 2**64) | st.text(max_size=30) | st.floats() | st.booleans(),
+    st.sampled_from(["Arith.Mul", "a.b.C", "X."]),
+)
+def test_jump_hash_places_calls_by_the_key_of_rpcx(argument: int | str | float, method: str) -> None:
+    selector = JumpHash()
+    endpoints = fleet(*[1] * 97)
+    selector.update(endpoints)
+    key = rpcx_key(method, (argument,))
+    assert key is not None
+    call = SimpleNamespace(hash_key=None, method=method, arguments=(argument,))
+    expected = sorted(map(str, endpoints))[jump(go_key_hash(key), 97)]
+    assert str(selector.pick(call)) == expected
+
+
 def test_hash_key_goes_before_the_arguments() -> None:
     selector = JumpHash()
     selector.update(fleet(*[1] * 10))

@@ -1,0 +1,51 @@
+"""Servers that restart, in order or killed, while calls go on: the same on every registry."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from fastrpc import Client
+from tests.support.cluster import cluster, in_thread
+from tests.support.noted import Noted
+from tests.support.noted_calls import NotedCalls
+from tests.support.open_loop import OpenLoop
+
+__all__ = ["killed_in_turn", "restarted_in_turn"]
+
+#: Calls per second.
+RATE = 1_000
+
+METHODS = (Noted.again, Noted.once, Noted.again, Noted.lasting)
+
+
+async def restarted_in_turn(
+    registry: Any, folder: Path, *, restarts: int, announce: float = 0.0
+) -> tuple[NotedCalls, Path]:
+    """Restart three servers in turn, in order, under load of calls of which half may not run twice."""
+    async with cluster(registry, folder, announce=announce) as servers:
+        async with Client("noted", registry=registry.url) as client:
+            await client.ready()
+            calls = NotedCalls(client, METHODS)
+            async with OpenLoop(RATE, calls):
+                for number in range(restarts):
+                    await servers.restart(servers.members[number % 3])
+        return calls, servers.journal
+
+
+async def killed_in_turn(
+    registry: Any, folder: Path, *, kills: int, every_seconds: float
+) -> tuple[NotedCalls, Path]:
+    """Kill one of three servers again and again under load, and start it again each time."""
+    async with cluster(registry, folder) as servers:
+        async with Client("noted", registry=registry.url) as client:
+            await client.ready()
+            calls = NotedCalls(client, METHODS)
+            async with OpenLoop(RATE, calls):
+                for number in range(kills):
+                    due = time.monotonic() + every_seconds
+                    member = servers.members[number % 3]
+                    await in_thread(member.kill)
+                    await in_thread(member.start)
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
+        return calls, servers.journal
