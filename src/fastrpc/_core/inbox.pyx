@@ -34,6 +34,7 @@ from fastrpc._core.frame cimport (
     DATA,
     END,
     HEAD,
+    IDEMPOTENT,
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
@@ -88,7 +89,7 @@ cdef class Inbox(Messages):
     @cython.nonecheck(False)
     cdef int _request(self, Frame* frame, bytes payload) except -1:
         cdef Call call
-        cdef str problem
+        cdef str problem = None
         cdef int status = 0
         if frame.id <= self.highest_seen:
             return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
@@ -98,7 +99,14 @@ cdef class Inbox(Messages):
         if frame.id > self.last_taken:
             return self._discard(frame)
         self.highest_id = frame.id
-        problem = self._over_limit(frame, &status)
+        if (
+            frame.flags & ~IDEMPOTENT
+            or frame.metadata_size
+            or self.was_skipped
+            or self.accepted.size - self.one_way_listed >= <Py_ssize_t>self.ours.max_calls
+            or <uint64_t>frame.payload_size > self.ours.max_message
+        ):
+            problem = self._over_limit(frame, &status)
         call = self.new_call()
         call.id = frame.id
         call.flags = frame.flags & ~MORE
