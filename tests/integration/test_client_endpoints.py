@@ -417,7 +417,7 @@ async def test_endpoint_that_fails_in_a_row_is_ejected() -> None:
 
 async def test_weights_of_the_registry_give_the_smooth_order() -> None:
     async with fleet(3) as (_, targets):
-        letters = dict(zip(sorted(targets), "abc", strict=True))
+        letters: dict[str, str] = dict(zip(sorted(targets), "abc", strict=True))
         weighted = [Endpoint(target, weight=5 if letters[target] == "a" else 1) for target in sorted(targets)]
         async with Client("who", registry=StaticRegistry({"who": weighted}), selector="weighted") as client:
             await connected(client, 3)

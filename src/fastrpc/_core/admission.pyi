@@ -91,6 +91,5 @@ class GuardedSession(Session):
         """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
 
     def resume_writing(self) -> None: ...
-
     def end_calls(self, text: str) -> int:
         """Answer every call that is still under way: UNAVAILABLE, for this reason."""

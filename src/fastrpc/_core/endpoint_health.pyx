@@ -8,7 +8,6 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 
-
 @cython.final
 cdef class EndpointHealth:
 

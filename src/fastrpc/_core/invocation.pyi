@@ -7,5 +7,7 @@ from fastrpc._core.marshal import BoundArguments
 def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments) -> Any:
     """Call a handler with its decoded arguments."""
 
-def run_handler(call: Call, handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments) -> Any:
+def run_handler(
+    call: Call, handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments
+) -> Any:
     """Call a handler as the handler of `call`: `current_call()` works in it."""
