@@ -99,13 +99,7 @@ cdef class Inbox(Messages):
         if frame.id > self.last_taken:
             return self._discard(frame)
         self.highest_id = frame.id
-        if (
-            frame.flags & ~IDEMPOTENT
-            or frame.metadata_size
-            or self.was_skipped
-            or self.accepted.size - self.one_way_listed >= <Py_ssize_t>self.ours.max_calls
-            or <uint64_t>frame.payload_size > self.ours.max_message
-        ):
+        if not self._is_modest(frame):
             problem = self._over_limit(frame, &status)
         call = self.new_call()
         call.id = frame.id
@@ -133,6 +127,18 @@ cdef class Inbox(Messages):
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
         return self.on_whole_request(call, frame, payload)
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef bint _is_modest(self, Frame* frame) noexcept:
+        """Whether a REQUEST is so plain that only these limits count, and within them."""
+        return (
+            not frame.flags & ~IDEMPOTENT
+            and not frame.metadata_size
+            and not self.was_skipped
+            and self.accepted.size - self.one_way_listed < <Py_ssize_t>self.ours.max_calls
+            and <uint64_t>frame.payload_size <= self.ours.max_message
+        )
 
     @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status):
