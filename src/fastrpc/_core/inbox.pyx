@@ -34,6 +34,7 @@ from fastrpc._core.frame cimport (
     DATA,
     END,
     HEAD,
+    IDEMPOTENT,
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
@@ -88,7 +89,7 @@ cdef class Inbox(Messages):
     @cython.nonecheck(False)
     cdef int _request(self, Frame* frame, bytes payload) except -1:
         cdef Call call
-        cdef str problem
+        cdef str problem = None
         cdef int status = 0
         if frame.id <= self.highest_seen:
             return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
@@ -98,7 +99,8 @@ cdef class Inbox(Messages):
         if frame.id > self.last_taken:
             return self._discard(frame)
         self.highest_id = frame.id
-        problem = self._over_limit(frame, &status)
+        if not self._is_modest(frame):
+            problem = self._over_limit(frame, &status)
         call = self.new_call()
         call.id = frame.id
         call.flags = frame.flags & ~MORE
@@ -125,6 +127,18 @@ cdef class Inbox(Messages):
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
         return self.on_whole_request(call, frame, payload)
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef bint _is_modest(self, Frame* frame) noexcept:
+        """Whether a REQUEST is so plain that only these limits count, and within them."""
+        return (
+            not frame.flags & ~IDEMPOTENT
+            and not frame.metadata_size
+            and not self.was_skipped
+            and self.accepted.size - self.one_way_listed < <Py_ssize_t>self.ours.max_calls
+            and <uint64_t>frame.payload_size <= self.ours.max_message
+        )
 
     @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status):

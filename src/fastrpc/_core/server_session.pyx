@@ -401,13 +401,17 @@ cdef class ServerSession(GuardedSession):
         cdef object context
         if not self._is_reading or not is_coroutine(coroutine):
             return self._begin_task(call, coroutine)
-        task = self.state.current_task()
+        task = self.state.current
+        if task is None:
+            task = self.state.current_task()
+        elif task._phase != IDLE:
+            # A handler made somebody read from inside its first step.
+            return self._begin_task(call, coroutine)
         context = self.state.contexts.take(call)
         task.call = call
+        call.task = task
         has_ended = task.step_as_current(coroutine, context)
-        # Whoever holds it keeps its frame, and with that the arguments.
-        coroutine = None
-        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, task, context)
+        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
     cdef int _begin_task(self, ServerCall call, object coroutine) except -1:
         """The same outside of a read."""
@@ -415,18 +419,19 @@ cdef class ServerSession(GuardedSession):
         cdef ServerTask task = self.state.acquire()
         cdef object context = self.state.contexts.take(call)
         task.call = call
+        call.task = task
         try:
             has_ended = task.begin(coroutine, context)
         except BaseException as failure:
             # It is no coroutine, or leaves the loop as from any task: the caller gets its answer first.
             self.state.contexts.drop(context)
+            call.task = None
             task.call = None
             return self.fail(call, failure)
-        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, task, context)
+        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
-    cdef int _go_on(self, ServerCall call, ServerTask task, object context) except -1:
+    cdef int _go_on(self, ServerCall call, object context) except -1:
         """The handler was suspended: task and context are its own."""
-        call.task = task
         self.state.contexts.drop(context)
         self.state.leave_task()
         return self.watch(call)
@@ -435,6 +440,7 @@ cdef class ServerSession(GuardedSession):
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
         """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
         cdef object error = task.error, value = task.value
+        call.task = None
         task.call = None
         if task is not self.state.current:
             self.state.tasks.release(task)
