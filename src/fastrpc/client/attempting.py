@@ -179,10 +179,10 @@ class Attempting(BaseAttempting):
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        session, placement = await self._in_time(self._wait_connection(placement, pinned))
+        found = await self._in_time(self._wait_connection(placement, pinned))
         if pinned is None:
-            self._went(endpoint, placement)
-        return session, placement
+            self._went(endpoint, found[1])
+        return found
 
     def _session_of(self, placement: Placement) -> ClientSession | None:
         link: Link = placement.candidate.link

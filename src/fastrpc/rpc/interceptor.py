@@ -37,7 +37,7 @@ class Interceptor(Protocol):
         ...
 
 
-def checked_interceptors(given: Iterable[Interceptor]) -> tuple[Interceptor, ...]:
+def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
     """Return what was given for `interceptors`.
 
     Raises:
