@@ -119,8 +119,8 @@ class Endpoint:
         protocols: Sequence[str] = (),
         codecs: Sequence[str] = (),
     ) -> None:
-        if weight < 0:
-            raise ConfigError(f"weight is {weight}, it must be 0 or more")
+        if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
+            raise ConfigError(f"weight is {weight!r}, it must be a whole number from 0")
         self.address = Address.parse(address)
         self.weight = weight
         self.labels = _NO_LABELS if labels is None else MappingProxyType(dict(labels))

@@ -100,6 +100,7 @@ async def test_a_server_that_is_silent_is_not_pressed_by_several_connections() -
         async with Client(f"tcp://127.0.0.1:{port}", config=settings) as client:
             with pytest.raises(fastrpc.DeadlineExceededError):
                 await client.with_options(timeout=0.2).call(Who.name_of)
+            await eventually(lambda: accepted)
             assert len(accepted) == 1
         for writer in accepted:
             writer.close()
@@ -131,9 +132,9 @@ async def test_several_connections_age_without_a_failed_call() -> None:
 async def test_connections_that_nobody_needs_are_closed_and_come_back_with_a_call() -> None:
     settings = config(Pool(connections_per_endpoint=2), timeouts=Timeouts(idle=0.1, linger=0.1))
     async with fleet(1) as (target,), Client(target, config=settings) as client:
-        for _ in range(2):
+        for times in (1, 2):
             assert await client.call(Who.once) == "server 0"
-            await eventually(lambda: connections(target) == 2)
+            await eventually(lambda: client.stats()["totals"]["connections"] >= 2 * times)  # noqa: B023
             await eventually(lambda: connections(target) == 0)
 
 

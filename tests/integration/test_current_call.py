@@ -109,6 +109,19 @@ class Context:
     async def arguments(self, a: int, b: int = 2, *, c: int = 3) -> list[Any]:
         return list(current_call().arguments)
 
+    @fastrpc.method(codec="raw")
+    async def raw_argument(self, payload: bytes) -> bytes:
+        (argument,) = current_call().arguments
+        assert argument is payload
+        await asyncio.sleep(0)
+        (argument,) = current_call().arguments
+        return b"the same" if argument is payload else b"another"
+
+    @fastrpc.method(codec="raw")
+    def raw_argument_in_thread(self, payload: bytes) -> bytes:
+        (argument,) = current_call().arguments
+        return b"the same" if argument is payload else b"another"
+
 
 def raises_lookup_error() -> bool:
     try:
@@ -163,6 +176,8 @@ async def test_arguments_and_state_belong_to_one_call() -> None:
     async with connected(Context) as client:
         assert await client.call(Context.arguments, 1) == [1]
         assert await client.call(Context.arguments, 1, c=4) == [1, 4]
+        assert await client.call(Context.raw_argument, b"payload") == b"the same"
+        assert await client.call(Context.raw_argument_in_thread, b"payload") == b"the same"
         assert [await client.call(Context.state, n) for n in range(3)] == [0, 1, 2]
 
 

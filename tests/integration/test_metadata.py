@@ -202,3 +202,50 @@ async def test_metadata_does_not_go_on_to_the_handlers_own_calls() -> None:
 
     async with served(Chain) as target, Client(target) as inner, Client(target) as client:
         assert await client.with_options(metadata={"secret": "x"}).call(Chain.outer) == {}
+
+
+@fastrpc.service("answering")
+class Answering:
+    @fastrpc.method
+    async def update(self) -> None:
+        current_call().reply_metadata.update({"text": "yes", "raw-bin": b"\0\xff"})
+
+    @fastrpc.method
+    async def replace(self) -> None:
+        current_call().reply_metadata["other"] = "no"
+        current_call().reply_metadata = {"text": "yes", "raw-bin": b"\0\xff"}
+
+    @fastrpc.method
+    async def forward(self) -> None:
+        current_call().reply_metadata = current_call().metadata
+
+
+@pytest.mark.parametrize("method", [Answering.update, Answering.replace])
+async def test_reply_metadata_takes_both_kinds_in_a_plain_mapping(method: Any) -> None:
+    async with connected(Answering()) as client:
+        reply = await client.request(method)
+        assert dict(reply.metadata) == {"text": "yes"}
+        assert dict(reply.metadata.binary) == {"raw-bin": b"\0\xff"}
+
+
+async def test_metadata_that_came_can_be_passed_on_whole() -> None:
+    given = fastrpc.Metadata({"text": "yes"})
+    given.binary["raw-bin"] = b"\0\xff"
+    only_binary = fastrpc.Metadata({"raw-bin": b"\0\xff"})
+    async with connected(Answering()) as client:
+        for metadata in (given, fastrpc.Metadata(given), only_binary):
+            reply = await client.with_options(metadata=metadata).request(Answering.forward)
+            assert dict(reply.metadata) == dict(metadata)
+            assert dict(reply.metadata.binary) == {"raw-bin": b"\0\xff"}
+
+
+def test_an_update_that_cannot_travel_changes_nothing() -> None:
+    metadata = fastrpc.Metadata({"text": "yes"})
+    for bad in (
+        {"text": "no", "raw-bin": "text"},
+        {"text": "no", "UPPER": "x"},
+        {"text": "no", "other": b"x"},
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            metadata.update(bad)
+    assert metadata.entries == {"text": "yes"}

@@ -249,3 +249,18 @@ async def test_one_server_listens_at_several_addresses() -> None:
         for address in addresses:
             async with Client(str(address)) as client:
                 assert await answers(client, "a") == ["a"]
+
+
+async def test_a_context_manager_that_was_called_already_is_entered() -> None:
+    events: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def app() -> AsyncIterator[list[Any]]:
+        events.append("in")
+        yield [named("a"), named("b")()]
+        events.append("out")
+
+    async with connected(app()) as client:
+        assert await answers(client, "a", "b") == ["a", "b"]
+        assert events == ["in"]
+    assert events == ["in", "out"]

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from fastrpc import Client
-from tests.conftest import Scale
 from tests.support.cluster import Cluster, cluster, in_thread, until
 from tests.support.noted_calls import NotedCalls
 from tests.support.open_loop import OpenLoop
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.measures
 
 RATE = 500
 
-#: How long the registry is away.
+#: How long the registry is away, at any scale.
 AWAY_SECONDS = 60
 
 #: When after the kill of the registry a server is killed too, and when it is started again.
@@ -57,7 +56,7 @@ async def seconds_behind(servers: Cluster, wanted: set[str]) -> float:
     return await servers.until_seen(wanted) - listed_at
 
 
-async def go_through(registry: Any, folder: Path, away_seconds: float) -> Outage:
+async def go_through(registry: Any, folder: Path) -> Outage:
     """Kill a registry, and a server while it is away, under load."""
     # One of the servers is two workers behind one record.
     async with cluster(registry, folder, workers=(1, 1, 2)) as servers:
@@ -66,7 +65,7 @@ async def go_through(registry: Any, folder: Path, away_seconds: float) -> Outage
             outage = Outage(servers, NotedCalls(client), listed_before=await in_thread(servers.listed))
             async with OpenLoop(RATE, outage.calls):
                 await come_and_go(servers, outage)
-                await suffer(servers, outage, away_seconds)
+                await suffer(servers, outage)
         return outage
 
 
@@ -79,7 +78,7 @@ async def come_and_go(servers: Cluster, outage: Outage) -> None:
     outage.seconds_behind.append(await seconds_behind(servers, servers.addresses))
 
 
-async def suffer(servers: Cluster, outage: Outage, away_seconds: float) -> None:
+async def suffer(servers: Cluster, outage: Outage) -> None:
     """Let the registry be away, let a server die and come back in that time."""
     outage.registry_killed_at = time.monotonic()
     mortal = servers.members[0]
@@ -90,7 +89,7 @@ async def suffer(servers: Cluster, outage: Outage, away_seconds: float) -> None:
     await asyncio.sleep(REBIRTH_SECONDS - DEATH_SECONDS)
     outage.started_at = time.monotonic()
     await in_thread(mortal.start)
-    await asyncio.sleep(outage.registry_killed_at + away_seconds - time.monotonic())
+    await asyncio.sleep(outage.registry_killed_at + AWAY_SECONDS - time.monotonic())
     await in_thread(servers.registry.start)
     outage.registry_back_at = time.monotonic()
     outage.all_listed_at = await servers.until_listed(servers.addresses)
@@ -99,7 +98,7 @@ async def suffer(servers: Cluster, outage: Outage, away_seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def outages(consul_path: str, tmp_path_factory: pytest.TempPathFactory, scale: Scale) -> dict[str, Outage]:
+def outages(consul_path: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outage]:
     """What both registries went through."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
     servers = {
@@ -109,12 +108,7 @@ def outages(consul_path: str, tmp_path_factory: pytest.TempPathFactory, scale: S
 
     async def both() -> dict[str, Outage]:
         async with asyncio.TaskGroup() as group:
-            tasks = {
-                kind: group.create_task(
-                    go_through(servers[kind], folders[kind], scale(AWAY_SECONDS, least=60))
-                )
-                for kind in KINDS
-            }
+            tasks = {kind: group.create_task(go_through(servers[kind], folders[kind])) for kind in KINDS}
         return {kind: task.result() for kind, task in tasks.items()}
 
     return asyncio.run(both())

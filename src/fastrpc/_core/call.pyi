@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Final, Literal, final
@@ -141,8 +141,13 @@ class Call(Scope):
 
     @property
     def reply_metadata(self) -> Metadata:
-        """What goes with the answer; on the client what came with it."""
+        """What goes with the answer; on the client what came with it.
 
+        A handler may also put a mapping in its place, of text and, under keys that end in `-bin`, of bytes.
+        """
+
+    @reply_metadata.setter
+    def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
     @property
     def peer(self) -> Peer:
         """Who is on the other side."""

@@ -329,6 +329,10 @@ cdef class Call(Scope):
             self._reply_metadata = Metadata() if received is None else Metadata(decode_metadata(received))
         return self._reply_metadata
 
+    @reply_metadata.setter
+    def reply_metadata(self, entries):
+        self._reply_metadata = Metadata(entries)
+
     @property
     def state(self):
         """A dict for interceptors and handlers of this call; never sent."""

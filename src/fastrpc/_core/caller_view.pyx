@@ -70,8 +70,9 @@ cdef class CallerView:
         cdef CallerView view = (<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
         view.is_view = True
         view._inherit(self)
-        if len(options) == 1 and "hash_key" in options:
-            view.hash_key = options["hash_key"]
+        key = options.get("hash_key")
+        if len(options) == 1 and (type(key) is str or type(key) is int or type(key) is bytes):
+            view.hash_key = key
         else:
             view._take(self.shared.check(options))
         return view

@@ -59,6 +59,7 @@ cdef class Inbox(Messages):
     cdef int _response(self, Frame* frame, bytes payload) except -1
     cdef int _begin_response(self, Call call, Frame* frame) except -1
     cdef int _credit(self, Frame* frame) except -1
+    cdef bint _is_modest(self, Frame* frame) noexcept
     cdef str _over_limit(self, Frame* frame, int* status)
     cdef str _metadata_text(self)
     cdef str _answer_text(self, uint64_t size)

@@ -8,6 +8,7 @@
              └─► on_control: SETTINGS, PING, GOAWAY, AUTH, unknown kinds
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
@@ -33,6 +34,7 @@ from fastrpc._core.frame cimport (
     DATA,
     END,
     HEAD,
+    IDEMPOTENT,
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
@@ -84,9 +86,10 @@ cdef class Inbox(Messages):
 
     # Calls of theirs
 
+    @cython.nonecheck(False)
     cdef int _request(self, Frame* frame, bytes payload) except -1:
         cdef Call call
-        cdef str problem
+        cdef str problem = None
         cdef int status = 0
         if frame.id <= self.highest_seen:
             return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
@@ -96,7 +99,8 @@ cdef class Inbox(Messages):
         if frame.id > self.last_taken:
             return self._discard(frame)
         self.highest_id = frame.id
-        problem = self._over_limit(frame, &status)
+        if not self._is_modest(frame):
+            problem = self._over_limit(frame, &status)
         call = self.new_call()
         call.id = frame.id
         call.flags = frame.flags & ~MORE
@@ -124,6 +128,19 @@ cdef class Inbox(Messages):
             payload = copied(frame.payload, frame.payload_size)
         return self.on_whole_request(call, frame, payload)
 
+    @cython.final
+    @cython.nonecheck(False)
+    cdef bint _is_modest(self, Frame* frame) noexcept:
+        """Whether a REQUEST is so plain that only these limits count, and within them."""
+        return (
+            not frame.flags & ~IDEMPOTENT
+            and not frame.metadata_size
+            and not self.was_skipped
+            and self.accepted.size - self.one_way_listed < <Py_ssize_t>self.ours.max_calls
+            and <uint64_t>frame.payload_size <= self.ours.max_message
+        )
+
+    @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status):
         """Why the REQUEST is refused before anything of it is kept, or None."""
         cdef int verdict
@@ -231,6 +248,7 @@ cdef class Inbox(Messages):
             return self.violate(REASON_CALM_DOWN, f"{self.refusals_waiting} refusals wait for credit")
         return 0
 
+    @cython.nonecheck(False)
     cdef int call_ended(self, Call call) except -1:
         """A call of theirs is over: what may still honestly come for it is added to the budgets."""
         cdef bint is_assembling = call.state == STATE_ASSEMBLING

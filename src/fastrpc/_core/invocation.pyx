@@ -13,6 +13,9 @@ cdef extern from "Python.h":
     PyObject* PyObject_CallObject(object function, object arguments) noexcept
     PyObject* PyObject_Call(object function, object arguments, object options) noexcept
     PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names) noexcept
+    bint PyMethod_Check(object value) noexcept
+    PyObject* PyMethod_GET_SELF(object method) noexcept
+    PyObject* PyMethod_GET_FUNCTION(object method) noexcept
     PyObject* PyTuple_GET_ITEM(object items, Py_ssize_t at) noexcept
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
@@ -29,20 +32,24 @@ cdef enum:
 
 @cython.nonecheck(False)
 cdef PyObject* start_handler(object handler, object given) noexcept:
-    # One place in front of the arguments, where a bound method puts its own first one instead of copying them.
+    # All borrowed: whoever calls us holds the handler, which holds its parts, and what was given.
     cdef PyObject* arguments[FEW_ARGUMENTS + 1]
-    cdef Py_ssize_t at, count
+    cdef Py_ssize_t at, count = 1
     if type(given) is bytes:
         arguments[1] = <PyObject*>given
-        return PyObject_Vectorcall(handler, &arguments[1], 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-    if type(given) is tuple:
+    elif type(given) is tuple:
         count = PyTuple_GET_SIZE(given)
         if count > FEW_ARGUMENTS:
             return PyObject_CallObject(handler, given)
         for at in range(count):
             arguments[at + 1] = PyTuple_GET_ITEM(given, at)
-        return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-    return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
+    else:
+        return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
+    if PyMethod_Check(handler):
+        arguments[0] = PyMethod_GET_SELF(handler)
+        return PyObject_Vectorcall(<object>PyMethod_GET_FUNCTION(handler), arguments, count + 1, NULL)
+    # One place in front of the arguments, where others that are bound may put their own first one.
+    return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
 
 
 cdef object call_handler(object handler, object given):

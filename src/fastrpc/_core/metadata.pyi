@@ -20,6 +20,11 @@ class Metadata(MutableMapping[str, str]):
     entries: dict[str, str | bytes]
 
     def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, str | bytes]] = ()) -> None: ...
+    def update(  # type: ignore[override]
+        self, other: Mapping[str, Any] | Iterable[tuple[str, str | bytes]] = (), /, **more: str | bytes
+    ) -> None:
+        """Take over text and, under keys that end in `-bin`, bytes; all of them or none."""
+
     @property
     def binary(self) -> MutableMapping[str, bytes]:
         """The entries whose key ends in `-bin`; what is set there travels too."""

@@ -175,9 +175,14 @@ class Metadata(MutableMapping):
 
     def __init__(self, entries=()):
         self.entries = {}
-        for key, value in dict(entries).items():
+        self.update(entries)
+
+    def update(self, other=(), /, **more):
+        """Take over text and, under keys that end in `-bin`, bytes; all of them or none."""
+        entries = {**(other.entries if isinstance(other, Metadata) else dict(other)), **more}
+        for key, value in entries.items():
             check_entry(key, value)
-            self.entries[key] = value
+        self.entries.update(entries)
 
     @property
     def binary(self):

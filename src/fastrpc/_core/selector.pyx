@@ -12,6 +12,7 @@ from fastrpc._core.endpoint_health cimport EndpointHealth
 from fastrpc._core.hash_ring cimport HashRing, fnv_call, fnv_key, hash_key, jump_hash
 from fastrpc._core.wire cimport now_ns
 
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
 
 cdef enum:
@@ -525,10 +526,10 @@ cdef class UserSelector(BaseSelector):
             raise NoEndpointError("there is no endpoint to pick from")
         for _ in range(REPEATED_PICKS if tried else 1):
             endpoint = self.selector.pick(call)
-            candidate = self.candidate_of(endpoint)
+            candidate = self.candidate_of(endpoint) if isinstance(endpoint, Endpoint) else None
             if candidate is None or not candidate.is_listed:
                 raise ConfigError(
-                    f"{type(self.selector).__name__}.pick returned {endpoint}, which is none of the endpoints of the "
+                    f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
                     "last update"
                 )
             if not tried or endpoint not in tried:

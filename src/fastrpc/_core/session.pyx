@@ -67,6 +67,10 @@ PLAIN_TRANSPORTS = frozenset((
     ("asyncio.selector_events", "_SelectorSocketTransport"),
 ))
 
+# In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
+# resume_writing. To set the limits again makes it look.
+cdef bint WRITELINES_PAUSE = not (3, 12) <= sys.version_info < (3, 13, 5)
+
 logger = logging.getLogger("fastrpc")
 
 
@@ -257,6 +261,8 @@ cdef class Session(Connection):
             self._write(output)
         else:
             self.transport.writelines(output)
+            if not WRITELINES_PAUSE:
+                self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         return 0
 
     cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
+from fastrpc._core.selector import UserSelector
 from fastrpc.client.pool import Link, Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
@@ -34,11 +35,18 @@ class BaseAttempting:
         self._tried: list[Endpoint] = []
         self._placements: list[Placement] = []
         self._running: list[tuple[Any, Placement | None]] = []
+        #: Where attempts went instead, because there was no connection yet where they were to go.
+        self._moved: dict[Endpoint, Endpoint] = {}
 
     @property
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
         return not self._pool.has_list or (not self._pool.links and self._call.caller.wait_for_ready)
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether a pick stands while a connection may still come: those of users are told what came of each."""
+        return isinstance(self._pool.fleet.selector, UserSelector)
 
     def pick(self) -> Endpoint:
         """Return where the next attempt goes."""
@@ -79,6 +87,11 @@ class BaseAttempting:
                 self._placements.remove(placement)
                 return placement
         return None
+
+    def _went(self, endpoint: Endpoint, placement: Placement) -> None:
+        """Have another attempt at the same endpoint go where this one goes."""
+        if placement.endpoint is not endpoint:
+            self._moved[endpoint] = placement.endpoint
 
     def place(self, pinned: Address | None) -> Placement:
         """Place the next attempt: at this address, or where the selector says."""
@@ -159,14 +172,17 @@ class Attempting(BaseAttempting):
                 )
             return session, None
         placement = self._taken(endpoint)
-        pinned = endpoint.address if placement is None else None
+        pinned = None
         if placement is None:
-            placement = self.place(endpoint.address)
+            pinned = self._moved.get(endpoint, endpoint).address
+            placement = self.place(pinned)
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        placement.dropped()
-        return await self._in_time(self._wait_connection(placement, pinned))
+        found = await self._in_time(self._wait_connection(placement, pinned))
+        if pinned is None:
+            self._went(endpoint, found[1])
+        return found
 
     def _session_of(self, placement: Placement) -> ClientSession | None:
         link: Link = placement.candidate.link
@@ -175,21 +191,28 @@ class Attempting(BaseAttempting):
     async def _wait_connection(
         self, placement: Placement, pinned: Address | None
     ) -> tuple[ClientSession, Placement]:
-        """Pick again with each change, until there is a connection where the call is to go."""
+        """Pick again with each change, until there is a connection where the call is to go.
+
+        A selector of the user's own is not asked again before what it picked turned out to be out of reach.
+        """
         pool, call = self._pool, self._call
         while True:
             pool.check_open()
             session = self._session_of(placement)
             if session is not None:
                 return session, placement
-            placement.dropped()
             link: Link = placement.candidate.link
             pool.start()
             link.start()
+            is_kept = link.may_come and self.asks_once
+            if not is_kept:
+                placement.dropped()
             if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                 raise pool.unreachable([link] if pinned else pool.links)
             await pool.wait_changed()
-            placement = self.place(pinned)
+            if not is_kept or not link.may_come:
+                placement.dropped()
+                placement = self.place(pinned)
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""

@@ -19,7 +19,7 @@ from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
@@ -50,7 +50,7 @@ class Balancer:
         self, pool: Pool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
     ) -> None:
         self._pool = pool
-        self._interceptors = tuple(interceptors)
+        self._interceptors = checked_interceptors(interceptors)
         self._proceed = Chain(self._interceptors, self._first_attempts, note_failure).proceed()
         self._mode = mode
         self._begins_plainly = pool.fleet is None and type(mode) in (FailFast, FailOver, FailTry)

@@ -21,7 +21,7 @@ from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
-from fastrpc.config.validation import check_timeout
+from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError, NoEndpointError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
@@ -30,8 +30,9 @@ from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.options import with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
-from fastrpc.rpc.service import method_definition, service_definition
+from fastrpc.rpc.service import check_name_length, method_definition, service_definition
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ class _NamedMethod:
         service, dot, name = full_name.rpartition(".")
         if not dot or not service or not name or not full_name.isascii():
             raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
+        check_name_length(full_name)
         self.full_name = full_name
 
 
@@ -298,6 +300,7 @@ def check_config(config: Any) -> ClientConfig:
             f"config is a {type(config).__name__}, it must be a ClientConfig",
             hint="write config=ClientConfig(…)",
         )
+    check_later_parts(config, tls="nothing would be encrypted")
     return config
 
 
@@ -379,7 +382,7 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
-    checked = dict(options)
+    checked = with_checked_kinds(options)
     check_timeout(checked.get("timeout"))
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])

@@ -67,8 +67,12 @@ class SyncAttempting(BaseAttempting):
         if self._pool.fleet is None:
             return self._in_time(self._session), None
         placement = self._taken(endpoint)
-        choice = _Choice(self, endpoint.address if placement is None else None, placement)
-        return self._in_time(self._session, choice), choice.placement
+        pinned = self._moved.get(endpoint, endpoint).address if placement is None else None
+        choice = _Choice(self, pinned, placement)
+        session = self._in_time(self._session, choice)
+        if pinned is None and choice.placement is not None:
+            self._went(endpoint, choice.placement)
+        return session, choice.placement
 
     def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
         call = self._call
@@ -104,11 +108,21 @@ class _Choice:
         self.placement: Placement | None = None
 
     def link(self) -> SyncLink:
-        """Pick anew, taking back what was picked before."""
-        self.drop()
-        self.placement, self._picked = self._picked or self._place(), None
+        """Pick anew, taking back what was picked before, unless that stands."""
+        if self.placement is None or not self._stands(self.placement):
+            self.drop()
+            self.placement, self._picked = self._picked or self._place(), None
         link: SyncLink = self.placement.candidate.link
         return link
+
+    def _stands(self, placement: Placement) -> bool:
+        link: SyncLink = placement.candidate.link
+        return self._attempting.asks_once and link.error is None
+
+    def release(self) -> None:
+        """Take back what was picked while there is no connection to it, unless that stands."""
+        if self.placement is not None and not self._stands(self.placement):
+            self.drop()
 
     def drop(self) -> None:
         """Take back what was picked."""

@@ -19,7 +19,7 @@ from fastrpc.client.sync_attempting import SyncAttempting
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
@@ -36,7 +36,7 @@ class SyncBalancer:
         self, pool: SyncPool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
     ) -> None:
         self._pool = pool
-        self._interceptors = tuple(interceptors)
+        self._interceptors = checked_interceptors(interceptors)
         self._mode = mode
         #: When calls may be tried again; the budget is shared by all of them.
         self.policy = policy

@@ -293,7 +293,7 @@ class SyncPool:
             if session is not None:
                 return session, links
             if choice.is_pinned or not self._mark():
-                choice.drop()
+                choice.release()
                 return None, links
 
     def _check_open(self) -> None:

@@ -76,9 +76,17 @@ def _service_of(target: Any) -> tuple[str, str] | None:
     """Return the URL of a registry and the service in it that a target names; None when it is something else."""
     if not isinstance(target, str) or "://" not in target or names_transport(target):
         return None
-    from fastrpc.registries.base.urls import split_target
+    from fastrpc.registries.base.urls import known_schemes, split_target
 
-    return split_target(target)
+    named = split_target(target)
+    if named is None:
+        scheme, _, rest = target.partition("://")
+        try:
+            transport_for(Address(scheme.lower(), path=rest))
+        except ConfigError as error:
+            registries = ", ".join(known_schemes())
+            raise ConfigError(error.message, hint=f"{error.hint}; registries are {registries}") from None
+    return named
 
 
 def endpoints_of(target: Any) -> list[Endpoint]:
@@ -87,7 +95,7 @@ def endpoints_of(target: Any) -> list[Endpoint]:
     Raises:
         ConfigError: it is none, or no transport serves it.
     """
-    if not isinstance(target, str | Address | Endpoint | Sequence):
+    if not isinstance(target, str | Address | Endpoint | Sequence) or isinstance(target, bytes | bytearray):
         raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
     targets = [target] if isinstance(target, str | Address | Endpoint) else list(target)
     if not targets:
@@ -95,7 +103,18 @@ def endpoints_of(target: Any) -> list[Endpoint]:
     endpoints = [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
     for endpoint in endpoints:
         transport_for(endpoint.address)
+        _check_place(endpoint.address)
     return endpoints
+
+
+def _check_place(address: Address) -> None:
+    """Refuse what can be written, but not be connected to."""
+    if address.scheme != "tcp":
+        return
+    if not address.port:
+        raise ConfigError(f"{address} has port 0", hint="give the port that listen() returned")
+    if address.path:
+        raise ConfigError(f"{address} goes on after its port", hint="write tcp://host:port")
 
 
 def fleet_for(target: Target, selector: Any, settings: Pool) -> Fleet | None:

@@ -14,6 +14,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_flag",
+    "check_later_parts",
     "check_name",
     "check_names",
     "check_number",
@@ -109,6 +110,16 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) ->
         f"timeout is {value!r}, it must be seconds {start} and at most {LONGEST_SECONDS:,}, or None",
         hint=hint,
     )
+
+
+def check_later_parts(config: Any, **effects: str) -> None:
+    """Refuse settings of parts that this version has not, rather than work without what they ask for."""
+    for name, effect in effects.items():
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"{type(config).__name__}.{name} is set, and this version does not have it: {effect}",
+                hint=f"leave {name} out",
+            )
 
 
 def check_count(settings: Any, name: str, lowest: int, highest: int = LARGEST_COUNT) -> None:

@@ -1,13 +1,14 @@
 """Names in DNS: A and AAAA records of `host:port`, SRV records of a name without a port; by the package dnspython.
 
-`dns://` asks the system's resolver, `dns://10.0.0.2:53` another one. Each name is asked again when its TTL has passed,
-or up to a tenth before. Options: `refresh`, the most seconds between two questions (30); `timeout`, seconds for one
-(2).
+`dns://` asks the system's resolver, after a look into its file of hosts; `dns://10.0.0.2:53` asks another one. Each
+name is asked again when its TTL has passed, or up to a tenth before. Options: `refresh`, the most seconds between two
+questions (30); `timeout`, seconds for one (2).
 """
 
 import ipaddress
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.endpoint import Endpoint
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dns.resolver import Answer, Resolver
 
 __all__ = ["DnsLookup", "DnsNames", "open_dns"]
+
+#: What a system looks into before it asks its resolver.
+HOSTS_FILE = "/etc/hosts"
 
 #: Seconds between two questions at least: some servers answer with a TTL of 0 to say that they know best.
 LEAST_SECONDS = 1.0
@@ -59,18 +63,20 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
     # A datagram that was lost is sent again within that time.
     resolver.timeout = resolver.lifetime / TRIES
     refresh = url.take("refresh", 30.0, _seconds)
-    return BackedRegistry(DnsNames(resolver, refresh), str(url), **url.take_shared())
+    hosts_file = None if url.place else HOSTS_FILE
+    return BackedRegistry(DnsNames(resolver, refresh, hosts_file), str(url), **url.take_shared())
 
 
 class DnsNames:
-    """A backend: names that a resolver knows."""
+    """A backend: names that a resolver knows, or the file of hosts before it."""
 
-    def __init__(self, resolver: "Resolver", refresh_seconds: float) -> None:
+    def __init__(self, resolver: "Resolver", refresh_seconds: float, hosts_file: str | None = None) -> None:
         self._resolver = resolver
         self._refresh_seconds = refresh_seconds
+        self._hosts_file = hosts_file
 
     def open_lookup(self, service: str) -> "DnsLookup":
-        return DnsLookup(service, self._resolver, self._refresh_seconds)
+        return DnsLookup(service, self._resolver, self._refresh_seconds, hosts_file=self._hosts_file)
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
         raise ConfigError(
@@ -94,11 +100,13 @@ class DnsLookup:
         resolver: "Resolver",
         refresh_seconds: float,
         uniform: Callable[[float, float], float] = random.uniform,
+        hosts_file: str | None = None,
     ) -> None:
         self._name, self._port = _name_and_port(service)
         self._resolver = resolver
         self._refresh_seconds = refresh_seconds
         self._uniform = uniform
+        self._hosts_file = hosts_file
 
     def fetch(self, wait_seconds: float) -> Listing:
         if self._port is None:
@@ -132,6 +140,9 @@ class DnsLookup:
             return [str(ipaddress.ip_address(name.strip("[]")))], self._refresh_seconds
         except ValueError:
             pass
+        listed = _listed_hosts(name, self._hosts_file)
+        if listed:
+            return listed, self._refresh_seconds
         hosts: list[str] = []
         ttls: list[float] = []
         failure: StoreError | None = None
@@ -163,6 +174,19 @@ class DnsLookup:
 
     def close(self) -> None:
         """A question under way ends by its own timeout."""
+
+
+def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
+    """Return the addresses that the file of hosts has for a name; none without such a file."""
+    if hosts_file is None:
+        return []
+    try:
+        text = Path(hosts_file).read_text("utf-8", "replace")
+    except OSError:
+        return []  # Windows keeps it elsewhere, small containers have none: the resolver is asked then.
+    wanted = name.rstrip(".").lower()
+    lines = (line.partition("#")[0].lower().split() for line in text.splitlines())
+    return list(dict.fromkeys(words[0] for words in lines if wanted in words[1:]))
 
 
 def _entry(host: str, port: int, weight: int) -> Entry:

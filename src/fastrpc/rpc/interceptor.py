@@ -1,11 +1,12 @@
 """The shape of an interceptor: a function around calls, the same on both sides and for all kinds of calls."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol
 
 from fastrpc._core.call import Call
+from fastrpc.errors import ConfigError
 
-__all__ = ["Interceptor", "Proceed"]
+__all__ = ["Interceptor", "Proceed", "checked_interceptors"]
 
 
 class Proceed(Protocol):
@@ -34,3 +35,19 @@ class Interceptor(Protocol):
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
         """Return what the call is to come to."""
         ...
+
+
+def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
+    """Return what was given for `interceptors`.
+
+    Raises:
+        ConfigError: it is no list of functions; the message names what is none.
+    """
+    hint = "write `async def name(call, proceed)` and give interceptors=[name]"
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ConfigError(f"interceptors is {given!r}, it must be a list", hint=hint)
+    interceptors = tuple(given)
+    for index, one in enumerate(interceptors):
+        if not callable(one) or isinstance(one, type):
+            raise ConfigError(f"interceptors[{index}] is {one!r}, it must be a function", hint=hint)
+    return interceptors

@@ -1,11 +1,20 @@
 """What `with_options` takes, for type checkers and editors."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
+from fastrpc._core.metadata import Metadata
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError
 
-__all__ = ["CallOptions"]
+__all__ = ["CallOptions", "with_checked_kinds"]
+
+_KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "metadata": ((Mapping,), "a mapping"),
+    "idempotent": ((bool,), "True or False"),
+    "wait_for_ready": ((bool,), "True or False"),
+    "hash_key": ((str, bytes, int), "text, bytes or a whole number"),
+}
 
 
 class CallOptions(TypedDict, total=False):
@@ -31,3 +40,19 @@ class CallOptions(TypedDict, total=False):
     hash_key: str | bytes | int | None
     #: Send to this endpoint and no other.
     endpoint: str | Address | Endpoint | None
+
+
+def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of options that are of the kinds they should be, with metadata of both kinds in one mapping.
+
+    Raises:
+        ConfigError: one is of another kind; the message names it.
+    """
+    checked = dict(options)
+    for name, (kinds, wanted) in _KINDS.items():
+        value = checked.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise ConfigError(f"{name} is {value!r}, it must be {wanted}, or None")
+    if isinstance(checked.get("metadata"), Metadata):
+        checked["metadata"] = checked["metadata"].entries
+    return checked

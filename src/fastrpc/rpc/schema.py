@@ -252,7 +252,7 @@ def _check_type(kind: Any) -> None:
         if id(part) in seen or not isinstance(part, schema.Type | schema.Field):
             continue
         seen.add(id(part))
-        if isinstance(part, schema.CustomType):
+        if isinstance(part, schema.CustomType) and part.cls is not object:
             raise TypeError(
                 f"{type_text(part.cls)} is a class of its own: make it a dataclass or a msgspec.Struct"
             )

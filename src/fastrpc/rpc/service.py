@@ -20,7 +20,14 @@ from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, MethodOptions, ServiceDefinition
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
-__all__ = ["MethodMark", "method", "method_definition", "service", "service_definition"]
+__all__ = [
+    "MethodMark",
+    "check_name_length",
+    "method",
+    "method_definition",
+    "service",
+    "service_definition",
+]
 
 C = TypeVar("C", bound=type[Any])
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,6 +154,16 @@ def service(
         return cls
 
     return mark
+
+
+def check_name_length(full_name: str) -> None:
+    """Refuse a method name that is too long for a frame: whoever sent it would lose the connection.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if len(full_name) > LONGEST_NAME:
+        raise ConfigError(f"the name {full_name!r} is longer than {LONGEST_NAME} characters")
 
 
 def service_definition(source: Any, /) -> ServiceDefinition:
@@ -423,8 +440,7 @@ def _read_method(
     definition = MethodDefinition(
         cls, service_name, attribute, mark.function, options=options, signature=signature
     )
-    if len(definition.full_name) > LONGEST_NAME:
-        raise ConfigError(f"the name {definition.full_name!r} is longer than {LONGEST_NAME} characters")
+    check_name_length(definition.full_name)
     if signature.stream is not None and not signature.is_async and not definition.is_stub:
         raise TypeError(
             f"{definition.label} is a plain `def` and takes the stream {signature.stream.name!r},"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
@@ -68,7 +68,7 @@ def serve(
         addresses=addresses_of(address),
         workers=workers,
         config=config,
-        interceptors=tuple(interceptors),
+        interceptors=checked_interceptors(interceptors),
         registry=registry,
         advertise=_several(advertise),
     )

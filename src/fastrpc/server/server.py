@@ -18,12 +18,12 @@ from fastrpc._core.spinner import allowed_spin
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
-from fastrpc.config.validation import check_timeout
+from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
@@ -77,14 +77,9 @@ class Server:
         interceptors: Sequence[Interceptor] = (),
         registry: "str | Registry | None" = None,
     ) -> None:
-        if not isinstance(config, ServerConfig):
-            raise ConfigError(
-                f"config is a {type(config).__name__}, it must be a ServerConfig",
-                hint="write config=ServerConfig(…)",
-            )
         self._sources = list(sources)
-        self._config = config
-        self._interceptors = tuple(interceptors)
+        self._config = _check_config(config)
+        self._interceptors = checked_interceptors(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
         self._registrar = None if registry is None else _registrar(registry)
@@ -419,8 +414,10 @@ class Server:
         What was said of a service counts beside what was said of the whole server.
 
         Raises:
-            ConfigError: the server runs and has no such service.
+            ConfigError: the server runs and has no such service, or `serving` is neither True nor False.
         """
+        if not isinstance(serving, bool):
+            raise ConfigError(f"serving is {serving!r}, it must be True or False")
         if self._state is not None:
             self._check_use()
             names = [one.name for one in self._services]
@@ -480,3 +477,14 @@ def _registrar(registry: "str | Registry") -> "Registrar":
     from fastrpc.server.registrar import Registrar
 
     return Registrar(registry)
+
+
+def _check_config(config: Any) -> ServerConfig:
+    """Return the settings of a server, if that is what they are and they can be met."""
+    if not isinstance(config, ServerConfig):
+        raise ConfigError(
+            f"config is a {type(config).__name__}, it must be a ServerConfig",
+            hint="write config=ServerConfig(…)",
+        )
+    check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
+    return config

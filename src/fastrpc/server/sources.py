@@ -39,12 +39,14 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
         for one in source:
             await _open(one, services, stack)
         return
+    if isinstance(source, AbstractAsyncContextManager) and not is_service(source):
+        # Before functions: what `asynccontextmanager` makes is callable as well, as a decorator.
+        await _open(await stack.enter_async_context(source), services, stack)
+        return
     if inspect.isclass(source) or (callable(source) and not is_service(source)):
         made = _call(source)
         if inspect.isawaitable(made):
             made = await made
-        if isinstance(made, AbstractAsyncContextManager) and not is_service(made):
-            made = await stack.enter_async_context(made)
         await _open(made, services, stack)
         return
     if not is_service(source):

@@ -186,7 +186,7 @@ async def test_time_that_a_message_names_is_that_of_all_attempts(
 ) -> None:
     async with RawServer() as server:
         config = ClientConfig(backoff=BACKOFF, early_calls="all")
-        options = {"wait_for_ready": True, "idempotent": True, "timeout": 0.5}
+        options = {"wait_for_ready": True, "idempotent": True, "timeout": 1.0}
 
         def block() -> None:
             with SyncClient(server.address, config=config, interceptors=interceptors) as client:
@@ -208,7 +208,7 @@ async def test_time_that_a_message_names_is_that_of_all_attempts(
         took = time.monotonic() - began
     named = re.search(r"no connection within (\S+) s;", str(failed.value))
     assert named is not None, failed.value
-    assert 0.49 <= float(named[1]) <= took + 0.01
+    assert 0.99 <= float(named[1]) <= took + 0.01
 
 
 async def test_an_address_that_does_not_answer_does_not_hold_up_the_others() -> None:

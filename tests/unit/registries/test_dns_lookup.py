@@ -1,5 +1,6 @@
 """What is made of answers of the DNS."""
 
+from pathlib import Path
 from typing import Any
 
 import dns.name
@@ -119,3 +120,21 @@ def test_nothing_can_be_registered() -> None:
     with open_registry("dns://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match="cannot be registered with DNS"):
             registry.register("arith", Endpoint("tcp://h:1"))
+
+
+def test_the_file_of_hosts_comes_before_the_resolver(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "127.0.0.1\tlocalhost  Here # away\n::1 localhost\n# 10.0.0.9 here\n127.0.0.1 localhost\n"
+    )
+    resolver = Resolver({("away", "A"): (9, "10.0.0.1")})
+
+    def found(service: str, hosts_file: str | None) -> list[str]:
+        asked = DnsLookup(service, resolver, 30.0, hosts_file=hosts_file)
+        return [str(endpoint) for endpoint in endpoints(asked.fetch(0.0))]
+
+    assert found("localhost:80", str(hosts)) == ["tcp://127.0.0.1:80", "tcp://[::1]:80"]
+    assert found("HERE.:80", str(hosts)) == ["tcp://127.0.0.1:80"]
+    assert found("away:80", str(hosts)) == ["tcp://10.0.0.1:80"]
+    assert found("localhost:80", None) == []
+    assert found("away:80", str(tmp_path / "none")) == ["tcp://10.0.0.1:80"]

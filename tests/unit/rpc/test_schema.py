@@ -327,3 +327,13 @@ def test_scalars_need_no_scan(kind: Any) -> None:
 )
 def test_whatever_may_hold_others_is_scanned(kind: Any) -> None:
     assert may_hold_containers(kind)
+
+
+def test_object_is_any_value() -> None:
+    @service("open")
+    class Open:
+        @method
+        async def get(self, key: object, more: dict[str, object]) -> list[object]: ...  # type: ignore[empty-body]
+
+    check_service(service_definition(Open))
+    assert may_hold_containers(object)

@@ -18,7 +18,14 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry
 
-__all__ = ["RegistryURL", "SharedOptions", "names_registry", "open_registry", "split_target"]
+__all__ = [
+    "RegistryURL",
+    "SharedOptions",
+    "known_schemes",
+    "names_registry",
+    "open_registry",
+    "split_target",
+]
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
@@ -132,6 +139,10 @@ def open_registry(registry: str | Registry) -> Registry:
             )
         return registry
     url = RegistryURL(registry)
+    if url.path and url.scheme in _REGISTRIES:
+        raise ConfigError(
+            f"{url} is more than a registry", hint=f"leave /{url.path} out: who asks it names the service"
+        )
     return cast(Registry, _opener(url)(url))
 
 
@@ -139,6 +150,13 @@ def names_registry(text: str) -> bool:
     """Whether a text is the URL of a registry, with or without a service, rather than an address."""
     scheme, separator, _ = text.partition("://")
     return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
+
+
+def known_schemes() -> list[str]:
+    """Return the schemes of the registries there are, installed ones included."""
+    from importlib.metadata import entry_points
+
+    return sorted({*_REGISTRIES, *entry_points(group=ENTRY_POINT_GROUP).names})
 
 
 def split_target(target: str) -> tuple[str, str] | None:
@@ -179,8 +197,9 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     for entry in foreign:
         if entry.name == url.scheme:
             return cast(Callable[[RegistryURL], Any], entry.load())
-    known = ", ".join(sorted({*_REGISTRIES, *foreign.names}))
-    raise ConfigError(f"{url}: no registry has the scheme {url.scheme!r}", hint=f"known are {known}")
+    raise ConfigError(
+        f"{url}: no registry has the scheme {url.scheme!r}", hint=f"known are {', '.join(known_schemes())}"
+    )
 
 
 def _foreign_names(scheme: str) -> set[str]:

@@ -1,0 +1,115 @@
+"""A selector of the user's own: asked and told once for each attempt."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, Client, ClientConfig, Endpoint, SyncClient
+from fastrpc.config import Backoff
+from fastrpc.failmodes import FailTry
+from fastrpc.testing import serving
+from tests.support.served import served
+from tests.support.who import Who
+
+CALLS = 5
+
+
+class Last:
+    """Picks the endpoint that came last and takes note of everything."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.endpoints: Sequence[Endpoint] = ()
+        self.picked: list[str] = []
+        self.observed: list[tuple[str, Exception | None]] = []
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        self.endpoints = endpoints
+
+    def pick(self, call: Any) -> Endpoint:
+        found = [each for each in self.endpoints if str(each) == self.wanted] or self.endpoints
+        self.picked.append(str(found[0]))
+        return found[0]
+
+    def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+        self.observed.append((str(endpoint), error))
+
+
+@fastrpc.service("refusing")
+class Refusing:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @fastrpc.method(idempotent=True)
+    async def now(self) -> None:
+        self.calls += 1
+        raise CallError(fastrpc.Status.ABORTED, "not now", retry_after=0.001)
+
+
+async def test_one_pick_and_one_observation_for_each_call() -> None:
+    async with (
+        served(Who("a"), scheme="tcp") as first,
+        served(Who("b"), scheme="tcp") as second,
+        served(Who("c"), scheme="tcp") as third,
+    ):
+        selector = Last(third)
+        async with Client([first, second, third], selector=selector) as client:
+            assert [await client.call(Who.name_of) for _ in range(CALLS)] == ["c"] * CALLS
+        assert selector.picked == [third] * CALLS
+        assert selector.observed == [(third, None)] * CALLS
+
+
+def test_the_same_without_a_loop() -> None:
+    with serving(Who("a")) as first, serving(Who("b")) as second, serving(Who("c")) as third:
+        selector = Last(third)
+        with SyncClient([first, second, third], selector=selector) as client:
+            assert [client.call(Who.name_of) for _ in range(CALLS)] == ["c"] * CALLS
+        assert selector.picked == [third] * CALLS
+        assert selector.observed == [(third, None)] * CALLS
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_a_pick_that_cannot_be_reached_is_made_again(is_blocking: bool) -> None:
+    gone = "tcp://127.0.0.1:1"
+    config = ClientConfig(backoff=Backoff(first=30.0))
+    async with served(Who("a"), scheme="tcp") as alive:
+        selector = Last(gone)
+        if is_blocking:
+
+            def call() -> list[str]:
+                with SyncClient([alive, gone], selector=selector, config=config) as client:
+                    return [client.call(Who.name_of) for _ in range(CALLS)]
+
+            assert await asyncio.to_thread(call) == ["a"] * CALLS
+        else:
+            async with Client([alive, gone], selector=selector, config=config) as client:
+                assert [await client.call(Who.name_of) for _ in range(CALLS)] == ["a"] * CALLS
+        assert [where for where, error in selector.observed if error is None] == [alive] * CALLS
+        assert len(selector.observed) == len(selector.picked)
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_fail_try_stays_where_the_first_attempt_went(is_blocking: bool) -> None:
+    services = [Refusing() for _ in range(4)]
+    async with AsyncExitStack() as stack:
+        targets = [await stack.enter_async_context(served(each, scheme="tcp")) for each in services]
+
+        def call() -> None:
+            with SyncClient(targets, fail_mode=FailTry(retries=2)) as client:
+                client.call(Refusing.now)
+
+        for _ in range(10):
+            for service in services:
+                service.calls = 0
+            # Each client is new: its first attempt goes where a connection comes first.
+            with pytest.raises(CallError):
+                if is_blocking:
+                    await asyncio.to_thread(call)
+                else:
+                    async with Client(targets, fail_mode=FailTry(retries=2)) as client:
+                        await client.call(Refusing.now)
+            assert sorted(service.calls for service in services) == [0, 0, 0, 3]
