@@ -8,6 +8,7 @@
              └─► on_control: SETTINGS, PING, GOAWAY, AUTH, unknown kinds
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
@@ -84,6 +85,7 @@ cdef class Inbox(Messages):
 
     # Calls of theirs
 
+    @cython.nonecheck(False)
     cdef int _request(self, Frame* frame, bytes payload) except -1:
         cdef Call call
         cdef str problem
@@ -124,6 +126,7 @@ cdef class Inbox(Messages):
             payload = copied(frame.payload, frame.payload_size)
         return self.on_whole_request(call, frame, payload)
 
+    @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status):
         """Why the REQUEST is refused before anything of it is kept, or None."""
         cdef int verdict
@@ -231,6 +234,7 @@ cdef class Inbox(Messages):
             return self.violate(REASON_CALM_DOWN, f"{self.refusals_waiting} refusals wait for credit")
         return 0
 
+    @cython.nonecheck(False)
     cdef int call_ended(self, Call call) except -1:
         """A call of theirs is over: what may still honestly come for it is added to the budgets."""
         cdef bint is_assembling = call.state == STATE_ASSEMBLING

@@ -76,6 +76,7 @@ cdef class SendQueue(Timed):
 
     # Messages
 
+    @cython.nonecheck(False)
     cdef int send_response(self, Call call, bytes payload, uint32_t elapsed_us) except -1:
         """Answer with a value; the call is over when the last piece is written.
 

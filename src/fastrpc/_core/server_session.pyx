@@ -21,26 +21,10 @@ from cpython.ref cimport Py_DECREF, Py_REFCNT
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.admission cimport process_held
-from fastrpc._core.call cimport (
-    NO_DEADLINE,
-    STATE_ASSEMBLING,
-    STATE_GONE,
-    STATE_NEW,
-    STYLE_ASYNC,
-    STYLE_INLINE,
-    Draining,
-    scope_variable,
-)
-from fastrpc._core.frame cimport (
-    CANCEL_DEADLINE,
-    ONE_WAY,
-    OUTCOME_NOT_STARTED,
-    OUTCOME_RAN,
-    PUSHBACK_NEVER,
-    STREAM_IN,
-    STREAM_OUT,
-    TIMEOUT_NONE,
-)
+from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE, STATE_NEW, STYLE_ASYNC, STYLE_INLINE
+from fastrpc._core.call cimport Draining, scope_variable
+from fastrpc._core.frame cimport CANCEL_DEADLINE, OUTCOME_NOT_STARTED, OUTCOME_RAN, PUSHBACK_NEVER, TIMEOUT_NONE
+from fastrpc._core.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
 from fastrpc._core.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
@@ -233,7 +217,8 @@ cdef class ServerSession(GuardedSession):
             self.loop_state.call_soon(self.state.dispatcher.changed)
         return 0
 
-    # From the request to the handler
+    # From the request to the handler. What each call goes through is checked for None where a call, a route or a payload
+    # is made, not at every use of it.
 
     cdef Call new_call(self):
         cdef ServerCall call = self.state.spare
@@ -243,6 +228,7 @@ cdef class ServerSession(GuardedSession):
         call.session = self
         return call
 
+    @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         self._gate(<ServerCall>call, frame, payload)
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
@@ -250,6 +236,7 @@ cdef class ServerSession(GuardedSession):
             self.state.spare = <ServerCall>call
         return 0
 
+    @cython.nonecheck(False)
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1:
         """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
         cdef Route route = self.state.routes.find(frame.method, frame.method_size)
@@ -276,6 +263,7 @@ cdef class ServerSession(GuardedSession):
             return self.slow_start(call, payload)
         return self.let_in(call, payload)
 
+    @cython.nonecheck(False)
     cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
         """Nothing holds the call back: what is left of the gate."""
         cdef ServerCall call = <ServerCall>admitted
@@ -312,6 +300,7 @@ cdef class ServerSession(GuardedSession):
         else:
             self._admit(call, payload)
 
+    @cython.nonecheck(False)
     cdef int _admit(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments and start the handler."""
         cdef Route route = call.route
@@ -373,6 +362,7 @@ cdef class ServerSession(GuardedSession):
             self.one_way_calls -= 1
         return GuardedSession.refuse(self, call, status, text)
 
+    @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
         """Start the handler: everything that can go wrong from here on has run."""
         cdef Route route = call.route
@@ -403,6 +393,7 @@ cdef class ServerSession(GuardedSession):
         self.state.dispatcher.run_in_thread(call, route.handler)
         return 0
 
+    @cython.nonecheck(False)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
         cdef bint has_ended
@@ -440,6 +431,7 @@ cdef class ServerSession(GuardedSession):
         self.state.leave_task()
         return self.watch(call)
 
+    @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
         """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
         cdef object error = task.error, value = task.value
@@ -502,6 +494,7 @@ cdef class ServerSession(GuardedSession):
 
     # From the handler to the answer
 
+    @cython.nonecheck(False)
     cdef int finish(self, ServerCall call, object value) except -1:
         """Answer with a value."""
         cdef bytes payload
@@ -616,6 +609,7 @@ cdef class ServerSession(GuardedSession):
             )
         return 0
 
+    @cython.nonecheck(False)
     cdef int _count_end(self, ServerCall call, int status) except -1:
         self.stepped_ns = now_ns()
         call.route.counters.ended(status, self.stepped_ns - call.started_ns)
@@ -627,7 +621,7 @@ cdef class ServerSession(GuardedSession):
         call.given = None
         if call.flags & ONE_WAY:
             self.one_way_calls -= 1
-        return self.tell_watcher()
+        return self.tell_watcher() if self.state.is_watched else 0
 
     # What else the peer says
 
