@@ -2,6 +2,7 @@
 
 cimport cython
 from cpython.contextvars cimport PyContextVar_Set
+from cpython.exc cimport PyErr_SetString
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
@@ -42,6 +43,9 @@ cdef PyObject* start_handler(object handler, object given) noexcept:
         for at in range(count):
             arguments[at + 1] = PyTuple_GET_ITEM(given, at)
         return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+    if type(given) is not BoundArguments:
+        PyErr_SetString(TypeError, "a handler is called with a tuple, bytes or BoundArguments")
+        return NULL
     return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
 
 
