@@ -182,6 +182,7 @@ cdef class BlockingCaller(CallerView):
         finally:
             if not is_started and batch.candidate is not None:
                 state.fleet.drop(batch.candidate, batch.route.method, batch.ticket)
+                batch.candidate = None
         return batch.end() if is_started else state.runner.run_batch(batch)
 
 

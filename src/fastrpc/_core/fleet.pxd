@@ -61,3 +61,4 @@ cdef class Fleet:
     ) except -1
     cdef int _look(self, uint64_t now) except -1
     cdef int _narrow(self) except -1
+    cdef list _usable(self)

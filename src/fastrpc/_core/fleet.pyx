@@ -136,7 +136,9 @@ cdef class Fleet:
 
     cdef int _look(self, uint64_t now) except -1:
         """Compare the endpoints if that is due, and let the selector know what has changed since."""
-        if self._detector is not None:
+        if self._detector is None:
+            self._look_ns = NEVER
+        else:
             if now >= self._detector.due_ns and self._detector.compare(
                 [(<Candidate>candidate).health for candidate in self._known.values()], now
             ):
@@ -150,8 +152,19 @@ cdef class Fleet:
 
     cdef int _narrow(self) except -1:
         """Tell the selector which endpoints it may pick now."""
-        cdef Candidate candidate
+        # Cleared before the filters run: what is ejected meanwhile, by another thread, is for the next pick.
         self._is_stale = False
+        try:
+            return self.selector.take_up(self._usable())
+        except BaseException:
+            # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
+            self._is_stale = True
+            self._look_ns = 0
+            raise
+
+    cdef list _usable(self):
+        """Return the candidates that may be picked now."""
+        cdef Candidate candidate
         endpoints = [(<Candidate>each).endpoint for each in self._known.values()]
         for narrow in self.selector.filters:
             endpoints = narrow(endpoints, self._is_sound)
@@ -160,7 +173,7 @@ cdef class Fleet:
         sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
         self._is_panicking = 2 * len(sound) < len(candidates)
-        return self.selector.take_up(candidates if self._is_panicking else sound)
+        return candidates if self._is_panicking else sound
 
     # What happens for each attempt
 

@@ -2,6 +2,7 @@
 
 cimport cython
 from cpython.contextvars cimport PyContextVar_Set
+from cpython.exc cimport PyErr_SetString
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
@@ -43,8 +44,11 @@ cdef PyObject* start_handler(object handler, object given) noexcept:
             return PyObject_CallObject(handler, given)
         for at in range(count):
             arguments[at + 1] = PyTuple_GET_ITEM(given, at)
-    else:
+    elif type(given) is BoundArguments:
         return PyObject_Call(handler, (<BoundArguments>given).args, (<BoundArguments>given).kwargs)
+    else:
+        PyErr_SetString(TypeError, "a handler is called with a tuple, bytes or BoundArguments")
+        return NULL
     if PyMethod_Check(handler):
         arguments[0] = PyMethod_GET_SELF(handler)
         return PyObject_Vectorcall(<object>PyMethod_GET_FUNCTION(handler), arguments, count + 1, NULL)

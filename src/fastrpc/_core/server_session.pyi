@@ -126,10 +126,10 @@ class ServerSession(GuardedSession):
         """Return who is on the other side."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
-        """Go on with a compressed request that is whole again, or cannot be."""
+        """Go on with a compressed request that is whole again, or cannot be; ValueError if `call` is none of those."""
 
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
-        """Answer for a handler that ran in a thread; called on the loop."""
+        """Answer for a handler that ran in a thread; called on the loop. ValueError if `call` has none."""
 
     def end_calls(self, text: str) -> int:
         """Answer every call that is still under way, and stop its handler."""

@@ -284,8 +284,10 @@ cdef class ServerSession(GuardedSession):
         self.state.dispatcher.unpack(call, self.state.compressors[call.compressor], payload)
         return 0
 
-    def unpacked(self, ServerCall call not None, bytes payload, error):
+    def unpacked(self, ServerCall call not None, bytes payload not None, error):
         """A compressed request is whole again, or cannot be; called by the dispatcher."""
+        if call.session is not self or not call.is_held or call.given is not None:
+            raise ValueError("this call does not wait here for its arguments")
         self.now = self.turn_ns = now_ns()
         self.unwatch(call)
         if self.is_closed:
@@ -492,6 +494,8 @@ cdef class ServerSession(GuardedSession):
 
     def thread_finished(self, ServerCall call not None, value, error):
         """A handler that ran in a thread ended; called on the loop."""
+        if call.session is not self or not call.is_running:
+            raise ValueError("this call does not run in a thread of this connection")
         self.now = now_ns()
         if error is not None:
             self.fail(call, error)

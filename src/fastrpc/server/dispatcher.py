@@ -95,6 +95,9 @@ class Dispatcher:
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
         route = call.route
+        if call.given is None:
+            # It was answered meanwhile, and its arguments are gone with that.
+            raise RuntimeError(f"{call.method} ended before an interceptor proceeded")
         call.never_started = False
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)

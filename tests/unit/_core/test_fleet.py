@@ -130,6 +130,32 @@ def test_endpoint_that_fails_several_times_in_a_row_is_out_at_once() -> None:
     assert usable(fleet) == "acd"
 
 
+@pytest.mark.parametrize("outlier", [None, Outlier(consecutive=3)])
+def test_filter_that_raises_fails_the_pick_and_is_asked_again(outlier: Outlier | None) -> None:
+    def narrow(given: Sequence[Endpoint], is_sound: object) -> Sequence[Endpoint]:
+        if faults:
+            raise faults.pop()
+        return given
+
+    faults: list[Exception] = []
+    fleet = Fleet(RoundRobin(filters=[narrow]), clock=Clock(), outlier=outlier)
+    fleet.update(endpoints(4))
+    faults += [KeyError("first"), KeyError("second")]
+    if outlier is None:
+        with pytest.raises(KeyError, match="second"):
+            fleet.set_leaving(fleet.candidates[1], True)
+    else:
+        for _ in range(12):
+            if fleet.candidates[1].health.is_ejected:
+                break
+            attempt(fleet, "b")
+        with pytest.raises(KeyError, match="second"):
+            fleet.pick(call())
+    with pytest.raises(KeyError, match="first"):
+        fleet.pick(call())
+    assert {attempt(fleet, "") for _ in range(8)} == {"a", "c", "d"}
+
+
 def test_ejected_endpoint_returns_after_its_time() -> None:
     clock = Clock()
     fleet = fleet_of(4, clock=clock, outlier=Outlier(consecutive=1, ejection=5))

@@ -5,11 +5,15 @@ import contextlib
 import gc
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 
+import fastrpc
 from fastrpc._core.loop_state import LoopState, loop_state
+from fastrpc._core.server_session import ServerCall, detached_call
 from fastrpc._core.timer_wheel import Schedule, ScheduledValue
+from fastrpc.testing import connected
 
 MAKE_WITHOUT_INIT = """
 import importlib, inspect, itertools, pkgutil
@@ -62,3 +66,32 @@ async def test_loop_state_that_is_initialised_again_keeps_its_timers() -> None:
     gc.collect()
 
     assert loop_state(asyncio.get_running_loop()) is state
+
+
+@fastrpc.service("raw")
+class Raw:
+    def __init__(self) -> None:
+        self.calls: list[ServerCall] = []
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, value: bytes) -> bytes:
+        self.calls.append(cast(ServerCall, fastrpc.current_call()))
+        return value
+
+
+async def test_call_that_a_connection_does_not_wait_for_is_refused() -> None:
+    raw = Raw()
+    async with connected(raw) as client:
+        await client.call(Raw.echo, b"x")
+        ended = raw.calls[0]
+        session = ended.session
+        for call in (ended, detached_call({}, None, None)):
+            for value, error in ((b"1", None), (None, KeyError("y"))):
+                with pytest.raises(ValueError, match="does not run in a thread"):
+                    session.thread_finished(call, value, error)
+            with pytest.raises(ValueError, match="does not wait here"):
+                session.unpacked(call, b"1", None)
+        with pytest.raises(TypeError):
+            session.unpacked(ended, cast(Any, None), None)
+        assert session.state.running == 0
+        assert await client.call(Raw.echo, b"y") == b"y"
