@@ -20,7 +20,10 @@ class _Lease:
     def __init__(self, seconds: float, due: float) -> None:
         self.seconds = seconds
         self.due = due
+        #: What ends with it.
         self.items: set[tuple[str, str]] = set()
+        #: What was ever written under it, even if another lease has taken it over since.
+        self.written: set[tuple[str, str]] = set()
 
 
 class _Saved(msgspec.Struct):
@@ -107,6 +110,11 @@ class MemoryStore:
             self._delete(folder, key)
         return True
 
+    def is_whole(self, lease: str) -> bool:
+        """Whether the lease is alive and all that was written under it is there, no matter under which lease now."""
+        found = self._alive(lease)
+        return found is not None and all(key in self._folders.get(name, {}) for name, key in found.written)
+
     def folders(self) -> dict[str, int]:
         """Return how many items each folder has; those without are left out."""
         return {name: len(items) for name, items in sorted(self._folders.items())}
@@ -171,6 +179,7 @@ class MemoryStore:
         self._forget_lease(folder, before)
         if holder is not None:
             holder.items.add((folder, key))
+            holder.written.add((folder, key))
         self._count += before is None
         revision = self._note_change(folder)
         self._folders.setdefault(folder, items)[key] = Item(key, value, revision, lease)

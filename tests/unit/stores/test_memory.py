@@ -101,6 +101,23 @@ async def test_item_that_another_lease_took_over_does_not_end_with_the_first(sto
     assert await keys(store) == []
 
 
+async def test_lease_is_whole_while_all_that_was_written_under_it_is_there(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    first, second = await store.lease(10.0), await store.lease(5.0)
+    await store.put("a", "k", b"old", lease=first)
+    await store.put("a", "k", b"new", lease=second)
+    assert store.is_whole(first)
+    clock.advance(5.0)
+    store.expire()
+    assert not store.is_whole(first)
+    assert not store.is_whole(second)
+    await store.put("a", "k", b"again", lease=first)
+    assert store.is_whole(first)
+    clock.advance(5.0)
+    assert not store.is_whole(first)
+
+
 async def test_items_have_a_limit(clock: FakeClock) -> None:
     store = MemoryStore(clock=clock, most_items=2)
     await store.put("a", "1", b"")
