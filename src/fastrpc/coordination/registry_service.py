@@ -187,5 +187,5 @@ class RegistryService:
         if revision == self._saved_revision:
             return
         data = self._store.dump()
-        if await asyncio.to_thread(file.write, data):
+        if await asyncio.to_thread(file.write, data, revision):
             self._saved_revision = revision
