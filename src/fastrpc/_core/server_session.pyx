@@ -230,6 +230,7 @@ cdef class ServerSession(GuardedSession):
 
     @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        assert call is not None and payload is not None
         self._gate(<ServerCall>call, frame, payload)
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
@@ -266,6 +267,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
         """Nothing holds the call back: what is left of the gate."""
+        assert admitted is not None and payload is not None
         cdef ServerCall call = <ServerCall>admitted
         cdef Route route = call.route
         if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
@@ -305,6 +307,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int _admit(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments and start the handler."""
+        assert call is not None and call.route is not None and payload is not None
         cdef Route route = call.route
         if call.codec == CODEC_RAW and route.marshal._takes_bytes:
             call.given = payload
@@ -367,6 +370,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
         """Start the handler: everything that can go wrong from here on has run."""
+        assert call is not None
         cdef Route route = call.route
         cdef object value
         cdef PyObject* made
@@ -436,6 +440,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
         """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
+        assert task is not None
         cdef object error = task.error, value = task.value
         call.task = None
         task.call = None
@@ -502,6 +507,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int finish(self, ServerCall call, object value) except -1:
         """Answer with a value."""
+        assert call is not None and call.route is not None
         cdef bytes payload
         if call.flags & ONE_WAY:
             return self._count_end(call, OK)
@@ -616,6 +622,7 @@ cdef class ServerSession(GuardedSession):
 
     @cython.nonecheck(False)
     cdef int _count_end(self, ServerCall call, int status) except -1:
+        assert call is not None
         self.stepped_ns = now_ns()
         call.route.counters.ended(status, self.stepped_ns - call.started_ns)
         self.state.running -= 1
