@@ -1,7 +1,7 @@
 """A selector of the user's own: asked and told once for each attempt."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,8 +11,11 @@ import fastrpc
 from fastrpc import CallError, Client, ClientConfig, Endpoint, SyncClient
 from fastrpc.config import Backoff
 from fastrpc.failmodes import FailTry
+from fastrpc.registries import StaticRegistry
+from fastrpc.selectors import RoundRobin
 from fastrpc.testing import serving
 from tests.support.served import served
+from tests.support.waiting import eventually
 from tests.support.who import Who
 
 CALLS = 5
@@ -113,3 +116,55 @@ async def test_fail_try_stays_where_the_first_attempt_went(is_blocking: bool) ->
                     async with Client(targets, fail_mode=FailTry(retries=2)) as client:
                         await client.call(Refusing.now)
             assert sorted(service.calls for service in services) == [0, 0, 0, 3]
+
+
+# Filters that raise
+
+
+class Moody:
+    """A filter that raises as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.raises = False
+        self.asked = 0
+
+    def __call__(self, endpoints: Sequence[Endpoint], sound: Callable[[Endpoint], bool]) -> list[Endpoint]:
+        self.asked += 1
+        if self.raises:
+            raise ValueError("a label that it cannot read")
+        return list(endpoints)
+
+
+async def test_filter_that_raised_once_takes_later_lists() -> None:
+    moody = Moody()
+    async with served(Who("old"), scheme="tcp") as old, served(Who("new"), scheme="tcp") as new:
+        registry = StaticRegistry({"who": [old]})
+        async with Client("who", registry=registry, selector=RoundRobin(filters=[moody])) as client:
+            assert await client.call(Who.name_of) == "old"
+            moody.raises = True
+            before = moody.asked
+            registry.update("who", [new])
+            await eventually(lambda: moody.asked > before)
+            with pytest.raises(ValueError, match="a label"):
+                await client.call(Who.name_of)
+            moody.raises = False
+            # The list that it could not take is taken up now, without another one.
+            assert await client.call(Who.name_of) == "new"
+            registry.update("who", [old])
+            await eventually(lambda: [str(link.endpoint.address) for link in client._pool.links] == [old])
+            assert await client.call(Who.name_of) == "old"
+
+
+def test_filter_that_raised_once_takes_the_same_list_in_a_blocking_client() -> None:
+    moody = Moody()
+    with serving(Who("old")) as old, serving(Who("new")) as new:
+        registry = StaticRegistry({"who": [old]})
+        with SyncClient("who", registry=registry, selector=RoundRobin(filters=[moody])) as client:
+            assert client.call(Who.name_of) == "old"
+            moody.raises = True
+            registry.update("who", [new])
+            for _ in range(2):
+                with pytest.raises(ValueError, match="a label"):
+                    client.call(Who.name_of)
+            moody.raises = False
+            assert {client.call(Who.name_of) for _ in range(3)} == {"new"}

@@ -317,5 +317,8 @@ class BlockingBatch:
     def count_unsent(self, status: Status) -> None:
         """Count calls that failed before a connection could be had, all of them."""
 
-    def single(self, index: int, has_own_deadline: bool) -> Any:
-        """Make one of the calls by itself, from its beginning."""
+    def single(self, index: int) -> BlockingCall:
+        """Return one of the calls, to be made from its beginning."""
+
+    def attempted(self, index: int) -> BlockingCall:
+        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""

@@ -170,8 +170,6 @@ cdef class BlockingCaller(CallerView):
         self.dress(first, batch.route, now_ns())
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
-        for _ in batch.argument_tuples:
-            state.budget.count_call(first.started_ns)
         if not self.needs_runner and not state.needs_runner:
             if state.fleet is None:
                 session = state.pick(batch.started_ns)
@@ -386,7 +384,11 @@ cdef class BlockingBatch:
             payload = caller.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
             payloads[i] = payload
             self.members.append(member)
-        return session.start_many(self.members, payloads)
+        if not session.start_many(self.members, payloads):
+            return False
+        for _ in payloads:
+            (<BlockingState>caller.shared).budget.count_call(now)
+        return True
 
     cdef list end(self):
         """Wait for all answers and return them; errors may be followed by another attempt."""
@@ -445,15 +447,21 @@ cdef class BlockingBatch:
         for _ in self.argument_tuples:
             member.count_unsent(status)
 
-    def single(self, Py_ssize_t index, bint has_own_deadline):
-        """Make one of the calls by itself, from its beginning."""
+    def single(self, Py_ssize_t index):
+        """Return one of the calls, to be made from its beginning."""
         cdef BlockingCall call = BlockingCall.__new__(BlockingCall)
         call.route = self.route
         call.caller = self.caller
         call.args = <tuple>self.argument_tuples[index]
-        if not has_own_deadline:
-            call.deadline_ns = self.deadline_ns
-        return (<BlockingState>self.caller.shared).runner.run(call)
+        return call
+
+    def attempted(self, Py_ssize_t index):
+        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        cdef BlockingCall call = <BlockingCall>self.single(index)
+        call.deadline_ns = self.deadline_ns
+        self.caller.dress(call, self.route, self.started_ns)
+        call.session = self.session
+        return call
 
     @property
     def hash_key(self):

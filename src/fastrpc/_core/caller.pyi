@@ -297,5 +297,8 @@ class BatchCall(CoroutineCall):
     def single(self, index: int) -> ClientCall:
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
 
+    def attempted(self, index: int) -> ClientCall:
+        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+
     def attempt_on(self, session: ClientSession) -> BatchCall:
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

@@ -555,6 +555,17 @@ cdef class BatchCall(CoroutineCall):
         call.deadline_ns = self.deadline_ns
         return call
 
+    def attempted(self, Py_ssize_t index):
+        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        cdef ClientCall call = ClientCall.__new__(ClientCall)
+        self.caller.dress_alike(call, self)
+        call.caller = self.caller
+        call.args = self.argument_tuples[index]
+        call.session = self.session
+        # It was awaited already, as part of the batch.
+        call.close()
+        return call
+
     def attempt_on(self, ClientSession session not None):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
@@ -564,6 +575,7 @@ cdef class BatchCall(CoroutineCall):
         attempt.session = session
         attempt.deadline_ns = self.deadline_ns
         attempt.is_attempt = True
+        self.session = session
         return attempt
 
 

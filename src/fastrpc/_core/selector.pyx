@@ -204,7 +204,10 @@ cdef class BaseSelector:
             index = self._next(call, key, now)
             if not (<Candidate>self.candidates[index]).is_tried:
                 return index
-        while (<Candidate>self.candidates[index]).is_tried:
+        # No more steps than candidates: threads that pick at the same time see each other's marks.
+        for _ in range(<int>self.size):
+            if not (<Candidate>self.candidates[index]).is_tried:
+                break
             index = (index + 1) % self.size
         return index
 

@@ -46,7 +46,7 @@ cdef enum:
 logger = logging.getLogger("fastrpc.server")
 
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
-cdef uint64_t FIRST_FLUSH_NS = 10_000
+cdef uint64_t FIRST_FLUSH_NS = 4_000
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
 

@@ -139,12 +139,16 @@ class Balancer:
 
     async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
         """Try again what may be, then raise the first error or return it in its place."""
+        again: dict[int, Coroutine[Any, Any, Any]] = {}
         for index, value in enumerate(values):
-            if isinstance(value, UnavailableError) and value.retryable:
-                try:
-                    values[index] = await batch.single(index)
-                except FastRPCError as error:
-                    values[index] = error
+            if isinstance(value, FastRPCError):
+                attempts = self.retry(batch.attempted(index), value)
+                if attempts is not None:
+                    again[index] = attempts
+        # Beside each other: what one of them is asked to wait is no wait for all the others.
+        results = await asyncio.gather(*again.values(), return_exceptions=True)
+        for index, result in zip(again, results, strict=True):
+            values[index] = result
         return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.watch import Watch
 
 __all__ = ["Follower"]
+
+logger = logging.getLogger("fastrpc.client")
 
 
 class Follower:
@@ -31,7 +34,7 @@ class Follower:
         """Take the list that is there, if there is one, and every later one."""
         self._watch = self._registry.watch(self._service)
         if self._watch.latest is not None:
-            self._on_list(self._watch.latest.endpoints)
+            self._take(self._watch.latest.endpoints)
         self._task = loop.create_task(
             self._follow(self._watch), name=f"fastrpc watch of {self._service}", context=contextvars.Context()
         )
@@ -39,9 +42,16 @@ class Follower:
     async def _follow(self, watch: "Watch") -> None:
         try:
             async for snapshot in watch:
-                self._on_list(snapshot.endpoints)
+                self._take(snapshot.endpoints)
         finally:
             watch.close()
+
+    def _take(self, endpoints: Sequence[Endpoint]) -> None:
+        try:
+            self._on_list(endpoints)
+        except Exception:
+            # Filters and selectors of the user's run in there: calls raise it until they take the list.
+            logger.exception("%s: the selector cannot take the endpoints", self._service)
 
     @property
     def error(self) -> Exception | None:

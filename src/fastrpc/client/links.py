@@ -1,6 +1,6 @@
 """What the links of both pools have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from fastrpc._core.fleet import Fleet
@@ -8,7 +8,7 @@ from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, J
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 
-__all__ = ["KEYED", "LOOK_SECONDS", "choose_warm", "wanted_links", "what_came_of"]
+__all__ = ["KEYED", "LOOK_SECONDS", "choose_warm", "links_of", "wanted_links", "what_came_of"]
 
 #: Selectors that place calls by what the endpoints are, not by which of them is at hand.
 KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
@@ -25,6 +25,18 @@ class _Link(Protocol):
 
 
 L = TypeVar("L", bound=_Link)
+
+
+def links_of(fleet: Fleet, make: Callable[[Endpoint], L]) -> list[L]:
+    """Return the links of all endpoints of a fleet; those that have none yet get one."""
+    links = []
+    for candidate in fleet.candidates:
+        if candidate.link is None:
+            candidate.link = make(candidate.endpoint)
+            candidate.link.candidate = candidate
+        candidate.link.endpoint = candidate.endpoint
+        links.append(candidate.link)
+    return links
 
 
 def wanted_links(fleet: Fleet, links: Sequence[L]) -> list[L]:

@@ -13,7 +13,7 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc.client.following import Follower
-from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, wanted_links, what_came_of
+from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.config.delays import Delays
@@ -275,6 +275,7 @@ class Pool:
         self.links: list[Link] = []
         #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
         self.wanted: list[Link] = []
+        self._narrowed: list[Link] | None = None
         self._removed: list[Link] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
@@ -311,26 +312,26 @@ class Pool:
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Make these the endpoints; what is under way at those that are gone ends there."""
-        fleet = self._fleet
-        fleet.update(endpoints)
-        before, self.links = self.links, []
-        for candidate in fleet.candidates:
-            if candidate.link is None:
-                candidate.link = Link(self, candidate.endpoint)
-                candidate.link.candidate = candidate
-            candidate.link.endpoint = candidate.endpoint
-            self.links.append(candidate.link)
-        self._has_list = True
-        self.wanted = wanted_links(fleet, self.links)
-        choose_warm(self.wanted, self.config.pool.warm)
-        kept = set(self.links)
-        for link in before:
-            if link not in kept:
+        try:
+            self._fleet.update(endpoints)
+        finally:
+            # What a filter of the user's raises at is taken up by a later pick, which needs the links.
+            before, self.links = self.links, links_of(self._fleet, lambda endpoint: Link(self, endpoint))
+            self._has_list = True
+            for link in set(before).difference(self.links):
                 self._removed.append(link)
                 link.remove()
+            if self.is_used and not self.is_closed:
+                self.changed()
+        self._choose_wanted()
         if self.is_used and not self.is_closed:
             self.start()
-            self.changed()
+
+    def _choose_wanted(self) -> None:
+        if self.fleet is not None and self._narrowed is not self.links:
+            self.wanted = wanted_links(self.fleet, self.links)
+            choose_warm(self.wanted, self.config.pool.warm)
+            self._narrowed = self.links
 
     @property
     def _fleet(self) -> Fleet:
@@ -357,6 +358,7 @@ class Pool:
 
     def start(self) -> None:
         """Connect wherever there is no connection."""
+        self._choose_wanted()
         for link in self.wanted:
             link.start()
 

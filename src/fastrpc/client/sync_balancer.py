@@ -17,7 +17,7 @@ from fastrpc.client.balancer import (
 )
 from fastrpc.client.sync_attempting import SyncAttempting
 from fastrpc.client.sync_pool import SyncPool
-from fastrpc.errors import FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.peer import Peer
@@ -91,7 +91,9 @@ class SyncBalancer:
         """Make a batch for which there was no connection, or around whose calls interceptors stand."""
         size = len(batch.argument_tuples)
         if self._interceptors:
-            return batch_result(batch, [self._single(batch, index, own=True) for index in range(size)])
+            return batch_result(
+                batch, [self._outcome(self.run, batch.single(index)) for index in range(size)]
+            )
         try:
             attempts = SyncAttempting(self._pool, batch, None)
             attempts.follow()
@@ -104,13 +106,14 @@ class SyncBalancer:
     def finish_batch(self, batch: BlockingBatch, values: list[Any]) -> list[Any]:
         """Try again what may be, then raise the first error or return it in its place."""
         for index, value in enumerate(values):
-            if isinstance(value, UnavailableError) and value.retryable:
-                values[index] = self._single(batch, index, own=False)
+            if isinstance(value, FastRPCError):
+                values[index] = self._outcome(self.retry, batch.attempted(index), value)
         return batch_result(batch, values)
 
-    def _single(self, batch: BlockingBatch, index: int, *, own: bool) -> Any:
+    def _outcome(self, make: Callable[..., Any], *args: Any) -> Any:
+        """Return what a call of a batch came to, be it an error."""
         try:
-            return batch.single(index, own)
+            return make(*args)
         except FastRPCError as error:
             return error
 

@@ -13,7 +13,7 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, wanted_links, what_came_of
+from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
 from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays
@@ -162,10 +162,13 @@ class SyncPool:
                 self.watch = self.target.registry.watch(self.target.service)
             latest = None if self.watch is None else self.watch.latest
             if latest is not None and latest is not self._seen:
-                self._seen = latest
-                self._update(latest.endpoints)
-                self._publish()
-                self._changed.notify_all()
+                try:
+                    self._update(latest.endpoints)
+                    # Only now: as long as a filter raises at it, each call asks that filter again.
+                    self._seen = latest
+                finally:
+                    self._publish()
+                    self._changed.notify_all()
 
     def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
         """Return once the registry said who serves; with `wait` only when somebody does.
@@ -190,22 +193,20 @@ class SyncPool:
 
     def _update(self, endpoints: Sequence[Endpoint]) -> None:
         """Make these the endpoints; what is under way at those that are gone ends there."""
-        fleet = self._fleet
-        fleet.update(endpoints)
-        before, self.links = self.links, []
-        for candidate in fleet.candidates:
-            if candidate.link is None:
-                candidate.link = SyncLink(candidate.endpoint, self.config.backoff)
-                candidate.link.candidate = candidate
-            candidate.link.endpoint = candidate.endpoint
-            self.links.append(candidate.link)
-        self.wanted = wanted_links(fleet, self.links)
+        backoff = self.config.backoff
+        try:
+            self._fleet.update(endpoints)
+        finally:
+            # What a filter of the user's raises at is taken up by a later pick, which needs the links.
+            before, self.links = self.links, links_of(self._fleet, lambda each: SyncLink(each, backoff))
+            kept = set(self.links)
+            for link in before:
+                if link not in kept:
+                    link.remove()
+            self.wanted = [link for link in self.wanted if not link.is_removed]
+            self._mark()
+        self.wanted = wanted_links(self._fleet, self.links)
         choose_warm(self.wanted, self.config.pool.warm)
-        kept = set(self.links)
-        for link in before:
-            if link not in kept:
-                link.remove()
-        self._mark()
 
     @property
     def _fleet(self) -> Fleet:
@@ -215,9 +216,15 @@ class SyncPool:
     def _mark(self) -> bool:
         """Tell the fleet where there is no connection, as in `Pool`; returns whether that was news."""
         keeps_new = isinstance(self._fleet.selector, KEYED)
-        return self._fleet.set_all_leaving(
-            {link.candidate for link in self.links if not link.sessions and not (keeps_new and link.is_new)}
-        )
+        leaving = {
+            link.candidate for link in self.links if not link.sessions and not (keeps_new and link.is_new)
+        }
+        try:
+            return self._fleet.set_all_leaving(leaving)
+        except Exception:
+            # Of the user's filters: the next pick raises it to its caller. Here others wait to be told of a connection.
+            logger.exception("%s: the selector cannot take the endpoints", self.target)
+            return True
 
     def link_at(self, address: Address) -> SyncLink | None:
         """Return the link of one endpoint."""

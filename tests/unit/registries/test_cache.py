@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def test_services_share_a_file(tmp_path: Path) -> None:
     CacheFile(tmp_path / "lists").keep("users", [TWO])
     cache = CacheFile(tmp_path / "lists")
     assert [len(cache.load(name)) for name in ("arith", "users", "other")] == [1, 1, 0]
+
+
+def test_services_whose_lists_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    services = [f"service{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda service: cache.keep(service, [ONE]), services))
+    assert [len(cache.load(service)) for service in services] == [1] * 40
 
 
 def test_missing_file_holds_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -34,6 +35,26 @@ def fleet(*weights: int) -> list[Endpoint]:
 
 def keyed(key: str | int) -> SimpleNamespace:
     return SimpleNamespace(hash_key=key)
+
+
+def test_threads_that_have_tried_everything_between_them_still_pick() -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        if threading.current_thread() is other:
+            looking.set()
+            go_on.wait(10)
+        return 0.0
+
+    endpoints = fleet(1, 1, 1, 1)
+    selector = LeastLoaded(clock=clock)
+    other = threading.Thread(target=lambda: selector.pick(NO_CALL, endpoints[:2]))
+    selector.update(endpoints)
+    other.start()
+    assert looking.wait(10)
+    assert selector.pick(NO_CALL, endpoints[2:]) in endpoints
+    go_on.set()
+    other.join()
 
 
 # Random, round robin

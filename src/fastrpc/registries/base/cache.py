@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ logger = logging.getLogger("fastrpc.registry")
 
 _FORMAT = 1
 
+# Each service has a thread that writes its own list into the file that all share.
+_writing = threading.Lock()
+
 
 class _Lists(msgspec.Struct):
     """The file: records as texts, so that each is checked by itself like one from the network."""
@@ -28,7 +32,7 @@ class _Lists(msgspec.Struct):
 
 
 class CacheFile:
-    """A file that several services, and processes, may share; the last one to write a service wins."""
+    """A file that several services may share; processes too, but of two that write at once only one is kept."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
@@ -46,15 +50,17 @@ class CacheFile:
 
     def keep(self, service: str, endpoints: Sequence[Endpoint]) -> None:
         """Write the list of a service; a file that cannot be written is logged, once."""
-        lists = self._read()
-        lists.services[service] = [msgspec.Raw(encode_record(endpoint)) for endpoint in endpoints]
-        try:
-            self._write(msgspec.json.encode(lists))
-            self._is_failing = False
-        except OSError as error:
-            if not self._is_failing:
-                logger.warning("cannot keep the list of %s in %s: %s", service, self._path, error)
-            self._is_failing = True
+        records = [msgspec.Raw(encode_record(endpoint)) for endpoint in endpoints]
+        with _writing:
+            lists = self._read()
+            lists.services[service] = records
+            try:
+                self._write(msgspec.json.encode(lists))
+                self._is_failing = False
+            except OSError as error:
+                if not self._is_failing:
+                    logger.warning("cannot keep the list of %s in %s: %s", service, self._path, error)
+                self._is_failing = True
 
     def _read(self) -> _Lists:
         try:
