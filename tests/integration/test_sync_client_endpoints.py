@@ -1,6 +1,8 @@
 """Blocking clients of services with several endpoints."""
 
 import asyncio
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -187,3 +189,47 @@ def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
         people[0].is_stuck, people[0].is_failing, people[1].is_failing = False, True, True
         with pytest.raises(fastrpc.CallError, match="broken"):
             client.fork(Who.name_of)
+
+
+class Withholding:
+    """Forwards connections to a server, but lets nothing of the server's through before it is told to."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("tcp://").rpartition(":")
+        self._place = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.target = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.lets_through = threading.Event()
+        threading.Thread(target=self._accept, name="withholding", daemon=True).start()
+
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        far = socket.create_connection(self._place)
+        threading.Thread(target=self._pump, args=(near, far), name="withholding", daemon=True).start()
+        self.lets_through.wait(10)
+        self._pump(far, near)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for each in (source, sink):
+            each.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.lets_through.set()
+
+
+def test_fork_starts_nothing_after_it_returned() -> None:
+    with fleet(2) as (people, targets), contextlib.closing(Withholding(targets[1])) as late:
+        with SyncClient([targets[0], late.target], config=QUICK) as client:
+            before = set(threading.enumerate())
+            # Compressed calls wait for the server's settings.
+            assert client.with_options(compressor="gzip").fork(Who.name_of) == "server 0"
+            late.lets_through.set()
+            for thread in set(threading.enumerate()) - before:
+                if thread.name != "withholding":
+                    thread.join(5)
+                    assert not thread.is_alive()
+        assert [who.calls for who in people] == [1, 0]

@@ -1,6 +1,7 @@
 """A selector of the user's own: asked and told once for each attempt."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -116,6 +117,20 @@ async def test_fail_try_stays_where_the_first_attempt_went(is_blocking: bool) ->
                     async with Client(targets, fail_mode=FailTry(retries=2)) as client:
                         await client.call(Refusing.now)
             assert sorted(service.calls for service in services) == [0, 0, 0, 3]
+
+
+async def test_attempt_that_got_no_connection_is_taken_back_with_its_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as other:
+        targets = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in (silent, other)]
+        async with Client(targets, selector=Last(targets[0])) as client:
+            # Compressed calls wait for the server's settings.
+            view = client.with_options(compressor="gzip", timeout=0.05)
+            with pytest.raises(fastrpc.DeadlineExceededError) as kept:
+                await view.call(Who.name_of)
+            fleet = client.state.fleet
+            assert fleet is not None
+            assert [candidate.in_flight for candidate in fleet.candidates] == [0, 0]
+            assert kept.value.processed == "no"
 
 
 # Filters that raise

@@ -35,6 +35,8 @@ class BaseAttempting:
         self._tried: list[Endpoint] = []
         self._placements: list[Placement] = []
         self._running: list[tuple[Any, Placement | None]] = []
+        #: Where attempts are still on the way to a connection.
+        self._connecting: list[Endpoint] = []
         #: Where attempts went instead, because there was no connection yet where they were to go.
         self._moved: dict[Endpoint, Endpoint] = {}
 
@@ -57,6 +59,7 @@ class BaseAttempting:
             return cast(Endpoint, self._link_at(pinned).endpoint)
         # A hedge goes elsewhere than what it runs beside.
         beside = [placement.endpoint for _, placement in self._running if placement is not None]
+        beside += self._connecting
         fleet: Fleet = self._pool.fleet
         placement = fleet.pick(self._call, [*self._tried, *beside])
         self._placements.append(placement)
@@ -179,7 +182,11 @@ class Attempting(BaseAttempting):
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        found = await self._in_time(self._wait_connection(placement, pinned))
+        self._connecting.append(endpoint)
+        try:
+            found = await self._in_time(self._wait_connection(placement, pinned))
+        finally:
+            self._connecting.remove(endpoint)
         if pinned is None:
             self._went(endpoint, found[1])
         return found
@@ -196,23 +203,28 @@ class Attempting(BaseAttempting):
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
         """
         pool, call = self._pool, self._call
-        while True:
-            pool.check_open()
-            session = self._session_of(placement)
-            if session is not None:
-                return session, placement
-            link: Link = placement.candidate.link
-            pool.start()
-            link.start()
-            is_kept = link.may_come and self.asks_once
-            if not is_kept:
-                placement.dropped()
-            if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
-                raise pool.unreachable([link] if pinned else pool.links)
-            await pool.wait_changed()
-            if not is_kept or not link.may_come:
-                placement.dropped()
-                placement = self.place(pinned)
+        try:
+            while True:
+                pool.check_open()
+                session = self._session_of(placement)
+                if session is not None:
+                    return session, placement
+                link: Link = placement.candidate.link
+                pool.start()
+                link.start()
+                is_kept = link.may_come and self.asks_once
+                if not is_kept:
+                    placement.dropped()
+                if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
+                    raise pool.unreachable([link] if pinned else pool.links)
+                await pool.wait_changed()
+                if not is_kept or not link.may_come:
+                    placement.dropped()
+                    placement = self.place(pinned)
+        except BaseException:
+            # Above all the end of its time: nobody is on the way there any more.
+            placement.dropped()
+            raise
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""

@@ -8,11 +8,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
+from fastrpc._core.blocking_caller import BlockingCall
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
-__all__ = ["BlockingEverywhere", "Everywhere"]
+__all__ = ["BlockingEverywhere", "Everywhere", "Running"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -167,8 +168,9 @@ class BlockingEverywhere:
         client: Any = self
         endpoints = client._endpoints_of(method)
         views = [client.with_options(endpoint=each) for each in endpoints]
+        running = Running()
         for view in views:
-            view.running = []
+            view.running = running
         ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
         try:
             for _ in endpoints:
@@ -177,9 +179,32 @@ class BlockingEverywhere:
                     return outcome
             raise outcome
         finally:
-            for view in views:
-                for attempt in view.running:
-                    attempt.cancel()
+            running.end()
+
+
+class Running:
+    """The attempts of blocking calls that end together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._attempts: list[BlockingCall] = []
+        #: Whether nothing is to begin any more.
+        self.is_over = False
+
+    def add(self, attempt: BlockingCall) -> None:
+        """Take an attempt that was started; it is cancelled with the others."""
+        with self._lock:
+            if not self.is_over:
+                self._attempts.append(attempt)
+                return
+        attempt.cancel()
+
+    def end(self) -> None:
+        """Cancel what is under way, and what is added later."""
+        with self._lock:
+            self.is_over = True
+        for attempt in self._attempts:
+            attempt.cancel()
 
 
 def _start(calls: list[Callable[[], Any]]) -> "queue.SimpleQueue[tuple[int, Any]]":

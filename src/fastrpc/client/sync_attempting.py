@@ -8,7 +8,8 @@ from fastrpc._core.fleet import Placement
 from fastrpc.client.attempting import BaseAttempting, name_call
 from fastrpc.client.sync_pool import SyncLink, SyncPool
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.status import Status
 
 __all__ = ["SyncAttempting"]
 
@@ -31,16 +32,20 @@ class SyncAttempting(BaseAttempting):
         if self._made is not None:
             return self._fail_again(endpoint)
         call, attempt = cast(BlockingCall, self._call), None
+        running = getattr(call.caller, "running", None)
         while attempt is None:
             # A connection may turn out to be over at the last moment: the next one, then.
             session, placement = self._connection(endpoint)
+            if running is not None and running.is_over:
+                if placement is not None:
+                    placement.dropped()
+                raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             attempt = call.attempt_on(session, self._number)
             if attempt is None and placement is not None:
                 placement.dropped()
         self._begin(attempt, placement)
-        running = getattr(call.caller, "running", None)
         if running is not None:
-            running.append(attempt)
+            running.add(attempt)
         try:
             value = attempt.finish()
         except BaseException as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from fastrpc._core.blocking_caller import BlockingCall, BlockingCaller, BlockingState
+from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
@@ -19,7 +19,7 @@ from fastrpc.client.client import (
     name_of,
     needs_runner,
 )
-from fastrpc.client.everywhere import BlockingEverywhere
+from fastrpc.client.everywhere import BlockingEverywhere, Running
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
@@ -60,8 +60,8 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
 
-    #: The attempts of a call that may have to be cancelled, kept where it goes to several endpoints.
-    running: list[BlockingCall] | None = None
+    #: The attempts of calls that may have to be cancelled, kept where it goes to several endpoints.
+    running: Running | None = None
 
     def __init__(
         self,
