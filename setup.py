@@ -40,6 +40,7 @@ PROFILES: dict[str, tuple[list[str], list[str], dict[str, str], dict[str, object
     "none": ([], [], {}, {}),
 }
 compile_arguments, link_arguments, macros, directives = PROFILES[PROFILE]
+GENERATED = Path(f"build/{PROFILE}/cython")
 
 
 def extension(name: str, source: Path) -> Extension:
@@ -48,7 +49,7 @@ def extension(name: str, source: Path) -> Extension:
         name,
         [str(source)],
         include_dirs=[str(CORE)],
-        depends=sorted(map(str, CORE.glob("*.h"))),
+        depends=["setup.py", *sorted(map(str, CORE.glob("*.h")))],
         define_macros=list(macros.items()),
         extra_compile_args=[
             *compile_arguments,
@@ -57,6 +58,13 @@ def extension(name: str, source: Path) -> Extension:
         ],
         extra_link_args=link_arguments,
     )
+
+
+def settings_changed() -> bool:
+    """Return whether this file is newer than any generated source: Cython compares those with its own sources only."""
+    changed = Path("setup.py").stat().st_mtime
+    generated = [GENERATED / Path(source).with_suffix(".c") for each in extensions for source in each.sources]
+    return any(file.exists() and file.stat().st_mtime < changed for file in generated)
 
 
 extensions = [extension(f"fastrpc._core.{name}", CORE / f"{name}.pyx") for name in MODULES]
@@ -71,7 +79,8 @@ if __name__ == "__main__":  # Worker processes of cythonize may import this file
         if PROFILE == "none"
         else cythonize(
             extensions,
-            build_dir=f"build/{PROFILE}/cython",
+            build_dir=str(GENERATED),
+            force=settings_changed() or None,
             nthreads=os.cpu_count() or 1,
             shared_utility_qualified_name=SHARED,
             module_name=SHARED,  # Of the shared module only; without it that would also be a top-level `_shared`.
