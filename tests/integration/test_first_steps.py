@@ -43,7 +43,11 @@ def handler_that_returns(value: object) -> Any:
 
 
 #: Classes that are called when a test runs: pytest looks at the values it is given, and one of these minds.
-VALUES = {"evasive": type("Evasive", (), {"__class__": property(refuse_to_tell)}), "number": int, "list": list}
+VALUES = {
+    "evasive": type("Evasive", (), {"__class__": property(refuse_to_tell)}),
+    "number": int,
+    "list": list,
+}
 
 
 @pytest.mark.parametrize("kind", VALUES)

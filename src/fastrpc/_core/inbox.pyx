@@ -125,9 +125,9 @@ cdef class Inbox(Messages):
             return self._begin_request(call, frame)
         if frame.metadata_size:
             call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
-        if payload is None:
-            payload = copied(frame.payload, frame.payload_size)
-        return self.on_whole_request(call, frame, payload)
+        return self.on_whole_request(
+            call, frame, copied(frame.payload, frame.payload_size) if payload is None else payload
+        )
 
     @cython.final
     @cython.nonecheck(False)
