@@ -74,6 +74,7 @@ if __name__ == "__main__":  # Worker processes of cythonize may import this file
             build_dir=f"build/{PROFILE}/cython",
             nthreads=os.cpu_count() or 1,
             shared_utility_qualified_name=SHARED,
+            module_name=SHARED,  # Of the shared module only; without it that would also be a top-level `_shared`.
             shared_utility_features_disabled=["AutoPickle", "MemoryView"],  # What no module uses.
             compiler_directives={
                 "language_level": 3,

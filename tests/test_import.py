@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import fastrpc
 seconds = time.process_time() - started  # What other processes use meanwhile is not the import's.
 print(json.dumps({
     "seconds": seconds,
-    "modules": sorted(sys.modules),
+    "modules": {name: getattr(module, "__file__", None) for name, module in sys.modules.items()},
     "threads": threading.active_count(),
     "descriptors": len(os.listdir("/proc/self/fd")) - descriptors,
 }))
@@ -58,6 +59,26 @@ def test_import_starts_no_thread_and_opens_no_descriptor() -> None:
     report = report_of_an_import()
     assert report["threads"] == 1
     assert report["descriptors"] == 0
+
+
+def test_import_takes_no_names_of_modules_but_its_own() -> None:
+    modules = report_of_an_import()["modules"]
+    package = Path(modules["fastrpc"]).parent
+    ours = {name for name, file in modules.items() if file and package in Path(file).parents}
+    assert "fastrpc._core._shared" in ours
+    assert {name for name in ours if name != "fastrpc" and not name.startswith("fastrpc.")} == set()
+
+
+def test_an_application_may_have_modules_named_like_ours(tmp_path: Path) -> None:
+    names = ["_shared", "_version", "call", "settings"]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("OWNER = 'application'\n")
+    application = f"import fastrpc, {', '.join(names)}\nprint({', '.join(f'{name}.OWNER' for name in names)})"
+    (tmp_path / "application.py").write_text(application)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "application.py"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["application"] * len(names)
 
 
 @pytest.mark.measures

@@ -77,6 +77,19 @@ async def test_lease_that_is_not_renewed_ends() -> None:
         assert await client.call(RegistryService.deregister, lease) is False
 
 
+async def test_record_that_its_successor_took_over_is_renewed_until_the_successor_takes_it_out() -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        first = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        second = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        assert await client.call(RegistryService.renew, first)
+        assert await client.call(RegistryService.renew, second)
+        assert await client.call(RegistryService.deregister, second)
+        assert await client.call(RegistryService.renew, first) is False
+        third = await client.call(RegistryService.register, "arith", RECORD, 10.0)
+        assert await client.call(RegistryService.renew, third)
+        assert await client.call(RegistryService.services) == {"arith": 1}
+
+
 @pytest.mark.parametrize(
     ("service", "record", "seconds", "reason"),
     [

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import pytest
 import fastrpc
 from fastrpc import Client, ConfigError, Endpoint, Server, ServerConfig, StoreError, Timeouts
 from fastrpc.coordination import RegistryServer, RegistryService
+from fastrpc.endpoint import Address
 from fastrpc.registries import StaticRegistry, open_registry
 from fastrpc.status import Status
+from fastrpc.transports.base import transport_for
 from tests.support.waiting import eventually
 
 
@@ -272,6 +274,36 @@ async def test_a_server_leaves_though_its_registry_refuses_it() -> None:
         async with asyncio.timeout(2):
             assert await server.drain() is True
     assert listed(registry, "arith") == []
+
+
+@pytest.mark.parametrize("leave", [Server.drain, Server.close])
+async def test_address_that_is_bound_once_the_server_has_left_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, leave: Callable[[Server], Awaitable[object]]
+) -> None:
+    is_asked, is_allowed = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        """Binds an address late."""
+
+        async def listen(self, address: Address, *arguments: Any, **options: Any) -> Any:
+            is_asked.set()
+            await is_allowed.wait()
+            return await transport_for(address).listen(address, *arguments, **options)
+
+    registry = StaticRegistry()
+    with monkeypatch.context() as patched:
+        patched.setattr("fastrpc.server.server.transport_for", lambda address: Slow())
+        server = Server(Arith, registry=registry)
+        listening = asyncio.create_task(server.listen("memory://late"))
+        await is_asked.wait()
+        await leave(server)
+        is_allowed.set()
+        with pytest.raises(RuntimeError, match="make a new one"):
+            await listening
+    assert listed(registry, "arith") == []
+    # The name is free again.
+    async with Server(Arith) as other:
+        await other.listen("memory://late")
 
 
 async def test_leaving_does_not_depend_on_the_registry(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from tests.support.cluster import cluster, in_thread
 from tests.support.noted import Noted
 from tests.support.noted_calls import NotedCalls
 from tests.support.open_loop import OpenLoop
+from tests.support.program import WAIT_SECONDS
 
 __all__ = ["killed_in_turn", "restarted_in_turn"]
 
@@ -36,7 +37,11 @@ async def restarted_in_turn(
 async def killed_in_turn(
     registry: Any, folder: Path, *, kills: int, every_seconds: float
 ) -> tuple[NotedCalls, Path]:
-    """Kill one of three servers again and again under load, and start it again each time."""
+    """Kill one of three servers again and again under load, and start it again each time.
+
+    The next one is killed after `every_seconds`, and not before calls arrive at the last one again: however slow the
+    machine is, two servers are there.
+    """
     async with cluster(registry, folder) as servers:
         async with Client("noted", registry=registry.url) as client:
             await client.ready()
@@ -47,5 +52,14 @@ async def killed_in_turn(
                     member = servers.members[number % 3]
                     await in_thread(member.kill)
                     await in_thread(member.start)
+                    await _answering(calls, member.address)
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
         return calls, servers.journal
+
+
+async def _answering(calls: NotedCalls, address: str) -> None:
+    """Return once a server answers calls, of those that end from now on."""
+    seen = len(calls.ended)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while all(call.endpoint != address for call in calls.ended[seen:]):
+            await asyncio.sleep(0.02)

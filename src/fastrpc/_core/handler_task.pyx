@@ -181,6 +181,8 @@ cdef class HandlerTask:
         # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
         # holds all three. KeyboardInterrupt and SystemExit are left in `error` like any other.
         cdef int ended
+        if self._phase != IDLE:
+            raise InvalidStateError(f"step_as_current() needs a new or rearmed task, not {self!r}")
         PyContext_Enter(context)
         self._coro = coroutine
         self._context = context

@@ -102,6 +102,7 @@ cdef class Inbox(Messages):
         if not self._is_modest(frame):
             problem = self._over_limit(frame, &status)
         call = self.new_call()
+        assert call is not None
         call.id = frame.id
         call.flags = frame.flags & ~MORE
         call.codec = frame.codec
@@ -251,6 +252,7 @@ cdef class Inbox(Messages):
     @cython.nonecheck(False)
     cdef int call_ended(self, Call call) except -1:
         """A call of theirs is over: what may still honestly come for it is added to the budgets."""
+        assert call is not None
         cdef bint is_assembling = call.state == STATE_ASSEMBLING
         if call.state == STATE_GONE:
             return 0

@@ -1,6 +1,5 @@
 """How handlers are called with their decoded arguments."""
 
-cimport cython
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.exc cimport PyErr_SetString
 from cpython.object cimport PyObject
@@ -31,7 +30,6 @@ cdef enum:
     FEW_ARGUMENTS = 6
 
 
-@cython.nonecheck(False)
 cdef PyObject* start_handler(object handler, object given) noexcept:
     # All borrowed: whoever calls us holds the handler, which holds its parts, and what was given.
     cdef PyObject* arguments[FEW_ARGUMENTS + 1]

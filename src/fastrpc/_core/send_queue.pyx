@@ -83,6 +83,7 @@ cdef class SendQueue(Timed):
         Raises:
             EncodeError: the peer takes less.
         """
+        assert call is not None and payload is not None
         cdef Outgoing item
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
         if <uint64_t>size > self.peer.max_message:

@@ -97,7 +97,7 @@ cdef class ServerSession(GuardedSession):
     cdef int _reject(self, ServerCall call, object error) except -1
     cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
-    cdef int _begin_task(self, ServerCall call, object coroutine) except -1
+    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1
     cdef int _go_on(self, ServerCall call, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int finish(self, ServerCall call, object value) except -1

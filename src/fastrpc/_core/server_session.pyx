@@ -46,7 +46,7 @@ cdef enum:
 logger = logging.getLogger("fastrpc.server")
 
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
-cdef uint64_t FIRST_FLUSH_NS = 10_000
+cdef uint64_t FIRST_FLUSH_NS = 4_000
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
 
@@ -230,6 +230,7 @@ cdef class ServerSession(GuardedSession):
 
     @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        assert call is not None and payload is not None
         self._gate(<ServerCall>call, frame, payload)
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
@@ -266,6 +267,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
         """Nothing holds the call back: what is left of the gate."""
+        assert admitted is not None and payload is not None
         cdef ServerCall call = <ServerCall>admitted
         cdef Route route = call.route
         if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
@@ -305,6 +307,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int _admit(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments and start the handler."""
+        assert call is not None and call.route is not None and payload is not None
         cdef Route route = call.route
         if call.codec == CODEC_RAW and route.marshal._takes_bytes:
             call.given = payload
@@ -367,6 +370,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
         """Start the handler: everything that can go wrong from here on has run."""
+        assert call is not None
         cdef Route route = call.route
         cdef object value
         cdef PyObject* made
@@ -398,39 +402,34 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
         """Take the first step now; a handler that never suspends is answered in this very turn."""
-        cdef bint has_ended
-        cdef ServerTask task
-        cdef object context
-        if not self._is_reading or not is_coroutine(coroutine):
-            return self._begin_task(call, coroutine)
-        task = self.state.current
-        if task is None:
-            task = self.state.current_task()
-        elif task._phase != IDLE:
-            # A handler made somebody read from inside its first step.
-            return self._begin_task(call, coroutine)
-        context = self.state.contexts.take(call)
-        task.call = call
-        call.task = task
-        has_ended = task.step_as_current(coroutine, context)
+        cdef bint has_ended, stays = False
+        cdef ServerTask task = self.state.current
+        cdef object context = None
+        try:
+            # A handler can make somebody read from inside its first step: that is not the task for another one.
+            stays = self._is_reading and is_coroutine(coroutine) and (task is None or task._phase == IDLE)
+            if not stays:
+                task = self.state.acquire()
+            elif task is None:
+                task = self.state.current_task()
+            context = self.state.contexts.take(call)
+            task.call = call
+            call.task = task
+            has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
+        except BaseException as failure:
+            # It is no coroutine, cannot run here, or leaves the loop as from any task: the caller gets its answer first.
+            return self._fail_start(call, task, context, failure)
         return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
-    cdef int _begin_task(self, ServerCall call, object coroutine) except -1:
-        """The same outside of a read."""
-        cdef bint has_ended
-        cdef ServerTask task = self.state.acquire()
-        cdef object context = self.state.contexts.take(call)
-        task.call = call
-        call.task = task
-        try:
-            has_ended = task.begin(coroutine, context)
-        except BaseException as failure:
-            # It is no coroutine, or leaves the loop as from any task: the caller gets its answer first.
-            self.state.contexts.drop(context)
-            call.task = None
+    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
+        """Answer a handler whose first step could not be taken, and use nothing of it again."""
+        self.state.contexts.drop(context)
+        call.task = None
+        if task is not None:
             task.call = None
-            return self.fail(call, failure)
-        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
+            if task is self.state.current:
+                self.state.leave_task()
+        return self.fail(call, failure)
 
     cdef int _go_on(self, ServerCall call, object context) except -1:
         """The handler was suspended: task and context are its own."""
@@ -441,6 +440,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
         """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
+        assert task is not None
         cdef object error = task.error, value = task.value
         call.task = None
         task.call = None
@@ -507,6 +507,7 @@ cdef class ServerSession(GuardedSession):
     @cython.nonecheck(False)
     cdef int finish(self, ServerCall call, object value) except -1:
         """Answer with a value."""
+        assert call is not None and call.route is not None
         cdef bytes payload
         if call.flags & ONE_WAY:
             return self._count_end(call, OK)
@@ -621,6 +622,7 @@ cdef class ServerSession(GuardedSession):
 
     @cython.nonecheck(False)
     cdef int _count_end(self, ServerCall call, int status) except -1:
+        assert call is not None
         self.stepped_ns = now_ns()
         call.route.counters.ended(status, self.stepped_ns - call.started_ns)
         self.state.running -= 1

@@ -113,7 +113,9 @@ class RegistryService:
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
         """Keep what was registered; False when it is gone and has to be registered anew."""
-        return await self._store.renew(lease)
+        # Another server at the address may have taken the record over, and then out. One that still has it must not
+        # be replaced, or the two would go on replacing each other.
+        return await self._store.renew(lease) and self._store.is_whole(lease)
 
     @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
@@ -185,5 +187,5 @@ class RegistryService:
         if revision == self._saved_revision:
             return
         data = self._store.dump()
-        if await asyncio.to_thread(file.write, data):
+        if await asyncio.to_thread(file.write, data, revision):
             self._saved_revision = revision

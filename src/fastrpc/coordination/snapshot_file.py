@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 __all__ = ["SnapshotFile"]
@@ -21,6 +22,9 @@ class SnapshotFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_failing = False
+        # A write may go on in its thread although who asked for it was cancelled.
+        self._writing = threading.Lock()
+        self._number = -1
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> bytes | None:
@@ -34,17 +38,26 @@ class SnapshotFile:
         except FileNotFoundError:
             return None
 
-    def write(self, data: bytes) -> bool:
-        """Replace the content; returns whether it could, and logs the first failure in a row."""
-        try:
-            self._write(data)
-        except OSError as error:
-            if not self._is_failing:
-                logger.error("cannot write %s, a restart would lose what is in memory: %s", self._path, error)
-            self._is_failing = True
-            return False
-        self._is_failing = False
-        return True
+    def write(self, data: bytes, number: int) -> bool:
+        """Replace the content, unless what is there has this number or a greater one.
+
+        Any thread may call it. Returns whether that content, or a newer one, is kept now; logs the first failure in a
+        row.
+        """
+        with self._writing:
+            if number <= self._number:
+                return True
+            try:
+                self._write(data)
+            except OSError as error:
+                if not self._is_failing:
+                    text = "cannot write %s, a restart would lose what is in memory: %s"
+                    logger.error(text, self._path, error)
+                self._is_failing = True
+                return False
+            self._is_failing = False
+            self._number = number
+            return True
 
     def _write(self, data: bytes) -> None:
         folder = self._path.parent

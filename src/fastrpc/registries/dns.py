@@ -107,6 +107,8 @@ class DnsLookup:
         self._refresh_seconds = refresh_seconds
         self._uniform = uniform
         self._hosts_file = hosts_file
+        # The kinds of records that each name had when it was asked last.
+        self._kinds: dict[str, set[str]] = {}
 
     def fetch(self, wait_seconds: float) -> Listing:
         if self._port is None:
@@ -125,6 +127,8 @@ class DnsLookup:
         records: list[Any] = list(answer)
         # The others are for the time when none of these can be had, which only who calls them can know.
         best = min(record.priority for record in records)
+        names = {record.target.to_text() for record in records}
+        self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
         entries: list[Entry] = []
         ttl = float(answer.rrset.ttl if answer.rrset is not None else 0)
         for record in records:
@@ -146,14 +150,20 @@ class DnsLookup:
         hosts: list[str] = []
         ttls: list[float] = []
         failure: StoreError | None = None
+        kinds = self._kinds.setdefault(name, set())
         for kind in ("A", "AAAA"):
             try:
                 answer = self._ask(name, kind)
             except StoreError as error:
+                if kind in kinds:
+                    raise
                 # Servers exist that fail for the kind they do not know; the other one is worth having.
                 failure = error
                 continue
-            if answer is not None:
+            if answer is None:
+                kinds.discard(kind)
+            else:
+                kinds.add(kind)
                 hosts.extend(record.to_text() for record in answer)
                 ttls.append(float(answer.rrset.ttl if answer.rrset is not None else 0))
         if failure is not None and not hosts:

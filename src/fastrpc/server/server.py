@@ -121,8 +121,7 @@ class Server:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
         async with self._starting:
             self._check_use()
-            if self._is_closed:
-                raise RuntimeError("this Server is closed; make a new one")
+            self._check_open()
             if self._state is None:
                 try:
                     await self._start()
@@ -140,6 +139,15 @@ class Server:
             raise RuntimeError(
                 f"this Server belongs to {self._loop!r} and was used from {asyncio.get_running_loop()!r}"
             )
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("this Server is closed; make a new one")
+
+    def _check_taking(self) -> None:
+        self._check_open()
+        if self._is_draining:
+            raise RuntimeError("this Server drains; make a new one")
 
     async def _start(self) -> None:
         config = self._config
@@ -232,14 +240,15 @@ class Server:
         if unknown:
             raise TypeError(f"listen() has no option {', '.join(sorted(unknown))}")
         await self.start()
-        if self._is_draining:
-            raise RuntimeError("this Server drains; make a new one")
+        self._check_taking()
         make_session = partial(self._new_session, self._reveals_services(wanted))
         keepalive = self._config.keepalive
         options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
         listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
         try:
+            # Somebody may have drained it while the address was bound: what comes later is not closed with the rest.
+            self._check_taking()
             await self._announce(listener.address, advertise)
         except BaseException:
             self._listeners.remove(listener)

@@ -20,7 +20,10 @@ class _Lease:
     def __init__(self, seconds: float, due: float) -> None:
         self.seconds = seconds
         self.due = due
+        #: What ends with it.
         self.items: set[tuple[str, str]] = set()
+        #: What was ever written under it, even if another lease has taken it over since.
+        self.written: set[tuple[str, str]] = set()
 
 
 class _Saved(msgspec.Struct):
@@ -107,6 +110,11 @@ class MemoryStore:
             self._delete(folder, key)
         return True
 
+    def is_whole(self, lease: str) -> bool:
+        """Whether the lease is alive and all that was written under it is there, no matter under which lease now."""
+        found = self._alive(lease)
+        return found is not None and all(key in self._folders.get(name, {}) for name, key in found.written)
+
     def folders(self) -> dict[str, int]:
         """Return how many items each folder has; those without are left out."""
         return {name: len(items) for name, items in sorted(self._folders.items())}
@@ -131,10 +139,10 @@ class MemoryStore:
         return msgspec.json.encode(_Saved(_FORMAT, self.revision, leases, items))
 
     def load(self, data: bytes, grace_seconds: float) -> None:
-        """Take in what `dump` wrote; every lease starts anew and lasts for the grace at least.
+        """Replace all that is held by what `dump` wrote; every lease starts anew and lasts for the grace at least.
 
         Raises:
-            StoreError: it is no dump of a known format.
+            StoreError: it is no dump of a known format, or cannot be held; the store is as it was.
         """
         try:
             saved = msgspec.json.decode(data, type=_Saved)
@@ -142,12 +150,21 @@ class MemoryStore:
             raise StoreError(f"not the dump of a store: {error}") from error
         if saved.format != _FORMAT:
             raise StoreError(f"the dump has format {saved.format}, known is {_FORMAT}")
+        restored = MemoryStore(clock=self._clock, most_items=self._most_items)
+        restored.revision = max(self.revision, saved.revision)
         now = self._clock()
         for name, seconds in saved.leases.items():
-            self._leases[name] = _Lease(seconds, now + max(seconds, grace_seconds))
-        self.revision = max(self.revision, saved.revision)
+            restored._leases[name] = _Lease(seconds, now + max(seconds, grace_seconds))
         for folder, key, value, lease in saved.items:
-            self._put(folder, key, value, lease)
+            restored._put(folder, key, value, lease)
+        self._count, self.revision = restored._count, restored.revision
+        self._folders, self._revisions, self._leases = (
+            restored._folders,
+            restored._revisions,
+            restored._leases,
+        )
+        for folder in list(self._waiting):
+            self._wake(folder)
 
     def _folder(self, name: str) -> Folder:
         items = self._folders.get(name, {})
@@ -171,6 +188,7 @@ class MemoryStore:
         self._forget_lease(folder, before)
         if holder is not None:
             holder.items.add((folder, key))
+            holder.written.add((folder, key))
         self._count += before is None
         revision = self._note_change(folder)
         self._folders.setdefault(folder, items)[key] = Item(key, value, revision, lease)
@@ -196,7 +214,10 @@ class MemoryStore:
     def _note_change(self, folder: str) -> int:
         self.revision += 1
         self._revisions[folder] = self.revision
+        self._wake(folder)
+        return self.revision
+
+    def _wake(self, folder: str) -> None:
         for changed in self._waiting.pop(folder, ()):
             if not changed.done():
                 changed.set_result(None)
-        return self.revision

@@ -227,7 +227,9 @@ async def test_one_line_is_logged_for_each_change(caplog: pytest.LogCaptureFixtu
     address = free_address()
     async with Client(address, config=ClientConfig(backoff=BACKOFF)) as client:
         waiting = asyncio.create_task(client.ready())
-        await asyncio.sleep(0.3)
+        for _ in range(3):
+            failed = client._pool.links[0].error
+            await eventually(lambda failed=failed: client._pool.links[0].error is not failed)
         async with Server(Noted(Journal())) as server:
             await server.listen(address)
             await waiting

@@ -1,5 +1,7 @@
 """What stands in Consul, written by anybody, and Consul's rules for blocking queries."""
 
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from fastrpc import ConfigError, Endpoint
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import RecordError
-from fastrpc.registries.consul.agent import Index
+from fastrpc.registries.consul.agent import Index, _Sockets
 from fastrpc.registries.consul.catalogue import read_instance
 from fastrpc.registries.consul.rpcx import read_key
 
@@ -160,3 +162,23 @@ def test_what_consul_cannot_hold_is_refused(endpoint: Endpoint, message: str) ->
     with open_registry("consul://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match=message):
             registry.register("arith", endpoint)
+
+
+def test_watch_that_is_collected_while_a_socket_is_noted_shuts_it() -> None:
+    sockets = _Sockets()
+
+    class Collecting(socket.socket):
+        """Stands for the line in which a watch happens to be collected."""
+
+        def fileno(self) -> int:
+            sockets.shut()
+            return super().fileno()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Collecting(socket.AF_UNIX) as other:
+        sockets.add(other)
+        noting = threading.Thread(target=sockets.add, args=(ours,), daemon=True)
+        noting.start()
+        noting.join(5)
+        assert not noting.is_alive()
+        assert theirs.recv(1) == b""

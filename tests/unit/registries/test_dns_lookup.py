@@ -110,6 +110,40 @@ def test_failure_of_one_kind_does_not_hide_the_other() -> None:
     assert len(endpoints(found)) == 1
 
 
+@pytest.mark.parametrize("service", ["a.b:80", "_arith._tcp.b"])
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+def test_failure_of_a_kind_that_had_records_is_no_removal_of_them(service: str, kind: str) -> None:
+    name = "a.b" if service == "a.b:80" else "a.b."
+    records: dict[tuple[str, str], Any] = {
+        ("_arith._tcp.b", "SRV"): (20, "1 5 80 a.b."),
+        (name, "A"): (9, "10.0.0.1"),
+        (name, "AAAA"): (9, "fd00::1"),
+    }
+    asked = lookup(service, records)
+    assert len(endpoints(asked.fetch(0.0))) == 2
+    had, records[name, kind] = records[name, kind], dns.resolver.NoNameservers()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"{kind} of a.b"):
+            asked.fetch(0.0)
+    records[name, kind] = had
+    assert len(endpoints(asked.fetch(0.0))) == 2
+    # It says itself that there are none: from then on its failures take nothing away.
+    del records[name, kind]
+    assert len(endpoints(asked.fetch(0.0))) == 1
+    records[name, kind] = dns.resolver.NoNameservers()
+    assert len(endpoints(asked.fetch(0.0))) == 1
+
+
+def test_hosts_that_no_service_record_names_are_forgotten() -> None:
+    records: dict[tuple[str, str], Any] = {("_arith._tcp.b", "SRV"): (20, "1 5 80 x.b.")}
+    asked = lookup("_arith._tcp.b", records)
+    for host in ("x.b.", "y.b."):
+        records["_arith._tcp.b", "SRV"] = (20, f"1 5 80 {host}")
+        records[host, "A"] = (9, "10.0.0.1")
+        asked.fetch(0.0)
+    assert asked._kinds == {"y.b.": {"A"}}
+
+
 @pytest.mark.parametrize("service", ["a.b:0", "a.b:port", "a.b:70000"])
 def test_port_that_is_none_is_refused(service: str) -> None:
     with pytest.raises(ConfigError, match="has port"):

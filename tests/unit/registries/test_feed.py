@@ -209,12 +209,33 @@ def test_cache_stands_in_while_the_registry_is_away_at_the_start(tmp_path: Path)
     assert not driven.channel.latest.is_cached
 
 
-def test_cache_is_not_used_when_the_registry_answers(tmp_path: Path) -> None:
+def test_list_of_the_last_run_is_let_go_when_the_registry_says_so_twice(tmp_path: Path) -> None:
     cache = CacheFile(tmp_path / "lists")
     Driven(entries(1, 2), cache=cache).step()
     driven = Driven(entries(3), cache=cache)
     driven.step()
+    assert driven.ports == [1, 2, 3]
+    driven.step(CONFIRM_SECONDS)
     assert driven.ports == [3]
+
+
+def test_first_answer_that_is_empty_does_not_undo_the_list_of_the_last_run(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    Driven(entries(1, 2), cache=cache).step()
+    driven = Driven([], entries(2), cache=cache)
+    assert driven.step() == pytest.approx(CONFIRM_SECONDS)
+    assert driven.ports == [1, 2]
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == [2]
+
+
+def test_first_answer_that_is_empty_is_published_at_the_second_look() -> None:
+    driven = Driven([])
+    assert driven.step() == pytest.approx(CONFIRM_SECONDS)
+    assert driven.channel.latest is None
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == []
+    assert driven.lookup.waits == [0.0, 0.0]
 
 
 def test_cached_list_that_the_registry_confirms_is_published_as_its_own(tmp_path: Path) -> None:

@@ -14,9 +14,25 @@ def believed(endpoints: tuple[Endpoint, ...] = MANY) -> ListRules:
     return rules
 
 
-def test_first_list_is_believed_even_if_it_is_empty() -> None:
-    decision = ListRules().decide((), 0.0)
-    assert (decision.endpoints, decision.look_again) == ((), None)
+def test_first_list_is_believed_at_once() -> None:
+    decision = ListRules().decide(MANY[:1], 0.0)
+    assert (decision.endpoints, decision.look_again) == (MANY[:1], None)
+
+
+def test_first_list_that_is_empty_is_believed_at_the_second_look_only() -> None:
+    rules = ListRules()
+    first = rules.decide((), 1.0)
+    assert first.endpoints is None
+    assert first.look_again == pytest.approx(CONFIRM_SECONDS)
+    second = rules.decide((), 1.0 + CONFIRM_SECONDS)
+    assert (second.endpoints, second.look_again) == ((), None)
+
+
+def test_list_after_a_first_one_that_was_empty_is_believed_at_once() -> None:
+    rules = ListRules()
+    rules.decide((), 1.0)
+    decision = rules.decide(MANY, 1.1)
+    assert (decision.endpoints, decision.look_again) == (MANY, None)
 
 
 def test_growing_list_is_believed_at_once() -> None:

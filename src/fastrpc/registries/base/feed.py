@@ -102,6 +102,7 @@ class Feed:
         self._sieve = Sieve(service, policy)
         self._rules = ListRules()
         self._cache = cache
+        self._is_cache_read = False
         self._clock = clock
         self._uniform = uniform
         self._delays = Delays(BACKOFF, uniform)
@@ -121,6 +122,8 @@ class Feed:
         return self._step(threading.Event())
 
     def _step(self, stop: threading.Event) -> float:
+        if not self._is_cache_read:
+            self._read_cache()
         asked = self._clock()
         try:
             listing = self._lookup.fetch(self._wait)
@@ -138,7 +141,8 @@ class Feed:
         decision = self._rules.decide(self._sieve(listing.entries), now)
         if self._cache is not None and decision.endpoints and decision.endpoints != before:
             self._cache.keep(self._service, decision.endpoints)
-        self._channel.publish(decision.endpoints)
+        if decision.endpoints is not None:
+            self._channel.publish(decision.endpoints)
         if decision.look_again is not None:
             is_soon = decision.look_again < SOON_SECONDS
             self._wait = 0.0 if is_soon else min(WAIT_SECONDS, decision.look_again)
@@ -169,22 +173,22 @@ class Feed:
         self._channel.error = error
         if self._failing_since is None:
             self._failing_since = self._clock()
-            self._start_from_cache()
-            count = len(self._rules.believed or ())
+            believed = self._rules.believed or ()
+            if believed and self._channel.latest is None:
+                self._channel.publish(believed, is_cached=True)
             # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
             logger.warning(
                 "%s: the registry cannot be asked, the last list (%d endpoints) is used: %s",
                 self._service,
-                count,
+                len(believed),
                 error,
                 exc_info=None if isinstance(error, StoreError) else error,
             )
         return self._delays.take()
 
-    def _start_from_cache(self) -> None:
-        if self._cache is None or self._rules.believed is not None:
-            return
-        endpoints = self._sieve(self._cache.load(self._service))
+    def _read_cache(self) -> None:
+        """Start from the list of the last run: the first answer is doubted like every other that lacks much of it."""
+        self._is_cache_read = True
+        endpoints = [] if self._cache is None else self._sieve(self._cache.load(self._service))
         if endpoints:
             self._rules.start_from(endpoints)
-            self._channel.publish(endpoints, is_cached=True)

@@ -4,6 +4,7 @@ A registry that restarts, loses its leader or its network answers with lists tha
 
 - A list that lost half of its endpoints, or more, is believed only when a second look a short while later shows a loss
   as well.
+- A first list that is empty is believed only at a second look, too: it is what a registry without its memory says.
 - After a failure or a restart of the registry nothing is removed for a while: servers need the time to come back
   into the list.
 
@@ -28,8 +29,8 @@ SETTLE_SECONDS = 10.0
 class Decision:
     """What to make of a list."""
 
-    #: The list to publish, which may be the one published before.
-    endpoints: tuple[Endpoint, ...]
+    #: The list to publish, which may be the one published before; None while there is none to be believed.
+    endpoints: tuple[Endpoint, ...] | None
 
     #: Seconds after which to look again, whether the registry reports a change or not; None needs no second look.
     look_again: float | None
@@ -70,7 +71,7 @@ class ListRules:
             self._settled_at = now + self._settle_seconds
         new = tuple(endpoints)
         if self._believed is None:
-            return self._believe(new)
+            return self._believe(new) if new else self._doubt(new, None, now)
         found = {endpoint.address for endpoint in new}
         missing = [endpoint for endpoint in self._believed if endpoint.address not in found]
         if not missing:
@@ -81,10 +82,15 @@ class ListRules:
             return Decision(everything, self._settled_at - now)
         if 2 * len(missing) < len(self._believed):
             return self._believe(new)
+        return self._doubt(new, everything, now)
+
+    def _doubt(
+        self, new: tuple[Endpoint, ...], meanwhile: tuple[Endpoint, ...] | None, now: float
+    ) -> Decision:
         if self._doubted_since is None:
             self._doubted_since = now
         left = self._doubted_since + self._confirm_seconds - now
-        return self._believe(new) if left <= 0 else Decision(everything, left)
+        return self._believe(new) if left <= 0 else Decision(meanwhile, left)
 
     def _believe(self, new: tuple[Endpoint, ...]) -> Decision:
         self._believed, self._doubted_since = new, None

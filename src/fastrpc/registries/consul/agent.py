@@ -139,7 +139,8 @@ class _Sockets:
     """The sockets that are connected, so that a thread blocked on one can be woken."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: a watch may be collected, and shut its sockets by that, in any line of the thread that holds it.
+        self._lock = threading.RLock()
         self._open: set[socket.socket] = set()
         self._is_shut = False
 
