@@ -27,7 +27,8 @@ cdef class Breaker:
 
         # A ticket is the generation in which it was given; each change of state begins another.
         int _state
-        int64_t _generation
+        int64_t generation
+        int64_t first_generation
 
         # Closed: faults in a row; calls and faults of the last slots, slot number n at n % BREAKER_SLOTS, and their sums.
         int64_t _row
@@ -45,6 +46,7 @@ cdef class Breaker:
         int64_t _under_way
         int64_t _succeeded
 
+    cdef void begin(self, int64_t generation) noexcept
     cdef int64_t enter(self, uint64_t now) noexcept
     cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept
     cdef void forget(self, int64_t ticket) noexcept

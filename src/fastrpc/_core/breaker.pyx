@@ -32,7 +32,7 @@ cdef class Breaker:
         self._open_ns = nanoseconds(settings.open_seconds)
         self._longest_ns = nanoseconds(settings.longest_open)
         self._probes = settings.probes
-        self._generation = 1
+        self.begin(1)
 
     @property
     def state(self):
@@ -53,22 +53,26 @@ cdef class Breaker:
             return 0.0
         return max(0.0, <double>self._until_ns * 1e-9 - now)
 
+    cdef void begin(self, int64_t generation) noexcept:
+        """Give tickets from this one on; before the first."""
+        self.generation = self.first_generation = generation
+
     cdef int64_t enter(self, uint64_t now) noexcept:
         """Return a ticket for a call, or 0 when it is held back."""
         if self._state == BREAKER_OPEN and now >= self._until_ns:
             self._state = BREAKER_HALF_OPEN
-            self._generation += 1
+            self.generation += 1
             self._under_way = self._succeeded = 0
         if self._state == BREAKER_CLOSED:
-            return self._generation
+            return self.generation
         if self._state == BREAKER_OPEN or self._under_way + self._succeeded >= self._probes:
             return 0
         self._under_way += 1
-        return self._generation
+        return self.generation
 
     cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept:
         """A call ended. Those of an earlier generation say nothing about this one."""
-        if ticket != self._generation or self._state == BREAKER_OPEN:
+        if ticket != self.generation or self._state == BREAKER_OPEN:
             return
         if self._state == BREAKER_HALF_OPEN:
             if is_fault:
@@ -97,7 +101,7 @@ cdef class Breaker:
 
     cdef void forget(self, int64_t ticket) noexcept:
         """A call ended without saying anything about the endpoint: another may probe instead."""
-        if self._state == BREAKER_HALF_OPEN and ticket == self._generation and self._under_way > 0:
+        if self._state == BREAKER_HALF_OPEN and ticket == self.generation and self._under_way > 0:
             self._under_way -= 1
 
     cdef bint is_idle(self, uint64_t now) noexcept:
@@ -113,13 +117,13 @@ cdef class Breaker:
                 break
             wait *= 2
         self._state = BREAKER_OPEN
-        self._generation += 1
+        self.generation += 1
         self._until_ns = now + min(wait, self._longest_ns)
         self._times += 1
 
     cdef void _close(self) noexcept:
         self._state = BREAKER_CLOSED
-        self._generation += 1
+        self.generation += 1
         self._row = self._call_sum = self._fault_sum = 0
         self._times = 0
         memset(self._calls, 0, sizeof(self._calls))

@@ -26,15 +26,19 @@ cdef class Placement:
 cdef class Fleet:
     cdef:
         readonly BaseSelector selector
+        # No breaker takes the tickets of one that was here before it.
         object _breaker_settings
+        int64_t _generation
         OutlierDetector _detector
         object _clock
 
         # Whether the selector makes keys of its own for calls that were given none.
         bint _makes_keys
 
-        # Address -> Candidate, of all endpoints that the registry named last, in its order.
+        # Address -> Candidate, of all endpoints that the registry named last, in its order; replaced, never changed.
+        # How often that or what connections say has changed.
         dict _known
+        uint64_t _changes
 
         # When a pick has to look after the endpoints first: at the next comparison, or never; at once where those that
         # may be picked are others by now.

@@ -70,6 +70,7 @@ cdef class Fleet:
     def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None):
         self.selector = selector
         self._breaker_settings = breaker
+        self._generation = 1
         self._detector = None if outlier is None else OutlierDetector(outlier)
         self._clock = clock
         # The jump hashes make the keys of Go rpcx themselves.
@@ -114,11 +115,13 @@ cdef class Fleet:
                 candidate.renew(endpoint)
             known.setdefault(name, candidate)
         self._known = known
+        self._changes += 1
         self._narrow()
 
     def set_leaving(self, Candidate candidate not None, bint is_leaving):
         if candidate.is_leaving != is_leaving:
             candidate.is_leaving = is_leaving
+            self._changes += 1
             self._narrow()
 
     def set_all_leaving(self, leaving):
@@ -131,6 +134,7 @@ cdef class Fleet:
                 candidate.is_leaving = is_leaving
                 has_changed = True
         if has_changed:
+            self._changes += 1
             self._narrow()
         return has_changed
 
@@ -147,15 +151,23 @@ cdef class Fleet:
         return self._narrow() if self._is_stale else 0
 
     def _is_sound(self, endpoint):
-        cdef Candidate candidate = self._known[str(endpoint.address)]
-        return not candidate.is_leaving and not candidate.health.is_ejected
+        cdef Candidate candidate = self._known.get(str(endpoint.address))
+        return candidate is not None and not candidate.is_leaving and not candidate.health.is_ejected
 
     cdef int _narrow(self) except -1:
         """Tell the selector which endpoints it may pick now."""
+        cdef uint64_t changes
+        cdef list usable
         # Cleared before the filters run: what is ejected meanwhile, by another thread, is for the next pick.
         self._is_stale = False
         try:
-            return self.selector.take_up(self._usable())
+            while True:
+                changes = self._changes
+                usable = self._usable()
+                if changes == self._changes:
+                    break
+                # Filters let other threads run, one of which has changed what they were asked about.
+            return self.selector.take_up(usable)
         except BaseException:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
             self._is_stale = True
@@ -165,10 +177,11 @@ cdef class Fleet:
     cdef list _usable(self):
         """Return the candidates that may be picked now."""
         cdef Candidate candidate
-        endpoints = [(<Candidate>each).endpoint for each in self._known.values()]
+        cdef dict known = self._known
+        endpoints = [(<Candidate>each).endpoint for each in known.values()]
         for narrow in self.selector.filters:
             endpoints = narrow(endpoints, self._is_sound)
-        candidates = [self._known[str(endpoint.address)] for endpoint in endpoints]
+        candidates = [known[str(endpoint.address)] for endpoint in endpoints]
         candidates = [candidate for candidate in candidates if not candidate.is_leaving] or candidates
         sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
@@ -294,10 +307,12 @@ cdef class Fleet:
         breaker = candidate.breakers.get(method)
         if breaker is None and is_fault:
             breaker = candidate.breakers[method] = Breaker(self._breaker_settings)
+            breaker.begin(self._generation)
         if breaker is not None:
             # What began before there was a breaker belongs to its first generation.
-            breaker.leave(ticket or 1, is_fault, now)
+            breaker.leave(ticket or breaker.first_generation, is_fault, now)
             if not is_fault and breaker.is_idle(now):
+                self._generation = max(self._generation, breaker.generation + 1)
                 del candidate.breakers[method]
                 if not candidate.breakers:
                     candidate.breakers = None

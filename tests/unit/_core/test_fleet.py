@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -283,6 +285,62 @@ def test_call_from_before_the_first_fault_counts_for_the_breaker() -> None:
     second.ended(LOST)
     with pytest.raises(CircuitOpenError):
         fleet.pick(call())
+
+
+def test_call_from_the_time_of_an_earlier_breaker_does_not_count_for_the_next_one() -> None:
+    clock = Clock()
+    fleet = fleet_of(1, clock=clock, breaker=Breaker(consecutive=2, window=1))
+    fleet.pick(call()).ended(LOST)
+    long = fleet.pick(call())
+    clock.now += 2
+    # Nothing is held against the endpoint any more: the breaker goes, and the next fault makes another.
+    fleet.pick(call()).ended()
+    fleet.pick(call()).ended(LOST)
+    long.ended(LOST)
+    assert name(fleet.pick(call())) == "a"
+
+
+# Several threads
+
+
+class Slow:
+    """A filter that lets others run when a certain thread asks it."""
+
+    def __init__(self) -> None:
+        self.slow_thread: threading.Thread | None = None
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    def __call__(self, given: Sequence[Endpoint], sound: Any) -> list[Endpoint]:
+        left = [each for each in given if sound(each)]
+        if threading.current_thread() is self.slow_thread and not self.is_asked.is_set():
+            self.is_asked.set()
+            self.may_answer.wait(5)
+        return left
+
+
+@pytest.mark.parametrize("change", ["list", "connection"])
+def test_what_another_thread_changes_while_filters_run_stands(change: str) -> None:
+    slow = Slow()
+    fleet = Fleet(RoundRobin(filters=[slow]))
+    fleet.update(endpoints(3))
+    fleet.set_leaving(fleet.candidates[2], True)
+    fleet.set_leaving(fleet.candidates[1], True)
+    with ThreadPoolExecutor(1) as pool:
+
+        def leave() -> None:
+            slow.slow_thread = threading.current_thread()
+            fleet.set_leaving(fleet.candidates[0], True)
+
+        asked = pool.submit(leave)
+        assert slow.is_asked.wait(5)
+        if change == "list":
+            fleet.update([*endpoints(3)[1:], Endpoint("memory://z")])
+        else:
+            fleet.set_leaving(fleet.candidates[1], False)
+        slow.may_answer.set()
+        asked.result(5)
+    assert usable(fleet) == ("z" if change == "list" else "b")
 
 
 # Placements
