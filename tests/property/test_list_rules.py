@@ -32,6 +32,10 @@ def test_published_list_has_all_that_the_registry_names_and_nobody_it_never_name
         answer = endpoints(ports)
         named |= set(answer)
         published = rules.decide(answer, now).endpoints
+        if published is None:
+            # An empty list before any other waits for a second look.
+            assert not named
+            continue
         assert set(answer) <= set(published) <= named
         assert list(published) == sorted(set(published), key=str)
 
@@ -49,7 +53,7 @@ def test_nobody_is_lost_before_the_registry_settled(events: list[tuple[list[int]
             continue
         if is_away:
             is_away, settled = False, now + SETTLE_SECONDS
-        before, published = published, set(rules.decide(endpoints(ports), now).endpoints)
+        before, published = published, set(rules.decide(endpoints(ports), now).endpoints or ())
         if now < settled:
             assert before <= published
 
