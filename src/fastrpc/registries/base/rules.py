@@ -45,6 +45,8 @@ class ListRules:
         self._confirm_seconds = confirm_seconds
         self._settle_seconds = settle_seconds
         self._believed: tuple[Endpoint, ...] | None = None
+        # The last list given out: what was believed, and what came in a list that was in doubt.
+        self._published: tuple[Endpoint, ...] = ()
         self._doubted_since: float | None = None
         # Nothing is removed before this instant. While the registry is away it is not known yet.
         self._settled_at = float("-inf")
@@ -57,7 +59,7 @@ class ListRules:
 
     def start_from(self, endpoints: Sequence[Endpoint]) -> None:
         """Take a list kept from an earlier run for the one believed so far."""
-        self._believed = tuple(endpoints)
+        self._believed = self._published = tuple(endpoints)
 
     def note_failure(self) -> None:
         """Take note that the registry could not be asked, or has started anew."""
@@ -73,12 +75,14 @@ class ListRules:
         if self._believed is None:
             return self._believe(new) if new else self._doubt(new, None, now)
         found = {endpoint.address for endpoint in new}
-        missing = [endpoint for endpoint in self._believed if endpoint.address not in found]
+        is_settling = now < self._settled_at
+        held = self._published if is_settling else self._believed
+        missing = [endpoint for endpoint in held if endpoint.address not in found]
         if not missing:
             return self._believe(new)
         everything = tuple(sorted([*new, *missing], key=str))
-        if now < self._settled_at:
-            self._believed = everything
+        if is_settling:
+            self._believed = self._published = everything
             return Decision(everything, self._settled_at - now)
         if 2 * len(missing) < len(self._believed):
             return self._believe(new)
@@ -90,8 +94,12 @@ class ListRules:
         if self._doubted_since is None:
             self._doubted_since = now
         left = self._doubted_since + self._confirm_seconds - now
-        return self._believe(new) if left <= 0 else Decision(meanwhile, left)
+        if left <= 0:
+            return self._believe(new)
+        self._published = meanwhile or ()
+        return Decision(meanwhile, left)
 
     def _believe(self, new: tuple[Endpoint, ...]) -> Decision:
-        self._believed, self._doubted_since = new, None
+        self._believed = self._published = new
+        self._doubted_since = None
         return Decision(new, None)
