@@ -37,7 +37,7 @@ class Resolver:
                 if any(name == known for known, _ in self._records)
                 else dns.resolver.NXDOMAIN
             )
-        if isinstance(found, Exception):
+        if isinstance(found, Exception) or found is dns.resolver.NoNameservers:
             raise found
         ttl, *texts = found
         return Answer(dns.rrset.from_text(f"{name}.".replace("..", "."), ttl, "IN", kind, *texts))
@@ -121,7 +121,7 @@ def test_failure_of_a_kind_that_had_records_is_no_removal_of_them(service: str, 
     }
     asked = lookup(service, records)
     assert len(endpoints(asked.fetch(0.0))) == 2
-    had, records[name, kind] = records[name, kind], dns.resolver.NoNameservers()
+    had, records[name, kind] = records[name, kind], dns.resolver.NoNameservers
     for _ in range(2):
         with pytest.raises(StoreError, match=f"{kind} of a.b"):
             asked.fetch(0.0)
@@ -130,7 +130,7 @@ def test_failure_of_a_kind_that_had_records_is_no_removal_of_them(service: str, 
     # It says itself that there are none: from then on its failures take nothing away.
     del records[name, kind]
     assert len(endpoints(asked.fetch(0.0))) == 1
-    records[name, kind] = dns.resolver.NoNameservers()
+    records[name, kind] = dns.resolver.NoNameservers
     assert len(endpoints(asked.fetch(0.0))) == 1
 
 
