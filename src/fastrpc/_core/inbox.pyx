@@ -102,7 +102,6 @@ cdef class Inbox(Messages):
         if not self._is_modest(frame):
             problem = self._over_limit(frame, &status)
         call = self.new_call()
-        assert call is not None
         call.id = frame.id
         call.flags = frame.flags & ~MORE
         call.codec = frame.codec
@@ -125,9 +124,9 @@ cdef class Inbox(Messages):
             return self._begin_request(call, frame)
         if frame.metadata_size:
             call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
-        return self.on_whole_request(
-            call, frame, copied(frame.payload, frame.payload_size) if payload is None else payload
-        )
+        if payload is None:
+            payload = copied(frame.payload, frame.payload_size)
+        return self.on_whole_request(call, frame, payload)
 
     @cython.final
     @cython.nonecheck(False)
