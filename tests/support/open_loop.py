@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 __all__ = ["OpenLoop"]
 
 #: A call that cannot be made so long after its instant, as this process or its machine was busy, was not offered.
@@ -51,12 +53,16 @@ class OpenLoop:
             self.check()
 
     def check(self) -> None:
-        """Fail unless the load was offered, and every call ended in the way it may."""
+        """Fail unless every call ended in the way it may; skip the test where the load could not be offered.
+
+        `make services` takes a skip for a failure.
+        """
         if self._error is not None:
             raise self._error
-        assert self.offered >= LEAST_SHARE * self.due, (
-            f"only {self.offered} of {self.due} calls could be offered: this machine is too busy to tell anything"
-        )
+        if self.offered < LEAST_SHARE * self.due:
+            pytest.skip(
+                f"only {self.offered} of {self.due} calls could be offered: this machine is too busy to tell anything"
+            )
 
     async def _offer(self) -> None:
         loop = asyncio.get_running_loop()
