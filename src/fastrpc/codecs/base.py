@@ -1,6 +1,7 @@
 """What a codec is, and the table that finds one by name or by its number on the wire."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -69,7 +70,7 @@ class Codec(Protocol):
         """
 
 
-class BaseCodec:
+class BaseCodec(ABC):
     """A codec made of what prepares its callables: `encoder` and `decoder` are all that is left to write."""
 
     name: str
@@ -88,11 +89,11 @@ class BaseCodec:
         except Exception as error:
             raise decode_failure(self.name, error) from error
 
-    def encoder(self) -> Callable[[Any], bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def encoder(self) -> Callable[[Any], bytes]: ...
 
-    def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def decoder(self, type: Any = Any) -> Callable[[Payload], Any]: ...
 
 
 @cache

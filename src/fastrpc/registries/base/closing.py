@@ -1,17 +1,18 @@
 """`with` and `async with` for what is closed at the end of the block."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 __all__ = ["Closing"]
 
 
-class Closing:
+class Closing(ABC):
     """Has `close`, and `aclose` for a loop; either ends its block."""
 
+    @abstractmethod
     def close(self) -> None:
         """End it. Closing twice is fine."""
-        raise NotImplementedError
 
     async def aclose(self) -> None:
         """Do what `close` does without blocking the loop."""
