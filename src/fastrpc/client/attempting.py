@@ -8,7 +8,8 @@ from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
 from fastrpc._core.selector import UserSelector
-from fastrpc.client.pool import Link, Pool
+from fastrpc.client.link import Link
+from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
 

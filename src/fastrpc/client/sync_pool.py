@@ -13,7 +13,7 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.links import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
+from fastrpc.client.link_rules import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
 from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays

@@ -1,0 +1,244 @@
+"""One endpoint of an asynchronous client, and the connections to it."""
+
+import asyncio
+import contextvars
+import logging
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fastrpc._core.client_session import ClientSession
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConnectError, FastRPCError
+from fastrpc.transports.base import transport_for
+
+if TYPE_CHECKING:
+    from fastrpc.client.pool import Pool
+
+__all__ = ["Link"]
+
+logger = logging.getLogger("fastrpc.client")
+
+
+class _StreamSession(ClientSession, asyncio.BufferedProtocol):
+    """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
+
+    __slots__ = ()
+
+
+class Link:
+    """One endpoint and the connections to it, whatever state they are in."""
+
+    def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        #: Connections that were made and take calls as far as is known; replaced, never changed.
+        self.live: list[ClientSession] = []
+        self.error: FastRPCError | None = None
+        #: Whether a connection ended because nobody needed it: the next call makes another.
+        self.is_dormant = False
+        #: Whether it is connected before anybody calls, and stays so (`Pool.warm`).
+        self.is_warm = False
+        #: Its place in this client's own order, by which the warm ones are chosen.
+        self.rank = random.random()
+        #: The Candidate of the fleet, where there is one.
+        self.candidate: Any = None
+        self._is_removed = False
+        self._was_connected = False
+        self._pool = pool
+        self._delays = Delays(pool.config.backoff)
+        self._task: asyncio.Task[None] | None = None
+        self._is_pausing = False
+        self._turn = 0
+        # When each was made; those that take no new calls included.
+        self._sessions: dict[ClientSession, float] = {}
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether an attempt is under way, as opposed to a pause between two."""
+        return self._task is not None and not self._is_pausing
+
+    @property
+    def may_come(self) -> bool:
+        """Whether a connection is there, or may be in a moment."""
+        return self.is_trying or bool(self.live)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether there are as many connections as there should be now: one, until a server has shown its settings."""
+        count = len(self.live)
+        if count and not any(session.is_ready for session in self.live):
+            return True
+        return count >= (self._pool.config.pool.connections_per_endpoint if count else 1)
+
+    def start(self) -> None:
+        """Connect in the background unless that is under way or done."""
+        self.is_dormant = False
+        if self._task is None and not self._is_complete and not self._is_removed and not self._pool.is_closed:
+            # In a context of its own: what the first caller has in its must not live as long as the connection.
+            self._task = self._pool.loop.create_task(
+                self._connect(), name=f"fastrpc connect {self.endpoint}", context=contextvars.Context()
+            )
+
+    async def _connect(self) -> None:
+        """Try until all connections stand; pauses grow until a server has shown its settings."""
+        try:
+            if self.error is not None:
+                await self._pause()
+            while not self._is_complete:
+                try:
+                    session = await self._dial()
+                except FastRPCError as error:
+                    self._note_failure(error)
+                else:
+                    if session.is_usable:
+                        self.live = [*self.live, session]
+                        self._was_connected = True
+                        if not self._is_complete:
+                            self._pool.changed()
+                        continue
+                    self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
+                await self._pause()
+        finally:
+            self._task = None
+            self._pool.changed()
+
+    async def _pause(self) -> None:
+        self._is_pausing = True
+        self._pool.changed()
+        try:
+            await asyncio.sleep(self._delays.take())
+        finally:
+            self._is_pausing = False
+
+    async def _dial(self) -> ClientSession:
+        address = self.endpoint.address
+        config = self._pool.config
+        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
+        try:
+            async with asyncio.timeout(config.timeouts.connect):
+                _, session = await transport_for(address).dial(
+                    address, self._new_session, silence_seconds=silence
+                )
+        except TimeoutError:
+            raise ConnectError(
+                f"no connection to {address} within {config.timeouts.connect:g} s",
+                hint="raise Timeouts.connect if the network is slow",
+            ) from None
+        self._pool.totals.connections += 1
+        return session
+
+    def _new_session(self) -> _StreamSession:
+        config = self._pool.config
+        session = _StreamSession(
+            endpoint=self.endpoint,
+            owner=self,
+            loop=self._pool.loop,
+            timeouts=replace(config.timeouts, idle=None) if self.is_warm else config.timeouts,
+            keepalive=config.keepalive,
+            settings=self._pool.settings.copy(),
+            early_calls=config.early_calls,
+            spin_microseconds=self._pool.spin_microseconds,
+        )
+        self._sessions[session] = self._pool.loop.time()
+        return session
+
+    def _note_failure(self, error: FastRPCError) -> None:
+        if self.error is None:
+            logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
+        self.error = error
+
+    # What a session reports
+
+    def session_ready(self, session: ClientSession) -> None:
+        """The server has shown its settings: from now on a loss is tried again without delay."""
+        if self.error is not None:
+            logger.info("connected to %s again", self.endpoint)
+        self.error = None
+        self._delays.reset()
+        self._pool.changed()
+        # The server is there: if more than one connection is wanted, now is the time for the others.
+        self.start()
+
+    def session_draining(self, session: ClientSession) -> None:
+        """No new calls on this connection; those under way may still end there."""
+        self._leave(session)
+        self._pool.changed()
+
+    def session_used(self, session: ClientSession) -> None:
+        """A call goes out: it may be the first one for long."""
+        self._pool.wake()
+
+    def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
+        """The connection is gone."""
+        if not session.is_ready and not self._pool.is_closed and not self._is_removed:
+            reason = session.closed_text or error or "the server closed it"
+            self._note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
+        self._leave(session)
+        self._sessions.pop(session, None)
+        self._pool.changed()
+
+    def _leave(self, session: ClientSession) -> None:
+        if session not in self.live:
+            return
+        self.live = [other for other in self.live if other is not session]
+        lived = self._pool.loop.time() - self._sessions[session]
+        if session.is_ready and lived < self._pool.config.backoff.first:
+            # A server that drops every connection right behind its settings is not hammered either.
+            reason = session.closed_text or "the server closed it"
+            self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
+        if session.is_dispensable and not self.is_warm:
+            self.is_dormant = True
+        elif not self._pool.is_closed:
+            # Not inside the session's own callback: the loop may be closing everything right now.
+            self._pool.loop.call_soon(self.start)
+
+    @property
+    def usable_sessions(self) -> list[ClientSession]:
+        """Connections that calls may go out on; as long as one is through its opening, none that is not."""
+        usable = [session for session in self.live if session.is_usable]
+        return [session for session in usable if session.is_ready] or usable
+
+    def usable(self, *, ready: bool = False) -> ClientSession | None:
+        """Return the next connection in turn; with `ready` only one whose server has shown its settings."""
+        if len(self.live) == 1:
+            session = self.live[0]
+            return session if session.is_usable and (session.is_ready or not ready) else None
+        sessions = [session for session in self.usable_sessions if session.is_ready or not ready]
+        if not sessions:
+            return None
+        self._turn = (self._turn + 1) % len(sessions)
+        return sessions[self._turn]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is known against it: it was never connected, and no attempt failed."""
+        return not self.live and self.error is None and not self._was_connected
+
+    def remove(self) -> None:
+        """The endpoint is none any more: what is under way may end, nothing new begins."""
+        self._is_removed = True
+        if self._task is not None:
+            self._task.cancel()
+        self.live = []
+        for session in list(self._sessions):
+            if session.is_usable:
+                session.retire()
+
+    def close(self) -> None:
+        """Stop connecting and close what is open; unfinished calls fail."""
+        if self._task is not None:
+            self._task.cancel()
+        self.live = []
+        for session in list(self._sessions):
+            session.close()
+
+    def abort(self) -> None:
+        """Cut what would not close."""
+        for session in list(self._sessions):
+            session.abort()
+
+    @property
+    def sessions(self) -> frozenset[ClientSession]:
+        """All connections of this link that are open, those that take no new calls included."""
+        return frozenset(self._sessions)
