@@ -184,7 +184,6 @@ async def test_of_two_at_one_address_the_later_one_stays_when_the_earlier_one_le
         await asyncio.gather(changes, return_exceptions=True)
 
 
-@pytest.mark.parametrize("opening", REMOTE, indirect=True)
 async def test_of_two_at_one_address_the_earlier_one_comes_back_when_the_later_one_leaves(
     opening: Open, service: str
 ) -> None:

@@ -138,8 +138,8 @@ class InstanceLookup:
 class InstanceLease:
     """Registers one instance with the agent and keeps its check passing.
 
-    Of two that live at one address the later one writes the instance, both keep its check passing, and the one that wrote
-    it takes it out; the other one writes it again then.
+    Of two that live at one address the later one writes the instance, both keep its check passing, and who wrote it
+    takes it out; the other one writes it again then.
     """
 
     def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:

@@ -135,7 +135,8 @@ class KeyLease:
         return bool(put(self._key, self._value, flags=_FLAGS, acquire=self._session))
 
     def _take_over(self) -> None:
-        """Write a key that a session of our last run still locks, whose end would take it along; nobody sees it gone."""
+        """Write a key that a session of our last run still locks, whose end would take it along."""
+        # At once, so that nobody sees it gone.
         value = base64.b64encode(self._value).decode()
         lock = {"Verb": "lock", "Key": self._key, "Value": value, "Flags": _FLAGS, "Session": self._session}
         self._agent.client.txn.put([{"KV": {"Verb": "delete", "Key": self._key}}, {"KV": lock}])
