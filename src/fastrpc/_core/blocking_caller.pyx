@@ -126,7 +126,7 @@ cdef class BlockingCaller(CallerView):
         call.kwargs = kwargs
         call.verb = verb
         now = now_ns()
-        if not self.needs_runner and not state.needs_runner:
+        if not self.options.needs_runner and not state.needs_runner:
             if state.fleet is None:
                 session = state.pick(now)
             else:
@@ -170,7 +170,7 @@ cdef class BlockingCaller(CallerView):
         self.dress(first, batch.route, now_ns())
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
-        if not self.needs_runner and not state.needs_runner:
+        if not self.options.needs_runner and not state.needs_runner:
             if state.fleet is None:
                 session = state.pick(batch.started_ns)
             else:
@@ -338,10 +338,10 @@ cdef class BlockingCall(PendingCall):
         Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
         unknown before.
         """
-        metadata = self.sent_metadata or self.caller.sent_metadata
+        metadata = self.sent_metadata or self.caller.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
+        return self.verb == VERB_NOTIFY or self.caller.options.compressor is not None or over_floor(metadata)
 
     @property
     def draining(self):
@@ -481,7 +481,7 @@ cdef class BlockingBatch:
     @property
     def needs_ready(self):
         """Whether it waits for the peer's settings: how to compress, how much metadata it takes is unknown before."""
-        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
+        return self.caller.options.compressor is not None or over_floor(self.caller.options.sent_metadata)
 
     @property
     def elapsed(self):

@@ -167,7 +167,7 @@ cdef class ClientCall(CoroutineCall):
         cdef uint64_t now
         state.check_use()
         now = now_ns()
-        if session is None and not caller.needs_runner and not state.needs_runner:
+        if session is None and not caller.options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             self.drop()
@@ -364,10 +364,10 @@ cdef class ClientCall(CoroutineCall):
         Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
         unknown before.
         """
-        metadata = self.sent_metadata or self.caller.sent_metadata
+        metadata = self.sent_metadata or self.caller.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
+        return self.verb == VERB_NOTIFY or self.caller.options.compressor is not None or over_floor(metadata)
 
 
 @cython.final
@@ -410,7 +410,7 @@ cdef class BatchCall(CoroutineCall):
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if session is None and not caller.needs_runner and not state.needs_runner:
+        if session is None and not caller.options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
             self.drop()
@@ -544,7 +544,7 @@ cdef class BatchCall(CoroutineCall):
     @property
     def needs_ready(self):
         """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
-        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
+        return self.caller.options.compressor is not None or over_floor(self.caller.options.sent_metadata)
 
     def single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.call cimport Route
@@ -28,31 +29,38 @@ cdef class ViewState:
         str default_codec
 
 
+@cython.final
+cdef class ViewOptions:
+    cdef:
+        # See Client.with_options. They never change: whoever has others has another object.
+        str codec
+        bint has_timeout
+        uint64_t timeout_ns
+        bytes sent_metadata
+        object metadata
+        object compressor
+        int priority
+        object idempotent
+        bint wait_for_ready
+        object fail_mode
+        object endpoint
+
+        # The routes of the codec; whether one of the options keeps calls off the direct way.
+        dict routes
+        bint needs_runner
+
+    cdef ViewOptions changed(self, ViewState state, dict options)
+
+
 cdef class CallerView:
     cdef:
         readonly ViewState shared
-        dict routes
         readonly bint is_view
 
-        # The options; see Client.with_options.
-        readonly str codec
-        bint has_timeout
-        uint64_t timeout_ns
-        readonly bytes sent_metadata
-        readonly object metadata
-        readonly object compressor
-        readonly int priority
-        readonly object idempotent
-        readonly bint wait_for_ready
-        readonly object fail_mode
+        # What a view may have for each call is kept outside of the options, so that those are copied for no call.
+        ViewOptions options
         readonly object hash_key
-        readonly object endpoint
 
-        # Whether one of them keeps calls off the direct way.
-        bint needs_runner
-
-    cdef int _inherit(self, CallerView base) except -1
-    cdef int _take(self, dict options) except -1
     cdef Route route_of(self, object method)
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
     cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept

@@ -3,6 +3,7 @@
 import os
 import types
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject, PyTypeObject
@@ -21,6 +22,9 @@ cdef enum:
     LEAST_NS = 1_000
 
 cdef object MethodType = types.MethodType
+
+# For what an option was given that was not: None is a value.
+cdef object NOT_GIVEN = object()
 
 # Raised in a child by each fork; what was used before refuses to be used after.
 cdef uint64_t generation = 1
@@ -52,6 +56,42 @@ cdef class ViewState:
         return self.routes.setdefault(codec, {})
 
 
+@cython.final
+cdef class ViewOptions:
+    """The options of a client or a view; views of them that have a key of their own and nothing else share them."""
+
+    cdef ViewOptions changed(self, ViewState state, dict options):
+        """The same, with those of `options` in place of its own."""
+        cdef ViewOptions new = ViewOptions.__new__(ViewOptions)
+        new.codec = self.codec
+        if "codec" in options:
+            new.codec = options["codec"] or state.default_codec
+        new.routes = state.routes_of(new.codec)
+        new.has_timeout = self.has_timeout
+        new.timeout_ns = self.timeout_ns
+        if "timeout" in options:
+            new.has_timeout = True
+            seconds = options["timeout"]
+            new.timeout_ns = 0 if seconds is None else max(1, int(seconds * 1e9))
+        new.metadata = self.metadata
+        new.sent_metadata = self.sent_metadata
+        if "metadata" in options:
+            added = options["metadata"]
+            if added is None:
+                new.metadata = None
+            elif added:
+                new.metadata = {**(self.metadata or {}), **added}
+            new.sent_metadata = encode_metadata(new.metadata) if new.metadata else None
+        new.compressor = options.get("compressor", self.compressor)
+        new.priority = options.get("priority", self.priority)
+        new.idempotent = options.get("idempotent", self.idempotent)
+        new.wait_for_ready = options.get("wait_for_ready", self.wait_for_ready)
+        new.fail_mode = options.get("fail_mode", self.fail_mode)
+        new.endpoint = options.get("endpoint", self.endpoint)
+        new.needs_runner = new.wait_for_ready or new.fail_mode is not None or new.endpoint is not None
+        return new
+
+
 cdef class CallerView:
     """The options of calls, and what they do to one."""
 
@@ -59,100 +99,97 @@ cdef class CallerView:
         """Become the front of a state, with no options of its own."""
         self.shared = state
         state.default_codec = codec
-        self.codec = codec
-        self.routes = state.routes_of(codec)
+        self.options = (<ViewOptions>ViewOptions.__new__(ViewOptions)).changed(state, {"codec": codec})
 
-    def with_options(self, **options):
-        """Return a view of this one; what `options` leaves out is inherited."""
+    def with_options(self, *, hash_key=NOT_GIVEN, **options):
+        """Return a view of this one; what is left out is inherited."""
         # As `type(self).__new__`, of which there may be one for each call.
         cdef type kind = type(self)
         cdef tuple nothing = ()
-        cdef CallerView view = (<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
+        cdef CallerView view = <CallerView>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
         view.is_view = True
-        view._inherit(self)
-        key = options.get("hash_key")
-        if len(options) == 1 and (type(key) is str or type(key) is int or type(key) is bytes):
-            view.hash_key = key
-        else:
-            view._take(self.shared.check(options))
+        view.shared = self.shared
+        if not options and (type(hash_key) is str or type(hash_key) is int or type(hash_key) is bytes):
+            view.options = self.options
+            view.hash_key = hash_key
+            return view
+        if hash_key is not NOT_GIVEN:
+            options["hash_key"] = hash_key
+        options = self.shared.check(options)
+        view.options = self.options.changed(self.shared, options)
+        view.hash_key = options.get("hash_key", self.hash_key)
         return view
 
     def set_options(self, dict options not None):
         """Take options over that were checked."""
-        self._take(options)
+        self.options = self.options.changed(self.shared, options)
 
-    cdef int _inherit(self, CallerView base) except -1:
-        self.shared = base.shared
-        self.routes = base.routes
-        self.codec = base.codec
-        self.has_timeout = base.has_timeout
-        self.timeout_ns = base.timeout_ns
-        self.sent_metadata = base.sent_metadata
-        self.metadata = base.metadata
-        self.compressor = base.compressor
-        self.priority = base.priority
-        self.idempotent = base.idempotent
-        self.wait_for_ready = base.wait_for_ready
-        self.fail_mode = base.fail_mode
-        self.hash_key = base.hash_key
-        self.endpoint = base.endpoint
-        self.needs_runner = base.needs_runner
-        return 0
+    @property
+    def codec(self):
+        return self.options.codec
 
-    cdef int _take(self, dict options) except -1:
-        if "codec" in options:
-            self.codec = options["codec"] or self.shared.default_codec
-            self.routes = self.shared.routes_of(self.codec)
-        if "timeout" in options:
-            self.has_timeout = True
-            seconds = options["timeout"]
-            self.timeout_ns = 0 if seconds is None else max(1, int(seconds * 1e9))
-        if "metadata" in options:
-            added = options["metadata"]
-            if added is None:
-                self.metadata = None
-            elif added:
-                self.metadata = {**(self.metadata or {}), **added}
-            self.sent_metadata = encode_metadata(self.metadata) if self.metadata else None
-        self.compressor = options.get("compressor", self.compressor)
-        self.priority = options.get("priority", self.priority)
-        self.idempotent = options.get("idempotent", self.idempotent)
-        self.wait_for_ready = options.get("wait_for_ready", self.wait_for_ready)
-        self.fail_mode = options.get("fail_mode", self.fail_mode)
-        self.hash_key = options.get("hash_key", self.hash_key)
-        self.endpoint = options.get("endpoint", self.endpoint)
-        self.needs_runner = self.wait_for_ready or self.fail_mode is not None or self.endpoint is not None
-        return 0
+    @property
+    def sent_metadata(self):
+        return self.options.sent_metadata
+
+    @property
+    def metadata(self):
+        return self.options.metadata
+
+    @property
+    def compressor(self):
+        return self.options.compressor
+
+    @property
+    def priority(self):
+        return self.options.priority
+
+    @property
+    def idempotent(self):
+        return self.options.idempotent
+
+    @property
+    def wait_for_ready(self):
+        return self.options.wait_for_ready
+
+    @property
+    def fail_mode(self):
+        return self.options.fail_mode
+
+    @property
+    def endpoint(self):
+        return self.options.endpoint
 
     cdef Route route_of(self, object method):
         cdef PyObject* found
         if type(method) is MethodType:
             method = method.__func__
-        found = PyDict_GetItem(self.routes, method)
+        found = PyDict_GetItem(self.options.routes, method)
         if found is not NULL:
             return <Route>found
-        route = self.shared.resolve(method, self.codec)
-        self.routes[method] = route
+        route = self.shared.resolve(method, self.options.codec)
+        self.options.routes[method] = route
         return <Route>route
 
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1:
         """Give a call its options and its deadline; raises when nothing of its time is left."""
+        cdef ViewOptions options = self.options
         cdef Scope scope
         cdef uint64_t timeout
         call.route = route
         call.is_local = True
         call.flags = route.flags
-        if self.idempotent is not None:
-            call.flags = (call.flags & ~IDEMPOTENT) | (IDEMPOTENT if self.idempotent else 0)
+        if options.idempotent is not None:
+            call.flags = (call.flags & ~IDEMPOTENT) | (IDEMPOTENT if options.idempotent else 0)
         call.codec = <uint8_t>route.marshal.codec_id
-        call.priority = self.priority
+        call.priority = options.priority
         if call.sent_metadata is None:
-            call.sent_metadata = self.sent_metadata
+            call.sent_metadata = options.sent_metadata
         call.started_ns = now
         call.compressors = self.shared.compressors
         call.message_limit = self.shared.message_limit
-        if self.has_timeout:
-            timeout = self.timeout_ns
+        if options.has_timeout:
+            timeout = options.timeout_ns
         elif route.timeout_ns:
             timeout = route.timeout_ns
         else:
@@ -189,12 +226,13 @@ cdef class CallerView:
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
         """Compress a payload when the view asks for it, the peer takes it and it pays."""
         cdef int wire_id
-        if self.compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
+        compressor = self.options.compressor
+        if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
             return payload
-        wire_id = self.compressor.wire_id
+        wire_id = compressor.wire_id
         if not peer.takes_compressor(wire_id):
             return payload
-        smaller = self.compressor.compress(payload)
+        smaller = compressor.compress(payload)
         if len(smaller) >= len(payload):
             return payload
         call.compressor = <uint8_t>wire_id
