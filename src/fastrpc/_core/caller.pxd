@@ -1,7 +1,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.caller_view cimport CallerView, ViewState
+from fastrpc._core.caller_view cimport CallerView, ViewOptions, ViewState
 from fastrpc._core.client_session cimport ClientSession
 from fastrpc._core.coroutine_call cimport CoroutineCall
 from fastrpc._core.fleet cimport Fleet
@@ -47,7 +47,8 @@ cdef class Caller(CallerView):
 cdef class ClientCall(CoroutineCall):
     cdef:
         # Who makes it and where it goes; what to send, until it was sent, and what is wanted of it.
-        readonly Caller caller
+        readonly ViewOptions options
+        readonly object hash_key
         ClientSession session
         readonly tuple args
         readonly dict kwargs
@@ -80,7 +81,8 @@ cdef class BatchMember(PendingCall):
 cdef class BatchCall(CoroutineCall):
     cdef:
         # Who makes it and where it goes; what to send; how many answers are missing; whether errors are results.
-        readonly Caller caller
+        readonly ViewOptions options
+        readonly object hash_key
         ClientSession session
         readonly list argument_tuples
         readonly bint return_exceptions

@@ -10,7 +10,7 @@ from collections.abc import (
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from fastrpc._core.call import Route
-from fastrpc._core.caller_view import CallerView, ViewState
+from fastrpc._core.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.coroutine_call import CoroutineCall
 from fastrpc._core.fleet import Fleet
@@ -200,7 +200,7 @@ class ClientCall(CoroutineCall):
     """What `call`, `request` and `notify` return: awaiting it makes the call."""
 
     @property
-    def caller(self) -> Caller: ...
+    def options(self) -> ViewOptions: ...
     @property
     def args(self) -> tuple[Any, ...]: ...
     @property
@@ -268,7 +268,7 @@ class BatchCall(CoroutineCall):
     """What `call_many` returns: many calls, one write, one wake-up."""
 
     @property
-    def caller(self) -> Caller: ...
+    def options(self) -> ViewOptions: ...
     @property
     def argument_tuples(self) -> list[tuple[Any, ...]]: ...
     @property

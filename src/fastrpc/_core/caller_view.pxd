@@ -28,43 +28,52 @@ cdef class ViewState:
         # What a view is back at when it asks for none.
         str default_codec
 
+        # The class of the client whose views are used again, if they are; the last one that was made.
+        public type kind
+        CallerView last_view
+
 
 @cython.final
 cdef class ViewOptions:
     cdef:
+        readonly ViewState shared
+
         # See Client.with_options. They never change: whoever has others has another object.
-        str codec
+        readonly str codec
         bint has_timeout
         uint64_t timeout_ns
-        bytes sent_metadata
-        object metadata
-        object compressor
-        int priority
-        object idempotent
-        bint wait_for_ready
-        object fail_mode
-        object endpoint
+        readonly bytes sent_metadata
+        readonly object metadata
+        readonly object compressor
+        readonly int priority
+        readonly object idempotent
+        readonly bint wait_for_ready
+        readonly object fail_mode
+        readonly object endpoint
 
         # The routes of the codec; whether one of the options keeps calls off the direct way.
         dict routes
         bint needs_runner
 
-    cdef ViewOptions changed(self, ViewState state, dict options)
+        # Where the attempts are noted that end together, if they are.
+        readonly object running
+
+    cdef ViewOptions changed(self, dict options)
+    cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
+    cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept
+    cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
 
 
 cdef class CallerView:
     cdef:
-        readonly ViewState shared
         readonly bint is_view
 
-        # What a view may have for each call is kept outside of the options, so that those are copied for no call.
-        ViewOptions options
+        # A key, which each call may have one of its own of, lies beside the options, so that a view for it copies nothing.
+        readonly ViewOptions options
         readonly object hash_key
 
+    cdef CallerView new_view(self)
     cdef Route route_of(self, object method)
-    cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
-    cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept
-    cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
 
 
 cdef int count_start(PendingCall call, bytes payload) noexcept

@@ -44,7 +44,7 @@ class BaseAttempting:
     @property
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
-        return not self._pool.has_list or (not self._pool.links and self._call.caller.wait_for_ready)
+        return not self._pool.has_list or (not self._pool.links and self._call.options.wait_for_ready)
 
     @property
     def asks_once(self) -> bool:
@@ -55,7 +55,7 @@ class BaseAttempting:
         """Return where the next attempt goes."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
-        pinned: Address | None = self._call.caller.endpoint
+        pinned: Address | None = self._call.options.endpoint
         if self._pool.fleet is None or pinned is not None:
             return cast(Endpoint, self._link_at(pinned).endpoint)
         # A hedge goes elsewhere than what it runs beside.
@@ -133,7 +133,7 @@ class Attempting(BaseAttempting):
     async def wait_list(self) -> None:
         """Return once it is known who serves."""
         call = self._call
-        await self._in_time(self._pool.wait_list(call.method, wait=call.caller.wait_for_ready))
+        await self._in_time(self._pool.wait_list(call.method, wait=call.options.wait_for_ready))
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
@@ -172,7 +172,7 @@ class Attempting(BaseAttempting):
             session = pool.at_once(ready=call.needs_ready)
             if session is None:
                 session = await self._in_time(
-                    pool.acquire(wait=call.caller.wait_for_ready, ready=call.needs_ready)
+                    pool.acquire(wait=call.options.wait_for_ready, ready=call.needs_ready)
                 )
             return session, None
         placement = self._taken(endpoint)
@@ -216,7 +216,7 @@ class Attempting(BaseAttempting):
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
                     placement.dropped()
-                if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
+                if not call.options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                     raise pool.unreachable([link] if pinned else pool.links)
                 await pool.wait_changed()
                 if not is_kept or not link.may_come:

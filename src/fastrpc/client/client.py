@@ -110,6 +110,7 @@ class Client(Caller, Everywhere):
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
         self.share(state, config.codec)

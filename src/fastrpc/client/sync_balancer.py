@@ -78,7 +78,7 @@ class SyncBalancer:
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
         attempts = SyncAttempting(self._pool, call, error)
-        mode: FailMode = call.caller.fail_mode or self._mode
+        mode: FailMode = call.options.fail_mode or self._mode
         try:
             attempts.follow()
             return drive(mode.run(call, attempts.pick, attempts.attempt))
