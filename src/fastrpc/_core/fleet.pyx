@@ -207,7 +207,7 @@ cdef class Fleet:
         cdef int64_t ticket = 0 if candidate.breakers is None else self._enter(candidate, method, now)
         if ticket < 0:
             raise self._held([candidate], method, now)
-        candidate.in_flight += 1
+        self.selector.take(candidate)
         return self._placed(candidate, method, ticket, now)
 
     cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now):
@@ -266,8 +266,9 @@ cdef class Fleet:
         )
 
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1:
-        self.selector.take_back(candidate)
-        return self._forget(candidate, method, ticket)
+        # A selector of the user's may raise when it is told.
+        self._forget(candidate, method, ticket)
+        return self.selector.take_back(candidate)
 
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1:
         """Let another attempt probe instead."""

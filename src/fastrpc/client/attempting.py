@@ -37,7 +37,7 @@ class BaseAttempting:
         self._placements: list[Placement] = []
         self._running: list[tuple[Any, Placement | None]] = []
         #: Where attempts are still on the way to a connection.
-        self._connecting: list[Endpoint] = []
+        self._connecting: list[Placement] = []
         #: Where attempts went instead, because there was no connection yet where they were to go.
         self._moved: dict[Endpoint, Endpoint] = {}
 
@@ -58,11 +58,7 @@ class BaseAttempting:
         pinned: Address | None = self._call.options.endpoint
         if self._pool.fleet is None or pinned is not None:
             return cast(Endpoint, self._link_at(pinned).endpoint)
-        # A hedge goes elsewhere than what it runs beside.
-        beside = [placement.endpoint for _, placement in self._running if placement is not None]
-        beside += self._connecting
-        fleet: Fleet = self._pool.fleet
-        placement = fleet.pick(self._call, [*self._tried, *beside])
+        placement = self.place(None)
         self._placements.append(placement)
         return placement.endpoint
 
@@ -101,7 +97,10 @@ class BaseAttempting:
         """Place the next attempt: at this address, or where the selector says."""
         fleet: Fleet = self._pool.fleet
         if pinned is None:
-            return fleet.pick(self._call, self._tried)
+            # A hedge goes elsewhere than what it runs beside, and so does what it runs beside when it has to move.
+            beside = [placement for _, placement in self._running if placement is not None]
+            beside += self._connecting
+            return fleet.pick(self._call, [*self._tried, *(placement.endpoint for placement in beside)])
         return fleet.pick_at(self._call, self._link_at(pinned).candidate)
 
     def _begin(self, attempt: Any, placement: Placement | None) -> None:
@@ -183,11 +182,7 @@ class Attempting(BaseAttempting):
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        self._connecting.append(endpoint)
-        try:
-            found = await self._in_time(self._wait_connection(placement, pinned))
-        finally:
-            self._connecting.remove(endpoint)
+        found = await self._in_time(self._wait_connection(placement, pinned))
         if pinned is None:
             self._went(endpoint, found[1])
         return found
@@ -204,6 +199,7 @@ class Attempting(BaseAttempting):
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
         """
         pool, call = self._pool, self._call
+        self._connecting.append(placement)
         try:
             while True:
                 pool.check_open()
@@ -221,11 +217,16 @@ class Attempting(BaseAttempting):
                 await pool.wait_changed()
                 if not is_kept or not link.may_come:
                     placement.dropped()
+                    self._connecting.remove(placement)
                     placement = self.place(pinned)
+                    self._connecting.append(placement)
         except BaseException:
             # Above all the end of its time: nobody is on the way there any more.
             placement.dropped()
             raise
+        finally:
+            if placement in self._connecting:
+                self._connecting.remove(placement)
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""

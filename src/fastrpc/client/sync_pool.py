@@ -57,7 +57,7 @@ class SyncLink:
 
     def refresh(self) -> None:
         """Take note of what became of the connections."""
-        for session in self.sessions:
+        for session in self.lasting:
             if session.is_ready and self.error is not None and session.is_usable:
                 logger.info("connected to %s again", self.endpoint)
                 self.error = None
@@ -66,6 +66,15 @@ class SyncLink:
             self.sessions.remove(session)
             session.retire()
             self._note_end(session)
+        if any(session.is_ready for session in self.lasting):
+            for session in [session for session in self.sessions if session.is_aged]:
+                self.sessions.remove(session)
+                session.retire()
+
+    @property
+    def lasting(self) -> list[BlockingSession]:
+        """The connections that are not to be replaced."""
+        return [session for session in self.sessions if not session.is_aged]
 
     def _note_end(self, session: BlockingSession) -> None:
         if session.is_spent:
@@ -263,7 +272,7 @@ class SyncPool:
                 link.is_dialing = True
                 self._publish()
             has_dialed = True
-            self._dial(link, until, SPARE_SECONDS if session is not None else None)
+            self._dial(link, until, None if session is None else _spare_seconds(until))
 
     def warm_up(self, until: float | None) -> None:
         """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
@@ -315,7 +324,7 @@ class SyncPool:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
         for link in links:
-            if not link.sessions and not link.is_removed and link.may_dial(now):
+            if not link.lasting and not link.is_removed and link.may_dial(now):
                 return link
         if session is None:
             return None
@@ -346,7 +355,9 @@ class SyncPool:
         """Make one attempt to connect, and tell everybody how it went."""
         session = None
         try:
-            session = self._connect(link.endpoint, until, spare_seconds)
+            replaces = bool(link.sessions) and not link.lasting
+            made = self._connect(link.endpoint, until, spare_seconds)
+            session = _opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._changed:
@@ -447,3 +458,28 @@ class SyncPool:
 
     def __str__(self) -> str:
         return str(self.target)
+
+
+def _spare_seconds(until: float | None) -> float:
+    """Return for how long an attempt may keep a call that could go out already: half of its own time is the most."""
+    if until is None:
+        return SPARE_SECONDS
+    return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
+
+
+def _opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
+    """Return a connection that is to replace others once its server has shown its settings.
+
+    Raises:
+        ConnectError: the server did not, or not in time.
+    """
+    is_ready = False
+    try:
+        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
+    finally:
+        if not is_ready:
+            session.retire()
+    if not is_ready:
+        reason = session.lost_because or "the server did not answer in time"
+        raise ConnectError(f"{session.endpoint} did not open a connection in place of an old one: {reason}")
+    return session
