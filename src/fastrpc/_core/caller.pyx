@@ -27,6 +27,7 @@ from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
+from fastrpc._core.loop_state import wrong_loop
 from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
@@ -107,7 +108,7 @@ cdef class CallerState(ViewState):
         if self.loop is loop:
             self.thread = PyThread_get_thread_ident()
             return 0
-        raise RuntimeError(f"this Client belongs to {self.loop!r} and was used from {loop!r}")
+        raise wrong_loop("Client", self.loop, loop)
 
     def use(self):
         """Bind to the running loop, or refuse another one.

@@ -274,9 +274,9 @@ cdef class ServerSession(GuardedSession):
             self.state.expired_unstarted += 1
             return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
         if call.codec >= 64 or not (self.state.codecs >> call.codec) & 1:
-            return self.refuse(call, UNIMPLEMENTED, f"codec {call.codec} is not accepted here")
+            return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
         if call.compressor and call.compressor not in self.state.compressors:
-            return self.refuse(call, UNIMPLEMENTED, f"compressor {call.compressor} is not known here")
+            return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_compressor(call.compressor))
         route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if not call.compressor:
             return self._admit(call, payload)

@@ -193,6 +193,8 @@ class Attempts:
     def _is_free(self, error: FastRPCError) -> bool:
         if error.processed != "no" or self._had_free or isinstance(error, OverloadedError | CallError):
             return False
+        if getattr(error, "retry_after", None):
+            return False
         return not isinstance(error, ConnectError) or (self._elsewhere and self._left > 0)
 
     def _pause_after(self, error: FastRPCError) -> float:
