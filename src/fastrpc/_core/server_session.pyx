@@ -689,9 +689,9 @@ cdef class ServerSession(GuardedSession):
         }
 
 
-def detached_call(metadata, identity, timeout):
+def detached_call(kind, metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
-    cdef ServerCall call = ServerCall.__new__(ServerCall)
+    cdef ServerCall call = kind.__new__(kind)
     call.started_ns = now_ns()
     if timeout is not None:
         call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)
