@@ -157,8 +157,41 @@ cdef class Caller(CallerView):
         return batch
 
 
+cdef class PlacedCall(CoroutineCall):
+    """What the fleet gave a place, one call or a batch of them: it hears once what became of that."""
+
+    @cython.final
+    cdef ClientSession place(self, Fleet fleet, uint64_t now):
+        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
+        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
+
+    @cython.final
+    cdef int leave(self, object error, uint64_t ended_ns) except -1:
+        """Tell the fleet what became of the attempt."""
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.conclude(
+            candidate, self.route.method, self.ticket, self.started_ns, ended_ns, error
+        )
+
+    @cython.final
+    cdef int drop(self) except -1:
+        """Take the attempt back, if the fleet knows of one."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
+
+    @property
+    def hash_key(self):
+        """What the caller gave to place it by, or None."""
+        return self.caller.hash_key
+
+
 @cython.final
-cdef class ClientCall(CoroutineCall):
+cdef class ClientCall(PlacedCall):
     """What `client.call`, `request` and `notify` return: awaiting it makes the call."""
 
     cdef int begin(self, PyObject** result) except -1:
@@ -185,27 +218,6 @@ cdef class ClientCall(CoroutineCall):
             result[0] = <PyObject*>None
             return RETURNED
         return self.wait(result)
-
-    cdef ClientSession place(self, Fleet fleet, uint64_t now):
-        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
-        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
-
-    cdef int leave(self, object error) except -1:
-        """Tell the fleet what became of the attempt."""
-        cdef Candidate candidate = self.candidate
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.conclude(
-            candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns, error
-        )
-
-    cdef int drop(self) except -1:
-        """Take the attempt back, if the fleet knows of one."""
-        cdef Candidate candidate = self.candidate
-        if candidate is None:
-            return 0
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
@@ -240,7 +252,7 @@ cdef class ClientCall(CoroutineCall):
         # Here and not where the task goes on: it may never do that.
         try:
             if self.candidate is not None:
-                self.leave(self.failure)
+                self.leave(self.failure, self.ended_ns)
         finally:
             CoroutineCall.settle(self)
         return 0
@@ -271,7 +283,7 @@ cdef class ClientCall(CoroutineCall):
     cdef int abandon(self, int reason) except -1:
         self.forget()
         if self.candidate is not None:
-            self.leave(asyncio.CancelledError())
+            self.leave(asyncio.CancelledError(), self.ended_ns)
         return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
@@ -344,11 +356,6 @@ cdef class ClientCall(CoroutineCall):
         return (<CallerState>self.caller.shared).runner.peer(self)
 
     @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
-
-    @property
     def retry_policy(self):
         """The rules and the budget of its client."""
         return (<CallerState>self.caller.shared).runner.policy
@@ -398,7 +405,7 @@ cdef class BatchMember(PendingCall):
 
 
 @cython.final
-cdef class BatchCall(CoroutineCall):
+cdef class BatchCall(PlacedCall):
     """What `client.call_many` returns: many calls, one write, one wake-up."""
 
     cdef int begin(self, PyObject** result) except -1:
@@ -424,24 +431,6 @@ cdef class BatchCall(CoroutineCall):
             self.drop()
             raise
         return self.wait(result)
-
-    cdef ClientSession place(self, Fleet fleet, uint64_t now):
-        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
-
-    cdef int leave(self, object error) except -1:
-        cdef Candidate candidate = self.candidate
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.conclude(
-            candidate, self.route.method, self.ticket, self.started_ns, now_ns(), error
-        )
-
-    cdef int drop(self) except -1:
-        cdef Candidate candidate = self.candidate
-        if candidate is None:
-            return 0
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     def _send(self):
         cdef BatchMember member
@@ -477,10 +466,10 @@ cdef class BatchCall(CoroutineCall):
                 # The whole batch is one attempt: what it says of the endpoint is what its first error says.
                 for member in self.members:
                     if member.failure is not None:
-                        self.leave(member.failure)
+                        self.leave(member.failure, now_ns())
                         break
                 else:
-                    self.leave(None)
+                    self.leave(None, now_ns())
         finally:
             CoroutineCall.settle(self)
         return 0
@@ -520,18 +509,13 @@ cdef class BatchCall(CoroutineCall):
         cdef BatchMember member
         self.session.loop_state.stop_timer(self)
         if self.candidate is not None:
-            self.leave(asyncio.CancelledError())
+            self.leave(asyncio.CancelledError(), now_ns())
         for member in self.members:
             if not member.is_settled:
                 member.forget()
                 self.session.abandon(member, reason)
         self.members = None
         return 0
-
-    @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
 
     @property
     def arguments(self):

@@ -140,6 +140,9 @@ class ServerSession(GuardedSession):
         """Return what is under way as plain data: calls, one_way, buffered, credit."""
 
 def detached_call(
-    kind: type[_Kind], metadata: Mapping[str, str | bytes] | None, identity: Identity | None, timeout: float | None
+    kind: type[_Kind],
+    metadata: Mapping[str, str | bytes] | None,
+    identity: Identity | None,
+    timeout: float | None,
 ) -> _Kind:
     """Make a call without a connection, for handlers that are called directly in a test; `kind` says more of it."""
