@@ -329,7 +329,6 @@ async def test_a_view_outlives_its_maker() -> None:
     ("options", "message"),
     [
         ({"timeout": -1}, "timeout is -1"),
-        ({"timeout": -1}, "timeout is -1"),
         ({"timeout": float("nan")}, "timeout is nan"),
         ({"priority": 3}, "priority is 3"),
         ({"codec": "yaml"}, "yaml"),
