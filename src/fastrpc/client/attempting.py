@@ -1,7 +1,8 @@
 """The attempts of one call: where each goes, and what is learned from how it ends."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.caller import BatchCall, ClientCall
@@ -102,6 +103,21 @@ class BaseAttempting:
             beside += self._connecting
             return fleet.pick(self._call, [*self._tried, *(placement.endpoint for placement in beside)])
         return fleet.pick_at(self._call, self._link_at(pinned).candidate)
+
+    @contextmanager
+    def _connecting_for_call(self) -> Iterator[None]:
+        """Name the call in the errors of what waits for a connection inside."""
+        call = self._call
+        try:
+            yield
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
+                processed="no",
+            ) from timeout
+        except UnavailableError as unavailable:
+            name_call(call.method, unavailable)
+            raise
 
     def _begin(self, attempt: Any, placement: Placement | None) -> None:
         self._number += 1
@@ -230,18 +246,9 @@ class Attempting(BaseAttempting):
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""
-        call = self._call
-        try:
-            async with asyncio.timeout(call.remaining()):
+        with self._connecting_for_call():
+            async with asyncio.timeout(self._call.remaining()):
                 return await waiting
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
-                processed="no",
-            ) from timeout
-        except UnavailableError as unavailable:
-            name_call(call.method, unavailable)
-            raise
 
 
 def name_call(method: str, error: UnavailableError) -> None:

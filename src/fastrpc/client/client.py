@@ -384,7 +384,7 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
     checked = with_checked_kinds(options)
-    check_timeout(checked.get("timeout"))
+    check_timeout(checked.get("timeout"), zero=True)
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:
