@@ -21,14 +21,14 @@ METHODS = (Noted.again, Noted.once, Noted.again, Noted.lasting)
 
 
 async def restarted_in_turn(
-    registry: Any, folder: Path, *, restarts: int, announce: float = 0.0
+    registry: Any, folder: Path, *, restarts: int, rate: float = RATE, announce: float = 0.0
 ) -> tuple[NotedCalls, Path]:
     """Restart three servers in turn, in order, under load of calls of which half may not run twice."""
     async with cluster(registry, folder, announce=announce) as servers:
         async with Client("noted", registry=registry.url) as client:
             await client.ready()
             calls = NotedCalls(client, METHODS)
-            async with OpenLoop(RATE, calls):
+            async with OpenLoop(rate, calls):
                 for number in range(restarts):
                     await servers.restart(servers.members[number % 3])
         return calls, servers.journal
