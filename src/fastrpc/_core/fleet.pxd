@@ -40,6 +40,10 @@ cdef class Fleet:
         dict _known
         uint64_t _changes
 
+        # What the filters left when they were last asked, and who is to hear of it: a function, or None.
+        readonly list left
+        public object on_narrowed
+
         # When a pick has to look after the endpoints first: at the next comparison, or never; at once where those that
         # may be picked are others by now.
         uint64_t _look_ns

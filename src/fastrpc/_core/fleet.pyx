@@ -81,6 +81,7 @@ cdef class Fleet:
         ours = JumpHashSelector if isinstance(selector, JumpHashSelector) else BaseSelector
         self._makes_keys = type(selector).key_of is not ours.key_of
         self._known = {}
+        self.left = []
         self._look_ns = NEVER if outlier is None else 0
 
     cdef uint64_t now(self) except? 0:
@@ -171,12 +172,15 @@ cdef class Fleet:
                 if changes == self._changes:
                     break
                 # Filters let other threads run, one of which has changed what they were asked about.
-            return self.selector.take_up(usable)
+            self.selector.take_up(usable)
         except BaseException:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
             self._is_stale = True
             self._look_ns = 0
             raise
+        if self.on_narrowed is not None and self.selector.filters:
+            self.on_narrowed()
+        return 0
 
     cdef list _usable(self):
         """Return the candidates that may be picked now."""
@@ -188,6 +192,7 @@ cdef class Fleet:
             for narrow in self.selector.filters:
                 endpoints = narrow(endpoints, self._is_sound)
             candidates = [known[str(endpoint.address)] for endpoint in endpoints]
+        self.left = candidates
         candidates = [candidate for candidate in candidates if not candidate.is_leaving] or candidates
         sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
