@@ -87,6 +87,10 @@ cdef class BlockingState(ViewState):
         self.look_after_ns = NO_DEADLINE if look_after is None else <uint64_t>(max(0.0, look_after) * 1e9)
         self.groups = groups
 
+    def look_now(self):
+        """Have the next call ask the runner first."""
+        self.look_after_ns = 0
+
     cdef int check_use(self) except -1:
         if self.fork_generation == fork_generation():
             return 0

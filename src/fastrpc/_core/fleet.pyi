@@ -58,6 +58,13 @@ class Fleet:
         """Those that may be picked now."""
 
     @property
+    def left(self) -> list[Candidate]:
+        """Those that the filters leave now, whether they may be picked or not."""
+
+    #: Called after filters were asked, in whatever thread that was; they may leave others than before.
+    on_narrowed: Callable[[], object] | None
+
+    @property
     def is_panicking(self) -> bool:
         """Whether all are used because more than half were ejected."""
 

@@ -147,3 +147,5 @@ cdef class DoubleJumpSelector(JumpHashSelector):
 cdef class UserSelector(BaseSelector):
     cdef:
         readonly object selector
+
+    cdef Candidate _ask(self, object call)

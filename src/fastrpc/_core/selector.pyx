@@ -26,6 +26,8 @@ cdef enum:
     MOST_WEIGHT = 65536
     # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
     REPEATED_PICKS = 4
+    # How often a selector of the user's is asked for one pick.
+    MOST_ASKED = 64
     # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
     FAULT_FACTOR = 10
 
@@ -555,20 +557,32 @@ cdef class UserSelector(BaseSelector):
 
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef Candidate candidate = None
-        cdef int _
+        cdef Py_ssize_t _
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        for _ in range(REPEATED_PICKS if tried else 1):
-            endpoint = self.selector.pick(call)
-            candidate = self.candidate_of(endpoint) if isinstance(endpoint, Endpoint) else None
-            if candidate is None or not candidate.is_listed:
-                raise ConfigError(
-                    f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
-                    "last update"
-                )
-            if not tried or endpoint not in tried:
-                break
+        if not tried:
+            candidate = self._ask(call)
+        else:
+            self._mark_tried(tried, True)
+            try:
+                # One that goes round gets past all of them.
+                for _ in range(min(<Py_ssize_t>len(tried) + REPEATED_PICKS, <Py_ssize_t>MOST_ASKED)):
+                    candidate = self._ask(call)
+                    if not candidate.is_tried:
+                        break
+            finally:
+                self._mark_tried(tried, False)
         candidate.in_flight += 1
+        return candidate
+
+    cdef Candidate _ask(self, object call):
+        endpoint = self.selector.pick(call)
+        cdef Candidate candidate = self.candidate_of(endpoint) if isinstance(endpoint, Endpoint) else None
+        if candidate is None or not candidate.is_listed:
+            raise ConfigError(
+                f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
+                "last update"
+            )
         return candidate
 
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:

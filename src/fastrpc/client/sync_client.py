@@ -87,7 +87,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             fleet,
         )
         state.pool = pool
-        pool.on_change = state.set_sessions
+        pool.on_change, pool.on_need = state.set_sessions, state.look_now
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
