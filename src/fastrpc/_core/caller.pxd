@@ -65,6 +65,7 @@ cdef class ClientCall(CoroutineCall):
     cdef ClientSession place(self, Fleet fleet, uint64_t now)
     cdef int leave(self, object error) except -1
     cdef int drop(self) except -1
+    cdef int undo(self) except -1
     cdef bytes prepare(self, uint64_t now)
     cdef int send_on(self, ClientSession session, uint64_t now) except -1
     cdef object finish(self)
@@ -95,3 +96,4 @@ cdef class BatchCall(CoroutineCall):
     cdef ClientSession place(self, Fleet fleet, uint64_t now)
     cdef int leave(self, object error) except -1
     cdef int drop(self) except -1
+    cdef int undo(self) except -1

@@ -170,12 +170,12 @@ cdef class ClientCall(CoroutineCall):
         if session is None and not caller.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -205,6 +205,14 @@ cdef class ClientCall(CoroutineCall):
             return 0
         self.candidate = None
         return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
+
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.undo(candidate, self.route.method, self.ticket)
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
@@ -413,14 +421,14 @@ cdef class BatchCall(CoroutineCall):
         if session is None and not caller.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         return self.wait(result)
 
@@ -441,6 +449,13 @@ cdef class BatchCall(CoroutineCall):
             return 0
         self.candidate = None
         return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
+
+    cdef int undo(self) except -1:
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.caller.shared).fleet.undo(candidate, self.route.method, self.ticket)
 
     def _send(self):
         cdef BatchMember member
