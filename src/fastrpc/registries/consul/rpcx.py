@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
-from fastrpc.registries.base.record import RecordError, read_texts, to_texts
+from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
 from fastrpc.registries.consul.agent import Access, Agent, Index
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
@@ -141,6 +141,10 @@ class KeyLease:
             self._session = None
             return False
         with self._agent.errors():
+            _, pair = client.kv.get(self._key)
+            if pair is not None and pair.get("Session") == self._session:
+                # What somebody wrote into it stays, above all state=inactive; and a write would wake all who watch.
+                return True
             return self._write()
 
     def release(self) -> None:
@@ -152,6 +156,14 @@ class KeyLease:
         session, self._session = self._session, None
         if session is not None:
             self._agent.client.session.destroy(session)
+
+
+def _weight(text: str) -> str:
+    """Return a weight as far as it can be kept: Go takes any number, and 1 for what is none."""
+    try:
+        return str(min(max(int(text), 0), GREATEST_WEIGHT))
+    except ValueError:
+        return "1"
 
 
 def read_key(prefix: str, pair: Any) -> Entry | None:
@@ -168,6 +180,8 @@ def read_key(prefix: str, pair: Any) -> Entry | None:
         if texts.pop("state", None) == "inactive":
             return None
         texts.setdefault("protocols", "rpcx")
+        if "weight" in texts:
+            texts["weight"] = _weight(texts["weight"])
         return key, read_texts(f"{network}://{place}", texts)
     except (UnicodeDecodeError, ValueError) as error:
         return key, error if isinstance(error, RecordError) else RecordError(str(error))
