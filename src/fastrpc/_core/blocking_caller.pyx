@@ -142,7 +142,8 @@ cdef class BlockingCaller(CallerView):
                 is_started = call.start_on(session, now)
         finally:
             if not is_started and call.candidate is not None:
-                call.drop()
+                state.fleet.undo(call.candidate, call.route.method, call.ticket)
+                call.candidate = None
         if not is_started:
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
@@ -187,7 +188,7 @@ cdef class BlockingCaller(CallerView):
                 is_started = batch.start_on(session)
         finally:
             if not is_started and batch.candidate is not None:
-                state.fleet.drop(batch.candidate, batch.route.method, batch.ticket)
+                state.fleet.undo(batch.candidate, batch.route.method, batch.ticket)
                 batch.candidate = None
         return batch.end() if is_started else state.runner.run_batch(batch)
 

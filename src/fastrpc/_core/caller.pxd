@@ -61,6 +61,7 @@ cdef class PlacedCall(CoroutineCall):
     cdef ClientSession place(self, Fleet fleet, uint64_t now)
     cdef int leave(self, object error, uint64_t ended_ns) except -1
     cdef int drop(self) except -1
+    cdef int undo(self) except -1
 
 
 cdef class ClientCall(PlacedCall):

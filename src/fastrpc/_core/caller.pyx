@@ -186,6 +186,15 @@ cdef class PlacedCall(CoroutineCall):
         self.candidate = None
         return (<CallerState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
+    @cython.final
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.undo(candidate, self.route.method, self.ticket)
+
 
 @cython.final
 cdef class ClientCall(PlacedCall):
@@ -201,12 +210,12 @@ cdef class ClientCall(PlacedCall):
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -419,14 +428,14 @@ cdef class BatchCall(PlacedCall):
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         return self.wait(result)
 

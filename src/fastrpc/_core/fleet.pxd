@@ -53,12 +53,14 @@ cdef class Fleet:
     cdef uint64_t now(self) except? 0
 
     # What happens for each attempt. Whoever makes it keeps the candidate, the breaker's ticket (0: there was no breaker) and
-    # when it began, and ends it exactly once: by `conclude`, or by `drop` when it was not made or says nothing.
+    # when it began, and ends it exactly once: by `conclude`, by `drop` when it says nothing, or by `undo`
+    # when it was not made and is picked for once more.
     cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
     cdef int conclude(
         self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
     ) except -1
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
+    cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1
 
     cdef Candidate _choose_one(
         self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket

@@ -25,6 +25,9 @@ class Placement:
     def dropped(self) -> None:
         """Take the attempt back: it was not made, or says nothing about the endpoint."""
 
+    def undone(self) -> None:
+        """Take the pick back: it led nowhere, and the attempt is about to be picked for once more."""
+
 @final
 class Fleet:
     """The endpoints of a client: which of them may be picked, and what their results come to.

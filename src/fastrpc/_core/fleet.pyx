@@ -63,6 +63,12 @@ cdef class Placement:
             self._fleet = None
             fleet.drop(self.candidate, self._method, self._ticket)
 
+    def undone(self):
+        cdef Fleet fleet = self._fleet
+        if fleet is not None:
+            self._fleet = None
+            fleet.undo(self.candidate, self._method, self._ticket)
+
     def __del__(self):
         # A placement that nobody ended, say of a task that was never resumed, must not hold its place for ever.
         self.dropped()
@@ -299,6 +305,10 @@ cdef class Fleet:
         # A selector of the user's may raise when it is told.
         self._forget(candidate, method, ticket)
         return self.selector.take_back(candidate)
+
+    cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1:
+        self.selector.undo(candidate)
+        return self._forget(candidate, method, ticket)
 
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1:
         """Let another attempt probe instead."""

@@ -227,12 +227,12 @@ class Attempting(BaseAttempting):
                 link.start()
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
-                    placement.dropped()
+                    placement.undone()
                 if not call.options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                     raise pool.unreachable([link] if pinned else pool.links)
                 await pool.wait_changed()
                 if not is_kept or not link.may_come:
-                    placement.dropped()
+                    placement.undone()
                     self._connecting.remove(placement)
                     placement = self.place(pinned)
                     self._connecting.append(placement)

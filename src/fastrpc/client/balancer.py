@@ -82,7 +82,7 @@ class Balancer:
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
-        mode = call.caller.fail_mode or self._mode
+        mode = call.options.fail_mode or self._mode
         return self._again(call, error) if may_retry(call, error, mode) else None
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
