@@ -78,7 +78,7 @@ class Fleet:
         """
 
     def probe_passed(self, candidate: Candidate, rise: int) -> bool:
-        """Count a passed probe; with `rise` in a row an endpoint that was down is up. Return whether it is from now on."""
+        """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
 
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Placement:
         """Return where the next attempt of a call goes; one of `tried` only when there is no other.

@@ -166,7 +166,8 @@ class EndpointProbes:
             self._answer.add_done_callback(self._ended, context=self._context)
 
     def _ended(self, _: "asyncio.Future[None]") -> None:
-        assert self._probe is not None
+        if self._probe is None:
+            return  # The end came in the turn of the answer.
         try:
             self._probe.send(None)
         except StopIteration as answer:
