@@ -40,36 +40,43 @@ import asyncio
 import fastrpc
 from fastrpc.config import Pool, Probes
 
+asked = []
+
 async def stay(call, proceed):
-    print("asked", flush=True)
+    asked.append(call.method)
+    if len(asked) == 2:
+        both.set()
     if not answers:
         await asyncio.Event().wait()
     return await proceed(call)
 
 async def main():
-    global client, server
+    global both, client, server
+    both = asyncio.Event()
     server = fastrpc.Server(interceptors=[stay])
     await server.__aenter__()
-    address = str(await server.listen("memory://probed"))
+    places = [str(await server.listen(f"memory://{name}")) for name in ("first", "second")]
     config = fastrpc.ClientConfig(pool=Pool(probes=Probes(interval=60)))
-    client = fastrpc.Client([address, "memory://nobody"], config=config)
+    client = fastrpc.Client(places, config=config)
     await client.__aenter__()
     await client.ready()
-    await asyncio.sleep(0.1)
-
+    await both.wait()
+    print(*asked)
 """
 
 
-@pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize(
-    "end", ["asyncio.run(main())", "asyncio.new_event_loop().run_until_complete(main())"]
+    ("end", "answers"),
+    [
+        ("asyncio.run(main())", True),
+        ("asyncio.run(main())", False),
+        ("asyncio.new_event_loop().run_until_complete(main())", True),
+    ],
 )
 def test_probes_of_a_client_that_nobody_closed_end_without_a_word(end: str, answers: bool) -> None:
+    program = f"{FORGOTTEN_PROBES}\nanswers = {answers}\n{end}"
     ended = subprocess.run(
-        [sys.executable, "-c", f"{FORGOTTEN_PROBES}\nanswers = {answers}\n{end}"],
-        capture_output=True,
-        text=True,
-        timeout=8,
-        check=False,
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=8, check=False
     )
-    assert (ended.stdout, ended.stderr, ended.returncode) == ("asked\n", "", 0)
+    asked = "fastrpc.health.check fastrpc.health.check\n"
+    assert (ended.stdout, ended.stderr, ended.returncode) == (asked, "", 0)
