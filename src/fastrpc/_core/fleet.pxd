@@ -73,6 +73,7 @@ cdef class Fleet:
     cdef int _note(
         self, Candidate candidate, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
     ) except -1
+    cdef bint _probed(self, bint has_changed) noexcept
     cdef int _look(self, uint64_t now) except -1
     cdef int _narrow(self) except -1
     cdef list _usable(self)

@@ -2,9 +2,11 @@
 
 ::
 
-    registry ─► filters ─► not leaving ─► not ejected ─► selector ─► breaker of endpoint and method ─► attempt
-                             (if any)   (if half are left)   ▲                                            │
-                                                             └──────────── result ◄───────────────────────┘
+                                              probes
+                                                │
+    registry ─► filters ─► not leaving ─► neither down nor ejected ─► selector ─► breaker of endpoint and method ─► attempt
+                             (if any)       (if half are left)            ▲                                            │
+                                                                          └──────────── result ◄───────────────────────┘
 
 The first three happen when something changes; the rest for each attempt. There is no timer: a pick that finds the next
 comparison due makes it.
@@ -149,6 +151,19 @@ cdef class Fleet:
             self._narrow()
         return has_changed
 
+    def probe_failed(self, Candidate candidate not None, int64_t fall):
+        return self._probed(candidate.health.probe_failed(fall))
+
+    def probe_passed(self, Candidate candidate not None, int64_t rise):
+        return self._probed(candidate.health.probe_passed(rise))
+
+    cdef bint _probed(self, bint has_changed) noexcept:
+        """Have the next pick tell the selector, as where an endpoint is ejected."""
+        if has_changed:
+            self._is_stale = True
+            self._look_ns = 0
+        return has_changed
+
     cdef int _look(self, uint64_t now) except -1:
         """Compare the endpoints if that is due, and let the selector know what has changed since."""
         if self._detector is None:
@@ -163,7 +178,7 @@ cdef class Fleet:
 
     def _is_sound(self, endpoint):
         cdef Candidate candidate = self._known.get(str(endpoint.address))
-        return candidate is not None and not candidate.is_leaving and not candidate.health.is_ejected
+        return candidate is not None and not candidate.is_leaving and not candidate.health.is_out()
 
     cdef int _narrow(self) except -1:
         """Tell the selector which endpoints it may pick now."""
@@ -200,7 +215,7 @@ cdef class Fleet:
             candidates = [known[str(endpoint.address)] for endpoint in endpoints]
         self.left = candidates
         candidates = [candidate for candidate in candidates if not candidate.is_leaving] or candidates
-        sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
+        sound = [candidate for candidate in candidates if not candidate.health.is_out()]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
         self._is_panicking = 2 * len(sound) < len(candidates)
         return candidates if self._is_panicking else sound
