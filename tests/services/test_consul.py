@@ -273,6 +273,21 @@ class TestRpcxLayout:
                         await asyncio.sleep(0.05)
             assert "Session" in pair
 
+    def test_renewing_keeps_what_an_operator_wrote(self, consul: ConsulAgent, service: str) -> None:
+        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
+        lease = backend.open_lease(service, endpoint(1001))
+        lease.acquire()
+        consul.ask(path, method="PUT", data=b"state=inactive")
+        (written,) = consul.ask(path)
+        assert lease.renew()
+        (renewed,) = consul.ask(path)
+        lease.release()
+        backend.close()
+        assert base64.b64decode(renewed["Value"]) == b"state=inactive"
+        # Nor is anybody woken who waits for a change.
+        assert renewed["ModifyIndex"] == written["ModifyIndex"]
+
     def test_attempt_after_a_lost_answer_never_takes_the_key_out(
         self, consul: ConsulAgent, service: str
     ) -> None:

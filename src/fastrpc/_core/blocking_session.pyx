@@ -43,6 +43,8 @@ from fastrpc.status import Status
 cdef uint64_t SECOND = 1_000_000_000
 # PROTOCOL.md, "Limits": nothing writable for 10 s.
 cdef uint64_t SLOW_READER_NS = 10 * SECOND
+# How often who pushes looks whether there is a reader: nobody can wake a thread that waits for the socket.
+cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
 cdef class BlockingSession(BlockingStream):
@@ -184,7 +186,7 @@ cdef class BlockingSession(BlockingStream):
                 if not is_overdue:
                     call.forget()
                 elif self.is_closed and self.now < call.deadline_ns:
-                    call.failed(lost_error(call, handed, self.lost_because or "it was closed"))
+                    call.failed(lost_error(self, call, handed, self.lost_because or "it was closed"))
                 else:
                     call.failed(overdue_error(call, self.endpoint, handed))
         finally:
@@ -227,7 +229,10 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int _push(self, Wait wait) except -1:
-        """Watch until the system takes more output, while another thread reads."""
+        """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
+
+        A server that reads nothing before its own output was taken would else wait for us, and we for it.
+        """
         cdef int ready = 0, descriptor = self.descriptor
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
         if self.is_closed:
@@ -238,14 +243,15 @@ cdef class BlockingSession(BlockingStream):
         try:
             PyErr_CheckSignals()
             with nogil:
-                ready = wait_until(descriptor, POLLOUT, due_ns)
+                ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
             if ready == INTERRUPTED:
                 PyErr_CheckSignals()
         finally:
             self.enter()
             self.pusher = None
             self.system_calls -= 1
-        self.has_news = True
+        if ready > 0:
+            self.has_news = True
         return 0
 
     cdef int _sleep(self, Wait wait) except -1:
@@ -402,14 +408,14 @@ cdef class BlockingSession(BlockingStream):
         self.ended_ns = now_ns()
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            call.failed(lost_error(call, False, why))
+            call.failed(lost_error(self, call, False, why))
         for call in self.opened.entries():
             handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            call.failed(lost_error(call, handed, why))
+            call.failed(lost_error(self, call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(call, self._leaves(call), why))
+            call.failed(lost_error(self, call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()

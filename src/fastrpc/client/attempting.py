@@ -1,7 +1,8 @@
 """The attempts of one call: where each goes, and what is learned from how it ends."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.caller import BatchCall, ClientCall
@@ -44,7 +45,7 @@ class BaseAttempting:
     @property
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
-        return not self._pool.has_list or (not self._pool.links and self._call.caller.wait_for_ready)
+        return not self._pool.has_list or (not self._pool.links and self._call.options.wait_for_ready)
 
     @property
     def asks_once(self) -> bool:
@@ -55,7 +56,7 @@ class BaseAttempting:
         """Return where the next attempt goes."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
-        pinned: Address | None = self._call.caller.endpoint
+        pinned: Address | None = self._call.options.endpoint
         if self._pool.fleet is None or pinned is not None:
             return cast(Endpoint, self._link_at(pinned).endpoint)
         placement = self.place(None)
@@ -103,6 +104,21 @@ class BaseAttempting:
             return fleet.pick(self._call, [*self._tried, *(placement.endpoint for placement in beside)])
         return fleet.pick_at(self._call, self._link_at(pinned).candidate)
 
+    @contextmanager
+    def _connecting_for_call(self) -> Iterator[None]:
+        """Name the call in the errors of what waits for a connection inside."""
+        call = self._call
+        try:
+            yield
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
+                processed="no",
+            ) from timeout
+        except UnavailableError as unavailable:
+            name_call(call.method, unavailable)
+            raise
+
     def _begin(self, attempt: Any, placement: Placement | None) -> None:
         self._number += 1
         self.was_sent = self._call.may_have_run = True
@@ -132,7 +148,7 @@ class Attempting(BaseAttempting):
     async def wait_list(self) -> None:
         """Return once it is known who serves."""
         call = self._call
-        await self._in_time(self._pool.wait_list(call.method, wait=call.caller.wait_for_ready))
+        await self._in_time(self._pool.wait_list(call.method, wait=call.options.wait_for_ready))
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
@@ -177,7 +193,7 @@ class Attempting(BaseAttempting):
             session = pool.at_once(ready=call.needs_ready)
             if session is None:
                 session = await self._in_time(
-                    pool.acquire(wait=call.caller.wait_for_ready, ready=call.needs_ready)
+                    pool.acquire(wait=call.options.wait_for_ready, ready=call.needs_ready)
                 )
             return session, None
         placement = self._taken(endpoint)
@@ -217,12 +233,12 @@ class Attempting(BaseAttempting):
                 link.start()
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
-                    placement.dropped()
-                if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
+                    placement.undone()
+                if not call.options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                     raise pool.unreachable([link] if pinned else pool.links)
                 await pool.wait_changed()
                 if not is_kept or not link.may_come:
-                    placement.dropped()
+                    placement.undone()
                     self._connecting.remove(placement)
                     placement = self.place(pinned)
                     self._connecting.append(placement)
@@ -236,18 +252,9 @@ class Attempting(BaseAttempting):
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""
-        call = self._call
-        try:
-            async with asyncio.timeout(call.remaining()):
+        with self._connecting_for_call():
+            async with asyncio.timeout(self._call.remaining()):
                 return await waiting
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
-                processed="no",
-            ) from timeout
-        except UnavailableError as unavailable:
-            name_call(call.method, unavailable)
-            raise
 
 
 def name_call(method: str, error: UnavailableError) -> None:

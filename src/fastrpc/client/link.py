@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.client_session import ClientSession
+from fastrpc.client.probing import EndpointProbes
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
@@ -50,6 +51,7 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
         self._turn = 0
+        self._probes: EndpointProbes | None = None
         # When each was made; those that take no new calls included.
         self._sessions: dict[ClientSession, float] = {}
 
@@ -161,6 +163,10 @@ class Link:
         self._pool.changed()
         # The server is there: if more than one connection is wanted, now is the time for the others.
         self.start()
+        prober = self._pool.prober
+        if prober is not None and not self._is_removed and not self._pool.is_closed:
+            self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
+            self._probes.begin()
 
     def session_aged(self, session: ClientSession) -> None:
         """It is old enough to be replaced, and takes calls until that is done."""
@@ -235,8 +241,7 @@ class Link:
     def remove(self) -> None:
         """The endpoint is none any more: what is under way may end, nothing new begins."""
         self._is_removed = True
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
         self.live = []
         for session in list(self._sessions):
             if session.is_usable:
@@ -244,11 +249,17 @@ class Link:
 
     def close(self) -> None:
         """Stop connecting and close what is open; unfinished calls fail."""
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
         self.live = []
         for session in list(self._sessions):
             session.close()
+
+    def _stop(self) -> None:
+        """Begin nothing by itself any more."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._probes is not None:
+            self._probes.end()
 
     def abort(self) -> None:
         """Cut what would not close."""

@@ -13,7 +13,15 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.link_rules import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
+from fastrpc.client.link_rules import (
+    KEYED,
+    LOOK_SECONDS,
+    choose_warm,
+    links_of,
+    wanted_links,
+    what_came_of,
+    with_left,
+)
 from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays
@@ -130,11 +138,15 @@ class SyncPool:
         self.links: list[SyncLink] = []
         #: Links that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
+        #: Those among them that calls need while all endpoints are in good health.
+        self._usual: list[SyncLink] = []
         #: Follows the registry, once there was a call.
         self.watch: Watch | None = None
         self._seen: Snapshot | None = None
         #: Told which connections there are, a list for each endpoint, and the instant at which to ask here first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
+        #: Told that the next call has to ask here first.
+        self.on_need: Callable[[], object] = lambda: None
         self.totals = CallTotals()
         #: How long a reading thread polls; less than the setting where that would be of no use.
         self.spin_microseconds = 0
@@ -150,6 +162,7 @@ class SyncPool:
             ]
             choose_warm(self.links, config.pool.warm)
         else:
+            fleet.on_narrowed = self._take_left
             self._update(target.endpoints)
 
     @property
@@ -212,10 +225,21 @@ class SyncPool:
             for link in before:
                 if link not in kept:
                     link.remove()
-            self.wanted = [link for link in self.wanted if not link.is_removed]
+            self._usual = [link for link in self._usual if not link.is_removed]
             self._mark()
-        self.wanted = wanted_links(self._fleet, self.links)
-        choose_warm(self.wanted, self.config.pool.warm)
+            self._take_left()
+        self._usual = wanted_links(self._fleet, self.links)
+        choose_warm(self._usual, self.config.pool.warm)
+        self._take_left()
+
+    def _take_left(self) -> None:
+        """Have the next call connect where the filters let calls go now.
+
+        A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
+        """
+        before, self.wanted = set(self.wanted), with_left(self._usual, self._fleet)
+        if not before.issuperset(self.wanted):
+            self.on_need()
 
     @property
     def _fleet(self) -> Fleet:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
-from fastrpc.registries.base.record import RecordError, read_texts, to_texts
+from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
 from fastrpc.registries.consul.agent import Access, Agent, Index
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
@@ -166,6 +166,14 @@ class KeyLease:
                 self._session = None
 
 
+def _weight(text: str) -> str:
+    """Return a weight as far as it can be kept: Go takes any number, and 1 for what is none."""
+    try:
+        return str(min(max(int(text), 0), GREATEST_WEIGHT))
+    except ValueError:
+        return "1"
+
+
 def read_key(prefix: str, pair: Any) -> Entry | None:
     """Read one pair below the keys of a service; None for a server that is inactive."""
     key = str(pair.get("Key", "")).removeprefix(prefix)
@@ -180,6 +188,8 @@ def read_key(prefix: str, pair: Any) -> Entry | None:
         if texts.pop("state", None) == "inactive":
             return None
         texts.setdefault("protocols", "rpcx")
+        if "weight" in texts:
+            texts["weight"] = _weight(texts["weight"])
         return key, read_texts(f"{network}://{place}", texts)
     except (UnicodeDecodeError, ValueError) as error:
         return key, error if isinstance(error, RecordError) else RecordError(str(error))
