@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.client_session import ClientSession
 from fastrpc.client.probing import EndpointProbes
+from fastrpc.client.link_rules import without_frames
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
@@ -149,7 +150,7 @@ class Link:
     def _note_failure(self, error: FastRPCError) -> None:
         if self.error is None:
             logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
-        self.error = error
+        self.error = without_frames(error)
 
     # What a session reports
 
