@@ -9,6 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
+from fastrpc.client.pool import Pool as ConnectionPool
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry
 from fastrpc.testing import serving
@@ -61,6 +62,34 @@ async def calling(client: Client, tasks: int = 8) -> AsyncIterator[list[str]]:
 def tcp_servers() -> Iterator[list[str]]:
     with serving(Who("server 0")) as first, serving(Who("server 1")) as second:
         yield [first, second]
+
+
+class Unable(StaticRegistry):
+    """A registry whose watches raise."""
+
+    def watch(self, service: str) -> Any:
+        return UnableWatch()
+
+
+class UnableWatch:
+    latest = None
+
+    def __aiter__(self) -> "UnableWatch":
+        return self
+
+    async def __anext__(self) -> Any:
+        raise LookupError("no such namespace")
+
+    def close(self) -> None: ...
+
+
+async def test_calls_tell_why_a_registry_of_ones_own_cannot_be_followed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Client("who", registry=Unable()) as client:
+        with pytest.raises(fastrpc.NoEndpointError, match="no such namespace"):
+            await client.with_options(timeout=None).call(Who.once)
+    assert "the registry cannot be followed any more" in caplog.text
 
 
 # Several connections to one endpoint
@@ -186,6 +215,30 @@ async def test_warm_endpoints_are_connected_before_the_first_call(warm: int, wan
             assert sorted(map(connections, targets)) == wanted
             await client.call(Who.once)
             await eventually(lambda: list(map(connections, targets)) == [2, 2, 2])
+
+
+async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count, looks = 200, 0
+    tell = ConnectionPool._tell
+
+    def counted(pool: ConnectionPool) -> None:
+        nonlocal looks
+        looks += 1
+        tell(pool)
+
+    monkeypatch.setattr(ConnectionPool, "_tell", counted)
+    async with Server(Who("server")) as server:
+        targets = [str(await server.listen(f"memory://many-{number}")) for number in range(count)]
+        async with Client(targets, selector="round_robin") as client:
+            await client.call(Who.once)
+            await eventually(lambda: len(client._pool.sessions) == count)
+            assert looks < count / 2
+            # The last ones are known as well.
+            await asyncio.sleep(0)
+            replies = [await client.request(Who.once) for _ in range(count)]
+    assert len({reply.endpoint for reply in replies}) == count
 
 
 async def test_warm_connections_of_one_address() -> None:

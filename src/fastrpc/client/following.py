@@ -29,6 +29,7 @@ class Follower:
         self._on_list = on_list
         self._watch: Watch | None = None
         self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the list that is there, if there is one, and every later one."""
@@ -43,6 +44,10 @@ class Follower:
         try:
             async for snapshot in watch:
                 self._take(snapshot.endpoints)
+        except Exception as error:
+            # One of the user's own: ours go on asking, and say what is wrong beside the last list.
+            self._failure = error
+            logger.exception("%s: the registry cannot be followed any more", self._service)
         finally:
             watch.close()
 
@@ -56,6 +61,8 @@ class Follower:
     @property
     def error(self) -> Exception | None:
         """Why the registry could not be asked last time; None when it could."""
+        if self._failure is not None:
+            return self._failure
         return None if self._watch is None else getattr(self._watch, "error", None)
 
     def stop(self) -> None:
