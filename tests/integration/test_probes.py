@@ -362,6 +362,19 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
 
 
+async def test_unanswered_probes_keep_no_connection_either() -> None:
+    settings = config(interval=0.001, timeout=0.05, timeouts=Timeouts(idle=0.1, linger=0.1))
+    async with serving(2) as places:
+        for place in places:
+            place.asked.is_stuck = True
+        async with Client([place.target for place in places], config=settings) as client:
+            assert await client.call(Who.name_of) in {"0", "1"}
+            await eventually(lambda: all(place.asked.seen for place in places))
+            await eventually(
+                lambda: all(link.is_dormant and not link.sessions for link in client._pool.links)
+            )
+
+
 async def test_probes_wake_no_connection_that_nobody_needed() -> None:
     quiet = ServerConfig(timeouts=Timeouts(idle=0.1, linger=0.1))
     async with serving(1, config=quiet) as (sleeping,), serving(1) as (awake,):
