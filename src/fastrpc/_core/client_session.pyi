@@ -9,8 +9,8 @@ class ClientSession(Session):
 
     Args:
         endpoint: where it leads; errors name it.
-        owner: who is told how it fares: `session_ready(session)`, `session_draining(session)`,
-            `session_lost(session, error)` and, if asked for, `session_used(session)`.
+        owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
+            `session_draining(session)`, `session_lost(session, error)` and, if asked for, `session_used(session)`.
         options: those of `Session`.
     """
 
@@ -28,8 +28,12 @@ class ClientSession(Session):
         """Whether the peer's SETTINGS came."""
 
     @property
+    def is_aged(self) -> bool:
+        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
+
+    @property
     def is_dispensable(self) -> bool:
-        """Whether, when it ended, no call but probes had gone out on it at all, or none for `Timeouts.idle`."""
+        """Whether, when it ended or reached its age, no call but probes had gone out on it, or none for `Timeouts.idle`."""
 
     #: Whether the owner is to be told when the next call goes out on it.
     announces_calls: bool

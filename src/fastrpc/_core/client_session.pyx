@@ -100,16 +100,26 @@ cdef class ClientSession(Session):
 
     def _leave_used_up(self):
         if not self.is_closed:
-            self.on_aged()
+            self._begin_retiring()
 
     cdef int on_aged(self) except -1:
+        if self.is_aged or not self.is_ready:
+            return self._begin_retiring()
+        # Until there is a successor, which the owner sees to, and at most for as long again.
+        self.age_ns = 2 * (self.now - self.made_ns)
+        self.is_aged = True
+        self.is_dispensable = self.data_frames_sent == 0
+        self.owner.session_aged(self)
+        return 0
+
+    cdef int _begin_retiring(self) except -1:
         self._retire()
         self.is_retiring = True
         return self._close_when_idle()
 
     def retire(self):
         if not self.is_closed:
-            self.on_aged()
+            self._begin_retiring()
 
     def begin_probe(self, PendingCall call not None):
         call.is_probe = True
@@ -133,7 +143,7 @@ cdef class ClientSession(Session):
 
     cdef int on_idle(self) except -1:
         self.is_dispensable = True
-        return self.on_aged()
+        return self._begin_retiring()
 
     def _retire(self):
         """Take no new calls."""
@@ -182,12 +192,12 @@ cdef class ClientSession(Session):
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            self._fail(call, lost_error(call, False, why))
+            self._fail(call, lost_error(self, call, False, why))
         for call in self.opened.entries():
             handed = self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            self._fail(call, lost_error(call, handed, why))
+            self._fail(call, lost_error(self, call, handed, why))
 
     def _fail(self, PendingCall call, error):
         self.loop_state.stop_timer(call)

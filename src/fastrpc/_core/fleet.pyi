@@ -25,6 +25,9 @@ class Placement:
     def dropped(self) -> None:
         """Take the attempt back: it was not made, or says nothing about the endpoint."""
 
+    def undone(self) -> None:
+        """Take the pick back: it led nowhere, and the attempt is about to be picked for once more."""
+
 @final
 class Fleet:
     """The endpoints of a client: which of them may be picked, and what their results come to.
@@ -56,6 +59,13 @@ class Fleet:
     @property
     def endpoints(self) -> list[Endpoint]:
         """Those that may be picked now."""
+
+    @property
+    def left(self) -> list[Candidate]:
+        """Those that the filters leave now, whether they may be picked or not."""
+
+    #: Called after filters were asked, in whatever thread that was; they may leave others than before.
+    on_narrowed: Callable[[], object] | None
 
     @property
     def is_panicking(self) -> bool:

@@ -38,7 +38,8 @@ cdef class PendingCall(Call):
     cdef object value(self)
     cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
+    cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)
 
-cdef object lost_error(Call call, bint handed, str why)
+cdef object lost_error(Connection connection, Call call, bint handed, str why)
 cdef object overdue_error(PendingCall call, object endpoint, bint handed)
 cdef int check_request(Connection connection, Call call, bytes payload) except -1

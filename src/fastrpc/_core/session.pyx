@@ -476,7 +476,8 @@ cdef class Session(Connection):
             return self.made_ns + self.age_ns
         self.age_ns = 0
         self.on_aged()
-        return 0
+        # A client's connection has a second age, at which nothing keeps it.
+        return self.made_ns + self.age_ns if self.age_ns else 0
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
         # Each call takes the second next id, of whichever side it is.

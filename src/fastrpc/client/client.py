@@ -113,6 +113,7 @@ class Client(Caller, Everywhere):
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
         self.share(state, config.codec)
@@ -395,7 +396,7 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
     checked = with_checked_kinds(options)
-    check_timeout(checked.get("timeout"))
+    check_timeout(checked.get("timeout"), zero=True)
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:

@@ -19,7 +19,7 @@ from fastrpc.client.client import (
     name_of,
     needs_runner,
 )
-from fastrpc.client.everywhere import BlockingEverywhere, Running
+from fastrpc.client.everywhere import BlockingEverywhere
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
@@ -60,9 +60,6 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
 
-    #: The attempts of calls that may have to be cancelled, kept where it goes to several endpoints.
-    running: Running | None = None
-
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -90,13 +87,14 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             fleet,
         )
         state.pool = pool
-        pool.on_change = state.set_sessions
+        pool.on_change, pool.on_need = state.set_sessions, state.look_now
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.follows = where.registry is not None
+        state.kind = SyncClient
         state.check = OptionsCheck(where, blocking_fail_mode_for)
         codec_named(config.codec)
         self.share(state, config.codec)

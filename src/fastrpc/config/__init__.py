@@ -118,7 +118,8 @@ class Keepalive(Settings):
     #: Too low allows a flood of pings, too high forces peers to notice our loss late.
     minimum_interval: float = 0.5
 
-    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers.
+    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A client's takes
+    #: calls until its successor stands, and goes without one at twice that age.
     #: Too low reconnects all the time, none leaves long-lived connections where they once landed.
     max_age: float | None = None
 

@@ -337,6 +337,40 @@ def test_endpoint_that_was_tried_is_better_than_one_held_back() -> None:
     assert name(fleet.pick(call(), endpoints(2)[1:])) == "b"
 
 
+def test_error_names_a_few_of_the_breakers_of_a_large_fleet() -> None:
+    fleet = fleet_of(20, breaker=Breaker(consecutive=1))
+    for candidate in fleet.candidates:
+        fleet.pick_at(call(), candidate).ended(LOST)
+    with pytest.raises(CircuitOpenError, match=r"at memory://a for 1 s; [^;]*; memory://c for 1 s; 17 more"):
+        fleet.pick(call())
+
+
+def test_endpoints_held_back_are_passed_by_at_once() -> None:
+    picks: list[int] = []
+
+    class Theirs:
+        def update(self, endpoints: Sequence[Endpoint]) -> None:
+            self.endpoints = endpoints
+
+        def pick(self, call: Any) -> Endpoint:
+            picks.append(len(picks))
+            return self.endpoints[len(picks) % len(self.endpoints)]
+
+        def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+            """Learn nothing."""
+
+    fleet = Fleet(selector_for(Theirs()), breaker=Breaker(consecutive=1))
+    fleet.update(endpoints(20))
+    for candidate in fleet.candidates[:-1]:
+        fleet.pick_at(call(), candidate).ended(LOST)
+    assert {name(fleet.pick(call())) for _ in range(40)} <= set("t")
+    fleet.pick_at(call(), fleet.candidates[-1]).ended(LOST)
+    picks.clear()
+    with pytest.raises(CircuitOpenError):
+        fleet.pick(call())
+    assert len(picks) == 1
+
+
 def test_one_probe_finds_out_whether_the_endpoint_is_well_again() -> None:
     clock = Clock()
     fleet = fleet_of(2, clock=clock, breaker=Breaker(consecutive=1, open_seconds=1))
