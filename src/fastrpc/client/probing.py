@@ -87,11 +87,11 @@ class Prober:
         elif status is Status.RESOURCE_EXHAUSTED:
             # It is full, and says so in time.
             self._passed(link)
-        elif not isinstance(error, UnavailableError) or error.processed != "no":
+        elif not _was_left(error):
             # One that found no place before its time was over is among them: a call would have fared no better.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(link, fall, f"its probes fail, the last one with {reason!r:.200}")
-        # Where the connection went, or was left, before the probe got there, the next connection tells.
+        # Else the next connection tells.
 
     def _passed(self, link: "Link") -> None:
         if self._fleet.probe_passed(link.candidate, self.settings.rise):
@@ -100,6 +100,11 @@ class Prober:
     def _failed(self, link: "Link", fall: int, reason: str) -> None:
         if self._fleet.probe_failed(link.candidate, fall):
             logger.warning("%s is down: %s", link.endpoint, reason)
+
+
+def _was_left(error: FastRPCError) -> bool:
+    """Whether the connection went, or takes nothing new, before the probe got there."""
+    return isinstance(error, UnavailableError) and error.processed == "no" and not error._was_received
 
 
 class _NoRunner:
