@@ -11,12 +11,12 @@ Every URL takes these options:
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast, overload
 from urllib.parse import parse_qsl, urlsplit
 
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.registry import Registry, WatchedRegistry
 
 __all__ = [
     "RegistryURL",
@@ -126,6 +126,10 @@ class RegistryURL:
         return f"{self.scheme}://{self.place}{'/' if self.path else ''}{self.path}"
 
 
+@overload
+def open_registry(registry: str) -> WatchedRegistry: ...
+@overload
+def open_registry(registry: Registry) -> Registry: ...
 def open_registry(registry: str | Registry) -> Registry:
     """Return the registry at a URL; an object that is one already stays what it is.
 
