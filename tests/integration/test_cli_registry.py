@@ -234,6 +234,7 @@ class TestRun:
         [
             (("--registry", "nowhere://h:1"), "no registry has the scheme 'nowhere'"),
             (("--registry", "registry://h:1", "--advertise", "here"), "'here' is not an address"),
+            (("--advertise", "tcp://h:1"), "--advertise goes with --registry"),
             (
                 ("--registry", "registry://h:1", "--advertise", "tcp://h:1", "--advertise", "tcp://h:2"),
                 "2 addresses are advertised for 1",

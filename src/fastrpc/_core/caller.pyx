@@ -113,7 +113,9 @@ cdef class CallerState(ViewState):
         if self.loop is loop:
             self.thread = PyThread_get_thread_ident()
             return 0
-        raise RuntimeError(f"this Client belongs to {self.loop!r} and was used from {loop!r}")
+        raise RuntimeError(
+            f"this Client belongs to {self.loop!r} at {id(self.loop):#x} and was used from {loop!r} at {id(loop):#x}"
+        )
 
     def use(self):
         """Bind to the running loop, or refuse another one.

@@ -13,7 +13,15 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.link_rules import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
+from fastrpc.client.link_rules import (
+    KEYED,
+    LOOK_SECONDS,
+    choose_warm,
+    links_of,
+    trouble_at,
+    wanted_links,
+    what_came_of,
+)
 from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays
@@ -88,7 +96,7 @@ class SyncLink:
     def note_failure(self, error: FastRPCError) -> None:
         """Pause before the next attempt, longer each time."""
         if self.error is None:
-            logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
+            logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = error
         self.due = time.monotonic() + self._delays.take()
 

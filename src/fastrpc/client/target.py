@@ -126,4 +126,7 @@ def fleet_for(target: Target, selector: Any, settings: Pool) -> Fleet | None:
     chosen = selector_for(selector)
     if target.registry is None and len({endpoint.address for endpoint in target.endpoints}) == 1:
         return None
-    return Fleet(chosen, breaker=settings.breaker, outlier=settings.outlier)
+    source = ""
+    if target.registry is not None:
+        source = f"{target.registry!r} names nobody for {target.service!r}"
+    return Fleet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)
