@@ -26,6 +26,8 @@ cdef class Placement:
 cdef class Fleet:
     cdef:
         readonly BaseSelector selector
+        # Who names the endpoints, for the error of a call when there are none; "" where they were given.
+        readonly str source
         # No breaker takes the tickets of one that was here before it.
         object _breaker_settings
         int64_t _generation

@@ -79,8 +79,9 @@ cdef class Placement:
 @cython.final
 cdef class Fleet:
 
-    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None):
+    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source=""):
         self.selector = selector
+        self.source = source
         self._breaker_settings = breaker
         self._generation = 1
         self._detector = None if outlier is None else OutlierDetector(outlier)
@@ -230,8 +231,13 @@ cdef class Fleet:
         if candidate is None:
             if self.selector.size:
                 raise self._held(self.selector.candidates, method, now)
-            raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+            raise self.nobody(method)
         return self._placed(candidate, method, ticket, now)
+
+    def nobody(self, str method):
+        if self._known:
+            return NoEndpointError(f"{method}: the filters leave no endpoint")
+        return NoEndpointError(f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}")
 
     def pick_at(self, call, Candidate candidate not None):
         cdef str method = call.method

@@ -68,7 +68,10 @@ cdef class BaseSelector:
         self.candidates = []
         self._by_id = {}
         self._by_name = {}
-        self.filters = tuple(filters)
+        try:
+            self.filters = tuple(filters)
+        except TypeError:
+            raise ConfigError(f"filters is {filters!r}, it must be a list", hint="write filters=[…]") from None
         for narrow in self.filters:
             if not callable(narrow):
                 raise ConfigError(
