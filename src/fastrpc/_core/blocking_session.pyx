@@ -68,14 +68,14 @@ cdef class BlockingSession(BlockingStream):
     # Calls
 
     cdef bint start(self, PendingCall call, bytes payload) except -1:
-        """Take a call over; `wait` has to follow. False: this connection takes none any more, choose another."""
-        cdef bint is_started = False
+        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew."""
+        cdef bint is_started = False, is_worn
         self.enter()
         self.users += 1
         try:
-            self._wear_out(call.started_ns)
+            is_worn = self._wears_out(call.started_ns)
             self.look_before(call.started_ns)
-            if self.is_usable:
+            if self.is_usable and not is_worn:
                 self._take_over(call, payload)
                 is_started = True
         finally:
@@ -85,13 +85,13 @@ cdef class BlockingSession(BlockingStream):
     cdef bint start_many(self, list calls, list payloads) except -1:
         """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
-        cdef bint is_started = False
+        cdef bint is_started = False, is_worn
         self.enter()
         self.users += 1
         try:
-            self._wear_out(now_ns())
+            is_worn = self._wears_out(now_ns())
             self.look_before(self.now)
-            if self.is_usable:
+            if self.is_usable and not is_worn:
                 for i in range(len(calls)):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
@@ -99,18 +99,23 @@ cdef class BlockingSession(BlockingStream):
             self.leave() if is_started else self._go()
         return is_started
 
-    cdef int _wear_out(self, uint64_t now) except -1:
-        """Take no new calls where the connection got too old, or was without calls for too long.
+    cdef bint _wears_out(self, uint64_t now) except -1:
+        """Whether a new call is to look for another connection, as this one got old or was without calls for too long.
 
-        Nobody is there to see it before the next call comes, which goes to another connection.
+        Nobody is there to see it before that call comes. An old one takes other calls until it has a successor, or is
+        twice as old as it should be.
         """
+        cdef uint64_t age = 0
         self.now = max(self.now, now)
-        if (self.age_ns and self.now >= self.made_ns + self.age_ns) or (
-            self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns
-        ):
+        if self.age_ns:
+            age = (self.now - self.made_ns) // self.age_ns
+        if age >= 2 or (self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns):
             self.is_spent = True
             self.is_usable = False
-        return 0
+        elif age and not self.is_aged:
+            self.is_aged = True
+            return True
+        return False
 
     cdef int _take_over(self, PendingCall call, bytes payload) except -1:
         count_start(call, payload)

@@ -1,7 +1,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.caller_view cimport CallerView, ViewState
+from fastrpc._core.caller_view cimport CallerView, ViewOptions, ViewState
 from fastrpc._core.client_session cimport ClientSession
 from fastrpc._core.coroutine_call cimport CoroutineCall
 from fastrpc._core.fleet cimport Fleet
@@ -47,7 +47,8 @@ cdef class Caller(CallerView):
 cdef class PlacedCall(CoroutineCall):
     cdef:
         # Who makes it and where it goes.
-        readonly Caller caller
+        readonly ViewOptions options
+        readonly object hash_key
         ClientSession session
 
         # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
@@ -60,6 +61,7 @@ cdef class PlacedCall(CoroutineCall):
     cdef ClientSession place(self, Fleet fleet, uint64_t now)
     cdef int leave(self, object error, uint64_t ended_ns) except -1
     cdef int drop(self) except -1
+    cdef int undo(self) except -1
 
 
 cdef class ClientCall(PlacedCall):

@@ -10,7 +10,7 @@ from collections.abc import (
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from fastrpc._core.call import Route
-from fastrpc._core.caller_view import CallerView, ViewState
+from fastrpc._core.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.coroutine_call import CoroutineCall
 from fastrpc._core.fleet import Fleet
@@ -199,7 +199,7 @@ class PlacedCall(CoroutineCall):
     """What the fleet gave a place, one call or a batch of them."""
 
     @property
-    def caller(self) -> Caller: ...
+    def options(self) -> ViewOptions: ...
     @property
     def hash_key(self) -> str | bytes | int | None:
         """What the caller gave to place it by, or None."""

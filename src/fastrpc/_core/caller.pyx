@@ -125,12 +125,13 @@ cdef class Caller(CallerView):
     @property
     def state(self):
         """What the client and its views share."""
-        return self.shared
+        return self.options.shared
 
     cdef ClientCall new_call(self, object method, tuple args, dict kwargs, int verb):
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route_of(method)
-        call.caller = self
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = args
         call.kwargs = kwargs
         call.verb = verb
@@ -151,7 +152,8 @@ cdef class Caller(CallerView):
         cdef list given = argument_tuples_of(arguments)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
         batch.route = self.route_of(method)
-        batch.caller = self
+        batch.options = self.options
+        batch.hash_key = self.hash_key
         batch.argument_tuples = given
         batch.return_exceptions = return_exceptions
         return batch
@@ -163,7 +165,7 @@ cdef class PlacedCall(CoroutineCall):
     @cython.final
     cdef ClientSession place(self, Fleet fleet, uint64_t now):
         """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
-        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
+        self.candidate = fleet.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
         return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
 
     @cython.final
@@ -171,7 +173,7 @@ cdef class PlacedCall(CoroutineCall):
         """Tell the fleet what became of the attempt."""
         cdef Candidate candidate = self.candidate
         self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.conclude(
+        return (<CallerState>self.options.shared).fleet.conclude(
             candidate, self.route.method, self.ticket, self.started_ns, ended_ns, error
         )
 
@@ -182,12 +184,16 @@ cdef class PlacedCall(CoroutineCall):
         if candidate is None:
             return 0
         self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
+        return (<CallerState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
-    @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
+    @cython.final
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.undo(candidate, self.route.method, self.ticket)
 
 
 @cython.final
@@ -195,21 +201,21 @@ cdef class ClientCall(PlacedCall):
     """What `client.call`, `request` and `notify` return: awaiting it makes the call."""
 
     cdef int begin(self, PyObject** result) except -1:
-        cdef Caller caller = self.caller
-        cdef CallerState state = <CallerState>caller.shared
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
         cdef ClientSession session = self.session
         cdef uint64_t now
         state.check_use()
         now = now_ns()
-        if session is None and not caller.needs_runner and not state.needs_runner:
+        if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -222,7 +228,7 @@ cdef class ClientCall(PlacedCall):
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
         cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
-        self.caller.dress(self, self.route, now)
+        self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         return payload
@@ -232,11 +238,11 @@ cdef class ClientCall(PlacedCall):
         cdef bytes payload = self.prepare(now)
         self.session = session
         if not self.is_attempt:
-            (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
+            (<CallerState>self.options.shared).budget.count_call(self.started_ns)
         if self.verb != VERB_NOTIFY:
-            self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
+            self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
         try:
-            payload = self.caller.pack(self, payload, session.peer, session.is_ready)
+            payload = self.options.pack(self, payload, session.peer, session.is_ready)
             count_start(self, payload)
             session.now = self.started_ns
             session.start(self, payload)
@@ -260,7 +266,7 @@ cdef class ClientCall(PlacedCall):
     cdef int resume(self, PyObject** result) except -1:
         cdef object value
         if self.failure is not None:
-            inner = None if self.is_attempt else (<CallerState>self.caller.shared).runner.retry(self, self.failure)
+            inner = None if self.is_attempt else (<CallerState>self.options.shared).runner.retry(self, self.failure)
             if inner is not None:
                 return self.delegate(inner, result)
             try:
@@ -268,7 +274,7 @@ cdef class ClientCall(PlacedCall):
             finally:
                 self.failure = None
         if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
-            return self.delegate((<CallerState>self.caller.shared).runner.unpack(self), result)
+            return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
         value = self.finish()
         Py_INCREF(value)
         result[0] = <PyObject*>value
@@ -277,7 +283,7 @@ cdef class ClientCall(PlacedCall):
     cdef object finish(self):
         value = self.value()
         if self.verb == VERB_REQUEST:
-            return (<CallerState>self.caller.shared).runner.reply(self, value)
+            return (<CallerState>self.options.shared).runner.reply(self, value)
         return value
 
     cdef int abandon(self, int reason) except -1:
@@ -311,14 +317,15 @@ cdef class ClientCall(PlacedCall):
 
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
-        self.caller.dress(self, self.route, now_ns())
-        (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
+        self.options.dress(self, self.route, now_ns())
+        (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
     def attempt_on(self, ClientSession session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
-        attempt.caller = self.caller
+        attempt.options = self.options
+        attempt.hash_key = self.hash_key
         attempt.args = self.args
         attempt.kwargs = self.kwargs
         # The answer is wrapped once, around all attempts and interceptors.
@@ -353,12 +360,12 @@ cdef class ClientCall(PlacedCall):
         return None if self.session is None else self.session.endpoint
 
     cdef object get_peer(self):
-        return (<CallerState>self.caller.shared).runner.peer(self)
+        return (<CallerState>self.options.shared).runner.peer(self)
 
     @property
     def retry_policy(self):
         """The rules and the budget of its client."""
-        return (<CallerState>self.caller.shared).runner.policy
+        return (<CallerState>self.options.shared).runner.policy
 
     @property
     def is_request(self):
@@ -372,10 +379,10 @@ cdef class ClientCall(PlacedCall):
         Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
         unknown before.
         """
-        metadata = self.sent_metadata or self.caller.sent_metadata
+        metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
+        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
 
 
 @cython.final
@@ -409,8 +416,8 @@ cdef class BatchCall(PlacedCall):
     """What `client.call_many` returns: many calls, one write, one wake-up."""
 
     cdef int begin(self, PyObject** result) except -1:
-        cdef Caller caller = self.caller
-        cdef CallerState state = <CallerState>caller.shared
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
         cdef ClientSession session = self.session
         state.check_use()
         if not self.argument_tuples:
@@ -418,38 +425,38 @@ cdef class BatchCall(PlacedCall):
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if session is None and not caller.needs_runner and not state.needs_runner:
+        if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         return self.wait(result)
 
     def _send(self):
         cdef BatchMember member
-        cdef Caller caller = self.caller
+        cdef ViewOptions options = self.options
         cdef bytes payload
         cdef ClientSession session = self.session
         cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
-        caller.dress(self, self.route, now_ns())
+        options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
         session.now = self.started_ns
         for payload in payloads:
-            (<CallerState>caller.shared).budget.count_call(self.started_ns)
-            member = (<CallerState>caller.shared).new_member()
+            (<CallerState>options.shared).budget.count_call(self.started_ns)
+            member = (<CallerState>options.shared).new_member()
             member.batch = self
-            caller.dress_alike(member, self)
+            options.dress_alike(member, self)
             self.members.append(member)
             try:
-                payload = caller.pack(member, payload, session.peer, session.is_ready)
+                payload = options.pack(member, payload, session.peer, session.is_ready)
                 count_start(member, payload)
                 session.send(member, payload)
             except FastRPCError as error:
@@ -497,10 +504,10 @@ cdef class BatchCall(PlacedCall):
                 values.append(error)
             member.batch = None
         member = None
-        (<CallerState>self.caller.shared).take_back(self.members)
+        (<CallerState>self.options.shared).take_back(self.members)
         self.members = None
         if failed and not self.is_attempt:
-            return self.delegate((<CallerState>self.caller.shared).runner.finish_batch(self, values), result)
+            return self.delegate((<CallerState>self.options.shared).runner.finish_batch(self, values), result)
         Py_INCREF(values)
         result[0] = <PyObject*>values
         return RETURNED
@@ -524,18 +531,19 @@ cdef class BatchCall(PlacedCall):
 
     def start_clock(self):
         """Give the batch its deadline before there is a connection; raises when no time is left."""
-        self.caller.dress(self, self.route, now_ns())
+        self.options.dress(self, self.route, now_ns())
 
     @property
     def needs_ready(self):
         """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
-        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
+        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
 
     def single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route
-        call.caller = self.caller
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = self.argument_tuples[index]
         call.deadline_ns = self.deadline_ns
         return call
@@ -543,8 +551,9 @@ cdef class BatchCall(PlacedCall):
     def attempted(self, Py_ssize_t index):
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
-        self.caller.dress_alike(call, self)
-        call.caller = self.caller
+        self.options.dress_alike(call, self)
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = self.argument_tuples[index]
         call.session = self.session
         # It was awaited already, as part of the batch.
@@ -555,7 +564,8 @@ cdef class BatchCall(PlacedCall):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
         attempt.route = self.route
-        attempt.caller = self.caller
+        attempt.options = self.options
+        attempt.hash_key = self.hash_key
         attempt.argument_tuples = self.argument_tuples
         attempt.session = session
         attempt.deadline_ns = self.deadline_ns

@@ -21,6 +21,9 @@ cdef class PendingCall(Call):
         bint is_counted
         bint is_inside_retry
 
+        # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
+        bint is_probe
+
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
         public bint may_have_run
         object outcome_status

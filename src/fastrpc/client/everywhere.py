@@ -166,7 +166,7 @@ class BlockingEverywhere:
         views = [client.with_options(endpoint=each) for each in endpoints]
         running = Running()
         for view in views:
-            view.running = running
+            view.set_options({"running": running})
         ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
         try:
             for _ in endpoints:

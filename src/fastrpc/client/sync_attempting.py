@@ -26,14 +26,14 @@ class SyncAttempting(BaseAttempting):
         if self.waits_for_list:
             call = self._call
             with self._connecting_for_call():
-                self._pool.wait_list(call.method, call.deadline, wait=call.caller.wait_for_ready)
+                self._pool.wait_list(call.method, call.deadline, wait=call.options.wait_for_ready)
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt; the thread waits in here."""
         if self._made is not None:
             return self._fail_again(endpoint)
         call, attempt = cast(BlockingCall, self._call), None
-        running = getattr(call.caller, "running", None)
+        running = call.options.running
         while attempt is None:
             # A connection may turn out to be over at the last moment: the next one, then.
             session, placement = self._connection(endpoint)
@@ -84,7 +84,7 @@ class SyncAttempting(BaseAttempting):
         call = self._call
         with self._connecting_for_call():
             while True:
-                session = self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, choice=choice)
+                session = self._pool.acquire(call.deadline, wait=call.options.wait_for_ready, choice=choice)
                 if not call.needs_ready or session.wait_ready(call.deadline):
                     return session
 

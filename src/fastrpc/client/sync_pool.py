@@ -13,7 +13,15 @@ from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc._core.settings import Settings
-from fastrpc.client.link_rules import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
+from fastrpc.client.link_rules import (
+    KEYED,
+    LOOK_SECONDS,
+    choose_warm,
+    links_of,
+    wanted_links,
+    what_came_of,
+    with_left,
+)
 from fastrpc.client.target import Target
 from fastrpc.config import Backoff, ClientConfig
 from fastrpc.config.delays import Delays
@@ -57,7 +65,7 @@ class SyncLink:
 
     def refresh(self) -> None:
         """Take note of what became of the connections."""
-        for session in self.sessions:
+        for session in self.lasting:
             if session.is_ready and self.error is not None and session.is_usable:
                 logger.info("connected to %s again", self.endpoint)
                 self.error = None
@@ -66,6 +74,15 @@ class SyncLink:
             self.sessions.remove(session)
             session.retire()
             self._note_end(session)
+        if any(session.is_ready for session in self.lasting):
+            for session in [session for session in self.sessions if session.is_aged]:
+                self.sessions.remove(session)
+                session.retire()
+
+    @property
+    def lasting(self) -> list[BlockingSession]:
+        """The connections that are not to be replaced."""
+        return [session for session in self.sessions if not session.is_aged]
 
     def _note_end(self, session: BlockingSession) -> None:
         if session.is_spent:
@@ -121,11 +138,15 @@ class SyncPool:
         self.links: list[SyncLink] = []
         #: Links that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
+        #: Those among them that calls need while all endpoints are in good health.
+        self._usual: list[SyncLink] = []
         #: Follows the registry, once there was a call.
         self.watch: Watch | None = None
         self._seen: Snapshot | None = None
         #: Told which connections there are, a list for each endpoint, and the instant at which to ask here first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
+        #: Told that the next call has to ask here first.
+        self.on_need: Callable[[], object] = lambda: None
         self.totals = CallTotals()
         #: How long a reading thread polls; less than the setting where that would be of no use.
         self.spin_microseconds = 0
@@ -141,6 +162,7 @@ class SyncPool:
             ]
             choose_warm(self.links, config.pool.warm)
         else:
+            fleet.on_narrowed = self._take_left
             self._update(target.endpoints)
 
     @property
@@ -203,10 +225,21 @@ class SyncPool:
             for link in before:
                 if link not in kept:
                     link.remove()
-            self.wanted = [link for link in self.wanted if not link.is_removed]
+            self._usual = [link for link in self._usual if not link.is_removed]
             self._mark()
-        self.wanted = wanted_links(self._fleet, self.links)
-        choose_warm(self.wanted, self.config.pool.warm)
+            self._take_left()
+        self._usual = wanted_links(self._fleet, self.links)
+        choose_warm(self._usual, self.config.pool.warm)
+        self._take_left()
+
+    def _take_left(self) -> None:
+        """Have the next call connect where the filters let calls go now.
+
+        A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
+        """
+        before, self.wanted = set(self.wanted), with_left(self._usual, self._fleet)
+        if not before.issuperset(self.wanted):
+            self.on_need()
 
     @property
     def _fleet(self) -> Fleet:
@@ -263,7 +296,7 @@ class SyncPool:
                 link.is_dialing = True
                 self._publish()
             has_dialed = True
-            self._dial(link, until, SPARE_SECONDS if session is not None else None)
+            self._dial(link, until, None if session is None else _spare_seconds(until))
 
     def warm_up(self, until: float | None) -> None:
         """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
@@ -315,7 +348,7 @@ class SyncPool:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
         for link in links:
-            if not link.sessions and not link.is_removed and link.may_dial(now):
+            if not link.lasting and not link.is_removed and link.may_dial(now):
                 return link
         if session is None:
             return None
@@ -346,7 +379,9 @@ class SyncPool:
         """Make one attempt to connect, and tell everybody how it went."""
         session = None
         try:
-            session = self._connect(link.endpoint, until, spare_seconds)
+            replaces = bool(link.sessions) and not link.lasting
+            made = self._connect(link.endpoint, until, spare_seconds)
+            session = _opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._changed:
@@ -447,3 +482,28 @@ class SyncPool:
 
     def __str__(self) -> str:
         return str(self.target)
+
+
+def _spare_seconds(until: float | None) -> float:
+    """Return for how long an attempt may keep a call that could go out already: half of its own time is the most."""
+    if until is None:
+        return SPARE_SECONDS
+    return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
+
+
+def _opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
+    """Return a connection that is to replace others once its server has shown its settings.
+
+    Raises:
+        ConnectError: the server did not, or not in time.
+    """
+    is_ready = False
+    try:
+        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
+    finally:
+        if not is_ready:
+            session.retire()
+    if not is_ready:
+        reason = session.lost_because or "the server did not answer in time"
+        raise ConnectError(f"{session.endpoint} did not open a connection in place of an old one: {reason}")
+    return session

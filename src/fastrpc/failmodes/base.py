@@ -28,6 +28,7 @@ __all__ = [
     "check_retries",
     "fail_mode_for",
     "try_elsewhere",
+    "was_load",
 ]
 
 #: Returns the endpoint of the next attempt: one that failed in this call only when there is no other.
@@ -191,7 +192,7 @@ class Attempts:
         return self._call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
 
     def _is_free(self, error: FastRPCError) -> bool:
-        if error.processed != "no" or self._had_free or isinstance(error, OverloadedError | CallError):
+        if self._had_free or was_load(error):
             return False
         if getattr(error, "retry_after", None):
             return False
@@ -202,6 +203,11 @@ class Attempts:
         if self._elsewhere and isinstance(error, ConnectError):
             return asked
         return max(asked, self._policy.pause(self._retries))
+
+
+def was_load(error: FastRPCError) -> bool:
+    """Whether a server had the work of the attempt, be it that of refusing it: another one takes the budget."""
+    return error.processed != "no" or isinstance(error, OverloadedError | CallError)
 
 
 async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retries: int) -> Any:

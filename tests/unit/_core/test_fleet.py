@@ -198,6 +198,89 @@ def test_single_endpoint_is_used_whatever_it_does() -> None:
         assert attempt(fleet, "a") == "a"
 
 
+# Probes
+
+
+def probe(fleet: Fleet, failing: str, passing: str = "") -> None:
+    """Let one probe of each of these endpoints fail or pass; one is enough."""
+    for candidate in fleet.candidates:
+        where = candidate.endpoint.address.path
+        if where in failing:
+            fleet.probe_failed(candidate, 1)
+        elif where in passing:
+            fleet.probe_passed(candidate, 1)
+
+
+def test_endpoint_that_is_down_gets_no_calls_until_it_is_up() -> None:
+    fleet = fleet_of(4)
+    probe(fleet, "b")
+    assert {attempt(fleet, "") for _ in range(8)} == {"a", "c", "d"}
+    probe(fleet, "", "b")
+    assert {attempt(fleet, "") for _ in range(8)} == {"a", "b", "c", "d"}
+
+
+def test_failed_probe_before_the_fall_changes_nothing() -> None:
+    fleet = fleet_of(3)
+    assert not fleet.probe_failed(fleet.candidates[1], 2)
+    assert usable(fleet) == "abc"
+    assert fleet.probe_failed(fleet.candidates[1], 2)
+    assert usable(fleet) == "ac"
+
+
+def test_down_and_ejected_endpoints_count_together_against_half_the_fleet() -> None:
+    fleet = fleet_of(5, outlier=Outlier(consecutive=1))
+    while usable(fleet) == "abcde":
+        attempt(fleet, "a")
+    probe(fleet, "ab")
+    assert (usable(fleet), fleet.is_panicking) == ("cde", False)
+    probe(fleet, "c")
+    assert (usable(fleet), fleet.is_panicking) == ("abcde", True)
+    probe(fleet, "", "b")
+    assert (usable(fleet), fleet.is_panicking) == ("bde", False)
+
+
+def test_endpoint_that_is_down_and_ejected_needs_both_to_end() -> None:
+    clock = Clock()
+    fleet = fleet_of(4, clock=clock, outlier=Outlier(consecutive=1, ejection=5))
+    while usable(fleet) == "abcd":
+        attempt(fleet, "b")
+    probe(fleet, "b")
+    clock.now += 6
+    attempt(fleet, "")
+    assert usable(fleet) == "acd"
+    probe(fleet, "", "b")
+    clock.now += 1
+    attempt(fleet, "")
+    assert usable(fleet) == "abcd"
+
+
+def test_filters_see_who_is_down() -> None:
+    fleet = Fleet(RoundRobin(filters=[zone("near")]), clock=Clock())
+    fleet.update([Endpoint("memory://a", zone="near"), Endpoint("memory://b", zone="far")])
+    assert usable(fleet) == "a"
+    probe(fleet, "a")
+    assert usable(fleet) == "b"
+    probe(fleet, "", "a")
+    assert usable(fleet) == "a"
+
+
+def test_endpoint_that_stays_in_the_list_stays_down() -> None:
+    fleet = fleet_of(3)
+    probe(fleet, "b")
+    fleet.update(endpoints(4))
+    assert usable(fleet) == "acd"
+    fleet.update([])
+    fleet.update(endpoints(3))
+    assert usable(fleet) == "abc"
+
+
+def test_endpoint_that_is_down_is_used_where_no_other_is_at_hand() -> None:
+    fleet = fleet_of(2)
+    probe(fleet, "a")
+    fleet.set_leaving(fleet.candidates[1], True)
+    assert usable(fleet) == "a"
+
+
 def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
     clock = Clock()
     fleet = Fleet(
@@ -252,6 +335,40 @@ def test_endpoint_that_was_tried_is_better_than_one_held_back() -> None:
     attempt(fleet, "a")
     attempt(fleet, "a")
     assert name(fleet.pick(call(), endpoints(2)[1:])) == "b"
+
+
+def test_error_names_a_few_of_the_breakers_of_a_large_fleet() -> None:
+    fleet = fleet_of(20, breaker=Breaker(consecutive=1))
+    for candidate in fleet.candidates:
+        fleet.pick_at(call(), candidate).ended(LOST)
+    with pytest.raises(CircuitOpenError, match=r"at memory://a for 1 s; [^;]*; memory://c for 1 s; 17 more"):
+        fleet.pick(call())
+
+
+def test_endpoints_held_back_are_passed_by_at_once() -> None:
+    picks: list[int] = []
+
+    class Theirs:
+        def update(self, endpoints: Sequence[Endpoint]) -> None:
+            self.endpoints = endpoints
+
+        def pick(self, call: Any) -> Endpoint:
+            picks.append(len(picks))
+            return self.endpoints[len(picks) % len(self.endpoints)]
+
+        def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+            """Learn nothing."""
+
+    fleet = Fleet(selector_for(Theirs()), breaker=Breaker(consecutive=1))
+    fleet.update(endpoints(20))
+    for candidate in fleet.candidates[:-1]:
+        fleet.pick_at(call(), candidate).ended(LOST)
+    assert {name(fleet.pick(call())) for _ in range(40)} <= set("t")
+    fleet.pick_at(call(), fleet.candidates[-1]).ended(LOST)
+    picks.clear()
+    with pytest.raises(CircuitOpenError):
+        fleet.pick(call())
+    assert len(picks) == 1
 
 
 def test_one_probe_finds_out_whether_the_endpoint_is_well_again() -> None:

@@ -92,6 +92,17 @@ def test_key_says_what_it_speaks_if_it_is_ours() -> None:
     assert found[1].protocols == ("native", "rpcx")
 
 
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [("0", 0), ("65535", 65_535), ("100000", 65_535), ("-5", 0), ("lots", 1), ("", 1), ("1.5", 1)],
+)
+def test_weight_of_go_is_taken_as_far_as_it_goes(text: str, weight: int) -> None:
+    found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", f"weight={text}".encode()))
+    assert found is not None
+    assert isinstance(found[1], Endpoint)
+    assert found[1].weight == weight
+
+
 def test_inactive_server_is_left_out() -> None:
     assert read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"state=inactive")) is None
 
@@ -102,7 +113,6 @@ def test_inactive_server_is_left_out() -> None:
         ("10.0.0.1:8972", b""),
         ("tcp@10.0.0.1", b""),
         ("tcp@10.0.0.1:port", b""),
-        ("tcp@10.0.0.1:1", b"weight=lots"),
         ("tcp@10.0.0.1:1", b"\xff"),
         ("tcp@10.0.0.1:1", b"a=" + b"b" * 70_000),
         ("tcp@10.0.0.1:1", b"a=%0a"),
