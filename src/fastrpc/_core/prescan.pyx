@@ -204,12 +204,16 @@ cdef bint count_text_key(KeyLoad* load, const uint8_t* text, const uint8_t* quot
     return note_text(load, text, quote - text)
 
 
+cdef inline int end_level(KeyLoad* load, const int32_t* keys_from, int depth) noexcept nogil:
+    return end_keys(load, keys_from[depth]) if depth >= 0 and load.size > keys_from[depth] else PRESCAN_OK
+
+
 cdef int end_json(KeyLoad* load, const int32_t* keys_from, int depth) noexcept nogil:
     """Weigh the keys of maps that nobody closed: up to its error the decoder fills them all the same."""
     cdef int found = PRESCAN_OK
     while depth > 0 and found == PRESCAN_OK:
         depth -= 1
-        found = end_keys(load, keys_from[depth])
+        found = end_level(load, keys_from, depth)
     return found
 
 
@@ -230,12 +234,9 @@ cdef int scan_json(
             continue
         if byte == c"]" or byte == c"}":
             depth -= 1
-            if depth >= 0 and load.size > keys_from[depth]:
-                found = end_keys(load, keys_from[depth])
-                if found != PRESCAN_OK:
-                    return found
-            if depth <= 0:
-                return PRESCAN_OK           # whole, or closed once too often: the decoder goes no further
+            found = end_level(load, keys_from, depth)
+            if depth <= 0 or found != PRESCAN_OK:
+                return found                # whole, or closed once too often: the decoder goes no further
             continue
         items += 1
         if items > max_items:
