@@ -33,7 +33,7 @@ class ClientSession(Session):
 
     @property
     def is_dispensable(self) -> bool:
-        """Whether, when it ended or reached its age, no call but probes had gone out on it, or none for `Timeouts.idle`."""
+        """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
 
     #: Whether the owner is to be told when the next call goes out on it.
     announces_calls: bool

@@ -6,7 +6,8 @@ from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Placement
 from fastrpc.client.attempting import BaseAttempting
-from fastrpc.client.sync_pool import SyncLink, SyncPool
+from fastrpc.client.sync_link import SyncLink
+from fastrpc.client.sync_pool import SyncPool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.status import Status

@@ -48,7 +48,7 @@ def attempts_of(pool: Connecting) -> Attempting:
         hash_key="key",
         needs_ready=False,
         remaining=lambda: None,
-        caller=SimpleNamespace(endpoint=None, wait_for_ready=False),
+        options=SimpleNamespace(endpoint=None, wait_for_ready=False),
     )
     return Attempting(cast(Any, pool), cast(Any, call), None)
 

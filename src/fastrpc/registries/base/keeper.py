@@ -231,8 +231,8 @@ class Keeper:
         # An attempt that failed on the way may have arrived; one that was refused left nothing.
         may_be_there = registration.is_registered or _is_away(registration.error)
         try:
-            # It may be back before anybody was to ask it again. If it is not the lease ends by itself: one of those that
-            # leave finds out, the others do not wait for that.
+            # It may be back before anybody was to ask it again. If it is not, the lease ends by itself: one of those
+            # that leave finds out, the others do not wait for that.
             if may_be_there and (self._clock() >= self._away_until or not self._left_in_vain):
                 registration._lease.release()
                 self._left_in_vain = False
