@@ -17,7 +17,7 @@ from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc.errors import DeadlineExceededError
 
 cdef extern from "Python.h":
-    object PyObject_GenericGetDict(object instance, void* context)
+    int PyObject_GenericSetAttr(object instance, object name, object value) except -1
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
 
 cdef enum:
@@ -198,7 +198,13 @@ cdef class CallerView:
         cdef type kind = type(self)
         cdef tuple nothing = ()
         # The state's reference and ours. What others wrote on it, or remember it by, is not for whoever comes next.
-        if view is not None and Py_REFCNT(view) == 2 and type(view) is kind and is_untouched(view):
+        if (
+            view is not None
+            and Py_REFCNT(view) == 2
+            and type(view) is kind
+            and not view.was_written
+            and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
+        ):
             return view
         # As `type(self).__new__`, and in less time.
         view = <CallerView>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
@@ -206,6 +212,10 @@ cdef class CallerView:
         if kind is state.kind:
             state.last_view = view
         return view
+
+    def __setattr__(self, name, value):
+        self.was_written = True
+        PyObject_GenericSetAttr(self, name, value)
 
     def set_options(self, dict options not None):
         """Take options over that were checked."""
@@ -262,11 +272,6 @@ cdef class CallerView:
         route = options.shared.resolve(method, options.codec)
         options.routes[method] = route
         return <Route>route
-
-
-cdef bint is_untouched(CallerView view) except -1:
-    """Whether a view has no attributes but its own, and no weak references."""
-    return not <dict>PyObject_GenericGetDict(view, NULL) and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
 
 
 cdef int count_start(PendingCall call, bytes payload) noexcept:
