@@ -75,6 +75,7 @@ cdef class CallerView:
         readonly ViewOptions options
         readonly object hash_key
 
+    cdef CallerView view_with(self, dict options)
     cdef CallerView new_view(self)
     cdef Route route_of(self, object method)
 

@@ -56,6 +56,9 @@ cdef class Fleet:
     ) except -1
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
 
+    cdef Candidate _pass(
+        self, Candidate candidate, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket
+    )
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1
     cdef int _judge(self, Candidate candidate, bint is_fault, uint64_t now) except -1
     cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now)

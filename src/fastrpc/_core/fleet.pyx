@@ -216,27 +216,34 @@ cdef class Fleet:
         placement._started_ns, placement._fleet = now, self
         return placement
 
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
         """Pick an endpoint whose breaker lets a call of this method through; None where there is none."""
-        cdef BaseSelector selector = self.selector
         cdef Candidate candidate
-        cdef tuple avoided = tried
-        cdef tuple held = ()
         if now >= self._look_ns:
             self._look(now)
-        if not selector.size:
+        if not self.selector.size:
             return None
         if key is None and self._makes_keys:
-            key = selector.key_of(call)
+            key = self.selector.key_of(call)
+        candidate = self.selector.choose(call, key, tried, now)
+        ticket[0] = 0
+        return candidate if candidate.breakers is None else self._pass(candidate, call, key, method, tried, now, ticket)
+
+    cdef Candidate _pass(
+        self, Candidate candidate, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket
+    ):
+        """Return a candidate, or another one, whose breaker lets the call through."""
+        cdef tuple avoided = tried
+        cdef tuple held = ()
         while True:
-            candidate = selector.choose(call, key, avoided, now)
             if candidate.breakers is None:
                 ticket[0] = 0
                 return candidate
             ticket[0] = self._enter(candidate, method, now)
             if ticket[0] >= 0:
                 return candidate
-            selector.take_back(candidate)
+            self.selector.take_back(candidate)
             if candidate.endpoint not in held:
                 held += (candidate.endpoint,)
                 avoided = tried + held if tried else held
@@ -244,6 +251,7 @@ cdef class Fleet:
                 tried, avoided = None, held  # Better one that was tried than none at all.
             else:
                 return None
+            candidate = self.selector.choose(call, key, avoided, now)
 
     cdef int64_t _enter(self, Candidate candidate, str method, uint64_t now) except -2:
         """Return the ticket of the breaker, 0 when there is none, -1 when it holds the call back."""
@@ -276,11 +284,15 @@ cdef class Fleet:
             breaker.forget(ticket)
         return 0
 
+    @cython.nonecheck(False)
     cdef int conclude(
         self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
     ) except -1:
         cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
-        if error is None:
+        if error is None and candidate.breakers is None:
+            # As most end.
+            candidate.health.note(False, seconds)
+        elif error is None:
             self._note(candidate, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed == "no":
             # A server that leaves, or a connection that went before the request did: that is no fault.
