@@ -64,6 +64,8 @@ cdef class Fleet:
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
     cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1
 
+    cdef Candidate _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
+    cdef bint _admits(self, Candidate candidate, str method, uint64_t now, int64_t* ticket) except -1
     cdef Candidate _choose_one(
         self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
     )
