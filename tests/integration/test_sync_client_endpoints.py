@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -143,6 +145,20 @@ def test_errors_that_are_kept_hold_no_place(verb: str, is_connected: bool) -> No
                 kept.append(caught.value)
             assert [candidate.in_flight for candidate in candidates_of(client)] == [0, 0]
     assert len(kept) == 3
+
+
+def test_endpoints_that_could_not_be_reached_are_forgotten_when_they_are_gone() -> None:
+    registry = StaticRegistry({"who": ["unix:///nowhere/0"]})
+    gone = []
+    with SyncClient("who", registry=registry, config=QUICK) as client:
+        for number in range(10):
+            # One of them stays each time, or what one keeps alive would go with it.
+            registry.update("who", [f"unix:///nowhere/{number + step}" for step in range(2)])
+            with pytest.raises(fastrpc.ConnectError):
+                client.call(Who.name_of)
+            gone.append(weakref.ref(client._pool.links[0]))
+        gc.collect()
+        assert [link() for link in gone[:-2]] == [None] * 8
 
 
 def test_placements_come_to_an_end() -> None:

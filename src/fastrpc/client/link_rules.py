@@ -17,6 +17,7 @@ __all__ = [
     "wanted_links",
     "what_came_of",
     "with_left",
+    "without_frames",
 ]
 
 #: Selectors that place calls by what the endpoints are, not by which of them is at hand.
@@ -68,6 +69,15 @@ def choose_warm(links: Sequence[_Link], count: int) -> None:
     """Say which endpoints stay connected: by an order of each client's own, which no change of the list disturbs."""
     for place, link in enumerate(sorted(links, key=lambda link: link.rank)):
         link.is_warm = place < count
+
+
+def without_frames(error: FastRPCError) -> FastRPCError:
+    """Return an error that is to be kept: the frames it came through would keep all calls that are in them."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def what_came_of(links: Sequence[_Link]) -> str:
