@@ -42,6 +42,10 @@ cdef class Fleet:
         dict _known
         uint64_t _changes
 
+        # What the filters left when they were last asked, and who is to hear of it: a function, or None.
+        readonly list left
+        public object on_narrowed
+
         # When a pick has to look after the endpoints first: at the next comparison, or never; at once where those that
         # may be picked are others by now.
         uint64_t _look_ns
@@ -60,6 +64,10 @@ cdef class Fleet:
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
     cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1
 
+    cdef Candidate _choose_one(
+        self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
+    )
+    cdef tuple _held_back(self, str method, uint64_t now)
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1
     cdef int _judge(self, Candidate candidate, bint is_fault, uint64_t now) except -1
     cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now)
@@ -67,6 +75,7 @@ cdef class Fleet:
     cdef int _note(
         self, Candidate candidate, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
     ) except -1
+    cdef bint _probed(self, bint has_changed) noexcept
     cdef int _look(self, uint64_t now) except -1
     cdef int _narrow(self) except -1
     cdef list _usable(self)

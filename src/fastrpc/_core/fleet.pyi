@@ -69,8 +69,15 @@ class Fleet:
         """Those that may be picked now."""
 
     @property
+    def left(self) -> list[Candidate]:
+        """Those that the filters leave now, whether they may be picked or not."""
+
+    #: Called after filters were asked, in whatever thread that was; they may leave others than before.
+    on_narrowed: Callable[[], object] | None
+
+    @property
     def is_panicking(self) -> bool:
-        """Whether all are used because more than half were ejected."""
+        """Whether all are used because more than half were ejected, or down by their probes."""
 
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
@@ -81,6 +88,15 @@ class Fleet:
 
     def set_all_leaving(self, leaving: Collection[Candidate]) -> bool:
         """Say which servers drain or are not connected; all others are not. Returns whether that was news."""
+
+    def probe_failed(self, candidate: Candidate, fall: int) -> bool:
+        """Count a failed probe of an endpoint; with `fall` in a row it is down: it gets calls only when most are.
+
+        Return whether it is from now on. It counts from the next pick.
+        """
+
+    def probe_passed(self, candidate: Candidate, rise: int) -> bool:
+        """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
 
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Placement:
         """Return where the next attempt of a call goes; one of `tried` only when there is no other.

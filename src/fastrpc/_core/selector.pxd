@@ -68,6 +68,7 @@ cdef class BaseSelector:
     # `key` is what the caller gave to place the call by, or None; `tried` may be None; `now` is the instant of both.
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now)
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1
+    cdef int take(self, Candidate candidate) except -1
     cdef int take_back(self, Candidate candidate) except -1
     cdef int undo(self, Candidate candidate) except -1
     cdef uint64_t instant(self) except? 0
@@ -163,3 +164,5 @@ cdef class DoubleJumpSelector(JumpHashSelector):
 cdef class UserSelector(BaseSelector):
     cdef:
         readonly object selector
+
+    cdef Candidate _ask(self, object call)

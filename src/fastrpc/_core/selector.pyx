@@ -16,12 +16,19 @@ from fastrpc._core.wire cimport now_ns
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
 
+cdef extern from "Python.h":
+    # Return what was before.
+    bint PyGC_Disable()
+    bint PyGC_Enable()
+
 cdef enum:
     # Picks of smooth weighted round robin that are remembered, 256 KiB.
     LONGEST_CYCLE = 65536
     MOST_WEIGHT = 65536
     # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
     REPEATED_PICKS = 4
+    # How often a selector of the user's is asked for one pick.
+    MOST_ASKED = 64
     # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
     FAULT_FACTOR = 10
 
@@ -113,21 +120,33 @@ cdef class BaseSelector:
 
     cdef int take_up(self, list candidates) except -1:
         cdef Candidate candidate
+        cdef bint is_collecting
         by_name = {}
         for candidate in candidates:
             by_name.setdefault(candidate.name, candidate)
         # Weight 0 asks for no calls; if all do, that cannot be meant.
         known = list(by_name.values())
         listed = [candidate for candidate in known if candidate.weight] or known
-        for candidate in self.candidates:
-            candidate.is_listed = False
-        for candidate in listed:
-            candidate.is_listed = True
-        self._by_name = by_name
-        self._by_id = {id((<Candidate>each).endpoint): each for each in known}
-        self.candidates = listed
-        self.size = <uint32_t>len(listed)
-        return self._changed()
+        by_id = {id((<Candidate>each).endpoint): each for each in known}
+        # Until all of it fits together nobody may pick. Up to Python 3.11 each allocation may start the garbage collection,
+        # and that finalizers, which make calls or let other threads do so; and so may what is let go of here.
+        before = (self.candidates, self._by_name, self._by_id)
+        is_collecting = PyGC_Disable()
+        try:
+            for candidate in self.candidates:
+                candidate.is_listed = False
+            for candidate in listed:
+                candidate.is_listed = True
+            self._by_name = by_name
+            self._by_id = by_id
+            self.candidates = listed
+            self.size = <uint32_t>len(listed)
+            self._changed()
+        finally:
+            if is_collecting:
+                PyGC_Enable()
+        del before
+        return 0
 
     def candidate(self, endpoint):
         return self.candidate_of(endpoint)
@@ -165,12 +184,13 @@ cdef class BaseSelector:
         cdef Py_ssize_t index
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        if not tried or self._mark_tried(tried, True) == self.size:
-            if tried:
-                self._mark_tried(tried, False)
+        if not tried:
             return self._count(self._next(call, key, now))
         try:
-            index = self._next_untried(call, key, now)
+            if self._mark_tried(tried, True) < self.size:
+                index = self._next_untried(call, key, now)
+            else:
+                index = self._next(call, key, now)
         finally:
             self._mark_tried(tried, False)
         return self._count(index)
@@ -179,6 +199,11 @@ cdef class BaseSelector:
         cdef Candidate candidate = self.candidates[index]
         candidate.in_flight += 1
         return candidate
+
+    cdef int take(self, Candidate candidate) except -1:
+        """An attempt goes to this candidate, whatever would have been picked."""
+        candidate.in_flight += 1
+        return 0
 
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
         """An attempt ended."""
@@ -227,7 +252,7 @@ cdef class BaseSelector:
             self.settle(self.choose(None, keys[index % size], None, index), 1e-3, None, index)
 
     cdef int _changed(self) except -1:
-        """Hook: the candidates are others."""
+        """Hook: the candidates are others. It runs no code of Python's."""
         return 0
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
@@ -466,6 +491,14 @@ cdef class ConsistentHashSelector(BaseSelector):
         for candidate in self.candidates:
             candidate.node = self.ring.number_of(candidate.name)
             self._owners[candidate.node] = candidate
+            # It may have been away while calls went on there.
+            self.ring.set_load(candidate.node, candidate.in_flight)
+        return 0
+
+    cdef int take(self, Candidate candidate) except -1:
+        candidate.in_flight += 1
+        if candidate.node >= 0:
+            self.ring.set_load(candidate.node, candidate.in_flight)
         return 0
 
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
@@ -479,10 +512,12 @@ cdef class ConsistentHashSelector(BaseSelector):
         if not tried:
             number = self.ring.take(hash)
         else:
-            self._avoid(tried, self._mark_tried(tried, True) < self.size)
-            number = self.ring.take(hash)
-            self._avoid(tried, False)
-            self._mark_tried(tried, False)
+            try:
+                self._avoid(tried, self._mark_tried(tried, True) < self.size)
+                number = self.ring.take(hash)
+            finally:
+                self._avoid(tried, False)
+                self._mark_tried(tried, False)
         if number < 0:
             raise NoEndpointError("the ring has no endpoint")
         candidate = self._owners[number]
@@ -591,26 +626,39 @@ cdef class UserSelector(BaseSelector):
         super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
         self.selector = selector
 
-    cdef int _changed(self) except -1:
+    cdef int take_up(self, list candidates) except -1:
+        BaseSelector.take_up(self, candidates)
         self.selector.update(self.endpoints)
         return 0
 
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef Candidate candidate = None
-        cdef int _
+        cdef Py_ssize_t _
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        for _ in range(REPEATED_PICKS if tried else 1):
-            endpoint = self.selector.pick(call)
-            candidate = self.candidate_of(endpoint) if isinstance(endpoint, Endpoint) else None
-            if candidate is None or not candidate.is_listed:
-                raise ConfigError(
-                    f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
-                    "last update"
-                )
-            if not tried or endpoint not in tried:
-                break
+        if not tried:
+            candidate = self._ask(call)
+        else:
+            self._mark_tried(tried, True)
+            try:
+                # One that goes round gets past all of them.
+                for _ in range(min(<Py_ssize_t>len(tried) + REPEATED_PICKS, <Py_ssize_t>MOST_ASKED)):
+                    candidate = self._ask(call)
+                    if not candidate.is_tried:
+                        break
+            finally:
+                self._mark_tried(tried, False)
         candidate.in_flight += 1
+        return candidate
+
+    cdef Candidate _ask(self, object call):
+        endpoint = self.selector.pick(call)
+        cdef Candidate candidate = self.candidate_of(endpoint) if isinstance(endpoint, Endpoint) else None
+        if candidate is None or not candidate.is_listed:
+            raise ConfigError(
+                f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
+                "last update"
+            )
         return candidate
 
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:

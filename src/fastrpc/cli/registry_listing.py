@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fastrpc.cli.calling import run_async
-from fastrpc.cli.checking import HEALTH_METHOD, HEALTH_STYLES
+from fastrpc.cli.checking import HEALTH_STYLES
 from fastrpc.cli.printing import print_error, print_json, reported, stdout
 from fastrpc.client.client import Client
+from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError

@@ -17,6 +17,7 @@ from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
 from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.pool import Pool
+from fastrpc.client.probing import Prober
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
@@ -50,6 +51,7 @@ __all__ = [
     "client_stats",
     "name_of",
     "needs_runner",
+    "prober_for",
 ]
 
 S = TypeVar("S")
@@ -94,7 +96,8 @@ class Client(Caller, Everywhere):
         check_config(config)
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
-        pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed)
+        prober = prober_for(fleet, config)
+        pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
@@ -110,6 +113,7 @@ class Client(Caller, Everywhere):
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
         self.share(state, config.codec)
@@ -320,6 +324,14 @@ def _address_of(place: Any) -> Address:
     return place.address if isinstance(place, Endpoint) else Address.parse(place)
 
 
+def prober_for(fleet: Fleet | None, config: ClientConfig) -> Prober | None:
+    """Return what asks the endpoints of a client how they are, if that is wanted and there is a choice."""
+    settings = config.pool.probes
+    if fleet is None or settings is None:
+        return None
+    return Prober(settings, fleet, config, RouteMaker(config, CallTotals()))
+
+
 def needs_runner(fleet: Fleet | None, mode: FailMode) -> bool:
     """Whether first attempts need more than a pick and a connection.
 
@@ -383,7 +395,7 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
     checked = with_checked_kinds(options)
-    check_timeout(checked.get("timeout"))
+    check_timeout(checked.get("timeout"), zero=True)
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:

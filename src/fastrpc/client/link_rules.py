@@ -8,7 +8,16 @@ from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, J
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 
-__all__ = ["KEYED", "LOOK_SECONDS", "choose_warm", "links_of", "trouble_at", "wanted_links", "what_came_of"]
+__all__ = [
+    "KEYED",
+    "LOOK_SECONDS",
+    "choose_warm",
+    "links_of",
+    "trouble_at",
+    "wanted_links",
+    "what_came_of",
+    "with_left",
+]
 
 #: Selectors that place calls by what the endpoints are, not by which of them is at hand.
 KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
@@ -46,6 +55,13 @@ def wanted_links(fleet: Fleet, links: Sequence[L]) -> list[L]:
         endpoints = narrow(endpoints, lambda _: True)
     addresses = {endpoint.address for endpoint in endpoints}
     return [link for link in links if link.endpoint.address in addresses]
+
+
+def with_left(usual: Sequence[L], fleet: Fleet) -> list[L]:
+    """Return these links and those of the endpoints that the filters leave now: in need a zone is not enough."""
+    known = set(usual)
+    left = (candidate.link for candidate in fleet.left)
+    return [*usual, *(link for link in left if link is not None and link not in known)]
 
 
 def choose_warm(links: Sequence[_Link], count: int) -> None:

@@ -12,7 +12,7 @@ import os
 from dataclasses import field
 from typing import Literal
 
-from fastrpc.config.resilience import Backoff, Breaker, Outlier, Retries
+from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
 from fastrpc.config.validation import (
     Settings,
     check_choice,
@@ -40,6 +40,7 @@ __all__ = [
     "Memory",
     "Outlier",
     "Pool",
+    "Probes",
     "Retries",
     "ServerConfig",
     "Timeouts",
@@ -117,7 +118,8 @@ class Keepalive(Settings):
     #: Too low allows a flood of pings, too high forces peers to notice our loss late.
     minimum_interval: float = 0.5
 
-    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers.
+    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A client's takes
+    #: calls until its successor stands, and goes without one at twice that age.
     #: Too low reconnects all the time, none leaves long-lived connections where they once landed.
     max_age: float | None = None
 
@@ -276,8 +278,12 @@ class Pool(Settings):
     #: When an endpoint is left out because it does worse than the others; None never leaves one out.
     outlier: Outlier | None = field(default_factory=Outlier)
 
+    #: How endpoints are asked whether they are to be called; None asks nobody. With one fixed address there is nothing
+    #: to choose, so nobody is asked either. Not in a `SyncClient`, which does nothing between calls.
+    probes: Probes | None = None
+
     def __post_init__(self) -> None:
-        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier)
+        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier, probes=Probes)
         check_count(self, "connections_per_endpoint", 1, 1_024)
         check_count(self, "warm", 0, 1_000_000)
 

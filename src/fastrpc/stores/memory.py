@@ -33,6 +33,8 @@ class _Saved(msgspec.Struct):
     revision: int
     leases: dict[str, float]
     items: list[tuple[str, str, bytes, str | None]]
+    #: What was written under a lease and is another one's now.
+    taken_over: dict[str, list[tuple[str, str]]] = {}
 
 
 class MemoryStore:
@@ -135,8 +137,13 @@ class MemoryStore:
             for folder, items in self._folders.items()
             for item in items.values()
         ]
-        leases = {name: lease.seconds for name, lease in self._leases.items() if lease.items}
-        return msgspec.json.encode(_Saved(_FORMAT, self.revision, leases, items))
+        leases = {name: lease.seconds for name, lease in self._leases.items() if lease.written}
+        taken_over = {
+            name: sorted(lease.written - lease.items)
+            for name, lease in self._leases.items()
+            if lease.written != lease.items
+        }
+        return msgspec.json.encode(_Saved(_FORMAT, self.revision, leases, items, taken_over))
 
     def load(self, data: bytes, grace_seconds: float) -> None:
         """Replace all that is held by what `dump` wrote; every lease starts anew and lasts for the grace at least.
@@ -155,6 +162,7 @@ class MemoryStore:
         now = self._clock()
         for name, seconds in saved.leases.items():
             restored._leases[name] = _Lease(seconds, now + max(seconds, grace_seconds))
+            restored._leases[name].written.update(saved.taken_over.get(name, ()))
         for folder, key, value, lease in saved.items:
             restored._put(folder, key, value, lease)
         self._count, self.revision = restored._count, restored.revision

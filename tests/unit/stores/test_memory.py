@@ -208,6 +208,21 @@ async def test_dump_is_read_in_by_another_store(store: MemoryStore) -> None:
     assert await keys(restored, "b") == ["stays"]
 
 
+async def test_lease_whose_item_was_taken_over_lives_on_in_a_dump(store: MemoryStore) -> None:
+    first, second = await store.lease(10.0), await store.lease(10.0)
+    for lease in (first, second):
+        await store.put("a", "k", b"", lease=lease)
+    restored = MemoryStore()
+    restored.load(store.dump(), grace_seconds=15.0)
+    assert await restored.revoke(first)
+    assert await keys(restored) == ["k"]
+    other = MemoryStore()
+    other.load(store.dump(), grace_seconds=15.0)
+    assert other.is_whole(first)
+    assert await other.revoke(second)
+    assert not other.is_whole(first)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"[]", b'{"format": 2, "revision": 1, "leases": {}, "items": []}', b"\xff"]
 )

@@ -20,6 +20,9 @@ __all__ = ["Access", "Agent", "Index"]
 #: Seconds for a connection or an answer, on top of what a blocking query may be held.
 ANSWER_SECONDS = 2.0
 
+#: How an answer of an agent begins that was asked too often: waiting helps.
+_RATE_LIMITED = "429"
+
 
 class Access:
     """Where the agent is and what it wants to be shown; makes clients of it."""
@@ -47,6 +50,7 @@ class Access:
             requests.RequestException,
             OSError,
         )
+        self.not_found: type[Exception] = consul.NotFound
 
     def connect(self) -> "Agent":
         """Return a client for one thread; connects when it is used."""
@@ -72,6 +76,8 @@ class Access:
         elif isinstance(error, kinds.exceptions.BadRequest | kinds.exceptions.ClientError):
             status = Status.INVALID_ARGUMENT
         text = " ".join(_reason(error).split()) or type(error).__name__
+        if text.startswith(_RATE_LIMITED):
+            status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text[:300]}", status=status)
 
 
@@ -80,11 +86,16 @@ class Agent:
 
     def __init__(self, client: Any, access: Access) -> None:
         self.client = client
+        #: What py-consul raises for status 404 where that is no empty answer.
+        self.not_found: type[Exception] = access.not_found
         self._access = access
         self._sockets = _Sockets()
         session = client.http.session
         # Proxies and .netrc are for the world outside.
         session.trust_env = False
+        if client.token:
+            # For those calls of py-consul that take no token.
+            session.headers["X-Consul-Token"] = client.token
         for prefix in ("http://", "https://"):
             session.mount(prefix, _adapter(self._sockets))
 
