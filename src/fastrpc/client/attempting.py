@@ -155,7 +155,13 @@ class Attempting(BaseAttempting):
         if self._made is not None:
             return self._fail_again(endpoint)
         session, placement = await self._connection(endpoint)
-        attempt = cast(ClientCall, self._call).attempt_on(session, self._number)
+        try:
+            attempt = cast(ClientCall, self._call).attempt_on(session, self._number)
+        except BaseException:
+            # At once: an error that is kept keeps this frame, and what was placed in it.
+            if placement is not None:
+                placement.dropped()
+            raise
         self._begin(attempt, placement)
         try:
             value = await attempt

@@ -186,7 +186,8 @@ class Client(Caller, Everywhere):
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
 
         `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
-        status), `sent_bytes` and `received_bytes` of payloads, `connections`.
+        status), `sent_bytes` and `received_bytes` of payloads, `connections`. Probes (`Pool.probes`) are not among
+        them.
         """
         return client_stats(self._pool.open_sessions, self._pool.totals)
 

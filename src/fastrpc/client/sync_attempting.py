@@ -42,9 +42,12 @@ class SyncAttempting(BaseAttempting):
                 if placement is not None:
                     placement.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
-            attempt = call.attempt_on(session, self._number)
-            if attempt is None and placement is not None:
-                placement.dropped()
+            try:
+                attempt = call.attempt_on(session, self._number)
+            finally:
+                # At once: an error that is kept keeps this frame, and what was placed in it.
+                if attempt is None and placement is not None:
+                    placement.dropped()
         self._begin(attempt, placement)
         if running is not None:
             running.add(attempt)
@@ -58,13 +61,20 @@ class SyncAttempting(BaseAttempting):
 
     def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
         """Make a whole batch in one attempt; errors stand in place of values."""
-        while True:
+        is_begun = False
+        while not is_begun:
             session, placement = self._connection(self.pick())
-            if batch.attempt_on(session):
-                break
+            try:
+                is_begun = batch.attempt_on(session)
+            finally:
+                if not is_begun and placement is not None:
+                    placement.dropped()
+        try:
+            values = batch.finish()
+        except BaseException as error:
             if placement is not None:
-                placement.dropped()
-        values = batch.finish()
+                placement.ended(error)
+            raise
         if placement is not None:
             placement.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
         return values

@@ -78,7 +78,7 @@ class Timeouts(Settings):
     #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts.
     stream_idle: float | None = None
 
-    #: Time a connection may be without calls before it is closed.
+    #: Time a connection may be without calls before it is closed; questions for the server's health are none.
     #: Too low pays for new connections again and again, none keeps unused ones open.
     idle: float | None = None
 

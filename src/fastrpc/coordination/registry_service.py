@@ -109,8 +109,9 @@ class RegistryService:
                 Status.INVALID_ARGUMENT,
                 f"lease_seconds is {lease_seconds}, it must be from 1 to {LONGEST_LEASE_SECONDS:g}",
             )
-        lease = await self._store.lease(lease_seconds)
+        lease = ""
         try:
+            lease = await self._store.lease(lease_seconds)
             await self._store.put(service, key, record.encode(), lease=lease)
         except StoreError as error:
             await self._store.revoke(lease)

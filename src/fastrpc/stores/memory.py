@@ -42,7 +42,7 @@ class MemoryStore:
 
     Args:
         clock: gives an instant in seconds that never goes back.
-        most_items: in all folders together; more are refused.
+        most_items: in all folders together, and as many leases; more are refused.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, most_items: int = 100_000) -> None:
@@ -93,6 +93,11 @@ class MemoryStore:
                     del self._waiting[folder]
 
     async def lease(self, seconds: float) -> str:
+        if len(self._leases) >= self._most_items:
+            raise StoreError(
+                f"the store has {len(self._leases)} leases, the limit is {self._most_items}",
+                status=Status.RESOURCE_EXHAUSTED,
+            )
         name = secrets.token_hex(8)
         self._leases[name] = _Lease(seconds, self._clock() + seconds)
         return name
@@ -153,7 +158,7 @@ class MemoryStore:
         """
         try:
             saved = msgspec.json.decode(data, type=_Saved)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise StoreError(f"not the dump of a store: {error}") from error
         if saved.format != _FORMAT:
             raise StoreError(f"the dump has format {saved.format}, known is {_FORMAT}")

@@ -267,3 +267,15 @@ async def test_dump_takes_the_place_of_what_was_held_and_watches_see_it(
     assert [item.key for item in found.items] == ["new"]
     assert found.revision > known.revision
     assert store.expire() is None
+
+
+async def test_leases_are_bounded(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock, most_items=2)
+    first, _ = await store.lease(10.0), await store.lease(5.0)
+    with pytest.raises(StoreError, match="2 leases, the limit is 2") as caught:
+        await store.lease(10.0)
+    assert caught.value.status is Status.RESOURCE_EXHAUSTED
+    clock.advance(6.0)
+    store.expire()
+    await store.lease(10.0)
+    assert await store.renew(first)
