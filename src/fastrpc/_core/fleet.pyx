@@ -329,7 +329,10 @@ cdef class Fleet:
     ) except -1:
         """An attempt told something about its endpoint."""
         cdef Breaker breaker
-        candidate.health.note(is_fault, seconds)
+        cdef double units = 0.0
+        if self._detector is not None and not is_fault:
+            units = self._detector.units_of(method, seconds)
+        candidate.health.note(is_fault, seconds, units)
         if candidate.breakers is None:
             if not is_fault or self._breaker_settings is None:
                 return self._judge(candidate, is_fault, now)
