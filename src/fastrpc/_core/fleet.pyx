@@ -356,7 +356,9 @@ cdef class Fleet:
         cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
         if error is None and candidate.breakers is None:
             # As most end.
-            candidate.health.note(False, seconds)
+            candidate.health.note(
+                False, seconds, 0.0 if self._detector is None else self._detector.units_of(method, seconds)
+            )
         elif error is None:
             self._note(candidate, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed == "no":
@@ -376,7 +378,10 @@ cdef class Fleet:
     ) except -1:
         """An attempt told something about its endpoint."""
         cdef Breaker breaker
-        candidate.health.note(is_fault, seconds)
+        cdef double units = 0.0
+        if self._detector is not None and not is_fault:
+            units = self._detector.units_of(method, seconds)
+        candidate.health.note(is_fault, seconds, units)
         if candidate.breakers is None:
             if not is_fault or self._breaker_settings is None:
                 return self._judge(candidate, is_fault, now)
