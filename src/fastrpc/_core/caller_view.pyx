@@ -295,7 +295,7 @@ cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, P
     return self.view_with({options[i]: <object>values[i] for i in range(len(options))})
 
 
-cdef inline bint is_key(object key):
+cdef inline bint is_key(object key) noexcept:
     """Whether it needs no further check; a class derived from one of these may be anything."""
     return type(key) is str or type(key) is int or type(key) is bytes
 
