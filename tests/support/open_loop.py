@@ -9,6 +9,10 @@ import pytest
 
 __all__ = ["OpenLoop"]
 
+#: The shortest wait for the next call; those that come due meanwhile are made together. uvloop takes waits below half a
+#: millisecond for none at all, and would turn until the next call is due.
+SHORTEST_WAIT = 0.002
+
 #: A call that cannot be made so long after its instant, as this process or its machine was busy, was not offered.
 LATE_SECONDS = 1.0
 
@@ -71,7 +75,7 @@ class OpenLoop:
             instant = started + self.due / self._rate
             wait = instant - loop.time()
             if wait > 0:
-                await asyncio.sleep(wait)
+                await asyncio.sleep(max(wait, SHORTEST_WAIT))
                 continue
             if wait > -LATE_SECONDS:
                 task = loop.create_task(self._one(self.due))

@@ -1,16 +1,21 @@
 """Servers that restart, in order or killed, while calls go on: the same on every registry."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from fastrpc import Client
 from tests.support.cluster import cluster, in_thread
+from tests.support.descriptors import open_descriptors
+from tests.support.ledger import differences
 from tests.support.noted import Noted
 from tests.support.noted_calls import NotedCalls
 from tests.support.open_loop import OpenLoop
 from tests.support.program import WAIT_SECONDS
+from tests.support.waiting import eventually
 
 __all__ = ["killed_in_turn", "restarted_in_turn"]
 
@@ -21,16 +26,13 @@ METHODS = (Noted.again, Noted.once, Noted.again, Noted.lasting)
 
 
 async def restarted_in_turn(
-    registry: Any, folder: Path, *, restarts: int, announce: float = 0.0
+    registry: Any, folder: Path, *, restarts: int, rate: float = RATE, announce: float = 0.0
 ) -> tuple[NotedCalls, Path]:
     """Restart three servers in turn, in order, under load of calls of which half may not run twice."""
     async with cluster(registry, folder, announce=announce) as servers:
-        async with Client("noted", registry=registry.url) as client:
-            await client.ready()
-            calls = NotedCalls(client, METHODS)
-            async with OpenLoop(RATE, calls):
-                for number in range(restarts):
-                    await servers.restart(servers.members[number % 3])
+        async with _calling(registry, rate) as calls:
+            for number in range(restarts):
+                await servers.restart(servers.members[number % 3])
         return calls, servers.journal
 
 
@@ -43,18 +45,44 @@ async def killed_in_turn(
     machine is, two servers are there.
     """
     async with cluster(registry, folder) as servers:
-        async with Client("noted", registry=registry.url) as client:
-            await client.ready()
-            calls = NotedCalls(client, METHODS)
-            async with OpenLoop(RATE, calls):
-                for number in range(kills):
-                    due = time.monotonic() + every_seconds
-                    member = servers.members[number % 3]
-                    await in_thread(member.kill)
-                    await in_thread(member.start)
-                    await _answering(calls, member.address)
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
+        async with _calling(registry, RATE) as calls:
+            for number in range(kills):
+                due = time.monotonic() + every_seconds
+                member = servers.members[number % 3]
+                await in_thread(member.kill)
+                await in_thread(member.start)
+                await _answering(calls, member.address)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
         return calls, servers.journal
+
+
+@contextlib.asynccontextmanager
+async def _calling(registry: Any, rate: float) -> AsyncIterator[NotedCalls]:
+    """Keep calls going; afterwards the client has to be what it was before them (L6)."""
+    async with Client("noted", registry=registry.url) as client:
+        await client.ready()
+        await eventually(lambda: client.stats()["live"]["connections"] == 3)
+        base = _held(client)
+        calls = NotedCalls(client, METHODS)
+        async with OpenLoop(rate, calls):
+            yield calls
+        with contextlib.suppress(TimeoutError):
+            await eventually(lambda: not differences(base, _held(client)))
+        assert differences(base, _held(client)) == []
+
+
+def _held(client: Client) -> dict[str, Any]:
+    """Return what calls hold while they run."""
+    stats = client.stats()
+    fleet = client.state.fleet
+    assert fleet is not None
+    return {
+        "live": stats["live"],
+        "buffered": stats["buffered"],
+        "placements": sum(candidate.in_flight for candidate in fleet.candidates),
+        "tasks": len(asyncio.all_tasks()),
+        "descriptors": open_descriptors(),
+    }
 
 
 async def _answering(calls: NotedCalls, address: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import fastrpc
@@ -17,47 +18,71 @@ SLOW_SECONDS = 0.2
 
 @fastrpc.service("slow")
 class Slow:
-    """Counts what it starts."""
+    """Counts what it starts, and notes whom it kept waiting.
 
-    def __init__(self) -> None:
+    Instants are of the monotonic clock, which all processes share.
+    """
+
+    def __init__(self, slow_every: int) -> None:
+        self._slow_every = slow_every
         self._started = 0
+        self._slow: list[int] = []
+        self._given_up: list[tuple[int, float]] = []
 
     @fastrpc.method(idempotent=True)
-    async def again(self) -> None:
-        await self._answer()
+    async def again(self, number: int) -> float:
+        """Return when it answers."""
+        return await self._answer(number)
 
     @fastrpc.method
-    async def once(self) -> None:
-        await self._answer()
+    async def once(self, number: int) -> float:
+        return await self._answer(number)
 
     @fastrpc.method
     async def started(self) -> int:
         """Return how many calls of the others were started."""
         return self._started
 
-    async def _answer(self) -> None:
+    @fastrpc.method
+    async def slow(self) -> list[int]:
+        """Return the numbers of those that were slow, or would have been."""
+        return self._slow
+
+    @fastrpc.method
+    async def given_up(self) -> list[tuple[int, float]]:
+        """Return which of these were told that nobody waits, and when."""
+        return self._given_up
+
+    async def _answer(self, number: int) -> float:
         self._started += 1
-        if self._started % SLOW_EVERY == 0:
-            await asyncio.sleep(SLOW_SECONDS)
+        if self._started % self._slow_every == 0:
+            self._slow.append(number)
+            try:
+                await asyncio.sleep(SLOW_SECONDS)
+            except asyncio.CancelledError:
+                self._given_up.append((number, time.monotonic()))
+                raise
+        return time.monotonic()
 
 
 class SlowServer(KeptProcess):
     """The server, at a port of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, slow_every: int = SLOW_EVERY) -> None:
         (self._port,) = free_ports(1)
         super().__init__(folder / f"slow-{self._port}.log")
+        self._slow_every = slow_every
 
     @property
     def address(self) -> str:
         return f"tcp://127.0.0.1:{self._port}"
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.support.slow_server", self.address]
+        return [sys.executable, "-m", "tests.support.slow_server", self.address, str(self._slow_every)]
 
     def is_ready(self) -> bool:
         return accepts("127.0.0.1", self._port)
 
 
 if __name__ == "__main__":
-    fastrpc.serve(Slow, address=sys.argv[1])
+    fastrpc.serve(Slow(int(sys.argv[2])), address=sys.argv[1])

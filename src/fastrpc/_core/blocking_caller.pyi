@@ -62,6 +62,9 @@ class BlockingState(ViewState):
             look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
         """
 
+    def look_now(self) -> None:
+        """Have the next call ask the runner first."""
+
     def use(self) -> None:
         """Bind to this process.
 

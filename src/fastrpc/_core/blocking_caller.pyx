@@ -87,6 +87,10 @@ cdef class BlockingState(ViewState):
         self.look_after_ns = NO_DEADLINE if look_after is None else <uint64_t>(max(0.0, look_after) * 1e9)
         self.groups = groups
 
+    def look_now(self):
+        """Have the next call ask the runner first."""
+        self.look_after_ns = 0
+
     cdef int check_use(self) except -1:
         if self.fork_generation == fork_generation():
             return 0
@@ -138,7 +142,8 @@ cdef class BlockingCaller(CallerView):
                 is_started = call.start_on(session, now)
         finally:
             if not is_started and call.candidate is not None:
-                call.drop()
+                state.fleet.undo(call.candidate, call.route.method, call.ticket)
+                call.candidate = None
         if not is_started:
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
@@ -183,7 +188,7 @@ cdef class BlockingCaller(CallerView):
                 is_started = batch.start_on(session)
         finally:
             if not is_started and batch.candidate is not None:
-                state.fleet.drop(batch.candidate, batch.route.method, batch.ticket)
+                state.fleet.undo(batch.candidate, batch.route.method, batch.ticket)
                 batch.candidate = None
         return batch.end() if is_started else state.runner.run_batch(batch)
 

@@ -48,6 +48,7 @@ cdef class Breaker:
 
     cdef void begin(self, int64_t generation) noexcept
     cdef int64_t enter(self, uint64_t now) noexcept
+    cdef bint admits(self, uint64_t now) noexcept
     cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept
     cdef void forget(self, int64_t ticket) noexcept
     cdef bint is_idle(self, uint64_t now) noexcept

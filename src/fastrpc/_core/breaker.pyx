@@ -70,6 +70,12 @@ cdef class Breaker:
         self._under_way += 1
         return self.generation
 
+    cdef bint admits(self, uint64_t now) noexcept:
+        """Whether `enter` would give a ticket."""
+        if self._state == BREAKER_OPEN:
+            return now >= self._until_ns
+        return self._state == BREAKER_CLOSED or self._under_way + self._succeeded < self._probes
+
     cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept:
         """A call ended. Those of an earlier generation say nothing about this one."""
         if ticket != self.generation or self._state == BREAKER_OPEN:

@@ -27,6 +27,7 @@ from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
+from fastrpc._core.loop_state import wrong_loop
 from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
@@ -100,14 +101,20 @@ cdef class CallerState(ViewState):
             self.loop = loop
             self.is_running = loop.is_running
             self.future_options = {"loop": loop}
-            self.runner.first_use(loop)
+            try:
+                self.runner.first_use(loop)
+            except BaseException:
+                # A registry refused to be watched: the next use asks it again.
+                self.fork_generation = 0
+                self.loop = None
+                raise
             return 0
         if self.fork_generation != fork_generation():
             raise RuntimeError("this Client was used before the fork; create it in the child")
         if self.loop is loop:
             self.thread = PyThread_get_thread_ident()
             return 0
-        raise RuntimeError(f"this Client belongs to {self.loop!r} and was used from {loop!r}")
+        raise wrong_loop("Client", self.loop, loop)
 
     def use(self):
         """Bind to the running loop, or refuse another one.
@@ -158,8 +165,45 @@ cdef class Caller(CallerView):
         return batch
 
 
+cdef class PlacedCall(CoroutineCall):
+    """What the fleet gave a place, one call or a batch of them: it hears once what became of that."""
+
+    @cython.final
+    cdef ClientSession place(self, Fleet fleet, uint64_t now):
+        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
+        self.candidate = fleet.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
+
+    @cython.final
+    cdef int leave(self, object error, uint64_t ended_ns) except -1:
+        """Tell the fleet what became of the attempt."""
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.conclude(
+            candidate, self.route.method, self.ticket, self.started_ns, ended_ns, error
+        )
+
+    @cython.final
+    cdef int drop(self) except -1:
+        """Take the attempt back, if the fleet knows of one."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
+
+    @cython.final
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.undo(candidate, self.route.method, self.ticket)
+
+
 @cython.final
-cdef class ClientCall(CoroutineCall):
+cdef class ClientCall(PlacedCall):
     """What `client.call`, `request` and `notify` return: awaiting it makes the call."""
 
     cdef int begin(self, PyObject** result) except -1:
@@ -172,12 +216,12 @@ cdef class ClientCall(CoroutineCall):
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -186,27 +230,6 @@ cdef class ClientCall(CoroutineCall):
             result[0] = <PyObject*>None
             return RETURNED
         return self.wait(result)
-
-    cdef ClientSession place(self, Fleet fleet, uint64_t now):
-        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
-        self.candidate = fleet.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
-
-    cdef int leave(self, object error) except -1:
-        """Tell the fleet what became of the attempt."""
-        cdef Candidate candidate = self.candidate
-        self.candidate = None
-        return (<CallerState>self.options.shared).fleet.conclude(
-            candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns, error
-        )
-
-    cdef int drop(self) except -1:
-        """Take the attempt back, if the fleet knows of one."""
-        cdef Candidate candidate = self.candidate
-        if candidate is None:
-            return 0
-        self.candidate = None
-        return (<CallerState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
@@ -241,7 +264,7 @@ cdef class ClientCall(CoroutineCall):
         # Here and not where the task goes on: it may never do that.
         try:
             if self.candidate is not None:
-                self.leave(self.failure)
+                self.leave(self.failure, self.ended_ns)
         finally:
             CoroutineCall.settle(self)
         return 0
@@ -272,7 +295,7 @@ cdef class ClientCall(CoroutineCall):
     cdef int abandon(self, int reason) except -1:
         self.forget()
         if self.candidate is not None:
-            self.leave(asyncio.CancelledError())
+            self.leave(asyncio.CancelledError(), self.ended_ns)
         return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
@@ -395,7 +418,7 @@ cdef class BatchMember(PendingCall):
 
 
 @cython.final
-cdef class BatchCall(CoroutineCall):
+cdef class BatchCall(PlacedCall):
     """What `client.call_many` returns: many calls, one write, one wake-up."""
 
     cdef int begin(self, PyObject** result) except -1:
@@ -411,34 +434,16 @@ cdef class BatchCall(CoroutineCall):
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         return self.wait(result)
-
-    cdef ClientSession place(self, Fleet fleet, uint64_t now):
-        self.candidate = fleet.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
-
-    cdef int leave(self, object error) except -1:
-        cdef Candidate candidate = self.candidate
-        self.candidate = None
-        return (<CallerState>self.options.shared).fleet.conclude(
-            candidate, self.route.method, self.ticket, self.started_ns, now_ns(), error
-        )
-
-    cdef int drop(self) except -1:
-        cdef Candidate candidate = self.candidate
-        if candidate is None:
-            return 0
-        self.candidate = None
-        return (<CallerState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     def _send(self):
         cdef BatchMember member
@@ -474,10 +479,10 @@ cdef class BatchCall(CoroutineCall):
                 # The whole batch is one attempt: what it says of the endpoint is what its first error says.
                 for member in self.members:
                     if member.failure is not None:
-                        self.leave(member.failure)
+                        self.leave(member.failure, now_ns())
                         break
                 else:
-                    self.leave(None)
+                    self.leave(None, now_ns())
         finally:
             CoroutineCall.settle(self)
         return 0
@@ -517,7 +522,7 @@ cdef class BatchCall(CoroutineCall):
         cdef BatchMember member
         self.session.loop_state.stop_timer(self)
         if self.candidate is not None:
-            self.leave(asyncio.CancelledError())
+            self.leave(asyncio.CancelledError(), now_ns())
         for member in self.members:
             if not member.is_settled:
                 member.forget()

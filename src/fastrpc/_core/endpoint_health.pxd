@@ -21,6 +21,14 @@ cdef class EndpointHealth:
         int64_t times
         uint64_t in_since_ns
 
+        # Whether probes say that it is not to be called; probes in a row that failed, and those that passed while it is.
+        readonly bint is_down
+        readonly int64_t failed_probes
+        readonly int64_t passed_probes
+
+    cdef inline bint is_out(self) noexcept:
+        return self.is_ejected or self.is_down
+
     cdef inline void note(self, bint is_fault, double seconds) noexcept:
         self.attempts += 1
         if is_fault:

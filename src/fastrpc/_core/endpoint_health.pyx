@@ -2,6 +2,20 @@
 
 An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than the fleet does,
 or when it takes several times as long. The last two are found by comparing all endpoints at intervals.
+
+Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both have to be good:
+
+::
+
+            fall failed probes in a row, or it says that it is not to be called
+       up ──────────────────────────────────────────────────────────────────────► down
+          ◄──────────────────────────────────────────────────────────────────────
+                              rise passed probes in a row
+
+             faults in a row, fails or takes longer than the fleet
+       in ───────────────────────────────────────────────────────► ejected
+          ◄───────────────────────────────────────────────────────
+               its time is over, and the last probe did not fail
 """
 
 cimport cython
@@ -13,6 +27,25 @@ cdef class EndpointHealth:
 
     def record(self, bint is_fault, double seconds):
         self.note(is_fault, seconds)
+
+    def probe_failed(self, int64_t fall):
+        self.passed_probes = 0
+        self.failed_probes += 1
+        if self.is_down or self.failed_probes < fall:
+            return False
+        self.is_down = True
+        return True
+
+    def probe_passed(self, int64_t rise):
+        self.failed_probes = 0
+        if not self.is_down:
+            return False
+        self.passed_probes += 1
+        if self.passed_probes < rise:
+            return False
+        self.is_down = False
+        self.passed_probes = 0
+        return True
 
 
 @cython.final
@@ -74,7 +107,7 @@ cdef class OutlierDetector:
         cdef bint has_changed = False
         for health in endpoints:
             if health.is_ejected:
-                if now >= health.until_ns:
+                if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
                     health.faults_in_row = 0

@@ -2,9 +2,11 @@
 
 ::
 
-    registry ─► filters ─► not leaving ─► not ejected ─► selector ─► breaker of endpoint and method ─► attempt
-                             (if any)   (if half are left)   ▲                                            │
-                                                             └──────────── result ◄───────────────────────┘
+                                              probes
+                                                │
+    registry ─► filters ─► not leaving ─► neither down nor ejected ─► selector ─► breaker of endpoint and method ─► attempt
+                             (if any)       (if half are left)            ▲                                            │
+                                                                          └──────────── result ◄───────────────────────┘
 
 The first three happen when something changes; the rest for each attempt. There is no timer: a pick that finds the next
 comparison due makes it.
@@ -29,6 +31,10 @@ from fastrpc.errors import (
     UnavailableError,
     is_endpoint_fault,
 )
+
+cdef enum:
+    # Endpoints that an error names: in an outage each call makes one.
+    NAMED_BREAKERS = 3
 
 cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)
 
@@ -59,6 +65,12 @@ cdef class Placement:
             self._fleet = None
             fleet.drop(self.candidate, self._method, self._ticket)
 
+    def undone(self):
+        cdef Fleet fleet = self._fleet
+        if fleet is not None:
+            self._fleet = None
+            fleet.undo(self.candidate, self._method, self._ticket)
+
     def __del__(self):
         # A placement that nobody ended, say of a task that was never resumed, must not hold its place for ever.
         self.dropped()
@@ -67,8 +79,9 @@ cdef class Placement:
 @cython.final
 cdef class Fleet:
 
-    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None):
+    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source=""):
         self.selector = selector
+        self.source = source
         self._breaker_settings = breaker
         self._generation = 1
         self._detector = None if outlier is None else OutlierDetector(outlier)
@@ -77,6 +90,7 @@ cdef class Fleet:
         ours = JumpHashSelector if isinstance(selector, JumpHashSelector) else BaseSelector
         self._makes_keys = type(selector).key_of is not ours.key_of
         self._known = {}
+        self.left = []
         self._look_ns = NEVER if outlier is None else 0
 
     cdef uint64_t now(self) except? 0:
@@ -138,6 +152,19 @@ cdef class Fleet:
             self._narrow()
         return has_changed
 
+    def probe_failed(self, Candidate candidate not None, int64_t fall):
+        return self._probed(candidate.health.probe_failed(fall))
+
+    def probe_passed(self, Candidate candidate not None, int64_t rise):
+        return self._probed(candidate.health.probe_passed(rise))
+
+    cdef bint _probed(self, bint has_changed) noexcept:
+        """Have the next pick tell the selector, as where an endpoint is ejected."""
+        if has_changed:
+            self._is_stale = True
+            self._look_ns = 0
+        return has_changed
+
     cdef int _look(self, uint64_t now) except -1:
         """Compare the endpoints if that is due, and let the selector know what has changed since."""
         if self._detector is None:
@@ -152,7 +179,7 @@ cdef class Fleet:
 
     def _is_sound(self, endpoint):
         cdef Candidate candidate = self._known.get(str(endpoint.address))
-        return candidate is not None and not candidate.is_leaving and not candidate.health.is_ejected
+        return candidate is not None and not candidate.is_leaving and not candidate.health.is_out()
 
     cdef int _narrow(self) except -1:
         """Tell the selector which endpoints it may pick now."""
@@ -167,23 +194,29 @@ cdef class Fleet:
                 if changes == self._changes:
                     break
                 # Filters let other threads run, one of which has changed what they were asked about.
-            return self.selector.take_up(usable)
+            self.selector.take_up(usable)
         except BaseException:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
             self._is_stale = True
             self._look_ns = 0
             raise
+        if self.on_narrowed is not None and self.selector.filters:
+            self.on_narrowed()
+        return 0
 
     cdef list _usable(self):
         """Return the candidates that may be picked now."""
         cdef Candidate candidate
         cdef dict known = self._known
-        endpoints = [(<Candidate>each).endpoint for each in known.values()]
-        for narrow in self.selector.filters:
-            endpoints = narrow(endpoints, self._is_sound)
-        candidates = [known[str(endpoint.address)] for endpoint in endpoints]
+        candidates = list(known.values())
+        if self.selector.filters:
+            endpoints = [(<Candidate>each).endpoint for each in candidates]
+            for narrow in self.selector.filters:
+                endpoints = narrow(endpoints, self._is_sound)
+            candidates = [known[str(endpoint.address)] for endpoint in endpoints]
+        self.left = candidates
         candidates = [candidate for candidate in candidates if not candidate.is_leaving] or candidates
-        sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
+        sound = [candidate for candidate in candidates if not candidate.health.is_out()]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
         self._is_panicking = 2 * len(sound) < len(candidates)
         return candidates if self._is_panicking else sound
@@ -198,8 +231,13 @@ cdef class Fleet:
         if candidate is None:
             if self.selector.size:
                 raise self._held(self.selector.candidates, method, now)
-            raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+            raise self.nobody(method)
         return self._placed(candidate, method, ticket, now)
+
+    def nobody(self, str method):
+        if self._known:
+            return NoEndpointError(f"{method}: the filters leave no endpoint")
+        return NoEndpointError(f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}")
 
     def pick_at(self, call, Candidate candidate not None):
         cdef str method = call.method
@@ -207,7 +245,7 @@ cdef class Fleet:
         cdef int64_t ticket = 0 if candidate.breakers is None else self._enter(candidate, method, now)
         if ticket < 0:
             raise self._held([candidate], method, now)
-        candidate.in_flight += 1
+        self.selector.take(candidate)
         return self._placed(candidate, method, ticket, now)
 
     cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now):
@@ -228,30 +266,50 @@ cdef class Fleet:
             key = self.selector.key_of(call)
         candidate = self.selector.choose(call, key, tried, now)
         ticket[0] = 0
-        return candidate if candidate.breakers is None else self._pass(candidate, call, key, method, tried, now, ticket)
+        if candidate.breakers is None or self._admits(candidate, method, now, ticket):
+            return candidate
+        return self._pass_by(call, key, method, tried, now, ticket)
 
-    cdef Candidate _pass(
-        self, Candidate candidate, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket
+    cdef Candidate _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
+        """Pick anew, and leave out whom breakers hold back.
+
+        In an outage that is most of them: they are passed by all at once, not each found out by a pick of its own.
+        """
+        cdef Candidate candidate = None
+        cdef tuple held = self._held_back(method, now)
+        if <Py_ssize_t>len(held) < self.selector.size:
+            candidate = self._choose_one(call, key, method, tried + held if tried else held, now, ticket)
+            if candidate is None and tried:
+                # Better one that was tried than none at all.
+                candidate = self._choose_one(call, key, method, held, now, ticket)
+        return candidate
+
+    cdef Candidate _choose_one(
+        self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
     ):
-        """Return a candidate, or another one, whose breaker lets the call through."""
-        cdef tuple avoided = tried
-        cdef tuple held = ()
-        while True:
-            if candidate.breakers is None:
-                ticket[0] = 0
-                return candidate
-            ticket[0] = self._enter(candidate, method, now)
-            if ticket[0] >= 0:
-                return candidate
-            self.selector.take_back(candidate)
-            if candidate.endpoint not in held:
-                held += (candidate.endpoint,)
-                avoided = tried + held if tried else held
-            elif tried:
-                tried, avoided = None, held  # Better one that was tried than none at all.
-            else:
-                return None
-            candidate = self.selector.choose(call, key, avoided, now)
+        """Let the selector pick once; None when the breaker there holds the call back."""
+        cdef Candidate candidate = self.selector.choose(call, key, avoided, now)
+        return candidate if self._admits(candidate, method, now, ticket) else None
+
+    cdef bint _admits(self, Candidate candidate, str method, uint64_t now, int64_t* ticket) except -1:
+        """Pass a breaker if there is one; where it holds the call back, the pick is taken back."""
+        ticket[0] = 0 if candidate.breakers is None else self._enter(candidate, method, now)
+        if ticket[0] >= 0:
+            return True
+        self.selector.take_back(candidate)
+        return False
+
+    cdef tuple _held_back(self, str method, uint64_t now):
+        """Return the endpoints whose breakers let no call of this method through now."""
+        cdef Candidate candidate
+        cdef Breaker breaker
+        held = []
+        for candidate in self.selector.candidates:
+            if candidate.breakers is not None:
+                breaker = candidate.breakers.get(method)
+                if breaker is not None and not breaker.admits(now):
+                    held.append(candidate.endpoint)
+        return tuple(held)
 
     cdef int64_t _enter(self, Candidate candidate, str method, uint64_t now) except -2:
         """Return the ticket of the breaker, 0 when there is none, -1 when it holds the call back."""
@@ -264,17 +322,24 @@ cdef class Fleet:
         cdef Candidate candidate
         cdef Breaker breaker
         waits = []
-        for candidate in candidates:
+        for candidate in candidates[:NAMED_BREAKERS]:
             breaker = None if candidate.breakers is None else candidate.breakers.get(method)
             if breaker is not None:
                 waits.append(f"{candidate.name} for {breaker.opens_in(<double>now * 1e-9):.3g} s")
+        if len(candidates) > NAMED_BREAKERS:
+            waits.append(f"{len(candidates) - NAMED_BREAKERS} more")
         return CircuitOpenError(
             f"{method}: the breaker holds calls back at {'; '.join(waits)}",
             hint="the calls before this one failed there; see their errors",
         )
 
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1:
-        self.selector.take_back(candidate)
+        # A selector of the user's may raise when it is told.
+        self._forget(candidate, method, ticket)
+        return self.selector.take_back(candidate)
+
+    cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1:
+        self.selector.undo(candidate)
         return self._forget(candidate, method, ticket)
 
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1:

@@ -383,7 +383,7 @@ cdef class HashRing:
         )
 
     cdef Py_ssize_t take(self, uint64_t hash) noexcept:
-        """Count a key on the first node with room, going on past avoided ones; -1 when there is no other."""
+        """Count a key on the first node with room, going on past avoided ones while there are others; -1 in an empty ring."""
         cdef uint32_t start, point, owner, last
         cdef Py_ssize_t spare = -1
         if not self._size:
@@ -400,9 +400,8 @@ cdef class HashRing:
             last = owner
             point = point + 1 if point + 1 < self._size else 0
             if point == start:
-                if spare < 0:
-                    return -1
-                owner = <uint32_t>spare
+                # All are avoided only where threads that pick at the same time avoid different ones.
+                owner = <uint32_t>spare if spare >= 0 else self._owners[start]
                 break
         self._nodes[owner].load += 1
         self.total_load += 1
@@ -412,6 +411,11 @@ cdef class HashRing:
         if self._nodes[number].load > 0:
             self._nodes[number].load -= 1
             self.total_load -= 1
+
+    cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept:
+        """Say how many keys a node has; those that were taken before it had left included."""
+        self.total_load += load - self._nodes[number].load
+        self._nodes[number].load = load
 
     def find(self, key):
         cdef uint64_t hash = hash_key(key)

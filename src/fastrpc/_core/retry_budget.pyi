@@ -28,6 +28,10 @@ class RetryBudget:
     def retries(self) -> int:
         """Retries of the last second."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more retry may be made now."""
+
     def note_call(self) -> None:
         """Count a call; its first attempt is free."""
 

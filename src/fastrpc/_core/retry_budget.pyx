@@ -23,9 +23,13 @@ cdef class RetryBudget:
     def note_call(self):
         self.count_call(self._now())
 
-    def take(self):
+    @property
+    def has_room(self):
         self._advance(self._now())
-        if <double>(self._retry_sum + 1) > self.share * <double>self._call_sum + self.per_second:
+        return <double>(self._retry_sum + 1) <= self.share * <double>self._call_sum + self.per_second
+
+    def take(self):
+        if not self.has_room:
             return False
         self._retries[self._slot % BUDGET_SLOTS] += 1
         self._retry_sum += 1

@@ -15,7 +15,7 @@ from fastrpc.client.pool import Pool
 from fastrpc.compressors.base import decompress_steps
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
-from fastrpc.failmodes.base import FailMode, RetryPolicy
+from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
@@ -39,6 +39,8 @@ __all__ = [
 #: The verb of `notify`, as calls know it.
 NOTIFY = 2
 
+_SEQUENTIAL_MODES = (FailFast, FailOver, FailTry)
+
 #: How long a decompression may keep the loop before others get their turn.
 UNPACK_SLICE_SECONDS = 0.003
 
@@ -53,7 +55,7 @@ class Balancer:
         self._interceptors = checked_interceptors(interceptors)
         self._proceed = Chain(self._interceptors, self._first_attempts, note_failure).proceed()
         self._mode = mode
-        self._begins_plainly = pool.fleet is None and type(mode) in (FailFast, FailOver, FailTry)
+        self._begins_plainly = pool.fleet is None and type(mode) in _SEQUENTIAL_MODES
         #: When calls may be tried again; the budget is shared by all of them.
         self.policy = policy
 
@@ -80,7 +82,8 @@ class Balancer:
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
-        return self._again(call, error) if may_retry(call, error) else None
+        mode = call.options.fail_mode or self._mode
+        return self._again(call, error) if may_retry(call, error, mode) else None
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
         return self._result(call, await self._attempts(call, error))
@@ -100,7 +103,7 @@ class Balancer:
         except FastRPCError as error:
             call.may_have_run = error.processed != "no"
             call.adopt(attempt)
-            if not may_retry(call, error):
+            if not may_retry(call, error, self._mode):
                 raise
             return await self._attempts(call, error)
         call.adopt(attempt)
@@ -198,13 +201,18 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
     )
 
 
-def may_retry(call: PendingCall, error: FastRPCError) -> bool:
-    """Whether there is any fail mode that would try again: it decides, and ends most calls without being asked."""
+def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMode) -> bool:
+    """Whether the fail mode could try again: it decides, and ends most calls without being asked."""
     if call.inside_retry:
         return False
     if error.processed == "no":
-        return error.retryable
-    return call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
+        may_repeat = error.retryable
+    else:
+        may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
+    if not may_repeat or type(mode) not in _SEQUENTIAL_MODES or not was_load(error):
+        return may_repeat
+    # The budget is their next question. In an outage most calls end here, for little more than good ones cost.
+    return type(mode) is not FailFast and bool(call.retry_policy.budget.has_room)
 
 
 def note_failure(call: PendingCall, error: BaseException) -> None:

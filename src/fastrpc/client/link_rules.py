@@ -8,7 +8,16 @@ from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, J
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 
-__all__ = ["KEYED", "LOOK_SECONDS", "choose_warm", "links_of", "wanted_links", "what_came_of"]
+__all__ = [
+    "KEYED",
+    "LOOK_SECONDS",
+    "choose_warm",
+    "links_of",
+    "trouble_at",
+    "wanted_links",
+    "what_came_of",
+    "with_left",
+]
 
 #: Selectors that place calls by what the endpoints are, not by which of them is at hand.
 KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
@@ -48,6 +57,13 @@ def wanted_links(fleet: Fleet, links: Sequence[L]) -> list[L]:
     return [link for link in links if link.endpoint.address in addresses]
 
 
+def with_left(usual: Sequence[L], fleet: Fleet) -> list[L]:
+    """Return these links and those of the endpoints that the filters leave now: in need a zone is not enough."""
+    known = set(usual)
+    left = (candidate.link for candidate in fleet.left)
+    return [*usual, *(link for link in left if link is not None and link not in known)]
+
+
 def choose_warm(links: Sequence[_Link], count: int) -> None:
     """Say which endpoints stay connected: by an order of each client's own, which no change of the list disturbs."""
     for place, link in enumerate(sorted(links, key=lambda link: link.rank)):
@@ -56,6 +72,10 @@ def choose_warm(links: Sequence[_Link], count: int) -> None:
 
 def what_came_of(links: Sequence[_Link]) -> str:
     """Name addresses and why there is no connection."""
-    return "; ".join(
-        f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in links
-    )
+    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+
+
+def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
+    """Name an endpoint and its error, which mostly names it already."""
+    text = "no answer yet" if error is None else error.message
+    return text if str(endpoint) in text else f"{endpoint}: {text}"

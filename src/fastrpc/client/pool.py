@@ -12,7 +12,16 @@ from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
 from fastrpc.client.following import Follower
 from fastrpc.client.link import Link
-from fastrpc.client.link_rules import KEYED, LOOK_SECONDS, choose_warm, links_of, wanted_links, what_came_of
+from fastrpc.client.link_rules import (
+    KEYED,
+    LOOK_SECONDS,
+    choose_warm,
+    links_of,
+    wanted_links,
+    what_came_of,
+    with_left,
+)
+from fastrpc.client.probing import Prober
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -33,11 +42,14 @@ class Pool:
         config: ClientConfig,
         settings: Any,
         on_change: Callable[[], None],
+        prober: Prober | None = None,
     ) -> None:
         self.target = target
         self.fleet = fleet
         self.config = config
         self.settings = settings
+        #: Asks endpoints how they are, if that is wanted and there is a choice.
+        self.prober = prober
         #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
         self.spin_microseconds = 0
         self.is_closed = False
@@ -49,11 +61,14 @@ class Pool:
         self.links: list[Link] = []
         #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
         self.wanted: list[Link] = []
+        #: Those among them that calls need while all endpoints are in good health.
+        self._usual: list[Link] = []
         self._narrowed: list[Link] | None = None
         self._removed: list[Link] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
         if fleet is not None:
+            fleet.on_narrowed = self._take_left
             self.update(target.endpoints)
             self._has_list = target.registry is None
         else:
@@ -62,6 +77,8 @@ class Pool:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
+        if self._follower is not None:
+            self._follower.open()
         self.loop = loop
         self.is_used = True
         for link in self.wanted:
@@ -103,9 +120,18 @@ class Pool:
 
     def _choose_wanted(self) -> None:
         if self.fleet is not None and self._narrowed is not self.links:
-            self.wanted = wanted_links(self.fleet, self.links)
-            choose_warm(self.wanted, self.config.pool.warm)
+            self._usual = wanted_links(self.fleet, self.links)
+            choose_warm(self._usual, self.config.pool.warm)
             self._narrowed = self.links
+            self.wanted = with_left(self._usual, self.fleet)
+
+    def _take_left(self) -> None:
+        """Connect where the filters let calls go now."""
+        before, self.wanted = set(self.wanted), with_left(self._usual, self._fleet)
+        if self.is_used and not self.is_closed:
+            for link in self.wanted:
+                if link not in before:
+                    link.start()
 
     @property
     def _fleet(self) -> Fleet:

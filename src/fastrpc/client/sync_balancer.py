@@ -71,7 +71,7 @@ class SyncBalancer:
 
     def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
         """Go on after a first attempt failed, or raise its error when it stays at that."""
-        if not may_retry(call, error):
+        if not may_retry(call, error, call.options.fail_mode or self._mode):
             raise error
         return self._result(call, self._attempts(call, error))
 

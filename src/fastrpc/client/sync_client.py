@@ -28,7 +28,7 @@ from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DeadlineExceededError
+from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.selectors.base import Selector
@@ -54,7 +54,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         fail_mode: as for `Client`, but for `"failbackup"`: a thread makes one attempt at a time, so nothing is hedged.
         interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
             and each other they may await `call.sleep(seconds)` only.
-        config: settings as a value, see `fastrpc.config`.
+        config: settings as a value, see `fastrpc.config`; all but `Pool.probes`.
 
     Raises:
         ConfigError: the target is none, or a setting or the fail mode cannot be met here.
@@ -70,7 +70,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        check_config(config)
+        _check_probes(check_config(config))
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
         pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
@@ -87,7 +87,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             fleet,
         )
         state.pool = pool
-        pool.on_change = state.set_sessions
+        pool.on_change, pool.on_need = state.set_sessions, state.look_now
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
@@ -162,7 +162,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
         except TimeoutError:
             raise DeadlineExceededError(f"{name}: {self._pool.tried()}", processed="no") from None
-        return checked_endpoints(name, self._pool.wanted)
+        return checked_endpoints(name, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
@@ -181,3 +181,11 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._pool}>"
+
+
+def _check_probes(config: ClientConfig) -> None:
+    if config.pool.probes is not None:
+        raise ConfigError(
+            "Pool.probes is set, and a SyncClient does nothing between calls: nobody would ask",
+            hint="leave probes out here, or take a Client; breaker and outlier judge by the calls",
+        )

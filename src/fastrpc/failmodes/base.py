@@ -1,12 +1,12 @@
 """What a fail mode is, the rules by which any of them may try again, and the table that finds one by name."""
 
-import importlib
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from fastrpc._core.retry_budget import RetryBudget
 from fastrpc.config import Retries
+from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import (
     CallError,
@@ -28,6 +28,7 @@ __all__ = [
     "check_retries",
     "fail_mode_for",
     "try_elsewhere",
+    "was_load",
 ]
 
 #: Returns the endpoint of the next attempt: one that failed in this call only when there is no other.
@@ -191,7 +192,9 @@ class Attempts:
         return self._call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
 
     def _is_free(self, error: FastRPCError) -> bool:
-        if error.processed != "no" or self._had_free or isinstance(error, OverloadedError | CallError):
+        if self._had_free or was_load(error):
+            return False
+        if getattr(error, "retry_after", None):
             return False
         return not isinstance(error, ConnectError) or (self._elsewhere and self._left > 0)
 
@@ -200,6 +203,11 @@ class Attempts:
         if self._elsewhere and isinstance(error, ConnectError):
             return asked
         return max(asked, self._policy.pause(self._retries))
+
+
+def was_load(error: FastRPCError) -> bool:
+    """Whether a server had the work of the attempt, be it that of refusing it: another one takes the budget."""
+    return error.processed != "no" or isinstance(error, OverloadedError | CallError)
 
 
 async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retries: int) -> Any:
@@ -247,17 +255,7 @@ def fail_mode_for(choice: FailMode | str) -> FailMode:
         ConfigError: there is none of that name, or the object cannot run calls.
     """
     if isinstance(choice, str):
-        if choice not in _BUILT_IN:
-            import difflib
-
-            near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
-            raise ConfigError(
-                f"there is no fail mode {choice!r}, there are {', '.join(_BUILT_IN)}",
-                hint=f"did you mean {near[0]!r}?" if near else None,
-            )
-        module, name = _BUILT_IN[choice]
-        built_in: FailMode = getattr(importlib.import_module(module), name)()
-        return built_in
+        return cast(FailMode, built_in("fail mode", choice, _BUILT_IN))
     if isinstance(choice, type) or not callable(getattr(choice, "run", None)):
         raise ConfigError(
             f"fail_mode is {choice!r}, it is {'a class' if isinstance(choice, type) else 'no fail mode'}",

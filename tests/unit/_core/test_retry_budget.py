@@ -26,6 +26,7 @@ def test_budget_equals_its_model(steps: list[tuple[int, bool]], share: float, pe
         recent_retries = sum(each > slot - 10 for each in retries)
         if not is_call:
             allowed = recent_retries + 1 <= share * recent_calls + per_second
+            assert budget.has_room is allowed
             assert budget.take() is allowed
             if allowed:
                 retries.append(slot)

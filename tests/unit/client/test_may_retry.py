@@ -1,0 +1,62 @@
+"""Which failed calls are handed to their fail mode: those it could try again, and in an outage hardly any."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from fastrpc.client.balancer import may_retry
+from fastrpc.errors import (
+    CallError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    FastRPCError,
+    OverloadedError,
+    UnavailableError,
+)
+from fastrpc.failmodes import FailBackup, FailFast, FailMode, FailOver, FailTry
+from fastrpc.status import Status
+from tests.support.attempts import FakeCall, Script, policy
+
+ERRORS = [
+    CallError(Status.NOT_FOUND, "no"),
+    CallError(Status.UNAVAILABLE, "later", retry_after=0.01),
+    CallError(Status.UNAVAILABLE, "later", retry_after=0.01, processed="no"),
+    ConnectionLostError("it broke"),
+    ConnectionLostError("it broke before", processed="no", retryable=True),
+    DeadlineExceededError("late"),
+    OverloadedError("full"),
+    UnavailableError("it drains"),
+]
+
+each_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{error!r}-{error.processed}")
+
+
+async def tries_again(mode: FailMode, call: FakeCall, error: FastRPCError) -> bool:
+    """Return whether a fail mode itself makes another attempt."""
+    script = Script(error, "answer")
+    await asyncio.gather(mode.run(call, script.pick, script.attempt), return_exceptions=True)
+    return len(script.tried) > 1
+
+
+@each_error
+@pytest.mark.parametrize("mode", [FailFast(), FailOver(), FailTry()], ids=["fast", "over", "try"])
+@pytest.mark.parametrize("room", [0, 5])
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_what_is_handed_over_is_what_the_mode_would_try_again(
+    error: FastRPCError, mode: FailMode, room: int, idempotent: bool
+) -> None:
+    call = FakeCall(idempotent=idempotent, policy=policy(share=0, per_second=room))
+    handed_over = may_retry(cast(Any, call), error, mode)
+    assert handed_over is await tries_again(mode, call, error)
+
+
+@each_error
+def test_call_inside_a_retry_is_not_handed_over(error: FastRPCError) -> None:
+    assert not may_retry(cast(Any, FakeCall(inside_retry=True)), error, FailOver())
+
+
+@pytest.mark.parametrize("mode", [FailBackup(), type("Own", (FailOver,), {})()], ids=["backup", "own"])
+def test_other_modes_are_asked_whatever_the_budget(mode: FailMode) -> None:
+    call = FakeCall(policy=policy(share=0, per_second=0))
+    assert may_retry(cast(Any, call), OverloadedError("full"), mode)
