@@ -383,7 +383,7 @@ cdef class HashRing:
         )
 
     cdef Py_ssize_t take(self, uint64_t hash) noexcept:
-        """Count a key on the first node with room, going on past avoided ones while there are others; -1 in an empty ring."""
+        """Count a key on the first node with room, past avoided ones while there are others; -1 in an empty ring."""
         cdef uint32_t start, point, owner, last
         cdef Py_ssize_t spare = -1
         if not self._size:

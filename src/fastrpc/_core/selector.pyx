@@ -334,7 +334,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         return 0
 
     cdef int _save(self) except -1:
-        """Note with each candidate where the algorithm stands: it goes on from there, also when one was away for a moment."""
+        """Note with each candidate where the algorithm stands: it goes on there, also when one was away for a moment."""
         cdef uint32_t index
         cdef uint32_t size = <uint32_t>len(self._order)
         if self._period and self._turn != self._known:

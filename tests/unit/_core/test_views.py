@@ -67,16 +67,16 @@ def test_a_weak_reference_ends_with_the_view_it_was_made_of(client: Any) -> None
 
 
 def test_views_of_a_class_of_ones_own_are_always_new() -> None:
-    class Own(fastrpc.Client):
-        ended: list[object] = []
+    ended: list[object] = []
 
+    class Own(fastrpc.Client):
         def __del__(self) -> None:
-            self.ended.append(self.hash_key)
+            ended.append(self.hash_key)
 
     client = Own(ADDRESS)
     for number in range(3):
         assert type(client.with_options(hash_key=number)) is Own
-    assert Own.ended == [0, 1, 2]
+    assert ended == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", [fastrpc.Client, fastrpc.SyncClient])
