@@ -64,34 +64,6 @@ def tcp_servers() -> Iterator[list[str]]:
         yield [first, second]
 
 
-class Unable(StaticRegistry):
-    """A registry whose watches raise."""
-
-    def watch(self, service: str) -> Any:
-        return UnableWatch()
-
-
-class UnableWatch:
-    latest = None
-
-    def __aiter__(self) -> "UnableWatch":
-        return self
-
-    async def __anext__(self) -> Any:
-        raise LookupError("no such namespace")
-
-    def close(self) -> None: ...
-
-
-async def test_calls_tell_why_a_registry_of_ones_own_cannot_be_followed(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with Client("who", registry=Unable()) as client:
-        with pytest.raises(fastrpc.NoEndpointError, match="no such namespace"):
-            await client.with_options(timeout=None).call(Who.once)
-    assert "the registry cannot be followed any more" in caplog.text
-
-
 # Several connections to one endpoint
 
 

@@ -14,7 +14,7 @@ import uvloop
 import fastrpc
 from fastrpc import Client, Server, UnavailableError
 from fastrpc.testing import serving
-from tests.support.descriptors import open_descriptors
+from tests.support.descriptors import open_descriptors, other_threads_leave
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
 
@@ -195,7 +195,8 @@ def test_what_is_left_open_when_the_loop_ends_warns_and_is_freed(loops: Any, lea
             del loop
             gc.collect()
             gc.collect()
-        assert open_descriptors() == before
+        # The server's thread closes its side when it hears of it.
+        assert other_threads_leave(before)
 
 
 def test_what_was_closed_does_not_warn() -> None:

@@ -25,13 +25,22 @@ from fastrpc import (
 )
 from fastrpc.config import Outlier, Pool, Probes
 from fastrpc.registries import StaticRegistry
+from tests.support.ledger import Journal
+from tests.support.member import Member
+from tests.support.noted import Noted
 from tests.support.served import SCHEMES, Served, served
-from tests.support.slow_server import Slow, SlowServer
 from tests.support.waiting import eventually
 from tests.support.who import Who
 
 HEALTH = "fastrpc.health.check"
 OFTEN = 0.01
+
+
+@fastrpc.service("extra")
+class Extra:
+    @fastrpc.method
+    async def nothing(self) -> None:
+        pass
 
 
 class Asked:
@@ -172,8 +181,8 @@ async def test_one_service_is_asked_about() -> None:
 
 
 async def test_endpoint_without_the_service_is_not_serving_it() -> None:
-    async with serving(2) as places, served(Slow, Who("with slow"), scheme="tcp") as other:
-        client = Client([*(place.target for place in places), other], config=config(service="slow"))
+    async with serving(2) as places, served(Extra, scheme="tcp") as other:
+        client = Client([*(place.target for place in places), other], config=config(service="extra"))
         async with client:
             await client.ready(5)
             await eventually(lambda: down(client) == [True, True, False])
@@ -194,9 +203,12 @@ async def test_a_process_that_is_stopped_is_left_after_the_fall(tmp_path: Path) 
     settings = ClientConfig(
         pool=Pool(probes=Probes(interval=0.05, timeout=0.5, fall=2), outlier=None), keepalive=keepalive
     )
-    stopped = SlowServer(tmp_path)
+    stopped = Member(tmp_path, tmp_path / "journal")
     with stopped.running():
-        async with served(Slow, scheme="tcp") as one, served(Slow, scheme="tcp") as two:
+        async with (
+            served(Noted(Journal()), scheme="tcp") as one,
+            served(Noted(Journal()), scheme="tcp") as two,
+        ):
             async with Client([stopped.address, one, two], config=settings) as client:
                 await client.ready(5)
                 await eventually(lambda: len(client._pool.sessions) == 3)
@@ -204,7 +216,7 @@ async def test_a_process_that_is_stopped_is_left_after_the_fall(tmp_path: Path) 
                 await eventually(lambda: down(client) == [True, False, False])
                 # Nothing else has noticed: it is still connected.
                 assert len(client._pool.sessions) == 3
-                replies = [await client.request(Slow.once) for _ in range(6)]
+                replies = [await client.request(Noted.once, bytes([number])) for number in range(6)]
                 assert {str(reply.endpoint) for reply in replies} <= {one, two}
                 stopped.signal(signal.SIGCONT)
                 await eventually(lambda: down(client) == [False, False, False])
@@ -360,6 +372,19 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
                 await others[0].asked.again(20)
             assert client.stats()["totals"]["connections"] == made
             assert await client.call(Who.name_of) in {"0", "1"}
+
+
+async def test_unanswered_probes_keep_no_connection_either() -> None:
+    settings = config(interval=0.001, timeout=0.05, timeouts=Timeouts(idle=0.1, linger=0.1))
+    async with serving(2) as places:
+        for place in places:
+            place.asked.is_stuck = True
+        async with Client([place.target for place in places], config=settings) as client:
+            assert await client.call(Who.name_of) in {"0", "1"}
+            await eventually(lambda: all(place.asked.seen for place in places))
+            await eventually(
+                lambda: all(link.is_dormant and not link.sessions for link in client._pool.links)
+            )
 
 
 async def test_probes_wake_no_connection_that_nobody_needed() -> None:

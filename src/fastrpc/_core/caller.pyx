@@ -101,7 +101,13 @@ cdef class CallerState(ViewState):
             self.loop = loop
             self.is_running = loop.is_running
             self.future_options = {"loop": loop}
-            self.runner.first_use(loop)
+            try:
+                self.runner.first_use(loop)
+            except BaseException:
+                # A registry refused to be watched: the next use asks it again.
+                self.fork_generation = 0
+                self.loop = None
+                raise
             return 0
         if self.fork_generation != fork_generation():
             raise RuntimeError("this Client was used before the fork; create it in the child")

@@ -68,10 +68,14 @@ cdef class CallerView:
     cdef:
         readonly bint is_view
 
+        # Whether somebody gave it attributes of his own.
+        bint was_written
+
         # A key, which each call may have one of its own of, lies beside the options, so that a view for it copies nothing.
         readonly ViewOptions options
         readonly object hash_key
 
+    cdef CallerView view_with(self, dict options)
     cdef CallerView new_view(self)
     cdef Route route_of(self, object method)
 

@@ -1,6 +1,7 @@
 """One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads."""
 
 import os
+import sys
 import types
 
 cimport cython
@@ -17,7 +18,16 @@ from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc.errors import DeadlineExceededError
 
 cdef extern from "Python.h":
-    object PyObject_GenericGetDict(object instance, void* context)
+    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    int METH_FASTCALL, METH_KEYWORDS
+    object PyDescr_NewMethod(PyTypeObject* kind, PyMethodDef* definition)
+    void PyType_Modified(PyTypeObject* kind)
+    int PyObject_GenericSetAttr(object instance, object name, object value) except -1
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
 
 cdef enum:
@@ -28,8 +38,8 @@ cdef enum:
 
 cdef object MethodType = types.MethodType
 
-# For what an option was given that was not: None is a value.
-cdef object NOT_GIVEN = object()
+# As names of arguments are: the very same object where it is written out.
+cdef str HASH_KEY = sys.intern("hash_key")
 
 # Raised in a child by each fork; what was used before refuses to be used after.
 cdef uint64_t generation = 1
@@ -175,16 +185,9 @@ cdef class CallerView:
         state.default_codec = codec
         self.options = none.changed({"codec": codec})
 
-    def with_options(self, *, hash_key=NOT_GIVEN, **options):
-        """Return a view of this one; what is left out is inherited."""
+    cdef CallerView view_with(self, dict options):
+        """A view of this one; what is left out is inherited."""
         cdef CallerView view
-        if not options and (type(hash_key) is str or type(hash_key) is int or type(hash_key) is bytes):
-            view = self.new_view()
-            view.options = self.options
-            view.hash_key = hash_key
-            return view
-        if hash_key is not NOT_GIVEN:
-            options["hash_key"] = hash_key
         options = self.options.shared.check(options)
         view = self.new_view()
         view.options = self.options.changed(options)
@@ -198,7 +201,13 @@ cdef class CallerView:
         cdef type kind = type(self)
         cdef tuple nothing = ()
         # The state's reference and ours. What others wrote on it, or remember it by, is not for whoever comes next.
-        if view is not None and Py_REFCNT(view) == 2 and type(view) is kind and is_untouched(view):
+        if (
+            view is not None
+            and Py_REFCNT(view) == 2
+            and type(view) is kind
+            and not view.was_written
+            and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
+        ):
             return view
         # As `type(self).__new__`, and in less time.
         view = <CallerView>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
@@ -206,6 +215,10 @@ cdef class CallerView:
         if kind is state.kind:
             state.last_view = view
         return view
+
+    def __setattr__(self, name, value):
+        self.was_written = True
+        PyObject_GenericSetAttr(self, name, value)
 
     def set_options(self, dict options not None):
         """Take options over that were checked."""
@@ -264,9 +277,37 @@ cdef class CallerView:
         return <Route>route
 
 
-cdef bint is_untouched(CallerView view) except -1:
-    """Whether a view has no attributes but its own, and no weak references."""
-    return not <dict>PyObject_GenericGetDict(view, NULL) and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
+cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, PyObject* names):
+    """`CallerView.with_options`, without the dict that `**options` makes: a key for each call is a view for each call.
+
+    The interpreter holds all of it for the length of the call, and saw that `self` is a CallerView.
+    """
+    cdef CallerView view
+    cdef Py_ssize_t i
+    if count:
+        raise TypeError(f"with_options() takes options by name, {count} came without")
+    options = () if names is NULL else <tuple>names
+    if len(options) == 1 and options[0] is HASH_KEY and is_key(<object>values[0]):
+        view = self.new_view()
+        view.options = self.options
+        view.hash_key = <object>values[0]
+        return view
+    return self.view_with({options[i]: <object>values[i] for i in range(len(options))})
+
+
+cdef inline bint is_key(object key) noexcept:
+    """Whether it needs no further check; a class derived from one of these may be anything."""
+    return type(key) is str or type(key) is int or type(key) is bytes
+
+
+cdef PyMethodDef with_options_method = [
+    "with_options", <PyCFunction><void*>with_options, METH_FASTCALL | METH_KEYWORDS,
+    "with_options($self, /, **options)\n--\n\nReturn a view of this client whose calls differ in what is given here.",
+]
+(<dict>(<PyTypeObject*>CallerView).tp_dict)["with_options"] = PyDescr_NewMethod(
+    <PyTypeObject*>CallerView, &with_options_method
+)
+PyType_Modified(<PyTypeObject*>CallerView)
 
 
 cdef int count_start(PendingCall call, bytes payload) noexcept:

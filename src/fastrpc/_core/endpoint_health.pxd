@@ -12,6 +12,9 @@ cdef class EndpointHealth:
         readonly int64_t faults
         readonly double good_seconds
 
+        # The same time in units of what each method usually takes anywhere: which methods came here is no merit or fault.
+        double _good_units
+
         # Faults in a row.
         readonly int64_t faults_in_row
 
@@ -29,7 +32,7 @@ cdef class EndpointHealth:
     cdef inline bint is_out(self) noexcept:
         return self.is_ejected or self.is_down
 
-    cdef inline void note(self, bint is_fault, double seconds) noexcept:
+    cdef inline void note(self, bint is_fault, double seconds, double units) noexcept:
         self.attempts += 1
         if is_fault:
             self.faults += 1
@@ -37,6 +40,15 @@ cdef class EndpointHealth:
         else:
             self.faults_in_row = 0
             self.good_seconds += seconds
+            self._good_units += units
+
+
+@cython.final
+cdef class MethodTime:
+    cdef:
+        # What an attempt takes on the average of the last ones, and how many there were, as far as that matters.
+        double seconds
+        int64_t attempts
 
 
 @cython.final
@@ -52,9 +64,16 @@ cdef class OutlierDetector:
         uint64_t _ejection_ns
         uint64_t _longest_ns
 
+        # Method -> MethodTime, and those of the method that ended last.
+        dict _methods
+        str _method
+        MethodTime _method_time
+
         # When to compare next; 0: at the first occasion.
         uint64_t due_ns
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1
+    cdef double units_of(self, str method, double seconds) except -1
+    cdef MethodTime _time_of(self, str method)
     cdef bint compare(self, list endpoints, uint64_t now) except -1
     cdef bint _take_back(self, list endpoints, uint64_t now) except -1

@@ -44,7 +44,11 @@ class EndpointHealth:
         """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
 
     def record(self, is_fault: bool, seconds: float) -> None:
-        """Count an attempt."""
+        """Count an attempt, one of a method that usually takes a second."""
+
+@final
+class MethodTime:
+    """What one method usually takes, wherever it is called."""
 
 @final
 class OutlierDetector:

@@ -1,7 +1,7 @@
 """What the results of an endpoint tell of it, beside the others.
 
 An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than the fleet does,
-or when it takes several times as long. The last two are found by comparing all endpoints at intervals.
+or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
 
 Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both have to be good:
 
@@ -21,12 +21,18 @@ Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+cdef enum:
+    # Methods whose time is followed apart from each other; those beyond share one.
+    MOST_METHODS = 1000
+    # Attempts over which the time of a method is averaged.
+    METHOD_ATTEMPTS = 50
+
 
 @cython.final
 cdef class EndpointHealth:
 
     def record(self, bint is_fault, double seconds):
-        self.note(is_fault, seconds)
+        self.note(is_fault, seconds, seconds)
 
     def probe_failed(self, int64_t fall):
         self.passed_probes = 0
@@ -49,6 +55,11 @@ cdef class EndpointHealth:
 
 
 @cython.final
+cdef class MethodTime:
+    """What one method usually takes, wherever it is called."""
+
+
+@cython.final
 cdef class OutlierDetector:
 
     def __init__(self, settings):
@@ -60,9 +71,28 @@ cdef class OutlierDetector:
         self._slow_above = settings.slow_above
         self._ejection_ns = <uint64_t>(settings.ejection * 1e9)
         self._longest_ns = <uint64_t>(settings.longest_ejection * 1e9)
+        self._methods = {}
 
     def sweep(self, endpoints, double now):
         return self.compare(list(endpoints), <uint64_t>(now * 1e9))
+
+    @cython.nonecheck(False)
+    cdef double units_of(self, str method, double seconds) except -1:
+        """Return the time of an attempt in units of what its method usually takes, and learn from it."""
+        cdef MethodTime usual
+        if method is not self._method:
+            self._method_time = self._time_of(method)
+            self._method = method
+        usual = self._method_time
+        usual.attempts = min(usual.attempts + 1, <int64_t>METHOD_ATTEMPTS)
+        usual.seconds += (seconds - usual.seconds) / <double>usual.attempts
+        return seconds / usual.seconds if usual.seconds > 0.0 else 1.0
+
+    cdef MethodTime _time_of(self, str method):
+        cdef MethodTime found = self._methods.get(method)
+        if found is not None:
+            return found
+        return self._methods.setdefault(method if len(self._methods) < MOST_METHODS else "", MethodTime())
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1:
         """Take an endpoint out, longer each further time."""
@@ -86,7 +116,7 @@ cdef class OutlierDetector:
             if health.attempts >= self._minimum_calls:
                 compared.append(health)
                 if health.attempts > health.faults:
-                    times.append(health.good_seconds / <double>(health.attempts - health.faults))
+                    times.append(health._good_units / <double>(health.attempts - health.faults))
         times.sort()
         usual = times[(len(times) - 1) // 2] if times else 0.0
         for health in compared if len(compared) > 1 else ():
@@ -97,7 +127,7 @@ cdef class OutlierDetector:
                 has_changed = True
         for health in endpoints:
             health.attempts = health.faults = 0
-            health.good_seconds = 0.0
+            health.good_seconds = health._good_units = 0.0
         self.due_ns = now + self.interval_ns
         return has_changed
 
@@ -121,8 +151,11 @@ cdef class OutlierDetector:
         share = <double>health.faults / <double>health.attempts
         return self._success_gap > 0 and share - usual_share >= self._success_gap
 
-    def _is_slow(self, EndpointHealth health not None, double usual_seconds):
-        if self._slow_factor == 0 or health.attempts == health.faults:
+    def _is_slow(self, EndpointHealth health not None, double usual_units):
+        good = <double>(health.attempts - health.faults)
+        if self._slow_factor == 0 or good == 0:
             return False
-        seconds = health.good_seconds / <double>(health.attempts - health.faults)
-        return seconds >= self._slow_above and seconds >= self._slow_factor * usual_seconds
+        return (
+            health.good_seconds >= self._slow_above * good
+            and health._good_units >= self._slow_factor * usual_units * good
+        )

@@ -26,6 +26,8 @@ cdef class Placement:
 cdef class Fleet:
     cdef:
         readonly BaseSelector selector
+        # Who names the endpoints, for the error of a call when there are none; "" where they were given.
+        readonly str source
         # No breaker takes the tickets of one that was here before it.
         object _breaker_settings
         int64_t _generation
@@ -62,6 +64,8 @@ cdef class Fleet:
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
     cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1
 
+    cdef Candidate _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
+    cdef bint _admits(self, Candidate candidate, str method, uint64_t now, int64_t* ticket) except -1
     cdef Candidate _choose_one(
         self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
     )

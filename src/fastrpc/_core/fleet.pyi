@@ -4,6 +4,7 @@ from typing import Any, final
 from fastrpc import config
 from fastrpc._core.selector import BaseSelector, Candidate
 from fastrpc.endpoint import Endpoint
+from fastrpc.errors import NoEndpointError
 
 @final
 class Placement:
@@ -40,6 +41,7 @@ class Fleet:
         breaker: holds back calls of a method at an endpoint where they fail; None does not.
         outlier: ejects endpoints that do worse than the others; None does not.
         clock: returns seconds; None takes the monotonic clock.
+        source: who names the endpoints, for the message of an error.
     """
 
     def __init__(
@@ -49,7 +51,13 @@ class Fleet:
         breaker: config.Breaker | None = None,
         outlier: config.Outlier | None = None,
         clock: Callable[[], float] | None = None,
+        source: str = "",
     ) -> None: ...
+    @property
+    def source(self) -> str: ...
+    def nobody(self, method: str) -> NoEndpointError:
+        """Return the error of a call for which there is no endpoint."""
+
     @property
     def selector(self) -> BaseSelector: ...
     @property

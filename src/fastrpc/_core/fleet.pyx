@@ -79,8 +79,9 @@ cdef class Placement:
 @cython.final
 cdef class Fleet:
 
-    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None):
+    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source=""):
         self.selector = selector
+        self.source = source
         self._breaker_settings = breaker
         self._generation = 1
         self._detector = None if outlier is None else OutlierDetector(outlier)
@@ -230,8 +231,13 @@ cdef class Fleet:
         if candidate is None:
             if self.selector.size:
                 raise self._held(self.selector.candidates, method, now)
-            raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+            raise self.nobody(method)
         return self._placed(candidate, method, ticket, now)
+
+    def nobody(self, str method):
+        if self._known:
+            return NoEndpointError(f"{method}: the filters leave no endpoint")
+        return NoEndpointError(f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}")
 
     def pick_at(self, call, Candidate candidate not None):
         cdef str method = call.method
@@ -248,23 +254,30 @@ cdef class Fleet:
         placement._started_ns, placement._fleet = now, self
         return placement
 
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
         """Pick an endpoint whose breaker lets a call of this method through; None where there is none."""
-        cdef BaseSelector selector = self.selector
         cdef Candidate candidate
-        cdef tuple held
         if now >= self._look_ns:
             self._look(now)
-        if not selector.size:
+        if not self.selector.size:
             return None
         if key is None and self._makes_keys:
-            key = selector.key_of(call)
-        candidate = self._choose_one(call, key, method, tried, now, ticket)
-        if candidate is not None:
+            key = self.selector.key_of(call)
+        candidate = self.selector.choose(call, key, tried, now)
+        ticket[0] = 0
+        if candidate.breakers is None or self._admits(candidate, method, now, ticket):
             return candidate
-        # In an outage most are held back: they are passed by all at once, not each found out by a pick of its own.
-        held = self._held_back(method, now)
-        if <Py_ssize_t>len(held) < selector.size:
+        return self._pass_by(call, key, method, tried, now, ticket)
+
+    cdef Candidate _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
+        """Pick anew, and leave out whom breakers hold back.
+
+        In an outage that is most of them: they are passed by all at once, not each found out by a pick of its own.
+        """
+        cdef Candidate candidate = None
+        cdef tuple held = self._held_back(method, now)
+        if <Py_ssize_t>len(held) < self.selector.size:
             candidate = self._choose_one(call, key, method, tried + held if tried else held, now, ticket)
             if candidate is None and tried:
                 # Better one that was tried than none at all.
@@ -276,11 +289,15 @@ cdef class Fleet:
     ):
         """Let the selector pick once; None when the breaker there holds the call back."""
         cdef Candidate candidate = self.selector.choose(call, key, avoided, now)
+        return candidate if self._admits(candidate, method, now, ticket) else None
+
+    cdef bint _admits(self, Candidate candidate, str method, uint64_t now, int64_t* ticket) except -1:
+        """Pass a breaker if there is one; where it holds the call back, the pick is taken back."""
         ticket[0] = 0 if candidate.breakers is None else self._enter(candidate, method, now)
         if ticket[0] >= 0:
-            return candidate
+            return True
         self.selector.take_back(candidate)
-        return None
+        return False
 
     cdef tuple _held_back(self, str method, uint64_t now):
         """Return the endpoints whose breakers let no call of this method through now."""
@@ -332,11 +349,17 @@ cdef class Fleet:
             breaker.forget(ticket)
         return 0
 
+    @cython.nonecheck(False)
     cdef int conclude(
         self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
     ) except -1:
         cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
-        if error is None:
+        if error is None and candidate.breakers is None:
+            # As most end.
+            candidate.health.note(
+                False, seconds, 0.0 if self._detector is None else self._detector.units_of(method, seconds)
+            )
+        elif error is None:
             self._note(candidate, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed == "no":
             # A server that leaves, or a connection that went before the request did: that is no fault.
@@ -355,7 +378,10 @@ cdef class Fleet:
     ) except -1:
         """An attempt told something about its endpoint."""
         cdef Breaker breaker
-        candidate.health.note(is_fault, seconds)
+        cdef double units = 0.0
+        if self._detector is not None and not is_fault:
+            units = self._detector.units_of(method, seconds)
+        candidate.health.note(is_fault, seconds, units)
         if candidate.breakers is None:
             if not is_fault or self._breaker_settings is None:
                 return self._judge(candidate, is_fault, now)

@@ -74,9 +74,8 @@ cdef class BaseSelector:
     cdef uint64_t instant(self) except? 0
     cdef int _changed(self) except -1
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1
-    cdef Py_ssize_t _next_untried(self, object call, object key, uint64_t now) except -1
+    cdef Py_ssize_t _next_untried(self, object call, object key, tuple tried, uint64_t now) except -1
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF
-    cdef Candidate _count(self, Py_ssize_t index)
 
 
 cdef class RandomSelector(BaseSelector):

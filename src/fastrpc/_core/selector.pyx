@@ -68,7 +68,10 @@ cdef class BaseSelector:
         self.candidates = []
         self._by_id = {}
         self._by_name = {}
-        self.filters = tuple(filters)
+        try:
+            self.filters = tuple(filters)
+        except TypeError:
+            raise ConfigError(f"filters is {filters!r}, it must be a list", hint="write filters=[…]") from None
         for narrow in self.filters:
             if not callable(narrow):
                 raise ConfigError(
@@ -176,24 +179,16 @@ cdef class BaseSelector:
 
     # What happens for each attempt
 
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         """Pick the candidate of the next attempt; those in `tried` only when there is no other."""
-        cdef Py_ssize_t index
+        cdef Candidate candidate
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        if not tried:
-            return self._count(self._next(call, key, now))
-        try:
-            if self._mark_tried(tried, True) < self.size:
-                index = self._next_untried(call, key, now)
-            else:
-                index = self._next(call, key, now)
-        finally:
-            self._mark_tried(tried, False)
-        return self._count(index)
-
-    cdef Candidate _count(self, Py_ssize_t index):
-        cdef Candidate candidate = self.candidates[index]
+        # The list holds candidates and nothing else.
+        candidate = <Candidate>self.candidates[
+            self._next_untried(call, key, tried, now) if tried else self._next(call, key, now)
+        ]
         candidate.in_flight += 1
         return candidate
 
@@ -227,19 +222,25 @@ cdef class BaseSelector:
                 marked += 1
         return marked
 
-    cdef Py_ssize_t _next_untried(self, object call, object key, uint64_t now) except -1:
+    cdef Py_ssize_t _next_untried(self, object call, object key, tuple tried, uint64_t now) except -1:
+        """The index of a candidate that was not tried, if there is one."""
         cdef Py_ssize_t index = 0
         cdef int _
-        for _ in range(REPEATED_PICKS):
-            index = self._next(call, key, now)
-            if not (<Candidate>self.candidates[index]).is_tried:
-                return index
-        # No more steps than candidates: threads that pick at the same time see each other's marks.
-        for _ in range(<int>self.size):
-            if not (<Candidate>self.candidates[index]).is_tried:
-                break
-            index = (index + 1) % self.size
-        return index
+        try:
+            if self._mark_tried(tried, True) == self.size:
+                return self._next(call, key, now)
+            for _ in range(REPEATED_PICKS):
+                index = self._next(call, key, now)
+                if not (<Candidate>self.candidates[index]).is_tried:
+                    return index
+            # No more steps than candidates: threads that pick at the same time see each other's marks.
+            for _ in range(<int>self.size):
+                if not (<Candidate>self.candidates[index]).is_tried:
+                    break
+                index = (index + 1) % self.size
+            return index
+        finally:
+            self._mark_tried(tried, False)
 
     def _measure_picks(self, Py_ssize_t count, list keys not None):
         # Bench hook: pick and observe, one key after the other, as the engine does it.
@@ -333,7 +334,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         return 0
 
     cdef int _save(self) except -1:
-        """Note with each candidate where the algorithm stands: it goes on from there, also when one was away for a moment."""
+        """Note with each candidate where the algorithm stands: it goes on there, also when one was away for a moment."""
         cdef uint32_t index
         cdef uint32_t size = <uint32_t>len(self._order)
         if self._period and self._turn != self._known:
@@ -498,6 +499,7 @@ cdef class ConsistentHashSelector(BaseSelector):
             self.ring.set_load(candidate.node, candidate.in_flight)
         return 0
 
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef uint64_t hash
         cdef Py_ssize_t number
@@ -517,7 +519,7 @@ cdef class ConsistentHashSelector(BaseSelector):
                 self._mark_tried(tried, False)
         if number < 0:
             raise NoEndpointError("the ring has no endpoint")
-        candidate = self._owners[number]
+        candidate = <Candidate>self._owners[number]
         candidate.in_flight += 1
         return candidate
 
@@ -529,6 +531,7 @@ cdef class ConsistentHashSelector(BaseSelector):
                 self.ring.node(candidate.node).is_avoided = is_avoided
         return 0
 
+    @cython.nonecheck(False)
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
         BaseSelector.settle(self, candidate, seconds, error, now)
         if candidate.node >= 0:

@@ -24,7 +24,7 @@ from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, DeadlineExceededError, NoEndpointError
+from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
@@ -180,13 +180,14 @@ class Client(Caller, Everywhere):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
             raise DeadlineExceededError(f"{route}: {self._pool.tried()}", processed="no") from None
-        return checked_endpoints(route, self._pool.wanted)
+        return checked_endpoints(route, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
 
         `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
-        status), `sent_bytes` and `received_bytes` of payloads, `connections`.
+        status), `sent_bytes` and `received_bytes` of payloads, `connections`. Probes (`Pool.probes`) are not among
+        them.
         """
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
@@ -347,10 +348,10 @@ def name_of(method: Any) -> str:
     return method if isinstance(method, str) else method_definition(method).full_name
 
 
-def checked_endpoints(method: str, links: Sequence[Any]) -> list[Endpoint]:
+def checked_endpoints(method: str, fleet: Fleet | None, links: Sequence[Any]) -> list[Endpoint]:
     """Return the endpoints of links, of which there must be one."""
-    if not links:
-        raise NoEndpointError(f"{method}: nobody serves it")
+    if not links and fleet is not None:
+        raise fleet.nobody(method)
     return [link.endpoint for link in links]
 
 

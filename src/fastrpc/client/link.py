@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.client_session import ClientSession
-from fastrpc.client.link_rules import without_frames
+from fastrpc.client.link_rules import trouble_at, without_frames
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
@@ -149,7 +149,7 @@ class Link:
 
     def _note_failure(self, error: FastRPCError) -> None:
         if self.error is None:
-            logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
+            logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = without_frames(error)
 
     # What a session reports

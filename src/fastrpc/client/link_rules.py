@@ -13,6 +13,7 @@ __all__ = [
     "LOOK_SECONDS",
     "choose_warm",
     "links_of",
+    "trouble_at",
     "wanted_links",
     "what_came_of",
     "with_left",
@@ -81,6 +82,10 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 
 def what_came_of(links: Sequence[_Link]) -> str:
     """Name addresses and why there is no connection."""
-    return "; ".join(
-        f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in links
-    )
+    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+
+
+def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
+    """Name an endpoint and its error, which mostly names it already."""
+    text = "no answer yet" if error is None else error.message
+    return text if str(endpoint) in text else f"{endpoint}: {text}"

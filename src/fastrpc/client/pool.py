@@ -82,6 +82,8 @@ class Pool:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
+        if self._follower is not None:
+            self._follower.open()
         self.loop = loop
         self.is_used = True
         for link in self.wanted:

@@ -87,11 +87,11 @@ class Prober:
         elif status is Status.RESOURCE_EXHAUSTED:
             # It is full, and says so in time.
             self._passed(link)
-        elif not isinstance(error, UnavailableError) or error.processed != "no":
+        elif not _was_left(error):
             # One that found no place before its time was over is among them: a call would have fared no better.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(link, fall, f"its probes fail, the last one with {reason!r:.200}")
-        # Where the connection went, or was left, before the probe got there, the next connection tells.
+        # Else the next connection tells.
 
     def _passed(self, link: "Link") -> None:
         if self._fleet.probe_passed(link.candidate, self.settings.rise):
@@ -100,6 +100,11 @@ class Prober:
     def _failed(self, link: "Link", fall: int, reason: str) -> None:
         if self._fleet.probe_failed(link.candidate, fall):
             logger.warning("%s is down: %s", link.endpoint, reason)
+
+
+def _was_left(error: FastRPCError) -> bool:
+    """Whether the connection went, or takes nothing new, before the probe got there."""
+    return isinstance(error, UnavailableError) and error.processed == "no" and not error._was_received
 
 
 class _NoRunner:
@@ -122,23 +127,22 @@ class EndpointProbes:
         # What the first caller has in its context must not live as long as the client.
         self._context = contextvars.Context()
         self._timer: asyncio.Handle | None = None
-        self._probe: ClientCall | None = None
-        self._session: ClientSession
-        self._answer: asyncio.Future[None]
+        # The probe that waits for its answer: where it went out, the call, what that waits on.
+        self._under_way: tuple[ClientSession, ClientCall, asyncio.Future[None]] | None = None
         self._is_first = True
 
     def begin(self) -> None:
         """There is a new connection: ask without waiting for the turn of the endpoint."""
-        if self._probe is None:
+        if self._under_way is None:
             self._is_first = True
             self._set_timer(0.0)
 
     def end(self) -> None:
         """Ask no more; a probe under way is cancelled."""
         self._stop_timer()
-        if self._probe is not None:
-            self._answer.remove_done_callback(self._ended)
-            self._take_probe().close()
+        if self._under_way is not None:
+            self._under_way[2].remove_done_callback(self._ended)
+            self._take(self._under_way).close()
 
     def _set_timer(self, seconds: float) -> None:
         self._stop_timer()
@@ -154,30 +158,37 @@ class EndpointProbes:
         sessions = [each for each in self._link.sessions if each.is_ready and each.is_usable]
         if not sessions:
             return  # The next connection begins anew.
-        self._session = random.choice(sessions)
-        self._probe = self._prober.probe_on(self._session)
-        self._session.begin_probe(self._probe)
+        session = random.choice(sessions)
+        probe = self._prober.probe_on(session)
+        session.begin_probe(probe)
         try:
             # Its first step sends it, and yields what its task would wait for.
-            self._answer = self._probe.send(None)
+            answer = probe.send(None)
         except FastRPCError as error:
+            session.end_probe(probe)
             self._conclude(error)
         else:
-            self._answer.add_done_callback(self._ended, context=self._context)
+            self._under_way = session, probe, answer
+            answer.add_done_callback(self._ended, context=self._context)
 
     def _ended(self, _: "asyncio.Future[None]") -> None:
-        if self._probe is None:
+        if self._under_way is None:
             return  # The end came in the turn of the answer.
         try:
-            self._probe.send(None)
+            self._take(self._under_way).send(None)
         except StopIteration as answer:
             self._conclude(answer.value)
         except FastRPCError as error:
             self._conclude(error)
 
+    def _take(self, under_way: "tuple[ClientSession, ClientCall, asyncio.Future[None]]") -> ClientCall:
+        session, probe, _ = under_way
+        self._under_way = None
+        session.end_probe(probe)
+        return probe
+
     def _conclude(self, outcome: object) -> None:
         """Set the timer for the next one, then judge this one."""
-        self._take_probe()
         interval = self._prober.settings.interval
         # Endpoints that were connected together are asked one after the other from now on.
         low, high = (0.0, 1.0) if self._is_first else (1 - JITTER, 1 + JITTER)
@@ -187,9 +198,3 @@ class EndpointProbes:
             self._prober.failed(self._link, outcome)
         else:
             self._prober.answered(self._link, outcome)
-
-    def _take_probe(self) -> ClientCall:
-        probe, self._probe = self._probe, None
-        assert probe is not None
-        self._session.end_probe(probe)
-        return probe

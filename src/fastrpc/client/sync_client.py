@@ -162,7 +162,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
         except TimeoutError:
             raise DeadlineExceededError(f"{name}: {self._pool.tried()}", processed="no") from None
-        return checked_endpoints(name, self._pool.wanted)
+        return checked_endpoints(name, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.

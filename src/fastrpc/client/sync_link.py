@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from fastrpc._core.blocking_session import BlockingSession
-from fastrpc.client.link_rules import without_frames
+from fastrpc.client.link_rules import trouble_at, without_frames
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
@@ -79,7 +79,7 @@ class SyncLink:
     def note_failure(self, error: FastRPCError) -> None:
         """Pause before the next attempt, longer each time."""
         if self.error is None:
-            logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
+            logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = without_frames(error)
         self.due = time.monotonic() + self._delays.take()
 

@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
@@ -25,10 +25,11 @@ from fastrpc.client.sync_link import SyncLink
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConnectError, FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.errors import ConfigError, ConnectError, FastRPCError, NoEndpointError, UnavailableError
 from fastrpc.transports.blocking import connect
 
 if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
     from fastrpc.registries.base.snapshot import Snapshot
     from fastrpc.registries.base.watch import Watch
 
@@ -93,7 +94,7 @@ class SyncPool:
             return
         with self._changed:
             if self.watch is None and not self._is_closed:
-                self.watch = self.target.registry.watch(self.target.service)
+                self.watch = self._watched(self.target.registry)
             latest = None if self.watch is None else self.watch.latest
             if latest is not None and latest is not self._seen:
                 try:
@@ -103,6 +104,15 @@ class SyncPool:
                 finally:
                     self._publish()
                     self._changed.notify_all()
+
+    def _watched(self, registry: "Registry") -> "Watch":
+        watch = registry.watch(self.target.service)
+        if not hasattr(watch, "latest") or not hasattr(watch, "wait"):
+            raise ConfigError(
+                f"{type(registry).__name__} cannot be watched without an event loop",
+                hint="its watches need latest and wait(timeout), as a fastrpc.registries.Watch has them",
+            )
+        return cast("Watch", watch)
 
     def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
         """Return once the registry said who serves; with `wait` only when somebody does.

@@ -78,7 +78,7 @@ class Timeouts(Settings):
     #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts.
     stream_idle: float | None = None
 
-    #: Time a connection may be without calls before it is closed.
+    #: Time a connection may be without calls before it is closed; questions for the server's health are none.
     #: Too low pays for new connections again and again, none keeps unused ones open.
     idle: float | None = None
 
@@ -271,7 +271,8 @@ class Pool(Settings):
     #: What all calls of the client together may try again.
     retries: Retries = field(default_factory=Retries)
 
-    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away.
+    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away. The default
+    #: does not apply to a single fixed address, whose errors nobody needs to be kept from; other values do.
     breaker: Breaker | None = field(default_factory=Breaker)
 
     #: When an endpoint is left out because it does worse than the others; None never leaves one out.

@@ -139,7 +139,8 @@ class Outlier(Settings):
     #: Too low ejects on noise, too high keeps an endpoint that fails many calls.
     success_gap: float | None = 0.2
 
-    #: How many times the fleet's median time an endpoint may take on the average; None does not look at it.
+    #: How many times as long as the fleet's median an endpoint may take on the average, method by method; None does not
+    #: look at it.
     #: Too low ejects endpoints that are merely far away, too high keeps one that makes everybody wait.
     slow_factor: float | None = 5.0
 

@@ -107,13 +107,9 @@ def test_faults_in_a_row_end_with_a_success() -> None:
 
 def test_endpoint_is_down_after_so_many_failed_probes_in_a_row() -> None:
     health = EndpointHealth()
-    assert not health.probe_failed(3)
-    assert not health.probe_failed(3)
-    assert not health.is_down
-    assert health.probe_failed(3)
-    assert health.is_down
-    # News only once.
-    assert not health.probe_failed(3)
+    states = [(health.probe_failed(3), health.is_down) for _ in range(4)]
+    # That it is down is news only once.
+    assert states == [(False, False), (False, False), (True, True), (False, True)]
 
 
 def test_a_passed_probe_ends_the_row_of_failed_ones() -> None:
@@ -152,11 +148,10 @@ def test_ejected_endpoint_stays_out_until_its_time_is_over_and_a_probe_passed(fa
     good, bad = fleet((100, 0, 0.01), (0, 100, 0.01))
     detector.sweep([good, bad], 100.0)
     bad.probe_failed(fall)
-    assert not detector.sweep([good, bad], 106.0)
-    assert bad.is_ejected
+    states = [(detector.sweep([good, bad], 106.0), bad.is_ejected)]
     bad.probe_passed(1)
-    assert detector.sweep([good, bad], 107.0)
-    assert not bad.is_ejected
+    states.append((detector.sweep([good, bad], 107.0), bad.is_ejected))
+    assert states == [(False, True), (True, False)]
 
 
 def test_passed_probes_do_not_end_an_ejection_before_its_time() -> None:

@@ -139,6 +139,29 @@ def test_placements_compare_the_endpoints_at_intervals() -> None:
     assert usable(fleet) == "abd"
 
 
+def test_endpoint_to_which_all_the_long_calls_go_is_not_slow() -> None:
+    clock = Clock()
+    fleet = fleet_of(3, clock=clock, outlier=Outlier(interval=10))
+    for number in range(1_000):
+        # As many methods in turn as there are endpoints: each gets calls of one method alone.
+        placement = fleet.pick(call(f"arith.{number % 3}"))
+        clock.now += 0.2 if number % 3 == 2 else 0.001
+        placement.ended()
+    assert usable(fleet) == "abc"
+
+
+def test_endpoint_that_is_slow_for_what_others_do_fast_is_out() -> None:
+    clock = Clock()
+    fleet = fleet_of(4, clock=clock, outlier=Outlier(interval=100))
+    for number in range(1_000):
+        placement = fleet.pick(call("arith.long" if number % 3 == 2 else "arith.short"))
+        clock.now += (0.2 if number % 3 == 2 else 0.001) * (20 if name(placement) == "b" else 1)
+        placement.ended()
+        if usable(fleet) != "abcd":
+            break
+    assert usable(fleet) == "acd"
+
+
 def test_below_half_healthy_all_are_used() -> None:
     fleet = fleet_of(5, outlier=Outlier(consecutive=1))
     for _ in range(20):

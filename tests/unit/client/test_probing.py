@@ -28,6 +28,12 @@ from fastrpc.status import Status
 LATE = DeadlineExceededError("no answer within 1 s")
 
 
+def refused(error: UnavailableError) -> UnavailableError:
+    """Return an error as if the server had sent it, before anything started."""
+    error._was_received = True
+    return error
+
+
 def links(*names: str, **settings: Any) -> tuple[Prober, list[Any]]:
     fleet = Fleet(RoundRobin())
     fleet.update([Endpoint(f"memory://{name}") for name in names])
@@ -60,6 +66,7 @@ def test_any_answer_but_serving_takes_an_endpoint_out_at_once(answer: object) ->
         ConnectionLostError("it broke", processed="unknown"),
         CallError(Status.INTERNAL, "it fell over"),
         CallError(Status.UNAVAILABLE, "what it stands on is away"),
+        refused(UnavailableError("not now")),
         DecodeError("that is no text"),
     ],
     ids=repr,

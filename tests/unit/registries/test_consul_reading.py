@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint
+from fastrpc import ConfigError, Endpoint, StoreError
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import RecordError
-from fastrpc.registries.consul.agent import Index, _Sockets
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.consul.agent import Access, Index, _Sockets
 from fastrpc.registries.consul.catalogue import read_instance
 from fastrpc.registries.consul.rpcx import read_key
 
@@ -122,6 +123,33 @@ def test_bad_key_is_no_endpoint(key: str, value: bytes) -> None:
     found = read_key("rpcx/Arith/", pair(key, value))
     assert found is not None
     assert isinstance(found[1], RecordError)
+
+
+def test_error_of_the_system_is_told_without_the_wrappings_of_the_http_client() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+        agent = Access(RegistryURL(f"consul://{place}")).connect()
+        with pytest.raises(StoreError) as caught, agent.errors():
+            agent.client.kv.get("key")
+        agent.close()
+    assert caught.value.message == f"Consul at {place}: Connection refused"
+
+
+def test_agent_that_is_no_http_server_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        agent = Access(RegistryURL(f"consul://{place}")).connect()
+        answering = threading.Thread(target=lambda: listener.accept()[0].close())
+        answering.start()
+        with pytest.raises(StoreError) as caught, agent.errors():
+            agent.client.kv.get("key")
+        answering.join()
+        agent.close()
+    assert caught.value.message in {
+        f"Consul at {place}: {text}"
+        for text in ("Remote end closed connection without response", "Connection reset by peer")
+    }
 
 
 def index() -> Index:

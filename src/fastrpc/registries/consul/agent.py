@@ -1,6 +1,7 @@
 """HTTP to a Consul agent, by py-consul: blocking, so it is used in threads that may wait."""
 
 import contextlib
+import http.client
 import random
 import socket
 import threading
@@ -74,7 +75,7 @@ class Access:
             status = Status.PERMISSION_DENIED
         elif isinstance(error, kinds.exceptions.BadRequest | kinds.exceptions.ClientError):
             status = Status.INVALID_ARGUMENT
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(_reason(error).split()) or type(error).__name__
         if text.startswith(_RATE_LIMITED):
             status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text[:300]}", status=status)
@@ -171,6 +172,21 @@ class _Sockets:
     def _wake(self, one: socket.socket) -> None:
         with contextlib.suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong in the words of the system, which HTTP clients wrap again and again."""
+    text = str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        if isinstance(cause, http.client.HTTPException):
+            text = str(cause) or type(cause).__name__
+        cause = cause.__cause__ or cause.__context__
+    return text
 
 
 def _adapter(sockets: _Sockets) -> "HTTPAdapter":
