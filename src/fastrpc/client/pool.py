@@ -55,8 +55,7 @@ class Pool:
         self.prober = prober
         #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
         self.spin_microseconds = 0
-        self.is_closed = False
-        self.is_used = False
+        self.is_closed = self.is_used = False
         self.totals = CallTotals()
         self.loop: asyncio.AbstractEventLoop
         self._on_change = on_change
