@@ -81,6 +81,9 @@ RECORD = Record(123456789, "the quick brown fox", 0.6180339887, ["alpha", "bravo
 
 CALL_PATHS: dict[str, CallPath] = {
     "raw echo": CallPath(operation=lambda client: client.call(Guard.echo, PAYLOAD), expected=PAYLOAD),
+    "raw echo, a view each": CallPath(
+        operation=lambda client: client.with_options(hash_key=7).call(Guard.echo, PAYLOAD), expected=PAYLOAD
+    ),
     "typed mul": CallPath(operation=lambda client: client.call(Guard.mul, 6, 7), expected=42),
     "typed record": CallPath(operation=lambda client: client.call(Guard.record, RECORD), expected=RECORD),
     "with metadata": CallPath(

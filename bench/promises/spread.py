@@ -1,17 +1,21 @@
 """The client of the promise about selectors, in a process of its own; prints what it measured as JSON.
 
-python -m bench.promises.spread "REGISTRY ADDRESS…" SECONDS PAIRS
+python -m bench.promises.spread tasks "REGISTRY ADDRESS…" SECONDS PAIRS
     32 B echoes, 64 in flight, by hand to one fixed address after the other and through registry and each selector, in
-    turn: calls per second, a list for each selector and each way
+    turn: calls per second, a list for each way of calling and each side. By hand no call has a key; through a selector
+    all are measured without and, from a view for each call, with another key each.
+python -m bench.promises.spread threads "REGISTRY ADDRESS…" SECONDS PAIRS
+    the same with SyncClient and 64 threads
 """
 
 import asyncio
 import itertools
 import json
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
 
 import uvloop
 
@@ -25,8 +29,8 @@ __all__ = ["KEYED"]
 #: Until every caller is under way; each slice begins anew.
 WARM_SECONDS = 0.02
 
-#: Where each call has another key, which a view of the client carries.
-KEYED = "consistent_hash, a new key each"
+#: What the name of a selector is followed by where each call has another key, which a view of the client carries.
+KEYED = " with a key each"
 
 #: Rates by hand, and through registry and selector.
 Rates = dict[str, tuple[list[float], list[float]]]
@@ -62,6 +66,37 @@ async def measure(clients: Sequence[fastrpc.Client], seconds: float, *, keyed: b
     return rate
 
 
+def measure_blocking(clients: Sequence[fastrpc.SyncClient], seconds: float, *, keyed: bool) -> float:
+    """Return the calls per second of threads that make one call after the other, to one client after the other."""
+    completed = [0] * CALLERS
+    over = threading.Event()
+
+    def call_repeatedly(number: int) -> None:
+        turns = itertools.cycle(clients)
+        while not over.is_set():
+            next(turns).call(Promised.echo, SMALL)
+            completed[number] += 1
+
+    def call_with_keys(number: int) -> None:
+        turns, keys = itertools.cycle(clients), itertools.count(number << 32)
+        while not over.is_set():
+            next(turns).with_options(hash_key=next(keys)).call(Promised.echo, SMALL)
+            completed[number] += 1
+
+    body = call_with_keys if keyed else call_repeatedly
+    callers = [threading.Thread(target=body, args=(number,)) for number in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    time.sleep(WARM_SECONDS)
+    first, started = sum(completed), time.perf_counter()
+    time.sleep(seconds)
+    rate = (sum(completed) - first) / (time.perf_counter() - started)
+    over.set()
+    for caller in callers:
+        caller.join()
+    return rate
+
+
 async def connected(client: fastrpc.Client, count: int) -> None:
     """Return once a client that goes round has reached so many endpoints."""
     await client.ready(timeout=10)
@@ -70,31 +105,69 @@ async def connected(client: fastrpc.Client, count: int) -> None:
             await client.call(Promised.echo, SMALL)
 
 
+def connected_blocking(client: fastrpc.SyncClient, count: int) -> None:
+    """Return once a blocking client that goes round has reached so many endpoints."""
+    client.ready(timeout=10)
+    until = time.monotonic() + 10
+    while client.stats()["live"]["connections"] < count:
+        if time.monotonic() > until:
+            raise TimeoutError(f"{client!r} did not reach {count} endpoints")
+        client.call(Promised.echo, SMALL)
+
+
+def slices(pairs: int) -> Iterator[tuple[str, str, int]]:
+    """Yield what to measure: the way of calling, its selector, the side; which side goes first alternates."""
+    for number in range(pairs):
+        for selector in selector_names():
+            for way in (selector, selector + KEYED):
+                for side in (number % 2, 1 - number % 2):
+                    yield way, selector, side
+
+
 async def run(registry: str, addresses: Sequence[str], seconds: float, pairs: int) -> Rates:
-    """Measure each selector against the same calls by hand; which goes first alternates."""
+    """Measure each selector against the same calls by hand."""
     async with AsyncExitStack() as stack:
         by_hand = [await stack.enter_async_context(fastrpc.Client(address)) for address in addresses]
         for client in by_hand:
             await client.ready(timeout=10)
         chosen = {}
-        for name in (*selector_names(), KEYED):
-            selector = name.partition(",")[0]
-            client = fastrpc.Client("bench", registry=registry, selector=selector)
+        for name in selector_names():
+            client = fastrpc.Client("bench", registry=registry, selector=name)
             chosen[name] = [await stack.enter_async_context(client)] * len(addresses)
             await connected(client, len(addresses))
-        rates: Rates = {name: ([], []) for name in chosen}
-        for number in range(pairs):
-            for name, clients in chosen.items():
-                for way in (number % 2, 1 - number % 2):
-                    rate = await measure((by_hand, clients)[way], seconds, keyed=name == KEYED)
-                    rates[name][way].append(rate)
+        rates: Rates = {}
+        for way, selector, side in slices(pairs):
+            clients, keyed = (chosen[selector], way.endswith(KEYED)) if side else (by_hand, False)
+            rates.setdefault(way, ([], []))[side].append(await measure(clients, seconds, keyed=keyed))
     return rates
 
 
-def main(places: str, seconds: str, pairs: str) -> None:
+def run_blocking(registry: str, addresses: Sequence[str], seconds: float, pairs: int) -> Rates:
+    """Measure each selector of a blocking client against the same calls by hand."""
+    with ExitStack() as stack:
+        by_hand = [stack.enter_context(fastrpc.SyncClient(address)) for address in addresses]
+        for client in by_hand:
+            client.ready(timeout=10)
+        chosen = {}
+        for name in selector_names():
+            client = fastrpc.SyncClient("bench", registry=registry, selector=name)
+            chosen[name] = [stack.enter_context(client)] * len(addresses)
+            connected_blocking(client, len(addresses))
+        rates: Rates = {}
+        for way, selector, side in slices(pairs):
+            clients, keyed = (chosen[selector], way.endswith(KEYED)) if side else (by_hand, False)
+            rates.setdefault(way, ([], []))[side].append(measure_blocking(clients, seconds, keyed=keyed))
+    return rates
+
+
+def main(kind: str, places: str, seconds: str, pairs: str) -> None:
     """Print the rates as one line of JSON."""
     registry, *addresses = places.split()
-    print(json.dumps(uvloop.run(run(registry, addresses, float(seconds), int(pairs)))), flush=True)
+    if kind == "threads":
+        rates = run_blocking(registry, addresses, float(seconds), int(pairs))
+    else:
+        rates = uvloop.run(run(registry, addresses, float(seconds), int(pairs)))
+    print(json.dumps(rates), flush=True)
 
 
 if __name__ == "__main__":

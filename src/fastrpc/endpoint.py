@@ -96,6 +96,9 @@ class Endpoint:
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
         protocols, codecs: names of what it speaks; none named is unknown.
+
+    Raises:
+        ConfigError: one of them is something else.
     """
 
     __slots__ = ("address", "codecs", "labels", "protocols", "version", "weight", "zone")
@@ -123,11 +126,11 @@ class Endpoint:
             raise ConfigError(f"weight is {weight!r}, it must be a whole number from 0")
         self.address = Address.parse(address)
         self.weight = weight
-        self.labels = _NO_LABELS if labels is None else MappingProxyType(dict(labels))
-        self.zone = zone
-        self.version = version
-        self.protocols = tuple(protocols)
-        self.codecs = tuple(codecs)
+        self.labels = _NO_LABELS if not labels else MappingProxyType(_checked_labels(labels))
+        self.zone = _checked_text("zone", zone)
+        self.version = _checked_text("version", version)
+        self.protocols = _checked_names("protocols", protocols)
+        self.codecs = _checked_names("codecs", codecs)
 
     def __str__(self) -> str:
         return str(self.address)
@@ -147,3 +150,24 @@ class Endpoint:
 
     def __hash__(self) -> int:
         return hash(self.address)
+
+
+def _checked_text(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} is {value!r}, it must be text")
+    return value
+
+
+def _checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(labels, Mapping):
+        raise ConfigError(f"labels is {labels!r}, it must be a mapping of texts")
+    for name, value in labels.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigError(f"the label {name!r} is {value!r}, both must be text")
+    return dict(labels)
+
+
+def _checked_names(name: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(each, str) for each in names):
+        raise ConfigError(f"{name} is {names!r}, it must be a list of texts")
+    return tuple(names)

@@ -13,7 +13,7 @@
     │   └── ConnectionLostError   the connection broke under the call; also a ConnectionError
     ├── ProtocolError
     │   ├── LocalProtocolError    our mistake: a misuse of the engine
-    │   └── RemoteProtocolError   theirs: the peer broke the rules of the wire
+    │   └── RemoteProtocolError   theirs: the peer broke the rules of the wire; also a ConnectionLostError
     ├── CodecError
     │   ├── EncodeError           a value cannot be turned into bytes, or into few enough
     │   └── DecodeError           an answer does not fit its annotation
@@ -27,6 +27,7 @@ The class says who failed, `status` what happened, `processed` whether the handl
 what to do.
 """
 
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from fastrpc.status import Status
@@ -95,11 +96,28 @@ def _rebuild(kind: type[FastRPCError], args: tuple[Any, ...], state: dict[str, A
     return error
 
 
+def _checked_pause(retry_after: float | None) -> float | None:
+    if retry_after is None:
+        return None
+    if not isinstance(retry_after, int | float) or isinstance(retry_after, bool):
+        raise TypeError(f"retry_after is {retry_after!r}, it must be a number of seconds, or None")
+    if not (isfinite(retry_after) and retry_after >= 0):
+        raise ValueError(
+            f"retry_after is {retry_after!r}, it must be seconds from 0, or None (leave it out for an error that is "
+            "not to be tried again)"
+        )
+    return retry_after
+
+
 class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
     A handler raises it to refuse: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
     value the codec can carry. `retry_after` is seconds; setting it marks the call as safe to try again.
+
+    Raises:
+        TypeError: `retry_after` is no number.
+        ValueError: `retry_after` is negative or not finite; `status` is OK, or none there is.
     """
 
     default_processed: ClassVar[Processed] = "yes"
@@ -119,11 +137,14 @@ class CallError(FastRPCError):
         retryable: bool | None = None,
         hint: str | None = None,
     ) -> None:
+        self.retry_after = _checked_pause(retry_after)
+        status = Status(status)
+        if status is Status.OK:
+            raise ValueError("status is OK, which no error has (return the value instead)")
         if retryable is None:
             retryable = retry_after is not None
-        super().__init__(message, status=Status(status), processed=processed, retryable=retryable, hint=hint)
+        super().__init__(message, status=status, processed=processed, retryable=retryable, hint=hint)
         self.details = details
-        self.retry_after = retry_after
 
     def __str__(self) -> str:
         text = f"{self.status.name}: {self.message}" if self.message else self.status.name
@@ -137,11 +158,25 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
 
 
 class UnavailableError(FastRPCError):
-    """No answer can be had now; another server or another moment may give one."""
+    """No answer can be had now; another server or another moment may give one.
+
+    `retry_after` is seconds, when the server that refused named them.
+
+    Raises:
+        TypeError: `retry_after` is no number.
+        ValueError: `retry_after` is negative or not finite.
+    """
 
     default_status: ClassVar[Status] = Status.UNAVAILABLE
     default_processed: ClassVar[Processed] = "no"
     default_retryable: ClassVar[bool] = True
+
+    #: Whether it came from another server; as with CallError.
+    _was_received = False
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.retry_after = _checked_pause(retry_after)
 
 
 class NoEndpointError(UnavailableError):
@@ -153,13 +188,9 @@ class CircuitOpenError(UnavailableError):
 
 
 class OverloadedError(UnavailableError):
-    """A limit refused the call before it started. `retry_after` is seconds, when the server named it."""
+    """A limit refused the call before it started."""
 
     default_status: ClassVar[Status] = Status.RESOURCE_EXHAUSTED
-
-    def __init__(self, message: str = "", *, retry_after: float | None = None, **options: Any) -> None:
-        super().__init__(message, **options)
-        self.retry_after = retry_after
 
 
 class ConnectError(UnavailableError, ConnectionError):
@@ -187,8 +218,8 @@ class LocalProtocolError(ProtocolError):
     """Our mistake: the engine was asked for something the protocol does not allow."""
 
 
-class RemoteProtocolError(ProtocolError):
-    """The peer broke the rules."""
+class RemoteProtocolError(ProtocolError, ConnectionLostError):
+    """The peer broke the rules. That ends the connection, and the calls on it with this error."""
 
 
 class CodecError(FastRPCError):

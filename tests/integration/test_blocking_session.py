@@ -12,7 +12,8 @@ import fastrpc
 from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
 from fastrpc.transports.blocking import connect
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
-from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Reason
+from tests.support.wire_frames import Skipped
+from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Kind, Reason
 from tests.support.wire_settings import Setting
 
 CANCEL_DEADLINE = 1
@@ -366,3 +367,19 @@ def test_calls_of_which_the_system_took_a_part_may_have_run(
         error = answers.result()[0]
     assert isinstance(error, fastrpc.ConnectionLostError)
     assert error.processed == "unknown"
+
+
+def test_who_pushes_takes_over_reading_when_the_reader_has_its_answer(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    connection = opened(server, client)
+    reading = server.start(client.call, "arith.mul", 6, 7)
+    number = connection.next("request")[1]
+    pushing = server.start(client.call, "arith.put", bytes(8 * 1024 * 1024))
+    connection.stream.recv(1, socket.MSG_PEEK)
+    connection.respond(number)
+    reading.result()
+    # A server that reads no more before all it has to say was taken, which is more than any buffer holds.
+    connection.stream.sendall(Skipped(Kind.TEST, 16_384).encode() * 500)
+    connection.respond(connection.next("request")[1])
+    assert pushing.result() is None

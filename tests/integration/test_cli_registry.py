@@ -127,6 +127,19 @@ class TestList:
             ],
         }
 
+    def test_shows_how_the_servers_behind_a_name_of_dns_are(self, folder: Path) -> None:
+        with running(folder, "-a", "tcp://127.0.0.1:0") as server:
+            port = server.wait_output(r"serving at \S+:(\d+)\n")[1]
+            ended = command(folder, "list", f"dns://localhost:{port}")
+        assert [line.split() for line in ended.output.splitlines()] == [
+            [f"localhost:{port}"],
+            [f"tcp://127.0.0.1:{port}", "SERVING"],
+        ]
+
+    def test_keeps_the_options_of_a_registry_to_itself(self, folder: Path, registry: str) -> None:
+        ended = command(folder, "list", f"{registry}?networks=127.0.0.0/8", "no.such")
+        assert (ended.code, ended.errors.strip()) == (1, f"error: nobody serves 'no.such', says {registry}")
+
     async def test_shows_what_each_endpoint_says_of_the_service(self, folder: Path, registry: str) -> None:
         async with (
             served(Who("one"), scheme="tcp") as open_one,
@@ -221,6 +234,7 @@ class TestRun:
         [
             (("--registry", "nowhere://h:1"), "no registry has the scheme 'nowhere'"),
             (("--registry", "registry://h:1", "--advertise", "here"), "'here' is not an address"),
+            (("--advertise", "tcp://h:1"), "--advertise goes with --registry"),
             (
                 ("--registry", "registry://h:1", "--advertise", "tcp://h:1", "--advertise", "tcp://h:2"),
                 "2 addresses are advertised for 1",

@@ -5,6 +5,7 @@ import contextvars
 import gc
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -289,6 +290,44 @@ async def test_handling_makes_current_call_work_around_a_direct_call() -> None:
         assert await Context().state(5) == 5
         assert not call.cancelled
     assert raises_lookup_error()
+
+
+async def test_handling_has_a_method_and_a_peer_as_every_call_has() -> None:
+    with handling(method="shop.orders.place") as call:
+        assert call.method.rpartition(".") == ("shop.orders", ".", "place")
+        assert str(call.peer) == str(call.peer.address) == "memory://test"
+    with handling() as call:
+        assert call.method == "test.handling"
+
+
+@dataclass
+class Weighed:
+    grams: int
+
+    def __post_init__(self) -> None:
+        try:
+            call = current_call().method
+        except LookupError:
+            call = "no call"
+        looks.append((call, variable.get()))
+
+
+looks: list[tuple[str, str]] = []
+
+
+async def test_code_of_payload_types_runs_in_no_call() -> None:
+    @fastrpc.service("scales")
+    class Scales:
+        @fastrpc.method
+        async def weigh(self, thing: Weighed) -> int:
+            variable.set("the handler's")
+            return thing.grams
+
+    async with connected(Scales) as client:
+        things = [Weighed(grams) for grams in range(3)]
+        looks.clear()
+        assert await asyncio.gather(*(client.call(Scales.weigh, thing) for thing in things)) == [0, 1, 2]
+    assert looks == [("no call", "unset")] * 3
 
 
 async def test_work_started_by_a_handler_can_outlive_it_detached() -> None:

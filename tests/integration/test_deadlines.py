@@ -132,6 +132,16 @@ async def test_timeout_blocks_reach_into_tasks_and_batches() -> None:
         assert all(left is not None and left <= 1 for left in many)
 
 
+async def test_an_option_of_no_time_at_all_ends_the_call_as_a_block_does() -> None:
+    clock = Clock()
+    async with connected(clock) as client:
+        await client.ready()
+        with pytest.raises(DeadlineExceededError, match=r"clock\.hold") as failed:
+            await client.with_options(timeout=0).call(Clock.hold)
+        assert failed.value.processed == "no"
+    assert clock.started == 0
+
+
 async def test_a_timeout_block_that_is_over_sends_nothing_more() -> None:
     clock = Clock()
     async with connected(clock) as client:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import CallError, Client, Endpoint, Status
+from fastrpc import CallError, Client, Endpoint, Status, StoreError
 from fastrpc.coordination import RegistryServer, RegistryService
 from fastrpc.coordination.registry_service import LONGEST_LEASE_SECONDS
 from fastrpc.registries import open_registry
@@ -131,6 +131,14 @@ async def test_registrations_survive_a_restart_with_their_leases(tmp_path: Path)
         assert after.records == [RECORD]
         assert after.cursor.partition(".")[0] != before.cursor.partition(".")[0]
         assert await client.call(RegistryService.renew, lease)
+
+
+async def test_two_registries_do_not_share_a_folder(tmp_path: Path) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path):
+        with pytest.raises(StoreError, match=f"another registry keeps its snapshot in {tmp_path}"):
+            await RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path).__aenter__()
+    async with RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path):
+        pass
 
 
 async def test_changes_are_written_soon_not_only_at_the_end(tmp_path: Path) -> None:

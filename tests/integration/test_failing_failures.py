@@ -42,16 +42,21 @@ class Faulty:
 
     @method
     async def refuse(self, kind: str) -> None:
-        errors: dict[str, dict[str, Any]] = {
-            "details": {"details": {"number": 2**70}},
-            "never": {"retry_after": float("inf")},
-            "no number": {"retry_after": float("nan")},
-        }
-        raise CallError(Status.NOT_FOUND, "not here", **errors[kind])
+        error = CallError(Status.NOT_FOUND, "not here")
+        # An attribute can be set to what the class would refuse.
+        name, part = {
+            "details": ("details", {"number": 2**70}),
+            "never": ("retry_after", float("inf")),
+            "no number": ("retry_after", float("nan")),
+        }[kind]
+        setattr(error, name, part)
+        raise error
 
     @method
     async def refuse_with_ok(self) -> None:
-        raise CallError(Status.OK, "all is well")
+        error = CallError(Status.ABORTED, "all is well")
+        error.status = Status.OK
+        raise error
 
     @method
     async def abandon(self, suspended: bool) -> None:

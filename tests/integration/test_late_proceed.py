@@ -5,30 +5,9 @@ from typing import Any
 
 import pytest
 
-import fastrpc
 from fastrpc import Call, Proceed
 from fastrpc.testing import connected
-
-
-@fastrpc.service("arith")
-class Arith:
-    def __init__(self) -> None:
-        self.ran = 0
-
-    @fastrpc.method
-    async def mul(self, a: int, b: int) -> int:
-        self.ran += 1
-        return a * b
-
-    @fastrpc.method
-    def add(self, a: int, b: int) -> int:
-        self.ran += 1
-        return a + b
-
-    @fastrpc.method(inline=True)
-    def sub(self, a: int, b: int) -> int:
-        self.ran += 1
-        return a - b
+from tests.support.arith import Arith
 
 
 @pytest.mark.parametrize("method", ["arith.mul", "arith.add", "arith.sub"])

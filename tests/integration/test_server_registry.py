@@ -215,6 +215,13 @@ async def test_closing_takes_it_out_as_well() -> None:
     assert places(registry, "arith") == []
 
 
+@pytest.mark.parametrize("address", ["consul://h:8500", "tcp://h:1/path"])
+async def test_what_nobody_can_dial_is_not_registered(address: str) -> None:
+    async with Server(Arith, registry="registry://127.0.0.1:1") as server:
+        with pytest.raises(ConfigError, match="is not where a server is"):
+            await server.listen("tcp://127.0.0.1:0", advertise=address)
+
+
 async def test_listening_everywhere_needs_an_address_to_advertise() -> None:
     async with Server(Arith, registry="registry://127.0.0.1:1") as server:
         with pytest.raises(ConfigError, match=r"nobody can dial it .*advertise=") as refused:

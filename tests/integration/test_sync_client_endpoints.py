@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,6 +16,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, ClientConfig, Endpoint, SyncClient
+from fastrpc._core.selector import Candidate
 from fastrpc.config import Breaker, Outlier, Pool
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.failmodes import FailBackup
@@ -31,6 +34,10 @@ def fleet(count: int) -> Iterator[tuple[list[Who], list[str]]]:
     with ExitStack() as stack:
         people = [Who(f"server {number}") for number in range(count)]
         yield people, [stack.enter_context(serving(who)) for who in people]
+
+
+def candidates_of(client: SyncClient) -> list[Candidate]:
+    return [] if client.state.fleet is None else client.state.fleet.candidates
 
 
 def test_endpoints_come_and_go_without_a_failed_call() -> None:
@@ -148,6 +155,41 @@ def test_calls_spill_from_a_zone_that_is_not_sound_and_come_back() -> None:
             until_answering("012")
 
 
+@pytest.mark.parametrize("is_connected", [False, True])
+@pytest.mark.parametrize("verb", ["call", "call_many"])
+def test_errors_that_are_kept_hold_no_place(verb: str, is_connected: bool) -> None:
+    async def through(call: Any, proceed: Any) -> Any:
+        return await proceed(call)
+
+    kept = []
+    with fleet(2) as (_, targets):
+        # With an interceptor every call takes the long way.
+        with SyncClient(targets, interceptors=[through] if is_connected else [], config=QUICK) as client:
+            if is_connected:
+                client.call(Who.name_of)
+            for _ in range(3):
+                arguments = [object()] if verb == "call" else [[(object(),)]]
+                with pytest.raises(fastrpc.EncodeError) as caught:
+                    getattr(client, verb)("who.name_of", *arguments)
+                kept.append(caught.value)
+            assert [candidate.in_flight for candidate in candidates_of(client)] == [0, 0]
+    assert len(kept) == 3
+
+
+def test_endpoints_that_could_not_be_reached_are_forgotten_when_they_are_gone() -> None:
+    registry = StaticRegistry({"who": ["unix:///nowhere/0"]})
+    gone = []
+    with SyncClient("who", registry=registry, config=QUICK) as client:
+        for number in range(10):
+            # One of them stays each time, or what one keeps alive would go with it.
+            registry.update("who", [f"unix:///nowhere/{number + step}" for step in range(2)])
+            with pytest.raises(fastrpc.ConnectError):
+                client.call(Who.name_of)
+            gone.append(weakref.ref(client._pool.links[0]))
+        gc.collect()
+        assert [link() for link in gone[:-2]] == [None] * 8
+
+
 def test_placements_come_to_an_end() -> None:
     with fleet(2) as (people, targets), SyncClient(targets, selector="least_loaded") as client:
         for _ in range(10):
@@ -162,8 +204,7 @@ def test_placements_come_to_an_end() -> None:
         client.call_many(Who.name_of, [()] * 3)
         with pytest.raises(TypeError):
             client.call_many(Who.name_of, [(1,)])
-        candidates = client.state.fleet.candidates if client.state.fleet is not None else []
-        assert [candidate.in_flight for candidate in candidates] == [0, 0]
+        assert [candidate.in_flight for candidate in candidates_of(client)] == [0, 0]
 
 
 @pytest.mark.parametrize("mode", ["failfast", "failtry", "failover"])

@@ -328,7 +328,6 @@ async def test_a_view_outlives_its_maker() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeout": 0}, "timeout is 0"),
         ({"timeout": -1}, "timeout is -1"),
         ({"timeout": float("nan")}, "timeout is nan"),
         ({"priority": 3}, "priority is 3"),

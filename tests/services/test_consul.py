@@ -86,6 +86,7 @@ async def test_three_servers_appear_in_consuls_own_api_with_passing_checks(
         assert instance["Address"] == "127.0.0.1"
         assert instance["Tags"] == ["blue", "fast"]
         assert instance["Weights"]["Passing"] == instance["Port"]
+        assert len(instance["Meta"].pop("fastrpc-owner")) == 16
         assert instance["Meta"] == {
             "fastrpc-record": "1",
             "fastrpc-scheme": "tcp",
@@ -208,6 +209,16 @@ async def test_token_opens_a_guarded_agent_and_its_lack_is_an_error(
                 assert "wrong" not in str(caught.value)
 
 
+async def test_guarded_agent_keeps_what_it_checks_itself(guarded: ConsulAgent) -> None:
+    async with opened(f"{guarded.url}?check=tcp&token=root") as registry:
+        async with registry.register("arith", endpoint(guarded.port)) as registration:
+            # Longer than from one renewal to the next.
+            await asyncio.sleep(2.5)
+            assert registration.is_registered
+            assert registration.error is None
+        assert await asyncio.to_thread(guarded.ask, "/v1/health/service/arith", token="root") == []
+
+
 class TestRpcxLayout:
     """Keys and values as Go's rpcx writes and reads them."""
 
@@ -262,6 +273,21 @@ class TestRpcxLayout:
                         await asyncio.sleep(0.05)
             assert "Session" in pair
 
+    def test_renewing_keeps_what_an_operator_wrote(self, consul: ConsulAgent, service: str) -> None:
+        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
+        lease = backend.open_lease(service, endpoint(1001))
+        lease.acquire()
+        consul.ask(path, method="PUT", data=b"state=inactive")
+        (written,) = consul.ask(path)
+        assert lease.renew()
+        (renewed,) = consul.ask(path)
+        lease.release()
+        backend.close()
+        assert base64.b64decode(renewed["Value"]) == b"state=inactive"
+        # Nor is anybody woken who waits for a change.
+        assert renewed["ModifyIndex"] == written["ModifyIndex"]
+
     def test_attempt_after_a_lost_answer_never_takes_the_key_out(
         self, consul: ConsulAgent, service: str
     ) -> None:
@@ -288,3 +314,31 @@ class TestRpcxLayout:
                 await until_ports(watch, 1001)
             (renewed,) = await asyncio.to_thread(consul.ask, path)
             assert renewed["Session"] != pair["Session"]
+
+    async def test_two_that_live_at_one_address_leave_the_key_to_the_later_one(
+        self, consul: ConsulAgent, service: str
+    ) -> None:
+        path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
+        async with (
+            opened(f"{consul.url}?layout=rpcx") as first,
+            opened(f"{consul.url}?layout=rpcx") as second,
+        ):
+            async with first.register(service, endpoint(1001)):
+                (earlier,) = await asyncio.to_thread(consul.ask, path)
+                async with second.register(service, endpoint(1001, weight=9)):
+                    (later,) = await asyncio.to_thread(consul.ask, path)
+                    # Longer than from one renewal to the next.
+                    await asyncio.sleep(2.5)
+                    (found,) = await asyncio.to_thread(consul.ask, path)
+        assert base64.b64decode(later["Value"]) == b"weight=9"
+        assert later["Session"] != earlier["Session"]
+        assert (found["Session"], found["CreateIndex"]) == (later["Session"], later["CreateIndex"])
+
+    async def test_what_others_write_into_a_key_stays(self, consul: ConsulAgent, service: str) -> None:
+        async with opened(f"{consul.url}?layout=rpcx") as registry:
+            async with registry.register(service, endpoint(1001)):
+                path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
+                await asyncio.to_thread(consul.ask, path, method="PUT", data=b"state=inactive")
+                await asyncio.sleep(2.5)
+                (found,) = await asyncio.to_thread(consul.ask, path)
+        assert base64.b64decode(found["Value"]) == b"state=inactive"

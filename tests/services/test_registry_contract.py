@@ -167,6 +167,34 @@ async def test_server_that_starts_again_at_its_address_is_there_once(opening: Op
         await until(watch)
 
 
+async def test_of_two_at_one_address_the_later_one_stays_when_the_earlier_one_leaves(
+    opening: Open, service: str
+) -> None:
+    newer = Endpoint(ONE.address, weight=9, protocols=("native",))
+    earlier = opening().register(service, ONE)
+    await earlier.__aenter__()
+    async with opening().register(service, newer), opening().watch(service) as watch:
+        await until(watch, newer)
+        await earlier.__aexit__(None, None, None)
+        changes = asyncio.ensure_future(anext(watch))
+        # Longer than a second look at an empty list takes.
+        done, _ = await asyncio.wait([changes], timeout=1.5)
+        assert not done
+        changes.cancel()
+        await asyncio.gather(changes, return_exceptions=True)
+
+
+async def test_of_two_at_one_address_the_earlier_one_comes_back_when_the_later_one_leaves(
+    opening: Open, service: str
+) -> None:
+    newer = Endpoint(ONE.address, weight=9, protocols=("native",))
+    async with opening().watch(service) as watch, opening().register(service, ONE):
+        await until(watch, ONE)
+        async with opening().register(service, newer):
+            await until(watch, newer)
+        await until(watch, ONE)
+
+
 async def test_thread_without_a_loop_watches_and_registers(opening: Open, service: str) -> None:
     def work() -> tuple[Endpoint, ...]:
         with opening().register(service, ONE) as registration, opening().watch(service) as watch:

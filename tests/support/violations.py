@@ -153,7 +153,6 @@ def id_violations(is_server: bool) -> Iterator[Scenario]:
 
 def length_violations(is_server: bool) -> Iterator[Scenario]:
     theirs, own = their_id(is_server), own_id(is_server)
-    cont_more = FLAG_CONT | FLAG_MORE
     wrong: list[tuple[Kind, int, int, tuple[int, ...]]] = [
         (Kind.SETTINGS, 0, 0, (4_097,)),
         (Kind.SETTINGS, FLAG_ACK, 0, (1, 4_096)),
@@ -163,7 +162,6 @@ def length_violations(is_server: bool) -> Iterator[Scenario]:
         (Kind.RESPONSE, FLAG_MORE, own, (23,)),
         (Kind.DATA, FLAG_MORE, theirs, (0, 7)),
         (Kind.DATA, FLAG_CONT, theirs, (0,)),
-        (Kind.DATA, cont_more, theirs, (0, 1_023)),
         (Kind.END, 0, theirs, (1, 65_536)),
         (Kind.CANCEL, 0, theirs, (0, 3, 5)),
         (Kind.CREDIT, 0, theirs, (0, 3, 5)),
@@ -361,6 +359,10 @@ def flood_violations(is_server: bool) -> Iterator[Scenario]:
     yield flood("late CANCEL", [Cancel(call).encode()] * 1_005, gone)
     yield flood("late END", [End(call).encode()] * 1_005, gone)
     yield flood("late empty DATA", [Data(call).encode()] * (16 * KIB * KIB // 64 + 1), gone)
+    first = (Receive(request(call, b"x", total=8 * KIB * KIB)),)
+    yield flood("empty pieces", [piece(call, b"", more=True)] * (16 * KIB * KIB // 64 + 1), first)
+    paid = (*first, Receive(piece(call, bytes(40_000), more=True)))
+    yield flood("pieces of one byte", [piece(call, b"x", more=True)] * (16 * KIB * KIB // 63 + 1), paid)
     large = Data(call, bytes(64 * KIB - 16)).encode()
     yield flood("late large DATA", [large] * 257, gone)
     if is_server:

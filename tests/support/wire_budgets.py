@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from tests.support.wire_layout import Reason, WireError
 
-__all__ = ["REFILL_FRAMES", "Bucket", "CreditBudget", "LateBudget", "PingBudget"]
+__all__ = ["REFILL_FRAMES", "Bucket", "CreditBudget", "LateBudget", "PieceBudget", "PingBudget"]
 
 #: Frames per second that refill a budget for frames nobody needs.
 REFILL_FRAMES = Fraction(330)
@@ -17,6 +17,8 @@ FRAMES_CROSSING_AN_END = 4
 #: What a late frame costs at least; smaller ones are no cheaper to discard.
 SMALLEST_LATE_COST = 64
 STRIKES = 3
+#: What handling a middle piece costs, in bytes: its payload pays for it.
+PIECE_COST = 64
 
 
 class Bucket:
@@ -69,6 +71,21 @@ class LateBudget:
     def cut_short(self) -> None:
         """Make room for one window of bytes, the most that can be under way."""
         self._bytes.give(self._window, self._window)
+
+
+class PieceBudget:
+    """Middle pieces pay for themselves by their payload; the budget lends them what they lack."""
+
+    def __init__(self, window: int, clock: Callable[[], float]) -> None:
+        self._window = window
+        self._lent = Bucket("short pieces", window, REFILL_BYTES, clock)
+
+    def take(self, payload_size: int) -> None:
+        """Charge one middle piece."""
+        if payload_size < PIECE_COST:
+            self._lent.take(PIECE_COST - payload_size)
+        else:
+            self._lent.give(payload_size - PIECE_COST, self._window)
 
 
 class CreditBudget:

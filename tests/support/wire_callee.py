@@ -251,6 +251,7 @@ class CalleeCalls:
         assert call.assembly is not None
         if not piece.cont:
             raise broken(f"DATA on call {piece.id}, whose REQUEST is not whole")
+        self._link.continued(piece)
         if call.assembly.add(piece):
             payload = bytes(call.assembly.payload)
             call.assembly = None
@@ -284,6 +285,8 @@ class CalleeCalls:
         if piece.cont != (received.assembly is not None):
             raise broken(f"DATA on call {piece.id} out of its place in a message")
         received.receive(piece)
+        if piece.cont:
+            link.continued(piece)
         size = len(piece.payload) if piece.total is None else piece.total
         if not piece.cont and size > link.stream_message_limit:
             self._fail(piece.id, RESOURCE_EXHAUSTED)

@@ -166,6 +166,8 @@ class CallerCalls:
             raise broken(f"DATA on call {piece.id} out of its place in a message")
         received.receive(piece)
         call.state = CallerState.STREAMING
+        if piece.cont:
+            link.continued(piece)
         size = len(piece.payload) if piece.total is None else piece.total
         if not piece.cont and size > link.stream_message_limit:
             self._fail(call, RESOURCE_EXHAUSTED, CANCEL_LOCAL_LIMIT)
@@ -193,6 +195,7 @@ class CallerCalls:
         assert call.answer is not None
         if not piece.cont:
             raise broken(f"DATA on call {piece.id}, whose RESPONSE is not whole")
+        self._link.continued(piece)
         if call.assembly.add(piece):
             self._finish(call, call.answer, bytes(call.assembly.payload))
 

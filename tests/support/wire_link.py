@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.wire_budgets import CreditBudget, LateBudget
-from tests.support.wire_frames import Credit
+from tests.support.wire_budgets import CreditBudget, LateBudget, PieceBudget
+from tests.support.wire_frames import Credit, Data
 from tests.support.wire_layout import FLOOR_WINDOW, STREAM_MESSAGE_BYTES, Kind, Reason, WireError
 from tests.support.wire_outbox import Outbox
 from tests.support.wire_settings import AnnouncedSettings, Setting
@@ -26,6 +26,7 @@ class Link:
         self.ours = AnnouncedSettings(is_server)
         self.theirs = AnnouncedSettings(not is_server)
         self.late = LateBudget(window, clock)
+        self.pieces = PieceBudget(window, clock)
         self.credit_budget = CreditBudget()
         self.stream_pool = StreamPool(pool)
 
@@ -55,6 +56,11 @@ class Link:
         """Drop a frame that came too late."""
         self.late.discard(window_cost)
         self.emit("discarded", kind.name, call_id)
+
+    def continued(self, piece: Data) -> None:
+        """Charge a piece that continues a message, if more follow it."""
+        if piece.more:
+            self.pieces.take(len(piece.payload))
 
     def call_ended(self, *, cut_short: bool) -> None:
         """Note that a call ended here, perhaps before its peer can know."""

@@ -4,12 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from tests.support.wire_frames import Cancel, Data, End, Head, Request, Response
-from tests.support.wire_layout import FLOOR_WINDOW, HEADER, SMALLEST_MIDDLE_PIECE
+from tests.support.wire_layout import FLOOR_WINDOW, HEADER
 from tests.support.wire_windows import SendWindow
 
 __all__ = ["Outbox"]
 
 TOTAL_BYTES = 8
+#: Rather than send less than this in the middle of a message it waits for credit; any length would be legal.
+SHORTEST_MIDDLE_PIECE = 1_024
 
 Message = Request | Response | Data
 
@@ -149,7 +151,7 @@ class Outbox:
         if entry.window is not None:
             room = min(room, entry.window.left)
         size = min(remaining, room)
-        if size < remaining and size < SMALLEST_MIDDLE_PIECE:
+        if size < remaining and size < SHORTEST_MIDDLE_PIECE:
             return None
         start = entry.sent
         entry.sent += size

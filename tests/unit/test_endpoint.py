@@ -1,5 +1,8 @@
 """Endpoints as values."""
 
+import re
+from typing import Any
+
 import pytest
 
 from fastrpc import ConfigError, Endpoint
@@ -41,3 +44,21 @@ def test_what_is_not_said_does_not_show() -> None:
 def test_negative_weight_is_refused() -> None:
     with pytest.raises(ConfigError, match="weight is -1"):
         Endpoint("tcp://h:1", weight=-1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": {"tier": 1}}, "the label 'tier' is 1, both must be text"),
+        ({"labels": {1: "fast"}}, "the label 1 is 'fast', both must be text"),
+        ({"labels": {"tier": b"fast"}}, "the label 'tier' is b'fast', both must be text"),
+        ({"labels": [("tier", "fast")]}, "it must be a mapping of texts"),
+        ({"zone": 3}, "zone is 3, it must be text"),
+        ({"version": 2}, "version is 2, it must be text"),
+        ({"protocols": "native"}, "protocols is 'native', it must be a list of texts"),
+        ({"codecs": [1]}, "codecs is [1], it must be a list of texts"),
+    ],
+)
+def test_what_no_record_can_hold_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Endpoint("tcp://h:1", **values)

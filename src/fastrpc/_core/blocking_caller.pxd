@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.blocking_session cimport BlockingSession
 from fastrpc._core.blocking_wait cimport Wait
 from fastrpc._core.call cimport Route
-from fastrpc._core.caller_view cimport CallerView, ViewState
+from fastrpc._core.caller_view cimport CallerView, ViewOptions, ViewState
 from fastrpc._core.fleet cimport Fleet
 from fastrpc._core.pending_call cimport PendingCall
 from fastrpc._core.retry_budget cimport RetryBudget
@@ -35,7 +35,7 @@ cdef class BlockingState(ViewState):
     cdef BlockingSession pick(self, uint64_t now)
     cdef bint _is_settled(self, uint64_t now) except -1
     cdef BlockingSession _least_used(self, list group)
-    cdef Candidate choose(self, object call, BlockingCaller caller, str method, uint64_t now, int64_t* ticket)
+    cdef Candidate choose(self, object call, object key, str method, uint64_t now, int64_t* ticket)
     cdef int check_use(self) except -1
 
 
@@ -46,7 +46,8 @@ cdef class BlockingCaller(CallerView):
 cdef class BlockingCall(PendingCall):
     cdef:
         # Who makes it, what to send, and what is wanted of it.
-        readonly BlockingCaller caller
+        readonly ViewOptions options
+        readonly object hash_key
         readonly tuple args
         readonly dict kwargs
         readonly int verb
@@ -74,7 +75,8 @@ cdef class BatchMember(PendingCall):
 cdef class BlockingBatch:
     cdef:
         # Who makes it, what to send and until when; whether errors are results.
-        readonly BlockingCaller caller
+        readonly ViewOptions options
+        readonly object hash_key
         Route route
         readonly list argument_tuples
         uint64_t started_ns

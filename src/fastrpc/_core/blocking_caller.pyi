@@ -3,7 +3,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, 
 
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.call import Route
-from fastrpc._core.caller_view import CallerView, ViewState
+from fastrpc._core.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.pending_call import PendingCall
 from fastrpc._core.retry_budget import RetryBudget
@@ -211,7 +211,7 @@ class BlockingCall(PendingCall):
     """One call of a thread, or one attempt of it."""
 
     @property
-    def caller(self) -> BlockingCaller: ...
+    def options(self) -> ViewOptions: ...
     @property
     def args(self) -> tuple[Any, ...]: ...
     @property
@@ -282,7 +282,7 @@ class BlockingBatch:
     """Many calls of one thread: one write, one wake-up."""
 
     @property
-    def caller(self) -> BlockingCaller: ...
+    def options(self) -> ViewOptions: ...
     @property
     def argument_tuples(self) -> list[tuple[Any, ...]]: ...
     @property

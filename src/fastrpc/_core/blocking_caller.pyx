@@ -53,11 +53,11 @@ cdef class BlockingState(ViewState):
             self.turn = 0
         return self._least_used(<list>self.groups[self.turn])
 
-    cdef Candidate choose(self, object call, BlockingCaller caller, str method, uint64_t now, int64_t* ticket):
+    cdef Candidate choose(self, object call, object key, str method, uint64_t now, int64_t* ticket):
         """Where the fleet sends a call, or None when the runner has to look first."""
         if not self._is_settled(now):
             return None
-        return self.fleet.choose(call, caller.hash_key, method, None, now, ticket)
+        return self.fleet.choose(call, key, method, None, now, ticket)
 
     cdef bint _is_settled(self, uint64_t now) except -1:
         """Whether there is nothing to look after: a connection that is due, another list of the registry."""
@@ -114,10 +114,10 @@ cdef class BlockingCaller(CallerView):
     @property
     def state(self):
         """What the client and its views share."""
-        return self.shared
+        return self.options.shared
 
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
-        cdef BlockingState state = <BlockingState>self.shared
+        cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingSession session = None
         cdef BlockingCall call
         cdef uint64_t now
@@ -125,23 +125,25 @@ cdef class BlockingCaller(CallerView):
         state.check_use()
         call = BlockingCall.__new__(BlockingCall)
         call.route = self.route_of(method)
-        call.caller = self
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = args
         call.kwargs = kwargs
         call.verb = verb
         now = now_ns()
-        if not self.needs_runner and not state.needs_runner:
+        if not self.options.needs_runner and not state.needs_runner:
             if state.fleet is None:
                 session = state.pick(now)
             else:
-                call.candidate = state.choose(call, self, call.route.method, now, &call.ticket)
+                call.candidate = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
                 session = None if call.candidate is None else state._least_used(call.candidate.sessions)
         try:
             if session is not None and (session.is_ready or not call.needs_ready):
                 is_started = call.start_on(session, now)
         finally:
             if not is_started and call.candidate is not None:
-                call.drop()
+                state.fleet.undo(call.candidate, call.route.method, call.ticket)
+                call.candidate = None
         if not is_started:
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
@@ -159,33 +161,34 @@ cdef class BlockingCaller(CallerView):
         return self.make(method, args, kwargs, VERB_NOTIFY)
 
     def call_many(self, method, arguments, /, *, bint return_exceptions=False):
-        cdef BlockingState state = <BlockingState>self.shared
+        cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None
         cdef BatchMember first = BatchMember.__new__(BatchMember)
         cdef bint is_started = False
         state.check_use()
-        batch.caller = self
+        batch.options = self.options
+        batch.hash_key = self.hash_key
         batch.route = self.route_of(method)
         batch.argument_tuples = argument_tuples_of(arguments)
         batch.return_exceptions = return_exceptions
         if not batch.argument_tuples:
             return []
-        self.dress(first, batch.route, now_ns())
+        self.options.dress(first, batch.route, now_ns())
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
-        if not self.needs_runner and not state.needs_runner:
+        if not self.options.needs_runner and not state.needs_runner:
             if state.fleet is None:
                 session = state.pick(batch.started_ns)
             else:
-                batch.candidate = state.choose(batch, self, batch.route.method, batch.started_ns, &batch.ticket)
+                batch.candidate = state.choose(batch, self.hash_key, batch.route.method, batch.started_ns, &batch.ticket)
                 session = None if batch.candidate is None else state._least_used(batch.candidate.sessions)
         try:
             if session is not None and (session.is_ready or not batch.needs_ready):
                 is_started = batch.start_on(session)
         finally:
             if not is_started and batch.candidate is not None:
-                state.fleet.drop(batch.candidate, batch.route.method, batch.ticket)
+                state.fleet.undo(batch.candidate, batch.route.method, batch.ticket)
                 batch.candidate = None
         return batch.end() if is_started else state.runner.run_batch(batch)
 
@@ -200,12 +203,12 @@ cdef class BlockingCall(PendingCall):
     cdef bint start_on(self, BlockingSession session, uint64_t now) except -1:
         """Take the call to a connection; False when that takes none any more."""
         cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
-        self.caller.dress(self, self.route, now)
+        self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         self.session = session
         self.wait = new_wait(1, self.deadline_ns)
-        payload = self.caller.pack(self, payload, session.peer, session.is_ready)
+        payload = self.options.pack(self, payload, session.peer, session.is_ready)
         return session.start(self, payload)
 
     cdef object end(self):
@@ -216,10 +219,10 @@ cdef class BlockingCall(PendingCall):
             self.leave(error)
             if not isinstance(error, FastRPCError):
                 raise
-            return (<BlockingState>self.caller.shared).runner.retry(self, error)
+            return (<BlockingState>self.options.shared).runner.retry(self, error)
         self.leave(None)
         if self.verb == VERB_REQUEST:
-            return (<BlockingState>self.caller.shared).runner.reply(self, value)
+            return (<BlockingState>self.options.shared).runner.reply(self, value)
         return value
 
     cdef int leave(self, object error) except -1:
@@ -231,14 +234,14 @@ cdef class BlockingCall(PendingCall):
             # That it was handed over says nothing about who is to run it.
             return self.drop()
         self.candidate = None
-        return (<BlockingState>self.caller.shared).fleet.conclude(
+        return (<BlockingState>self.options.shared).fleet.conclude(
             candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns or now_ns(), error
         )
 
     cdef int drop(self) except -1:
         cdef Candidate candidate = self.candidate
         self.candidate = None
-        return (<BlockingState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
+        return (<BlockingState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
 
     cdef object outcome(self):
         """Wait for the answer to a started call and return it, or raise its error."""
@@ -268,8 +271,8 @@ cdef class BlockingCall(PendingCall):
 
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
-        self.caller.dress(self, self.route, now_ns())
-        (<BlockingState>self.caller.shared).budget.count_call(self.started_ns)
+        self.options.dress(self, self.route, now_ns())
+        (<BlockingState>self.options.shared).budget.count_call(self.started_ns)
 
     def attempt_on(self, BlockingSession session not None, int number):
         """Start attempt `number` of this call on a connection; None when that takes no calls any more.
@@ -278,7 +281,8 @@ cdef class BlockingCall(PendingCall):
         """
         cdef BlockingCall attempt = BlockingCall.__new__(BlockingCall)
         attempt.route = self.route
-        attempt.caller = self.caller
+        attempt.options = self.options
+        attempt.hash_key = self.hash_key
         attempt.args = self.args
         attempt.kwargs = self.kwargs
         # The answer is wrapped once, around all attempts and interceptors.
@@ -318,17 +322,12 @@ cdef class BlockingCall(PendingCall):
         return None if self.session is None else self.session.endpoint
 
     cdef object get_peer(self):
-        return (<BlockingState>self.caller.shared).runner.peer(self)
-
-    @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
+        return (<BlockingState>self.options.shared).runner.peer(self)
 
     @property
     def retry_policy(self):
         """The rules and the budget of its client."""
-        return (<BlockingState>self.caller.shared).runner.policy
+        return (<BlockingState>self.options.shared).runner.policy
 
     @property
     def is_request(self):
@@ -342,10 +341,10 @@ cdef class BlockingCall(PendingCall):
         Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
         unknown before.
         """
-        metadata = self.sent_metadata or self.caller.sent_metadata
+        metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
+        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
 
     @property
     def draining(self):
@@ -375,7 +374,7 @@ cdef class BlockingBatch:
         cdef Py_ssize_t i
         cdef bytes payload
         cdef uint64_t now = now_ns()
-        cdef BlockingCaller caller = self.caller
+        cdef ViewOptions options = self.options
         cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
         self.session = session
         self.members = []
@@ -384,21 +383,21 @@ cdef class BlockingBatch:
             member = BatchMember.__new__(BatchMember)
             member.wait = self.wait
             member.deadline_ns = self.deadline_ns
-            caller.dress(member, self.route, now)
-            payload = caller.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
+            options.dress(member, self.route, now)
+            payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
             payloads[i] = payload
             self.members.append(member)
         if not session.start_many(self.members, payloads):
             return False
         for _ in payloads:
-            (<BlockingState>caller.shared).budget.count_call(now)
+            (<BlockingState>options.shared).budget.count_call(now)
         return True
 
     cdef list end(self):
         """Wait for all answers and return them; errors may be followed by another attempt."""
         cdef list values
         cdef object failure = None
-        cdef BlockingState state = <BlockingState>self.caller.shared
+        cdef BlockingState state = <BlockingState>self.options.shared
         try:
             values = self.outcomes()
             failure = next((value for value in values if isinstance(value, FastRPCError)), None)
@@ -455,7 +454,8 @@ cdef class BlockingBatch:
         """Return one of the calls, to be made from its beginning."""
         cdef BlockingCall call = BlockingCall.__new__(BlockingCall)
         call.route = self.route
-        call.caller = self.caller
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = <tuple>self.argument_tuples[index]
         return call
 
@@ -463,14 +463,9 @@ cdef class BlockingBatch:
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
         cdef BlockingCall call = <BlockingCall>self.single(index)
         call.deadline_ns = self.deadline_ns
-        self.caller.dress(call, self.route, self.started_ns)
+        self.options.dress(call, self.route, self.started_ns)
         call.session = self.session
         return call
-
-    @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
 
     @property
     def arguments(self):
@@ -485,7 +480,7 @@ cdef class BlockingBatch:
     @property
     def needs_ready(self):
         """Whether it waits for the peer's settings: how to compress, how much metadata it takes is unknown before."""
-        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
+        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
 
     @property
     def elapsed(self):

@@ -13,7 +13,9 @@ cdef class BlockingSession(BlockingStream):
         readonly str lost_because
         bint lingers
 
-        # Whether we ended it ourselves, for its age or as it was not used.
+        # Whether it is older than `Keepalive.max_age` and waits for its successor; whether we ended it ourselves, for its
+        # age or as it was not used.
+        readonly bint is_aged
         readonly bint is_spent
 
         # The turns besides the reader's: whether that one also watches for room to send; who watches only for that.
@@ -47,7 +49,7 @@ cdef class BlockingSession(BlockingStream):
     cdef int give_up_all(self, list calls, bint is_overdue) except -1
 
     # The turns.
-    cdef int _wear_out(self, uint64_t now) except -1
+    cdef bint _wears_out(self, uint64_t now) except -1
     cdef int _take_over(self, PendingCall call, bytes payload) except -1
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
     cdef int _push(self, Wait wait) except -1

@@ -33,6 +33,10 @@ class BlockingSession(BlockingStream):
         early_calls: str = "idempotent",
     ) -> None: ...
     @property
+    def is_aged(self) -> bool:
+        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
+
+    @property
     def is_spent(self) -> bool:
         """Whether it ended for its age, or as it was not used."""
 

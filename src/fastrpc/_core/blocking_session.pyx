@@ -43,6 +43,8 @@ from fastrpc.status import Status
 cdef uint64_t SECOND = 1_000_000_000
 # PROTOCOL.md, "Limits": nothing writable for 10 s.
 cdef uint64_t SLOW_READER_NS = 10 * SECOND
+# How often who pushes looks whether there is a reader: nobody can wake a thread that waits for the socket.
+cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
 cdef class BlockingSession(BlockingStream):
@@ -66,14 +68,14 @@ cdef class BlockingSession(BlockingStream):
     # Calls
 
     cdef bint start(self, PendingCall call, bytes payload) except -1:
-        """Take a call over; `wait` has to follow. False: this connection takes none any more, choose another."""
-        cdef bint is_started = False
+        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew."""
+        cdef bint is_started = False, is_worn
         self.enter()
         self.users += 1
         try:
-            self._wear_out(call.started_ns)
+            is_worn = self._wears_out(call.started_ns)
             self.look_before(call.started_ns)
-            if self.is_usable:
+            if self.is_usable and not is_worn:
                 self._take_over(call, payload)
                 is_started = True
         finally:
@@ -83,13 +85,13 @@ cdef class BlockingSession(BlockingStream):
     cdef bint start_many(self, list calls, list payloads) except -1:
         """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
-        cdef bint is_started = False
+        cdef bint is_started = False, is_worn
         self.enter()
         self.users += 1
         try:
-            self._wear_out(now_ns())
+            is_worn = self._wears_out(now_ns())
             self.look_before(self.now)
-            if self.is_usable:
+            if self.is_usable and not is_worn:
                 for i in range(len(calls)):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
@@ -97,18 +99,23 @@ cdef class BlockingSession(BlockingStream):
             self.leave() if is_started else self._go()
         return is_started
 
-    cdef int _wear_out(self, uint64_t now) except -1:
-        """Take no new calls where the connection got too old, or was without calls for too long.
+    cdef bint _wears_out(self, uint64_t now) except -1:
+        """Whether a new call is to look for another connection, as this one got old or was without calls for too long.
 
-        Nobody is there to see it before the next call comes, which goes to another connection.
+        Nobody is there to see it before that call comes. An old one takes other calls until it has a successor, or is
+        twice as old as it should be.
         """
+        cdef uint64_t age = 0
         self.now = max(self.now, now)
-        if (self.age_ns and self.now >= self.made_ns + self.age_ns) or (
-            self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns
-        ):
+        if self.age_ns:
+            age = (self.now - self.made_ns) // self.age_ns
+        if age >= 2 or (self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns):
             self.is_spent = True
             self.is_usable = False
-        return 0
+        elif age and not self.is_aged:
+            self.is_aged = True
+            return True
+        return False
 
     cdef int _take_over(self, PendingCall call, bytes payload) except -1:
         count_start(call, payload)
@@ -179,7 +186,7 @@ cdef class BlockingSession(BlockingStream):
                 if not is_overdue:
                     call.forget()
                 elif self.is_closed and self.now < call.deadline_ns:
-                    call.failed(lost_error(call, handed, self.lost_because or "it was closed"))
+                    call.failed(lost_error(self, call, handed, self.lost_because or "it was closed"))
                 else:
                     call.failed(overdue_error(call, self.endpoint, handed))
         finally:
@@ -222,7 +229,10 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int _push(self, Wait wait) except -1:
-        """Watch until the system takes more output, while another thread reads."""
+        """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
+
+        A server that reads nothing before its own output was taken would else wait for us, and we for it.
+        """
         cdef int ready = 0, descriptor = self.descriptor
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
         if self.is_closed:
@@ -233,14 +243,15 @@ cdef class BlockingSession(BlockingStream):
         try:
             PyErr_CheckSignals()
             with nogil:
-                ready = wait_until(descriptor, POLLOUT, due_ns)
+                ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
             if ready == INTERRUPTED:
                 PyErr_CheckSignals()
         finally:
             self.enter()
             self.pusher = None
             self.system_calls -= 1
-        self.has_news = True
+        if ready > 0:
+            self.has_news = True
         return 0
 
     cdef int _sleep(self, Wait wait) except -1:
@@ -397,14 +408,14 @@ cdef class BlockingSession(BlockingStream):
         self.ended_ns = now_ns()
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            call.failed(lost_error(call, False, why))
+            call.failed(lost_error(self, call, False, why))
         for call in self.opened.entries():
             handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            call.failed(lost_error(call, handed, why))
+            call.failed(lost_error(self, call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(call, self._leaves(call), why))
+            call.failed(lost_error(self, call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()

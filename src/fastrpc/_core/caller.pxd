@@ -1,7 +1,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.caller_view cimport CallerView, ViewState
+from fastrpc._core.caller_view cimport CallerView, ViewOptions, ViewState
 from fastrpc._core.client_session cimport ClientSession
 from fastrpc._core.coroutine_call cimport CoroutineCall
 from fastrpc._core.fleet cimport Fleet
@@ -44,27 +44,34 @@ cdef class Caller(CallerView):
     cdef ClientCall new_call(self, object method, tuple args, dict kwargs, int verb)
 
 
-cdef class ClientCall(CoroutineCall):
+cdef class PlacedCall(CoroutineCall):
     cdef:
-        # Who makes it and where it goes; what to send, until it was sent, and what is wanted of it.
-        readonly Caller caller
+        # Who makes it and where it goes.
+        readonly ViewOptions options
+        readonly object hash_key
         ClientSession session
-        readonly tuple args
-        readonly dict kwargs
-        readonly int verb
 
         # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
         bint is_attempt
 
-        # Until the fleet was told what became of it: where it picked, and its breaker's ticket. Whether another attempt was
-        # faster.
+        # Until the fleet was told what became of it: where it picked, and its breaker's ticket.
         Candidate candidate
         int64_t ticket
-        bint has_lost
 
     cdef ClientSession place(self, Fleet fleet, uint64_t now)
-    cdef int leave(self, object error) except -1
+    cdef int leave(self, object error, uint64_t ended_ns) except -1
     cdef int drop(self) except -1
+    cdef int undo(self) except -1
+
+
+cdef class ClientCall(PlacedCall):
+    cdef:
+        # What to send, until it was sent, and what is wanted of it; whether another attempt was faster.
+        readonly tuple args
+        readonly dict kwargs
+        readonly int verb
+        bint has_lost
+
     cdef bytes prepare(self, uint64_t now)
     cdef int send_on(self, ClientSession session, uint64_t now) except -1
     cdef object finish(self)
@@ -77,21 +84,10 @@ cdef class BatchMember(PendingCall):
     cdef bint make_new(self) noexcept
 
 
-cdef class BatchCall(CoroutineCall):
+cdef class BatchCall(PlacedCall):
     cdef:
-        # Who makes it and where it goes; what to send; how many answers are missing; whether errors are results.
-        readonly Caller caller
-        ClientSession session
+        # What to send; how many answers are missing; whether errors are results.
         readonly list argument_tuples
         readonly bint return_exceptions
         readonly list members
         Py_ssize_t missing
-        bint is_attempt
-
-        # As of a call.
-        Candidate candidate
-        int64_t ticket
-
-    cdef ClientSession place(self, Fleet fleet, uint64_t now)
-    cdef int leave(self, object error) except -1
-    cdef int drop(self) except -1

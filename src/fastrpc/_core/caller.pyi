@@ -10,7 +10,7 @@ from collections.abc import (
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from fastrpc._core.call import Route
-from fastrpc._core.caller_view import CallerView, ViewState
+from fastrpc._core.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.coroutine_call import CoroutineCall
 from fastrpc._core.fleet import Fleet
@@ -195,12 +195,19 @@ class Caller(CallerView):
         return_exceptions: bool = False,
     ) -> Coroutine[Any, Any, list[Any]]: ...
 
-@final
-class ClientCall(CoroutineCall):
-    """What `call`, `request` and `notify` return: awaiting it makes the call."""
+class PlacedCall(CoroutineCall):
+    """What the fleet gave a place, one call or a batch of them."""
 
     @property
-    def caller(self) -> Caller: ...
+    def options(self) -> ViewOptions: ...
+    @property
+    def hash_key(self) -> str | bytes | int | None:
+        """What the caller gave to place it by, or None."""
+
+@final
+class ClientCall(PlacedCall):
+    """What `call`, `request` and `notify` return: awaiting it makes the call."""
+
     @property
     def args(self) -> tuple[Any, ...]: ...
     @property
@@ -217,10 +224,6 @@ class ClientCall(CoroutineCall):
     @property
     def endpoint(self) -> Any:
         """Where it went last, or None."""
-
-    @property
-    def hash_key(self) -> str | bytes | int | None:
-        """What the caller gave to place it by, or None."""
 
     @property
     def retry_policy(self) -> Any:
@@ -264,19 +267,13 @@ class BatchMember(PendingCall):
     """One call of a batch."""
 
 @final
-class BatchCall(CoroutineCall):
+class BatchCall(PlacedCall):
     """What `call_many` returns: many calls, one write, one wake-up."""
 
-    @property
-    def caller(self) -> Caller: ...
     @property
     def argument_tuples(self) -> list[tuple[Any, ...]]: ...
     @property
     def return_exceptions(self) -> bool: ...
-    @property
-    def hash_key(self) -> str | bytes | int | None:
-        """What the caller gave to place it by, or None."""
-
     @property
     def arguments(self) -> tuple[Any, ...]:
         """Those of its first call, which stand for the batch where it is placed by them."""

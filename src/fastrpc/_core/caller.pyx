@@ -27,6 +27,7 @@ from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
+from fastrpc._core.loop_state import wrong_loop
 from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
@@ -100,14 +101,20 @@ cdef class CallerState(ViewState):
             self.loop = loop
             self.is_running = loop.is_running
             self.future_options = {"loop": loop}
-            self.runner.first_use(loop)
+            try:
+                self.runner.first_use(loop)
+            except BaseException:
+                # A registry refused to be watched: the next use asks it again.
+                self.fork_generation = 0
+                self.loop = None
+                raise
             return 0
         if self.fork_generation != fork_generation():
             raise RuntimeError("this Client was used before the fork; create it in the child")
         if self.loop is loop:
             self.thread = PyThread_get_thread_ident()
             return 0
-        raise RuntimeError(f"this Client belongs to {self.loop!r} and was used from {loop!r}")
+        raise wrong_loop("Client", self.loop, loop)
 
     def use(self):
         """Bind to the running loop, or refuse another one.
@@ -124,12 +131,13 @@ cdef class Caller(CallerView):
     @property
     def state(self):
         """What the client and its views share."""
-        return self.shared
+        return self.options.shared
 
     cdef ClientCall new_call(self, object method, tuple args, dict kwargs, int verb):
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route_of(method)
-        call.caller = self
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = args
         call.kwargs = kwargs
         call.verb = verb
@@ -150,32 +158,70 @@ cdef class Caller(CallerView):
         cdef list given = argument_tuples_of(arguments)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
         batch.route = self.route_of(method)
-        batch.caller = self
+        batch.options = self.options
+        batch.hash_key = self.hash_key
         batch.argument_tuples = given
         batch.return_exceptions = return_exceptions
         return batch
 
 
+cdef class PlacedCall(CoroutineCall):
+    """What the fleet gave a place, one call or a batch of them: it hears once what became of that."""
+
+    @cython.final
+    cdef ClientSession place(self, Fleet fleet, uint64_t now):
+        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
+        self.candidate = fleet.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
+
+    @cython.final
+    cdef int leave(self, object error, uint64_t ended_ns) except -1:
+        """Tell the fleet what became of the attempt."""
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.conclude(
+            candidate, self.route.method, self.ticket, self.started_ns, ended_ns, error
+        )
+
+    @cython.final
+    cdef int drop(self) except -1:
+        """Take the attempt back, if the fleet knows of one."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
+
+    @cython.final
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        return (<CallerState>self.options.shared).fleet.undo(candidate, self.route.method, self.ticket)
+
+
 @cython.final
-cdef class ClientCall(CoroutineCall):
+cdef class ClientCall(PlacedCall):
     """What `client.call`, `request` and `notify` return: awaiting it makes the call."""
 
     cdef int begin(self, PyObject** result) except -1:
-        cdef Caller caller = self.caller
-        cdef CallerState state = <CallerState>caller.shared
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
         cdef ClientSession session = self.session
         cdef uint64_t now
         state.check_use()
         now = now_ns()
-        if session is None and not caller.needs_runner and not state.needs_runner:
+        if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -185,31 +231,10 @@ cdef class ClientCall(CoroutineCall):
             return RETURNED
         return self.wait(result)
 
-    cdef ClientSession place(self, Fleet fleet, uint64_t now):
-        """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
-        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
-
-    cdef int leave(self, object error) except -1:
-        """Tell the fleet what became of the attempt."""
-        cdef Candidate candidate = self.candidate
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.conclude(
-            candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns, error
-        )
-
-    cdef int drop(self) except -1:
-        """Take the attempt back, if the fleet knows of one."""
-        cdef Candidate candidate = self.candidate
-        if candidate is None:
-            return 0
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
-
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
         cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
-        self.caller.dress(self, self.route, now)
+        self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         return payload
@@ -219,11 +244,11 @@ cdef class ClientCall(CoroutineCall):
         cdef bytes payload = self.prepare(now)
         self.session = session
         if not self.is_attempt:
-            (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
+            (<CallerState>self.options.shared).budget.count_call(self.started_ns)
         if self.verb != VERB_NOTIFY:
-            self.future = PyObject_Call(Future, (), (<CallerState>self.caller.shared).future_options)
+            self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
         try:
-            payload = self.caller.pack(self, payload, session.peer, session.is_ready)
+            payload = self.options.pack(self, payload, session.peer, session.is_ready)
             count_start(self, payload)
             session.now = self.started_ns
             session.start(self, payload)
@@ -239,7 +264,7 @@ cdef class ClientCall(CoroutineCall):
         # Here and not where the task goes on: it may never do that.
         try:
             if self.candidate is not None:
-                self.leave(self.failure)
+                self.leave(self.failure, self.ended_ns)
         finally:
             CoroutineCall.settle(self)
         return 0
@@ -247,7 +272,7 @@ cdef class ClientCall(CoroutineCall):
     cdef int resume(self, PyObject** result) except -1:
         cdef object value
         if self.failure is not None:
-            inner = None if self.is_attempt else (<CallerState>self.caller.shared).runner.retry(self, self.failure)
+            inner = None if self.is_attempt else (<CallerState>self.options.shared).runner.retry(self, self.failure)
             if inner is not None:
                 return self.delegate(inner, result)
             try:
@@ -255,7 +280,7 @@ cdef class ClientCall(CoroutineCall):
             finally:
                 self.failure = None
         if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
-            return self.delegate((<CallerState>self.caller.shared).runner.unpack(self), result)
+            return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
         value = self.finish()
         Py_INCREF(value)
         result[0] = <PyObject*>value
@@ -264,13 +289,13 @@ cdef class ClientCall(CoroutineCall):
     cdef object finish(self):
         value = self.value()
         if self.verb == VERB_REQUEST:
-            return (<CallerState>self.caller.shared).runner.reply(self, value)
+            return (<CallerState>self.options.shared).runner.reply(self, value)
         return value
 
     cdef int abandon(self, int reason) except -1:
         self.forget()
         if self.candidate is not None:
-            self.leave(asyncio.CancelledError())
+            self.leave(asyncio.CancelledError(), self.ended_ns)
         return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
@@ -298,14 +323,15 @@ cdef class ClientCall(CoroutineCall):
 
     def start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
-        self.caller.dress(self, self.route, now_ns())
-        (<CallerState>self.caller.shared).budget.count_call(self.started_ns)
+        self.options.dress(self, self.route, now_ns())
+        (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
     def attempt_on(self, ClientSession session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
-        attempt.caller = self.caller
+        attempt.options = self.options
+        attempt.hash_key = self.hash_key
         attempt.args = self.args
         attempt.kwargs = self.kwargs
         # The answer is wrapped once, around all attempts and interceptors.
@@ -340,17 +366,12 @@ cdef class ClientCall(CoroutineCall):
         return None if self.session is None else self.session.endpoint
 
     cdef object get_peer(self):
-        return (<CallerState>self.caller.shared).runner.peer(self)
-
-    @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
+        return (<CallerState>self.options.shared).runner.peer(self)
 
     @property
     def retry_policy(self):
         """The rules and the budget of its client."""
-        return (<CallerState>self.caller.shared).runner.policy
+        return (<CallerState>self.options.shared).runner.policy
 
     @property
     def is_request(self):
@@ -364,10 +385,10 @@ cdef class ClientCall(CoroutineCall):
         Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
         unknown before.
         """
-        metadata = self.sent_metadata or self.caller.sent_metadata
+        metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.caller.compressor is not None or over_floor(metadata)
+        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
 
 
 @cython.final
@@ -397,12 +418,12 @@ cdef class BatchMember(PendingCall):
 
 
 @cython.final
-cdef class BatchCall(CoroutineCall):
+cdef class BatchCall(PlacedCall):
     """What `client.call_many` returns: many calls, one write, one wake-up."""
 
     cdef int begin(self, PyObject** result) except -1:
-        cdef Caller caller = self.caller
-        cdef CallerState state = <CallerState>caller.shared
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
         cdef ClientSession session = self.session
         state.check_use()
         if not self.argument_tuples:
@@ -410,56 +431,38 @@ cdef class BatchCall(CoroutineCall):
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if session is None and not caller.needs_runner and not state.needs_runner:
+        if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
-            self.drop()
+            self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
         except BaseException:
-            self.drop()
+            self.undo()
             raise
         return self.wait(result)
 
-    cdef ClientSession place(self, Fleet fleet, uint64_t now):
-        self.candidate = fleet.choose(self, self.caller.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
-
-    cdef int leave(self, object error) except -1:
-        cdef Candidate candidate = self.candidate
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.conclude(
-            candidate, self.route.method, self.ticket, self.started_ns, now_ns(), error
-        )
-
-    cdef int drop(self) except -1:
-        cdef Candidate candidate = self.candidate
-        if candidate is None:
-            return 0
-        self.candidate = None
-        return (<CallerState>self.caller.shared).fleet.drop(candidate, self.route.method, self.ticket)
-
     def _send(self):
         cdef BatchMember member
-        cdef Caller caller = self.caller
+        cdef ViewOptions options = self.options
         cdef bytes payload
         cdef ClientSession session = self.session
         cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
-        caller.dress(self, self.route, now_ns())
+        options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
         session.now = self.started_ns
         for payload in payloads:
-            (<CallerState>caller.shared).budget.count_call(self.started_ns)
-            member = (<CallerState>caller.shared).new_member()
+            (<CallerState>options.shared).budget.count_call(self.started_ns)
+            member = (<CallerState>options.shared).new_member()
             member.batch = self
-            caller.dress_alike(member, self)
+            options.dress_alike(member, self)
             self.members.append(member)
             try:
-                payload = caller.pack(member, payload, session.peer, session.is_ready)
+                payload = options.pack(member, payload, session.peer, session.is_ready)
                 count_start(member, payload)
                 session.send(member, payload)
             except FastRPCError as error:
@@ -476,10 +479,10 @@ cdef class BatchCall(CoroutineCall):
                 # The whole batch is one attempt: what it says of the endpoint is what its first error says.
                 for member in self.members:
                     if member.failure is not None:
-                        self.leave(member.failure)
+                        self.leave(member.failure, now_ns())
                         break
                 else:
-                    self.leave(None)
+                    self.leave(None, now_ns())
         finally:
             CoroutineCall.settle(self)
         return 0
@@ -507,10 +510,10 @@ cdef class BatchCall(CoroutineCall):
                 values.append(error)
             member.batch = None
         member = None
-        (<CallerState>self.caller.shared).take_back(self.members)
+        (<CallerState>self.options.shared).take_back(self.members)
         self.members = None
         if failed and not self.is_attempt:
-            return self.delegate((<CallerState>self.caller.shared).runner.finish_batch(self, values), result)
+            return self.delegate((<CallerState>self.options.shared).runner.finish_batch(self, values), result)
         Py_INCREF(values)
         result[0] = <PyObject*>values
         return RETURNED
@@ -519,7 +522,7 @@ cdef class BatchCall(CoroutineCall):
         cdef BatchMember member
         self.session.loop_state.stop_timer(self)
         if self.candidate is not None:
-            self.leave(asyncio.CancelledError())
+            self.leave(asyncio.CancelledError(), now_ns())
         for member in self.members:
             if not member.is_settled:
                 member.forget()
@@ -528,29 +531,25 @@ cdef class BatchCall(CoroutineCall):
         return 0
 
     @property
-    def hash_key(self):
-        """What the caller gave to place it by, or None."""
-        return self.caller.hash_key
-
-    @property
     def arguments(self):
         """Those of its first call, which stand for the batch where it is placed by them."""
         return self.argument_tuples[0]
 
     def start_clock(self):
         """Give the batch its deadline before there is a connection; raises when no time is left."""
-        self.caller.dress(self, self.route, now_ns())
+        self.options.dress(self, self.route, now_ns())
 
     @property
     def needs_ready(self):
         """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
-        return self.caller.compressor is not None or over_floor(self.caller.sent_metadata)
+        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
 
     def single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route
-        call.caller = self.caller
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = self.argument_tuples[index]
         call.deadline_ns = self.deadline_ns
         return call
@@ -558,8 +557,9 @@ cdef class BatchCall(CoroutineCall):
     def attempted(self, Py_ssize_t index):
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
-        self.caller.dress_alike(call, self)
-        call.caller = self.caller
+        self.options.dress_alike(call, self)
+        call.options = self.options
+        call.hash_key = self.hash_key
         call.args = self.argument_tuples[index]
         call.session = self.session
         # It was awaited already, as part of the batch.
@@ -570,7 +570,8 @@ cdef class BatchCall(CoroutineCall):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
         attempt.route = self.route
-        attempt.caller = self.caller
+        attempt.options = self.options
+        attempt.hash_key = self.hash_key
         attempt.argument_tuples = self.argument_tuples
         attempt.session = session
         attempt.deadline_ns = self.deadline_ns

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.call cimport Route
@@ -27,14 +28,17 @@ cdef class ViewState:
         # What a view is back at when it asks for none.
         str default_codec
 
+        # The class of the client whose views are used again, if they are; the last one that was made.
+        public type kind
+        CallerView last_view
 
-cdef class CallerView:
+
+@cython.final
+cdef class ViewOptions:
     cdef:
         readonly ViewState shared
-        dict routes
-        readonly bint is_view
 
-        # The options; see Client.with_options.
+        # See Client.with_options. They never change: whoever has others has another object.
         readonly str codec
         bint has_timeout
         uint64_t timeout_ns
@@ -45,18 +49,35 @@ cdef class CallerView:
         readonly object idempotent
         readonly bint wait_for_ready
         readonly object fail_mode
-        readonly object hash_key
         readonly object endpoint
 
-        # Whether one of them keeps calls off the direct way.
+        # The routes of the codec; whether one of the options keeps calls off the direct way.
+        dict routes
         bint needs_runner
 
-    cdef int _inherit(self, CallerView base) except -1
-    cdef int _take(self, dict options) except -1
-    cdef Route route_of(self, object method)
+        # Where the attempts are noted that end together, if they are.
+        readonly object running
+
+    cdef ViewOptions changed(self, dict options)
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
     cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
+
+
+cdef class CallerView:
+    cdef:
+        readonly bint is_view
+
+        # Whether somebody gave it attributes of his own.
+        bint was_written
+
+        # A key, which each call may have one of its own of, lies beside the options, so that a view for it copies nothing.
+        readonly ViewOptions options
+        readonly object hash_key
+
+    cdef CallerView view_with(self, dict options)
+    cdef CallerView new_view(self)
+    cdef Route route_of(self, object method)
 
 
 cdef int count_start(PendingCall call, bytes payload) noexcept

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, final
 
 from fastrpc._core.call import Route
 from fastrpc.rpc.options import CallOptions
@@ -21,15 +21,18 @@ class ViewState:
     check: Callable[[dict[str, Any]], dict[str, Any]]
     #: Makes the connections.
     pool: Any
+    #: The class whose views are used again; others are made anew each time.
+    kind: type[CallerView]
 
     def __init__(self, resolve: Callable[[Any, str], Route]) -> None: ...
     def routes_of(self, codec: str) -> dict[Any, Route]:
         """Return the routes of a codec by method; they fill as methods are called."""
 
-class CallerView:
-    """One way of calling: a client, or a view of it with options of its own.
+@final
+class ViewOptions:
+    """The options of calls, and what they do to one. They never change.
 
-    The options are what `with_options` was given, or None; `codec` and `compressor` as they are used.
+    They are what `with_options` was given, or None; `codec` and `compressor` as they are used.
     """
 
     @property
@@ -53,9 +56,38 @@ class CallerView:
     @property
     def fail_mode(self) -> Any: ...
     @property
+    def endpoint(self) -> Any: ...
+    @property
+    def running(self) -> Any:
+        """Where attempts are noted that end together, or None."""
+
+class CallerView:
+    """One way of calling: a client, or a view of it with options of its own, which can be read one by one, too."""
+
+    @property
+    def options(self) -> ViewOptions: ...
+    @property
     def hash_key(self) -> str | bytes | int | None: ...
     @property
+    def codec(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, str | bytes] | None: ...
+    @property
+    def sent_metadata(self) -> bytes | None: ...
+    @property
+    def compressor(self) -> Any: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def idempotent(self) -> bool | None: ...
+    @property
+    def wait_for_ready(self) -> bool: ...
+    @property
+    def fail_mode(self) -> Any: ...
+    @property
     def endpoint(self) -> Any: ...
+    @property
+    def shared(self) -> ViewState: ...
     def share(self, state: ViewState, codec: str) -> None:
         """Become the front of a state, with no options of its own."""
 

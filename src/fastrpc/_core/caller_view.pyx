@@ -1,11 +1,14 @@
 """One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads."""
 
 import os
+import sys
 import types
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport Scope, current_scope
@@ -14,6 +17,19 @@ from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
 
 from fastrpc.errors import DeadlineExceededError
 
+cdef extern from "Python.h":
+    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    int METH_FASTCALL, METH_KEYWORDS
+    object PyDescr_NewMethod(PyTypeObject* kind, PyMethodDef* definition)
+    void PyType_Modified(PyTypeObject* kind)
+    int PyObject_GenericSetAttr(object instance, object name, object value) except -1
+    PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
+
 cdef enum:
     # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
     METADATA_FLOOR = 8_192
@@ -21,6 +37,9 @@ cdef enum:
     LEAST_NS = 1_000
 
 cdef object MethodType = types.MethodType
+
+# As names of arguments are: the very same object where it is written out.
+cdef str HASH_KEY = sys.intern("hash_key")
 
 # Raised in a child by each fork; what was used before refuses to be used after.
 cdef uint64_t generation = 1
@@ -52,88 +71,42 @@ cdef class ViewState:
         return self.routes.setdefault(codec, {})
 
 
-cdef class CallerView:
-    """The options of calls, and what they do to one."""
+@cython.final
+cdef class ViewOptions:
+    """The options of a client or a view; views of them that have a key of their own and nothing else share them."""
 
-    def share(self, ViewState state not None, str codec not None):
-        """Become the front of a state, with no options of its own."""
-        self.shared = state
-        state.default_codec = codec
-        self.codec = codec
-        self.routes = state.routes_of(codec)
-
-    def with_options(self, **options):
-        """Return a view of this one; what `options` leaves out is inherited."""
-        # As `type(self).__new__`, of which there may be one for each call.
-        cdef type kind = type(self)
-        cdef tuple nothing = ()
-        cdef CallerView view = (<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
-        view.is_view = True
-        view._inherit(self)
-        key = options.get("hash_key")
-        if len(options) == 1 and (type(key) is str or type(key) is int or type(key) is bytes):
-            view.hash_key = key
-        else:
-            view._take(self.shared.check(options))
-        return view
-
-    def set_options(self, dict options not None):
-        """Take options over that were checked."""
-        self._take(options)
-
-    cdef int _inherit(self, CallerView base) except -1:
-        self.shared = base.shared
-        self.routes = base.routes
-        self.codec = base.codec
-        self.has_timeout = base.has_timeout
-        self.timeout_ns = base.timeout_ns
-        self.sent_metadata = base.sent_metadata
-        self.metadata = base.metadata
-        self.compressor = base.compressor
-        self.priority = base.priority
-        self.idempotent = base.idempotent
-        self.wait_for_ready = base.wait_for_ready
-        self.fail_mode = base.fail_mode
-        self.hash_key = base.hash_key
-        self.endpoint = base.endpoint
-        self.needs_runner = base.needs_runner
-        return 0
-
-    cdef int _take(self, dict options) except -1:
+    cdef ViewOptions changed(self, dict options):
+        """The same, with those of `options`, which were checked, in place of its own."""
+        cdef ViewOptions new = ViewOptions.__new__(ViewOptions)
+        new.shared = self.shared
+        new.codec = self.codec
         if "codec" in options:
-            self.codec = options["codec"] or self.shared.default_codec
-            self.routes = self.shared.routes_of(self.codec)
+            new.codec = options["codec"] or self.shared.default_codec
+        new.routes = self.shared.routes_of(new.codec)
+        new.has_timeout = self.has_timeout
+        new.timeout_ns = self.timeout_ns
         if "timeout" in options:
-            self.has_timeout = True
+            new.has_timeout = True
             seconds = options["timeout"]
-            self.timeout_ns = 0 if seconds is None else max(1, int(seconds * 1e9))
+            new.timeout_ns = 0 if seconds is None else max(1, int(seconds * 1e9))
+        new.metadata = self.metadata
+        new.sent_metadata = self.sent_metadata
         if "metadata" in options:
             added = options["metadata"]
             if added is None:
-                self.metadata = None
+                new.metadata = None
             elif added:
-                self.metadata = {**(self.metadata or {}), **added}
-            self.sent_metadata = encode_metadata(self.metadata) if self.metadata else None
-        self.compressor = options.get("compressor", self.compressor)
-        self.priority = options.get("priority", self.priority)
-        self.idempotent = options.get("idempotent", self.idempotent)
-        self.wait_for_ready = options.get("wait_for_ready", self.wait_for_ready)
-        self.fail_mode = options.get("fail_mode", self.fail_mode)
-        self.hash_key = options.get("hash_key", self.hash_key)
-        self.endpoint = options.get("endpoint", self.endpoint)
-        self.needs_runner = self.wait_for_ready or self.fail_mode is not None or self.endpoint is not None
-        return 0
-
-    cdef Route route_of(self, object method):
-        cdef PyObject* found
-        if type(method) is MethodType:
-            method = method.__func__
-        found = PyDict_GetItem(self.routes, method)
-        if found is not NULL:
-            return <Route>found
-        route = self.shared.resolve(method, self.codec)
-        self.routes[method] = route
-        return <Route>route
+                new.metadata = {**(self.metadata or {}), **added}
+            new.sent_metadata = encode_metadata(new.metadata) if new.metadata else None
+        new.compressor = options.get("compressor", self.compressor)
+        new.priority = options.get("priority", self.priority)
+        new.idempotent = options.get("idempotent", self.idempotent)
+        new.wait_for_ready = options.get("wait_for_ready", self.wait_for_ready)
+        new.fail_mode = options.get("fail_mode", self.fail_mode)
+        new.endpoint = options.get("endpoint", self.endpoint)
+        new.running = options.get("running", self.running)
+        new.needs_runner = new.wait_for_ready or new.fail_mode is not None or new.endpoint is not None
+        return new
 
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1:
         """Give a call its options and its deadline; raises when nothing of its time is left."""
@@ -189,16 +162,152 @@ cdef class CallerView:
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
         """Compress a payload when the view asks for it, the peer takes it and it pays."""
         cdef int wire_id
-        if self.compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
+        compressor = self.compressor
+        if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
             return payload
-        wire_id = self.compressor.wire_id
+        wire_id = compressor.wire_id
         if not peer.takes_compressor(wire_id):
             return payload
-        smaller = self.compressor.compress(payload)
+        smaller = compressor.compress(payload)
         if len(smaller) >= len(payload):
             return payload
         call.compressor = <uint8_t>wire_id
         return <bytes>smaller
+
+
+cdef class CallerView:
+    """The options of calls, and what they do to one."""
+
+    def share(self, ViewState state not None, str codec not None):
+        """Become the front of a state, with no options of its own."""
+        cdef ViewOptions none = ViewOptions.__new__(ViewOptions)
+        none.shared = state
+        state.default_codec = codec
+        self.options = none.changed({"codec": codec})
+
+    cdef CallerView view_with(self, dict options):
+        """A view of this one; what is left out is inherited."""
+        cdef CallerView view
+        options = self.options.shared.check(options)
+        view = self.new_view()
+        view.options = self.options.changed(options)
+        view.hash_key = options.get("hash_key", self.hash_key)
+        return view
+
+    cdef CallerView new_view(self):
+        """A view that is to be given its options: the last one again, if nobody has it any more."""
+        cdef ViewState state = self.options.shared
+        cdef CallerView view = state.last_view
+        cdef type kind = type(self)
+        cdef tuple nothing = ()
+        # The state's reference and ours. What others wrote on it, or remember it by, is not for whoever comes next.
+        if (
+            view is not None
+            and Py_REFCNT(view) == 2
+            and type(view) is kind
+            and not view.was_written
+            and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
+        ):
+            return view
+        # As `type(self).__new__`, and in less time.
+        view = <CallerView>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
+        view.is_view = True
+        if kind is state.kind:
+            state.last_view = view
+        return view
+
+    def __setattr__(self, name, value):
+        self.was_written = True
+        PyObject_GenericSetAttr(self, name, value)
+
+    def set_options(self, dict options not None):
+        """Take options over that were checked."""
+        self.options = self.options.changed(options)
+
+    @property
+    def shared(self):
+        return self.options.shared
+
+    @property
+    def codec(self):
+        return self.options.codec
+
+    @property
+    def sent_metadata(self):
+        return self.options.sent_metadata
+
+    @property
+    def metadata(self):
+        return self.options.metadata
+
+    @property
+    def compressor(self):
+        return self.options.compressor
+
+    @property
+    def priority(self):
+        return self.options.priority
+
+    @property
+    def idempotent(self):
+        return self.options.idempotent
+
+    @property
+    def wait_for_ready(self):
+        return self.options.wait_for_ready
+
+    @property
+    def fail_mode(self):
+        return self.options.fail_mode
+
+    @property
+    def endpoint(self):
+        return self.options.endpoint
+
+    cdef Route route_of(self, object method):
+        cdef ViewOptions options = self.options
+        cdef PyObject* found
+        if type(method) is MethodType:
+            method = method.__func__
+        found = PyDict_GetItem(options.routes, method)
+        if found is not NULL:
+            return <Route>found
+        route = options.shared.resolve(method, options.codec)
+        options.routes[method] = route
+        return <Route>route
+
+
+cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, PyObject* names):
+    """`CallerView.with_options`, without the dict that `**options` makes: a key for each call is a view for each call.
+
+    The interpreter holds all of it for the length of the call, and saw that `self` is a CallerView.
+    """
+    cdef CallerView view
+    cdef Py_ssize_t i
+    if count:
+        raise TypeError(f"with_options() takes options by name, {count} came without")
+    options = () if names is NULL else <tuple>names
+    if len(options) == 1 and options[0] is HASH_KEY and is_key(<object>values[0]):
+        view = self.new_view()
+        view.options = self.options
+        view.hash_key = <object>values[0]
+        return view
+    return self.view_with({options[i]: <object>values[i] for i in range(len(options))})
+
+
+cdef inline bint is_key(object key) noexcept:
+    """Whether it needs no further check; a class derived from one of these may be anything."""
+    return type(key) is str or type(key) is int or type(key) is bytes
+
+
+cdef PyMethodDef with_options_method = [
+    "with_options", <PyCFunction><void*>with_options, METH_FASTCALL | METH_KEYWORDS,
+    "with_options($self, /, **options)\n--\n\nReturn a view of this client whose calls differ in what is given here.",
+]
+(<dict>(<PyTypeObject*>CallerView).tp_dict)["with_options"] = PyDescr_NewMethod(
+    <PyTypeObject*>CallerView, &with_options_method
+)
+PyType_Modified(<PyTypeObject*>CallerView)
 
 
 cdef int count_start(PendingCall call, bytes payload) noexcept:

@@ -38,7 +38,7 @@ cdef class ClientSession(Session):
     cdef int send(self, Call call, bytes payload) except -1:
         """Send a call whose deadline somebody else watches."""
         check_request(self, call, payload)
-        if self.announces_calls:
+        if self.announces_calls and not (<PendingCall>call).is_probe:
             self.announces_calls = False
             self.owner.session_used(self)
         return self.send_request(call, payload)
@@ -100,24 +100,54 @@ cdef class ClientSession(Session):
 
     def _leave_used_up(self):
         if not self.is_closed:
-            self.on_aged()
+            self._begin_retiring()
 
     cdef int on_aged(self) except -1:
+        if self.is_aged or not self.is_ready:
+            return self._begin_retiring()
+        # Until there is a successor, which the owner sees to, and at most for as long again.
+        self.age_ns = 2 * (self.now - self.made_ns)
+        self.is_aged = True
+        self.is_dispensable = self.data_frames_sent == 0
+        self.owner.session_aged(self)
+        return 0
+
+    cdef int _begin_retiring(self) except -1:
         self._retire()
         self.is_retiring = True
         return self._close_when_idle()
 
     def retire(self):
         if not self.is_closed:
-            self.on_aged()
+            self._begin_retiring()
+
+    def begin_probe(self, PendingCall call not None):
+        call.is_probe = True
+        # It takes an id in the same step; where it has to wait for one the connection is in use anyway.
+        self.probes += 1
+
+    def end_probe(self, PendingCall call not None):
+        if call.id == 0:
+            self.probes -= 1
+
+    cdef bint is_unused(self) except -1:
+        cdef PendingCall call
+        if self.probes == 0 or self.opened.size == 0:
+            return self.is_idle()
+        if self.accepted.size or self.one_way_calls:
+            return False
+        for call in self.opened.entries():
+            if not call.is_probe:
+                return False
+        return True
 
     cdef int on_idle(self) except -1:
         self.is_dispensable = True
-        return self.on_aged()
+        return self._begin_retiring()
 
     def _retire(self):
         """Take no new calls."""
-        if self.data_frames_sent == 0:
+        if self.data_frames_sent <= self.probes:
             self.is_dispensable = True
         self.is_usable = False
         self.owner.session_draining(self)
@@ -162,12 +192,12 @@ cdef class ClientSession(Session):
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            self._fail(call, lost_error(call, False, why))
+            self._fail(call, lost_error(self, call, False, why))
         for call in self.opened.entries():
             handed = self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            self._fail(call, lost_error(call, handed, why))
+            self._fail(call, lost_error(self, call, handed, why))
 
     def _fail(self, PendingCall call, error):
         self.loop_state.stop_timer(call)

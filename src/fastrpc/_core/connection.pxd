@@ -65,6 +65,7 @@ cdef class Connection(Inbox):
     cdef int finish_drain(self) except -1
     cdef int close_with(self, int reason, str text) except -1
     cdef bint is_idle(self) noexcept
+    cdef bint is_violated(self) noexcept
 
     # Hooks.
     cdef bint output_is_stuck(self) noexcept

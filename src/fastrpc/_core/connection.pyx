@@ -34,6 +34,8 @@ from fastrpc._core.frame cimport (
     PING,
     PREFACE_SIZE,
     REASON_CALM_DOWN,
+    REASON_CREDIT,
+    REASON_FRAME_SIZE,
     REASON_MAX_AGE,
     REASON_PROTOCOL,
     REASON_SETTINGS,
@@ -120,6 +122,7 @@ cdef class Connection(Inbox):
         self.received.size = window
         self.received.left += window - FIRST_CONNECTION_WINDOW
         open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
+        open_budget(&self.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
         self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
         return self.on_output()
 
@@ -373,6 +376,12 @@ cdef class Connection(Inbox):
     cdef bint is_idle(self) noexcept:
         """Whether no call is under way in either direction."""
         return self.opened.size == 0 and self.accepted.size == 0 and self.one_way_calls == 0
+
+    cdef bint is_violated(self) noexcept:
+        """Whether it ended because the peer broke the rules of the wire."""
+        return not self.closed_by_peer and self.closed_reason in (
+            REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
+        )
 
     # Hooks
 

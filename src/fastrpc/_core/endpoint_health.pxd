@@ -24,6 +24,14 @@ cdef class EndpointHealth:
         int64_t times
         uint64_t in_since_ns
 
+        # Whether probes say that it is not to be called; probes in a row that failed, and those that passed while it is.
+        readonly bint is_down
+        readonly int64_t failed_probes
+        readonly int64_t passed_probes
+
+    cdef inline bint is_out(self) noexcept:
+        return self.is_ejected or self.is_down
+
     cdef inline void note(self, bint is_fault, double seconds, double units) noexcept:
         self.attempts += 1
         if is_fault:
@@ -56,13 +64,16 @@ cdef class OutlierDetector:
         uint64_t _ejection_ns
         uint64_t _longest_ns
 
-        # Method -> MethodTime.
+        # Method -> MethodTime, and those of the method that ended last.
         dict _methods
+        str _method
+        MethodTime _method_time
 
         # When to compare next; 0: at the first occasion.
         uint64_t due_ns
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1
     cdef double units_of(self, str method, double seconds) except -1
+    cdef MethodTime _time_of(self, str method)
     cdef bint compare(self, list endpoints, uint64_t now) except -1
     cdef bint _take_back(self, list endpoints, uint64_t now) except -1

@@ -25,6 +25,24 @@ class EndpointHealth:
     def is_ejected(self) -> bool:
         """Whether it gets no calls, unless more than half of the fleet would get none."""
 
+    @property
+    def is_down(self) -> bool:
+        """Whether its probes say that it is not to be called; then it gets as few calls as one that is ejected."""
+
+    @property
+    def failed_probes(self) -> int:
+        """Probes in a row that failed, the last one among them."""
+
+    @property
+    def passed_probes(self) -> int:
+        """Probes in a row that passed since it is down."""
+
+    def probe_failed(self, fall: int) -> bool:
+        """Count a failed probe; with `fall` in a row the endpoint is down. Return whether it is from now on."""
+
+    def probe_passed(self, rise: int) -> bool:
+        """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
+
     def record(self, is_fault: bool, seconds: float) -> None:
         """Count an attempt, one of a method that usually takes a second."""
 
@@ -38,4 +56,7 @@ class OutlierDetector:
 
     def __init__(self, settings: config.Outlier) -> None: ...
     def sweep(self, endpoints: Iterable[EndpointHealth], now: float) -> bool:
-        """Compare, and let those in again whose time is over; return whether any came or went."""
+        """Compare, and let those in again whose time is over and whose last probe, if any, passed.
+
+        Return whether any came or went.
+        """

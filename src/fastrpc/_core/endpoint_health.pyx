@@ -2,6 +2,20 @@
 
 An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than the fleet does,
 or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
+
+Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both have to be good:
+
+::
+
+            fall failed probes in a row, or it says that it is not to be called
+       up ──────────────────────────────────────────────────────────────────────► down
+          ◄──────────────────────────────────────────────────────────────────────
+                              rise passed probes in a row
+
+             faults in a row, fails or takes longer than the fleet
+       in ───────────────────────────────────────────────────────► ejected
+          ◄───────────────────────────────────────────────────────
+               its time is over, and the last probe did not fail
 """
 
 cimport cython
@@ -19,6 +33,25 @@ cdef class EndpointHealth:
 
     def record(self, bint is_fault, double seconds):
         self.note(is_fault, seconds, seconds)
+
+    def probe_failed(self, int64_t fall):
+        self.passed_probes = 0
+        self.failed_probes += 1
+        if self.is_down or self.failed_probes < fall:
+            return False
+        self.is_down = True
+        return True
+
+    def probe_passed(self, int64_t rise):
+        self.failed_probes = 0
+        if not self.is_down:
+            return False
+        self.passed_probes += 1
+        if self.passed_probes < rise:
+            return False
+        self.is_down = False
+        self.passed_probes = 0
+        return True
 
 
 @cython.final
@@ -43,16 +76,23 @@ cdef class OutlierDetector:
     def sweep(self, endpoints, double now):
         return self.compare(list(endpoints), <uint64_t>(now * 1e9))
 
+    @cython.nonecheck(False)
     cdef double units_of(self, str method, double seconds) except -1:
         """Return the time of an attempt in units of what its method usually takes, and learn from it."""
-        cdef MethodTime usual = self._methods.get(method)
-        if usual is None:
-            if len(self._methods) >= MOST_METHODS:
-                method = ""
-            usual = self._methods.setdefault(method, MethodTime())
+        cdef MethodTime usual
+        if method is not self._method:
+            self._method_time = self._time_of(method)
+            self._method = method
+        usual = self._method_time
         usual.attempts = min(usual.attempts + 1, <int64_t>METHOD_ATTEMPTS)
         usual.seconds += (seconds - usual.seconds) / <double>usual.attempts
         return seconds / usual.seconds if usual.seconds > 0.0 else 1.0
+
+    cdef MethodTime _time_of(self, str method):
+        cdef MethodTime found = self._methods.get(method)
+        if found is not None:
+            return found
+        return self._methods.setdefault(method if len(self._methods) < MOST_METHODS else "", MethodTime())
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1:
         """Take an endpoint out, longer each further time."""
@@ -97,7 +137,7 @@ cdef class OutlierDetector:
         cdef bint has_changed = False
         for health in endpoints:
             if health.is_ejected:
-                if now >= health.until_ns:
+                if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
                     health.faults_in_row = 0

@@ -26,6 +26,8 @@ cdef class Placement:
 cdef class Fleet:
     cdef:
         readonly BaseSelector selector
+        # Who names the endpoints, for the error of a call when there are none; "" where they were given.
+        readonly str source
         # No breaker takes the tickets of one that was here before it.
         object _breaker_settings
         int64_t _generation
@@ -53,13 +55,17 @@ cdef class Fleet:
     cdef uint64_t now(self) except? 0
 
     # What happens for each attempt. Whoever makes it keeps the candidate, the breaker's ticket (0: there was no breaker) and
-    # when it began, and ends it exactly once: by `conclude`, or by `drop` when it was not made or says nothing.
+    # when it began, and ends it exactly once: by `conclude`, by `drop` when it says nothing, or by `undo`
+    # when it was not made and is picked for once more.
     cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
     cdef int conclude(
         self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
     ) except -1
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1
+    cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1
 
+    cdef Candidate _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
+    cdef bint _admits(self, Candidate candidate, str method, uint64_t now, int64_t* ticket) except -1
     cdef Candidate _choose_one(
         self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
     )
@@ -71,6 +77,7 @@ cdef class Fleet:
     cdef int _note(
         self, Candidate candidate, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
     ) except -1
+    cdef bint _probed(self, bint has_changed) noexcept
     cdef int _look(self, uint64_t now) except -1
     cdef int _narrow(self) except -1
     cdef list _usable(self)

@@ -4,6 +4,7 @@ from typing import Any, final
 from fastrpc import config
 from fastrpc._core.selector import BaseSelector, Candidate
 from fastrpc.endpoint import Endpoint
+from fastrpc.errors import NoEndpointError
 
 @final
 class Placement:
@@ -25,6 +26,9 @@ class Placement:
     def dropped(self) -> None:
         """Take the attempt back: it was not made, or says nothing about the endpoint."""
 
+    def undone(self) -> None:
+        """Take the pick back: it led nowhere, and the attempt is about to be picked for once more."""
+
 @final
 class Fleet:
     """The endpoints of a client: which of them may be picked, and what their results come to.
@@ -37,6 +41,7 @@ class Fleet:
         breaker: holds back calls of a method at an endpoint where they fail; None does not.
         outlier: ejects endpoints that do worse than the others; None does not.
         clock: returns seconds; None takes the monotonic clock.
+        source: who names the endpoints, for the message of an error.
     """
 
     def __init__(
@@ -46,7 +51,13 @@ class Fleet:
         breaker: config.Breaker | None = None,
         outlier: config.Outlier | None = None,
         clock: Callable[[], float] | None = None,
+        source: str = "",
     ) -> None: ...
+    @property
+    def source(self) -> str: ...
+    def nobody(self, method: str) -> NoEndpointError:
+        """Return the error of a call for which there is no endpoint."""
+
     @property
     def selector(self) -> BaseSelector: ...
     @property
@@ -66,7 +77,7 @@ class Fleet:
 
     @property
     def is_panicking(self) -> bool:
-        """Whether all are used because more than half were ejected."""
+        """Whether all are used because more than half were ejected, or down by their probes."""
 
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
@@ -81,6 +92,15 @@ class Fleet:
         `untried` are those of which nothing is known yet, as they are being connected for the first time at most: that
         is nothing against them, where filters ask for health.
         """
+
+    def probe_failed(self, candidate: Candidate, fall: int) -> bool:
+        """Count a failed probe of an endpoint; with `fall` in a row it is down: it gets calls only when most are.
+
+        Return whether it is from now on. It counts from the next pick.
+        """
+
+    def probe_passed(self, candidate: Candidate, rise: int) -> bool:
+        """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
 
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Placement:
         """Return where the next attempt of a call goes; one of `tried` only when there is no other.

@@ -2,9 +2,11 @@
 
 ::
 
-    registry ─► filters ─► not leaving ─► not ejected ─► selector ─► breaker of endpoint and method ─► attempt
-                             (if any)   (if half are left)   ▲                                            │
-                                                             └──────────── result ◄───────────────────────┘
+                                              probes
+                                                │
+    registry ─► filters ─► not leaving ─► neither down nor ejected ─► selector ─► breaker of endpoint and method ─► attempt
+                             (if any)       (if half are left)            ▲                                            │
+                                                                          └──────────── result ◄───────────────────────┘
 
 The first three happen when something changes; the rest for each attempt. There is no timer: a pick that finds the next
 comparison due makes it.
@@ -63,6 +65,12 @@ cdef class Placement:
             self._fleet = None
             fleet.drop(self.candidate, self._method, self._ticket)
 
+    def undone(self):
+        cdef Fleet fleet = self._fleet
+        if fleet is not None:
+            self._fleet = None
+            fleet.undo(self.candidate, self._method, self._ticket)
+
     def __del__(self):
         # A placement that nobody ended, say of a task that was never resumed, must not hold its place for ever.
         self.dropped()
@@ -71,8 +79,9 @@ cdef class Placement:
 @cython.final
 cdef class Fleet:
 
-    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None):
+    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source=""):
         self.selector = selector
+        self.source = source
         self._breaker_settings = breaker
         self._generation = 1
         self._detector = None if outlier is None else OutlierDetector(outlier)
@@ -143,6 +152,19 @@ cdef class Fleet:
             self._narrow()
         return has_changed
 
+    def probe_failed(self, Candidate candidate not None, int64_t fall):
+        return self._probed(candidate.health.probe_failed(fall))
+
+    def probe_passed(self, Candidate candidate not None, int64_t rise):
+        return self._probed(candidate.health.probe_passed(rise))
+
+    cdef bint _probed(self, bint has_changed) noexcept:
+        """Have the next pick tell the selector, as where an endpoint is ejected."""
+        if has_changed:
+            self._is_stale = True
+            self._look_ns = 0
+        return has_changed
+
     cdef int _look(self, uint64_t now) except -1:
         """Compare the endpoints if that is due, and let the selector know what has changed since."""
         if self._detector is None:
@@ -157,7 +179,7 @@ cdef class Fleet:
 
     def _is_sound(self, endpoint):
         cdef Candidate candidate = self._known.get(str(endpoint.address))
-        if candidate is None or candidate.health.is_ejected:
+        if candidate is None or candidate.health.is_out():
             return False
         return not candidate.is_leaving or candidate.is_untried
 
@@ -196,7 +218,7 @@ cdef class Fleet:
             candidates = [known[str(endpoint.address)] for endpoint in endpoints]
         self.left = candidates
         candidates = [candidate for candidate in candidates if not candidate.is_leaving] or candidates
-        sound = [candidate for candidate in candidates if not candidate.health.is_ejected]
+        sound = [candidate for candidate in candidates if not candidate.health.is_out()]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
         self._is_panicking = 2 * len(sound) < len(candidates)
         return candidates if self._is_panicking else sound
@@ -211,8 +233,13 @@ cdef class Fleet:
         if candidate is None:
             if self.selector.size:
                 raise self._held(self.selector.candidates, method, now)
-            raise NoEndpointError(f"{method}: {'the filters leave no endpoint' if self._known else 'nobody serves it'}")
+            raise self.nobody(method)
         return self._placed(candidate, method, ticket, now)
+
+    def nobody(self, str method):
+        if self._known:
+            return NoEndpointError(f"{method}: the filters leave no endpoint")
+        return NoEndpointError(f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}")
 
     def pick_at(self, call, Candidate candidate not None):
         cdef str method = call.method
@@ -220,7 +247,7 @@ cdef class Fleet:
         cdef int64_t ticket = 0 if candidate.breakers is None else self._enter(candidate, method, now)
         if ticket < 0:
             raise self._held([candidate], method, now)
-        candidate.in_flight += 1
+        self.selector.take(candidate)
         return self._placed(candidate, method, ticket, now)
 
     cdef Placement _placed(self, Candidate candidate, str method, int64_t ticket, uint64_t now):
@@ -229,23 +256,30 @@ cdef class Fleet:
         placement._started_ns, placement._fleet = now, self
         return placement
 
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
         """Pick an endpoint whose breaker lets a call of this method through; None where there is none."""
-        cdef BaseSelector selector = self.selector
         cdef Candidate candidate
-        cdef tuple held
         if now >= self._look_ns:
             self._look(now)
-        if not selector.size:
+        if not self.selector.size:
             return None
         if key is None and self._makes_keys:
-            key = selector.key_of(call)
-        candidate = self._choose_one(call, key, method, tried, now, ticket)
-        if candidate is not None:
+            key = self.selector.key_of(call)
+        candidate = self.selector.choose(call, key, tried, now)
+        ticket[0] = 0
+        if candidate.breakers is None or self._admits(candidate, method, now, ticket):
             return candidate
-        # In an outage most are held back: they are passed by all at once, not each found out by a pick of its own.
-        held = self._held_back(method, now)
-        if <Py_ssize_t>len(held) < selector.size:
+        return self._pass_by(call, key, method, tried, now, ticket)
+
+    cdef Candidate _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
+        """Pick anew, and leave out whom breakers hold back.
+
+        In an outage that is most of them: they are passed by all at once, not each found out by a pick of its own.
+        """
+        cdef Candidate candidate = None
+        cdef tuple held = self._held_back(method, now)
+        if <Py_ssize_t>len(held) < self.selector.size:
             candidate = self._choose_one(call, key, method, tried + held if tried else held, now, ticket)
             if candidate is None and tried:
                 # Better one that was tried than none at all.
@@ -257,11 +291,15 @@ cdef class Fleet:
     ):
         """Let the selector pick once; None when the breaker there holds the call back."""
         cdef Candidate candidate = self.selector.choose(call, key, avoided, now)
+        return candidate if self._admits(candidate, method, now, ticket) else None
+
+    cdef bint _admits(self, Candidate candidate, str method, uint64_t now, int64_t* ticket) except -1:
+        """Pass a breaker if there is one; where it holds the call back, the pick is taken back."""
         ticket[0] = 0 if candidate.breakers is None else self._enter(candidate, method, now)
         if ticket[0] >= 0:
-            return candidate
+            return True
         self.selector.take_back(candidate)
-        return None
+        return False
 
     cdef tuple _held_back(self, str method, uint64_t now):
         """Return the endpoints whose breakers let no call of this method through now."""
@@ -298,7 +336,12 @@ cdef class Fleet:
         )
 
     cdef int drop(self, Candidate candidate, str method, int64_t ticket) except -1:
-        self.selector.take_back(candidate)
+        # A selector of the user's may raise when it is told.
+        self._forget(candidate, method, ticket)
+        return self.selector.take_back(candidate)
+
+    cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1:
+        self.selector.undo(candidate)
         return self._forget(candidate, method, ticket)
 
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1:
@@ -308,11 +351,17 @@ cdef class Fleet:
             breaker.forget(ticket)
         return 0
 
+    @cython.nonecheck(False)
     cdef int conclude(
         self, Candidate candidate, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
     ) except -1:
         cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
-        if error is None:
+        if error is None and candidate.breakers is None:
+            # As most end.
+            candidate.health.note(
+                False, seconds, 0.0 if self._detector is None else self._detector.units_of(method, seconds)
+            )
+        elif error is None:
             self._note(candidate, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed == "no":
             # A server that leaves, or a connection that went before the request did: that is no fault.

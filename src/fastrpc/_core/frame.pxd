@@ -70,7 +70,6 @@ cdef enum:
     METHOD_LIMIT = 255
     # Of a stream message: what is granted for it beyond its window has to fit into the window's bound.
     STREAM_MESSAGE_LIMIT = 1_073_741_824
-    SMALLEST_MIDDLE = 1024  # payload bytes of a piece that is neither first nor last
     # A payload above this is received straight into its final memory; below it the whole frame is awaited.
     PARTIAL_ABOVE = 16384
     SETTINGS_LIMIT = 4096

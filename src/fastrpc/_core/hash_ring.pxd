@@ -60,6 +60,7 @@ cdef class HashRing:
     cdef Py_ssize_t number_of(self, str name) except -2
     cdef Py_ssize_t take(self, uint64_t hash) noexcept
     cdef void give_back(self, Py_ssize_t number) noexcept
+    cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept
     cdef inline Node* node(self, Py_ssize_t number) noexcept:
         return &self._nodes[number]
     cdef uint32_t _locate(self, uint64_t hash) noexcept

@@ -58,13 +58,10 @@ cdef uint64_t hash_key(object key) except? 0:
 
 
 cdef uint64_t fnv_key(object key) except? 0:
-    cdef Py_ssize_t size = 0
-    cdef const char* text
     if isinstance(key, int):
-        key = str(int(key))
+        return fnv_number(FNV_EMPTY, key)
     if isinstance(key, str):
-        text = PyUnicode_AsUTF8AndSize(key, &size)
-        return fnv1a(FNV_EMPTY, text, <size_t>size)
+        return fnv_text(FNV_EMPTY, key)
     if isinstance(key, bytes):
         return fnv1a(FNV_EMPTY, PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
     raise TypeError(f"a hash key is str, bytes or int, this one is {type(key).__name__}")
@@ -73,10 +70,6 @@ cdef uint64_t fnv_key(object key) except? 0:
 cdef uint64_t fnv_call(str method, object argument) except? 0:
     """Hash what rpcx makes of a method "Path.Method" and an argument that is an int or a text: "/Path/Method/argument"."""
     cdef Py_ssize_t size = 0, name
-    cdef char[20] digits
-    cdef char* digit = digits + sizeof(digits)
-    cdef int overflow = 0
-    cdef long long number
     cdef const char* text = PyUnicode_AsUTF8AndSize(method, &size)
     cdef uint64_t hash = fnv1a(FNV_EMPTY, "/", 1)
     name = size
@@ -84,17 +77,29 @@ cdef uint64_t fnv_call(str method, object argument) except? 0:
         name -= 1
     hash = fnv1a(fnv1a(hash, text, <size_t>max(name - 1, 0)), "/", 1)
     hash = fnv1a(fnv1a(hash, text + name, <size_t>(size - name)), "/", 1)
-    if isinstance(argument, int):
-        number = PyLong_AsLongLongAndOverflow(argument, &overflow)
-        if number >= 0 and not overflow:
-            while digit == digits + sizeof(digits) or number:
-                digit -= 1
-                digit[0] = <char>(c"0" + number % 10)
-                number //= 10
-            return fnv1a(hash, digit, <size_t>(digits + sizeof(digits) - digit))
-        argument = str(argument)
-    text = PyUnicode_AsUTF8AndSize(argument, &size)
-    return fnv1a(hash, text, <size_t>size)
+    return fnv_number(hash, argument) if isinstance(argument, int) else fnv_text(hash, argument)
+
+
+cdef uint64_t fnv_number(uint64_t hash, object number) except? 0:
+    """Go on with the decimal digits of an int."""
+    cdef char[20] digits
+    cdef char* end = digits + sizeof(digits)
+    cdef char* digit = end
+    cdef int overflow = 0
+    cdef long long rest = PyLong_AsLongLongAndOverflow(number, &overflow)
+    if rest < 0 or overflow:
+        return fnv_text(hash, str(int(number)))
+    while digit == end or rest:
+        digit -= 1
+        digit[0] = <char>(c"0" + rest % 10)
+        rest //= 10
+    return fnv1a(hash, digit, <size_t>(end - digit))
+
+
+cdef uint64_t fnv_text(uint64_t hash, object text) except? 0:
+    cdef Py_ssize_t size = 0
+    cdef const char* encoded = PyUnicode_AsUTF8AndSize(text, &size)
+    return fnv1a(hash, encoded, <size_t>size)
 
 
 def key_hash(key):
@@ -378,7 +383,7 @@ cdef class HashRing:
         )
 
     cdef Py_ssize_t take(self, uint64_t hash) noexcept:
-        """Count a key on the first node with room, going on past avoided ones; -1 when there is no other."""
+        """Count a key on the first node with room, going on past avoided ones while there are others; -1 in an empty ring."""
         cdef uint32_t start, point, owner, last
         cdef Py_ssize_t spare = -1
         if not self._size:
@@ -395,9 +400,8 @@ cdef class HashRing:
             last = owner
             point = point + 1 if point + 1 < self._size else 0
             if point == start:
-                if spare < 0:
-                    return -1
-                owner = <uint32_t>spare
+                # All are avoided only where threads that pick at the same time avoid different ones.
+                owner = <uint32_t>spare if spare >= 0 else self._owners[start]
                 break
         self._nodes[owner].load += 1
         self.total_load += 1
@@ -407,6 +411,11 @@ cdef class HashRing:
         if self._nodes[number].load > 0:
             self._nodes[number].load -= 1
             self.total_load -= 1
+
+    cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept:
+        """Say how many keys a node has; those that were taken before it had left included."""
+        self.total_load += load - self._nodes[number].load
+        self._nodes[number].load = load
 
     def find(self, key):
         cdef uint64_t hash = hash_key(key)

@@ -51,6 +51,9 @@ cdef class Intake(Outbox):
         Budget late_frames
         Budget late_bytes
 
+        # What middle pieces with less payload than a header and its handling cost may use up.
+        Budget short_pieces
+
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1

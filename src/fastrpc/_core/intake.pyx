@@ -43,6 +43,7 @@ cdef class Intake(Outbox):
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
         open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
         open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
+        open_budget(&self.short_pieces, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
         self.last_taken = <uint64_t>0x7FFFFFFFFFFFFFFF
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:

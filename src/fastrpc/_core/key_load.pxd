@@ -1,4 +1,4 @@
-"""What the keys of msgpack maps would cost a dict that is not protected against them."""
+"""What the keys of maps would cost a dict that is not protected against them."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -39,6 +39,10 @@ cdef inline uint64_t load_big_endian(const uint8_t* place, int width) noexcept n
 # `place` is behind the lead byte of a key and borrowed for the call, as is what `end` ends; a key cut short is left to
 # the scan. `others` counts the keys of this map that are neither text, bytes nor numbers. False: no memory.
 cdef bint note_key(KeyLoad* load, uint8_t lead, const uint8_t* place, const uint8_t* end, uint32_t* others) noexcept nogil
+
+# The same for a key that is text, and for one of JSON with escapes in it. `text` is borrowed for the call.
+cdef bint note_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil
+cdef bint note_escaped(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil
 
 # The map whose keys begin at `base` ended; its keys are dropped. False: no memory.
 cdef bint weigh_keys(KeyLoad* load, Py_ssize_t base) noexcept nogil

@@ -1,8 +1,9 @@
-"""What the keys of msgpack maps would cost a dict that is not protected against them.
+"""What the keys of maps would cost a dict that is not protected against them.
 
 Python seeds the hash of text and bytes, but not that of numbers: a sender can choose half a million of them so that
 each one makes the dict walk over all those before it, for minutes. So the pre-scan does what the dict will do, with a
 table of places and no objects, and stops where keys collide far more often than any keys that were not made for it.
+Text that an annotation may turn into a number or a UUID, whose hash is that of a number, counts as one.
 
 The walk is that of CPython's Objects/dictobject.c: slot = hash, then 5 * slot + 1 + what is left of the hash, which
 loses five bits each time; a table that is two thirds full is replaced by one for three times as many. Should another
@@ -11,7 +12,7 @@ version walk otherwise the count is off for it, and a test that measures real di
 
 from libc.math cimport frexp, isinf, isnan
 from libc.stdint cimport int8_t, int64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, realloc, strtod
 from libc.string cimport memcpy, memset
 
 cdef enum:
@@ -24,6 +25,12 @@ cdef enum:
     # key; steps of 2**22 and more, the worst that nobody made for it, 63 times. At 3 ns a slot.
     MISSES_PER_KEY = 64
     MISSES_ONCE = 1_000_000
+
+    # Text of more bytes is no number that is looked at: fewer such keys than would cost a second fit into a message.
+    LONGEST_NUMBER = 512
+    UUID_BYTES = 16
+    UUID_DIGITS = 32
+    UUID_TEXT = 36
 
 cdef uint64_t MODULUS = (<uint64_t>1 << HASH_BITS) - 1
 
@@ -62,6 +69,108 @@ cdef uint64_t hash_double(double value) noexcept nogil:
     return 0 - (2 if result == 1 else result)
 
 
+cdef inline uint64_t doubled(uint64_t value, int times) noexcept nogil:
+    # Modulo the prime, 2**HASH_BITS - 1, doubling turns the bits round.
+    return ((value << times) & MODULUS) | value >> (HASH_BITS - times)
+
+
+cdef inline uint64_t plus(uint64_t value, uint64_t other) noexcept nogil:
+    value += other
+    return value - MODULUS if value >= MODULUS else value
+
+
+cdef inline int hex_digit(uint8_t byte) noexcept nogil:
+    if c"0" <= byte <= c"9":
+        return byte - c"0"
+    byte |= 0x20
+    return byte - c"a" + 10 if c"a" <= byte <= c"f" else -1
+
+
+cdef inline uint64_t mixed(uint64_t bits, uint8_t byte) noexcept nogil:
+    # FNV-1a: which text it was.
+    return (bits ^ byte) * <uint64_t>1099511628211
+
+
+cdef bint note_uuid_bytes(KeyLoad* load, const uint8_t* place) noexcept nogil:
+    cdef uint64_t hash = 0, bits = 0
+    cdef int index
+    for index in range(UUID_BYTES):
+        hash = plus(doubled(hash, 8), place[index])
+        bits = mixed(bits, place[index])
+    return push(load, hash, bits)
+
+
+cdef bint note_uuid_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t hash = 0, bits = 0
+    cdef Py_ssize_t index
+    cdef int digit
+    for index in range(size):
+        if size == UUID_TEXT and (index == 8 or index == 13 or index == 18 or index == 23):
+            if text[index] != c"-":
+                return True
+            continue
+        digit = hex_digit(text[index])
+        if digit < 0:
+            return True
+        hash = plus(doubled(hash, 4), <uint64_t>digit)
+        bits = mixed(bits, <uint8_t>digit)
+    return push(load, hash, bits)
+
+
+cdef bint note_number_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
+    cdef char[512] copy                                     # LONGEST_NUMBER of them
+    cdef char* behind
+    cdef bint is_negative = text[0] == c"-", is_whole = True
+    cdef uint64_t hash = 0, bits = 0
+    cdef Py_ssize_t index
+    cdef double value
+    if size == is_negative:
+        return True
+    for index in range(<Py_ssize_t>is_negative, size):
+        bits = mixed(bits, text[index])
+        if is_whole and c"0" <= text[index] <= c"9":
+            hash = plus(plus(doubled(hash, 3), doubled(hash, 1)), text[index] - c"0")
+        else:
+            is_whole = False
+    if is_whole:
+        if is_negative:
+            hash = 0 - (2 if hash == 1 else hash)
+        return push(load, hash, bits + is_negative)
+    if size >= LONGEST_NUMBER:
+        return True
+    memcpy(copy, text, size)
+    copy[size] = 0
+    value = strtod(copy, &behind)
+    return behind != copy + size or isnan(value) or push(load, hash_double(value), bits + is_negative)
+
+
+cdef bint note_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
+    load.seen += 1
+    # 32 digits may be either.
+    if (size == UUID_DIGITS or size == UUID_TEXT) and not note_uuid_text(load, text, size):
+        return False
+    if size == 0 or not (text[0] == c"-" or c"0" <= text[0] <= c"9"):
+        return True
+    return note_number_text(load, text, size)
+
+
+cdef bint note_escaped(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
+    cdef uint8_t[512] plain                                 # LONGEST_NUMBER of them
+    cdef Py_ssize_t at = 0, filled = 0
+    while at < size and filled < LONGEST_NUMBER:
+        plain[filled] = text[at]
+        if text[at] == c"\\":
+            # Numbers have but digits, letters, a point and signs, and those are written so or as they are.
+            if size - at < 6 or text[at + 1] != c"u" or text[at + 2] != c"0" or text[at + 3] != c"0":
+                load.seen += 1
+                return True
+            plain[filled] = <uint8_t>(hex_digit(text[at + 4]) << 4 | hex_digit(text[at + 5]))
+            at += 5
+        at += 1
+        filled += 1
+    return note_text(load, plain, filled)
+
+
 cdef bint push(KeyLoad* load, uint64_t hash, uint64_t bits) noexcept nogil:
     cdef Py_ssize_t capacity
     cdef Key* keys
@@ -78,17 +187,36 @@ cdef bint push(KeyLoad* load, uint64_t hash, uint64_t bits) noexcept nogil:
     return True
 
 
+cdef bint note_string(KeyLoad* load, uint8_t lead, const uint8_t* place, const uint8_t* end) noexcept nogil:
+    # Text and bytes have seeded hashes, as long as they stay what they are.
+    cdef bint is_text = lead < 0xC4 or lead >= 0xD9
+    cdef Py_ssize_t size = lead & 0x1F
+    cdef int width
+    if lead >= 0xC4:
+        width = 1 << (lead - 0xD9 if is_text else lead - 0xC4)
+        if end - place < width:
+            return True
+        size = <Py_ssize_t>load_big_endian(place, width)
+        place += width
+    if size > end - place:
+        return True
+    if is_text:
+        return note_text(load, place, size)
+    load.seen += 1
+    return size != UUID_BYTES or note_uuid_bytes(load, place)
+
+
 cdef bint note_key(KeyLoad* load, uint8_t lead, const uint8_t* place, const uint8_t* end, uint32_t* others) noexcept nogil:
     cdef int width
     cdef uint64_t bits
     cdef float single
     cdef double value
     cdef uint32_t single_bits
+    if 0xA0 <= lead < 0xC0 or 0xD9 <= lead <= 0xDB or 0xC4 <= lead <= 0xC6:
+        return note_string(load, lead, place, end)
     load.seen += 1
     if lead < 0x80 or lead >= 0xE0:                         # fixint
         return push(load, hash_signed(<int8_t>lead), <uint64_t><int64_t><int8_t>lead)
-    if 0xA0 <= lead < 0xC0 or 0xD9 <= lead <= 0xDB or 0xC4 <= lead <= 0xC6:
-        return True                                         # text and bytes have seeded hashes
     if not 0xCA <= lead <= 0xD3:
         # Hashes of containers and timestamps are made of those of numbers: each may collide with all others.
         others[0] += 1
@@ -179,6 +307,21 @@ cdef void release(KeyLoad* load) noexcept nogil:
     free(load.keys)
     free(load.slots)
     memset(load, 0, sizeof(KeyLoad))
+
+
+def hash_of_text(bytes text not None, bint is_escaped=False):
+    """Return the hashes that the scan computes for the number and the UUID that a text may be."""
+    cdef KeyLoad load
+    cdef Py_ssize_t index
+    memset(&load, 0, sizeof(load))
+    # `text` is kept by the caller.
+    if is_escaped:
+        note_escaped(&load, <const uint8_t*><const char*>text, len(text))
+    else:
+        note_text(&load, <const uint8_t*><const char*>text, len(text))
+    hashes = [<int64_t>load.keys[index].hash for index in range(load.size)]
+    release(&load)
+    return hashes
 
 
 def hash_of_number(value):

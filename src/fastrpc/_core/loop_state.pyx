@@ -198,3 +198,15 @@ cdef void install_traversal(PyTypeObject* type) noexcept:
 
 
 install_traversal(<PyTypeObject*>LoopState)
+
+
+def wrong_loop(kind, own, other):
+    """Return the error of a thing of one loop that was used from another."""
+    return RuntimeError(
+        f"this {kind} belongs to {loop_label(own)} and was used from {loop_label(other)}; make one for each loop"
+    )
+
+
+cdef str loop_label(loop):
+    # Their reprs are alike: where they lie tells one from the other.
+    return f"{loop!r} at {id(loop):#x}"

@@ -29,6 +29,7 @@ cdef class Messages(Intake):
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1
 
     # The parts of it.
+    cdef bint _pays_for_itself(self, Frame* frame) noexcept
     cdef int _whole_message(self, Call call) except -1
     cdef bint _grant_missing(self, Call call) except -1
     cdef bint _reserve(self, Call call, Py_ssize_t size) except -1

@@ -23,6 +23,7 @@ from fastrpc._core.frame cimport (
     DATA,
     HEADER_SIZE,
     MORE,
+    REASON_CALM_DOWN,
     REASON_CREDIT,
     REASON_PROTOCOL,
     REQUEST,
@@ -30,7 +31,11 @@ from fastrpc._core.frame cimport (
     STREAM_MESSAGE_LIMIT,
 )
 from fastrpc._core.status cimport RESOURCE_EXHAUSTED
-from fastrpc._core.window cimport placed
+from fastrpc._core.window cimport give, placed, spend
+
+cdef enum:
+    # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
+    PIECE_COST = 64
 
 
 cdef class Messages(Intake):
@@ -71,6 +76,8 @@ cdef class Messages(Intake):
         cdef bint more = (frame.flags & MORE) != 0
         if call.incoming is None:
             return self.violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
+        if more and not self._pays_for_itself(frame):
+            return self.violate(REASON_CALM_DOWN, f"too many short pieces, the last for call {frame.id}")
         assembly = <Assembly>call.incoming.assembly
         filled = assembly.filled + (0 if self.arrived is not None else frame.payload_size)
         if filled > assembly.total or (filled == assembly.total) == more:
@@ -80,6 +87,15 @@ cdef class Messages(Intake):
         if self.arrived is None:
             assembly.append(frame.payload, frame.payload_size, self.trusted)
         return self.on_piece(call) if more else self._whole_message(call)
+
+    cdef bint _pays_for_itself(self, Frame* frame) noexcept:
+        """Charge a middle piece for what its bytes do not pay; False when there were too many short ones."""
+        cdef Py_ssize_t lack = PIECE_COST - frame.payload_size
+        if lack > 0:
+            return spend(&self.short_pieces, lack, self.now)
+        if self.short_pieces.left < self.short_pieces.capacity:
+            give(&self.short_pieces, -lack, self.short_pieces.capacity // self.short_pieces.period)
+        return True
 
     cdef int _whole_message(self, Call call) except -1:
         """The last piece of a cut message came."""

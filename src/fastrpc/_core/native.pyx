@@ -42,7 +42,6 @@ from fastrpc._core.frame cimport (
     RESPONSE,
     SETTINGS,
     SETTINGS_LIMIT,
-    SMALLEST_MIDDLE,
     STREAM_IN,
     STREAM_OUT,
 )
@@ -385,7 +384,7 @@ cdef int check_texts(Frame* frame) noexcept nogil:
 
 cdef inline Py_ssize_t shortest_data(int flags) noexcept nogil:
     if flags & CONT:
-        return SMALLEST_MIDDLE if flags & MORE else 1
+        return 0 if flags & MORE else 1
     return 8 if flags & MORE else 0
 
 

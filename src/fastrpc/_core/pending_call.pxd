@@ -21,6 +21,9 @@ cdef class PendingCall(Call):
         bint is_counted
         bint is_inside_retry
 
+        # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
+        bint is_probe
+
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
         public bint may_have_run
         object outcome_status
@@ -35,7 +38,8 @@ cdef class PendingCall(Call):
     cdef object value(self)
     cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
+    cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)
 
-cdef object lost_error(Call call, bint handed, str why)
+cdef object lost_error(Connection connection, Call call, bint handed, str why)
 cdef object overdue_error(PendingCall call, object endpoint, bint handed)
 cdef int check_request(Connection connection, Call call, bytes payload) except -1

@@ -16,6 +16,7 @@ from fastrpc._core.status cimport (
 )
 from fastrpc._core.wire cimport now_ns
 
+from fastrpc._core.settings import codec_label, compressor_label
 from fastrpc.errors import (
     CallError,
     ConnectionLostError,
@@ -23,6 +24,7 @@ from fastrpc.errors import (
     DecodeError,
     EncodeError,
     OverloadedError,
+    RemoteProtocolError,
     UnavailableError,
 )
 from fastrpc.status import Status
@@ -91,8 +93,8 @@ cdef class PendingCall(Call):
                 raise self.unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
-                f"{self.route.method} answered in codec {self.answer_codec}, asked was codec "
-                f"{self.route.marshal.codec_id}"
+                f"{self.route.method} answered in codec {codec_label(self.answer_codec)}, asked was codec "
+                f"{codec_label(self.route.marshal.codec_id)}"
             )
         return self.route.marshal.decode_result(payload)
 
@@ -103,32 +105,39 @@ cdef class PendingCall(Call):
     cdef object compressor_of_answer(self):
         compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
         if compressor is None:
-            raise DecodeError(f"{self.route.method} answered with compressor {self.answer_compressor}, unknown here")
+            raise DecodeError(
+                f"{self.route.method} answered with compressor {compressor_label(self.answer_compressor)}, unknown here"
+            )
         return compressor
 
     cdef object _error_of(self, Frame* frame, bytes payload):
         """The error a RESPONSE with a status other than OK stands for."""
         cdef int status = frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN
+        cdef bint unstarted = frame.outcome == OUTCOME_NOT_STARTED
+        cdef bint may_return = frame.pushback_ms != PUSHBACK_NEVER
         text = frame.text[:frame.text_size].decode("utf-8", "replace")
-        processed = OUTCOMES[frame.outcome]
-        retry_after = None
-        if frame.pushback_ms and frame.pushback_ms != PUSHBACK_NEVER:
-            retry_after = frame.pushback_ms / 1000.0
+        retry_after = frame.pushback_ms / 1000.0 if frame.pushback_ms and may_return else None
         if status == DEADLINE_EXCEEDED:
-            return DeadlineExceededError(text, processed="no" if frame.outcome == OUTCOME_NOT_STARTED else "unknown")
-        if frame.outcome == OUTCOME_NOT_STARTED and frame.pushback_ms != PUSHBACK_NEVER:
-            if status == RESOURCE_EXHAUSTED:
-                return OverloadedError(text, retry_after=retry_after)
-            if status == UNAVAILABLE:
-                return UnavailableError(text)
+            return DeadlineExceededError(text, processed="no" if unstarted else "unknown")
+        if unstarted and status == UNAVAILABLE:
+            error = UnavailableError(text, retry_after=retry_after, retryable=may_return)
+        elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
+            error = OverloadedError(text, retry_after=retry_after)
+        else:
+            error = self._refusal_of(frame, payload, status, text, retry_after)
+        error._was_received = True
+        return error
+
+    cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
+        """What the other side said on purpose, with its details."""
         details = None
         if PyBytes_GET_SIZE(payload):
             details = payload
             if self.route.marshal.takes_details(payload, frame.codec):
                 details = decode_details(payload, frame.codec)
-        error = CallError(Status(status), text, details=details, retry_after=retry_after, processed=processed)
-        error._was_received = True
-        return error
+        return CallError(
+            Status(status), text, details=details, retry_after=retry_after, processed=OUTCOMES[frame.outcome]
+        )
 
     # For interceptors and fail modes
 
@@ -221,17 +230,15 @@ def decode_details(bytes payload, int codec):
         return payload
 
 
-cdef object lost_error(Call call, bint handed, str why):
+cdef object lost_error(Connection connection, Call call, bint handed, str why):
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
-    method = call.route.method
-    if handed:
-        return ConnectionLostError(
-            f"{method}: the connection was lost ({why}); the call may have run",
-            processed="unknown",
-            retryable=bool(call.flags & IDEMPOTENT),
-        )
+    processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
+    doubt = "; the call may have run" if handed else " before the call was sent"
+    if connection.is_violated():
+        text = f"{call.route.method}: the connection was given up, as the server broke the protocol ({why}){doubt}"
+        return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
     return ConnectionLostError(
-        f"{method}: the connection was lost ({why}) before the call was sent", processed="no", retryable=True
+        f"{call.route.method}: the connection was lost ({why}){doubt}", processed=processed, retryable=retryable
     )
 
 

@@ -12,7 +12,17 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memchr, memset
 
-from fastrpc._core.key_load cimport KEYS_UNSEEN, KeyLoad, is_overloaded, load_big_endian, note_key, release, weigh_keys
+from fastrpc._core.key_load cimport (
+    KEYS_UNSEEN,
+    KeyLoad,
+    is_overloaded,
+    load_big_endian,
+    note_escaped,
+    note_key,
+    note_text,
+    release,
+    weigh_keys,
+)
 
 _NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory")
 
@@ -32,7 +42,10 @@ cdef int prescan(
         if load.keys != NULL:
             release(&load)
     elif codec_id == PRESCAN_JSON:
-        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers)
+        memset(&load, 0, sizeof(load))
+        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers, &load)
+        if load.keys != NULL:
+            release(&load)
     charge[0] = size + PRESCAN_CONTAINER_CHARGE * containers
     return result
 
@@ -174,13 +187,45 @@ cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
     return byte <= c" " or byte == c"," or byte == c"]" or byte == c"}" or byte == c":"
 
 
+cdef inline bint may_be_number(const uint8_t* text, Py_ssize_t size) noexcept nogil:
+    """Whether an annotation may turn a key into a number or a UUID."""
+    return size > 0 and (text[0] <= c"9" or text[0] == c"\\" or size == 32 or size == 36)
+
+
+cdef bint count_text_key(KeyLoad* load, const uint8_t* text, const uint8_t* quote, const uint8_t* end) noexcept nogil:
+    """Note a string, if it is the key of a map; False: no memory."""
+    cdef const uint8_t* place = quote + 1
+    while place < end and place[0] <= c" ":
+        place += 1
+    if place >= end or place[0] != c":":
+        return True
+    if memchr(text, c"\\", quote - text) != NULL:
+        return note_escaped(load, text, quote - text)
+    return note_text(load, text, quote - text)
+
+
+cdef inline int end_level(KeyLoad* load, const int32_t* keys_from, int depth) noexcept nogil:
+    return end_keys(load, keys_from[depth]) if depth >= 0 and load.size > keys_from[depth] else PRESCAN_OK
+
+
+cdef int end_json(KeyLoad* load, const int32_t* keys_from, int depth) noexcept nogil:
+    """Weigh the keys of maps that nobody closed: up to its error the decoder fills them all the same."""
+    cdef int found = PRESCAN_OK
+    while depth > 0 and found == PRESCAN_OK:
+        depth -= 1
+        found = end_level(load, keys_from, depth)
+    return found
+
+
 cdef int scan_json(
-    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLoad* load
 ) noexcept nogil:
     # Every value and key is one token; the outermost value is a token and no item.
+    cdef int32_t[1024] keys_from                            # PRESCAN_DEEPEST of them: where those of a level begin
     cdef const uint8_t* end = place + size
+    cdef const uint8_t* quote
     cdef Py_ssize_t items = -1
-    cdef int depth = 0
+    cdef int depth = 0, found
     cdef uint8_t byte
     while place < end:
         byte = place[0]
@@ -189,23 +234,28 @@ cdef int scan_json(
             continue
         if byte == c"]" or byte == c"}":
             depth -= 1
-            if depth <= 0:
-                return PRESCAN_OK           # whole, or closed once too often: the decoder goes no further
+            found = end_level(load, keys_from, depth)
+            if depth <= 0 or found != PRESCAN_OK:
+                return found                # whole, or closed once too often: the decoder goes no further
             continue
         items += 1
         if items > max_items:
             return PRESCAN_TOO_MANY_ITEMS
         if byte == c'"':
-            place = string_end(place, end) + 1
+            quote = string_end(place, end)
+            if may_be_number(place, quote - place) and not count_text_key(load, place, quote, end):
+                return PRESCAN_NO_MEMORY
+            place = quote + 1
         elif byte == c"[" or byte == c"{":
             containers[0] += 1
             if depth >= max_depth:
                 return PRESCAN_TOO_DEEP
+            keys_from[depth] = <int32_t>load.size
             depth += 1
         else:
             while place < end and not ends_scalar(place[0]):
                 place += 1
-    return PRESCAN_OK
+    return end_json(load, keys_from, depth)
 
 
 def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_items=1_000_000):

@@ -35,6 +35,9 @@ cdef class Candidate:
         double seconds
         uint64_t observed_ns
 
+        # SmoothWeighted: its current weight as of the last change of the candidates.
+        int64_t current
+
         # ConsistentHash: its number on the ring; -1 = none.
         Py_ssize_t node
 
@@ -66,13 +69,14 @@ cdef class BaseSelector:
     # `key` is what the caller gave to place the call by, or None; `tried` may be None; `now` is the instant of both.
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now)
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1
+    cdef int take(self, Candidate candidate) except -1
     cdef int take_back(self, Candidate candidate) except -1
+    cdef int undo(self, Candidate candidate) except -1
     cdef uint64_t instant(self) except? 0
     cdef int _changed(self) except -1
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1
-    cdef Py_ssize_t _next_untried(self, object call, object key, uint64_t now) except -1
+    cdef Py_ssize_t _next_untried(self, object call, object key, tuple tried, uint64_t now) except -1
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF
-    cdef Candidate _count(self, Py_ssize_t index)
 
 
 cdef class RandomSelector(BaseSelector):
@@ -81,13 +85,24 @@ cdef class RandomSelector(BaseSelector):
 
 cdef class RoundRobinSelector(BaseSelector):
     cdef:
+        # Whose turn is next, and how many picks were made since the last change.
         uint32_t _turn
+        uint32_t _picks
+
+        # The candidates since the last change; those of the last pick, and whose turn was next then.
+        list _listed
+        list _order
+        uint32_t _next_turn
 
 
 cdef class SmoothWeightedSelector(BaseSelector):
     cdef:
-        # The weights, and the current weights of the algorithm, one for each candidate.
+        # The candidates and, one for each of them, the weights and the current weights of the algorithm: at the beginning
+        # of the cycle, and after its known part. Without a pick since the last change nothing is to be saved.
+        list _order
+        bint _has_picked
         int64_t* _weights
+        int64_t* _start
         int64_t* _current
         int64_t _total
 
@@ -97,6 +112,8 @@ cdef class SmoothWeightedSelector(BaseSelector):
         uint32_t _known
         uint32_t _turn
 
+    cdef int _save(self) except -1
+    cdef int _begin_cycle(self, uint64_t period) except -1
     cdef uint32_t _advance(self) noexcept
 
 

@@ -1,9 +1,10 @@
 """The built-in picks: random, round robin, smooth weighted, least loaded, consistent hash, and those of Go rpcx."""
 
 cimport cython
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.math cimport exp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 import math
 import random as random_module
@@ -14,6 +15,11 @@ from fastrpc._core.wire cimport now_ns
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
+
+cdef extern from "Python.h":
+    # Return what was before.
+    bint PyGC_Disable()
+    bint PyGC_Enable()
 
 cdef enum:
     # Picks of smooth weighted round robin that are remembered, 256 KiB.
@@ -62,7 +68,10 @@ cdef class BaseSelector:
         self.candidates = []
         self._by_id = {}
         self._by_name = {}
-        self.filters = tuple(filters)
+        try:
+            self.filters = tuple(filters)
+        except TypeError:
+            raise ConfigError(f"filters is {filters!r}, it must be a list", hint="write filters=[…]") from None
         for narrow in self.filters:
             if not callable(narrow):
                 raise ConfigError(
@@ -111,21 +120,33 @@ cdef class BaseSelector:
 
     cdef int take_up(self, list candidates) except -1:
         cdef Candidate candidate
+        cdef bint is_collecting
         by_name = {}
         for candidate in candidates:
             by_name.setdefault(candidate.name, candidate)
         # Weight 0 asks for no calls; if all do, that cannot be meant.
         known = list(by_name.values())
         listed = [candidate for candidate in known if candidate.weight] or known
-        for candidate in self.candidates:
-            candidate.is_listed = False
-        for candidate in listed:
-            candidate.is_listed = True
-        self._by_name = by_name
-        self._by_id = {id((<Candidate>each).endpoint): each for each in known}
-        self.candidates = listed
-        self.size = <uint32_t>len(listed)
-        return self._changed()
+        by_id = {id((<Candidate>each).endpoint): each for each in known}
+        # Until all of it fits together nobody may pick. Up to Python 3.11 each allocation may start the garbage collection,
+        # and that finalizers, which make calls or let other threads do so; and so may what is let go of here.
+        before = (self.candidates, self._by_name, self._by_id)
+        is_collecting = PyGC_Disable()
+        try:
+            for candidate in self.candidates:
+                candidate.is_listed = False
+            for candidate in listed:
+                candidate.is_listed = True
+            self._by_name = by_name
+            self._by_id = by_id
+            self.candidates = listed
+            self.size = <uint32_t>len(listed)
+            self._changed()
+        finally:
+            if is_collecting:
+                PyGC_Enable()
+        del before
+        return 0
 
     def candidate(self, endpoint):
         return self.candidate_of(endpoint)
@@ -158,25 +179,23 @@ cdef class BaseSelector:
 
     # What happens for each attempt
 
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         """Pick the candidate of the next attempt; those in `tried` only when there is no other."""
-        cdef Py_ssize_t index
+        cdef Candidate candidate
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
-        if not tried or self._mark_tried(tried, True) == self.size:
-            if tried:
-                self._mark_tried(tried, False)
-            return self._count(self._next(call, key, now))
-        try:
-            index = self._next_untried(call, key, now)
-        finally:
-            self._mark_tried(tried, False)
-        return self._count(index)
-
-    cdef Candidate _count(self, Py_ssize_t index):
-        cdef Candidate candidate = self.candidates[index]
+        # The list holds candidates and nothing else.
+        candidate = <Candidate>self.candidates[
+            self._next_untried(call, key, tried, now) if tried else self._next(call, key, now)
+        ]
         candidate.in_flight += 1
         return candidate
+
+    cdef int take(self, Candidate candidate) except -1:
+        """An attempt goes to this candidate, whatever would have been picked."""
+        candidate.in_flight += 1
+        return 0
 
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
         """An attempt ended."""
@@ -187,6 +206,10 @@ cdef class BaseSelector:
     cdef int take_back(self, Candidate candidate) except -1:
         """An attempt that was picked is not made, or ended without saying anything."""
         return BaseSelector.settle(self, candidate, 0.0, None, 0)
+
+    cdef int undo(self, Candidate candidate) except -1:
+        """The pick just made leads nowhere now, and another one follows for the same attempt: as if it had not been made."""
+        return self.take_back(candidate)
 
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
         """Mark the candidates of these endpoints; return how many that are."""
@@ -199,19 +222,25 @@ cdef class BaseSelector:
                 marked += 1
         return marked
 
-    cdef Py_ssize_t _next_untried(self, object call, object key, uint64_t now) except -1:
+    cdef Py_ssize_t _next_untried(self, object call, object key, tuple tried, uint64_t now) except -1:
+        """The index of a candidate that was not tried, if there is one."""
         cdef Py_ssize_t index = 0
         cdef int _
-        for _ in range(REPEATED_PICKS):
-            index = self._next(call, key, now)
-            if not (<Candidate>self.candidates[index]).is_tried:
-                return index
-        # No more steps than candidates: threads that pick at the same time see each other's marks.
-        for _ in range(<int>self.size):
-            if not (<Candidate>self.candidates[index]).is_tried:
-                break
-            index = (index + 1) % self.size
-        return index
+        try:
+            if self._mark_tried(tried, True) == self.size:
+                return self._next(call, key, now)
+            for _ in range(REPEATED_PICKS):
+                index = self._next(call, key, now)
+                if not (<Candidate>self.candidates[index]).is_tried:
+                    return index
+            # No more steps than candidates: threads that pick at the same time see each other's marks.
+            for _ in range(<int>self.size):
+                if not (<Candidate>self.candidates[index]).is_tried:
+                    break
+                index = (index + 1) % self.size
+            return index
+        finally:
+            self._mark_tried(tried, False)
 
     def _measure_picks(self, Py_ssize_t count, list keys not None):
         # Bench hook: pick and observe, one key after the other, as the engine does it.
@@ -221,7 +250,7 @@ cdef class BaseSelector:
             self.settle(self.choose(None, keys[index % size], None, index), 1e-3, None, index)
 
     cdef int _changed(self) except -1:
-        """Hook: the candidates are others."""
+        """Hook: the candidates are others. It runs no code of Python's."""
         return 0
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
@@ -237,60 +266,128 @@ cdef class RandomSelector(BaseSelector):
 
 cdef class RoundRobinSelector(BaseSelector):
 
+    def __cinit__(self):
+        self._listed = self._order = []
+
     cdef int _changed(self) except -1:
+        """Go on after whoever was picked last, or the nearest one before it that is still there.
+
+        Beginning anew at each change would give some endpoints more calls than others as long as connections come and go.
+        """
+        cdef Py_ssize_t size, step
+        if self._picks:
+            self._order, self._next_turn = self._listed, self._turn
+        self._listed, self._picks = self.candidates, 0
+        size = len(self._order)
+        for step in range(1, size + 1):
+            candidate = self._by_name.get((<Candidate>self._order[(self._next_turn + size - step) % size]).name)
+            if candidate is not None and (<Candidate>candidate).is_listed:
+                self._turn = (self.candidates.index(candidate) + 1) % self.size
+                return 0
         # Clients that start together must not all begin with the same endpoint.
-        if self.size:
-            self._turn = self.random_below(self.size)
+        self._turn = self.random_below(self.size) if self.size else 0
         return 0
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         cdef Py_ssize_t index = self._turn
         self._turn = self._turn + 1 if self._turn + 1 < self.size else 0
+        self._picks += 1
         return index
+
+    cdef int undo(self, Candidate candidate) except -1:
+        cdef uint32_t last = (self._turn or self.size) - 1
+        # Other picks may have been made since, by threads, or before the last change.
+        if self._picks and self.candidates[last] is candidate:
+            self._turn = last
+            self._picks -= 1
+        return self.take_back(candidate)
 
 
 cdef class SmoothWeightedSelector(BaseSelector):
 
+    def __cinit__(self):
+        self._order = []
+
     def __dealloc__(self):
         PyMem_Free(self._weights)
+        PyMem_Free(self._start)
         PyMem_Free(self._current)
         PyMem_Free(self._cycle)
 
     cdef int _changed(self) except -1:
         cdef Py_ssize_t index
         cdef uint64_t period
+        if self._has_picked:
+            self._save()
+            self._has_picked = False
         weights = [max((<Candidate>each).weight, 1) for each in self.candidates]
-        cdef int64_t* own = <int64_t*>PyMem_Malloc((self.size + 1) * sizeof(int64_t))
-        cdef int64_t* current = <int64_t*>PyMem_Calloc(self.size + 1, sizeof(int64_t))
-        cdef uint32_t* cycle = NULL
         period = sum(weights) // math.gcd(*weights) if weights else 0
-        if period <= LONGEST_CYCLE:
-            cycle = <uint32_t*>PyMem_Malloc((period + 1) * sizeof(uint32_t))
-        if own is NULL or current is NULL or (cycle is NULL and period <= LONGEST_CYCLE):
-            PyMem_Free(own)
-            PyMem_Free(current)
-            PyMem_Free(cycle)
-            raise MemoryError
-        for index in range(<Py_ssize_t>self.size):
-            own[index] = weights[index]
-        PyMem_Free(self._weights)
-        PyMem_Free(self._current)
-        PyMem_Free(self._cycle)
-        self._weights, self._current, self._cycle = own, current, cycle
+        self._order = []
         self._total = sum(weights)
-        self._period = <uint32_t>period if cycle is not NULL else 0
+        self._begin_cycle(period if period <= LONGEST_CYCLE else 0)
+        self._order = self.candidates
+        for index in range(<Py_ssize_t>self.size):
+            self._weights[index] = weights[index]
+            # What was saved up beside heavier endpoints is not spent at once where they have gone.
+            self._start[index] = max(-self._total, min(self._total, (<Candidate>self.candidates[index]).current))
+        memcpy(self._current, self._start, self.size * sizeof(int64_t))
+        return 0
+
+    cdef int _save(self) except -1:
+        """Note with each candidate where the algorithm stands: it goes on from there, also when one was away for a moment."""
+        cdef uint32_t index
+        cdef uint32_t size = <uint32_t>len(self._order)
+        if self._period and self._turn != self._known:
+            # The rest of the cycle is known, but was not given out.
+            for index in range(size):
+                self._current[index] = self._start[index] + self._turn * self._weights[index]
+            for index in range(self._turn):
+                self._current[self._cycle[index]] -= self._total
+        for index in range(size):
+            (<Candidate>self._order[index]).current = self._current[index]
+        return 0
+
+    cdef int _begin_cycle(self, uint64_t period) except -1:
+        """Make room for the candidates there are now."""
+        cdef int64_t* weights = <int64_t*>PyMem_Realloc(self._weights, (self.size + 1) * sizeof(int64_t))
+        if weights is not NULL:
+            self._weights = weights
+        cdef int64_t* start = <int64_t*>PyMem_Realloc(self._start, (self.size + 1) * sizeof(int64_t))
+        if start is not NULL:
+            self._start = start
+        cdef int64_t* current = <int64_t*>PyMem_Realloc(self._current, (self.size + 1) * sizeof(int64_t))
+        if current is not NULL:
+            self._current = current
+        cdef uint32_t* cycle = <uint32_t*>PyMem_Realloc(self._cycle, (period + 1) * sizeof(uint32_t))
+        if cycle is not NULL:
+            self._cycle = cycle
+        if weights is NULL or start is NULL or current is NULL or cycle is NULL:
+            self.size = 0
+            raise MemoryError
+        self._period = <uint32_t>period
         self._known = self._turn = 0
         return 0
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         cdef uint32_t turn = self._turn
+        self._has_picked = True
         if not self._period:
             return self._advance()
         if turn == self._known:
             self._cycle[turn] = self._advance()
             self._known += 1
+            if self._known == self._period and memcmp(self._current, self._start, self.size * sizeof(int64_t)):
+                # After a change it does not begin where such a cycle does: these picks do not repeat.
+                memcpy(self._start, self._current, self.size * sizeof(int64_t))
+                self._known = 0
         self._turn = turn + 1 if turn + 1 < self._period else 0
         return self._cycle[turn]
+
+    cdef int undo(self, Candidate candidate) except -1:
+        # At the beginning of a cycle the one before is not known any more.
+        if self._period and self._turn and self.candidates[self._cycle[self._turn - 1]] is candidate:
+            self._turn -= 1
+        return self.take_back(candidate)
 
     cdef uint32_t _advance(self) noexcept:
         """Every weight grows by its own, the largest is picked and pays for all (nginx, commit 52327e0627f4)."""
@@ -392,8 +489,17 @@ cdef class ConsistentHashSelector(BaseSelector):
         for candidate in self.candidates:
             candidate.node = self.ring.number_of(candidate.name)
             self._owners[candidate.node] = candidate
+            # It may have been away while calls went on there.
+            self.ring.set_load(candidate.node, candidate.in_flight)
         return 0
 
+    cdef int take(self, Candidate candidate) except -1:
+        candidate.in_flight += 1
+        if candidate.node >= 0:
+            self.ring.set_load(candidate.node, candidate.in_flight)
+        return 0
+
+    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef uint64_t hash
         cdef Py_ssize_t number
@@ -405,13 +511,15 @@ cdef class ConsistentHashSelector(BaseSelector):
         if not tried:
             number = self.ring.take(hash)
         else:
-            self._avoid(tried, self._mark_tried(tried, True) < self.size)
-            number = self.ring.take(hash)
-            self._avoid(tried, False)
-            self._mark_tried(tried, False)
+            try:
+                self._avoid(tried, self._mark_tried(tried, True) < self.size)
+                number = self.ring.take(hash)
+            finally:
+                self._avoid(tried, False)
+                self._mark_tried(tried, False)
         if number < 0:
             raise NoEndpointError("the ring has no endpoint")
-        candidate = self._owners[number]
+        candidate = <Candidate>self._owners[number]
         candidate.in_flight += 1
         return candidate
 
@@ -423,6 +531,7 @@ cdef class ConsistentHashSelector(BaseSelector):
                 self.ring.node(candidate.node).is_avoided = is_avoided
         return 0
 
+    @cython.nonecheck(False)
     cdef int settle(self, Candidate candidate, double seconds, object error, uint64_t now) except -1:
         BaseSelector.settle(self, candidate, seconds, error, now)
         if candidate.node >= 0:
@@ -517,7 +626,8 @@ cdef class UserSelector(BaseSelector):
         super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
         self.selector = selector
 
-    cdef int _changed(self) except -1:
+    cdef int take_up(self, list candidates) except -1:
+        BaseSelector.take_up(self, candidates)
         self.selector.update(self.endpoints)
         return 0
 

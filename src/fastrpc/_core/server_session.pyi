@@ -1,6 +1,6 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from fastrpc._core.admission import Admission, AdmittedCall, GuardedSession
 from fastrpc._core.call import RouteTable
@@ -8,6 +8,8 @@ from fastrpc._core.handler_task import HandlerTask
 from fastrpc._core.marshal import BoundArguments
 from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.status import Status
+
+_Kind = TypeVar("_Kind", bound=ServerCall)
 
 @final
 class ServerState(Admission):
@@ -138,6 +140,9 @@ class ServerSession(GuardedSession):
         """Return what is under way as plain data: calls, one_way, buffered, credit."""
 
 def detached_call(
-    metadata: Mapping[str, str | bytes] | None, identity: Identity | None, timeout: float | None
-) -> ServerCall:
-    """Make a call without a connection, for handlers that are called directly in a test."""
+    kind: type[_Kind],
+    metadata: Mapping[str, str | bytes] | None,
+    identity: Identity | None,
+    timeout: float | None,
+) -> _Kind:
+    """Make a call without a connection, for handlers that are called directly in a test; `kind` says more of it."""

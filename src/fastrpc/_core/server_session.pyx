@@ -274,9 +274,9 @@ cdef class ServerSession(GuardedSession):
             self.state.expired_unstarted += 1
             return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
         if call.codec >= 64 or not (self.state.codecs >> call.codec) & 1:
-            return self.refuse(call, UNIMPLEMENTED, f"codec {call.codec} is not accepted here")
+            return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
         if call.compressor and call.compressor not in self.state.compressors:
-            return self.refuse(call, UNIMPLEMENTED, f"compressor {call.compressor} is not known here")
+            return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_compressor(call.compressor))
         route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if not call.compressor:
             return self._admit(call, payload)
@@ -689,9 +689,9 @@ cdef class ServerSession(GuardedSession):
         }
 
 
-def detached_call(metadata, identity, timeout):
+def detached_call(kind, metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
-    cdef ServerCall call = ServerCall.__new__(ServerCall)
+    cdef ServerCall call = kind.__new__(kind)
     call.started_ns = now_ns()
     if timeout is not None:
         call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)

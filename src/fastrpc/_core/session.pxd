@@ -63,6 +63,9 @@ cdef class Session(Connection):
         uint64_t idle_from_ns
         uint64_t idle_ids
 
+        # How many of the calls in either direction only asked for health.
+        uint64_t probes
+
     cdef int flush(self) except -1
     cdef int schedule_flush(self) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
@@ -82,6 +85,7 @@ cdef class Session(Connection):
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept
     cdef uint64_t _check_age(self, uint64_t now) except? 0
     cdef uint64_t _check_idle(self, uint64_t now) except? 0
+    cdef bint is_unused(self) except -1
     cdef uint64_t _check_life(self, uint64_t now) except? 0
 
     # Hooks.

@@ -72,6 +72,9 @@ class Session(Connection):
     def buffered_bytes(self) -> int:
         """Count the bytes of ours that the peer has not taken: here and in the transport."""
 
+    def note_probe(self) -> None:
+        """Take note that a call only asked for our health: it does not count as use of the connection."""
+
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls: GOAWAY now, and the last call once the peer knows."""
 

@@ -476,13 +476,15 @@ cdef class Session(Connection):
             return self.made_ns + self.age_ns
         self.age_ns = 0
         self.on_aged()
-        return 0
+        # A client's connection has a second age, at which nothing keeps it.
+        return self.made_ns + self.age_ns if self.age_ns else 0
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
-        cdef uint64_t ids = self.highest_id + self.next_id
+        # Each call takes the second next id, of whichever side it is.
+        cdef uint64_t ids = self.highest_id + self.next_id - 2 * self.probes
         if not self.idle_ns or self.phase != PHASE_OPEN:
             return 0
-        if not self.is_idle() or ids != self.idle_ids or self.idle_from_ns == 0:
+        if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
             self.idle_ids = ids
             self.idle_from_ns = now
             return now + (self.idle_ns // 4 or 1)
@@ -491,6 +493,13 @@ cdef class Session(Connection):
         self.idle_ns = 0
         self.on_idle()
         return 0
+
+    cdef bint is_unused(self) except -1:
+        """Whether nothing is under way that anybody wants."""
+        return self.is_idle()
+
+    def note_probe(self):
+        self.probes += 1
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""

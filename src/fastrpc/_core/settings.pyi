@@ -57,3 +57,9 @@ def decode_settings(body: bytes, first: bool = True) -> tuple[tuple[int, Any], .
     Raises:
         ValueError: something is wrong with it; the message says what.
     """
+
+def codec_label(wire_id: int) -> str:
+    """How people call a codec that a frame names by its number."""
+
+def compressor_label(wire_id: int) -> str:
+    """How people call a compressor that a frame names by its number."""

@@ -51,6 +51,16 @@ ENTRY = struct.Struct("<HH")
 NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
 
 
+def codec_label(wire_id):
+    """How people call a codec that a frame names by its number."""
+    return repr(FIXED_CODECS[wire_id]) if wire_id in FIXED_CODECS else f"number {wire_id}"
+
+
+def compressor_label(wire_id):
+    """How people call a compressor that a frame names by its number."""
+    return repr(FIXED_COMPRESSORS[wire_id]) if wire_id in FIXED_COMPRESSORS else f"number {wire_id}"
+
+
 @cython.final
 cdef class Settings:
     """The announced values of one side. A new one holds the floor: of a server, or of a client."""

@@ -8,11 +8,11 @@ from rich.text import Text
 from fastrpc.cli.calling import Address, AsJson, Timeout, run_async
 from fastrpc.cli.printing import print_json, reported, stdout
 from fastrpc.client.client import Client
+from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.server.plan import ExitCode
 
-__all__ = ["HEALTH_METHOD", "HEALTH_STYLES", "health"]
+__all__ = ["HEALTH_STYLES", "health"]
 
-HEALTH_METHOD = "fastrpc.health.check"
 HEALTH_STYLES = {"SERVING": "green", "NOT_SERVING": "yellow", "SERVICE_UNKNOWN": "red"}
 
 

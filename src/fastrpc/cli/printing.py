@@ -64,7 +64,8 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
         text = str(error).removesuffix(f" ({error.hint})") or type(error).__name__
         return text, _CONNECT_HINT if isinstance(error, ConnectError) else error.hint
     if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or os.strerror(error.errno), _system_hint(error)
+        text = error.strerror or os.strerror(error.errno)
+        return text if error.filename is None else f"{error.filename}: {text}", _system_hint(error)
     if isinstance(error, RuntimeError | OSError) and str(error):
         return str(error), None
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

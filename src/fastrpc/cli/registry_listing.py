@@ -8,13 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fastrpc.cli.calling import run_async
-from fastrpc.cli.checking import HEALTH_METHOD, HEALTH_STYLES
+from fastrpc.cli.checking import HEALTH_STYLES
 from fastrpc.cli.printing import print_error, print_json, reported, stdout
 from fastrpc.client.client import Client
+from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
-from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.registries.base.urls import open_registry, split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
@@ -43,14 +44,15 @@ def list_registry(url: str, service: str | None, timeout: float, *, as_json: boo
 
     async def look() -> Found:
         try:
-            return await _look(registry, service, timeout)
+            # A name of DNS is that of machines: their servers know no service of that name.
+            return await _look(registry, service, timeout, overall=url.lower().startswith("dns:"))
         finally:
             await registry.aclose()
 
     with reported(ExitCode.FAILED, as_json=as_json):
         found = run_async(look())
     if service is not None and not found[service]:
-        print_error(f"nobody serves {service!r}, says {url}")
+        print_error(f"nobody serves {service!r}, says {url.partition('?')[0]}")
         raise typer.Exit(ExitCode.FAILED)
     if as_json:
         print_json([_values(name, endpoints) for name, endpoints in found.items()])
@@ -66,7 +68,7 @@ def _split(url: str) -> tuple[str, str | None]:
     return split_target(url) or (url, None)
 
 
-async def _look(registry: Registry, service: str | None, timeout: float) -> Found:
+async def _look(registry: WatchedRegistry, service: str | None, timeout: float, *, overall: bool) -> Found:
     names = [service] if service is not None else await _names(registry)
     lists = await asyncio.gather(*(_endpoints(registry, name, timeout) for name in names))
     served: dict[Address, list[str]] = {}
@@ -77,7 +79,7 @@ async def _look(registry: Registry, service: str | None, timeout: float) -> Foun
 
     async def ask(address: Address) -> dict[str, str]:
         async with places:
-            return await _health(address, served[address], timeout)
+            return await _health(address, served[address], timeout, overall=overall)
 
     answers = dict(zip(served, await asyncio.gather(*map(ask, served)), strict=True))
     return {
@@ -86,7 +88,7 @@ async def _look(registry: Registry, service: str | None, timeout: float) -> Foun
     }
 
 
-async def _names(registry: Registry) -> list[str]:
+async def _names(registry: WatchedRegistry) -> list[str]:
     # Only those of fastrpc have it: the interface asks no more of registries of others.
     services = getattr(registry, "services", None)
     if services is None:
@@ -95,7 +97,7 @@ async def _names(registry: Registry) -> list[str]:
     return [name for name in names if not name.startswith(BUILTIN_PREFIX)]
 
 
-async def _endpoints(registry: Registry, service: str, timeout: float) -> tuple[Endpoint, ...]:
+async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) -> tuple[Endpoint, ...]:
     """Return who serves a service."""
     async with registry.watch(service) as watch:
         try:
@@ -105,12 +107,12 @@ async def _endpoints(registry: Registry, service: str, timeout: float) -> tuple[
             raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
 
 
-async def _health(address: Address, services: list[str], timeout: float) -> dict[str, str]:
-    """Return what a server says of each of its services, within `timeout` seconds."""
+async def _health(address: Address, services: list[str], timeout: float, *, overall: bool) -> dict[str, str]:
+    """Return what a server says of each of its services, or of itself as a whole, within `timeout` seconds."""
     async with Client(address, config=_CONFIG) as client:
         view = client.with_options(timeout=timeout, idempotent=True)
         answers: list[Any] = await view.call_many(
-            HEALTH_METHOD, [(name,) for name in services], return_exceptions=True
+            HEALTH_METHOD, [("" if overall else name,) for name in services], return_exceptions=True
         )
     return {name: _said(answer) for name, answer in zip(services, answers, strict=True)}
 

@@ -94,6 +94,10 @@ def run(
             "log_level": checked_level(log_level),
         }
         settings, warnings = read_settings(arguments, os.environ, config)
+        if advertise and settings.registry is None:
+            raise ConfigError(
+                f"nobody is told of {', '.join(advertise)}", hint="--advertise goes with --registry"
+            )
         plan = make_plan(settings, print_started_json if as_json else print_started)
     install_logging(settings.log_level)
     for warning in warnings:

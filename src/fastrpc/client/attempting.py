@@ -1,7 +1,8 @@
 """The attempts of one call: where each goes, and what is learned from how it ends."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.caller import BatchCall, ClientCall
@@ -37,14 +38,14 @@ class BaseAttempting:
         self._placements: list[Placement] = []
         self._running: list[tuple[Any, Placement | None]] = []
         #: Where attempts are still on the way to a connection.
-        self._connecting: list[Endpoint] = []
+        self._connecting: list[Placement] = []
         #: Where attempts went instead, because there was no connection yet where they were to go.
         self._moved: dict[Endpoint, Endpoint] = {}
 
     @property
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
-        return not self._pool.has_list or (not self._pool.links and self._call.caller.wait_for_ready)
+        return not self._pool.has_list or (not self._pool.links and self._call.options.wait_for_ready)
 
     @property
     def asks_once(self) -> bool:
@@ -55,14 +56,10 @@ class BaseAttempting:
         """Return where the next attempt goes."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
-        pinned: Address | None = self._call.caller.endpoint
+        pinned: Address | None = self._call.options.endpoint
         if self._pool.fleet is None or pinned is not None:
             return cast(Endpoint, self._link_at(pinned).endpoint)
-        # A hedge goes elsewhere than what it runs beside.
-        beside = [placement.endpoint for _, placement in self._running if placement is not None]
-        beside += self._connecting
-        fleet: Fleet = self._pool.fleet
-        placement = fleet.pick(self._call, [*self._tried, *beside])
+        placement = self.place(None)
         self._placements.append(placement)
         return placement.endpoint
 
@@ -101,8 +98,26 @@ class BaseAttempting:
         """Place the next attempt: at this address, or where the selector says."""
         fleet: Fleet = self._pool.fleet
         if pinned is None:
-            return fleet.pick(self._call, self._tried)
+            # A hedge goes elsewhere than what it runs beside, and so does what it runs beside when it has to move.
+            beside = [placement for _, placement in self._running if placement is not None]
+            beside += self._connecting
+            return fleet.pick(self._call, [*self._tried, *(placement.endpoint for placement in beside)])
         return fleet.pick_at(self._call, self._link_at(pinned).candidate)
+
+    @contextmanager
+    def _connecting_for_call(self) -> Iterator[None]:
+        """Name the call in the errors of what waits for a connection inside."""
+        call = self._call
+        try:
+            yield
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(
+                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
+                processed="no",
+            ) from timeout
+        except UnavailableError as unavailable:
+            name_call(call.method, unavailable)
+            raise
 
     def _begin(self, attempt: Any, placement: Placement | None) -> None:
         self._number += 1
@@ -133,14 +148,20 @@ class Attempting(BaseAttempting):
     async def wait_list(self) -> None:
         """Return once it is known who serves."""
         call = self._call
-        await self._in_time(self._pool.wait_list(call.method, wait=call.caller.wait_for_ready))
+        await self._in_time(self._pool.wait_list(call.method, wait=call.options.wait_for_ready))
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
         if self._made is not None:
             return self._fail_again(endpoint)
         session, placement = await self._connection(endpoint)
-        attempt = cast(ClientCall, self._call).attempt_on(session, self._number)
+        try:
+            attempt = cast(ClientCall, self._call).attempt_on(session, self._number)
+        except BaseException:
+            # At once: an error that is kept keeps this frame, and what was placed in it.
+            if placement is not None:
+                placement.dropped()
+            raise
         self._begin(attempt, placement)
         try:
             value = await attempt
@@ -172,7 +193,7 @@ class Attempting(BaseAttempting):
             session = pool.at_once(ready=call.needs_ready)
             if session is None:
                 session = await self._in_time(
-                    pool.acquire(wait=call.caller.wait_for_ready, ready=call.needs_ready)
+                    pool.acquire(wait=call.options.wait_for_ready, ready=call.needs_ready)
                 )
             return session, None
         placement = self._taken(endpoint)
@@ -183,11 +204,7 @@ class Attempting(BaseAttempting):
         session = self._session_of(placement)
         if session is not None and not pool.is_closed:
             return session, placement
-        self._connecting.append(endpoint)
-        try:
-            found = await self._in_time(self._wait_connection(placement, pinned))
-        finally:
-            self._connecting.remove(endpoint)
+        found = await self._in_time(self._wait_connection(placement, pinned))
         if pinned is None:
             self._went(endpoint, found[1])
         return found
@@ -204,6 +221,7 @@ class Attempting(BaseAttempting):
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
         """
         pool, call = self._pool, self._call
+        self._connecting.append(placement)
         try:
             while True:
                 pool.check_open()
@@ -215,32 +233,28 @@ class Attempting(BaseAttempting):
                 link.start()
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
-                    placement.dropped()
-                if not call.caller.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
+                    placement.undone()
+                if not call.options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                     raise pool.unreachable([link] if pinned else pool.links)
                 await pool.wait_changed()
                 if not is_kept or not link.may_come:
-                    placement.dropped()
+                    placement.undone()
+                    self._connecting.remove(placement)
                     placement = self.place(pinned)
+                    self._connecting.append(placement)
         except BaseException:
             # Above all the end of its time: nobody is on the way there any more.
             placement.dropped()
             raise
+        finally:
+            if placement in self._connecting:
+                self._connecting.remove(placement)
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""
-        call = self._call
-        try:
-            async with asyncio.timeout(call.remaining()):
+        with self._connecting_for_call():
+            async with asyncio.timeout(self._call.remaining()):
                 return await waiting
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
-                processed="no",
-            ) from timeout
-        except UnavailableError as unavailable:
-            name_call(call.method, unavailable)
-            raise
 
 
 def name_call(method: str, error: UnavailableError) -> None:

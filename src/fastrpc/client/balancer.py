@@ -82,7 +82,7 @@ class Balancer:
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
-        mode = call.caller.fail_mode or self._mode
+        mode = call.options.fail_mode or self._mode
         return self._again(call, error) if may_retry(call, error, mode) else None
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
@@ -91,8 +91,8 @@ class Balancer:
     async def _first_attempts(self, call: ClientCall) -> Any:
         """Attempt from the beginning: at once where there is one address, connected, and nothing to choose."""
         session = None
-        caller = call.caller
-        if self._begins_plainly and caller.fail_mode is None and caller.endpoint is None:
+        options = call.options
+        if self._begins_plainly and options.fail_mode is None and options.endpoint is None:
             session = self._pool.at_once(ready=call.needs_ready)
         if session is None:
             return await self._attempts(call, None)
@@ -112,7 +112,7 @@ class Balancer:
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
         attempts = Attempting(self._pool, call, error)
-        mode: FailMode = call.caller.fail_mode or self._mode
+        mode: FailMode = call.options.fail_mode or self._mode
         try:
             if attempts.waits_for_list:
                 await attempts.wait_list()
@@ -157,7 +157,7 @@ class Balancer:
     async def unpack(self, call: ClientCall) -> Any:
         """Decompress a long answer in slices, so that other tasks get their turn in between."""
         compressor, payload = call.packed_answer
-        steps = decompress_steps(compressor, payload, call.caller.state.message_limit)
+        steps = decompress_steps(compressor, payload, call.options.shared.message_limit)
         ends = time.perf_counter() + UNPACK_SLICE_SECONDS
         while True:
             try:

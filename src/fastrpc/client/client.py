@@ -17,13 +17,14 @@ from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
 from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.pool import Pool
+from fastrpc.client.probing import Prober
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, DeadlineExceededError, NoEndpointError
+from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
@@ -50,6 +51,7 @@ __all__ = [
     "client_stats",
     "name_of",
     "needs_runner",
+    "prober_for",
 ]
 
 S = TypeVar("S")
@@ -94,7 +96,8 @@ class Client(Caller, Everywhere):
         check_config(config)
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
-        pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed)
+        prober = prober_for(fleet, config)
+        pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
@@ -110,6 +113,7 @@ class Client(Caller, Everywhere):
         state.compressors = {compressor.wire_id: compressor for compressor in available()}
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
         self.share(state, config.codec)
@@ -176,13 +180,14 @@ class Client(Caller, Everywhere):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
             raise DeadlineExceededError(f"{route}: {self._pool.tried()}", processed="no") from None
-        return checked_endpoints(route, self._pool.wanted)
+        return checked_endpoints(route, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
 
         `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
-        status), `sent_bytes` and `received_bytes` of payloads, `connections`.
+        status), `sent_bytes` and `received_bytes` of payloads, `connections`. Probes (`Pool.probes`) are not among
+        them.
         """
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
@@ -320,6 +325,14 @@ def _address_of(place: Any) -> Address:
     return place.address if isinstance(place, Endpoint) else Address.parse(place)
 
 
+def prober_for(fleet: Fleet | None, config: ClientConfig) -> Prober | None:
+    """Return what asks the endpoints of a client how they are, if that is wanted and there is a choice."""
+    settings = config.pool.probes
+    if fleet is None or settings is None:
+        return None
+    return Prober(settings, fleet, config, RouteMaker(config, CallTotals()))
+
+
 def needs_runner(fleet: Fleet | None, mode: FailMode) -> bool:
     """Whether first attempts need more than a pick and a connection.
 
@@ -335,10 +348,10 @@ def name_of(method: Any) -> str:
     return method if isinstance(method, str) else method_definition(method).full_name
 
 
-def checked_endpoints(method: str, links: Sequence[Any]) -> list[Endpoint]:
+def checked_endpoints(method: str, fleet: Fleet | None, links: Sequence[Any]) -> list[Endpoint]:
     """Return the endpoints of links, of which there must be one."""
-    if not links:
-        raise NoEndpointError(f"{method}: nobody serves it")
+    if not links and fleet is not None:
+        raise fleet.nobody(method)
     return [link.endpoint for link in links]
 
 
@@ -383,7 +396,7 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
         )
     checked = with_checked_kinds(options)
-    check_timeout(checked.get("timeout"))
+    check_timeout(checked.get("timeout"), zero=True)
     if checked.get("compressor") is not None:
         checked["compressor"] = compressor_named(checked["compressor"])
     if checked.get("codec") is not None:

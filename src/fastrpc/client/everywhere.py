@@ -6,7 +6,7 @@ import functools
 import queue
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
 from fastrpc.endpoint import Endpoint
@@ -18,6 +18,12 @@ __all__ = ["BlockingEverywhere", "Everywhere", "Running"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: A method of a service class, as it is called without `self`.
+Method: TypeAlias = Callable[Concatenate[Any, P], T]
+
+#: What each endpoint answered or failed with.
+Outcomes: TypeAlias = dict[Endpoint, Reply[T] | FastRPCError]
+
 
 class _UseStream:
     """What the verbs say they return for a method that streams: awaiting it is a type error."""
@@ -28,24 +34,22 @@ class Everywhere:
 
     @overload
     def broadcast(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcomes[T]]: ...
     @overload
     def broadcast(  # type: ignore[overload-overlap]
         self,
-        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        method: Method[P, AsyncIterator[Any] | Iterator[Any]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> _UseStream: ...
     @overload
     def broadcast(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[T] | FastRPCError]]: ...
+        self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcomes[T]]: ...
     @overload
-    def broadcast(
-        self, method: str, /, *args: Any, **kwargs: Any
-    ) -> Coroutine[Any, Any, dict[Endpoint, Reply[Any] | FastRPCError]]: ...
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Outcomes[Any]]: ...
     def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint, and return what each of them answered or failed with.
 
@@ -67,20 +71,18 @@ class Everywhere:
 
     @overload
     def fork(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def fork(  # type: ignore[overload-overlap]
         self,
-        method: Callable[Concatenate[Any, P], AsyncIterator[Any] | Iterator[Any]],
+        method: Method[P, AsyncIterator[Any] | Iterator[Any]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> _UseStream: ...
     @overload
-    def fork(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    def fork(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
     @overload
     def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -122,16 +124,12 @@ class BlockingEverywhere:
 
     @overload
     def broadcast(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Outcomes[T]: ...
     @overload
-    def broadcast(
-        self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> dict[Endpoint, Reply[T] | FastRPCError]: ...
+    def broadcast(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Outcomes[T]: ...
     @overload
-    def broadcast(
-        self, method: str, /, *args: Any, **kwargs: Any
-    ) -> dict[Endpoint, Reply[Any] | FastRPCError]: ...
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
     def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint, and return what each of them answered or failed with.
 
@@ -150,11 +148,9 @@ class BlockingEverywhere:
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
     @overload
-    def fork(
-        self, method: Callable[Concatenate[Any, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    def fork(self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
-    def fork(self, method: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def fork(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
     def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -170,7 +166,7 @@ class BlockingEverywhere:
         views = [client.with_options(endpoint=each) for each in endpoints]
         running = Running()
         for view in views:
-            view.running = running
+            view.set_options({"running": running})
         ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
         try:
             for _ in endpoints:

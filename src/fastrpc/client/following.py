@@ -3,15 +3,16 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastrpc.client.target import Target
 from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
-    from fastrpc.registries.base.watch import Watch
+    from fastrpc.registries.base.snapshot import Snapshot
 
 __all__ = ["Follower"]
 
@@ -19,7 +20,10 @@ logger = logging.getLogger("fastrpc.client")
 
 
 class Follower:
-    """Takes each list of a registry to a pool. The lists come in the registry's own thread."""
+    """Takes each list of a registry to a pool.
+
+    A watch of fastrpc has more than the interface asks for: the list that is there already, and why there is none.
+    """
 
     def __init__(self, target: Target, on_list: Callable[[Sequence[Endpoint]], None]) -> None:
         assert target.registry is not None
@@ -27,24 +31,48 @@ class Follower:
         self._owns_registry = target.owns_registry
         self._service = target.service
         self._on_list = on_list
-        self._watch: Watch | None = None
+        self._watch: AsyncIterator[Snapshot] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+
+    def open(self) -> None:
+        """Ask the registry for a watch.
+
+        Raises:
+            Exception: it refuses, as when it is closed.
+        """
+        watch = self._registry.watch(self._service)
+        if not hasattr(watch, "__aiter__"):
+            raise ConfigError(
+                f"{type(self._registry).__name__}.watch returned {watch!r}, which cannot be iterated",
+                hint="return an async iterator of snapshots, or write it as an async generator",
+            )
+        self._watch = watch
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the list that is there, if there is one, and every later one."""
-        self._watch = self._registry.watch(self._service)
-        if self._watch.latest is not None:
-            self._take(self._watch.latest.endpoints)
+        watch = self._watch
+        assert watch is not None
+        latest = getattr(watch, "latest", None)
+        if latest is not None:
+            self._take(latest.endpoints)
         self._task = loop.create_task(
-            self._follow(self._watch), name=f"fastrpc watch of {self._service}", context=contextvars.Context()
+            self._follow(watch), name=f"fastrpc watch of {self._service}", context=contextvars.Context()
         )
 
-    async def _follow(self, watch: "Watch") -> None:
+    async def _follow(self, watch: "AsyncIterator[Snapshot]") -> None:
         try:
             async for snapshot in watch:
                 self._take(snapshot.endpoints)
+        except Exception as error:
+            # Those of fastrpc do not; one of the user's must not be the end of the calls.
+            self._error = error
+            logger.exception("%s: the watch failed, the last list stays", self._service)
         finally:
-            watch.close()
+            if hasattr(watch, "close"):
+                watch.close()
+            elif hasattr(watch, "aclose"):
+                await watch.aclose()
 
     def _take(self, endpoints: Sequence[Endpoint]) -> None:
         try:
@@ -56,12 +84,13 @@ class Follower:
     @property
     def error(self) -> Exception | None:
         """Why the registry could not be asked last time; None when it could."""
-        return None if self._watch is None else getattr(self._watch, "error", None)
+        return self._error or getattr(self._watch, "error", None)
 
     def stop(self) -> None:
         """Follow no more; the loop may be closed already."""
-        if self._watch is not None:
-            self._watch.close()
+        close = getattr(self._watch, "close", None)
+        if close is not None:
+            close()
 
     async def close(self) -> None:
         """Follow no more, and let go of a registry that was opened for this client."""

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.client_session import ClientSession
+from fastrpc.client.link_rules import trouble_at, without_frames
+from fastrpc.client.probing import EndpointProbes
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
@@ -51,6 +53,7 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._is_pausing = False
         self._turn = 0
+        self._probes: EndpointProbes | None = None
         # When each was made; those that take no new calls included.
         self._sessions: dict[ClientSession, float] = {}
 
@@ -67,8 +70,9 @@ class Link:
     @property
     def _is_complete(self) -> bool:
         """Whether there are as many connections as there should be now: one, until a server has shown its settings."""
-        count = len(self.live)
-        if count and not any(session.is_ready for session in self.live):
+        lasting = [session for session in self.live if not session.is_aged]
+        count = len(lasting)
+        if count and not any(session.is_ready for session in lasting):
             return True
         return count >= (self._pool.config.pool.connections_per_endpoint if count else 1)
 
@@ -146,8 +150,8 @@ class Link:
 
     def _note_failure(self, error: FastRPCError) -> None:
         if self.error is None:
-            logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
-        self.error = error
+            logger.warning("%s", trouble_at(self.endpoint, error))
+        self.error = without_frames(error)
 
     # What a session reports
 
@@ -158,9 +162,29 @@ class Link:
         self.error = None
         self._was_ready = True
         self._delays.reset()
+        self._let_aged_go()
         self._pool.changed()
         # The server is there: if more than one connection is wanted, now is the time for the others.
         self.start()
+        prober = self._pool.prober
+        if prober is not None and not self._is_removed and not self._pool.is_closed:
+            self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
+            self._probes.begin()
+
+    def session_aged(self, session: ClientSession) -> None:
+        """It is old enough to be replaced, and takes calls until that is done."""
+        if self._is_removed or (session.is_dispensable and not self.is_warm):
+            session.retire()
+            return
+        self._let_aged_go()
+        self.start()
+
+    def _let_aged_go(self) -> None:
+        """Retire connections in whose place others take calls."""
+        ready = sum(session.is_ready for session in self.live)
+        surplus = max(0, ready - self._pool.config.pool.connections_per_endpoint)
+        for session in [session for session in self.live if session.is_aged][:surplus]:
+            session.retire()
 
     def session_draining(self, session: ClientSession) -> None:
         """No new calls on this connection; those under way may still end there."""
@@ -190,7 +214,7 @@ class Link:
             reason = session.closed_text or "the server closed it"
             self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
         if session.is_dispensable and not self.is_warm:
-            self.is_dormant = True
+            self.is_dormant = not self._is_complete
         elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now.
             self._pool.loop.call_soon(self.start)
@@ -225,8 +249,7 @@ class Link:
     def remove(self) -> None:
         """The endpoint is none any more: what is under way may end, nothing new begins."""
         self._is_removed = True
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
         self.live = []
         for session in list(self._sessions):
             if session.is_usable:
@@ -234,11 +257,17 @@ class Link:
 
     def close(self) -> None:
         """Stop connecting and close what is open; unfinished calls fail."""
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
         self.live = []
         for session in list(self._sessions):
             session.close()
+
+    def _stop(self) -> None:
+        """Begin nothing by itself any more."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._probes is not None:
+            self._probes.end()
 
     def abort(self) -> None:
         """Cut what would not close."""

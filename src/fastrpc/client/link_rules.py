@@ -8,7 +8,17 @@ from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, J
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 
-__all__ = ["KEYED", "LOOK_SECONDS", "choose_warm", "links_of", "wanted_links", "what_came_of", "with_left"]
+__all__ = [
+    "KEYED",
+    "LOOK_SECONDS",
+    "choose_warm",
+    "links_of",
+    "trouble_at",
+    "wanted_links",
+    "what_came_of",
+    "with_left",
+    "without_frames",
+]
 
 #: Selectors that place calls by what the endpoints are, not by which of them is at hand.
 KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
@@ -61,8 +71,21 @@ def choose_warm(links: Sequence[_Link], count: int) -> None:
         link.is_warm = place < count
 
 
+def without_frames(error: FastRPCError) -> FastRPCError:
+    """Return an error that is to be kept: the frames it came through would keep all calls that are in them."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
+
+
 def what_came_of(links: Sequence[_Link]) -> str:
     """Name addresses and why there is no connection."""
-    return "; ".join(
-        f"{link.endpoint}: {link.error.message if link.error else 'no answer yet'}" for link in links
-    )
+    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+
+
+def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
+    """Name an endpoint and its error, which mostly names it already."""
+    text = "no answer yet" if error is None else error.message
+    return text if str(endpoint) in text else f"{endpoint}: {text}"

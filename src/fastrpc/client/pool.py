@@ -21,6 +21,7 @@ from fastrpc.client.link_rules import (
     what_came_of,
     with_left,
 )
+from fastrpc.client.probing import Prober
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -41,11 +42,14 @@ class Pool:
         config: ClientConfig,
         settings: Any,
         on_change: Callable[[], None],
+        prober: Prober | None = None,
     ) -> None:
         self.target = target
         self.fleet = fleet
         self.config = config
         self.settings = settings
+        #: Asks endpoints how they are, if that is wanted and there is a choice.
+        self.prober = prober
         #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
         self.spin_microseconds = 0
         self.is_closed = False
@@ -73,6 +77,8 @@ class Pool:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
+        if self._follower is not None:
+            self._follower.open()
         self.loop = loop
         self.is_used = True
         for link in self.wanted:

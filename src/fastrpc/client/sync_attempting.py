@@ -5,10 +5,11 @@ from typing import Any, cast
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Placement
-from fastrpc.client.attempting import BaseAttempting, name_call
-from fastrpc.client.sync_pool import SyncLink, SyncPool
+from fastrpc.client.attempting import BaseAttempting
+from fastrpc.client.sync_link import SyncLink
+from fastrpc.client.sync_pool import SyncPool
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, FastRPCError
 from fastrpc.status import Status
 
 __all__ = ["SyncAttempting"]
@@ -25,14 +26,15 @@ class SyncAttempting(BaseAttempting):
         self._pool.follow()
         if self.waits_for_list:
             call = self._call
-            self._in_time(self._pool.wait_list, call.method, call.deadline, wait=call.caller.wait_for_ready)
+            with self._connecting_for_call():
+                self._pool.wait_list(call.method, call.deadline, wait=call.options.wait_for_ready)
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt; the thread waits in here."""
         if self._made is not None:
             return self._fail_again(endpoint)
         call, attempt = cast(BlockingCall, self._call), None
-        running = getattr(call.caller, "running", None)
+        running = call.options.running
         while attempt is None:
             # A connection may turn out to be over at the last moment: the next one, then.
             session, placement = self._connection(endpoint)
@@ -40,9 +42,12 @@ class SyncAttempting(BaseAttempting):
                 if placement is not None:
                     placement.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
-            attempt = call.attempt_on(session, self._number)
-            if attempt is None and placement is not None:
-                placement.dropped()
+            try:
+                attempt = call.attempt_on(session, self._number)
+            finally:
+                # At once: an error that is kept keeps this frame, and what was placed in it.
+                if attempt is None and placement is not None:
+                    placement.dropped()
         self._begin(attempt, placement)
         if running is not None:
             running.add(attempt)
@@ -56,13 +61,20 @@ class SyncAttempting(BaseAttempting):
 
     def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
         """Make a whole batch in one attempt; errors stand in place of values."""
-        while True:
+        is_begun = False
+        while not is_begun:
             session, placement = self._connection(self.pick())
-            if batch.attempt_on(session):
-                break
+            try:
+                is_begun = batch.attempt_on(session)
+            finally:
+                if not is_begun and placement is not None:
+                    placement.dropped()
+        try:
+            values = batch.finish()
+        except BaseException as error:
             if placement is not None:
-                placement.dropped()
-        values = batch.finish()
+                placement.ended(error)
+            raise
         if placement is not None:
             placement.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
         return values
@@ -70,35 +82,22 @@ class SyncAttempting(BaseAttempting):
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Placement | None]:
         """Return a connection for the next attempt, and what the fleet is to be told of it."""
         if self._pool.fleet is None:
-            return self._in_time(self._session), None
+            return self._session(), None
         placement = self._taken(endpoint)
         pinned = self._moved.get(endpoint, endpoint).address if placement is None else None
         choice = _Choice(self, pinned, placement)
-        session = self._in_time(self._session, choice)
+        session = self._session(choice)
         if pinned is None and choice.placement is not None:
             self._went(endpoint, choice.placement)
         return session, choice.placement
 
     def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
         call = self._call
-        while True:
-            session = self._pool.acquire(call.deadline, wait=call.caller.wait_for_ready, choice=choice)
-            if not call.needs_ready or session.wait_ready(call.deadline):
-                return session
-
-    def _in_time(self, function: Any, *args: Any, **options: Any) -> Any:
-        """Name the call in errors of what has to wait."""
-        call = self._call
-        try:
-            return function(*args, **options)
-        except TimeoutError as timeout:
-            raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
-                processed="no",
-            ) from timeout
-        except UnavailableError as unavailable:
-            name_call(call.method, unavailable)
-            raise
+        with self._connecting_for_call():
+            while True:
+                session = self._pool.acquire(call.deadline, wait=call.options.wait_for_ready, choice=choice)
+                if not call.needs_ready or session.wait_ready(call.deadline):
+                    return session
 
 
 class _Choice:

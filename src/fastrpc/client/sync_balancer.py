@@ -71,14 +71,14 @@ class SyncBalancer:
 
     def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
         """Go on after a first attempt failed, or raise its error when it stays at that."""
-        if not may_retry(call, error, call.caller.fail_mode or self._mode):
+        if not may_retry(call, error, call.options.fail_mode or self._mode):
             raise error
         return self._result(call, self._attempts(call, error))
 
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
         attempts = SyncAttempting(self._pool, call, error)
-        mode: FailMode = call.caller.fail_mode or self._mode
+        mode: FailMode = call.options.fail_mode or self._mode
         try:
             attempts.follow()
             return drive(mode.run(call, attempts.pick, attempts.attempt))

@@ -19,7 +19,7 @@ from fastrpc.client.client import (
     name_of,
     needs_runner,
 )
-from fastrpc.client.everywhere import BlockingEverywhere, Running
+from fastrpc.client.everywhere import BlockingEverywhere
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
@@ -28,7 +28,7 @@ from fastrpc.compressors.base import available, compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DeadlineExceededError
+from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.selectors.base import Selector
@@ -54,14 +54,11 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         fail_mode: as for `Client`, but for `"failbackup"`: a thread makes one attempt at a time, so nothing is hedged.
         interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
             and each other they may await `call.sleep(seconds)` only.
-        config: settings as a value, see `fastrpc.config`.
+        config: settings as a value, see `fastrpc.config`; all but `Pool.probes`.
 
     Raises:
         ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
-
-    #: The attempts of calls that may have to be cancelled, kept where it goes to several endpoints.
-    running: Running | None = None
 
     def __init__(
         self,
@@ -73,7 +70,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         interceptors: Sequence[Interceptor] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
-        check_config(config)
+        _check_probes(check_config(config))
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
         pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
@@ -97,6 +94,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.follows = where.registry is not None
+        state.kind = SyncClient
         state.check = OptionsCheck(where, blocking_fail_mode_for)
         codec_named(config.codec)
         self.share(state, config.codec)
@@ -164,7 +162,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
         except TimeoutError:
             raise DeadlineExceededError(f"{name}: {self._pool.tried()}", processed="no") from None
-        return checked_endpoints(name, self._pool.wanted)
+        return checked_endpoints(name, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
@@ -183,3 +181,11 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._pool}>"
+
+
+def _check_probes(config: ClientConfig) -> None:
+    if config.pool.probes is not None:
+        raise ConfigError(
+            "Pool.probes is set, and a SyncClient does nothing between calls: nobody would ask",
+            hint="leave probes out here, or take a Client; breaker and outlier judge by the calls",
+        )

@@ -2,12 +2,11 @@
 
 import logging
 import os
-import random
 import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.blocking_session import BlockingSession
 from fastrpc._core.fleet import Fleet
@@ -22,102 +21,25 @@ from fastrpc.client.link_rules import (
     what_came_of,
     with_left,
 )
+from fastrpc.client.sync_link import SyncLink
 from fastrpc.client.target import Target
-from fastrpc.config import Backoff, ClientConfig
-from fastrpc.config.delays import Delays
+from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConnectError, FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.errors import ConfigError, ConnectError, FastRPCError, NoEndpointError, UnavailableError
 from fastrpc.transports.blocking import connect
 
 if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
     from fastrpc.registries.base.snapshot import Snapshot
     from fastrpc.registries.base.watch import Watch
 
-__all__ = ["SyncLink", "SyncPool"]
+__all__ = ["SyncPool"]
 
 logger = logging.getLogger("fastrpc.client")
 
 #: How long a call may be kept by an attempt to reach one more endpoint while it could go to another one already.
 #: Too low never finds a distant server again, too high delays a call now and then.
 SPARE_SECONDS = 0.25
-
-
-class SyncLink:
-    """One endpoint and the connections to it, whatever state they are in. Guarded by the pool's lock."""
-
-    def __init__(self, endpoint: Endpoint, backoff: Backoff) -> None:
-        self.endpoint = endpoint
-        self.sessions: list[BlockingSession] = []
-        #: Why there is no connection; None once a server has shown its settings.
-        self.error: FastRPCError | None = None
-        #: Instant of the next attempt, after failures.
-        self.due = 0.0
-        self.is_dialing = False
-        self.was_dialed = False
-        self.is_removed = False
-        #: Whether `ready` connects it (`Pool.warm`), and its place in this client's own order.
-        self.is_warm = False
-        self.rank = random.random()
-        #: The Candidate of the fleet, where there is one.
-        self.candidate: Any = None
-        self._first = backoff.first
-        self._delays = Delays(backoff)
-
-    def refresh(self) -> None:
-        """Take note of what became of the connections."""
-        for session in self.sessions:
-            if session.is_ready and self.error is not None and session.is_usable:
-                logger.info("connected to %s again", self.endpoint)
-                self.error = None
-                self._delays.reset()
-        for session in [session for session in self.sessions if not session.is_usable]:
-            self.sessions.remove(session)
-            session.retire()
-            self._note_end(session)
-
-    def _note_end(self, session: BlockingSession) -> None:
-        if session.is_spent:
-            self._delays.reset()
-            return
-        reason = session.lost_because or "the server drains"
-        if not session.is_ready:
-            self.note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
-        elif session.lifetime < self._first:
-            # A server that drops every connection right behind its settings is not hammered either.
-            lived = session.lifetime
-            self.note_failure(
-                ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
-            )
-        else:
-            # From now on a loss is tried again without delay.
-            self._delays.reset()
-
-    def note_failure(self, error: FastRPCError) -> None:
-        """Pause before the next attempt, longer each time."""
-        if self.error is None:
-            logger.warning("cannot connect to %s: %s", self.endpoint, error.message)
-        self.error = error
-        self.due = time.monotonic() + self._delays.take()
-
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing is known against it: no attempt to connect was made."""
-        return not self.sessions and self.error is None and not self.was_dialed
-
-    def remove(self) -> None:
-        """The endpoint is none any more: what is under way may end, nothing new begins."""
-        for session in self.sessions:
-            session.retire()
-        self.sessions = []
-        self.is_removed = True
-
-    def may_dial(self, now: float) -> bool:
-        """Whether an attempt to connect may be made."""
-        return not self.is_dialing and now >= self.due
-
-    def least_used(self) -> BlockingSession | None:
-        """Return the connection with the fewest threads on it."""
-        return min(self.sessions, key=lambda session: session.users, default=None)
 
 
 class SyncPool:
@@ -172,7 +94,7 @@ class SyncPool:
             return
         with self._changed:
             if self.watch is None and not self._is_closed:
-                self.watch = self.target.registry.watch(self.target.service)
+                self.watch = self._watched(self.target.registry)
             latest = None if self.watch is None else self.watch.latest
             if latest is not None and latest is not self._seen:
                 try:
@@ -182,6 +104,15 @@ class SyncPool:
                 finally:
                     self._publish()
                     self._changed.notify_all()
+
+    def _watched(self, registry: "Registry") -> "Watch":
+        watch = registry.watch(self.target.service)
+        if not hasattr(watch, "latest") or not hasattr(watch, "wait"):
+            raise ConfigError(
+                f"{type(registry).__name__} cannot be watched without an event loop",
+                hint="its watches need latest and wait(timeout), as a fastrpc.registries.Watch has them",
+            )
+        return cast("Watch", watch)
 
     def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
         """Return once the registry said who serves; with `wait` only when somebody does.
@@ -288,7 +219,7 @@ class SyncPool:
                 link.is_dialing = True
                 self._publish()
             has_dialed = True
-            self._dial(link, until, SPARE_SECONDS if session is not None else None)
+            self._dial(link, until, None if session is None else _spare_seconds(until))
 
     def warm_up(self, until: float | None) -> None:
         """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
@@ -340,7 +271,7 @@ class SyncPool:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
         for link in links:
-            if not link.sessions and not link.is_removed and link.may_dial(now):
+            if not link.lasting and not link.is_removed and link.may_dial(now):
                 return link
         if session is None:
             return None
@@ -371,7 +302,9 @@ class SyncPool:
         """Make one attempt to connect, and tell everybody how it went."""
         session = None
         try:
-            session = self._connect(link.endpoint, until, spare_seconds)
+            replaces = bool(link.sessions) and not link.lasting
+            made = self._connect(link.endpoint, until, spare_seconds)
+            session = _opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._changed:
@@ -472,3 +405,28 @@ class SyncPool:
 
     def __str__(self) -> str:
         return str(self.target)
+
+
+def _spare_seconds(until: float | None) -> float:
+    """Return for how long an attempt may keep a call that could go out already: half of its own time is the most."""
+    if until is None:
+        return SPARE_SECONDS
+    return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
+
+
+def _opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
+    """Return a connection that is to replace others once its server has shown its settings.
+
+    Raises:
+        ConnectError: the server did not, or not in time.
+    """
+    is_ready = False
+    try:
+        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
+    finally:
+        if not is_ready:
+            session.retire()
+    if not is_ready:
+        reason = session.lost_because or "the server did not answer in time"
+        raise ConnectError(f"{session.endpoint} did not open a connection in place of an old one: {reason}")
+    return session

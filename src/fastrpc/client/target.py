@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.fleet import Fleet
-from fastrpc.config import Pool
+from fastrpc.config import Breaker, Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.selectors.base import selector_for
@@ -118,12 +118,16 @@ def _check_place(address: Address) -> None:
 
 
 def fleet_for(target: Target, selector: Any, settings: Pool) -> Fleet | None:
-    """Return what picks among the endpoints of a target; None where there is one address, and no choice.
+    """Return what picks among the endpoints of a target; None where there is one address, and nothing to watch over.
 
     Raises:
         ConfigError: the selector is none.
     """
     chosen = selector_for(selector)
-    if target.registry is None and len({endpoint.address for endpoint in target.endpoints}) == 1:
+    has_choice = target.registry is not None or len({endpoint.address for endpoint in target.endpoints}) > 1
+    if not has_choice and settings.breaker in (None, Breaker()):
         return None
-    return Fleet(chosen, breaker=settings.breaker, outlier=settings.outlier)
+    source = ""
+    if target.registry is not None:
+        source = f"{target.registry!r} names nobody for {target.service!r}"
+    return Fleet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)

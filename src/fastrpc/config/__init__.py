@@ -12,7 +12,7 @@ import os
 from dataclasses import field
 from typing import Literal
 
-from fastrpc.config.resilience import Backoff, Breaker, Outlier, Retries
+from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
 from fastrpc.config.validation import (
     Settings,
     check_choice,
@@ -40,6 +40,7 @@ __all__ = [
     "Memory",
     "Outlier",
     "Pool",
+    "Probes",
     "Retries",
     "ServerConfig",
     "Timeouts",
@@ -77,7 +78,7 @@ class Timeouts(Settings):
     #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts.
     stream_idle: float | None = None
 
-    #: Time a connection may be without calls before it is closed.
+    #: Time a connection may be without calls before it is closed; questions for the server's health are none.
     #: Too low pays for new connections again and again, none keeps unused ones open.
     idle: float | None = None
 
@@ -117,7 +118,8 @@ class Keepalive(Settings):
     #: Too low allows a flood of pings, too high forces peers to notice our loss late.
     minimum_interval: float = 0.5
 
-    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers.
+    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A client's takes
+    #: calls until its successor stands, and goes without one at twice that age.
     #: Too low reconnects all the time, none leaves long-lived connections where they once landed.
     max_age: float | None = None
 
@@ -269,14 +271,19 @@ class Pool(Settings):
     #: What all calls of the client together may try again.
     retries: Retries = field(default_factory=Retries)
 
-    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away.
+    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away. The default
+    #: does not apply to a single fixed address, whose errors nobody needs to be kept from; other values do.
     breaker: Breaker | None = field(default_factory=Breaker)
 
     #: When an endpoint is left out because it does worse than the others; None never leaves one out.
     outlier: Outlier | None = field(default_factory=Outlier)
 
+    #: How endpoints are asked whether they are to be called; None asks nobody. With one fixed address there is nothing
+    #: to choose, so nobody is asked either. Not in a `SyncClient`, which does nothing between calls.
+    probes: Probes | None = None
+
     def __post_init__(self) -> None:
-        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier)
+        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier, probes=Probes)
         check_count(self, "connections_per_endpoint", 1, 1_024)
         check_count(self, "warm", 0, 1_000_000)
 

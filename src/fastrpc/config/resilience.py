@@ -8,10 +8,11 @@ from fastrpc.config.validation import (
     check_number,
     check_parts,
     check_seconds,
+    check_text,
     settings_class,
 )
 
-__all__ = ["Backoff", "Breaker", "Outlier", "Retries"]
+__all__ = ["Backoff", "Breaker", "Outlier", "Probes", "Retries"]
 
 
 @settings_class
@@ -164,3 +165,44 @@ class Outlier(Settings):
         check_seconds(self, "slow_above", zero=True)
         check_seconds(self, "ejection")
         check_seconds(self, "longest_ejection")
+
+
+@settings_class
+class Probes(Settings):
+    """How a client asks endpoints whether they are to be called, so that no call has to find out.
+
+    Each endpoint that has a connection is asked `fastrpc.health.check` on it: once the connection stands, then every
+    `interval`, give or take 10 %. One that answers anything but SERVING is down at once, one that does not answer
+    after `fall` probes; calls that are under way there end undisturbed, new ones go elsewhere. However many are down or
+    ejected: when more than half would be, all are used. A server without the health service, or one that refuses to
+    tell, counts as up as long as it answers.
+
+    Every client asks every endpoint: the traffic grows with both. It keeps no connection from `Timeouts.idle`.
+    """
+
+    #: Time between the probes of an endpoint.
+    #: Too low burdens servers that many clients ask, too high sends calls to a sick endpoint for so much longer.
+    interval: float = 5.0
+
+    #: Time a probe may take.
+    #: Too low takes a busy endpoint for a sick one, too high notices one that hangs late.
+    timeout: float = 1.0
+
+    #: The service that is asked about; "" for the server as a whole, which every server knows.
+    #: With a name, endpoints that do not have it count as not serving.
+    service: str = ""
+
+    #: Probes in a row without an answer after which an endpoint is down.
+    #: Too low loses an endpoint to a single pause, too high sends calls to one that hangs for many intervals.
+    fall: int = 2
+
+    #: Probes in a row that have to pass before an endpoint is up again.
+    #: Too low trusts one that comes and goes, too high leaves a healthy one without calls.
+    rise: int = 1
+
+    def __post_init__(self) -> None:
+        check_seconds(self, "interval")
+        check_seconds(self, "timeout")
+        check_text(self, "service")
+        check_count(self, "fall", 1)
+        check_count(self, "rise", 1)

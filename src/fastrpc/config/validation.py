@@ -21,6 +21,7 @@ __all__ = [
     "check_parts",
     "check_path",
     "check_seconds",
+    "check_text",
     "check_timeout",
     "is_duration",
     "settings_class",
@@ -30,7 +31,7 @@ __all__ = [
 _Kind = TypeVar("_Kind")
 
 # The parts of a configuration that may be left out.
-_OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier"})
+_OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 
 # The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
 # end of 64 bits; what is to last longer is None.
@@ -132,6 +133,11 @@ def check_count(settings: Any, name: str, lowest: int, highest: int = LARGEST_CO
 def check_flag(settings: Any, name: str) -> None:
     if not isinstance(getattr(settings, name), bool):
         raise wrong(settings, name, "True or False")
+
+
+def check_text(settings: Any, name: str) -> None:
+    if not isinstance(getattr(settings, name), str):
+        raise wrong(settings, name, "a text")
 
 
 def check_name(settings: Any, name: str) -> None:

@@ -128,7 +128,8 @@ def _errors() -> Iterator[None]:
         yield
     except FastRPCError as error:
         status = error.status if error.status in _FINAL else Status.UNAVAILABLE
-        raise StoreError(str(error), status=status) from error
+        # Not its hint: that is for those who called a service.
+        raise StoreError(error.message, status=status) from error
 
 
 def _entry(record: str) -> Entry:

@@ -71,7 +71,12 @@ class RegistryService:
 
     async def __aenter__(self) -> Self:
         if self._file is not None:
-            self._restore(self._file)
+            self._file.claim()
+            try:
+                self._restore(self._file)
+            except BaseException:
+                self._file.release()
+                raise
             self._tasks.append(asyncio.create_task(self._keep_saved(self._file)))
         self._tasks.append(asyncio.create_task(self._keep_expiring()))
         return self
@@ -84,7 +89,10 @@ class RegistryService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         if self._file is not None:
-            await self._save(self._file)
+            try:
+                await self._save(self._file)
+            finally:
+                self._file.release()
 
     @method(idempotent=True)
     async def register(self, service: str, record: str, lease_seconds: float) -> str:
@@ -101,8 +109,9 @@ class RegistryService:
                 Status.INVALID_ARGUMENT,
                 f"lease_seconds is {lease_seconds}, it must be from 1 to {LONGEST_LEASE_SECONDS:g}",
             )
-        lease = await self._store.lease(lease_seconds)
+        lease = ""
         try:
+            lease = await self._store.lease(lease_seconds)
             await self._store.put(service, key, record.encode(), lease=lease)
         except StoreError as error:
             await self._store.revoke(lease)

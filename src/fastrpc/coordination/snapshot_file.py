@@ -7,6 +7,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from fastrpc.errors import StoreError
+
 __all__ = ["SnapshotFile"]
 
 logger = logging.getLogger("fastrpc.registry")
@@ -25,7 +27,40 @@ class SnapshotFile:
         # A write may go on in its thread although who asked for it was cancelled.
         self._writing = threading.Lock()
         self._number = -1
+        self._claim: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
+
+    def claim(self) -> None:
+        """Keep other programs from using this folder too, until `release` or the end of this one.
+
+        Raises:
+            StoreError: another one does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        descriptor = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreError(
+                f"another registry keeps its snapshot in {self._path.parent}",
+                hint="end it, or give each of them a folder of its own",
+            ) from None
+        except OSError as error:
+            # Some network file systems have no locks.
+            os.close(descriptor)
+            logger.warning("cannot lock %s: %s", self._path.parent, error)
+            return
+        self._claim = descriptor
+
+    def release(self) -> None:
+        """Let others use the folder."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def read(self) -> bytes | None:
         """Return what was written last; None when nothing was.

@@ -1,12 +1,12 @@
 """What a fail mode is, the rules by which any of them may try again, and the table that finds one by name."""
 
-import importlib
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from fastrpc._core.retry_budget import RetryBudget
 from fastrpc.config import Retries
+from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import (
     CallError,
@@ -194,6 +194,8 @@ class Attempts:
     def _is_free(self, error: FastRPCError) -> bool:
         if self._had_free or was_load(error):
             return False
+        if getattr(error, "retry_after", None):
+            return False
         return not isinstance(error, ConnectError) or (self._elsewhere and self._left > 0)
 
     def _pause_after(self, error: FastRPCError) -> float:
@@ -253,17 +255,7 @@ def fail_mode_for(choice: FailMode | str) -> FailMode:
         ConfigError: there is none of that name, or the object cannot run calls.
     """
     if isinstance(choice, str):
-        if choice not in _BUILT_IN:
-            import difflib
-
-            near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
-            raise ConfigError(
-                f"there is no fail mode {choice!r}, there are {', '.join(_BUILT_IN)}",
-                hint=f"did you mean {near[0]!r}?" if near else None,
-            )
-        module, name = _BUILT_IN[choice]
-        built_in: FailMode = getattr(importlib.import_module(module), name)()
-        return built_in
+        return cast(FailMode, built_in("fail mode", choice, _BUILT_IN))
     if isinstance(choice, type) or not callable(getattr(choice, "run", None)):
         raise ConfigError(
             f"fail_mode is {choice!r}, it is {'a class' if isinstance(choice, type) else 'no fail mode'}",

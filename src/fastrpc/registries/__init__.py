@@ -5,9 +5,19 @@ another registry.
 """
 
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.registry import Registry, WatchedRegistry
 from fastrpc.registries.base.snapshot import Snapshot
 from fastrpc.registries.base.urls import open_registry, split_target
+from fastrpc.registries.base.watch import Watch
 from fastrpc.registries.static import StaticRegistry
 
-__all__ = ["AddressPolicy", "Registry", "Snapshot", "StaticRegistry", "open_registry", "split_target"]
+__all__ = [
+    "AddressPolicy",
+    "Registry",
+    "Snapshot",
+    "StaticRegistry",
+    "Watch",
+    "WatchedRegistry",
+    "open_registry",
+    "split_target",
+]

@@ -32,9 +32,12 @@ LEAST_SECONDS = 1.0
 #: Seconds before a name that has no records is asked for again, at most.
 MISSING_SECONDS = 5.0
 
-
 #: How often a question is sent within its time.
 TRIES = 4
+
+
+class _SilenceError(StoreError):
+    """The resolver did not answer at all."""
 
 
 def open_dns(url: RegistryURL) -> BackedRegistry:
@@ -155,7 +158,8 @@ class DnsLookup:
             try:
                 answer = self._ask(name, kind)
             except StoreError as error:
-                if kind in kinds:
+                if kind in kinds or (kind == "A" and isinstance(error, _SilenceError)):
+                    # A resolver that is away is not asked for the other kind as well.
                     raise
                 # Servers exist that fail for the kind they do not know; the other one is worth having.
                 failure = error
@@ -179,6 +183,10 @@ class DnsLookup:
             return self._resolver.resolve(name, kind)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return None
+        except dns.exception.Timeout as error:
+            raise _SilenceError(
+                f"DNS: {kind} of {name}: no answer within {self._resolver.lifetime:g} s"
+            ) from error
         except (dns.exception.DNSException, OSError) as error:
             raise StoreError(f"DNS: {kind} of {name}: {str(error) or type(error).__name__}") from error
 

@@ -1,6 +1,8 @@
 """A list that the program gives: for tests, and for clusters that hardly change."""
 
+import copy
 import itertools
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -33,6 +35,8 @@ class StaticRegistry(Closing):
         self._lists: dict[str, list[Endpoint]] = {}
         self._everything: list[Endpoint] = []
         self._is_closed = False
+        # Re-entrant: a watch that is told may end in the same line and be collected.
+        self._lock = threading.RLock()
         if isinstance(endpoints, Mapping):
             for service, places in endpoints.items():
                 self.update(service, places)
@@ -41,30 +45,33 @@ class StaticRegistry(Closing):
 
     def update(self, service: str, endpoints: _Places) -> None:
         """Replace the list of a service; watches are told at once."""
-        self._lists[check_service_name(service)] = _endpoints(endpoints)
-        if service in self._channels:
-            self._publish(service)
+        with self._lock:
+            self._lists[check_service_name(service)] = _endpoints(endpoints)
+            if service in self._channels:
+                self._publish(service)
 
     def register(self, service: str, endpoint: Endpoint) -> "StaticRegistration":
         """Return what keeps an endpoint in the list of a service, for the watches of this object."""
         return StaticRegistration(self, check_service_name(service), endpoint)
 
     def add(self, service: str, endpoint: Endpoint) -> None:
-        """Put an endpoint into the list of a service, in place of one with its address."""
-        others = [one for one in self._list(service) if one.address != endpoint.address]
-        self.update(service, [*others, endpoint])
+        """Put an endpoint into the list of a service, in front of one with its address."""
+        with self._lock:
+            self.update(service, [endpoint, *self._list(service)])
 
     def remove(self, service: str, endpoint: Endpoint) -> None:
         """Take this very endpoint out of the list of a service."""
-        self.update(service, [one for one in self._list(service) if one is not endpoint])
+        with self._lock:
+            self.update(service, [one for one in self._list(service) if one is not endpoint])
 
     def watch(self, service: str) -> Watch:
         """Follow who serves a service."""
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
-        if check_service_name(service) not in self._channels:
-            self._channels[service] = Channel(self._versions)
-            self._publish(service)
+        with self._lock:
+            if check_service_name(service) not in self._channels:
+                self._channels[service] = Channel(self._versions)
+                self._publish(service)
         return Watch(self._channels[service], lambda: None)
 
     def check_service(self, service: str) -> None:
@@ -104,9 +111,11 @@ class StaticRegistration:
         self.endpoint = endpoint
         self.is_registered = False
         self._registry = registry
+        # One of its own: who registers the same endpoint once more takes nothing out with it.
+        self._placed = copy.copy(endpoint)
 
     def __enter__(self) -> Self:
-        self._registry.add(self.service, self.endpoint)
+        self._registry.add(self.service, self._placed)
         self.is_registered = True
         return self
 
@@ -114,7 +123,7 @@ class StaticRegistration:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.is_registered = False
-        self._registry.remove(self.service, self.endpoint)
+        self._registry.remove(self.service, self._placed)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

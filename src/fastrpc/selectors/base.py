@@ -1,10 +1,10 @@
 """What a selector is, the table that finds one by name, and the adapter for one of your own."""
 
-import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from fastrpc._core.selector import BaseSelector, UserSelector
+from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
 
@@ -67,17 +67,7 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
     if choice is None:
         choice = DEFAULT
     if isinstance(choice, str):
-        if choice not in _BUILT_IN:
-            import difflib
-
-            near = difflib.get_close_matches(choice, _BUILT_IN, n=1)
-            raise ConfigError(
-                f"there is no selector {choice!r}, there are {', '.join(_BUILT_IN)}",
-                hint=f"did you mean {near[0]!r}?" if near else None,
-            )
-        module, name = _BUILT_IN[choice]
-        built_in: BaseSelector = getattr(importlib.import_module(module), name)()
-        return built_in
+        return cast(BaseSelector, built_in("selector", choice, _BUILT_IN))
     if isinstance(choice, BaseSelector):
         # The compiled picks do not pass through methods that a subclass replaced.
         is_ours = all(getattr(type(choice), name) is getattr(BaseSelector, name) for name in _METHODS)

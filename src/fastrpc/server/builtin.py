@@ -47,6 +47,9 @@ class Health:
     @method(idempotent=True)
     async def check(self, service: str = "") -> str:
         """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; without a name for the server as a whole."""
+        session: Any = getattr(current_call(), "session", None)
+        if session is not None:
+            session.note_probe()
         return self._status(service)
 
 

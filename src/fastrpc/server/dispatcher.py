@@ -17,11 +17,12 @@ from fastrpc._core.interception import Chain
 from fastrpc._core.invocation import invoke, run_handler
 from fastrpc._core.marshal import Marshal
 from fastrpc._core.server_session import ServerCall, ServerSession, ServerState
+from fastrpc._core.settings import codec_label, compressor_label
 from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError
+from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
@@ -67,6 +68,16 @@ class Dispatcher:
         if not getattr(session, "reveals_services", False):
             return f"no method {method!r} here"
         return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
+
+    def unknown_codec(self, call: ServerCall) -> str:
+        """Say that requests may not come in its codec, and in which ones they may."""
+        taken = ", ".join(self._config.codecs)
+        return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
+
+    def unknown_compressor(self, wire_id: int) -> str:
+        """Say that requests may not be compressed so, and how they may."""
+        taken = ", ".join(compressor.name for compressor in self.state.compressors.values())
+        return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
 
     def marshal_of(self, route: Route, codec: int) -> Marshal:
         """Return the marshal for a codec other than the method's own.
@@ -215,7 +226,7 @@ class Dispatcher:
         if isinstance(error, CallError):
             return self._refusal(call, error)
         if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
-            return error.status, f"{call.method}: {error.message}", b"", 0
+            return error.status, f"{call.method}: {error.message}", b"", _pushback_of(error)
         if isinstance(error, asyncio.CancelledError):
             if call.is_expired:
                 return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
@@ -256,11 +267,18 @@ class Dispatcher:
                 logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
         # OK would be read as a value.
         status = error.status or Status.UNKNOWN
-        if error._was_received:
-            return status, error.message, details, _DO_NOT_RETRY
-        if error.retry_after is None:
-            return status, error.message, details, 0
-        return status, error.message, details, int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
+        return status, error.message, details, _pushback_of(error)
+
+
+def _pushback_of(error: FastRPCError) -> int:
+    """Return what the caller is told of trying again, in milliseconds."""
+    if not isinstance(error, CallError | UnavailableError):
+        return 0
+    if error._was_received:
+        return _DO_NOT_RETRY
+    if error.retry_after is None:
+        return 0
+    return int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
 
 
 def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:

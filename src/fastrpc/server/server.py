@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
+from fastrpc._core.loop_state import wrong_loop
 from fastrpc._core.server_session import ServerSession, ServerState
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.codecs.base import codec_named
@@ -135,10 +136,9 @@ class Server:
     def _check_use(self) -> None:
         if self._process_id not in (0, os.getpid()):
             raise RuntimeError("this Server was used before the fork; create it in the child")
-        if self._state is not None and self._loop is not asyncio.get_running_loop():
-            raise RuntimeError(
-                f"this Server belongs to {self._loop!r} and was used from {asyncio.get_running_loop()!r}"
-            )
+        loop = self._loop
+        if self._state is not None and loop is not None and loop is not asyncio.get_running_loop():
+            raise wrong_loop("Server", loop, asyncio.get_running_loop())
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -33,6 +33,8 @@ class _Saved(msgspec.Struct):
     revision: int
     leases: dict[str, float]
     items: list[tuple[str, str, bytes, str | None]]
+    #: What was written under a lease and is another one's now.
+    taken_over: dict[str, list[tuple[str, str]]] = {}
 
 
 class MemoryStore:
@@ -40,7 +42,7 @@ class MemoryStore:
 
     Args:
         clock: gives an instant in seconds that never goes back.
-        most_items: in all folders together; more are refused.
+        most_items: in all folders together, and as many leases; more are refused.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, most_items: int = 100_000) -> None:
@@ -91,6 +93,11 @@ class MemoryStore:
                     del self._waiting[folder]
 
     async def lease(self, seconds: float) -> str:
+        if len(self._leases) >= self._most_items:
+            raise StoreError(
+                f"the store has {len(self._leases)} leases, the limit is {self._most_items}",
+                status=Status.RESOURCE_EXHAUSTED,
+            )
         name = secrets.token_hex(8)
         self._leases[name] = _Lease(seconds, self._clock() + seconds)
         return name
@@ -135,8 +142,13 @@ class MemoryStore:
             for folder, items in self._folders.items()
             for item in items.values()
         ]
-        leases = {name: lease.seconds for name, lease in self._leases.items() if lease.items}
-        return msgspec.json.encode(_Saved(_FORMAT, self.revision, leases, items))
+        leases = {name: lease.seconds for name, lease in self._leases.items() if lease.written}
+        taken_over = {
+            name: sorted(lease.written - lease.items)
+            for name, lease in self._leases.items()
+            if lease.written != lease.items
+        }
+        return msgspec.json.encode(_Saved(_FORMAT, self.revision, leases, items, taken_over))
 
     def load(self, data: bytes, grace_seconds: float) -> None:
         """Replace all that is held by what `dump` wrote; every lease starts anew and lasts for the grace at least.
@@ -146,7 +158,7 @@ class MemoryStore:
         """
         try:
             saved = msgspec.json.decode(data, type=_Saved)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise StoreError(f"not the dump of a store: {error}") from error
         if saved.format != _FORMAT:
             raise StoreError(f"the dump has format {saved.format}, known is {_FORMAT}")
@@ -155,6 +167,7 @@ class MemoryStore:
         now = self._clock()
         for name, seconds in saved.leases.items():
             restored._leases[name] = _Lease(seconds, now + max(seconds, grace_seconds))
+            restored._leases[name].written.update(saved.taken_over.get(name, ()))
         for folder, key, value, lease in saved.items:
             restored._put(folder, key, value, lease)
         self._count, self.revision = restored._count, restored.revision

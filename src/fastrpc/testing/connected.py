@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from fastrpc._core.call import enter_call, leave_scope
-from fastrpc._core.server_session import detached_call
+from fastrpc._core.server_session import ServerCall, detached_call
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.config.validation import check_timeout
+from fastrpc.endpoint import Address
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.peer import Identity
+from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.server.server import Server
 
 __all__ = ["connected", "handling"]
@@ -56,20 +57,33 @@ def _known_as(identity: Identity) -> Interceptor:
     return know
 
 
+class _DirectCall(ServerCall):
+    """A call that came over no connection: what a connection knows of it is made up."""
+
+    method = "test.handling"
+    peer = Peer(Address("memory", path="test"))
+
+
 @contextmanager
 def handling(
     metadata: Mapping[str, str | bytes] | None = None,
     identity: Identity | None = None,
     timeout: float | None = None,
+    *,
+    method: str = "test.handling",
 ) -> Iterator[Any]:
     """Make `current_call()` work around a direct call of a handler; yield that call.
+
+    Its `peer` is at `memory://test`.
 
     Args:
         metadata: what the caller would have sent.
         timeout: seconds the caller would wait.
+        method: full name of the method that the caller would have called.
     """
     check_timeout(timeout, zero=True)
-    call = detached_call(metadata, identity, timeout)
+    call = detached_call(_DirectCall, metadata, identity, timeout)
+    call.method = method
     token = enter_call(call)
     try:
         yield call

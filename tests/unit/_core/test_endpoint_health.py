@@ -1,4 +1,6 @@
-"""Outlier detection: who is ejected, for how long, and who is not."""
+"""Who is ejected, for how long, and who is not; what probes make of an endpoint."""
+
+import pytest
 
 from fastrpc._core.endpoint_health import EndpointHealth, OutlierDetector
 from fastrpc.config import Outlier
@@ -98,3 +100,64 @@ def test_faults_in_a_row_end_with_a_success() -> None:
     for is_fault in (True, True, False, True):
         health.record(is_fault, 0.01)
     assert health.faults_in_row == 1
+
+
+# Probes
+
+
+def test_endpoint_is_down_after_so_many_failed_probes_in_a_row() -> None:
+    health = EndpointHealth()
+    states = [(health.probe_failed(3), health.is_down) for _ in range(4)]
+    # That it is down is news only once.
+    assert states == [(False, False), (False, False), (True, True), (False, True)]
+
+
+def test_a_passed_probe_ends_the_row_of_failed_ones() -> None:
+    health = EndpointHealth()
+    for _ in range(5):
+        assert not health.probe_failed(2)
+        assert not health.probe_passed(1)
+    assert not health.is_down
+    assert health.failed_probes == 0
+
+
+def test_endpoint_is_up_after_so_many_passed_probes_in_a_row() -> None:
+    health = EndpointHealth()
+    health.probe_failed(1)
+    assert not health.probe_passed(3)
+    assert not health.probe_passed(3)
+    assert not health.probe_failed(1)
+    assert [health.probe_passed(3) for _ in range(3)] == [False, False, True]
+    assert not health.is_down
+    # What passed while it was up is no credit for the next time.
+    health.probe_passed(3)
+    health.probe_failed(1)
+    assert [health.probe_passed(3) for _ in range(3)] == [False, False, True]
+
+
+def test_probes_are_no_attempts() -> None:
+    health = EndpointHealth()
+    health.probe_failed(2)
+    health.probe_passed(1)
+    assert (health.attempts, health.faults, health.faults_in_row) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("fall", [1, 2])
+def test_ejected_endpoint_stays_out_until_its_time_is_over_and_a_probe_passed(fall: int) -> None:
+    detector = OutlierDetector(Outlier(ejection=5))
+    good, bad = fleet((100, 0, 0.01), (0, 100, 0.01))
+    detector.sweep([good, bad], 100.0)
+    bad.probe_failed(fall)
+    states = [(detector.sweep([good, bad], 106.0), bad.is_ejected)]
+    bad.probe_passed(1)
+    states.append((detector.sweep([good, bad], 107.0), bad.is_ejected))
+    assert states == [(False, True), (True, False)]
+
+
+def test_passed_probes_do_not_end_an_ejection_before_its_time() -> None:
+    detector = OutlierDetector(Outlier(ejection=5))
+    good, bad = fleet((100, 0, 0.01), (0, 100, 0.01))
+    detector.sweep([good, bad], 100.0)
+    bad.probe_passed(1)
+    detector.sweep([good, bad], 104.9)
+    assert bad.is_ejected

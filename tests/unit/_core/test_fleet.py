@@ -1,69 +1,26 @@
 """The fleet: filters, leaving and ejected endpoints, breakers, and what attempts tell of them."""
 
 import asyncio
-import gc
-import threading
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from fastrpc._core.fleet import Fleet, Placement
+from fastrpc._core.fleet import Fleet
 from fastrpc.config import Breaker, Outlier
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import (
     CallError,
     CircuitOpenError,
-    ConnectionLostError,
     DecodeError,
     NoEndpointError,
-    UnavailableError,
 )
 from fastrpc.selectors import RoundRobin, selector_for, zone
 from fastrpc.selectors.base import selector_names
 from fastrpc.status import Status
-
-LOST = ConnectionLostError("it broke")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def call(method: str = "arith.mul", key: object = None) -> SimpleNamespace:
-    return SimpleNamespace(method=method, hash_key=key, arguments=())
-
-
-def endpoints(size: int) -> list[Endpoint]:
-    return [Endpoint(f"memory://{chr(97 + number)}") for number in range(size)]
-
-
-def fleet_of(size: int, *, clock: Clock | None = None, **options: Any) -> Fleet:
-    fleet = Fleet(RoundRobin(), clock=clock or Clock(), **options)
-    fleet.update(endpoints(size))
-    return fleet
-
-
-def name(placement: Placement) -> str:
-    return placement.endpoint.address.path
-
-
-def usable(fleet: Fleet) -> str:
-    return "".join(each.address.path for each in fleet.endpoints)
-
-
-def attempt(fleet: Fleet, bad: str, error: BaseException = LOST, method: str = "arith.mul") -> str:
-    """Make one attempt, which fails at the endpoints of `bad`; return where it went."""
-    placement = fleet.pick(call(method))
-    placement.ended(error if name(placement) in bad else None)
-    return name(placement)
+from tests.support.fleets import LOST, Clock, attempt, call, endpoints, fleet_of, name, usable
 
 
 def test_without_endpoints_nobody_serves_it() -> None:
@@ -221,6 +178,89 @@ def test_single_endpoint_is_used_whatever_it_does() -> None:
         assert attempt(fleet, "a") == "a"
 
 
+# Probes
+
+
+def probe(fleet: Fleet, failing: str, passing: str = "") -> None:
+    """Let one probe of each of these endpoints fail or pass; one is enough."""
+    for candidate in fleet.candidates:
+        where = candidate.endpoint.address.path
+        if where in failing:
+            fleet.probe_failed(candidate, 1)
+        elif where in passing:
+            fleet.probe_passed(candidate, 1)
+
+
+def test_endpoint_that_is_down_gets_no_calls_until_it_is_up() -> None:
+    fleet = fleet_of(4)
+    probe(fleet, "b")
+    assert {attempt(fleet, "") for _ in range(8)} == {"a", "c", "d"}
+    probe(fleet, "", "b")
+    assert {attempt(fleet, "") for _ in range(8)} == {"a", "b", "c", "d"}
+
+
+def test_failed_probe_before_the_fall_changes_nothing() -> None:
+    fleet = fleet_of(3)
+    assert not fleet.probe_failed(fleet.candidates[1], 2)
+    assert usable(fleet) == "abc"
+    assert fleet.probe_failed(fleet.candidates[1], 2)
+    assert usable(fleet) == "ac"
+
+
+def test_down_and_ejected_endpoints_count_together_against_half_the_fleet() -> None:
+    fleet = fleet_of(5, outlier=Outlier(consecutive=1))
+    while usable(fleet) == "abcde":
+        attempt(fleet, "a")
+    probe(fleet, "ab")
+    assert (usable(fleet), fleet.is_panicking) == ("cde", False)
+    probe(fleet, "c")
+    assert (usable(fleet), fleet.is_panicking) == ("abcde", True)
+    probe(fleet, "", "b")
+    assert (usable(fleet), fleet.is_panicking) == ("bde", False)
+
+
+def test_endpoint_that_is_down_and_ejected_needs_both_to_end() -> None:
+    clock = Clock()
+    fleet = fleet_of(4, clock=clock, outlier=Outlier(consecutive=1, ejection=5))
+    while usable(fleet) == "abcd":
+        attempt(fleet, "b")
+    probe(fleet, "b")
+    clock.now += 6
+    attempt(fleet, "")
+    assert usable(fleet) == "acd"
+    probe(fleet, "", "b")
+    clock.now += 1
+    attempt(fleet, "")
+    assert usable(fleet) == "abcd"
+
+
+def test_filters_see_who_is_down() -> None:
+    fleet = Fleet(RoundRobin(filters=[zone("near")]), clock=Clock())
+    fleet.update([Endpoint("memory://a", zone="near"), Endpoint("memory://b", zone="far")])
+    assert usable(fleet) == "a"
+    probe(fleet, "a")
+    assert usable(fleet) == "b"
+    probe(fleet, "", "a")
+    assert usable(fleet) == "a"
+
+
+def test_endpoint_that_stays_in_the_list_stays_down() -> None:
+    fleet = fleet_of(3)
+    probe(fleet, "b")
+    fleet.update(endpoints(4))
+    assert usable(fleet) == "acd"
+    fleet.update([])
+    fleet.update(endpoints(3))
+    assert usable(fleet) == "abc"
+
+
+def test_endpoint_that_is_down_is_used_where_no_other_is_at_hand() -> None:
+    fleet = fleet_of(2)
+    probe(fleet, "a")
+    fleet.set_leaving(fleet.candidates[1], True)
+    assert usable(fleet) == "a"
+
+
 def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
     clock = Clock()
     fleet = Fleet(
@@ -355,101 +395,3 @@ def test_call_from_the_time_of_an_earlier_breaker_does_not_count_for_the_next_on
     fleet.pick(call()).ended(LOST)
     long.ended(LOST)
     assert name(fleet.pick(call())) == "a"
-
-
-# Several threads
-
-
-class Slow:
-    """A filter that lets others run when a certain thread asks it."""
-
-    def __init__(self) -> None:
-        self.slow_thread: threading.Thread | None = None
-        self.is_asked = threading.Event()
-        self.may_answer = threading.Event()
-
-    def __call__(self, given: Sequence[Endpoint], sound: Any) -> list[Endpoint]:
-        left = [each for each in given if sound(each)]
-        if threading.current_thread() is self.slow_thread and not self.is_asked.is_set():
-            self.is_asked.set()
-            self.may_answer.wait(5)
-        return left
-
-
-@pytest.mark.parametrize("change", ["list", "connection"])
-def test_what_another_thread_changes_while_filters_run_stands(change: str) -> None:
-    slow = Slow()
-    fleet = Fleet(RoundRobin(filters=[slow]))
-    fleet.update(endpoints(3))
-    fleet.set_leaving(fleet.candidates[2], True)
-    fleet.set_leaving(fleet.candidates[1], True)
-    with ThreadPoolExecutor(1) as pool:
-
-        def leave() -> None:
-            slow.slow_thread = threading.current_thread()
-            fleet.set_leaving(fleet.candidates[0], True)
-
-        asked = pool.submit(leave)
-        assert slow.is_asked.wait(5)
-        if change == "list":
-            fleet.update([*endpoints(3)[1:], Endpoint("memory://z")])
-        else:
-            fleet.set_leaving(fleet.candidates[1], False)
-        slow.may_answer.set()
-        asked.result(5)
-    assert usable(fleet) == ("z" if change == "list" else "b")
-
-
-# Placements
-
-
-def test_placement_ends_once() -> None:
-    fleet = fleet_of(1)
-    placement, other = fleet.pick(call()), fleet.pick(call())
-    placement.ended()
-    placement.ended(LOST)
-    placement.dropped()
-    assert fleet.candidates[0].in_flight == 1
-    other.dropped()
-    assert fleet.candidates[0].in_flight == 0
-
-
-def test_placement_that_is_thrown_away_holds_no_place() -> None:
-    fleet = fleet_of(1)
-    placement = fleet.pick(call())
-    del placement
-    gc.collect()
-    assert fleet.candidates[0].in_flight == 0
-
-
-def test_placement_of_an_endpoint_that_went_ends_all_the_same() -> None:
-    fleet = fleet_of(2, breaker=Breaker(consecutive=1), outlier=Outlier(consecutive=1))
-    under_way = [fleet.pick(call()) for _ in range(4)]
-    fleet.update([Endpoint("memory://z")])
-    for placement in under_way:
-        placement.ended(LOST)
-    assert attempt(fleet, "") == "z"
-
-
-def test_selector_of_the_user_is_told_of_picks_that_came_to_nothing() -> None:
-    class Theirs:
-        under_way = 0
-
-        def update(self, endpoints: Sequence[Endpoint]) -> None:
-            self.endpoints = endpoints
-
-        def pick(self, call: Any) -> Endpoint:
-            self.under_way += 1
-            return self.endpoints[self.under_way % len(self.endpoints)]
-
-        def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
-            self.under_way -= 1
-            assert error is None or isinstance(error, UnavailableError)
-
-    theirs = Theirs()
-    fleet = Fleet(selector_for(theirs), breaker=Breaker(consecutive=1))
-    fleet.update(endpoints(2))
-    for _ in range(20):
-        attempt(fleet, "a")
-    fleet.pick(call()).dropped()
-    assert theirs.under_way == 0

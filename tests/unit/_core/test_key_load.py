@@ -1,7 +1,8 @@
-"""Numbers as keys of msgpack maps: those chosen to make a dict crawl are refused, all others pass."""
+"""Numbers as keys of maps: those chosen to make a dict crawl are refused, all others pass."""
 
 import random
 import time
+import uuid
 from typing import Any
 
 import msgpack
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 
 import fastrpc
 from fastrpc import CallError, Status
-from fastrpc._core.key_load import hash_of_number
+from fastrpc._core.key_load import hash_of_number, hash_of_text
 from fastrpc._core.prescan import prescan_payload
 from fastrpc.testing import connected
 from tests.support.colliding import colliding_numbers
 
-MSGPACK = 1
+MSGPACK, JSON = 1, 2
 COLLIDING = colliding_numbers(14, 6_000, 1_000)
 
 
@@ -50,7 +51,7 @@ def test_colliding_numbers_are_refused() -> None:
 def test_it_is_the_collisions_that_are_refused() -> None:
     assert verdict(packed_map(COLLIDING[:6_000])) == "ok"
     assert verdict(packed_map(COLLIDING[6_000:])) == "ok"
-    assert verdict(packed_map(str(number) for number in COLLIDING)) == "ok"
+    assert verdict(packed_map(f"number {number}" for number in COLLIDING)) == "ok"
     assert verdict(packed_map(str(number).encode() for number in COLLIDING)) == "ok"
     assert verdict(msgspec.msgpack.encode(COLLIDING)) == "ok"
 
@@ -117,6 +118,81 @@ def test_numbers_that_nobody_made_for_it_pass(numbers: Any) -> None:
     assert verdict(packed_map(numbers)) == "ok"
 
 
+# Text that becomes a number
+
+
+@given(st.integers(-(10**400), 10**400))
+def test_hashes_of_numbers_in_texts_are_those_of_python(value: int) -> None:
+    assert hash(value) in hash_of_text(str(value).encode())
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_hashes_of_fractions_in_texts_are_those_of_python(value: float) -> None:
+    assert hash_of_text(repr(value).encode()) == [hash(value)]
+
+
+@given(st.uuids())
+def test_hashes_of_uuids_are_those_of_python(value: uuid.UUID) -> None:
+    for text in (str(value), str(value).upper(), value.hex):
+        assert hash_of_text(text.encode())[0] == hash(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "a", "1x", "1 ", " 1", "--1", "1.2.3", "x" * 32, "1" * 31 + "g", "1.5" + "0" * 600]
+)
+def test_texts_that_are_no_numbers_have_no_such_hash(text: str) -> None:
+    assert hash_of_text(text.encode()) == []
+
+
+def test_escapes_do_not_hide_a_number() -> None:
+    assert hash_of_text(rb"\u00312\u0033", is_escaped=True) == [123]
+    assert hash_of_text(rb"1\n", is_escaped=True) == []
+    assert hash_of_text(rb"\u1231", is_escaped=True) == []
+    assert hash_of_text(b"1\\u003", is_escaped=True) == []
+
+
+def as_json(keys: Any) -> bytes:
+    return b"{" + b",".join(b'"%s" : 0' % key for key in keys) + b"}"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        as_json(b"%d" % number for number in COLLIDING),
+        as_json(b"\\u%04x" % ord(str(number)[0]) + str(number)[1:].encode() for number in COLLIDING),
+        as_json(uuid.UUID(int=number).bytes.hex().encode() for number in COLLIDING),
+    ],
+    ids=["numbers", "escaped", "uuids"],
+)
+def test_colliding_texts_of_json_are_refused_wherever_they_are(payload: bytes) -> None:
+    for whole in (payload, payload[:-1], b'[1,{"a":[' + payload + b"]}]", b'{"a":' + payload):
+        assert prescan_payload(JSON, whole, max_items=2_000_000)[0] == "colliding keys"
+    values = b"[" + payload[1:-1].replace(b" : 0", b"") + b"]"
+    assert prescan_payload(JSON, values, max_items=2_000_000)[0] == "ok"
+
+
+@pytest.mark.parametrize("form", [str, bytes], ids=["text", "bytes"])
+def test_colliding_uuids_of_msgpack_are_refused(form: type) -> None:
+    uuids = [uuid.UUID(int=number) for number in COLLIDING]
+    keys = [str(each) for each in uuids] if form is str else [each.bytes for each in uuids]
+    assert verdict(packed_map(keys)) == "colliding keys"
+    assert verdict(packed_map(keys[:6_000])) == "ok"
+
+
+@pytest.mark.parametrize("codec", [MSGPACK, JSON])
+def test_texts_that_nobody_made_for_it_pass(codec: int) -> None:
+    encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
+    chance = random.Random(1)
+    for keys in (
+        [str(number) for number in range(100_000)],
+        [str(number * 4_194_304) for number in range(100_000)],
+        [str(number / 100) for number in range(100_000)],
+        [str(uuid.UUID(int=chance.getrandbits(128))) for _ in range(100_000)],
+        [str(uuid.UUID(int=number)) for number in range(100_000)],
+    ):
+        assert prescan_payload(codec, encode(dict.fromkeys(keys, 0)))[0] == "ok"
+
+
 @fastrpc.service("tables")
 class Tables:
     @fastrpc.method
@@ -129,8 +205,10 @@ class Tables:
 
 
 @pytest.mark.parametrize("method", [Tables.typed, Tables.plain])
-async def test_a_call_with_such_keys_is_refused_and_the_connection_lives(method: Any) -> None:
-    async with connected(Tables) as client:
+@pytest.mark.parametrize("codec", ["msgpack", "json"])
+async def test_a_call_with_such_keys_is_refused_and_the_connection_lives(method: Any, codec: str) -> None:
+    async with connected(Tables) as plain:
+        client = plain.with_options(codec=codec)
         with pytest.raises(CallError, match="keys of a map collide") as refused:
             await client.call(method, dict.fromkeys(COLLIDING, 0))
         assert (refused.value.status, refused.value.processed) == (Status.INVALID_ARGUMENT, "no")

@@ -85,7 +85,7 @@ async def test_call_that_a_connection_does_not_wait_for_is_refused() -> None:
         await client.call(Raw.echo, b"x")
         ended = raw.calls[0]
         session = ended.session
-        for call in (ended, detached_call({}, None, None)):
+        for call in (ended, detached_call(ServerCall, {}, None, None)):
             for value, error in ((b"1", None), (None, KeyError("y"))):
                 with pytest.raises(ValueError, match="does not run in a thread"):
                     session.thread_finished(call, value, error)

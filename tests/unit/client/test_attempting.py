@@ -1,7 +1,7 @@
 """Where the attempts of one call go."""
 
 import asyncio
-import contextlib
+import functools
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,41 +9,77 @@ from fastrpc._core.fleet import Fleet
 from fastrpc.client.attempting import Attempting
 from fastrpc.endpoint import Endpoint
 from fastrpc.selectors import selector_for
+from tests.support.waiting import eventually
 
 
-async def test_hedge_goes_elsewhere_than_an_attempt_that_still_connects() -> None:
-    fleet = Fleet(selector_for("consistent_hash"))
-    fleet.update([Endpoint("memory://a"), Endpoint("memory://b")])
-    waits = asyncio.Event()
+class Connecting:
+    """A pool whose endpoints are all being connected; `started` is where attempts are on the way to."""
 
-    async def wait_changed() -> None:
-        waits.set()
-        await asyncio.Event().wait()
+    def __init__(self, *addresses: str) -> None:
+        self.fleet = Fleet(selector_for("consistent_hash"))
+        self.fleet.update([Endpoint(address) for address in addresses])
+        self.started: list[Endpoint] = []
+        self.is_closed = False
+        self.waiting: list[asyncio.Future[None]] = []
+        for candidate in self.fleet.candidates:
+            start = functools.partial(self.started.append, candidate.endpoint)
+            candidate.link = SimpleNamespace(usable=lambda *, ready: None, start=start, may_come=True)
 
-    for candidate in fleet.candidates:
-        candidate.link = SimpleNamespace(usable=lambda *, ready: None, start=lambda: None, may_come=True)
-    pool = SimpleNamespace(
-        fleet=fleet,
-        is_closed=False,
-        check_open=lambda: None,
-        start=lambda: None,
-        may_come=lambda: True,
-        wait_changed=wait_changed,
-    )
+    def check_open(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def may_come(self) -> bool:
+        return True
+
+    async def wait_changed(self) -> None:
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        await self.waiting[-1]
+
+    def change(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for waiter in waiting:
+            waiter.set_result(None)
+
+
+def attempts_of(pool: Connecting) -> Attempting:
     call = SimpleNamespace(
         method="arith.mul",
         hash_key="key",
         needs_ready=False,
         remaining=lambda: None,
-        caller=SimpleNamespace(endpoint=None, wait_for_ready=False),
+        options=SimpleNamespace(endpoint=None, wait_for_ready=False),
     )
-    attempts = Attempting(cast(Any, pool), cast(Any, call), None)
+    return Attempting(cast(Any, pool), cast(Any, call), None)
+
+
+async def ended(*attempts: "asyncio.Future[Any]") -> None:
+    for attempt in attempts:
+        attempt.cancel()
+    await asyncio.gather(*attempts, return_exceptions=True)
+
+
+async def test_attempts_beside_each_other_stay_apart_when_they_are_placed_anew() -> None:
+    pool = Connecting("memory://a", "memory://b", "memory://c")
+    attempts = attempts_of(pool)
+    tasks = []
+    for count in (1, 2):
+        tasks.append(asyncio.ensure_future(attempts.attempt(attempts.pick())))
+        await eventually(lambda: len(pool.waiting) == count)  # noqa: B023 - awaited at once
+    first, hedge = pool.started
+    pool.change()
+    await eventually(lambda: len(pool.waiting) == 2)
+    assert pool.started == [first, hedge, first, hedge]
+    await ended(*tasks)
+
+
+async def test_hedge_goes_elsewhere_than_an_attempt_that_still_connects() -> None:
+    pool = Connecting("memory://a", "memory://b")
+    attempts = attempts_of(pool)
     first = attempts.pick()
     attempt = asyncio.ensure_future(attempts.attempt(first))
-    await waits.wait()
+    await eventually(lambda: pool.waiting)
     assert attempts.pick() != first
-    attempt.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await attempt
+    await ended(attempt)
     # It is over, and held nothing against its endpoint.
     assert attempts.pick() == first

@@ -77,7 +77,6 @@ def test_first_answer_is_returned(mode: FailMode) -> None:
         CallError(Status.UNAVAILABLE, processed="no"),
         DeadlineExceededError("late"),
         DeadlineExceededError("late", processed="no"),
-        RemoteProtocolError("broken"),
         ValueError("not ours"),
     ],
 )
@@ -203,6 +202,23 @@ def test_pause_that_the_server_asks_for_is_kept(mode: FailMode) -> None:
     refusal = CallError(Status.UNAVAILABLE, "busy", retry_after=0.5)
     assert run(mode, Script(OverloadedError("full", retry_after=0.3), refusal, 42), call) == 42
     assert call.pauses == [0.3, 0.5]
+
+
+@retrying
+def test_pause_of_a_server_that_did_not_start_the_call_is_kept(mode: FailMode) -> None:
+    call = FakeCall()
+    assert run(mode, Script(UnavailableError("leaving", retry_after=0.3), 42), call) == 42
+    assert call.pauses == [0.3]
+    call = FakeCall()
+    assert run(mode, Script(UnavailableError("leaving"), 42), call) == 42
+    assert call.pauses == []
+
+
+@retrying
+def test_peer_that_broke_the_rules_is_left_for_another_if_that_is_safe(mode: FailMode) -> None:
+    assert run(mode, Script(RemoteProtocolError("broken"), 42), FakeCall()) == 42
+    error = RemoteProtocolError("broken")
+    assert run(mode, Script(error), FakeCall(idempotent=False)) is error
 
 
 @retrying

@@ -14,6 +14,8 @@ from fastrpc.registries.base.record import RecordError
 ONE = Endpoint("tcp://h:1", weight=3, labels={"a": "b"}, zone="z")
 TWO = Endpoint("tcp://h:2")
 
+DEEP = b'{"services": {"arith": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}}"
+
 
 def test_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
     CacheFile(tmp_path / "lists").keep("arith", [ONE, TWO])
@@ -40,7 +42,7 @@ def test_missing_file_holds_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1, "services": 5}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1, "services": 5}', b"\xff", DEEP])
 def test_file_that_cannot_be_read_holds_nothing_and_is_logged(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint
+from fastrpc import ConfigError, Endpoint, StoreError
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import RecordError
-from fastrpc.registries.consul.agent import Index, _Sockets
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.consul.agent import Access, Index, _Sockets
 from fastrpc.registries.consul.catalogue import read_instance
 from fastrpc.registries.consul.rpcx import read_key
 
@@ -92,6 +93,17 @@ def test_key_says_what_it_speaks_if_it_is_ours() -> None:
     assert found[1].protocols == ("native", "rpcx")
 
 
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [("0", 0), ("65535", 65_535), ("100000", 65_535), ("-5", 0), ("lots", 1), ("", 1), ("1.5", 1)],
+)
+def test_weight_of_go_is_taken_as_far_as_it_goes(text: str, weight: int) -> None:
+    found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", f"weight={text}".encode()))
+    assert found is not None
+    assert isinstance(found[1], Endpoint)
+    assert found[1].weight == weight
+
+
 def test_inactive_server_is_left_out() -> None:
     assert read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"state=inactive")) is None
 
@@ -102,7 +114,6 @@ def test_inactive_server_is_left_out() -> None:
         ("10.0.0.1:8972", b""),
         ("tcp@10.0.0.1", b""),
         ("tcp@10.0.0.1:port", b""),
-        ("tcp@10.0.0.1:1", b"weight=lots"),
         ("tcp@10.0.0.1:1", b"\xff"),
         ("tcp@10.0.0.1:1", b"a=" + b"b" * 70_000),
         ("tcp@10.0.0.1:1", b"a=%0a"),
@@ -112,6 +123,33 @@ def test_bad_key_is_no_endpoint(key: str, value: bytes) -> None:
     found = read_key("rpcx/Arith/", pair(key, value))
     assert found is not None
     assert isinstance(found[1], RecordError)
+
+
+def test_error_of_the_system_is_told_without_the_wrappings_of_the_http_client() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+        agent = Access(RegistryURL(f"consul://{place}")).connect()
+        with pytest.raises(StoreError) as caught, agent.errors():
+            agent.client.kv.get("key")
+        agent.close()
+    assert caught.value.message == f"Consul at {place}: Connection refused"
+
+
+def test_agent_that_is_no_http_server_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        agent = Access(RegistryURL(f"consul://{place}")).connect()
+        answering = threading.Thread(target=lambda: listener.accept()[0].close())
+        answering.start()
+        with pytest.raises(StoreError) as caught, agent.errors():
+            agent.client.kv.get("key")
+        answering.join()
+        agent.close()
+    assert caught.value.message in {
+        f"Consul at {place}: {text}"
+        for text in ("Remote end closed connection without response", "Connection reset by peer")
+    }
 
 
 def index() -> Index:

@@ -186,6 +186,21 @@ def test_leaving_does_not_wait_for_a_registry_that_is_away() -> None:
     assert sum(len(lease.actions) for _, lease in pairs) == 1
 
 
+def test_leaving_reaches_a_registry_that_is_back_before_it_is_asked_again() -> None:
+    driven = Driven()
+    pairs = [driven.add(f"service-{n}") for n in range(3)]
+    driven.step()
+    for _, lease in pairs:
+        lease.trouble = away()
+    driven.run(30.0)
+    for registration, lease in pairs:
+        lease.trouble = None
+        lease.actions.clear()
+        driven.keeper.remove(registration)
+    driven.step()
+    assert [lease.actions for _, lease in pairs] == [["release"]] * 3
+
+
 def test_attempt_that_was_lost_on_the_way_is_taken_back_as_well() -> None:
     driven = Driven()
     registration, lease = driven.add()

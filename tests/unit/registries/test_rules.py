@@ -130,3 +130,17 @@ def test_each_failure_starts_the_time_anew() -> None:
 def test_changed_weights_are_no_loss() -> None:
     heavier = tuple(Endpoint(one.address, weight=2) for one in MANY)
     assert believed().decide(heavier, 1.0).endpoints == heavier
+
+
+def test_registry_that_fails_all_the_time_adds_no_more_than_a_list_may_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastrpc.registries.base.rules.MOST_ENDPOINTS", 10)
+    rules = believed(MANY[:1])
+    for port in range(100, 140):
+        rules.note_failure()
+        fresh = tuple(Endpoint(f"tcp://10.0.0.1:{port + step}") for step in range(4))
+        decision = rules.decide(fresh, float(port))
+        assert decision.endpoints is not None
+        assert set(fresh) <= set(decision.endpoints)
+        assert len(decision.endpoints) <= 10

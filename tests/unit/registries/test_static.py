@@ -41,6 +41,18 @@ async def test_registration_lasts_as_long_as_its_block() -> None:
     assert ports(registry, "arith") == [1]
 
 
+@pytest.mark.parametrize("leaves_first", [0, 1])
+def test_same_endpoint_registered_twice_is_there_until_both_left(leaves_first: int) -> None:
+    registry, endpoint = StaticRegistry(), Endpoint("tcp://h:2")
+    both = [registry.register("arith", endpoint) for _ in range(2)]
+    for one in both:
+        one.__enter__()
+    both.pop(leaves_first).__exit__(None, None, None)
+    assert ports(registry, "arith") == [2]
+    both.pop().__exit__(None, None, None)
+    assert ports(registry, "arith") == []
+
+
 async def test_closing_ends_watches() -> None:
     registry = StaticRegistry(["tcp://h:1"])
     watch = registry.watch("arith")

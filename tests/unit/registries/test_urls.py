@@ -34,10 +34,19 @@ def test_target_is_taken_apart(target: str, parts: tuple[str, str] | None) -> No
     assert split_target(target) == parts
 
 
-@pytest.mark.parametrize("target", ["consul://host:8500", "registry://host:1/", "dns://"])
-def test_target_without_a_service_is_refused(target: str) -> None:
-    with pytest.raises(ConfigError, match="names no service"):
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [
+        ("consul://host:8500", "consul://host:8500/service"),
+        ("registry://host:1/", "registry://host:1/service"),
+        ("consul://", "consul://host:port/service"),
+        ("dns://", "dns://host:port"),
+    ],
+)
+def test_target_without_a_service_is_refused(target: str, form: str) -> None:
+    with pytest.raises(ConfigError, match="names no service") as caught:
         split_target(target)
+    assert caught.value.hint == f"write {form}"
 
 
 @pytest.mark.parametrize(
@@ -50,10 +59,14 @@ def test_target_without_a_service_is_refused(target: str) -> None:
         ("consul://", "is not host and port"),
         ("consul://host:port", "is not host and port"),
         ("consul://a:1,b:2", "names 2 agents"),
-        ("consul://host?color=red&moon=full", "has no option color, moon"),
+        (
+            "consul://host?color=red&moon=full",
+            r"has no option color, moon \(there are ca_file, cache_file, check, dc",
+        ),
         ("consul://host?dc=a&dc=b", "given 2 times"),
         ("consul://host?layout=etcd", "one of catalogue, rpcx"),
-        ("consul://host?ttl=soon", "the option ttl is 'soon'"),
+        ("consul://host?ttl=10s", "the option ttl is '10s': it is a whole number of seconds"),
+        ("consul://host:0", "is not host and port"),
         ("consul://host?ttl=1", "from 2 to 86400"),
         ("consul://host?tls=perhaps", "true or false"),
         ("consul://host?layout=rpcx&base=/", "base is empty"),

@@ -143,3 +143,9 @@ def test_selector_applies_its_filters_in_order() -> None:
 def test_what_is_no_filter_is_refused() -> None:
     with pytest.raises(ConfigError, match="no filter"):
         RoundRobin(filters=["tier=fast"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("filters", [3, labels])
+def test_filters_that_are_no_list_are_refused(filters: object) -> None:
+    with pytest.raises(ConfigError, match=r"filters is .*, it must be a list"):
+        RoundRobin(filters=filters)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastrpc._core.fleet import Fleet
 from fastrpc._core.hash_ring import go_key_hash, jump
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, ConnectError
@@ -95,6 +96,26 @@ def test_round_robin_begins_anywhere() -> None:
     assert len(begins) == 3
 
 
+def picks(selector: RoundRobin | SmoothWeighted, count: int) -> str:
+    return "".join(selector.pick(NO_CALL).address.path for _ in range(count))
+
+
+def test_round_robin_goes_on_where_it_was_when_the_endpoints_change() -> None:
+    for seed in range(20):
+        selector = RoundRobin(seed=seed)
+        a, b, c, d = fleet(1, 1, 1, 1)
+        selector.update([a, b, c, d])
+        while picks(selector, 1) != "b":
+            pass
+        selector.update([b])
+        selector.update([a, c, d])
+        assert picks(selector, 4) == "cdac"
+        selector.update([a])
+        assert picks(selector, 2) == "aa"
+        selector.update([a, b, c, d])
+        assert picks(selector, 4) == "bcda"
+
+
 # Smooth weighted round robin
 
 
@@ -131,6 +152,53 @@ def test_weighted_takes_other_weights_up() -> None:
     selector.pick(NO_CALL)
     selector.update(fleet(1, 1, 2))
     assert Counter(selector.pick(NO_CALL).address.path for _ in range(40)) == {"a": 10, "b": 10, "c": 20}
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.lists(st.integers(0, 9), max_size=9))
+def test_weighted_goes_on_where_it_was_after_endpoints_were_away(
+    weights: list[int], pauses: list[int]
+) -> None:
+    selector, undisturbed = SmoothWeighted(), SmoothWeighted()
+    endpoints = fleet(*weights)
+    fleet_of = Fleet(selector)
+    fleet_of.update(endpoints)
+    undisturbed.update(endpoints)
+    candidates = fleet_of.candidates
+    for number, pause in enumerate(pauses):
+        assert picks(selector, pause) == picks(undisturbed, pause)
+        fleet_of.set_leaving(candidates[number % len(weights)], True)
+        fleet_of.set_leaving(candidates[number % len(weights)], False)
+    assert picks(selector, 60) == picks(undisturbed, 60)
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=6),
+)
+def test_weighted_keeps_its_shares_whatever_came_and_went(
+    weights: list[int], changes: list[tuple[int, int]]
+) -> None:
+    selector = SmoothWeighted()
+    fleet_of = Fleet(selector)
+    fleet_of.update(fleet(*weights))
+    candidates = fleet_of.candidates
+    for index, count in changes:
+        fleet_of.set_leaving(candidates[index % len(weights)], True)
+        picks(selector, count)
+        fleet_of.set_leaving(candidates[index % len(weights)], False)
+        picks(selector, count)
+    picks(selector, 10 * sum(weights))
+    counts = Counter(picks(selector, 3 * sum(weights)))
+    assert counts == {chr(97 + index): 3 * weight for index, weight in enumerate(weights)}
+
+
+def test_weighted_does_not_spend_at_once_what_it_saved_beside_a_heavy_endpoint() -> None:
+    selector = SmoothWeighted()
+    a, b, heavy = fleet(1, 1, 1_000)
+    selector.update([a, b, heavy])
+    picks(selector, 300)
+    selector.update([a, b])
+    assert Counter(picks(selector, 8)) == {"a": 4, "b": 4}
 
 
 # Least loaded

@@ -208,6 +208,21 @@ async def test_dump_is_read_in_by_another_store(store: MemoryStore) -> None:
     assert await keys(restored, "b") == ["stays"]
 
 
+async def test_lease_whose_item_was_taken_over_lives_on_in_a_dump(store: MemoryStore) -> None:
+    first, second = await store.lease(10.0), await store.lease(10.0)
+    for lease in (first, second):
+        await store.put("a", "k", b"", lease=lease)
+    restored = MemoryStore()
+    restored.load(store.dump(), grace_seconds=15.0)
+    assert await restored.revoke(first)
+    assert await keys(restored) == ["k"]
+    other = MemoryStore()
+    other.load(store.dump(), grace_seconds=15.0)
+    assert other.is_whole(first)
+    assert await other.revoke(second)
+    assert not other.is_whole(first)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"[]", b'{"format": 2, "revision": 1, "leases": {}, "items": []}', b"\xff"]
 )
@@ -252,3 +267,15 @@ async def test_dump_takes_the_place_of_what_was_held_and_watches_see_it(
     assert [item.key for item in found.items] == ["new"]
     assert found.revision > known.revision
     assert store.expire() is None
+
+
+async def test_leases_are_bounded(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock, most_items=2)
+    first, _ = await store.lease(10.0), await store.lease(5.0)
+    with pytest.raises(StoreError, match="2 leases, the limit is 2") as caught:
+        await store.lease(10.0)
+    assert caught.value.status is Status.RESOURCE_EXHAUSTED
+    clock.advance(6.0)
+    store.expire()
+    await store.lease(10.0)
+    assert await store.renew(first)

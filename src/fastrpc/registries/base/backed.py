@@ -14,6 +14,7 @@ from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.feed import Feed
 from fastrpc.registries.base.keeper import Keeper, Registration
 from fastrpc.registries.base.policy import AddressPolicy
+from fastrpc.registries.base.urls import names_registry
 from fastrpc.registries.base.watch import Channel, Watch
 
 __all__ = ["BackedRegistry", "check_service_name"]
@@ -46,6 +47,8 @@ def _check_reachable(endpoint: Endpoint) -> None:
             f"{address} is where a server listens, nobody can dial it",
             hint="register the address that clients reach: listen(…, advertise='tcp://10.0.0.7:8972')",
         )
+    if names_registry(str(address)) or (address.host and address.path):
+        raise ConfigError(f"{address} is not where a server is", hint="write tcp://host:port")
 
 
 class _Followed:

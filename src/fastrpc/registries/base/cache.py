@@ -67,7 +67,7 @@ class CacheFile:
             lists = msgspec.json.decode(self._path.read_bytes(), type=_Lists)
         except FileNotFoundError:
             return _Lists()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
             logger.warning("cannot read %s, nothing of it is used: %s", self._path, error)
             return _Lists()
         return lists if lists.format == _FORMAT else _Lists()

@@ -14,7 +14,7 @@ from fastrpc.registries.base.backend import Entry, Listing, Lookup
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
 from fastrpc.registries.base.record import RecordError
-from fastrpc.registries.base.rules import ListRules
+from fastrpc.registries.base.rules import MOST_ENDPOINTS, ListRules
 from fastrpc.registries.base.watch import Channel
 
 __all__ = ["BACKOFF", "Feed", "Sieve"]
@@ -36,9 +36,6 @@ WAIT_SECONDS = 15.0
 
 #: Pause after an answer, so that a service that changes all the time is not asked in a tight loop.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
-
-#: Endpoints of one service that are taken; more are a mistake or an attack.
-MOST_ENDPOINTS = 10_000
 
 #: Bad records remembered so as to be logged once.
 MOST_REMEMBERED = 1_000
@@ -122,10 +119,10 @@ class Feed:
         return self._step(threading.Event())
 
     def _step(self, stop: threading.Event) -> float:
-        if not self._is_cache_read:
-            self._read_cache()
         asked = self._clock()
         try:
+            if not self._is_cache_read:
+                self._read_cache()
             listing = self._lookup.fetch(self._wait)
             return 0.0 if stop.is_set() else self._take(listing, asked)
         except Exception as error:

@@ -116,6 +116,8 @@ class Keeper:
         # While the registry is away nobody asks it before this instant, however many have something to ask.
         self._away_until = float("-inf")
         self._failing_since: float | None = None
+        # Whether the registry failed the last one that left, and took nothing since.
+        self._left_in_vain = False
         self._is_closed = False
 
     def add(self, registration: Registration) -> None:
@@ -189,6 +191,7 @@ class Keeper:
         now = self._clock()
         self._delays.reset()
         self._away_until = float("-inf")
+        self._left_in_vain = False
         if self._failing_since is not None:
             logger.info("the registry takes registrations again after %.1f s", now - self._failing_since)
             self._failing_since = None
@@ -228,10 +231,13 @@ class Keeper:
         # An attempt that failed on the way may have arrived; one that was refused left nothing.
         may_be_there = registration.is_registered or _is_away(registration.error)
         try:
-            # While it is away the lease ends by itself; whoever leaves does not wait for that.
-            if may_be_there and self._clock() >= self._away_until:
+            # It may be back before anybody was to ask it again. If it is not, the lease ends by itself: one of those
+            # that leave finds out, the others do not wait for that.
+            if may_be_there and (self._clock() >= self._away_until or not self._left_in_vain):
                 registration._lease.release()
+                self._left_in_vain = False
         except Exception as error:
+            self._left_in_vain = True
             self._away_until = self._clock() + self._delays.take()
             text = "%s: %s could not be removed, its lease ends by itself: %s"
             trace = None if isinstance(error, StoreError) else error

@@ -28,6 +28,17 @@ _NEVER = (
     "240.0.0.0/4",  # reserved, and broadcast
 )
 
+#: Addresses whose last 32 bits are an IPv4 address that a gateway, or this system, sends them on to.
+_EMBEDDING = [
+    ipaddress.IPv6Network(text)
+    for text in (
+        "::/96",
+        "::ffff:0:0:0/96",  # RFC 2765
+        "64:ff9b::/96",  # RFC 6052
+        "64:ff9b:1::/48",  # RFC 8215
+    )
+]
+
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
 
 #: inet_aton reads such last parts as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
@@ -118,7 +129,9 @@ def _meant(host: _Host) -> Sequence[_Host]:
             return [host.ipv4_mapped]
         if host.sixtofour is not None:
             return [host, host.sixtofour]
-        if host in ipaddress.ip_network("64:ff9b::/96") or host in ipaddress.ip_network("::/96"):
+        if host.teredo is not None:
+            return [host, *host.teredo]
+        if any(host in prefix for prefix in _EMBEDDING):
             inner = ipaddress.IPv4Address(int(host) & 0xFFFFFFFF)
             # ::1 and :: are what they say.
             return [host] if int(host) <= 1 else [host, inner]

@@ -18,6 +18,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 
 __all__ = [
+    "GREATEST_WEIGHT",
     "RECORD_BYTES",
     "RECORD_FORMAT",
     "RecordError",
@@ -34,7 +35,7 @@ RECORD_FORMAT = 1
 RECORD_BYTES = 65_536
 
 #: The greatest weight; SRV records and Consul have the same.
-_GREATEST_WEIGHT = 65_535
+GREATEST_WEIGHT = 65_535
 
 _Name = Annotated[str, msgspec.Meta(max_length=128)]
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
@@ -48,7 +49,7 @@ class RecordError(ValueError):
 class _Record(msgspec.Struct, omit_defaults=True):
     v: int
     address: _Text
-    weight: Annotated[int, msgspec.Meta(ge=0, le=_GREATEST_WEIGHT)] = 1
+    weight: Annotated[int, msgspec.Meta(ge=0, le=GREATEST_WEIGHT)] = 1
     zone: _Name = ""
     version: _Name = ""
     labels: Annotated[dict[_Name, _Text], msgspec.Meta(max_length=64)] = {}

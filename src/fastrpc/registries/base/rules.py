@@ -16,7 +16,10 @@ from dataclasses import dataclass
 
 from fastrpc.endpoint import Endpoint
 
-__all__ = ["CONFIRM_SECONDS", "SETTLE_SECONDS", "Decision", "ListRules"]
+__all__ = ["CONFIRM_SECONDS", "MOST_ENDPOINTS", "SETTLE_SECONDS", "Decision", "ListRules"]
+
+#: Endpoints of one service that are taken; more are a mistake or an attack.
+MOST_ENDPOINTS = 10_000
 
 #: Pause before the second look. Too short takes a hiccup for the truth, too long keeps calling servers that left.
 CONFIRM_SECONDS = 0.4
@@ -80,6 +83,8 @@ class ListRules:
         missing = [endpoint for endpoint in held if endpoint.address not in found]
         if not missing:
             return self._believe(new)
+        # A registry that fails all the time removes nothing for as long, but what it adds is bounded all the same.
+        del missing[max(0, MOST_ENDPOINTS - len(new)) :]
         everything = tuple(sorted([*new, *missing], key=str))
         if is_settling:
             self._believed = self._published = everything

@@ -11,12 +11,12 @@ Every URL takes these options:
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast, overload
 from urllib.parse import parse_qsl, urlsplit
 
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.registry import Registry, WatchedRegistry
 
 __all__ = [
     "RegistryURL",
@@ -70,6 +70,7 @@ class RegistryURL:
         self.scheme = scheme.lower()
         self.path = path.strip("/")
         self._options: dict[str, list[str]] = {}
+        self._known: set[str] = set()
         for name, value in parse_qsl(options, keep_blank_values=True):
             self._options.setdefault(name, []).append(value)
         if "@" in self.place:
@@ -88,7 +89,7 @@ class RegistryURL:
     def _host_and_port(self, place: str, default_port: int | None) -> tuple[str, int]:
         try:
             parts = urlsplit(f"//{place}")
-            host, port = parts.hostname, parts.port or default_port
+            host, port = parts.hostname, default_port if parts.port is None else parts.port
         except ValueError:
             host = port = None
         if not host or not port:
@@ -111,6 +112,7 @@ class RegistryURL:
 
     def take_all(self, name: str) -> list[str]:
         """Return all values of an option that may repeat."""
+        self._known.add(name)
         return self._options.pop(name, [])
 
     def take_shared(self) -> SharedOptions:
@@ -119,13 +121,20 @@ class RegistryURL:
         networks = self.take("networks", None, _comma_separated)
         cache_file = self.take("cache_file", None, os.path.expanduser)
         if self._options:
-            raise ConfigError(f"{self} has no option {', '.join(sorted(self._options))}")
+            raise ConfigError(
+                f"{self} has no option {', '.join(sorted(self._options))}",
+                hint=f"there are {', '.join(sorted(self._known))}",
+            )
         return {"policy": AddressPolicy(schemes=schemes, networks=networks), "cache_file": cache_file}
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.place}{'/' if self.path else ''}{self.path}"
 
 
+@overload
+def open_registry(registry: str) -> WatchedRegistry: ...
+@overload
+def open_registry(registry: Registry) -> Registry: ...
 def open_registry(registry: str | Registry) -> Registry:
     """Return the registry at a URL; an object that is one already stays what it is.
 
@@ -177,7 +186,8 @@ def split_target(target: str) -> tuple[str, str] | None:
     if scheme.lower() == "dns" and not service:
         place, service = "", place
     if not service:
-        raise ConfigError(f"{scheme}://{place} names no service", hint=f"write {scheme}://{place}/service")
+        form = "host:port" if scheme.lower() == "dns" else f"{place or 'host:port'}/service"
+        raise ConfigError(f"{scheme}://{place} names no service", hint=f"write {scheme}://{form}")
     return f"{scheme}://{place}{mark}{options}", service
 
 

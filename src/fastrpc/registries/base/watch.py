@@ -132,7 +132,8 @@ class Watch(Closing):
             self._wake = lambda: _wake(loop, woken)
             self._channel.add_listener(self._wake)
         elif self._loop is not loop:
-            raise RuntimeError(f"this watch belongs to {self._loop!r} and was used from {loop!r}")
+            own = f"{self._loop!r} at {id(self._loop):#x}"
+            raise RuntimeError(f"this watch belongs to {own} and was used from {loop!r} at {id(loop):#x}")
         while self._release is not None:
             self._woken.clear()
             found = self._channel.after(self._seen)

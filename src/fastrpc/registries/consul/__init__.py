@@ -53,7 +53,6 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 def _seconds(text: str) -> int:
-    seconds = int(text)
-    if not 2 <= seconds <= 86_400:
-        raise ValueError("it is from 2 to 86400 seconds")
-    return seconds
+    if not text.isdecimal() or not 2 <= int(text) <= 86_400:
+        raise ValueError("it is a whole number of seconds from 2 to 86400")
+    return int(text)

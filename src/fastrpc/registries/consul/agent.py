@@ -1,6 +1,7 @@
 """HTTP to a Consul agent, by py-consul: blocking, so it is used in threads that may wait."""
 
 import contextlib
+import http.client
 import random
 import socket
 import threading
@@ -18,6 +19,9 @@ __all__ = ["Access", "Agent", "Index"]
 
 #: Seconds for a connection or an answer, on top of what a blocking query may be held.
 ANSWER_SECONDS = 2.0
+
+#: How an answer of an agent begins that was asked too often: waiting helps.
+_RATE_LIMITED = "429"
 
 
 class Access:
@@ -46,6 +50,7 @@ class Access:
             requests.RequestException,
             OSError,
         )
+        self.not_found: type[Exception] = consul.NotFound
 
     def connect(self) -> "Agent":
         """Return a client for one thread; connects when it is used."""
@@ -70,7 +75,9 @@ class Access:
             status = Status.PERMISSION_DENIED
         elif isinstance(error, kinds.exceptions.BadRequest | kinds.exceptions.ClientError):
             status = Status.INVALID_ARGUMENT
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(_reason(error).split()) or type(error).__name__
+        if text.startswith(_RATE_LIMITED):
+            status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text[:300]}", status=status)
 
 
@@ -79,11 +86,16 @@ class Agent:
 
     def __init__(self, client: Any, access: Access) -> None:
         self.client = client
+        #: What py-consul raises for status 404 where that is no empty answer.
+        self.not_found: type[Exception] = access.not_found
         self._access = access
         self._sockets = _Sockets()
         session = client.http.session
         # Proxies and .netrc are for the world outside.
         session.trust_env = False
+        if client.token:
+            # For those calls of py-consul that take no token.
+            session.headers["X-Consul-Token"] = client.token
         for prefix in ("http://", "https://"):
             session.mount(prefix, _adapter(self._sockets))
 
@@ -160,6 +172,21 @@ class _Sockets:
     def _wake(self, one: socket.socket) -> None:
         with contextlib.suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong in the words of the system, which HTTP clients wrap again and again."""
+    text = str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        if isinstance(cause, http.client.HTTPException):
+            text = str(cause) or type(cause).__name__
+        cause = cause.__cause__ or cause.__context__
+    return text
 
 
 def _adapter(sockets: _Sockets) -> "HTTPAdapter":

@@ -5,6 +5,7 @@ Instances that others registered serve as well: their address and port, their me
 
 import contextlib
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ __all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
 FORMAT_KEY = "fastrpc-record"
 
 SCHEME_KEY = "fastrpc-scheme"
+
+#: Metadata that tells which of several registrations of one address wrote the instance.
+OWNER_KEY = "fastrpc-owner"
 
 #: What Consul allows.
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -70,7 +74,7 @@ class Catalogue:
         address = endpoint.address
         if not address.host or not address.port:
             raise ConfigError(f"{address} cannot be registered with Consul", hint="register host and port")
-        texts = {FORMAT_KEY: str(RECORD_FORMAT), SCHEME_KEY: address.scheme}
+        texts = {FORMAT_KEY: str(RECORD_FORMAT), SCHEME_KEY: address.scheme, OWNER_KEY: secrets.token_hex(8)}
         texts = to_texts(endpoint) | texts
         for key in texts:
             if not _META_KEY.fullmatch(key):
@@ -78,7 +82,7 @@ class Catalogue:
                     f"label {key!r} cannot be kept by Consul", hint="use letters, digits, `-` and `_`"
                 )
         if len(texts) > _META_KEYS:
-            raise ConfigError(f"{endpoint} has {len(endpoint.labels)} labels, Consul keeps {_META_KEYS - 7}")
+            raise ConfigError(f"{endpoint} has {len(endpoint.labels)} labels, Consul keeps {_META_KEYS - 8}")
         check: dict[str, Any] = {"DeregisterCriticalServiceAfter": _FORGET, "Status": "passing"}
         if self._check == "ttl":
             check["TTL"] = f"{self._ttl_seconds}s"
@@ -132,7 +136,11 @@ class InstanceLookup:
 
 
 class InstanceLease:
-    """Registers one instance with the agent and keeps its check passing."""
+    """Registers one instance with the agent and keeps its check passing.
+
+    Of two that live at one address the later one writes the instance, both keep its check passing, and who wrote it
+    takes it out; the other one writes it again then.
+    """
 
     def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:
         # A lost agent has to be noticed, and the instance written again, within five seconds of its return.
@@ -140,6 +148,7 @@ class InstanceLease:
         self._agent = agent
         self._definition = definition
         self._id = definition["service_id"]
+        self._owner = definition["meta"][OWNER_KEY]
         self._has_ttl = has_ttl
 
     def acquire(self) -> None:
@@ -149,10 +158,7 @@ class InstanceLease:
     def renew(self) -> bool:
         client = self._agent.client
         if not self._has_ttl:
-            with self._agent.errors():
-                # 404 is an answer without an Id.
-                found = client.agent.service_definition(self._id)
-                return isinstance(found, dict) and found.get("ID") == self._id
+            return self._written_by() is not None
         try:
             with self._agent.errors():
                 return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
@@ -164,8 +170,18 @@ class InstanceLease:
             return False
 
     def release(self) -> None:
+        if self._written_by() == self._owner:
+            with self._agent.errors():
+                self._agent.client.agent.service.deregister(self._id)
+
+    def _written_by(self) -> str | None:
+        """Return who wrote the instance that is there; None when there is none."""
         with self._agent.errors():
-            self._agent.client.agent.service.deregister(self._id)
+            # 404 is an answer without an Id.
+            found = self._agent.client.agent.service_definition(self._id)
+        if not isinstance(found, dict) or found.get("ID") != self._id:
+            return None
+        return str((found.get("Meta") or {}).get(OWNER_KEY, ""))
 
 
 def read_instance(instance: Any) -> Entry:
@@ -195,4 +211,5 @@ def _read(host: str, port: int, meta: dict[str, Any], weights: Any) -> Endpoint:
         return read_texts(f"tcp://{place}", meta)
     if found != str(RECORD_FORMAT):
         raise RecordError(f"it has format {found!r}, known is {RECORD_FORMAT}")
+    meta.pop(OWNER_KEY, None)
     return read_texts(f"{meta.pop(SCHEME_KEY, 'tcp')}://{place}", meta)

@@ -8,6 +8,7 @@
 The session has a TTL and the behaviour `delete`: the key goes with its owner.
 """
 
+import base64
 import contextlib
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
-from fastrpc.registries.base.record import RecordError, read_texts, to_texts
+from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
 from fastrpc.registries.consul.agent import Access, Agent, Index
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
@@ -97,7 +98,11 @@ class KeyLookup:
 
 
 class KeyLease:
-    """One key, locked by a session of its own."""
+    """One key, locked by a session of its own.
+
+    Of two that live at one address the later one takes the key over, and it ends with that one's session; the other one
+    writes it again then.
+    """
 
     renew_seconds = 2.0
 
@@ -107,51 +112,66 @@ class KeyLease:
         self._key = key
         self._value = value.encode()
         self._session: str | None = None
+        #: Whether the key was ever ours: who locks it after that came later.
+        self._was_written = False
 
     def acquire(self) -> None:
         client = self._agent.client
-        # After an answer that was lost the session may be well; ending it would take the key away for a moment.
-        if self._session is not None and self.renew():
-            return
         with self._agent.errors():
-            self._destroy_session()
-            folder = self._key.rpartition("/")[0]
-            client.kv.put(folder, self._service, flags=_FLAGS)
-            self._session = client.session.create(
-                behavior="delete", ttl=_SESSION_SECONDS, lock_delay=_LOCK_DELAY_SECONDS
-            )
-            if not self._write():
-                # A session of our last run still holds it; its end would take our key along.
-                client.kv.delete(self._key)
-                if not self._write():
-                    raise StoreError(f"Consul: {self._key} is locked by another session")
+            # After an answer that was lost the session may be well; ending it would take the key away for a moment.
+            if not self._renew_session():
+                folder = self._key.rpartition("/")[0]
+                client.kv.put(folder, self._service, flags=_FLAGS)
+                self._session = client.session.create(
+                    behavior="delete", ttl=_SESSION_SECONDS, lock_delay=_LOCK_DELAY_SECONDS
+                )
+            if not self._write() and not self._was_written:
+                self._take_over()
+            self._was_written = True
 
     def _write(self) -> bool:
+        """Return whether the key is ours; False when another session locks it."""
         put = self._agent.client.kv.put
         return bool(put(self._key, self._value, flags=_FLAGS, acquire=self._session))
 
+    def _take_over(self) -> None:
+        """Write a key that a session of our last run still locks, whose end would take it along."""
+        # At once, so that nobody sees it gone.
+        value = base64.b64encode(self._value).decode()
+        lock = {"Verb": "lock", "Key": self._key, "Value": value, "Flags": _FLAGS, "Session": self._session}
+        self._agent.client.txn.put([{"KV": {"Verb": "delete", "Key": self._key}}, {"KV": lock}])
+
     def renew(self) -> bool:
-        client = self._agent.client
+        with self._agent.errors():
+            if not self._renew_session():
+                return False
+            _, found = self._agent.client.kv.get(self._key)
+            return found is not None or self._write()
+
+    def _renew_session(self) -> bool:
+        if self._session is None:
+            return False
         try:
-            with self._agent.errors():
-                client.session.renew(self._session)
-        except StoreError as error:
-            if type(error.__cause__).__name__ != "NotFound":
-                raise
+            self._agent.client.session.renew(self._session)
+        except self._agent.not_found:
             self._session = None
             return False
-        with self._agent.errors():
-            return self._write()
+        return True
 
     def release(self) -> None:
-        with self._agent.errors():
-            self._destroy_session()
-            self._agent.client.kv.delete(self._key)
+        if self._session is not None:
+            with self._agent.errors():
+                # The key goes along, if it is ours.
+                self._agent.client.session.destroy(self._session)
+                self._session = None
 
-    def _destroy_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            self._agent.client.session.destroy(session)
+
+def _weight(text: str) -> str:
+    """Return a weight as far as it can be kept: Go takes any number, and 1 for what is none."""
+    try:
+        return str(min(max(int(text), 0), GREATEST_WEIGHT))
+    except ValueError:
+        return "1"
 
 
 def read_key(prefix: str, pair: Any) -> Entry | None:
@@ -168,6 +188,8 @@ def read_key(prefix: str, pair: Any) -> Entry | None:
         if texts.pop("state", None) == "inactive":
             return None
         texts.setdefault("protocols", "rpcx")
+        if "weight" in texts:
+            texts["weight"] = _weight(texts["weight"])
         return key, read_texts(f"{network}://{place}", texts)
     except (UnicodeDecodeError, ValueError) as error:
         return key, error if isinstance(error, RecordError) else RecordError(str(error))
