@@ -3,7 +3,7 @@
 import gc
 import inspect
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_a_weak_reference_ends_with_the_view_it_was_made_of(client: Any) -> None
 
 def test_views_of_a_class_of_ones_own_are_always_new() -> None:
     class Own(fastrpc.Client):
-        ended: list[object] = []
+        ended: ClassVar[list[object]] = []
 
         def __del__(self) -> None:
             self.ended.append(self.hash_key)
