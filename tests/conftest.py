@@ -27,26 +27,6 @@ def scale() -> Scale:
     return Scale(SCALE)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--second-try",
-        action="store_true",
-        help="what runs failed before: end at once if one of them compares no times, as nothing excuses it",
-    )
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if not session.config.getoption("--second-try"):
-        return
-    faults = [
-        item.nodeid
-        for item in session.items
-        if not any(item.get_closest_marker(name) for name in ("measures", "timed"))
-    ]
-    if faults:
-        pytest.exit(f"not tried again, as no time is compared there: {', '.join(faults)}", returncode=1)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     # At scale 1 the same inputs are tried each time, so that a failure belongs to the change at hand.
     hypothesis.settings.register_profile(

@@ -87,7 +87,6 @@ def test_a_client_that_reads_late_loses_nothing(connection: socket.socket) -> No
 
 
 @pytest.mark.parametrize("workload", ["W1", "W2", "W6"])
-@pytest.mark.timed
 def test_load_counts_calls_latency_and_processor_time(server: RunningServer, workload: str) -> None:
     order = LoadOrder(
         address=server.address,

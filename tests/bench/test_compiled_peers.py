@@ -36,7 +36,6 @@ def needs_program(peer: CompiledPeer) -> None:
 
 @each_peer
 @pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6"])
-@pytest.mark.timed
 def test_load_counts_calls_latency_and_processor_time(
     peer: CompiledPeer, workload: str, tmp_path: Path
 ) -> None:

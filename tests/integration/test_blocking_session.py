@@ -223,7 +223,6 @@ def test_violation_is_said_and_ends_the_calls(server: ReferenceServer, client: S
     assert goodbye[2] == Reason.PROTOCOL
 
 
-@pytest.mark.timed
 def test_silent_server_is_pinged_and_dropped(server: ReferenceServer) -> None:
     keepalive = Keepalive(interval=0.1, timeout=0.1, minimum_interval=0.01)
     with SyncClient(server.address, config=ClientConfig(keepalive=keepalive)) as client:

@@ -231,7 +231,6 @@ async def test_a_peer_may_name_any_time(microseconds: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.timed
 async def test_when_it_passes_the_caller_is_told_in_time_and_the_handler_cancelled(scheme: str) -> None:
     clock = Clock()
     async with served(clock, scheme=scheme) as target, Client(target) as client:
@@ -393,7 +392,6 @@ async def hops(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[Client, l
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.timed
 async def test_each_of_three_hops_sees_no_more_than_what_is_left(scheme: str) -> None:
     async with hops(3, scheme) as (client, _):
         await client.call(Hop.chain)
@@ -424,7 +422,6 @@ async def test_a_detached_call_has_its_own_deadline() -> None:
         assert 4.5 < left <= 5
 
 
-@pytest.mark.timed
 async def test_a_deadline_that_passes_cancels_every_hop() -> None:
     async with hops(3) as (client, made):
         await client.call(Hop.chain)

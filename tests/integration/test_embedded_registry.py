@@ -52,7 +52,6 @@ async def test_watch_answers_unchanged_when_its_time_is_over() -> None:
         assert await client.call(RegistryService.watch, "arith", known.cursor, 0.05) == known
 
 
-@pytest.mark.timed
 async def test_draining_does_not_wait_for_those_who_watch() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server:
         client = Client(server.address)

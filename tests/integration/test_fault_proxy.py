@@ -119,7 +119,6 @@ async def test_slices_and_flips(kind: str, tmp_path: Path) -> None:
             assert changed == [0, 6, 7, 1_000]
 
 
-@pytest.mark.timed
 async def test_delay_keeps_order_and_does_not_add_up(tmp_path: Path) -> None:
     async with proxied("tcp", tmp_path) as (_, proxy):
         proxy.upstream.delay_seconds = 0.05

@@ -360,7 +360,6 @@ async def test_it_serves_while_the_registry_is_away_and_registers_once_it_is_the
                     await asyncio.sleep(0.01)
 
 
-@pytest.mark.timed
 async def test_drain_does_not_wait_for_a_registry_that_went_away() -> None:
     loop = asyncio.get_running_loop()
     async with RegistryServer("tcp://127.0.0.1:0") as embedded:

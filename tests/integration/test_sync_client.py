@@ -123,7 +123,6 @@ def test_batch_above_the_servers_limit_waits_its_turn(desk: Desk) -> None:
         assert client.call_many(Desk.mul, [(number, 1) for number in range(50)]) == list(range(50))
 
 
-@pytest.mark.timed
 def test_batch_has_one_deadline(client: SyncClient) -> None:
     started = time.monotonic()
     values = client.with_options(timeout=0.1).call_many(Desk.wait, [()] * 5, return_exceptions=True)
@@ -190,7 +189,6 @@ def test_argument_over_our_own_limit_fails_before_sending(tcp_address: str) -> N
 # Deadlines
 
 
-@pytest.mark.timed
 def test_deadline_ends_the_call_and_its_handler(client: SyncClient, desk: Desk) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError) as caught:

@@ -88,7 +88,6 @@ def test_waiting_for_a_server_that_comes(desk: Desk, tmp_path: Path) -> None:
                 assert answer.result(5) == 42
 
 
-@pytest.mark.timed
 def test_waiting_for_a_server_ends_at_the_deadline() -> None:
     with SyncClient("tcp://127.0.0.1:9") as client:
         started = time.monotonic()
@@ -165,7 +164,6 @@ def test_close_is_final_and_may_be_repeated(tcp_address: str) -> None:
         client.call(Desk.mul, 1)
 
 
-@pytest.mark.timed
 def test_close_is_quick_when_the_server_answers_it(tcp_address: str) -> None:
     client = SyncClient(tcp_address, config=ClientConfig(timeouts=Timeouts(linger=20)))
     client.call(Desk.mul, 1)

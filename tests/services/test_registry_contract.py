@@ -207,7 +207,6 @@ async def test_thread_without_a_loop_watches_and_registers(opening: Open, servic
     assert await asyncio.to_thread(work) == (ONE,)
 
 
-@pytest.mark.timed
 async def test_closing_ends_iterations_and_threads(opening: Open, service: str) -> None:
     before = set(threading.enumerate())
     registry = opening()

@@ -101,7 +101,6 @@ async def test_two_clients_in_opposite_directions_end(scale: Any) -> None:
     assert all(len(answer) == len(LARGE) for answer in answers)
 
 
-@pytest.mark.timed
 async def test_a_peer_that_reads_nothing_is_dropped(scale: Any) -> None:
     bulk = Bulk()
     async with served(bulk, scheme="tcp") as target, raw_client(target, receive_bytes=4 * KIB) as peer:
@@ -339,7 +338,6 @@ async def test_a_full_process_holds_credit_and_closes_the_largest_holder() -> No
             assert await kept == b"\x00"
 
 
-@pytest.mark.timed
 async def test_a_request_that_does_not_go_on_is_answered() -> None:
     bulk = Bulk()
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:

@@ -65,7 +65,6 @@ async def waiting_calls(client: Client, count: int) -> AsyncIterator[list[asynci
 
 
 @pytest.mark.parametrize("is_one_way", [False, True])
-@pytest.mark.timed
 async def test_both_sides_notice_a_silent_peer(is_one_way: bool) -> None:
     patient = Patient()
     config = ServerConfig(keepalive=KEEPALIVE)
@@ -165,7 +164,6 @@ async def test_idle_peers_stay_connected_by_their_pings() -> None:
 
 
 @pytest.mark.parametrize("said", ["nothing", "half a preface", "no acknowledgement"])
-@pytest.mark.timed
 async def test_an_opening_that_is_not_finished_is_closed(said: str) -> None:
     config = ServerConfig(timeouts=Timeouts(handshake=0.3, linger=0.1))
     async with served(Patient(), scheme="tcp", config=config) as target, raw_client(target) as peer:
@@ -182,7 +180,6 @@ async def test_an_opening_that_is_not_finished_is_closed(said: str) -> None:
         await eventually(lambda: target.server.stats()["live"]["connections"] == 0)
 
 
-@pytest.mark.timed
 async def test_a_server_that_never_answers_the_opening_fails_the_calls_unprocessed() -> None:
     config = ClientConfig(timeouts=Timeouts(handshake=0.3, linger=0.1))
     async with RawServer() as server, Client(server.address, config=config) as client:

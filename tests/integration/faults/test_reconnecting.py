@@ -74,7 +74,6 @@ def test_pauses_differ_by_their_jitter_to_either_side() -> None:
     assert 0.032 <= min(pauses) < 0.036 < 0.044 < max(pauses) <= 0.048
 
 
-@pytest.mark.timed
 async def test_a_listener_that_shuts_every_connection_is_tried_with_growing_pauses() -> None:
     async with RawServer() as server:
         server.refuses = True
@@ -106,7 +105,6 @@ async def test_many_clients_do_not_come_back_in_the_same_moment(scale: Any) -> N
     assert max(slots) <= count // 2
 
 
-@pytest.mark.timed
 async def test_only_settings_begin_the_pauses_anew() -> None:
     async with RawServer() as server:
         async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
@@ -133,7 +131,6 @@ async def test_only_settings_begin_the_pauses_anew() -> None:
     assert server.accepted_at[-1] - again <= 1.2 * BACKOFF.first + SLACK_SECONDS
 
 
-@pytest.mark.timed
 async def test_a_call_without_a_connection_fails_at_once_and_names_every_address() -> None:
     addresses = [free_address() for _ in range(3)]
     async with Client(addresses) as client:
@@ -184,7 +181,6 @@ async def test_wait_for_ready_ends_with_the_deadline() -> None:
 
 @pytest.mark.parametrize("interceptors", [[], [passing]], ids=["plain", "intercepted"])
 @pytest.mark.parametrize("is_blocking", [False, True], ids=["Client", "SyncClient"])
-@pytest.mark.timed
 async def test_time_that_a_message_names_is_that_of_all_attempts(
     is_blocking: bool, interceptors: list[Any]
 ) -> None:
