@@ -150,12 +150,13 @@ class Pool:
         usable = set(self.sessions)
         keeps_new = isinstance(self._fleet.selector, KEYED)
         leaving = set()
+        untried = {link.candidate for link in self.links if link.is_untried}
         for link in self.links:
             link.candidate.sessions = link.usable_sessions
             if usable.isdisjoint(link.candidate.sessions) and not (keeps_new and link.is_new):
                 leaving.add(link.candidate)
         try:
-            self._fleet.set_all_leaving(leaving)
+            self._fleet.set_all_leaving(leaving, untried)
         except Exception:
             # Filters and selectors of the user's run in there; a connection that reports something must not hear of it.
             logger.exception("%s: the selector cannot take the endpoints", self.target)
