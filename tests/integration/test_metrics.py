@@ -9,8 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import fastrpc
 import fastrpc.testing
-from fastrpc import CallError, Client, DeadlineExceededError, Server, Status
+from fastrpc import CallError, Client, DeadlineExceededError, Limits, Server, ServerConfig, Status
 from fastrpc.metrics import collector
+from tests.support.raw_peer import raw_client
+from tests.support.wire_frames import Cancel, Request, Response, SettingsFrame
+from tests.support.wire_parser import Preface
 
 
 @fastrpc.service("metered")
@@ -45,7 +48,7 @@ class Scrape:
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.labels["method"].startswith("metered.")
+            if sample.labels["method"].startswith(("metered.", "("))
         }
 
     def value(self, name: str, **labels: str) -> float:
@@ -152,3 +155,57 @@ def test_blocking_client_is_counted_too() -> None:
         change.look()
     assert change.calls("client") == change.calls("server") == {("metered.echo", "OK"): 5}
     assert change.in_histogram("client", "metered.echo") == [5, 5]
+
+
+async def test_refused_calls_are_counted_as_their_callers_count_them() -> None:
+    change = Change()
+    config = ServerConfig(codecs=("msgpack", "raw"))
+    async with (
+        Server(Metered(), config=config) as server,
+        Client(str(await server.listen("tcp://127.0.0.1:0"))) as client,
+    ):
+        for _ in range(10):
+            with pytest.raises(CallError, match="number: expected"):
+                await client.call("metered.find", "one")
+        with pytest.raises(CallError, match="codec 'json' is not accepted"):
+            await client.with_options(codec="json").call(Metered.find, 1)
+        change.look()
+    refused = {("metered.find", "INVALID_ARGUMENT"): 10, ("metered.find", "UNIMPLEMENTED"): 1}
+    assert change.calls("server") == change.calls("client") == refused
+    assert change.in_histogram("server", "metered.find") == [11, 11]
+    assert change.value("calls_in_flight", method="metered.find", side="server") == 0
+    sent = change.value("sent_bytes_total", method="metered.find", side="client")
+    assert change.value("received_bytes_total", method="metered.find", side="server") == sent > 0
+
+
+async def test_a_peer_cannot_add_method_names_on_the_server() -> None:
+    change = Change()
+    async with Server(Metered()) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+        for number in range(5):
+            with pytest.raises(CallError, match="no method"):
+                await client.call(f"metered.made_up_{number}", "x" * 10)
+        change.look()
+    assert change.calls("server") == {("(unknown)", "UNIMPLEMENTED"): 5}
+    assert change.value("received_bytes_total", method="(unknown)", side="server") >= 50
+    assert change.value("calls_in_flight", method="(unknown)", side="server") == 0
+
+
+async def test_calls_refused_before_they_are_whole_are_counted_with_their_method() -> None:
+    change = Change()
+    config = ServerConfig(limits=Limits(concurrent_calls=1))
+    async with Server(Metered(), config=config) as server:
+        address = str(await server.listen("tcp://127.0.0.1:0"))
+        async with raw_client(address) as peer:
+            peer.send(Preface(1, 1).encode(), SettingsFrame().encode())
+            peer.send(Request(1, b"metered.echo", b"x", total=100).encode())
+            peer.send(Request(3, b"metered.echo", b"x").encode())
+            peer.send(Request(5, b"made.up", b"x").encode())
+            peer.send(Cancel(1).encode())
+            answers = [(await peer.next(Response)).id for _ in range(3)]
+            change.look()
+    assert answers == [3, 5, 1]
+    assert change.calls("server") == {
+        ("metered.echo", "RESOURCE_EXHAUSTED"): 1,
+        ("(unknown)", "RESOURCE_EXHAUSTED"): 1,
+        ("metered.echo", "CANCELLED"): 1,
+    }

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame
+from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.loop_state cimport LoopState
 from fastrpc._core.session cimport Session
 from fastrpc._core.timed cimport Timed
@@ -57,6 +58,10 @@ cdef class Admission(Timed):
         Py_ssize_t connections
         dict unread
         readonly uint64_t refused_connections
+
+        # Calls that were not started; of those, the counters of the ones whose method is not served here.
+        readonly uint64_t refused
+        MethodCounters unknown_method
 
         # Bounds in bytes, of one connection and of the process. Full: no connection credit is returned for a
         # while, which tests may shorten.
@@ -117,6 +122,7 @@ cdef class GuardedSession(Session):
     cdef bint is_caught_up(self) noexcept
     cdef int weigh_output(self) except -1
     cdef int charge(self, AdmittedCall call, Py_ssize_t size) except -1
+    cdef int count_refused(self, Call call, int status) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int drop_waiting(self, AdmittedCall call) except -1
     cdef int _drop_all_waiting(self) except -1

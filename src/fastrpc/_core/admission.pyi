@@ -46,6 +46,10 @@ class Admission:
         """Connections that are in their opening; those not read from yet are left out."""
 
     @property
+    def refused(self) -> int:
+        """Calls that were not started."""
+
+    @property
     def refused_connections(self) -> int:
         """Connections that were one too many."""
 

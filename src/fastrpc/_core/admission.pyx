@@ -23,14 +23,17 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.buffer cimport Assembly
-from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING
+from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE
 from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
+from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.session cimport nanoseconds
 from fastrpc._core.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport placed
 from fastrpc._core.wire cimport now_ns
+
+from fastrpc._core.histogram import UNKNOWN_METHOD, default_registry
 
 cdef enum:
     # After so many turns calls are started although there is still more to read: about a megabyte.
@@ -90,6 +93,7 @@ cdef class Admission(Timed):
         self.process_bytes = memory.process_bytes
         self.refuse_above = memory.process_bytes * 85 // 100
         self.full_wait_ns = FULL_NS
+        self.unknown_method = default_registry.counters(UNKNOWN_METHOD, "server")
         servers.add(self)
 
     # Connections
@@ -575,6 +579,21 @@ cdef class GuardedSession(Session):
         if call.state == STATE_ASSEMBLING:
             return self.drop_request(call, DEADLINE_EXCEEDED, text)
         return Session.on_stuck(self, call, text)
+
+    cdef int refuse(self, Call call, int status, str text) except -1:
+        self.count_refused(call, status)
+        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        if call.flags & ONE_WAY and call.state == STATE_GONE:
+            self.one_way_calls -= 1
+        return Session.refuse(self, call, status, text)
+
+    cdef int count_refused(self, Call call, int status) except -1:
+        """Count a call that ends without having started."""
+        cdef MethodCounters counters = self.admission.unknown_method if call.route is None else call.route.counters
+        self.admission.refused += 1
+        counters.started()
+        counters.ended(status, now_ns() - call.started_ns)
+        return 0
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
         """Refuse a request of which not all is there; what follows of it is discarded."""

@@ -1,7 +1,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, final
 
+#: Counts together what is beyond the methods that are counted apart.
 OTHER_METHODS: str
+#: Counts the calls of methods that a server does not have, whatever their names: a peer chooses those.
+UNKNOWN_METHOD: str
 
 @final
 class MethodCounters:

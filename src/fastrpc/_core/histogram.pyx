@@ -21,6 +21,7 @@ cdef tuple STATUS_NAMES = tuple([Status(number).name for number in range(STATUSE
 cdef tuple SIDES = ("client", "server")
 
 OTHER_METHODS = "(other)"
+UNKNOWN_METHOD = "(unknown)"
 
 
 cdef double upper_seconds(int bucket) noexcept:
@@ -184,7 +185,7 @@ cdef class CounterRegistry:
     cpdef MethodCounters counters(self, str method, str side):
         cdef MethodCounters found = self._counters.get((method, side))
         if found is None:
-            if len(self._counters) >= LIMIT and method != OTHER_METHODS:
+            if len(self._counters) >= LIMIT and method not in (OTHER_METHODS, UNKNOWN_METHOD):
                 return self.counters(OTHER_METHODS, side)
             found = MethodCounters(method, side)
             self._counters[method, side] = found

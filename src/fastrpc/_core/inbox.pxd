@@ -34,6 +34,7 @@ cdef class Inbox(Messages):
 
     # Hooks.
     cdef Call new_call(self)
+    cdef int on_begun(self, Call call, Frame* frame) except -1
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_end(self, Call call) except -1
     cdef int on_cancel(self, Call call, int reason) except -1

@@ -111,6 +111,7 @@ cdef class Inbox(Messages):
         call.started_ns = self.held_at if self.held_at else self.now
         if problem is not None:
             call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
+            self.on_begun(call, frame)
             return self.refuse(call, status, problem)
         call.send_left = self.peer.stream_window
         if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
@@ -180,6 +181,7 @@ cdef class Inbox(Messages):
         self.keep_first_piece(call, frame)
         call.state = STATE_ASSEMBLING
         self.hold(call)
+        self.on_begun(call, frame)
         return self.on_piece(call)
 
     cdef int hold(self, Call call) except -1:
@@ -499,6 +501,10 @@ cdef class Inbox(Messages):
     cdef Call new_call(self):
         """Make the object of a call of theirs."""
         return Call.__new__(Call)
+
+    cdef int on_begun(self, Call call, Frame* frame) except -1:
+        """A REQUEST whose rest is still to come, or that is refused at once: its method is known."""
+        return 0
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         """A REQUEST is whole; `frame` has its head. Who does not answer at once calls `hold`.

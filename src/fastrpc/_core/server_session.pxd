@@ -27,11 +27,10 @@ cdef class ServerState(Admission):
         readonly dict compressors
         public Py_ssize_t compress_above
 
-        # The caller's time when it names none; handlers under way; what was not started.
+        # The caller's time when it names none; handlers under way; what expired unstarted.
         uint64_t default_timeout_ns
         readonly Py_ssize_t running
         readonly uint64_t expired_unstarted
-        readonly uint64_t refused
 
         # Whether calls go through interceptors, and whether the dispatcher wants to hear of every end.
         public bint has_interceptors
@@ -85,7 +84,7 @@ cdef class ServerSession(GuardedSession):
         object peer_info
 
     cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
-    cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1
+    cdef int _refuse_unknown(self, ServerCall call, Frame* frame, Py_ssize_t size) except -1
     cdef int _admit(self, ServerCall call, bytes payload) except -1
     cdef bint _decode(self, ServerCall call, bytes payload) except -1
     cdef int run(self, ServerCall call) except -1

@@ -49,10 +49,6 @@ class ServerState(Admission):
         """Calls started and not ended."""
 
     @property
-    def refused(self) -> int:
-        """Calls that were not started."""
-
-    @property
     def expired_unstarted(self) -> int:
         """Calls that were not started because their time was over."""
 

@@ -228,6 +228,11 @@ cdef class ServerSession(GuardedSession):
         call.session = self
         return call
 
+    cdef int on_begun(self, Call call, Frame* frame) except -1:
+        # For the counters, should it be refused before it is whole.
+        call.route = self.state.routes.find(frame.method, frame.method_size)
+        return 0
+
     @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         assert call is not None and payload is not None
@@ -243,8 +248,9 @@ cdef class ServerSession(GuardedSession):
         cdef Route route = self.state.routes.find(frame.method, frame.method_size)
         cdef uint64_t timeout
         if route is None:
-            return self._refuse_unknown(call, frame)
+            return self._refuse_unknown(call, frame, PyBytes_GET_SIZE(payload))
         call.route = route
+        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if route.flags & (STREAM_IN | STREAM_OUT):
             return self.refuse(call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only")
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
@@ -277,7 +283,6 @@ cdef class ServerSession(GuardedSession):
             return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
         if call.compressor and call.compressor not in self.state.compressors:
             return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_compressor(call.compressor))
-        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if not call.compressor:
             return self._admit(call, payload)
         # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
@@ -342,7 +347,8 @@ cdef class ServerSession(GuardedSession):
         call.weight = marshal.charge
         return True
 
-    cdef int _refuse_unknown(self, ServerCall call, Frame* frame) except -1:
+    cdef int _refuse_unknown(self, ServerCall call, Frame* frame, Py_ssize_t size) except -1:
+        self.admission.unknown_method.moved(size, 0)
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
 
@@ -355,17 +361,10 @@ cdef class ServerSession(GuardedSession):
         text = error.message if isinstance(error, CallError) else f"{call.route.method}: {error}"
         if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
             return self.refuse(call, status, text)
-        self.state.refused += 1
+        self.count_refused(call, status)
         failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         failure.pushback_ms = PUSHBACK_NEVER
         return self.send_failure(call, failure)
-
-    cdef int refuse(self, Call call, int status, str text) except -1:
-        self.state.refused += 1
-        # Only once it is whole is a one-way call counted, and from then on it is gone.
-        if call.flags & ONE_WAY and call.state == STATE_GONE:
-            self.one_way_calls -= 1
-        return GuardedSession.refuse(self, call, status, text)
 
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
