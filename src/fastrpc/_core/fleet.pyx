@@ -238,8 +238,14 @@ cdef class Fleet:
 
     def nobody(self, str method):
         if self._known:
-            return NoEndpointError(f"{method}: the filters leave no endpoint")
-        return NoEndpointError(f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}")
+            return NoEndpointError(
+                f"{method}: the filters leave no endpoint",
+                hint="compare the selector's filters with the labels, versions and zones of the servers",
+            )
+        return NoEndpointError(
+            f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}",
+            hint="check the name of the service, and that a server that has it runs and registers it",
+        )
 
     def pick_at(self, call, Candidate candidate not None):
         cdef str method = call.method

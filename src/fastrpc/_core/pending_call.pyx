@@ -31,6 +31,9 @@ from fastrpc.status import Status
 
 OUTCOMES = ("yes", "no", "unknown")
 
+LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
+
 
 cdef class PendingCall(Call):
     """A call of ours under way. The session settles it exactly once."""
@@ -118,7 +121,7 @@ cdef class PendingCall(Call):
         text = frame.text[:frame.text_size].decode("utf-8", "replace")
         retry_after = frame.pushback_ms / 1000.0 if frame.pushback_ms and may_return else None
         if status == DEADLINE_EXCEEDED:
-            return DeadlineExceededError(text, processed="no" if unstarted else "unknown")
+            return DeadlineExceededError(text, processed="no" if unstarted else "unknown", hint=OVERDUE_HINT)
         if unstarted and status == UNAVAILABLE:
             error = UnavailableError(text, retry_after=retry_after, retryable=may_return)
         elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
@@ -238,7 +241,10 @@ cdef object lost_error(Connection connection, Call call, bint handed, str why):
         text = f"{call.route.method}: the connection was given up, as the server broke the protocol ({why}){doubt}"
         return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
     return ConnectionLostError(
-        f"{call.route.method}: the connection was lost ({why}){doubt}", processed=processed, retryable=retryable
+        f"{call.route.method}: the connection was lost ({why}){doubt}",
+        processed=processed,
+        retryable=retryable,
+        hint=None if retryable else LOST_HINT,
     )
 
 
@@ -248,4 +254,5 @@ cdef object overdue_error(PendingCall call, object endpoint, bint handed):
     return DeadlineExceededError(
         f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
         processed="unknown" if handed else "no",
+        hint=OVERDUE_HINT,
     )

@@ -10,6 +10,7 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
 from fastrpc._core.selector import UserSelector
 from fastrpc.client.link import Link
+from fastrpc.client.link_rules import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
@@ -67,7 +68,8 @@ class BaseAttempting:
         link = self._pool.links[0] if address is None else self._pool.link_at(address)
         if link is None:
             raise NoEndpointError(
-                f"{self._call.method}: {address} is none of the endpoints of {self._pool.target}"
+                f"{self._call.method}: {address} is none of the endpoints of {self._pool.target}",
+                hint="with_options(endpoint=…) takes an endpoint that its target or registry names now",
             )
         return link
 
@@ -114,6 +116,7 @@ class BaseAttempting:
             raise DeadlineExceededError(
                 f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
                 processed="no",
+                hint=REACH_HINT,
             ) from timeout
         except UnavailableError as unavailable:
             name_call(call.method, unavailable)

@@ -16,6 +16,7 @@ from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
 from fastrpc.client.everywhere import Everywhere
+from fastrpc.client.link_rules import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.target import Target, fleet_for, target_of
@@ -154,7 +155,9 @@ class Client(Caller, Everywhere):
         except TimeoutError:
             errors = [link.error for link in self._pool.links if link.error is not None]
             raise DeadlineExceededError(
-                f"not ready within {timeout:g} s: {self._pool.tried()}", processed="no"
+                f"not ready within {timeout:g} s: {self._pool.tried()}",
+                processed="no",
+                hint=REACH_HINT,
             ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
@@ -179,7 +182,9 @@ class Client(Caller, Everywhere):
             async with asyncio.timeout(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
-            raise DeadlineExceededError(f"{route}: {self._pool.tried()}", processed="no") from None
+            raise DeadlineExceededError(
+                f"{route}: {self._pool.tried()}", processed="no", hint=REACH_HINT
+            ) from None
         return checked_endpoints(route, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:

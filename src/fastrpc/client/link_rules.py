@@ -11,6 +11,7 @@ from fastrpc.errors import FastRPCError
 __all__ = [
     "KEYED",
     "LOOK_SECONDS",
+    "REACH_HINT",
     "choose_warm",
     "links_of",
     "trouble_at",
@@ -25,6 +26,9 @@ KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelec
 
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05
+
+#: What to do where no connection came in time.
+REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
 
 class _Link(Protocol):

@@ -270,7 +270,10 @@ class Pool:
             self.check_open()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
-                raise NoEndpointError(f"{method}: it is not known who serves {self.target}: {error}")
+                raise NoEndpointError(
+                    f"{method}: it is not known who serves {self.target}: {error}",
+                    hint="check the address of the registry, and that it runs",
+                )
             # A registry that fails says so to nobody.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):

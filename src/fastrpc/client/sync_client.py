@@ -20,6 +20,7 @@ from fastrpc.client.client import (
     needs_runner,
 )
 from fastrpc.client.everywhere import BlockingEverywhere
+from fastrpc.client.link_rules import REACH_HINT
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
@@ -138,7 +139,9 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
                 break
         errors = [link.error for link in self._pool.links if link.error is not None]
         raise DeadlineExceededError(
-            f"not ready within {timeout:g} s: {self._pool.tried()}", processed="no"
+            f"not ready within {timeout:g} s: {self._pool.tried()}",
+            processed="no",
+            hint=REACH_HINT,
         ) from (errors[-1] if errors else None)
 
     def close(self) -> None:
@@ -161,7 +164,9 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             until = None if timeout is None else time.monotonic() + timeout
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
         except TimeoutError:
-            raise DeadlineExceededError(f"{name}: {self._pool.tried()}", processed="no") from None
+            raise DeadlineExceededError(
+                f"{name}: {self._pool.tried()}", processed="no", hint=REACH_HINT
+            ) from None
         return checked_endpoints(name, self._pool.fleet, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:

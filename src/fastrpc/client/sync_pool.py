@@ -127,7 +127,10 @@ class SyncPool:
             assert watch is not None
             error = getattr(watch, "error", None)
             if error is not None and not wait:
-                raise NoEndpointError(f"{method}: it is not known who serves {self.target}: {error}")
+                raise NoEndpointError(
+                    f"{method}: it is not known who serves {self.target}: {error}",
+                    hint="check the address of the registry, and that it runs",
+                )
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError

@@ -1,0 +1,92 @@
+"""Errors of calls that somebody can do something about say what."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, ConnectionLostError, DeadlineExceededError, NoEndpointError, Server, SyncClient
+from fastrpc.registries import StaticRegistry
+from fastrpc.selectors import RoundRobin, labels
+from fastrpc.testing import connected
+
+NOWHERE = "tcp://127.0.0.1:1"
+
+
+@fastrpc.service("slow")
+class Slow:
+    def __init__(self) -> None:
+        self.is_waiting = asyncio.Event()
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        self.is_waiting.set()
+        await asyncio.Event().wait()
+
+    @fastrpc.method(idempotent=True)
+    async def look(self) -> None:
+        self.is_waiting.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("method", "is_hinted"), [(Slow.wait, True), (Slow.look, False)])
+async def test_a_lost_call_that_may_not_run_twice_is_told_how_it_might(method: Any, is_hinted: bool) -> None:
+    service = Slow()
+    server = Server(service)
+    address = str(await server.listen("tcp://127.0.0.1:0"))
+    async with Client(address) as client:
+        call = asyncio.ensure_future(client.with_options(fail_mode="failfast").call(method))
+        await service.is_waiting.wait()
+        connections = [session.transport for session in server._state.sessions]  # type: ignore[union-attr]
+        connections[0].abort()
+        with pytest.raises(ConnectionLostError) as lost:
+            await call
+    await server.close()
+    assert lost.value.retryable is not is_hinted
+    if is_hinted:
+        assert "@method(idempotent=True)" in str(lost.value.hint)
+    else:
+        assert lost.value.hint is None
+
+
+async def test_a_deadline_that_passed_says_where_time_is_given() -> None:
+    async with connected(Slow()) as client:
+        with pytest.raises(DeadlineExceededError) as overdue:
+            await client.with_options(timeout=0.05).call(Slow.wait)
+    assert "timeout=" in str(overdue.value.hint)
+
+
+async def test_a_client_that_is_not_ready_in_time_says_what_to_check() -> None:
+    async with Client(NOWHERE) as client:
+        with pytest.raises(DeadlineExceededError, match="a server runs there"):
+            await client.ready(0.05)
+        with pytest.raises(DeadlineExceededError, match="a server runs there"):
+            await client.with_options(wait_for_ready=True, timeout=0.05).call(Slow.wait)
+
+
+def test_a_blocking_client_says_so_too() -> None:
+    with SyncClient(NOWHERE) as client, pytest.raises(DeadlineExceededError, match="a server runs there"):
+        client.ready(0.05)
+
+
+async def test_nobody_who_serves_it_says_what_to_check() -> None:
+    async with Client("slow", registry=StaticRegistry({"slow": []})) as client:
+        with pytest.raises(NoEndpointError, match="nobody serves it") as nobody:
+            await client.call(Slow.wait)
+    assert "check the name of the service" in str(nobody.value.hint)
+
+
+async def test_filters_that_leave_nobody_say_what_to_compare() -> None:
+    selector = RoundRobin(filters=[labels(tier="fast")])
+    async with Client([NOWHERE, "tcp://127.0.0.1:2"], selector=selector) as client:
+        with pytest.raises(NoEndpointError, match="the filters leave no endpoint") as nobody:
+            await client.call(Slow.wait)
+    assert "labels, versions and zones" in str(nobody.value.hint)
+
+
+async def test_an_endpoint_that_is_none_of_them_says_which_are_taken() -> None:
+    async with Client("slow", registry=StaticRegistry({"slow": [NOWHERE]})) as client:
+        with pytest.raises(NoEndpointError, match="is none of the endpoints") as nobody:
+            await client.with_options(endpoint="tcp://127.0.0.1:3").call(Slow.wait)
+    assert "endpoint=" in str(nobody.value.hint)
