@@ -39,6 +39,11 @@ cdef double MEAN_SHARE = 0.05
 cdef uint64_t COMPACT_FACTOR = 0xc6a4a7935bd1e995
 
 
+def _check_number(name, value, kind, lowest, highest, allowed):
+    if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
+        raise ConfigError(f"{name} is {value!r}, it must be {allowed}")
+
+
 def always_sound(endpoint):
     """What filters are told of endpoints when nobody watches their health."""
     return True
@@ -77,6 +82,8 @@ cdef class BaseSelector:
                 raise ConfigError(
                     f"{narrow!r} is no filter", hint="write filters=[labels(…), version(…), …] of fastrpc.selectors"
                 )
+        if seed is not None and not isinstance(seed, (str, bytes, int)):
+            raise ConfigError(f"seed is {seed!r}, it must be a text, bytes or a whole number")
         self._random = (random_module.getrandbits(64) if seed is None else hash_key(seed)) | 1
 
     @property
@@ -403,10 +410,9 @@ cdef class SmoothWeightedSelector(BaseSelector):
 
 cdef class LeastLoadedSelector(BaseSelector):
 
-    def __init__(self, *, double decay=1.0, clock=None, filters=(), seed=None):
+    def __init__(self, *, decay=1.0, clock=None, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
-        if not 1e-3 <= decay <= 3600:
-            raise ConfigError(f"decay is {decay}, it must be a number of seconds from 0.001 to 3,600")
+        _check_number("decay", decay, (int, float), 1e-3, 3600, "a number of seconds from 0.001 to 3,600")
         self.decay = decay
         self._clock = clock
 
@@ -473,10 +479,10 @@ cdef class ConsistentHashSelector(BaseSelector):
 
     def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
-        try:
-            self.ring = HashRing(bound=bound, least_load=least_load)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(str(error)) from None
+        if bound is not None:
+            _check_number("bound", bound, (int, float), 1, 1e6, "a number from 1 to 1,000,000, or None")
+        _check_number("least_load", least_load, int, 0, 1 << 40, "a whole number from 0 to 2**40")
+        self.ring = HashRing(bound=bound, least_load=least_load)
         self._owners = []
 
     cdef int _changed(self) except -1:
