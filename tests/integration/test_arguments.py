@@ -158,7 +158,7 @@ async def test_what_does_not_fit_by_name_is_told_by_the_server(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ({"street": "Main", "number": "five"}, r"place\.number: expected `int`, got `str`"),
+        ({"street": "Main", "number": "five"}, r"arguments\.\w+: place\.number: expected `int`, got `str`"),
         ({"street": "Main"}, r"place.*number"),
         ("Main 5", r"place: expected `object`, got `str`"),
     ],

@@ -336,7 +336,7 @@ cdef class Marshal:
         """Return the arguments in a payload that is itself the only one."""
         if self.shape is not None and not self.shape.names:
             if len(payload):
-                raise _refusal(f"{self.method} takes no arguments, got {len(payload)} bytes")
+                raise _refusal(f"takes no arguments, got {len(payload)} bytes")
             return ()
         if self._layout == LAYOUT_RAW:
             return self._bind([_as_bytes(payload)])

@@ -358,7 +358,7 @@ cdef class ServerSession(GuardedSession):
         cdef int status = error.status
         if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
             status = INVALID_ARGUMENT
-        text = error.message if isinstance(error, CallError) else f"{call.route.method}: {error}"
+        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
         if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
             return self.refuse(call, status, text)
         self.count_refused(call, status)

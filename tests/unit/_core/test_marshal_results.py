@@ -142,7 +142,7 @@ def test_a_method_without_arguments_has_no_single_payload() -> None:
     marshal = single("protobuf", 3, names=())
     assert marshal.encode_arguments((), None) == b""
     assert marshal.decode_arguments(b"") == ()
-    assert refused(marshal, b"x").message == "files.put takes no arguments, got 1 bytes"
+    assert refused(marshal, b"x").message == "takes no arguments, got 1 bytes"
 
 
 # Installed codecs
