@@ -67,13 +67,13 @@ async def test_the_listener_decides_when_a_server_has_several() -> None:
             await ask(f"tcp://127.0.0.1:{public.port}")
 
 
-async def test_strangers_are_told_the_nearest_name_but_no_others() -> None:
+async def test_strangers_are_told_no_names_not_even_the_nearest() -> None:
     async with Server(Arith) as server:
         local = str(await server.listen("tcp://127.0.0.1:0"))
         public = str(await server.listen("tcp://0.0.0.0:0")).replace("0.0.0.0", "127.0.0.1")
         for address, asked, text in (
             (local, "arith.mull", "no method 'arith.mull' here; did you mean 'arith.mul'?"),
-            (public, "arith.mull", "no method 'arith.mull' here; did you mean 'arith.mul'?"),
+            (public, "arith.mull", "no method 'arith.mull' here"),
             (local, "other.thing", "no method 'other.thing' here; there are arith.mul"),
             (public, "other.thing", "no method 'other.thing' here"),
         ):

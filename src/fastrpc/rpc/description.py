@@ -17,6 +17,9 @@ LONGEST_COMPARED = 100
 #: How alike two names must be, from 0 to 1.
 ALIKE = 0.6
 
+#: How many of the nearest names are looked at for one whose last part is near as well.
+COMPARED_AGAIN = 5
+
 _STREAM = "AsyncIterator[{}]"
 
 
@@ -59,9 +62,14 @@ def nearest_name(name: str, names: Iterable[str]) -> str | None:
         return None
     known = sorted(names)
     folded = {candidate.casefold(): candidate for candidate in reversed(known)}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=ALIKE)
-    if found:
-        return folded[found[0]]
+    wanted = name.casefold()
+    last = wanted.rpartition(".")[2]
+    for found in difflib.get_close_matches(wanted, folded, n=COMPARED_AGAIN, cutoff=ALIKE):
+        method = found.rpartition(".")[2]
+        # Two methods of one service share most of their names, whatever the methods are.
+        begins = last and (method.startswith(last) or last.startswith(method))
+        if begins or difflib.SequenceMatcher(None, last, method).ratio() >= ALIKE:
+            return folded[found]
     # `mul` for `arith.mul`: the service was left out.
     return next((candidate for candidate in known if candidate.rpartition(".")[2] == name), None)
 

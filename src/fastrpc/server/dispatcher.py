@@ -60,13 +60,13 @@ class Dispatcher:
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
 
     def unknown_method(self, method: str, session: ServerSession) -> str:
-        """Say that there is no such method, and which one may be meant; where reflection is on, which there are."""
+        """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
+        if not getattr(session, "reveals_services", False):
+            return f"no method {method!r} here"
         names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
         near = nearest_name(method, names)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
-        if not getattr(session, "reveals_services", False):
-            return f"no method {method!r} here"
         return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
 
     def unknown_codec(self, call: ServerCall) -> str:
@@ -90,9 +90,7 @@ class Dispatcher:
             limits, memory = self._config.limits, self._config.memory
             return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
-            raise CallError(
-                Status.UNIMPLEMENTED, f"{route.method}: {error.message}", processed="no"
-            ) from None
+            raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
 
     # Interceptors
 
