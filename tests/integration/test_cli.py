@@ -187,6 +187,13 @@ class TestRun:
                 codes.append(command(folder, "list", target.replace("0.0.0.0", "127.0.0.1")).code)
         assert codes == [1, 0]
 
+    def test_public_address_gives_no_hint_that_it_would_refuse(self, folder: Path) -> None:
+        with Program(["-m", "fastrpc", "run", "app:services", "-a", "tcp://0.0.0.0:0"], folder) as program:
+            target = program.wait_output(r"serving at (\S+)\n")[1].replace("0.0.0.0", "127.0.0.1")
+            for arguments in (["arith.mull", "6"], ["arith.mul", "six"]):
+                ended = command(folder, "call", target, *arguments)
+                assert (ended.code, "hint" in ended.errors, "mean" in ended.errors) == (1, False, False)
+
 
 class TestDev:
     def test_loads_the_app_again_when_a_file_changes(self, folder: Path) -> None:

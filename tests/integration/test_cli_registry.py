@@ -136,6 +136,17 @@ class TestList:
             [f"tcp://127.0.0.1:{port}", "SERVING"],
         ]
 
+    def test_registry_that_is_not_there_says_what_to_check(self, folder: Path) -> None:
+        ended = command(folder, "list", "registry://127.0.0.1:1")
+        assert ended.code == 1
+        assert "hint: check the address, and that the registry runs there" in ended.errors
+
+    def test_server_that_is_a_registry_is_told(self, folder: Path, registry: str) -> None:
+        place = registry.partition("://")[2]
+        ended = command(folder, "list", f"tcp://{place}")
+        assert ended.output == "no services\n"
+        assert f"this is a registry; fastrpc list registry://{place} shows" in ended.errors
+
     def test_keeps_the_options_of_a_registry_to_itself(self, folder: Path, registry: str) -> None:
         ended = command(folder, "list", f"{registry}?networks=127.0.0.0/8", "no.such")
         assert (ended.code, ended.errors.strip()) == (1, f"error: nobody serves 'no.such', says {registry}")
@@ -205,6 +216,22 @@ class TestList:
         assert cause in ended.errors
 
 
+class TestHealth:
+    def test_of_a_registry_asks_who_serves_the_service(self, folder: Path, registry: str) -> None:
+        with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:
+            place = server.wait_output(r"serving at (\S+)\n")[1]
+            for arguments in ([registry, "arith"], [f"{registry}/arith"], [f"{registry}/arith", "arith"]):
+                ended = command(folder, "health", *arguments)
+                assert (ended.code, ended.output) == (0, "SERVING\n")
+                assert f"at {place}" in ended.errors
+            told = json.loads(command(folder, "health", registry, "arith", "--json").output)
+        assert told == {"service": "arith", "status": "SERVING", "endpoint": place}
+
+    def test_help_tells_of_registries(self, folder: Path) -> None:
+        for name in ("health", "call"):
+            assert "registry://host:port/service" in "".join(command(folder, name, "--help").output.split())
+
+
 class TestRun:
     def test_registers_what_is_advertised_until_it_drains(self, folder: Path, registry: str) -> None:
         options = ("-a", "tcp://0.0.0.0:0", "--registry", registry, "--advertise", "tcp://127.0.0.1:0")
@@ -225,9 +252,9 @@ class TestRun:
 
     def test_listening_everywhere_needs_an_address_to_advertise(self, folder: Path, registry: str) -> None:
         ended = command(folder, "run", "app:services", "-a", "tcp://0.0.0.0:0", "--registry", registry)
-        assert ended.code == 3
+        assert ended.code == 2
         assert "nobody can dial it" in ended.errors
-        assert "advertise" in ended.errors
+        assert "hint: say what clients reach: --advertise tcp://" in ended.errors
 
     @pytest.mark.parametrize(
         ("options", "cause"),

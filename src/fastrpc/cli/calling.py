@@ -10,7 +10,8 @@ import typer
 from fastrpc.cli.printing import print_json, print_value, reported, stderr
 from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
-from fastrpc.errors import CallError
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply
 from fastrpc.server.plan import ExitCode
 from fastrpc.server.process import loop_factory
@@ -21,7 +22,11 @@ __all__ = ["Address", "AsJson", "Codec", "Method", "Timeout", "Values", "call", 
 T = TypeVar("T")
 
 Address = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="Where the server is, such as tcp://host:port.")
+    str,
+    typer.Argument(
+        metavar="ADDRESS",
+        help="Where the server is, such as tcp://host:port, or who knows it: registry://host:port/service.",
+    ),
 ]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")]
 Values = Annotated[
@@ -33,6 +38,9 @@ Codec = Annotated[
     str | None, typer.Option("--codec", help="How arguments are encoded: msgpack (default), json or raw.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+
+#: How long a server may take to say whether it tells signatures; what is known already is told in any case.
+ASK_SECONDS = 1.0
 
 OPTIONS = ("--timeout", "--codec", "--metadata", "--json", "--help")
 
@@ -85,9 +93,26 @@ def hinted(address: str) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        if error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and not error.hint:
+        has_signature = error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT}
+        if has_signature and not error.hint and _tells_signatures(address):
             error.hint = f"fastrpc list {address} shows methods and signatures"
         raise
+
+
+def _tells_signatures(address: str) -> bool:
+    """Whether `fastrpc list` would show them: a registry has none, and strangers may not be told."""
+    if names_registry(address):
+        return False
+
+    async def ask() -> None:
+        async with Client(address) as client:
+            await client.with_options(timeout=ASK_SECONDS).call("fastrpc.reflection.services")
+
+    try:
+        run_async(ask())
+    except FastRPCError:
+        return False
+    return True
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -1,14 +1,16 @@
 """`fastrpc health`: whether a server, or one of its services, is to be called."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from fastrpc.cli.calling import Address, AsJson, Timeout, run_async
-from fastrpc.cli.printing import print_json, reported, stdout
+from fastrpc.cli.printing import print_json, print_note, reported, stdout
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
+from fastrpc.registries.base.urls import names_registry
+from fastrpc.rpc.reply import Reply
 from fastrpc.server.plan import ExitCode
 
 __all__ = ["HEALTH_STYLES", "health"]
@@ -22,20 +24,38 @@ def health(
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a server whether it is to be called: 0 when it is SERVING, else 1."""
-    with reported(ExitCode.USAGE):
-        client = Client(address)
+    """Ask a server whether it is to be called: 0 when it is SERVING, else 1.
 
-    async def ask() -> str:
+    By a registry one endpoint of the service is asked, which is named; `fastrpc list registry://host:port` asks all.
+    """
+    with reported(ExitCode.USAGE):
+        client = Client(_target(address, service))
+
+    async def ask() -> Reply[Any]:
         async with client:
             view = client.with_options(timeout=timeout, idempotent=True)
-            return str(await view.call(HEALTH_METHOD, service))
+            return await view.request(HEALTH_METHOD, service)
 
     with reported(ExitCode.FAILED, as_json=as_json):
-        status = run_async(ask())
+        reply = run_async(ask())
+    status = str(reply.value)
+    told = {"service": service, "status": status}
+    if names_registry(address):
+        told["endpoint"] = str(reply.endpoint)
     if as_json:
-        print_json({"service": service, "status": status})
+        print_json(told)
     else:
         stdout.print(Text(status, style=HEALTH_STYLES.get(status, "")))
+        if "endpoint" in told:
+            print_note(f"{service or 'the server'} at {reply.endpoint}")
     if status != "SERVING":
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _target(address: str, service: str) -> str:
+    """Return whom to ask: of a registry that is named alone, who serves the service."""
+    place, mark, options = address.partition("?")
+    scheme, _, rest = place.partition("://")
+    if not service or not names_registry(address) or scheme.lower() == "dns" or rest.partition("/")[2]:
+        return address
+    return f"{place.rstrip('/')}/{service}{mark}{options}"

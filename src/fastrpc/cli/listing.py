@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastrpc.cli.calling import AsJson, Timeout, run_async
-from fastrpc.cli.printing import print_error, print_json, reported, stdout
+from fastrpc.cli.printing import print_error, print_json, print_note, reported, stdout
 from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError
@@ -18,6 +18,9 @@ from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
 
 __all__ = ["list_services"]
+
+#: What a registry of ours serves to its clients.
+REGISTRY_SERVICE = "fastrpc.registry"
 
 
 def list_services(
@@ -60,6 +63,10 @@ def list_services(
         print_json(shown)
     else:
         _print(shown)
+        if not shown and any(one["name"] == REGISTRY_SERVICE for one in services):
+            # Only registries of ours are found by the address of their server.
+            place = address.partition("://")[2]
+            print_note(f"this is a registry; fastrpc list registry://{place} shows who serves what")
 
 
 async def _explained(asking: Any, address: str) -> Any:

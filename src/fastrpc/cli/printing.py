@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.json import JSON
 from rich.text import Text
 
-from fastrpc.errors import ConfigError, ConnectError, FastRPCError
+from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.server.plan import ExitCode
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "json_text",
     "print_error",
     "print_json",
+    "print_note",
     "print_value",
     "reported",
     "stderr",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
+_TIMEOUT_HINT = "give it more time with --timeout, or see what keeps the server"
 
 #: Tables and answers. Words of a peer are never taken for markup.
 stdout = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -58,11 +60,16 @@ def print_error(message: str, hint: str | None = None) -> None:
         stderr.print(Text.assemble(("hint: ", "bold"), hint))
 
 
+def print_note(text: str) -> None:
+    """Say what may be of use, where nothing went wrong."""
+    stderr.print(text, style="dim")
+
+
 def describe_error(error: BaseException) -> tuple[str, str | None]:
     """Return cause and fix of an error in words, without its traceback."""
     if isinstance(error, FastRPCError):
         text = str(error).removesuffix(f" ({error.hint})") or type(error).__name__
-        return text, _CONNECT_HINT if isinstance(error, ConnectError) else error.hint
+        return text, _hint_of(error)
     if isinstance(error, OSError) and error.errno is not None:
         text = error.strerror or os.strerror(error.errno)
         return text if error.filename is None else f"{error.filename}: {text}", _system_hint(error)
@@ -96,6 +103,15 @@ def print_value(value: Any) -> None:
             stdout.print(repr(value))
         return
     stdout.print(JSON(json_text(value)))
+
+
+def _hint_of(error: FastRPCError) -> str | None:
+    """Return what to do about it in words of the command line."""
+    if isinstance(error, ConnectError):
+        return _CONNECT_HINT
+    if isinstance(error, DeadlineExceededError) and error.processed != "no":
+        return _TIMEOUT_HINT
+    return error.hint
 
 
 def _system_hint(error: OSError) -> str | None:

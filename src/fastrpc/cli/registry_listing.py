@@ -19,6 +19,7 @@ from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.registries.base.urls import open_registry, split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
+from fastrpc.status import Status
 
 __all__ = ["list_registry"]
 
@@ -46,6 +47,10 @@ def list_registry(url: str, service: str | None, timeout: float, *, as_json: boo
         try:
             # A name of DNS is that of machines: their servers know no service of that name.
             return await _look(registry, service, timeout, overall=url.lower().startswith("dns:"))
+        except StoreError as error:
+            if error.status is Status.UNAVAILABLE:
+                error.hint = error.hint or "check the address, and that the registry runs there"
+            raise
         finally:
             await registry.aclose()
 

@@ -19,7 +19,7 @@ from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.printing import describe_error, print_error, print_json, reported, stderr, stdout
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.errors import ConfigError
-from fastrpc.registries.base.urls import open_registry
+from fastrpc.registries.base.urls import UNDIALABLE, open_registry
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
@@ -150,7 +150,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     if settings.registry is not None:
         # Each process opens its own; what is wrong with the URL is told before one starts.
         open_registry(settings.registry)
-    return Plan(
+    plan = Plan(
         load=lambda: [import_from_string(app)],
         addresses=addresses,
         workers=settings.workers,
@@ -159,6 +159,14 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         advertise=addresses_of(settings.advertise),
         on_started=on_started,
     )
+    if settings.registry is not None:
+        for address, told in zip(addresses, plan.advertised(), strict=True):
+            if told is None and address.host in UNDIALABLE:
+                raise ConfigError(
+                    f"{address} is where a server listens, nobody can dial it",
+                    hint="say what clients reach: --advertise tcp://10.0.0.7:8972",
+                )
+    return plan
 
 
 def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCode:

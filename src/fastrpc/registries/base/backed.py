@@ -14,7 +14,7 @@ from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.feed import Feed
 from fastrpc.registries.base.keeper import Keeper, Registration
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.urls import names_registry
+from fastrpc.registries.base.urls import UNDIALABLE, names_registry
 from fastrpc.registries.base.watch import Channel, Watch
 
 __all__ = ["BackedRegistry", "check_service_name"]
@@ -42,7 +42,7 @@ def check_service_name(service: str) -> str:
 def _check_reachable(endpoint: Endpoint) -> None:
     """Refuse what a server may listen at, but nobody can dial."""
     address = endpoint.address
-    if address.host in {"0.0.0.0", "::", "*"} or (address.host and not address.port):  # noqa: S104
+    if address.host in UNDIALABLE or (address.host and not address.port):
         raise ConfigError(
             f"{address} is where a server listens, nobody can dial it",
             hint="register the address that clients reach: listen(…, advertise='tcp://10.0.0.7:8972')",

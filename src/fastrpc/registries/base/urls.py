@@ -19,6 +19,7 @@ from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry, WatchedRegistry
 
 __all__ = [
+    "UNDIALABLE",
     "RegistryURL",
     "SharedOptions",
     "known_schemes",
@@ -26,6 +27,9 @@ __all__ = [
     "open_registry",
     "split_target",
 ]
+
+#: Hosts that stand for every address of a machine: a server listens there, nobody dials them.
+UNDIALABLE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
