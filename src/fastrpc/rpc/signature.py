@@ -188,7 +188,9 @@ def _parameter(label: str, source: inspect.Parameter, scope: Scope, handler: Cal
         advice = "write each parameter out"
         if hasattr(handler, "__wrapped__"):
             advice = "it is a wrapper: put @fastrpc.method below its decorator, or set its `__signature__`"
-        raise TypeError(f"{label} has `{stars}{source.name}`, but a remote method takes a fixed list of parameters: {advice}")
+        raise TypeError(
+            f"{label} has `{stars}{source.name}`, but a remote method takes a fixed list of parameters: {advice}"
+        )
     return Parameter(
         name=source.name,
         annotation=_annotation(source.annotation, inspect.Parameter.empty),

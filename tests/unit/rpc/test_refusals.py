@@ -49,7 +49,10 @@ async def default_stream(
 @pytest.mark.parametrize(
     ("handler", "text"),
     [
-        (star, r"star has `\*numbers`, but a remote method takes a fixed list of parameters: write each parameter out"),
+        (
+            star,
+            r"star has `\*numbers`, but a remote method takes a fixed list of parameters: write each parameter out",
+        ),
         (stars, r"stars has `\*\*numbers`"),
         (alone, r"alone has no `self`: write `def alone\(self, …\)`"),
         (no_yield, r"does not `yield`: yield the messages, or write `def no_yield` without `async`"),
