@@ -124,10 +124,10 @@ def test_selector_that_raises_when_it_is_told_keeps_no_probe() -> None:
     with pytest.raises(LookupError):
         fleet.pick(call()).ended(ConnectionLostError("gone"))
     now[0] += 10.0
-    for _ in range(3):
+    for take_back in (Placement.dropped, Placement.undone, Placement.dropped):
         probe = fleet.pick(call())
         with pytest.raises(LookupError):
-            probe.dropped()
+            take_back(probe)
     assert fleet.candidates[0].in_flight == 0
 
 
