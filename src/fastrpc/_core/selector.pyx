@@ -153,7 +153,10 @@ cdef class BaseSelector:
 
     cdef Candidate candidate_of(self, object endpoint):
         found = self._by_id.get(id(endpoint))
-        return self._by_name.get(str(endpoint.address)) if found is None else found
+        # Since the list was taken up a record may have been renewed, and another one lie where the old one was.
+        if found is not None and (<Candidate>found).endpoint is endpoint:
+            return <Candidate>found
+        return self._by_name.get(str(endpoint.address))
 
     def key_of(self, call):
         """Return what places a call; only selectors that hash ask for it."""
