@@ -72,6 +72,8 @@ cdef class OutlierDetector:
         self._ejection_ns = <uint64_t>(settings.ejection * 1e9)
         self._longest_ns = <uint64_t>(settings.longest_ejection * 1e9)
         self._methods = {}
+        # Never None, which nobody checks for.
+        self._method, self._method_time = "", self._time_of("")
 
     def sweep(self, endpoints, double now):
         return self.compare(list(endpoints), <uint64_t>(now * 1e9))
