@@ -9,6 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
+from fastrpc.client.pool import Pool as ConnectionPool
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry
 from fastrpc.testing import serving
@@ -186,6 +187,30 @@ async def test_warm_endpoints_are_connected_before_the_first_call(warm: int, wan
             assert sorted(map(connections, targets)) == wanted
             await client.call(Who.once)
             await eventually(lambda: list(map(connections, targets)) == [2, 2, 2])
+
+
+async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count, looks = 200, 0
+    tell = ConnectionPool._tell
+
+    def counted(pool: ConnectionPool) -> None:
+        nonlocal looks
+        looks += 1
+        tell(pool)
+
+    monkeypatch.setattr(ConnectionPool, "_tell", counted)
+    async with Server(Who("server")) as server:
+        targets = [str(await server.listen(f"memory://many-{number}")) for number in range(count)]
+        async with Client(targets, selector="round_robin") as client:
+            await client.call(Who.once)
+            await eventually(lambda: len(client._pool.sessions) == count)
+            assert looks < count / 2
+            # The last ones are known as well.
+            await asyncio.sleep(0)
+            replies = [await client.request(Who.once) for _ in range(count)]
+    assert len({reply.endpoint for reply in replies}) == count
 
 
 async def test_warm_connections_of_one_address() -> None:

@@ -17,10 +17,11 @@ import pytest
 import fastrpc
 from fastrpc import Backoff, ClientConfig, Endpoint, SyncClient
 from fastrpc._core.selector import Candidate
-from fastrpc.config import Breaker, Pool
+from fastrpc.config import Breaker, Outlier, Pool
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.failmodes import FailBackup
 from fastrpc.registries import StaticRegistry, open_registry
+from fastrpc.selectors import RoundRobin, zone
 from fastrpc.testing import serving
 from tests.support.who import Who
 
@@ -124,6 +125,34 @@ def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
         with pytest.raises(fastrpc.CircuitOpenError, match=r"who\.name_of: the breaker"):
             client.call(Who.name_of)
         assert client.call(Who.once) in {"server 0", "server 1"}
+
+
+def test_calls_spill_from_a_zone_that_is_not_sound_and_come_back() -> None:
+    config = ClientConfig(pool=Pool(breaker=None, outlier=Outlier(consecutive=3, ejection=0.5)))
+    with fleet(5) as (people, targets):
+        zones = dict(zip(targets, "nnnff", strict=True))
+        registry = StaticRegistry({"who": [Endpoint(target, zone=zones[target]) for target in targets]})
+        selector = RoundRobin(filters=[zone("n", sound=0.7)])
+        with SyncClient("who", registry=registry, selector=selector, config=config) as client:
+
+            def answering() -> str:
+                """Make some calls; return who got any."""
+                before = [who.calls for who in people]
+                for _ in range(60):
+                    with contextlib.suppress(fastrpc.CallError):
+                        client.call(Who.name_of)
+                return "".join(str(number) for number, who in enumerate(people) if who.calls > before[number])
+
+            def until_answering(expected: str) -> None:
+                ends = time.monotonic() + 10
+                while answering() != expected:
+                    assert time.monotonic() < ends
+
+            assert answering() == "012"
+            people[0].is_failing = True
+            until_answering("1234")
+            people[0].is_failing = False
+            until_answering("012")
 
 
 @pytest.mark.parametrize("is_connected", [False, True])

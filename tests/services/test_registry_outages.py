@@ -12,7 +12,7 @@ import pytest
 
 from fastrpc import Endpoint
 from fastrpc.registries import Snapshot, open_registry
-from tests.conftest import Scale
+from tests.support.cluster import until
 from tests.support.registry_servers import ConsulAgent, EmbeddedServer
 
 ENDPOINTS = [Endpoint(f"tcp://127.0.0.1:{port}", protocols=("native",)) for port in (1001, 1002, 1003)]
@@ -51,8 +51,8 @@ async def listening() -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def cluster(server: Any) -> AsyncIterator[list[Snapshot]]:
-    """Three servers and a client of a registry; yields what the client sees from the time it saw all three."""
+async def cluster(server: Any) -> AsyncIterator[tuple[list[Snapshot], Any]]:
+    """Three servers and a client of a registry; yields what it sees from the time it saw all three, and its watch."""
     async with contextlib.AsyncExitStack() as stack:
         for endpoint in ENDPOINTS:
             registry: Any = open_registry(server.url + server.options)
@@ -67,7 +67,7 @@ async def cluster(server: Any) -> AsyncIterator[list[Snapshot]]:
                 seen.append(snapshot)
 
         following = asyncio.create_task(follow())
-        yield seen
+        yield seen, watch
         watch.close()
         await following
 
@@ -94,13 +94,11 @@ async def in_thread(function: Callable[..., None], *arguments: Any) -> None:
 
 @pytest.mark.measures
 @pytest.mark.usefixtures("listening")
-async def test_killed_registry_loses_nobody_and_has_everybody_again_in_time(
-    registry_server: Any, scale: Scale
-) -> None:
-    async with cluster(registry_server) as seen:
+async def test_killed_registry_loses_nobody_and_has_everybody_again_in_time(registry_server: Any) -> None:
+    async with cluster(registry_server) as (seen, watch):
         for _ in range(2):
             await in_thread(registry_server.kill)
-            await asyncio.sleep(scale(3))
+            await until(lambda: watch.error)
             await in_thread(registry_server.start)
             assert await seconds_until_all_are_back(registry_server) < RETURN_SECONDS
         assert [snapshot for snapshot in seen if len(snapshot.endpoints) < len(ENDPOINTS)] == []
@@ -108,7 +106,7 @@ async def test_killed_registry_loses_nobody_and_has_everybody_again_in_time(
 
 @pytest.mark.usefixtures("listening")
 async def test_registry_that_restarts_between_two_questions_loses_nobody(registry_server: Any) -> None:
-    async with cluster(registry_server) as seen:
+    async with cluster(registry_server) as (seen, _):
         await in_thread(registry_server.kill)
         await in_thread(registry_server.start)
         await seconds_until_all_are_back(registry_server)
@@ -118,7 +116,7 @@ async def test_registry_that_restarts_between_two_questions_loses_nobody(registr
 @pytest.mark.measures
 @pytest.mark.usefixtures("listening")
 async def test_stopped_registry_holds_up_no_loop(registry_server: Any) -> None:
-    async with cluster(registry_server) as seen:
+    async with cluster(registry_server) as (seen, _):
         registry_server.signal(signal.SIGSTOP)
         try:
             longest = 0.0

@@ -7,7 +7,7 @@ __all__ = ["eventually"]
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Let the loop turn until something holds; TimeoutError if it does not within five seconds."""
-    async with asyncio.timeout(5):
+    """Let the loop turn until something holds; TimeoutError if it does not within twenty seconds."""
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0)

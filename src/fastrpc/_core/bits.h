@@ -33,7 +33,7 @@ static inline int fastrpc_lowest_bit(uint64_t word) {
 
 #endif
 
-/* Fetch memory that is written soon into the cache; a hint, any address will do. */
+/* Fetch memory that is needed soon into the cache; a hint, any address will do. */
 static inline void fastrpc_prefetch(const void *place)
 {
 #if defined(__GNUC__) || defined(__clang__)

@@ -169,12 +169,14 @@ cdef class PlacedCall(CoroutineCall):
     """What the fleet gave a place, one call or a batch of them: it hears once what became of that."""
 
     @cython.final
+    @cython.nonecheck(False)
     cdef ClientSession place(self, Fleet fleet, uint64_t now):
         """Where the fleet sends the call, if there is a connection already; else None, and the runner has to see to it."""
         self.candidate = fleet.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
         return None if self.candidate is None else next_usable(self.candidate.sessions, &self.candidate.turn)
 
     @cython.final
+    @cython.nonecheck(False)
     cdef int leave(self, object error, uint64_t ended_ns) except -1:
         """Tell the fleet what became of the attempt."""
         cdef Candidate candidate = self.candidate
@@ -580,6 +582,7 @@ cdef class BatchCall(PlacedCall):
         return attempt
 
 
+@cython.nonecheck(False)
 cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
     """The next connection in turn that takes calls, or None."""
     cdef ClientSession session

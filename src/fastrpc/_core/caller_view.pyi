@@ -107,7 +107,7 @@ class CallerView:
             priority: 0 normal, 1 sheddable, 2 high.
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
-            fail_mode: what follows a failed attempt, by name or as an object.
+            fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
             hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
             endpoint: the one to call, and no other.
         """

@@ -32,6 +32,11 @@ cdef class EndpointHealth:
     cdef inline bint is_out(self) noexcept:
         return self.is_ejected or self.is_down
 
+    cdef inline void forget(self) noexcept:
+        """Begin anew to compare."""
+        self.attempts = self.faults = 0
+        self.good_seconds = self._good_units = 0.0
+
     cdef inline void note(self, bint is_fault, double seconds, double units) noexcept:
         self.attempts += 1
         if is_fault:

@@ -128,8 +128,7 @@ cdef class OutlierDetector:
                 self.eject(health, now)
                 has_changed = True
         for health in endpoints:
-            health.attempts = health.faults = 0
-            health.good_seconds = health._good_units = 0.0
+            health.forget()
         self.due_ns = now + self.interval_ns
         return has_changed
 
@@ -142,7 +141,9 @@ cdef class OutlierDetector:
                 if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
+                    # What put it out, and what ended since, is no second charge: where nobody picked for long it is all there.
                     health.faults_in_row = 0
+                    health.forget()
                     has_changed = True
             elif health.times and now >= health.in_since_ns + self._ejection_ns * <uint64_t>min(health.times, 1000):
                 health.times -= 1

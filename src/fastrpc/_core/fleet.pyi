@@ -86,8 +86,12 @@ class Fleet:
     def set_leaving(self, candidate: Candidate, is_leaving: bool) -> None:
         """Say whether a server drains: then it gets calls only when all do."""
 
-    def set_all_leaving(self, leaving: Collection[Candidate]) -> bool:
-        """Say which servers drain or are not connected; all others are not. Returns whether that was news."""
+    def set_all_leaving(self, leaving: Collection[Candidate], untried: Collection[Candidate] = ()) -> bool:
+        """Say which servers drain or are not connected; all others are not. Returns whether that was news.
+
+        `untried` are those of which nothing is known yet, as they are being connected for the first time at most: that
+        is nothing against them, where filters ask for health.
+        """
 
     def probe_failed(self, candidate: Candidate, fall: int) -> bool:
         """Count a failed probe of an endpoint; with `fall` in a row it is down: it gets calls only when most are.

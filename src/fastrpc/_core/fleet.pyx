@@ -138,14 +138,14 @@ cdef class Fleet:
             self._changes += 1
             self._narrow()
 
-    def set_all_leaving(self, leaving):
+    def set_all_leaving(self, leaving, untried=()):
         cdef Candidate candidate
         cdef bint has_changed = False
-        cdef bint is_leaving
+        cdef bint is_leaving, is_untried
         for candidate in self._known.values():
-            is_leaving = candidate in leaving
-            if candidate.is_leaving != is_leaving:
-                candidate.is_leaving = is_leaving
+            is_leaving, is_untried = candidate in leaving, candidate in untried
+            if candidate.is_leaving != is_leaving or candidate.is_untried != is_untried:
+                candidate.is_leaving, candidate.is_untried = is_leaving, is_untried
                 has_changed = True
         if has_changed:
             self._changes += 1
@@ -179,7 +179,9 @@ cdef class Fleet:
 
     def _is_sound(self, endpoint):
         cdef Candidate candidate = self._known.get(str(endpoint.address))
-        return candidate is not None and not candidate.is_leaving and not candidate.health.is_out()
+        if candidate is None or candidate.health.is_out():
+            return False
+        return not candidate.is_leaving or candidate.is_untried
 
     cdef int _narrow(self) except -1:
         """Tell the selector which endpoints it may pick now."""

@@ -25,10 +25,11 @@ cdef class Candidate:
         readonly int64_t in_flight
 
         # Kept by Fleet: what its results tell; method -> Breaker, None before the first fault; whether it is about to
-        # leave.
+        # leave, or not connected; whether that is because nobody tried yet.
         readonly EndpointHealth health
         dict breakers
         readonly bint is_leaving
+        bint is_untried
 
         # LeastLoaded: seconds an attempt takes, a peak-sensitive average, and when it was last brought up to date.
         double seconds

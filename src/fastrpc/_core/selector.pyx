@@ -570,6 +570,7 @@ cdef class JumpHashSelector(BaseSelector):
                     key = self.rpcx_key(call.method, arguments)
         return self.random() if key is None else fnv_key(key)
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
         return self._sorted[jump_hash(self._hash(call, key), self.size)]
 

@@ -47,6 +47,7 @@ class Link:
         self.candidate: Any = None
         self._is_removed = False
         self._was_connected = False
+        self._was_ready = False
         self._pool = pool
         self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[None] | None = None
@@ -159,6 +160,7 @@ class Link:
         if self.error is not None:
             logger.info("connected to %s again", self.endpoint)
         self.error = None
+        self._was_ready = True
         self._delays.reset()
         self._let_aged_go()
         self._pool.changed()
@@ -238,6 +240,11 @@ class Link:
     def is_new(self) -> bool:
         """Whether nothing is known against it: it was never connected, and no attempt failed."""
         return not self.live and self.error is None and not self._was_connected
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether its server has not shown its settings yet, and no attempt failed."""
+        return self.error is None and not self._was_ready
 
     def remove(self) -> None:
         """The endpoint is none any more: what is under way may end, nothing new begins."""

@@ -31,6 +31,9 @@ __all__ = ["Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
+#: Links of which one look at all of them is felt.
+MANY_LINKS = 64
+
 
 class Pool:
     """All links of a client. `on_change` is told whenever a connection came or went."""
@@ -52,12 +55,13 @@ class Pool:
         self.prober = prober
         #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
         self.spin_microseconds = 0
-        self.is_closed = False
-        self.is_used = False
+        self.is_closed = self.is_used = False
         self.totals = CallTotals()
         self.loop: asyncio.AbstractEventLoop
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()
+        # Whether changes of this turn of the loop were told, and whether there were more since.
+        self._has_told = self._has_more = False
         self.links: list[Link] = []
         #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
         self.wanted: list[Link] = []
@@ -146,12 +150,13 @@ class Pool:
         usable = set(self.sessions)
         keeps_new = isinstance(self._fleet.selector, KEYED)
         leaving = set()
+        untried = {link.candidate for link in self.links if link.is_untried}
         for link in self.links:
             link.candidate.sessions = link.usable_sessions
             if usable.isdisjoint(link.candidate.sessions) and not (keeps_new and link.is_new):
                 leaving.add(link.candidate)
         try:
-            self._fleet.set_all_leaving(leaving)
+            self._fleet.set_all_leaving(leaving, untried)
         except Exception:
             # Filters and selectors of the user's run in there; a connection that reports something must not hear of it.
             logger.exception("%s: the selector cannot take the endpoints", self.target)
@@ -163,7 +168,26 @@ class Pool:
             link.start()
 
     def changed(self) -> None:
-        """Tell everybody who waits that something is different now."""
+        """Tell everybody who waits that something is different now.
+
+        Each look at all links takes its time, and a thousand of them may be connected at once: where there are many, of
+        several changes in one turn of the loop the first is told at once and the others together in the next turn.
+        """
+        if self._has_told:
+            self._has_more = True
+            return
+        self._tell()
+        if len(self.links) > MANY_LINKS and self.is_used and not self.loop.is_closed():
+            self._has_told = True
+            self.loop.call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._has_told = False
+        if self._has_more:
+            self._has_more = False
+            self.changed()
+
+    def _tell(self) -> None:
         if self._removed:
             self._removed = [link for link in self._removed if link.sessions]
         if self.fleet is not None:

@@ -174,8 +174,9 @@ class SyncPool:
         leaving = {
             link.candidate for link in self.links if not link.sessions and not (keeps_new and link.is_new)
         }
+        untried = {link.candidate for link in self.links if link.is_new}
         try:
-            return self._fleet.set_all_leaving(leaving)
+            return self._fleet.set_all_leaving(leaving, untried)
         except Exception:
             # Of the user's filters: the next pick raises it to its caller. Here others wait to be told of a connection.
             logger.exception("%s: the selector cannot take the endpoints", self.target)

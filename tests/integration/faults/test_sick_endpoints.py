@@ -12,6 +12,7 @@ from fastrpc import Backoff, CallError, CircuitOpenError, Client, ClientConfig, 
 from fastrpc.config import Breaker, Outlier, Pool
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Filter, RoundRobin, subset, zone
+from tests.support.kept_process import free_ports
 from tests.support.open_loop import OpenLoop
 from tests.support.served import served
 from tests.support.waiting import eventually
@@ -163,10 +164,10 @@ async def filtered(addresses: Sequence[str], zones: str, narrow: Filter) -> Asyn
 async def test_calls_stay_in_a_sound_zone_spill_from_a_sick_one_and_come_back() -> None:
     async with serving(5) as (sick, addresses):
         async with filtered(addresses, "nnnff", zone("n", sound=0.7)) as client:
-            await client.ready(5)
-            await eventually(lambda: client.stats()["live"]["connections"] >= 3)
+            await connected(client, 3)
             assert await called_by(client, sick) == [True, True, True, False, False]
             assert (sick[3].calls, sick[4].calls) == (0, 0)
+            assert client.stats()["live"]["connections"] == 3
             sick[0].failing = 1
             await outcomes_of(client, 9)
             # Two of three are less than the share that is to be sound.
@@ -183,8 +184,7 @@ async def test_calls_spill_from_a_zone_whose_servers_are_gone() -> None:
     async with serving(2) as (far, far_addresses):
         async with serving(2) as (near, near_addresses):
             async with filtered([*near_addresses, *far_addresses], "nnff", zone("n")) as client:
-                await client.ready(5)
-                await eventually(lambda: client.stats()["live"]["connections"] >= 2)
+                await connected(client, 2)
                 assert await called_by(client, [*near, *far]) == [True, True, False, False]
                 near_servers = contextlib.AsyncExitStack()
                 for address in near_addresses:
@@ -194,6 +194,15 @@ async def test_calls_spill_from_a_zone_whose_servers_are_gone() -> None:
                 async with asyncio.timeout(10):
                     while await called_by(client, far) != [True, True]:
                         pass
+
+
+async def test_calls_go_elsewhere_when_nobody_ever_listened_in_the_zone() -> None:
+    nobody = [f"tcp://127.0.0.1:{port}" for port in free_ports(2)]
+    async with serving(2) as (far, far_addresses):
+        async with filtered([*nobody, *far_addresses], "nnff", zone("n")) as client:
+            async with asyncio.timeout(10):
+                while await called_by(client, far) != [True, True]:
+                    pass
 
 
 async def test_a_client_with_a_subset_calls_no_other_endpoint() -> None:

@@ -79,6 +79,18 @@ def test_ejected_endpoint_returns_and_stays_out_longer_each_time() -> None:
         now += seconds
 
 
+def test_what_put_an_endpoint_out_does_not_put_it_out_again() -> None:
+    detector = OutlierDetector(Outlier(ejection=5))
+    good, bad = fleet((100, 0, 0.01), (0, 100, 0.01))
+    detector.sweep([good, bad], 100.0)
+    for _ in range(100):
+        good.record(False, 0.01)
+        bad.record(True, 0.01)
+    # Nobody called, so nobody looked, until its time was long over.
+    detector.sweep([good, bad], 120.0)
+    assert not bad.is_ejected
+
+
 def test_endpoint_that_did_well_for_long_is_forgiven() -> None:
     detector = OutlierDetector(Outlier(ejection=5))
     good, bad = fleet((100, 0, 0.01), (0, 100, 0.01))
