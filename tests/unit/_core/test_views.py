@@ -93,7 +93,9 @@ def test_what_looks_at_the_end_of_a_view_may_make_another_one(client: Any) -> No
     references = []
     for number in range(100):
         view = client.with_options(hash_key=number)
-        references.append(weakref.ref(view, lambda _: keys.append(client.with_options(hash_key="next").hash_key)))
+        references.append(
+            weakref.ref(view, lambda _: keys.append(client.with_options(hash_key="next").hash_key))
+        )
     del view
     client.with_options(hash_key="last")
     assert keys == ["next"] * 100
