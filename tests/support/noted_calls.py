@@ -38,7 +38,7 @@ class NotedCalls:
         self.ledger = Ledger()
         #: Those that ended, in that order.
         self.ended: list[NotedCall] = []
-        self._client = client.with_options(timeout=timeout)
+        self.client = client.with_options(timeout=timeout)
         self._methods = methods
         self._timeout = timeout
 
@@ -50,7 +50,7 @@ class NotedCalls:
 
         async def answer() -> bytes:
             nonlocal reply
-            reply = await self._client.request(method, entry.nonce)
+            reply = await self.client.request(method, entry.nonce)
             value: bytes = reply.value
             return value
 
