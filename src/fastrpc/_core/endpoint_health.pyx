@@ -141,7 +141,8 @@ cdef class OutlierDetector:
                 if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
-                    # What put it out, and what ended since, is no second charge: where nobody picked for long it is all there.
+                    # What put it out, and what ended since, is no second charge: where nobody picked for long it is all
+                    # there.
                     health.faults_in_row = 0
                     health.forget()
                     has_changed = True

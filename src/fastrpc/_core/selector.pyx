@@ -228,7 +228,8 @@ cdef class BaseSelector:
     cdef Candidate _next_untried(self, object call, object key, tuple tried, uint64_t now):
         """A candidate that was not tried, if there is one.
 
-        Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring another list.
+        Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring
+        another list.
         """
         cdef Py_ssize_t index = 0
         cdef uint32_t marked
