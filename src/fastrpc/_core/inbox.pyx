@@ -110,9 +110,7 @@ cdef class Inbox(Messages):
         call.priority = frame.priority
         call.started_ns = self.held_at if self.held_at else self.now
         if problem is not None:
-            call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
-            self.on_begun(call, frame)
-            return self.refuse(call, status, problem)
+            return self._refuse_early(call, frame, status, problem)
         call.send_left = self.peer.stream_window
         if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
             if frame.flags & ONE_WAY:
@@ -170,6 +168,12 @@ cdef class Inbox(Messages):
         if size > self.ours.max_message or self.was_skipped:
             return f"the request has {size} bytes, the limit is {self.ours.max_message} (Limits.message_bytes)"
         return None
+
+    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem) except -1:
+        """Refuse a REQUEST of which nothing was kept; more of it may come."""
+        call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
+        self.on_begun(call, frame)
+        return self.refuse(call, status, problem)
 
     cdef int _begin_request(self, Call call, Frame* frame) except -1:
         """The first piece of a cut REQUEST."""

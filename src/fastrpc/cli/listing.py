@@ -63,10 +63,8 @@ def list_services(
         print_json(shown)
     else:
         _print(shown)
-        if not shown and any(one["name"] == REGISTRY_SERVICE for one in services):
-            # Only registries of ours are found by the address of their server.
-            place = address.partition("://")[2]
-            print_note(f"this is a registry; fastrpc list registry://{place} shows who serves what")
+        if not shown:
+            _note_registry(address, services)
 
 
 async def _explained(asking: Any, address: str) -> Any:
@@ -100,6 +98,13 @@ def _print(services: list[dict[str, Any]]) -> None:
         stdout.print(table)
     if not services:
         stdout.print("no services")
+
+
+def _note_registry(address: str, services: list[dict[str, Any]]) -> None:
+    """Say so where the address is that of a registry, which serves nothing but itself."""
+    if any(one["name"] == REGISTRY_SERVICE for one in services):
+        place = address.partition("://")[2]
+        print_note(f"this is a registry; fastrpc list registry://{place} shows who serves what")
 
 
 def _first_line(text: str) -> str:
