@@ -63,8 +63,7 @@ def list_services(
         print_json(shown)
     else:
         _print(shown)
-        if not shown:
-            _note_registry(address, services)
+        _note_registry(address, services)
 
 
 async def _explained(asking: Any, address: str) -> Any:
@@ -102,7 +101,8 @@ def _print(services: list[dict[str, Any]]) -> None:
 
 def _note_registry(address: str, services: list[dict[str, Any]]) -> None:
     """Say so where the address is that of a registry, which serves nothing but itself."""
-    if any(one["name"] == REGISTRY_SERVICE for one in services):
+    names = {one["name"] for one in services}
+    if REGISTRY_SERVICE in names and all(name.startswith(BUILTIN_PREFIX) for name in names):
         place = address.partition("://")[2]
         print_note(f"this is a registry; fastrpc list registry://{place} shows who serves what")
 
