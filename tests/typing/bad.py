@@ -10,6 +10,11 @@ from tests.typing.promised import BlockingStreams, Stream, Streams
 from tests.typing.services import Arith, Clock, Feed, Files, User, Users, UserTable
 
 
+def modules_of_the_package() -> None:
+    fastrpc.metrcs.collector()  # error
+    fastrpc.metrics.colector()  # error
+
+
 async def arguments(client: fastrpc.Client) -> None:
     await client.call(Arith.mul, 6, "7")  # error
     await client.call(Arith.mul, 6)  # error

@@ -9,7 +9,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, assert_type
 
 import fastrpc
+from fastrpc.coordination import RegistryServer
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
+from fastrpc.failmodes import FailFast
+from fastrpc.metrics.prometheus import CallCollector
+from fastrpc.registries import StaticRegistry
+from fastrpc.selectors import Random
+from fastrpc.testing import FakeClock
 from tests.typing.services import Arith, Clock, Feed, Files, StoredUsers, User, Users, UserTable
 
 if TYPE_CHECKING:
@@ -31,6 +37,22 @@ async def decorators_keep_identity() -> None:
     accepts: Callable[[Arith, int, int], Coroutine[Any, Any, int]] = Arith.mul
     kind: type[Arith] = Arith
     del accepts, kind
+
+
+# One import is enough.
+
+
+def modules_of_the_package() -> None:
+    assert_type(fastrpc.codecs.__name__, str)
+    assert_type(fastrpc.config.Pool(), fastrpc.Pool)
+    assert_type(fastrpc.endpoint.Address("unix", path="/run/a"), fastrpc.Address)
+    assert_type(fastrpc.errors.CallError(fastrpc.status.Status.OK, "a"), CallError)
+    assert_type(fastrpc.failmodes.FailFast(), FailFast)
+    assert_type(fastrpc.metrics.collector(), CallCollector)
+    assert_type(fastrpc.registries.StaticRegistry([]), StaticRegistry)
+    assert_type(fastrpc.selectors.Random(), Random)
+    assert_type(fastrpc.testing.FakeClock(), FakeClock)
+    assert_type(fastrpc.coordination.RegistryServer, type[RegistryServer])
 
 
 # Client.
