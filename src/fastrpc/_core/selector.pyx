@@ -62,7 +62,9 @@ cdef class Candidate:
         return f"<Candidate {self.name} weight={self.weight} in_flight={self.in_flight}>"
 
 
+# `inspect.signature` reads the first line of a compiled class.
 cdef class BaseSelector:
+    """BaseSelector(*, filters=(), seed=None)\n--\n\nWhat the built-in selectors share."""
 
     def __init__(self, *, filters=(), seed=None):
         self.candidates = []
@@ -102,6 +104,10 @@ cdef class BaseSelector:
     # What the registry and the caller say
 
     def update(self, endpoints):
+        """Replace the candidates; those that stay keep what was learned of them.
+
+        An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
+        """
         cdef Candidate candidate
         candidates = []
         for narrow in self.filters:
@@ -160,12 +166,17 @@ cdef class BaseSelector:
         return getattr(call, "hash_key", None)
 
     def pick(self, call, tried=()):
+        """Return the endpoint of the next attempt; one of `tried` only when there is no other.
+
+        Raises NoEndpointError when there is none at all. To each pick belongs one `observe`.
+        """
         return self.pick_candidate(call, tried).endpoint
 
     def pick_candidate(self, call, tried=()):
         return self.choose(call, self.key_of(call), tuple(tried), self.instant())
 
     def observe(self, endpoint, double seconds, error):
+        """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
         cdef Candidate candidate = self.candidate_of(endpoint)
         if candidate is not None:
             self.observe_candidate(candidate, seconds, error)
@@ -402,6 +413,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
 
 
 cdef class LeastLoadedSelector(BaseSelector):
+    """LeastLoadedSelector(*, decay=1.0, clock=None, filters=(), seed=None)\n--\n\nPicks the better of two at random."""
 
     def __init__(self, *, double decay=1.0, clock=None, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
@@ -470,6 +482,7 @@ cdef class LeastLoadedSelector(BaseSelector):
 
 
 cdef class ConsistentHashSelector(BaseSelector):
+    """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
 
     def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
