@@ -1,13 +1,16 @@
 """What `help()` and `inspect` show of the compiled parts that users call themselves."""
 
 import ast
+import dataclasses
 import inspect
+import pydoc
+import re
 from typing import Any
 
 import pytest
 
 import fastrpc
-from fastrpc import selectors
+from fastrpc import config, selectors
 from fastrpc.rpc.options import CallOptions
 from tests.support.source_tree import PACKAGE, tree
 
@@ -83,8 +86,37 @@ def test_signature_of_a_selector_has_the_parameters_it_takes(selector: type) -> 
     selector(**{name: parameter.default for name, parameter in shown.items()})
 
 
-def documented_arguments(described: Any) -> set[str]:
-    """The names below `Args:`; several may share a text."""
-    _, _, rest = (inspect.getdoc(described) or "").partition("Args:\n")
+@pytest.mark.parametrize("settings", [getattr(config, name) for name in config.__all__])
+def test_help_of_settings_describes_every_field(settings: Any) -> None:
+    described = documented_arguments(settings, "Attributes")
+    assert described == {field.name for field in dataclasses.fields(settings)}
+    assert not re.search(r"^    \w+:( None)?$", settings.__doc__, re.MULTILINE)
+
+
+def test_help_of_a_field_is_the_comment_above_it() -> None:
+    shown = " ".join(pydoc.render_doc(config.Pool, renderer=pydoc.plaintext).replace(" |", "").split())
+    assert (
+        "How many connections a client keeps. Attributes: connections_per_endpoint: Connections to" in shown
+    )
+    assert "retries: What all calls of the client together may try again. breaker: When calls" in shown
+
+
+def test_help_of_a_group_of_settings_is_that_of_its_class() -> None:
+    assert "timeouts: How long to wait for what, in seconds; `None` means no limit." in " ".join(
+        (config.ServerConfig.__doc__ or "").split()
+    )
+
+
+def test_help_of_settings_without_their_sources_is_their_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_source(_: object) -> str:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(inspect, "getsource", no_source)
+    assert config.Pool.__doc__ == "How many connections a client keeps."
+
+
+def documented_arguments(described: Any, head: str = "Args") -> set[str]:
+    """The names below a head line; several may share a text."""
+    _, _, rest = (inspect.getdoc(described) or "").partition(f"{head}:\n")
     lines = [line for line in rest.splitlines() if line.startswith("    ") and line[4] != " "]
     return {name for line in lines for name in line.partition(":")[0].strip().split(", ")}
