@@ -16,7 +16,7 @@ from fastrpc.metrics.prometheus import CallCollector
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Random
 from fastrpc.testing import FakeClock
-from tests.typing.services import Arith, Clock, Feed, Files, StoredUsers, User, Users, UserTable
+from tests.typing.services import Arith, Clock, Feed, Files, Prices, StoredUsers, User, Users, UserTable
 
 if TYPE_CHECKING:
     from tests.typing.promised import BlockingStreams, Stream, Streams, SyncStream
@@ -236,6 +236,20 @@ def blocking_batches(client: fastrpc.SyncClient) -> None:
         client.call_many(Clock.at, [(2026, 1)], return_exceptions=True), list[datetime | FastRPCError]
     )
     assert_type(client.call_many("arith.mul", [(1, 2)]), list[Any])
+
+
+def blocking_proxies(client: fastrpc.SyncClient) -> None:
+    prices = client.bind(Prices)
+    assert_type(prices, Prices)
+    assert_type(prices.price("tea", currency="USD"), int)
+    assert_type(prices.items(), list[str])
+    assert_type(client.call(Prices.price, "tea"), int)
+    assert_type(client.with_options(timeout=1).bind(Clock).at(2026), datetime)
+
+
+async def same_contract_on_a_client(client: fastrpc.Client) -> None:
+    assert_type(await client.call(Prices.price, "tea", currency="USD"), int)
+    assert_type(await client.call_many(Prices.items, [()]), list[list[str]])
 
 
 def life_of_a_sync_client() -> None:
