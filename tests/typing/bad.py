@@ -142,6 +142,17 @@ async def all_endpoints(client: fastrpc.Client) -> None:
     await client.fork(Arith.mul, 6, "7")  # error
 
 
+async def test_of_a_program(
+    connected: fastrpc.testing.ConnectedFixture, serving: fastrpc.testing.ServingFixture
+) -> None:
+    connected(Arith, interceptor=[])  # error
+    connected(Arith, config=fastrpc.ClientConfig())  # error
+    address: int = serving(Arith)  # error
+    serving(Arith, port=8972)  # error
+    client: fastrpc.SyncClient = await connected(Arith)  # error
+    print(address, client)
+
+
 async def streams(client: Streams, chat: Stream[str, bytes]) -> None:
     client.stream(Feed.count, "3")  # error
     client.stream(Arith.mul, 6, 7)  # error

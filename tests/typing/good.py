@@ -281,6 +281,21 @@ async def all_endpoints(client: fastrpc.Client, blocking: fastrpc.SyncClient) ->
     )
 
 
+# Tests of programs.
+
+
+async def test_with_a_client(fastrpc_connected: fastrpc.testing.ConnectedFixture) -> None:
+    async with fastrpc_connected(Arith(1), Clock, identity=fastrpc.Identity("ada")) as client:
+        assert_type(client, fastrpc.Client)
+    assert_type(await fastrpc_connected(Arith, interceptors=[log]), fastrpc.Client)
+
+
+def test_with_a_server(fastrpc_serving: fastrpc.testing.ServingFixture) -> None:
+    with fastrpc_serving(Arith(1), address="tcp://127.0.0.1:0") as address:
+        assert_type(address, str)
+    fastrpc.SyncClient(fastrpc_serving(Arith, config=fastrpc.ServerConfig()))
+
+
 # Streams, once they are there.
 
 
