@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +371,18 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             async with serving(2) as others, probing(others):
                 await others[0].asked.again(20)
             assert client.stats()["totals"]["connections"] == made
+            assert await client.call(Who.name_of) in {"0", "1"}
+
+
+async def test_a_connection_of_age_that_had_only_probes_is_not_replaced() -> None:
+    settings = replace(config(), keepalive=Keepalive(max_age=0.1))
+    async with serving(2) as places:
+        async with Client([place.target for place in places], config=settings) as client:
+            assert await client.call(Who.name_of) in {"0", "1"}
+            await eventually(lambda: all(place.asked.seen for place in places))
+            await eventually(
+                lambda: all(link.is_dormant and not link.sessions for link in client._pool.links)
+            )
             assert await client.call(Who.name_of) in {"0", "1"}
 
 

@@ -68,7 +68,8 @@ async def _calling(registry: Any, rate: float) -> AsyncIterator[NotedCalls]:
             yield calls
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: not differences(base, _held(client)))
-        assert differences(base, _held(client)) == []
+        left = differences(base, _held(client))
+        assert not left, left
 
 
 def _held(client: Client) -> dict[str, Any]:

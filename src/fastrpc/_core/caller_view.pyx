@@ -209,8 +209,8 @@ cdef class CallerView:
             and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
         ):
             return view
-        # As `type(self).__new__`, and in less time.
-        view = <CallerView>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
+        # As `type(self).__new__`, and in less time. A class of the user's may make of it what it likes.
+        view = <CallerView?>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
         view.is_view = True
         if kind is state.kind:
             state.last_view = view

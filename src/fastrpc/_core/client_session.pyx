@@ -108,7 +108,7 @@ cdef class ClientSession(Session):
         # Until there is a successor, which the owner sees to, and at most for as long again.
         self.age_ns = 2 * (self.now - self.made_ns)
         self.is_aged = True
-        self.is_dispensable = self.data_frames_sent == 0
+        self.is_dispensable = self.data_frames_sent <= self.probes
         self.owner.session_aged(self)
         return 0
 

@@ -72,6 +72,8 @@ cdef class OutlierDetector:
         self._ejection_ns = <uint64_t>(settings.ejection * 1e9)
         self._longest_ns = <uint64_t>(settings.longest_ejection * 1e9)
         self._methods = {}
+        # Never None, which nobody checks for.
+        self._method, self._method_time = "", self._time_of("")
 
     def sweep(self, endpoints, double now):
         return self.compare(list(endpoints), <uint64_t>(now * 1e9))
@@ -139,7 +141,8 @@ cdef class OutlierDetector:
                 if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
-                    # What put it out, and what ended since, is no second charge: where nobody picked for long it is all there.
+                    # What put it out, and what ended since, is no second charge: where nobody picked for long it is all
+                    # there.
                     health.faults_in_row = 0
                     health.forget()
                     has_changed = True

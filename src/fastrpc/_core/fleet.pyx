@@ -341,8 +341,9 @@ cdef class Fleet:
         return self.selector.take_back(candidate)
 
     cdef int undo(self, Candidate candidate, str method, int64_t ticket) except -1:
-        self.selector.undo(candidate)
-        return self._forget(candidate, method, ticket)
+        # As in `drop`.
+        self._forget(candidate, method, ticket)
+        return self.selector.undo(candidate)
 
     cdef int _forget(self, Candidate candidate, str method, int64_t ticket) except -1:
         """Let another attempt probe instead."""

@@ -91,30 +91,34 @@ cdef inline uint64_t mixed(uint64_t bits, uint8_t byte) noexcept nogil:
     return (bits ^ byte) * <uint64_t>1099511628211
 
 
-cdef bint note_uuid_bytes(KeyLoad* load, const uint8_t* place) noexcept nogil:
-    cdef uint64_t hash = 0, bits = 0
-    cdef int index
-    for index in range(UUID_BYTES):
-        hash = plus(doubled(hash, 8), place[index])
-        bits = mixed(bits, place[index])
-    return push(load, hash, bits)
+cdef inline uint64_t folded(uint64_t value) noexcept nogil:
+    return plus(value & MODULUS, value >> HASH_BITS)
+
+
+cdef bint push_uuid(KeyLoad* load, uint64_t high, uint64_t low) noexcept nogil:
+    # Both halves are in the bits, one of them mixed (splitmix64): UUIDs that collide must not be taken for the same one.
+    cdef uint64_t bits = (high ^ high >> 30) * <uint64_t>0xbf58476d1ce4e5b9
+    bits = (bits ^ bits >> 27) * <uint64_t>0x94d049bb133111eb
+    return push(load, plus(doubled(folded(high), 64 - HASH_BITS), folded(low)), (bits ^ bits >> 31) ^ low)
+
+
+cdef inline bint has_dashes(const uint8_t* text) noexcept nogil:
+    return text[8] == c"-" and text[13] == c"-" and text[18] == c"-" and text[23] == c"-"
 
 
 cdef bint note_uuid_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
-    cdef uint64_t hash = 0, bits = 0
+    # Without a branch for a digit: which of them are letters is chance, and each wrong guess costs as much as five digits.
+    cdef uint64_t high = 0, low = 0
+    cdef uint32_t is_wrong = 0, byte
     cdef Py_ssize_t index
-    cdef int digit
     for index in range(size):
         if size == UUID_TEXT and (index == 8 or index == 13 or index == 18 or index == 23):
-            if text[index] != c"-":
-                return True
             continue
-        digit = hex_digit(text[index])
-        if digit < 0:
-            return True
-        hash = plus(doubled(hash, 4), <uint64_t>digit)
-        bits = mixed(bits, <uint8_t>digit)
-    return push(load, hash, bits)
+        byte = text[index]
+        is_wrong |= <uint32_t>(byte - c"0" > 9) & <uint32_t>((byte | 0x20) - c"a" > 5)
+        high = high << 4 | low >> 60
+        low = low << 4 | ((byte & 0xF) + 9 * (byte >> 6))
+    return is_wrong or push_uuid(load, high, low)
 
 
 cdef bint note_number_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
@@ -146,8 +150,10 @@ cdef bint note_number_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) 
 
 cdef bint note_text(KeyLoad* load, const uint8_t* text, Py_ssize_t size) noexcept nogil:
     load.seen += 1
+    if size == UUID_TEXT and has_dashes(text):
+        return note_uuid_text(load, text, size)
     # 32 digits may be either.
-    if (size == UUID_DIGITS or size == UUID_TEXT) and not note_uuid_text(load, text, size):
+    if size == UUID_DIGITS and not note_uuid_text(load, text, size):
         return False
     if size == 0 or not (text[0] == c"-" or c"0" <= text[0] <= c"9"):
         return True
@@ -203,7 +209,7 @@ cdef bint note_string(KeyLoad* load, uint8_t lead, const uint8_t* place, const u
     if is_text:
         return note_text(load, place, size)
     load.seen += 1
-    return size != UUID_BYTES or note_uuid_bytes(load, place)
+    return size != UUID_BYTES or push_uuid(load, load_big_endian(place, 8), load_big_endian(place + 8, 8))
 
 
 cdef bint note_key(KeyLoad* load, uint8_t lead, const uint8_t* place, const uint8_t* end, uint32_t* others) noexcept nogil:

@@ -75,7 +75,7 @@ cdef class BaseSelector:
     cdef uint64_t instant(self) except? 0
     cdef int _changed(self) except -1
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1
-    cdef Py_ssize_t _next_untried(self, object call, object key, tuple tried, uint64_t now) except -1
+    cdef Candidate _next_untried(self, object call, object key, tuple tried, uint64_t now)
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF
 
 
@@ -134,6 +134,7 @@ cdef class ConsistentHashSelector(BaseSelector):
         # Number on the ring -> Candidate.
         list _owners
 
+    cdef Candidate _take(self, uint64_t hash)
     cdef int _avoid(self, tuple tried, bint is_avoided) except -1
 
 

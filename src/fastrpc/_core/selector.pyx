@@ -159,7 +159,10 @@ cdef class BaseSelector:
 
     cdef Candidate candidate_of(self, object endpoint):
         found = self._by_id.get(id(endpoint))
-        return self._by_name.get(str(endpoint.address)) if found is None else found
+        # Since the list was taken up a record may have been renewed, and another one lie where the old one was.
+        if found is not None and (<Candidate>found).endpoint is endpoint:
+            return <Candidate>found
+        return self._by_name.get(str(endpoint.address))
 
     def key_of(self, call):
         """Return what places a call; only selectors that hash ask for it."""
@@ -197,9 +200,9 @@ cdef class BaseSelector:
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
         # The list holds candidates and nothing else.
-        candidate = <Candidate>self.candidates[
-            self._next_untried(call, key, tried, now) if tried else self._next(call, key, now)
-        ]
+        candidate = (
+            self._next_untried(call, key, tried, now) if tried else <Candidate>self.candidates[self._next(call, key, now)]
+        )
         candidate.in_flight += 1
         return candidate
 
@@ -233,23 +236,31 @@ cdef class BaseSelector:
                 marked += 1
         return marked
 
-    cdef Py_ssize_t _next_untried(self, object call, object key, tuple tried, uint64_t now) except -1:
-        """The index of a candidate that was not tried, if there is one."""
+    cdef Candidate _next_untried(self, object call, object key, tuple tried, uint64_t now):
+        """A candidate that was not tried, if there is one.
+
+        Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring
+        another list.
+        """
         cdef Py_ssize_t index = 0
+        cdef uint32_t marked
         cdef int _
         try:
-            if self._mark_tried(tried, True) == self.size:
-                return self._next(call, key, now)
+            marked = self._mark_tried(tried, True)
+            if not self.size:
+                raise NoEndpointError("there is no endpoint to pick from")
+            if marked == self.size:
+                return <Candidate>self.candidates[self._next(call, key, now)]
             for _ in range(REPEATED_PICKS):
                 index = self._next(call, key, now)
                 if not (<Candidate>self.candidates[index]).is_tried:
-                    return index
+                    return <Candidate>self.candidates[index]
             # No more steps than candidates: threads that pick at the same time see each other's marks.
             for _ in range(<int>self.size):
                 if not (<Candidate>self.candidates[index]).is_tried:
                     break
                 index = (index + 1) % self.size
-            return index
+            return <Candidate>self.candidates[index]
         finally:
             self._mark_tried(tried, False)
 
@@ -512,24 +523,27 @@ cdef class ConsistentHashSelector(BaseSelector):
             self.ring.set_load(candidate.node, candidate.in_flight)
         return 0
 
-    @cython.nonecheck(False)
     cdef Candidate choose(self, object call, object key, tuple tried, uint64_t now):
         cdef uint64_t hash
-        cdef Py_ssize_t number
-        cdef Candidate candidate
         if not self.size:
             raise NoEndpointError("there is no endpoint to pick from")
         # A call that names no key may go anywhere.
         hash = self.random() if key is None else hash_key(key)
         if not tried:
-            number = self.ring.take(hash)
-        else:
-            try:
-                self._avoid(tried, self._mark_tried(tried, True) < self.size)
-                number = self.ring.take(hash)
-            finally:
-                self._avoid(tried, False)
-                self._mark_tried(tried, False)
+            return self._take(hash)
+        try:
+            self._avoid(tried, self._mark_tried(tried, True) < self.size)
+            return self._take(hash)
+        finally:
+            self._avoid(tried, False)
+            self._mark_tried(tried, False)
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef Candidate _take(self, uint64_t hash):
+        """Count a call on whom the ring names; no code of Python's runs in between, which might change both."""
+        cdef Candidate candidate
+        cdef Py_ssize_t number = self.ring.take(hash)
         if number < 0:
             raise NoEndpointError("the ring has no endpoint")
         candidate = <Candidate>self._owners[number]

@@ -13,7 +13,7 @@ from fastrpc._core.fleet import Fleet, Placement
 from fastrpc._core.selector import ConsistentHashSelector
 from fastrpc.config import Breaker
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConnectionLostError
+from fastrpc.errors import ConnectionLostError, NoEndpointError
 from fastrpc.selectors import (
     ConsistentHash,
     DoubleJump,
@@ -124,10 +124,10 @@ def test_selector_that_raises_when_it_is_told_keeps_no_probe() -> None:
     with pytest.raises(LookupError):
         fleet.pick(call()).ended(ConnectionLostError("gone"))
     now[0] += 10.0
-    for _ in range(3):
+    for take_back in (Placement.dropped, Placement.undone, Placement.dropped):
         probe = fleet.pick(call())
         with pytest.raises(LookupError):
-            probe.dropped()
+            take_back(probe)
     assert fleet.candidates[0].in_flight == 0
 
 
@@ -166,6 +166,44 @@ def test_pick_that_is_interrupted_leaves_no_marks(selector: Any, raises_at: int)
         ).endpoint
         == owner
     )
+
+
+class Shrinking(Address):
+    """An address while whose text is made the registry takes endpoints away, as another thread could."""
+
+    __slots__ = ()
+
+    asked = 0
+    acts_at = 0
+    fleet: Fleet
+    left: list[Endpoint]
+
+    def __str__(self) -> str:
+        Shrinking.asked += 1
+        if Shrinking.asked == Shrinking.acts_at:
+            Shrinking.fleet.update(Shrinking.left)
+        return "tcp://10.0.0.9:9"
+
+
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("acts_at", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "kind", [ConsistentHash, DoubleJump, JumpHash, LeastLoaded, Random, RoundRobin, SmoothWeighted]
+)
+def test_a_pick_during_which_endpoints_go_names_one_there_was(kind: Any, acts_at: int, left: int) -> None:
+    strange = Endpoint("tcp://10.0.0.9:9")
+    strange.address = Shrinking("tcp", host="10.0.0.9", port=9)
+    for number in range(20):
+        fleet = Fleet(selector_for(kind()))
+        there = endpoints(*range(1, 41))
+        fleet.update(there)
+        Shrinking.fleet, Shrinking.left = fleet, there[:left]
+        Shrinking.asked, Shrinking.acts_at = 0, acts_at
+        with contextlib.suppress(NoEndpointError):
+            placement = fleet.pick(call(number), [there[0], strange])
+            assert placement.endpoint in there
+            placement.ended()
+        assert {each.in_flight for each in fleet.candidates} <= {0}
 
 
 class Nested(Address):

@@ -131,6 +131,14 @@ def test_hashes_of_fractions_in_texts_are_those_of_python(value: float) -> None:
     assert hash_of_text(repr(value).encode()) == [hash(value)]
 
 
+@pytest.mark.parametrize("position", [0, 8, 13, 18, 23, 35])
+@pytest.mark.parametrize("sign", ["g", "G", "/", ":", "@", "`", "_", " ", "\xff"])
+def test_text_with_another_sign_in_it_is_no_uuid(position: int, sign: str) -> None:
+    text = "abcdef01-2345-6789-abcd-ef0123456789"
+    assert len(hash_of_text(text.encode())) == 1
+    assert hash_of_text((text[:position] + sign + text[position + 1 :]).encode("latin1")) == []
+
+
 @given(st.uuids())
 def test_hashes_of_uuids_are_those_of_python(value: uuid.UUID) -> None:
     for text in (str(value), str(value).upper(), value.hex):

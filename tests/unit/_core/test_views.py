@@ -79,6 +79,28 @@ def test_views_of_a_class_of_ones_own_are_always_new() -> None:
     assert ended == [0, 1, 2]
 
 
+def test_a_class_whose_views_are_something_else_is_refused() -> None:
+    class Odd(fastrpc.Client):
+        def __new__(cls, *arguments: Any) -> Any:
+            return super().__new__(cls) if arguments else "no view"
+
+    with pytest.raises(TypeError, match="CallerView"):
+        Odd(ADDRESS).with_options(hash_key=1)
+
+
+def test_what_looks_at_the_end_of_a_view_may_make_another_one(client: Any) -> None:
+    keys: list[Any] = []
+    references = []
+    for number in range(100):
+        view = client.with_options(hash_key=number)
+        references.append(
+            weakref.ref(view, lambda _: keys.append(client.with_options(hash_key="next").hash_key))
+        )
+    del view
+    client.with_options(hash_key="last")
+    assert keys == ["next"] * 100
+
+
 @pytest.mark.parametrize("kind", [fastrpc.Client, fastrpc.SyncClient])
 def test_what_is_no_option_is_refused(kind: Any) -> None:
     client = kind(ADDRESS)

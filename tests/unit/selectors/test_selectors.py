@@ -34,6 +34,18 @@ def fleet(*weights: int) -> list[Endpoint]:
     return [Endpoint(f"memory://{chr(97 + index)}", weight=weight) for index, weight in enumerate(weights)]
 
 
+def test_record_that_lies_where_a_renewed_one_was_is_another_one() -> None:
+    selector = RoundRobin()
+    selector.update(fleet(1))
+    candidate = selector.candidate(selector.endpoints[0])
+    place = id(candidate.endpoint)
+    candidate.renew(Endpoint("memory://a", weight=2))
+    others = [Endpoint(f"memory://other{number}") for number in range(1_000)]
+    there = next((each for each in others if id(each) == place), None)
+    assert there is not None
+    assert selector.candidate(there) is None
+
+
 def keyed(key: str | int) -> SimpleNamespace:
     return SimpleNamespace(hash_key=key)
 
