@@ -1,5 +1,6 @@
 """What `import fastrpc` costs, and what it leaves alone."""
 
+import ast
 import json
 import os
 import statistics
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import fastrpc
+from tests.support.source_tree import PACKAGE, tree
 
 REPORT = """
 import asyncio, json, os, sys, threading, time
@@ -79,6 +83,30 @@ def test_an_application_may_have_modules_named_like_ours(tmp_path: Path) -> None
         [sys.executable, tmp_path / "application.py"], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["application"] * len(names)
+
+
+def modules_promised_to_type_checkers() -> list[str]:
+    front_door = tree(PACKAGE / "__init__.py")
+    checked = next(node for node in front_door.body if isinstance(node, ast.If))
+    return [node.names[0].name for node in checked.body if isinstance(node, ast.ImportFrom)]
+
+
+@pytest.mark.parametrize("name", modules_promised_to_type_checkers())
+def test_public_module_is_there_once_it_is_asked_for(name: str) -> None:
+    program = f"import fastrpc\nprint({name!r} in dir(fastrpc), fastrpc.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", f"fastrpc.{name}"]
+
+
+@pytest.mark.parametrize("name", ["coordination", "metrics", "registries", "testing"])
+def test_import_leaves_what_few_programs_need_unloaded(name: str) -> None:
+    assert f"fastrpc.{name}" not in report_of_an_import()["modules"]
+
+
+def test_an_unknown_name_is_no_attribute() -> None:
+    name = "metrcs"
+    with pytest.raises(AttributeError, match="module 'fastrpc' has no attribute 'metrcs'"):
+        getattr(fastrpc, name)
 
 
 @pytest.mark.measures

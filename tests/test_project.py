@@ -217,7 +217,7 @@ class TestNames:
         offered = {
             alias.asname or alias.name
             for node in tree(front_door).body
-            if isinstance(node, ast.ImportFrom)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastrpc.")
             for alias in node.names
         }
         assert {name for name in offered if not name.startswith("_")} <= _listed_names(front_door)

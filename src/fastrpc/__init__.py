@@ -14,7 +14,10 @@
         print(await client.call(Arith.mul, 6, 7))
 """
 
+import importlib
 import logging
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from fastrpc._core.call import Call, current_call
 from fastrpc._core.metadata import Metadata
@@ -63,6 +66,22 @@ from fastrpc.rpc.service import method, service
 from fastrpc.server.serve import serve
 from fastrpc.server.server import Server
 from fastrpc.status import Status
+
+_MODULES = frozenset(
+    {
+        "codecs",
+        "config",
+        "coordination",
+        "endpoint",
+        "errors",
+        "failmodes",
+        "metrics",
+        "registries",
+        "selectors",
+        "status",
+        "testing",
+    }
+)
 
 __all__ = [
     "TLS",
@@ -115,6 +134,31 @@ __all__ = [
     "service",
     "timeout",
 ]
+
+if TYPE_CHECKING:
+    from fastrpc import codecs as codecs
+    from fastrpc import config as config
+    from fastrpc import coordination as coordination
+    from fastrpc import endpoint as endpoint
+    from fastrpc import errors as errors
+    from fastrpc import failmodes as failmodes
+    from fastrpc import metrics as metrics
+    from fastrpc import registries as registries
+    from fastrpc import selectors as selectors
+    from fastrpc import status as status
+    from fastrpc import testing as testing
+else:  # Type checkers would take it for a promise of any name at all.
+
+    def __getattr__(name: str) -> ModuleType:
+        """Import a public module of the package when it is first asked for: `fastrpc.testing`."""
+        if name in _MODULES:
+            return importlib.import_module(f"fastrpc.{name}")
+        raise AttributeError(f"module 'fastrpc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _MODULES)
+
 
 # Silent unless the program configures logging: without a handler Python itself prints warnings to stderr.
 logging.getLogger("fastrpc").addHandler(logging.NullHandler())

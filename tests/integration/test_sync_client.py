@@ -1,14 +1,16 @@
 """The blocking client against a real server on a thread, over every transport."""
 
 import asyncio
+import inspect
 import itertools
 import os
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -78,6 +80,17 @@ def test_call_by_name(client: SyncClient) -> None:
 def test_bound_contract_blocks(client: SyncClient) -> None:
     desk: Any = client.bind(Desk)
     assert desk.mul(6, 7) == 42
+
+
+def test_example_of_bind_is_a_typed_proxy_of_an_asynchronous_service() -> None:
+    _, _, example = (inspect.getdoc(SyncClient.bind) or "").partition("::\n")
+    definitions, _, use = textwrap.dedent(example).strip().rpartition("\n")
+    names: dict[str, Any] = {"__name__": __name__, "fastrpc": fastrpc, "Protocol": Protocol}
+    exec(definitions, names)
+    assert inspect.iscoroutinefunction(names["PricesFromStore"].price)
+    assert not inspect.iscoroutinefunction(names["Prices"].price)
+    with serving(names["PricesFromStore"]) as address, SyncClient(address) as names["client"]:
+        assert eval(use, names) == 3
 
 
 def test_request_returns_the_value_and_how_the_call_went(client: SyncClient) -> None:

@@ -1,11 +1,13 @@
 """`fastrpc.testing`: what users get for the tests of their programs."""
 
 import asyncio
+import inspect
 import os
 import random
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,15 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, SyncClient
-from fastrpc.testing import FakeClock, FaultyTransport, handling, serving
+from fastrpc.testing import (
+    ConnectedFixture,
+    FakeClock,
+    FaultyTransport,
+    ServingFixture,
+    connected,
+    handling,
+    serving,
+)
 from tests.support.program import PACKAGE_ROOT
 from tests.support.served import served
 
@@ -143,8 +153,15 @@ def test_addresses_of_a_faulty_transport_hold_inside_its_block() -> None:
         Client(target)
 
 
+@pytest.mark.parametrize(("fixture", "function"), [(ConnectedFixture, connected), (ServingFixture, serving)])
+def test_type_of_a_fixture_takes_what_its_function_takes(fixture: type, function: Callable[..., Any]) -> None:
+    _, *taken = inspect.signature(fixture.__call__).parameters.values()
+    assert taken == list(inspect.signature(function).parameters.values())
+
+
 USERS_TESTS = """
 import asyncio
+import inspect
 import fastrpc
 
 @fastrpc.service("arith")

@@ -7,7 +7,12 @@ from typing import Any, Literal
 import fastrpc
 from fastrpc.errors import CallError
 from tests.typing.promised import BlockingStreams, Stream, Streams
-from tests.typing.services import Arith, Clock, Feed, Files, User, Users, UserTable
+from tests.typing.services import Arith, Clock, Feed, Files, Prices, User, Users, UserTable
+
+
+def modules_of_the_package() -> None:
+    fastrpc.metrcs.collector()  # error
+    fastrpc.metrics.colector()  # error
 
 
 async def arguments(client: fastrpc.Client) -> None:
@@ -118,8 +123,11 @@ def blocking(client: fastrpc.SyncClient) -> None:
     total: str = client.call(Feed.total, [1, 2])  # error
     numbers: list[int] = client.call(Feed.count, 3)  # error
     moment: str = client.bind(Clock).now()  # error
+    price: str = client.bind(Prices).price("tea")  # error
+    client.bind(Prices).price(1)  # error
+    client.bind(Prices).prise("tea")  # error
     mixed: list[int] = client.call_many(Arith.mul, [(1, 2)], return_exceptions=True)  # error
-    print(product, total, numbers, moment, mixed)
+    print(product, total, numbers, moment, price, mixed)
 
 
 async def blocking_in_a_coroutine(client: fastrpc.SyncClient) -> None:
@@ -132,6 +140,17 @@ async def all_endpoints(client: fastrpc.Client) -> None:
     await client.broadcast(Arith.mul, 6)  # error
     await client.broadcast(Feed.count, 3)  # error
     await client.fork(Arith.mul, 6, "7")  # error
+
+
+async def test_of_a_program(
+    connected: fastrpc.testing.ConnectedFixture, serving: fastrpc.testing.ServingFixture
+) -> None:
+    connected(Arith, interceptor=[])  # error
+    connected(Arith, config=fastrpc.ClientConfig())  # error
+    address: int = serving(Arith)  # error
+    serving(Arith, port=8972)  # error
+    client: fastrpc.SyncClient = await connected(Arith)  # error
+    print(address, client)
 
 
 async def streams(client: Streams, chat: Stream[str, bytes]) -> None:

@@ -9,8 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, assert_type
 
 import fastrpc
+from fastrpc.coordination import RegistryServer
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
-from tests.typing.services import Arith, Clock, Feed, Files, StoredUsers, User, Users, UserTable
+from fastrpc.failmodes import FailFast
+from fastrpc.metrics.prometheus import CallCollector
+from fastrpc.registries import StaticRegistry
+from fastrpc.selectors import Random
+from fastrpc.testing import FakeClock
+from tests.typing.services import Arith, Clock, Feed, Files, Prices, StoredUsers, User, Users, UserTable
 
 if TYPE_CHECKING:
     from tests.typing.promised import BlockingStreams, Stream, Streams, SyncStream
@@ -31,6 +37,22 @@ async def decorators_keep_identity() -> None:
     accepts: Callable[[Arith, int, int], Coroutine[Any, Any, int]] = Arith.mul
     kind: type[Arith] = Arith
     del accepts, kind
+
+
+# One import is enough.
+
+
+def modules_of_the_package() -> None:
+    assert_type(fastrpc.codecs.__name__, str)
+    assert_type(fastrpc.config.Pool(), fastrpc.Pool)
+    assert_type(fastrpc.endpoint.Address("unix", path="/run/a"), fastrpc.Address)
+    assert_type(fastrpc.errors.CallError(fastrpc.status.Status.OK, "a"), CallError)
+    assert_type(fastrpc.failmodes.FailFast(), FailFast)
+    assert_type(fastrpc.metrics.collector(), CallCollector)
+    assert_type(fastrpc.registries.StaticRegistry([]), StaticRegistry)
+    assert_type(fastrpc.selectors.Random(), Random)
+    assert_type(fastrpc.testing.FakeClock(), FakeClock)
+    assert_type(fastrpc.coordination.RegistryServer, type[RegistryServer])
 
 
 # Client.
@@ -216,6 +238,20 @@ def blocking_batches(client: fastrpc.SyncClient) -> None:
     assert_type(client.call_many("arith.mul", [(1, 2)]), list[Any])
 
 
+def blocking_proxies(client: fastrpc.SyncClient) -> None:
+    prices = client.bind(Prices)
+    assert_type(prices, Prices)
+    assert_type(prices.price("tea", currency="USD"), int)
+    assert_type(prices.items(), list[str])
+    assert_type(client.call(Prices.price, "tea"), int)
+    assert_type(client.with_options(timeout=1).bind(Clock).at(2026), datetime)
+
+
+async def same_contract_on_a_client(client: fastrpc.Client) -> None:
+    assert_type(await client.call(Prices.price, "tea", currency="USD"), int)
+    assert_type(await client.call_many(Prices.items, [()]), list[list[str]])
+
+
 def life_of_a_sync_client() -> None:
     with fastrpc.SyncClient("tcp://127.0.0.1:8972", interceptors=[log]) as client:
         assert_type(client, fastrpc.SyncClient)
@@ -243,6 +279,21 @@ async def all_endpoints(client: fastrpc.Client, blocking: fastrpc.SyncClient) ->
     assert_type(
         blocking.broadcast(Arith.mul, 6, 7), dict[fastrpc.Endpoint, fastrpc.Reply[int] | FastRPCError]
     )
+
+
+# Tests of programs.
+
+
+async def test_with_a_client(fastrpc_connected: fastrpc.testing.ConnectedFixture) -> None:
+    async with fastrpc_connected(Arith(1), Clock, identity=fastrpc.Identity("ada")) as client:
+        assert_type(client, fastrpc.Client)
+    assert_type(await fastrpc_connected(Arith, interceptors=[log]), fastrpc.Client)
+
+
+def test_with_a_server(fastrpc_serving: fastrpc.testing.ServingFixture) -> None:
+    with fastrpc_serving(Arith(1), address="tcp://127.0.0.1:0") as address:
+        assert_type(address, str)
+    fastrpc.SyncClient(fastrpc_serving(Arith, config=fastrpc.ServerConfig()))
 
 
 # Streams, once they are there.

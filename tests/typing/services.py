@@ -173,3 +173,24 @@ class StoppedClock:
 
     def zone(self, name: str | None = None) -> str | None:
         return name
+
+
+# A contract in plain `def`, for typed proxies of a SyncClient, and a service that is asynchronous.
+
+
+@fastrpc.service("prices")
+class Prices(Protocol):
+    @fastrpc.method
+    def price(self, item: str, *, currency: str = "EUR") -> int: ...
+
+    @fastrpc.method
+    def items(self) -> list[str]: ...
+
+
+@fastrpc.service("prices", implements=Prices)
+class PricesFromStore:
+    async def price(self, item: str, *, currency: str = "EUR") -> int:
+        return len(item)
+
+    async def items(self) -> list[str]:
+        return ["tea"]

@@ -80,15 +80,6 @@ class BlockingCaller(CallerView):
     stream as its first parameter, an iterable of messages is passed.
 
     Every verb blocks until it is done and may be used from any thread; the GIL is released meanwhile.
-
-    Raises:
-        TypeError: arguments do not fit the method's signature; raised here, nothing is sent.
-        CallError: the server refused, or the handler failed.
-        DeadlineExceededError: the time was over, here or there.
-        UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
-        EncodeError: an argument cannot travel, or not with that size.
-        DecodeError: the answer does not fit the method's annotation.
-        RuntimeError: the client belongs to the process before a fork.
     """
 
     @property
@@ -97,7 +88,20 @@ class BlockingCaller(CallerView):
     def call(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Call a method and return its answer."""
+        """Call a method and return its answer; blocks until it is there.
+
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
+        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
+
+        Raises:
+            TypeError: arguments do not fit the method's signature; nothing was sent.
+            CallError: the server refused, or the handler failed.
+            DeadlineExceededError: the time was over, here or there.
+            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot travel, or not with that size.
+            DecodeError: the answer does not fit the method's annotation.
+            RuntimeError: the client belongs to the process before a fork.
+        """
 
     @overload
     def call(
@@ -126,7 +130,10 @@ class BlockingCaller(CallerView):
     def request(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Reply[_T]:
-        """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds.
+
+        Otherwise as `call`, errors included.
+        """
 
     @overload
     def request(
@@ -155,7 +162,10 @@ class BlockingCaller(CallerView):
     def notify(
         self, method: Callable[Concatenate[Any, _P], Any], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> None:
-        """Call a method without an answer; returns when the bytes are handed over."""
+        """Call a method without an answer; returns when the bytes are handed over.
+
+        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        """
 
     @overload
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None: ...
@@ -171,7 +181,7 @@ class BlockingCaller(CallerView):
         """Call a method once for each tuple of arguments: one write, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list.
+        the list. The time of one `call` is there for all of them together.
         """
 
     @overload

@@ -152,15 +152,42 @@ cdef class BlockingCaller(CallerView):
     # The verbs
 
     def call(self, method, /, *args, **kwargs):
+        """Call a method and return its answer; blocks until it is there.
+
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
+        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
+
+        Raises:
+            TypeError: arguments do not fit the method's signature; nothing was sent.
+            CallError: the server refused, or the handler failed.
+            DeadlineExceededError: the time was over, here or there.
+            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot travel, or not with that size.
+            DecodeError: the answer does not fit the method's annotation.
+            RuntimeError: the client belongs to the process before a fork.
+        """
         return self.make(method, args, kwargs, VERB_CALL)
 
     def request(self, method, /, *args, **kwargs):
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds.
+
+        Otherwise as `call`, errors included.
+        """
         return self.make(method, args, kwargs, VERB_REQUEST)
 
     def notify(self, method, /, *args, **kwargs):
+        """Call a method without an answer; returns when the bytes are handed over.
+
+        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        """
         return self.make(method, args, kwargs, VERB_NOTIFY)
 
     def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+        """Call a method once for each tuple of arguments: one write, answers in order.
+
+        Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
+        the list. The time of one `call` is there for all of them together.
+        """
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None

@@ -79,15 +79,6 @@ class Caller(CallerView):
     Every verb returns a coroutine object. Nothing is sent before it is first awaited, `asyncio.create_task` and
     `TaskGroup.create_task` take it, and one never awaited warns. Calls awaited in one turn of the loop
     leave in one write. Cancelling the task that awaits one cancels the handler.
-
-    Raises:
-        TypeError: arguments do not fit the method's signature; raised here, nothing is sent.
-        CallError: the server refused, or the handler failed.
-        DeadlineExceededError: the time was over, here or there.
-        UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
-        EncodeError: an argument cannot travel, or not with that size.
-        DecodeError: the answer does not fit the method's annotation.
-        RuntimeError: the client belongs to another loop, or to the process before a fork.
     """
 
     @property
@@ -99,7 +90,21 @@ class Caller(CallerView):
     def call(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Coroutine[Any, Any, _T]:
-        """Call a method and return its answer."""
+        """Call a method and return its answer.
+
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
+        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
+        What is returned is a coroutine: nothing is sent before it is awaited.
+
+        Raises:
+            TypeError: arguments do not fit the method's signature; nothing was sent.
+            CallError: the server refused, or the handler failed.
+            DeadlineExceededError: the time was over, here or there.
+            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot travel, or not with that size.
+            DecodeError: the answer does not fit the method's annotation.
+            RuntimeError: the client belongs to another loop, or to the process before a fork.
+        """
 
     @overload
     def call(  # type: ignore[overload-overlap]
@@ -119,7 +124,10 @@ class Caller(CallerView):
     def request(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Coroutine[Any, Any, Reply[_T]]:
-        """Call a method and return its answer with metadata, endpoint, attempts and seconds."""
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds.
+
+        Otherwise as `call`, errors included.
+        """
 
     @overload
     def request(  # type: ignore[overload-overlap]
@@ -139,7 +147,10 @@ class Caller(CallerView):
     def notify(
         self, method: Callable[Concatenate[Any, _P], Any], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Coroutine[Any, Any, None]:
-        """Call a method without an answer; done when the bytes are handed over."""
+        """Call a method without an answer; done when the bytes are handed over.
+
+        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        """
 
     @overload
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, None]: ...
@@ -155,7 +166,7 @@ class Caller(CallerView):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list.
+        the list. The time of one `call` is there for all of them together.
         """
 
     @overload

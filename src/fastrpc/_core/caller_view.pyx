@@ -300,9 +300,28 @@ cdef inline bint is_key(object key) noexcept:
     return type(key) is str or type(key) is int or type(key) is bytes
 
 
+# Its first lines are what `inspect.signature` reads.
+cdef const char* with_options_text = b"""with_options($self, /, **options)
+--
+
+Return a light view of this client whose calls differ in what is given here.
+
+What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
+
+Args:
+    timeout: seconds for one call.
+    metadata: text values, or bytes under keys that end in `-bin`.
+    codec, compressor: by name.
+    priority: 0 normal, 1 sheddable, 2 high.
+    idempotent: whether the server may run the call twice.
+    wait_for_ready: wait, deadline running, while no server can be reached.
+    fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
+    hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
+    endpoint: the one to call, and no other.
+"""
+
 cdef PyMethodDef with_options_method = [
-    "with_options", <PyCFunction><void*>with_options, METH_FASTCALL | METH_KEYWORDS,
-    "with_options($self, /, **options)\n--\n\nReturn a view of this client whose calls differ in what is given here.",
+    "with_options", <PyCFunction><void*>with_options, METH_FASTCALL | METH_KEYWORDS, with_options_text
 ]
 (<dict>(<PyTypeObject*>CallerView).tp_dict)["with_options"] = PyDescr_NewMethod(
     <PyTypeObject*>CallerView, &with_options_method

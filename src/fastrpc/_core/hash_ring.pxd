@@ -72,3 +72,5 @@ cdef class HashRing:
 cdef uint64_t hash_key(object key) except? 0
 cdef uint64_t fnv_key(object key) except? 0
 cdef uint64_t fnv_call(str method, object argument) except? 0
+
+cdef int check_number(str name, object value, object kind, object lowest, object highest, str allowed) except -1

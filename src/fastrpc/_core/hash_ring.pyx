@@ -15,6 +15,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from fastrpc.errors import ConfigError
+
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -481,3 +483,10 @@ cdef void fill_starts(uint32_t* starts, uint64_t* positions, Py_ssize_t size, in
             index += 1
         starts[bucket] = <uint32_t>index
     starts[buckets] = <uint32_t>size
+
+
+cdef int check_number(str name, object value, object kind, object lowest, object highest, str allowed) except -1:
+    """Refuse an option that is no number of this kind between these bounds."""
+    if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
+        raise ConfigError(f"{name} is {value!r}, it must be {allowed}")
+    return 0

@@ -10,7 +10,7 @@ import math
 import random as random_module
 
 from fastrpc._core.endpoint_health cimport EndpointHealth
-from fastrpc._core.hash_ring cimport HashRing, fnv_call, fnv_key, hash_key, jump_hash
+from fastrpc._core.hash_ring cimport HashRing, check_number, fnv_call, fnv_key, hash_key, jump_hash
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.endpoint import Endpoint
@@ -39,11 +39,6 @@ cdef double MEAN_SHARE = 0.05
 cdef uint64_t COMPACT_FACTOR = 0xc6a4a7935bd1e995
 
 
-def _check_number(name, value, kind, lowest, highest, allowed):
-    if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
-        raise ConfigError(f"{name} is {value!r}, it must be {allowed}")
-
-
 def always_sound(endpoint):
     """What filters are told of endpoints when nobody watches their health."""
     return True
@@ -67,7 +62,9 @@ cdef class Candidate:
         return f"<Candidate {self.name} weight={self.weight} in_flight={self.in_flight}>"
 
 
+# `inspect.signature` reads the first line of a compiled class.
 cdef class BaseSelector:
+    """BaseSelector(*, filters=(), seed=None)\n--\n\nWhat the built-in selectors share."""
 
     def __init__(self, *, filters=(), seed=None):
         self.candidates = []
@@ -109,6 +106,10 @@ cdef class BaseSelector:
     # What the registry and the caller say
 
     def update(self, endpoints):
+        """Replace the candidates; those that stay keep what was learned of them.
+
+        An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
+        """
         cdef Candidate candidate
         candidates = []
         for narrow in self.filters:
@@ -170,12 +171,17 @@ cdef class BaseSelector:
         return getattr(call, "hash_key", None)
 
     def pick(self, call, tried=()):
+        """Return the endpoint of the next attempt; one of `tried` only when there is no other.
+
+        Raises NoEndpointError when there is none at all. To each pick belongs one `observe`.
+        """
         return self.pick_candidate(call, tried).endpoint
 
     def pick_candidate(self, call, tried=()):
         return self.choose(call, self.key_of(call), tuple(tried), self.instant())
 
     def observe(self, endpoint, double seconds, error):
+        """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
         cdef Candidate candidate = self.candidate_of(endpoint)
         if candidate is not None:
             self.observe_candidate(candidate, seconds, error)
@@ -420,10 +426,11 @@ cdef class SmoothWeightedSelector(BaseSelector):
 
 
 cdef class LeastLoadedSelector(BaseSelector):
+    """LeastLoadedSelector(*, decay=1.0, clock=None, filters=(), seed=None)\n--\n\nPicks the better of two at random."""
 
     def __init__(self, *, decay=1.0, clock=None, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
-        _check_number("decay", decay, (int, float), 1e-3, 3600, "a number of seconds from 0.001 to 3,600")
+        check_number("decay", decay, (int, float), 1e-3, 3600, "a number of seconds from 0.001 to 3,600")
         self.decay = decay
         self._clock = clock
 
@@ -487,12 +494,13 @@ cdef class LeastLoadedSelector(BaseSelector):
 
 
 cdef class ConsistentHashSelector(BaseSelector):
+    """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
 
     def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
         if bound is not None:
-            _check_number("bound", bound, (int, float), 1, 1e6, "a number from 1 to 1,000,000, or None")
-        _check_number("least_load", least_load, int, 0, 1 << 40, "a whole number from 0 to 2**40")
+            check_number("bound", bound, (int, float), 1, 1e6, "a number from 1 to 1,000,000, or None")
+        check_number("least_load", least_load, int, 0, 1 << 40, "a whole number from 0 to 2**40")
         self.ring = HashRing(bound=bound, least_load=least_load)
         self._owners = []
 

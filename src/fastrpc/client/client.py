@@ -171,7 +171,10 @@ class Client(Caller, Everywhere):
         await self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
-        """Return a proxy with the methods of a service class; each is awaited, whatever the class says."""
+        """Return a proxy with the methods of a service class; each is awaited, whatever the class says.
+
+        Types are true where the class has `async def`; `call` is right for every class.
+        """
         return cast(S, Proxy(self, contract))
 
     async def _endpoints_of(self, method: Any) -> list[Endpoint]:

@@ -151,7 +151,24 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
-        """Return a proxy with the methods of a service class; each blocks, whatever the class says."""
+        """Return a proxy with the methods of a service class; each blocks, whatever the class says.
+
+        Type checkers take the class at its word: of an `async def` they expect a coroutine, while the proxy returns
+        the answer. `call` is typed right for every class, a proxy for classes with plain `def`. A contract may be one
+        although its service is asynchronous::
+
+            @fastrpc.service("prices")
+            class Prices(Protocol):
+                @fastrpc.method
+                def price(self, item: str) -> int: ...
+
+            @fastrpc.service("prices", implements=Prices)
+            class PricesFromStore:
+                async def price(self, item: str) -> int:
+                    return len(item)
+
+            client.bind(Prices).price("tea")
+        """
         return cast(S, Proxy(self, contract))
 
     def _endpoints_of(self, method: Any) -> list[Endpoint]:

@@ -8,8 +8,16 @@ __all__ = ["ConsistentHash"]
 class ConsistentHash(ConsistentHashSelector):
     """Pick by `with_options(hash_key=…)`: the same endpoint in every process, and few keys move when one comes or goes.
 
-    No endpoint has more than `bound` times its share of the calls under way; what does not fit goes to the next on the
-    ring. `bound=None` sends a key to its endpoint however busy that is. Calls without a key go anywhere.
+    What does not fit on an endpoint goes to the next on the ring. Calls without a key go anywhere.
+
+    Args:
+        bound: an endpoint has at most this many times its share of the calls under way. Too low moves keys for small
+            bursts, too high lets one key load its endpoint alone; None sends a key there however busy it is.
+        least_load: calls under way that every endpoint takes whatever `bound` says, so that with few of them keys stay
+            where they are.
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
+            of your own.
+        seed: makes random picks repeatable, for tests; None takes a random one.
     """
 
     __slots__ = ()

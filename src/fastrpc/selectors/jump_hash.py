@@ -59,6 +59,11 @@ class JumpHash(JumpHashSelector):
 
     The key is `hash_key`, else what rpcx makes of method and argument; a call that has neither goes anywhere. It
     spreads better than a ring and needs no memory, but an endpoint that goes from the middle moves half of the keys.
+
+    Args:
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
+            of your own.
+        seed: makes random picks repeatable, for tests; None takes a random one.
     """
 
     __slots__ = ()
@@ -71,6 +76,11 @@ class DoubleJump(DoubleJumpSelector):
 
     Where a key goes depends on the order in which endpoints came and went. Within one change this side takes them by
     address; Go leaves that to chance, so after a change of several endpoints two Go clients may differ as well.
+
+    Args:
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
+            of your own.
+        seed: makes random picks repeatable, for tests; None takes a random one.
     """
 
     __slots__ = ()

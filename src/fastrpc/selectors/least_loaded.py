@@ -10,6 +10,14 @@ class LeastLoaded(LeastLoadedSelector):
 
     How long attempts take is a peak EWMA: a slow one counts at once and is forgotten within a few `decay` seconds,
     so that a server that was slow is tried again. A fault counts as ten times the usual time.
+
+    Args:
+        decay: seconds in which an observation loses 63 % of its weight, from 0.001 to 3,600. Too low follows every
+            outlier, too high notices late that a server became slow or well.
+        clock: returns seconds, for tests; None takes the monotonic clock.
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
+            of your own.
+        seed: makes random picks repeatable, for tests; None takes a random one.
     """
 
     __slots__ = ()

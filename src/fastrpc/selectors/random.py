@@ -6,6 +6,12 @@ __all__ = ["Random"]
 
 
 class Random(RandomSelector):
-    """Pick at random: nothing to learn, nothing that many clients could do in step."""
+    """Pick at random: nothing to learn, nothing that many clients could do in step.
+
+    Args:
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
+            of your own.
+        seed: makes random picks repeatable, for tests; None takes a random one.
+    """
 
     __slots__ = ()

@@ -6,6 +6,12 @@ __all__ = ["RoundRobin"]
 
 
 class RoundRobin(RoundRobinSelector):
-    """Pick in turn, beginning anywhere: the default, and right where servers and calls are alike."""
+    """Pick in turn, beginning anywhere: the default, and right where servers and calls are alike.
+
+    Args:
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
+            of your own.
+        seed: makes random picks repeatable, for tests; None takes a random one.
+    """
 
     __slots__ = ()

@@ -1,0 +1,98 @@
+"""The types of the pytest fixtures, for tests that are typed. Works without pytest."""
+
+import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Protocol
+
+from fastrpc.client.client import Client
+from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.peer import Identity
+from fastrpc.testing.connected import connected
+
+__all__ = ["ConnectedFixture", "Connecting", "ServedAddress", "ServingFixture"]
+
+
+class Connecting:
+    """A server in memory and its client: `async with` it, or await the client and let the test's end close both."""
+
+    def __init__(self, sources: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self._context = connected(*sources, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Client:
+        client = await self._context.__aenter__()
+        self._loop = asyncio.get_running_loop()
+        return client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop = None
+        await self._context.__aexit__(kind, error, traceback)
+
+    def __await__(self) -> Generator[Any, Any, Client]:
+        return self.__aenter__().__await__()
+
+    def close(self) -> None:
+        """Close what is still open, once the test is over."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.run_until_complete(self.__aexit__(None, None, None))
+
+
+class ServedAddress(str):
+    """The address of a server that runs on a thread; it ends with the `with` block, else with the test."""
+
+    __slots__ = ("_stack",)
+
+    _stack: ExitStack
+
+    def __enter__(self) -> str:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the server; closing twice is fine."""
+        self._stack.close()
+
+
+class ConnectedFixture(Protocol):
+    """The type of the pytest fixture `fastrpc_connected`: takes what `connected` takes.
+
+    ::
+
+        async def test_mul(fastrpc_connected: ConnectedFixture) -> None:
+            async with fastrpc_connected(Arith()) as client:
+                assert await client.call(Arith.mul, 6, 7) == 42
+    """
+
+    def __call__(
+        self,
+        *sources: Any,
+        interceptors: Sequence[Interceptor] = (),
+        client_interceptors: Sequence[Interceptor] = (),
+        identity: Identity | None = None,
+        config: ServerConfig | None = None,
+        client_config: ClientConfig | None = None,
+    ) -> Connecting: ...
+
+
+class ServingFixture(Protocol):
+    """The type of the pytest fixture `fastrpc_serving`: takes what `serving` takes.
+
+    ::
+
+        def test_mul(fastrpc_serving: ServingFixture) -> None:
+            with fastrpc.SyncClient(fastrpc_serving(Arith())) as client:
+                assert client.call(Arith.mul, 6, 7) == 42
+    """
+
+    def __call__(
+        self, *sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None
+    ) -> ServedAddress: ...
