@@ -432,6 +432,7 @@ async def test_weights_of_the_registry_give_the_smooth_order() -> None:
 
 
 @pytest.mark.measures
+@pytest.mark.asyncio(loop_factories=["uvloop"])
 async def test_least_loaded_leaves_a_server_made_slow_and_comes_back() -> None:
     # Without outlier detection: that would eject the slow one whatever the selector does.
     config = ClientConfig(pool=Pool(breaker=None, outlier=None))

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.measures, pytest.mark.asyncio(loop_factories=["uvloop"
 
 async def test_restarting_three_servers_in_turn_fails_no_call(tmp_path: Path, scale: Scale) -> None:
     calls, journal = await restarted_in_turn(
-        EmbeddedServer(tmp_path), tmp_path, restarts=scale(30), rate=2_000
+        EmbeddedServer(tmp_path), tmp_path, restarts=scale(12), rate=2_000
     )
     assert calls.failures() == []
     assert calls.problems(journal) == []
