@@ -42,7 +42,8 @@ def test_record_that_lies_where_a_renewed_one_was_is_another_one() -> None:
     candidate.renew(Endpoint("memory://a", weight=2))
     others = [Endpoint(f"memory://other{number}") for number in range(1_000)]
     there = next((each for each in others if id(each) == place), None)
-    assert there is not None
+    if there is None:
+        pytest.skip("this allocator gives no place out again")
     assert selector.candidate(there) is None
 
 
