@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame
+from fastrpc._core.handler_task cimport HandlerTask
 from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.loop_state cimport LoopState
 from fastrpc._core.session cimport Session
@@ -129,6 +130,7 @@ cdef class GuardedSession(Session):
     cdef int return_credit(self) except -1
     cpdef int end_calls(self, str text) except -1
     cdef int tell_watcher(self) except -1
+    cdef int task_finished(self, HandlerTask ended) except -1
     cdef bint _peer_rests(self) noexcept
     cdef str _over_budget(self, Py_ssize_t size, bint is_new)
     cdef int _enqueue_call(self, AdmittedCall call, bytes payload) except -1

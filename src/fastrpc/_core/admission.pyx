@@ -26,6 +26,7 @@ from fastrpc._core.buffer cimport Assembly
 from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE
 from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
+from fastrpc._core.handler_task cimport HandlerTask
 from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.session cimport nanoseconds
@@ -253,6 +254,9 @@ cdef class GuardedSession(Session):
     cpdef int64_t held_bytes(self) noexcept:
         """Bytes that this connection holds: requests, records of calls, output."""
         return self.request_held + self.record_held + self.output_held
+
+    cdef int task_finished(self, HandlerTask ended) except -1:
+        return 0
 
     # Opening and leaving
 

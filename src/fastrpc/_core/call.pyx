@@ -5,7 +5,7 @@
     Scope                 the deadline that calls made here inherit
     └── Call              one RPC on one connection: wire state, deadline, metadata
         ├── ClientCall    (client_session) the coroutine object that `client.call` returns
-        └── ServerCall    (server_session) what `current_call()` returns
+        └── ServerCall    (served_call) what `current_call()` returns
     Route                 method → marshal, handler, counters; built once
     RouteTable            method name as it lies on the wire → Route
 """

@@ -16,7 +16,8 @@ from fastrpc._core.call import Route
 from fastrpc._core.interception import Chain
 from fastrpc._core.invocation import invoke, run_handler
 from fastrpc._core.marshal import Marshal
-from fastrpc._core.server_session import ServerCall, ServerSession, ServerState
+from fastrpc._core.served_call import ServerCall, ServerState
+from fastrpc._core.server_session import ServerSession
 from fastrpc._core.settings import codec_label, compressor_label
 from fastrpc.codecs.base import codec_with_id
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
 from fastrpc._core.loop_state import wrong_loop
-from fastrpc._core.server_session import ServerSession, ServerState
+from fastrpc._core.served_call import ServerState
+from fastrpc._core.server_session import ServerSession
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available

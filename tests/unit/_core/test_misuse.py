@@ -11,7 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc._core.loop_state import LoopState, loop_state
-from fastrpc._core.server_session import ServerCall, detached_call
+from fastrpc._core.served_call import ServerCall, detached_call
 from fastrpc._core.timer_wheel import Schedule, ScheduledValue
 from fastrpc.testing import connected
 
