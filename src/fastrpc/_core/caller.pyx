@@ -23,8 +23,9 @@ from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_gen
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
-from fastrpc._core.pending_call cimport overdue_error
+from fastrpc._core.pending_call cimport mark_own, overdue_error
 from fastrpc._core.status cimport UNKNOWN
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc._core.loop_state import wrong_loop
@@ -250,8 +251,9 @@ cdef class ClientCall(PlacedCall):
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
-        except BaseException:
+        except BaseException as error:
             self.undo()
+            mark_own(error)
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -404,6 +406,10 @@ cdef class ClientCall(PlacedCall):
         return (<CallerState>self.options.shared).runner.policy
 
     @property
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
+
+    @property
     def is_request(self):
         """Whether the answer is wanted with what came along."""
         return self.verb == VERB_REQUEST
@@ -412,13 +418,18 @@ cdef class ClientCall(PlacedCall):
     def needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
-        unknown before.
+        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
+        codec, and whether it takes that much metadata.
         """
         metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
+        return (
+            self.verb == VERB_NOTIFY
+            or self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(metadata)
+        )
 
 
 @cython.final
@@ -435,7 +446,7 @@ cdef class BatchMember(PendingCall):
         self.is_settled = False
         self.answer = None
         self.route = None
-        self.compressors = None
+        self.numbers = None
         self.ended_ns = 0
         return True
 
@@ -470,8 +481,9 @@ cdef class BatchCall(PlacedCall):
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
-        except BaseException:
+        except BaseException as error:
             self.undo()
+            mark_own(error)
             raise
         return self.wait(result)
 
@@ -571,8 +583,12 @@ cdef class BatchCall(PlacedCall):
 
     @property
     def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
-        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
+        """Whether it waits for the peer's settings, as a call does."""
+        return (
+            self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(self.options.sent_metadata)
+        )
 
     def single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""

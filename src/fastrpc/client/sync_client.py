@@ -25,13 +25,14 @@ from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
 from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available, compressor_named
+from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.follows = where.registry is not None

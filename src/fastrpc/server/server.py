@@ -17,8 +17,6 @@ from fastrpc._core.loop_state import wrong_loop
 from fastrpc._core.served_call import ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.spinner import allowed_spin
-from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
@@ -28,6 +26,7 @@ from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
+from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.settings import server_settings
@@ -103,9 +102,9 @@ class Server:
         self._is_shut = False
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
-        self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
+        self._numbers = numbers_of(config.codecs)
         # What every connection announces; all of them share it.
-        self._settings = server_settings(config, self._codecs)
+        self._settings = server_settings(config, self._numbers)
         self._spin_microseconds = allowed_spin(config.spin_microseconds)
 
     # Life
@@ -160,13 +159,11 @@ class Server:
             queue_length=config.admission.queue_length,
             queue_age=config.admission.queue_age,
         )
-        compressors = {compressor.wire_id: compressor for compressor in available()}
         dispatcher = Dispatcher(self._interceptors, self._workers, config)
         state = ServerState(
             loop=loop,
             dispatcher=dispatcher,
-            codecs=self._codecs,
-            compressors=compressors,
+            numbers=self._numbers,
             limits=config.limits,
             memory=config.memory,
             admission=config.admission,
