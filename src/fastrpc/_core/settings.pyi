@@ -18,8 +18,8 @@ ATTRIBUTES: Final[tuple[str, ...]]
 class WireNumbers:
     """What the numbers in the frames that we receive stand for.
 
-    Numbers from 64 on are the receiver's own: the two sides of a connection may number one codec differently, and know it
-    by its name. So a number is looked up where a frame comes in, and translated where one goes out.
+    Numbers from 64 on are the receiver's own: the two sides of a connection may number one codec differently, and know
+    it by its name. So a number is looked up where a frame comes in, and translated where one goes out.
 
     Args:
         codecs: names by number.
