@@ -163,6 +163,10 @@ def bench(
 
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
         benchmark = run_async(measure())
+    _end(benchmark, as_json=as_json)
+
+
+def _end(benchmark: Benchmark, *, as_json: bool) -> None:
     if as_json:
         print_json(benchmark.report())
     else:
