@@ -270,6 +270,7 @@ class CalleeCalls:
             request.attempt,
             request.priority,
             request.timeout_us,
+            request.names,
             request.metadata,
             payload,
         )

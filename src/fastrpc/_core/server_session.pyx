@@ -29,6 +29,7 @@ from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
+from fastrpc._core.parameter_names cimport refusal_text, told_count
 from fastrpc._core.send_queue cimport Outgoing, new_failure
 from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.status cimport UNAVAILABLE, UNIMPLEMENTED
@@ -111,6 +112,8 @@ cdef class ServerSession(GuardedSession):
             return self.refuse(
                 call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
             )
+        if frame.names and not route.names.accepts(frame.names):
+            return self._refuse_names(call, told_count(frame.names))
         timeout = self.state.default_timeout_ns
         if frame.timeout_us == TIMEOUT_NONE:
             timeout = 0
@@ -205,6 +208,13 @@ cdef class ServerSession(GuardedSession):
         self.admission.unknown_method.moved(size, 0)
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
+
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
+        """Refuse a call whose arguments would arrive under other names than they were given."""
+        cdef Route route = call.route
+        if count > len(route.names.names):
+            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
+        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
