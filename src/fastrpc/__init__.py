@@ -58,11 +58,13 @@ from fastrpc.errors import (
     StreamEndedError,
     UnavailableError,
 )
+from fastrpc.escaping import escape_loggers as _escape_loggers
 from fastrpc.rpc.interceptor import Interceptor, Proceed
 from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import detached, timeout
 from fastrpc.rpc.service import method, service
+from fastrpc.server.app import App
 from fastrpc.server.serve import serve
 from fastrpc.server.server import Server
 from fastrpc.status import Status
@@ -87,6 +89,7 @@ __all__ = [
     "TLS",
     "Address",
     "Admission",
+    "App",
     "Backoff",
     "BrokerError",
     "Call",
@@ -162,3 +165,4 @@ def __dir__() -> list[str]:
 
 # Silent unless the program configures logging: without a handler Python itself prints warnings to stderr.
 logging.getLogger("fastrpc").addHandler(logging.NullHandler())
+_escape_loggers()

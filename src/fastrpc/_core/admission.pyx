@@ -28,8 +28,8 @@ from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
 from fastrpc._core.handler_task cimport HandlerTask
 from fastrpc._core.histogram cimport MethodCounters
+from fastrpc._core.instants cimport nanoseconds
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
-from fastrpc._core.session cimport nanoseconds
 from fastrpc._core.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport placed
 from fastrpc._core.wire cimport now_ns
@@ -53,6 +53,7 @@ process_held = 0
 servers = weakref.WeakSet()
 
 logger = logging.getLogger("fastrpc.server")
+DEBUG = logging.DEBUG
 
 
 def _forked():
@@ -263,11 +264,13 @@ cdef class GuardedSession(Session):
     cdef int on_ready(self) except -1:
         self.admission.opened(self)
         if self.is_surplus:
+            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.admission.connections)
             return self.close_with(
                 REASON_DRAIN, f"the server has {self.admission.connections} connections already (Limits.connections)"
             )
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
+        logger.debug("a connection of %s opened", self.peer_name)
         return Session.on_ready(self)
 
     def drain_event(self):
@@ -506,7 +509,8 @@ cdef class GuardedSession(Session):
     cdef bint is_caught_up(self) noexcept:
         """Whether a whole turn of the loop brought nothing more to read, or enough was read."""
         self.looks += 1
-        if self.looks == 1 or (self.received_ns != self.seen_read_ns and self.looks < MOST_LOOKS):
+        cdef bint has_read = self.is_put_off or self.received_ns != self.seen_read_ns
+        if self.looks == 1 or (has_read and self.looks < MOST_LOOKS):
             # The first look comes before this turn's reads.
             self.seen_read_ns = self.received_ns
             return False
@@ -586,6 +590,8 @@ cdef class GuardedSession(Session):
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.count_refused(call, status)
+        if logger.isEnabledFor(DEBUG):
+            logger.debug("refused a call of %s: %s", self.peer_name, text)
         # Only once it is whole is a one-way call counted, and from then on it is gone.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.one_way_calls -= 1

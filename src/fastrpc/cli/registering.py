@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.printing import print_json, reported, stdout
-from fastrpc.cli.serving import LogLevelName, checked_level, install_logging, run_reported
+from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
 from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_url
@@ -26,13 +27,17 @@ def registry(
         typer.Option(
             "--address",
             "-a",
+            metavar="ADDRESS",
             help=f"Where to listen; may be repeated. [default: {DEFAULT_REGISTRY_ADDRESS}]",
         ),
     ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            "--data-dir", help="Keep what is registered in this folder, over a restart.", file_okay=False
+            "--data-dir",
+            metavar="FOLDER",
+            help="Keep what is registered in this folder, over a restart.",
+            file_okay=False,
         ),
     ] = None,
     log_level: LogLevelName = None,

@@ -16,11 +16,19 @@ from rich.text import Text
 
 from fastrpc._version import __version__
 from fastrpc.cli.import_string import check_import_string, import_from_string
-from fastrpc.cli.printing import describe_error, print_error, print_json, reported, stderr, stdout
+from fastrpc.cli.log_output import install_logging, leave_logging
+from fastrpc.cli.printing import (
+    describe_error,
+    print_error,
+    print_json,
+    reported,
+    stderr,
+    stdout,
+)
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
-from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
@@ -28,7 +36,6 @@ from fastrpc.transports.base import transport_for
 __all__ = [
     "checked_level",
     "dev",
-    "install_logging",
     "make_plan",
     "print_started",
     "print_started_json",
@@ -40,24 +47,53 @@ __all__ = [
 DEV_DRAIN_SECONDS = 0.5
 
 App = Annotated[
-    str | None, typer.Argument(metavar="MODULE:ATTRIBUTE", help="What to serve; app of the file otherwise.")
+    str | None,
+    typer.Argument(
+        metavar="MODULE:ATTRIBUTE", help="What to serve, such as app:services; left out, `app` of --config."
+    ),
 ]
 Addresses = Annotated[
     list[str] | None,
-    typer.Option("--address", "-a", help="Where to listen; may be repeated. [default: tcp://127.0.0.1:8972]"),
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen; may be repeated. [default: {DEFAULT_ADDRESS}]",
+    ),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-w", min=1, metavar="N", help="Processes that share the work. [default: 1]"),
+]
+Advertised = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--advertise",
+        metavar="ADDRESS",
+        help="What to register in place of --address; may be repeated like it.",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")
+]
 LogLevelName = Annotated[
-    str | None, typer.Option("--log-level", help="debug, info, warning, error or critical. [default: info]")
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: info]"
+    ),
+]
+DevLogLevelName = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: debug]"
+    ),
 ]
 
 
 def run(
     app: App = None,
     address: Addresses = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes that share the work. [default: 1]")
-    ] = None,
+    workers: Workers = None,
     reflection: Annotated[
         bool | None,
         typer.Option(
@@ -71,10 +107,7 @@ def run(
             "--registry", "-r", help="Where to register, such as registry://host:port.", metavar="URL"
         ),
     ] = None,
-    advertise: Annotated[
-        list[str] | None,
-        typer.Option("--advertise", help="What to register in place of --address; may be repeated like it."),
-    ] = None,
+    advertise: Advertised = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
@@ -106,7 +139,10 @@ def run(
 
 
 def dev(
-    app: App = None, address: Addresses = None, config: ConfigFile = None, log_level: LogLevelName = None
+    app: App = None,
+    address: Addresses = None,
+    config: ConfigFile = None,
+    log_level: DevLogLevelName = None,
 ) -> None:
     """Serve while you work on it: loads the app again when a file below this directory changes.
 
@@ -123,7 +159,7 @@ def dev(
         }
         settings, _ = read_settings(arguments, os.environ, config)
         # A server that is worked on is for who works on it.
-        settings = replace(settings, registry=None, advertise=())
+        settings = replace(settings, registry=None, advertise=(), log_level_is_demanded=log_level is not None)
         plan = make_plan(settings, _print_box)
     install_logging(settings.log_level)
     # Files change twice a second at times, and compiled ones are told apart by the second.
@@ -150,11 +186,18 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     if settings.registry is not None:
         # Each process opens its own; what is wrong with the URL is told before one starts.
         open_registry(settings.registry)
+
+    def load() -> list[Any]:
+        found = import_from_string(app)
+        leave_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
+        return [found]
+
     plan = Plan(
-        load=lambda: [import_from_string(app)],
+        load=load,
         addresses=addresses,
         workers=settings.workers,
         config=settings.config,
+        configure=settings.over,
         registry=settings.registry,
         advertise=addresses_of(settings.advertise),
         on_started=on_started,
@@ -186,15 +229,6 @@ def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCo
             "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN)",
         )
     return code
-
-
-def install_logging(level: str) -> None:
-    """Write log records to standard error; only the command line does so."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(level.upper())
 
 
 def print_started(started: Started) -> None:

@@ -25,6 +25,7 @@ from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.failures import Failure, Failures
+from fastrpc.server.life import Life
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
@@ -40,12 +41,15 @@ _UNPACK_SLICE_SECONDS = 0.003
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
-    def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
+    def __init__(
+        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig, life: Life
+    ) -> None:
         self.state: ServerState
         self._failures = Failures(expose_errors=config.expose_errors)
         self._proceed = Chain(interceptors, self._handle, self._note_failure, admits_none).proceed()
         self._workers = workers
         self._config = config
+        self._life = life
         self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
@@ -117,7 +121,12 @@ class Dispatcher:
 
     def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
         """A connection is gone."""
+        self._life.connection_lost(session.describe_peer().address, error)
         self.changed()
+
+    def stranger(self, session: ServerSession, reason: str) -> None:
+        """A connection's first bytes are not those of the protocol."""
+        self._life.stranger(session.describe_peer().address, reason)
 
     def describe_peer(self, session: ServerSession) -> Peer:
         """Say who is on the other side of a connection."""
