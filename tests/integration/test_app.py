@@ -182,7 +182,7 @@ def test_flags_win_over_it(folder: Path) -> None:
         ("coroutine", "coroutine returned a coroutine, it is to return an App"),
         ("broken", "broken returned a Texts, it is to return an App"),
         ("failing", "no database"),
-        ("nested", "is no source of services"),
+        ("nested", "an App is no source of services"),
         ("beside", "an App is served alone"),
     ],
 )

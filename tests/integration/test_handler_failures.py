@@ -40,22 +40,23 @@ class Fatal:
 
 def error_of(kind: str) -> BaseException:
     found, missing = CallError(Status.NOT_FOUND, "first", details=1), CallError(Status.ABORTED, "second")
-    return {
-        "exit": lambda: SystemExit(3),
-        "exit_text": lambda: SystemExit("the password is swordfish"),
-        "generator_exit": lambda: GeneratorExit(),
-        "base": lambda: Hopeless("the password is swordfish"),
-        "stop": lambda: StopIteration(5),
-        "stop_async": lambda: StopAsyncIteration(),
-        "unspeakable": lambda: UnspeakableError(),
-        "group": lambda: ExceptionGroup("both", [found, missing]),
-        "nested": lambda: ExceptionGroup("outer", [ExceptionGroup("inner", [found]), missing]),
-        "base_group": lambda: BaseExceptionGroup("both", [found, missing]),
-        "mixed": lambda: ExceptionGroup("both", [found, ValueError("swordfish")]),
-        "mixed_nested": lambda: ExceptionGroup("o", [found, ExceptionGroup("i", [ValueError("swordfish")])]),
-        "exit_group": lambda: BaseExceptionGroup("both", [found, SystemExit(3)]),
-        "unimplemented": lambda: NotImplementedError("swordfish is not there yet"),
-    }[kind]()
+    errors: dict[str, BaseException] = {
+        "exit": SystemExit(3),
+        "exit_text": SystemExit("the password is swordfish"),
+        "generator_exit": GeneratorExit(),
+        "base": Hopeless("the password is swordfish"),
+        "stop": StopIteration(5),
+        "stop_async": StopAsyncIteration(),
+        "unspeakable": UnspeakableError(),
+        "group": ExceptionGroup("both", [found, missing]),
+        "nested": ExceptionGroup("outer", [ExceptionGroup("inner", [found]), missing]),
+        "base_group": BaseExceptionGroup("both", [found, missing]),
+        "mixed": ExceptionGroup("both", [found, ValueError("swordfish")]),
+        "mixed_nested": ExceptionGroup("o", [found, ExceptionGroup("i", [ValueError("swordfish")])]),
+        "exit_group": BaseExceptionGroup("both", [found, SystemExit(3)]),
+        "unimplemented": NotImplementedError("swordfish is not there yet"),
+    }
+    return errors[kind]
 
 
 @fastrpc.service("bad")
@@ -79,14 +80,16 @@ class Bad:
 
     @fastrpc.method
     async def in_a_thread_of_its_own(self) -> int:
-        await asyncio.to_thread(sys.exit, 3)
-        return 1
+        return await asyncio.to_thread(self.leave)
 
     @fastrpc.method
     async def grouped(self) -> int:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.refuse())
         return 1
+
+    def leave(self) -> int:
+        sys.exit(3)
 
     async def refuse(self) -> None:
         await asyncio.sleep(0)

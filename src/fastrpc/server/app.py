@@ -89,7 +89,9 @@ def _makes_app(source: Any) -> bool:
     """
     while isinstance(source, functools.partial):
         source = source.func
-    if not isinstance(source, types.FunctionType | types.MethodType):
+    if isinstance(source, types.MethodType):
+        source = source.__func__
+    if not isinstance(source, types.FunctionType):
         return False
     annotation = source.__annotations__.get("return")
     if annotation is not None:

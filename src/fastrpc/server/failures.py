@@ -60,7 +60,7 @@ class Failures:
         error = _unwrapped(error)
         if isinstance(error, FastRPCError) and error._of_own_call:
             return _status_behind(call, error) or Status.INTERNAL
-        if isinstance(error, CallError) or _refuses(call, error):
+        if isinstance(error, CallError) or _refuses(error, call):
             # OK would be read as a value.
             return error.status or Status.UNKNOWN
         if _is_late(call, error):
@@ -77,7 +77,7 @@ class Failures:
             return self._behind(call, error)
         if isinstance(error, CallError):
             return _refusal(call, error)
-        if _refuses(call, error):
+        if _refuses(error, call):
             text = f"{call.method}: {error.message}"
             return Failure(error.status, text, pushback_ms=_pushback_of(error), has_run=has_run)
         if _is_late(call, error):
@@ -147,7 +147,7 @@ def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
     return error.status if error.status in _PASSED_ON else None
 
 
-def _refuses(call: ServerCall, error: BaseException) -> TypeGuard[UnavailableError | DeadlineExceededError]:
+def _refuses(error: BaseException, call: ServerCall) -> TypeGuard[UnavailableError | DeadlineExceededError]:
     """Whether an interceptor refuses the call by an error that a client knows as a refusal."""
     return call.never_started and isinstance(error, UnavailableError | DeadlineExceededError)
 

@@ -40,7 +40,7 @@ async def connected(
     """
     if identity is not None:
         interceptors = (_known_as(identity), *interceptors)
-    server = Server(*sources, interceptors=interceptors, config=config or ServerConfig())
+    server = Server(*sources, interceptors=interceptors, config=ServerConfig() if config is None else config)
     async with server:
         address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")
         async with Client(

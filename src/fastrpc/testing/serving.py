@@ -30,7 +30,7 @@ def serving(
         Whatever starting the server raises.
     """
     started = threading.Event()
-    server = Server(*sources, interceptors=interceptors, config=config or ServerConfig())
+    server = Server(*sources, interceptors=interceptors, config=ServerConfig() if config is None else config)
     thread = _Thread(server, address, started)
     thread.start()
     started.wait()
