@@ -483,6 +483,7 @@ cdef class BlockingBatch:
             try:
                 values.append(member.value())
             except FastRPCError as error:
+                mark_own(error)
                 values.append(error)
         self.members = None
         return values

@@ -313,7 +313,11 @@ cdef class ClientCall(PlacedCall):
                 self.failure = None
         if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
             return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
-        value = self.finish()
+        try:
+            value = self.finish()
+        except FastRPCError as error:
+            mark_own(error)
+            raise
         Py_INCREF(value)
         result[0] = <PyObject*>value
         return RETURNED
@@ -551,6 +555,7 @@ cdef class BatchCall(PlacedCall):
                 values.append(member.value())
             except FastRPCError as error:
                 failed = True
+                mark_own(error)
                 values.append(error)
             member.batch = None
         member = None

@@ -41,7 +41,6 @@ cdef class PendingCall(Call):
     cdef int forget(self, int status=*) except -1
     cdef int _count(self, int status, uint64_t now) except -1
     cdef object value(self)
-    cdef object _decoded(self)
     cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)

@@ -94,13 +94,6 @@ cdef class PendingCall(Call):
 
     cdef object value(self):
         """Decode the answer."""
-        try:
-            return self._decoded()
-        except FastRPCError as error:
-            mark_own(error)
-            raise
-
-    cdef object _decoded(self):
         cdef bytes payload = self.answer
         if self.answer_compressor:
             compressor = self.compressor_of_answer()
