@@ -16,7 +16,7 @@ from cpython.ref cimport PyObject
 
 from fastrpc._core.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, REQUEST, STREAM_IN, STREAM_OUT, Frame
-from fastrpc._core.send_queue cimport new_item, too_large
+from fastrpc._core.outgoing cimport new_item, too_large
 from fastrpc._core.window cimport open_window
 
 cdef enum:
