@@ -184,8 +184,47 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
     )
 
 
+def given_up_answers() -> Finding:
+    """Answers of 16 MiB, two at a time, given up 10 ms after they were asked for."""
+    answers = 60
+    with serving() as server:
+        command = [sys.executable, "-m", "bench.promises.given_up", server.address, str(answers)]
+        found = run_client(command, choose_cores().client, 60)
+    return Finding(
+        "an answer of 16 MiB that is given up after 10 ms",
+        found["bytes"] / answers / KIB**2,
+        6,
+        "MiB on the line",
+        f"{answers} answers, two at a time; the connection was lost {found['connections'] - 1:.0f} times",
+    )
+
+
+def silent_openings() -> Finding:
+    """A new client's first call beside 400 connections that say nothing."""
+    command = [sys.executable, "-m", "bench.promises.openings"]
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        found = run_client([*command, server.address, "400", "10"], choose_cores().client, 120)
+    seconds = sorted(found["seconds"])
+    return Finding(
+        "a new client beside 400 silent openings",
+        seconds[-1] * 1e3,
+        250,
+        "ms to its first answer",
+        f"the slowest of {len(seconds)}; median {statistics.median(seconds) * 1e3:.1f} ms",
+    )
+
+
 #: By the name that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
-    for measure in (idle_memory, idle_connections, large_beside_small, live_deadlines, counters, selectors)
+    for measure in (
+        idle_memory,
+        idle_connections,
+        large_beside_small,
+        live_deadlines,
+        counters,
+        selectors,
+        given_up_answers,
+        silent_openings,
+    )
 }

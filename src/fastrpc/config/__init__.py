@@ -231,8 +231,8 @@ class Memory(Settings):
 class Admission(Settings):
     """What a server lets in before work starts."""
 
-    #: Connections that may be opening at once; more are accepted, and not read from until one of those is through.
-    #: Too low slows a rush of new clients, too high lets strangers hold memory before they are known.
+    #: Connections that may be opening at once; above it the one silent for longest is closed, if for 0.2 s or more.
+    #: Too low closes slow clients in a rush of new ones, too high lets strangers hold memory before they are known.
     handshakes: int = 256
 
     #: Calls that may wait for a handler; more are refused at once.
