@@ -434,6 +434,7 @@ cdef class BatchMember(PendingCall):
         self.handed_at = 0
         self.is_settled = False
         self.answer = None
+        self.early_request = None
         self.route = None
         self.compressors = None
         self.ended_ns = 0

@@ -241,6 +241,7 @@ cdef class Connection(Inbox):
         self.wire.needs_settings = False
         if not self.settled:
             self.settled = True
+            self.early_until = self.next_id
             self.phase = PHASE_OPEN
             self.on_ready()
             for call in self.opened.entries():

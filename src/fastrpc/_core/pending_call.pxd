@@ -11,6 +11,10 @@ cdef class PendingCall(Call):
         object compressors
         uint64_t message_limit
 
+        # The payload of a request that may be sent before the server's SETTINGS are read, as long as it may have to be
+        # sent again (`send_again`).
+        bytes early_request
+
         # The answer once it came: the payload and how to read it, or the error. `is_settled` says which turn we are in.
         bytes answer
         uint8_t answer_codec
@@ -42,4 +46,6 @@ cdef class PendingCall(Call):
 
 cdef object lost_error(Connection connection, Call call, bint handed, str why)
 cdef object overdue_error(PendingCall call, object endpoint, bint handed)
+cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1
+cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1
 cdef int check_request(Connection connection, Call call, bytes payload) except -1

@@ -4,7 +4,8 @@ import msgspec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.call cimport STATE_NEW
+from fastrpc._core.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
 from fastrpc._core.metadata cimport check_metadata
 from fastrpc._core.status cimport (
     CANCELLED,
@@ -221,6 +222,36 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
             hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
         )
     return 0
+
+
+cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
+    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    if not call.flags & ONE_WAY and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1:
+    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+
+    It is the same attempt: the server started nothing, and what it takes is known now.
+    """
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= connection.early_until or connection.is_closed or connection.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(connection, call, payload)
+        connection.send_request(call, payload)
+    except EncodeError as error:
+        connection.on_unsendable(call, error)
+    return True
 
 
 def decode_details(bytes payload, int codec):
