@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from fastrpc._core.recording import RecordingConnection
+from fastrpc._core.recording import RecordedCall, RecordingConnection
 from fastrpc._core.settings import usual_settings
 
 ANSWER = 16 * 2**20 - 1_024
@@ -29,12 +29,12 @@ class _Line:
         while not any(event[0] == "settings" for event in self.events):
             self.receive()
 
-    def ask(self) -> list[object]:
+    def ask(self) -> list[RecordedCall]:
         calls = [self._connection.open_call(b"bench.give", b"%d" % ANSWER) for _ in range(AT_ONCE)]
         self._flush()
         return calls
 
-    def give_up(self, calls: list[object]) -> None:
+    def give_up(self, calls: list[RecordedCall]) -> None:
         for call in calls:
             self._connection.cancel(call)
         self._flush()

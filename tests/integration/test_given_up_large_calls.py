@@ -173,7 +173,7 @@ async def test_the_line_does_not_carry_answers_that_nobody_wants(reason: int) ->
             came = 0
             ends: list[Response] = []
             while len(ends) < 4:
-                frame = await peer.next(Frame)
+                frame: Frame = await peer.next(Frame)  # type: ignore[arg-type]
                 came += len(getattr(frame, "payload", b""))
                 if isinstance(frame, Response) and frame.total is None:
                     ends.append(frame)
@@ -242,7 +242,7 @@ async def test_the_rest_of_a_given_up_request_does_not_travel(way: str) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
             came, begun = 0, {peer.frames[-1].id}
             while begun:
-                frame = await peer.next(Frame)
+                frame: Frame = await peer.next(Frame)  # type: ignore[arg-type]
                 if isinstance(frame, Request):
                     begun.add(frame.id)
                 elif isinstance(frame, Cancel):
