@@ -53,6 +53,10 @@ class Arith:
             raise fastrpc.CallError(fastrpc.Status.ABORTED, "again")
 
     @fastrpc.method
+    async def refuse(self, b: int) -> None:
+        raise fastrpc.CallError(fastrpc.Status.INVALID_ARGUMENT, "b must not be 0")
+
+    @fastrpc.method
     async def crash(self) -> None:
         raise LookupError("secret")
 
@@ -131,7 +135,7 @@ class TestRun:
         assert re.fullmatch(rf"fastrpc {fastrpc.__version__}, CPython [\d.]+\S*, (uvloop|asyncio)", said[0])
         assert said[1:] == [
             f"serving at {address}",
-            "  arith  mul, fail, sometimes, crash",
+            "  arith  mul, fail, sometimes, refuse, crash",
             "  users  make, kinds, by_name, echo, metadata, announced, hang",
         ]
 
@@ -149,7 +153,7 @@ class TestRun:
         with Program(["-m", "fastrpc", *arguments, "--json"], folder) as program:
             said = json.loads(program.wait_output(r"^\{.*\}\n")[0])
             assert len(said["addresses"]) == len(said["process_ids"]) == 2
-            assert said["services"]["arith"] == ["mul", "fail", "sometimes", "crash"]
+            assert said["services"]["arith"] == ["mul", "fail", "sometimes", "refuse", "crash"]
             program.signal(signal.SIGTERM)
             assert program.wait().code == 0
 
@@ -244,6 +248,12 @@ class TestCall:
     def test_values_are_json_or_else_text(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "users.make", "Ada", 'tags=["a", "[red]"]')
         assert json.loads(ended.output) == {"name": "Ada", "tags": ["a", "[red]"]}
+
+    def test_refusal_of_the_handler_gets_no_hint_about_its_signature(
+        self, folder: Path, address: str
+    ) -> None:
+        ended = command(folder, "call", address, "arith.refuse", "0")
+        assert (ended.code, ended.errors) == (1, "error: INVALID_ARGUMENT: b must not be 0\n")
 
     def test_text_stays_text_for_a_parameter_that_is_text(self, folder: Path, address: str) -> None:
         for arguments, expected in (

@@ -133,7 +133,10 @@ def hinted(address: str) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        has_signature = error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT}
+        # Not what the handler refused: it knows its signature.
+        has_signature = (
+            error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
+        )
         if has_signature and not error.hint and _tells_signatures(address):
             error.hint = f"fastrpc list {address} shows methods and signatures"
         raise
