@@ -90,7 +90,7 @@ def call(
 
     async def request() -> Reply[Any]:
         async with client:
-            args, kwargs = await typed_arguments(view, method, texts, codec)
+            args, kwargs = await typed_arguments(view, method, texts, codec, timeout)
             return await view.request(method, *args, **kwargs)
 
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
@@ -111,10 +111,10 @@ def call(
 
 
 async def typed_arguments(
-    view: Any, method: str, texts: Sequence[str], codec: str | None
+    view: Any, method: str, texts: Sequence[str], codec: str | None, timeout: float
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return positional and named arguments; asks the server for the types of the parameters if that matters."""
-    types = await parameter_types(view, method) if needs_types(texts, codec=codec) else {}
+    types = await parameter_types(view, method, timeout) if needs_types(texts, codec=codec) else {}
     return read_arguments(texts, codec=codec, types=types)
 
 
