@@ -17,7 +17,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
 
-__all__ = ["list_services"]
+__all__ = ["explained", "list_services"]
 
 #: What a registry of ours serves to its clients.
 REGISTRY_SERVICE = "fastrpc.registry"
@@ -49,7 +49,7 @@ def list_services(
             return services
 
     with reported(ExitCode.FAILED, as_json=as_json):
-        services = run_async(_explained(ask(), address))
+        services = run_async(explained(ask(), address))
     shown = [one for one in services if with_builtin or not one["name"].startswith(BUILTIN_PREFIX)]
     if service is not None:
         names = [one["name"] for one in services]
@@ -66,7 +66,7 @@ def list_services(
         _note_registry(address, services)
 
 
-async def _explained(asking: Any, address: str) -> Any:
+async def explained(asking: Any, address: str) -> Any:
     """Say what to do where a server tells nobody what it serves."""
     try:
         return await asking
