@@ -130,9 +130,11 @@ def test_what_is_no_source_is_told(folder: Path, arguments: tuple[str, ...], cod
 
 def test_texts_of_a_file_reach_no_terminal_raw(folder: Path) -> None:
     evil = "\x1b]0;title\x07\u202e"
+    service = {"name": f"s{evil}", "version": evil, "documentation": evil}
     method = {"name": evil, "kind": "unary", "parameters": [], "result": "int"}
-    (folder / "old.json").write_text(json.dumps([{"name": f"s{evil}", "methods": [method]}]))
-    (folder / "new.json").write_text(json.dumps([{"name": f"s{evil}", "methods": []}]))
+    method |= {"full_name": evil, "signature": evil, "documentation": evil}
+    (folder / "old.json").write_text(json.dumps([service | {"methods": [method]}]))
+    (folder / "new.json").write_text(json.dumps([service | {"methods": []}]))
     for arguments in (("old.json",), ("old.json", "--json"), ("--check", "old.json", "new.json")):
         ended = contract(folder, *arguments)
         assert not {"\x1b", "\x07", "\u202e"} & set(ended.output + ended.errors)

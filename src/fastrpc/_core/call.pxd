@@ -136,6 +136,12 @@ cdef class Call(Scope):
         bint answer_begun
         bint refusal_waits
 
+        # Ours: given up without a CANCEL, which the peer's budget had no room for.
+        bint is_untold
+
+        # Theirs: what its REQUEST said of the time it has, in microseconds (frame.timeout_us).
+        uint64_t stated_timeout_us
+
         # What we may still send of stream messages, and receive.
         int64_t send_left
         Window window

@@ -6,7 +6,7 @@ The rules stand in README.md, "Two versions of one service".
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fastrpc.cli.contract_source import MethodDescription, ParameterDescription, ServiceDescription
+from fastrpc.cli.descriptions import MethodDescription, ParameterDescription, ServiceDescription
 from fastrpc.cli.type_tree import Types, mismatches, read_type
 
 __all__ = ["Change", "changes"]

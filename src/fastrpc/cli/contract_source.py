@@ -4,93 +4,21 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from fastrpc.cli.calling import run_async
+from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
 from fastrpc.cli.import_string import import_from_string
 from fastrpc.cli.listing import explained
 from fastrpc.client.client import Client
-from fastrpc.errors import ConfigError, DecodeError
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import SERVICE_MARK, service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX
 
-__all__ = [
-    "ClassDescription",
-    "FieldDescription",
-    "MethodDescription",
-    "ParameterDescription",
-    "ServiceDescription",
-    "StreamDescription",
-    "read_contracts",
-]
-
-
-class ParameterDescription(msgspec.Struct):
-    """A parameter that travels as an argument."""
-
-    name: str
-    type: str
-    required: bool
-    default: str | None = None
-    by_position: bool = True
-    by_name: bool = True
-
-
-class StreamDescription(msgspec.Struct):
-    """The parameter that is the caller's stream: the type of one message, its position among all parameters."""
-
-    name: str
-    type: str
-    position: int
-
-
-class MethodDescription(msgspec.Struct):
-    """A remote method."""
-
-    name: str
-    kind: Literal["unary", "client_stream", "server_stream", "both_ways"]
-    parameters: list[ParameterDescription]
-    result: str
-    attribute: str = ""
-    stream: StreamDescription | None = None
-    renamed: dict[str, str] = {}
-    idempotent: bool = False
-    timeout: float | None = None
-    codec: str | None = None
-    documentation: str = ""
-
-
-class FieldDescription(msgspec.Struct):
-    """A field of a class; `default` is None without one."""
-
-    name: str
-    type: str
-    required: bool
-    default: str | None = None
-    wire_name: str = ""
-
-
-class ClassDescription(msgspec.Struct):
-    """A class that payloads are made of."""
-
-    name: str
-    kind: Literal["dataclass", "struct", "typed_dict", "named_tuple", "enum"]
-    fields: list[FieldDescription] = []
-    values: dict[str, str | int] = {}
-    options: dict[str, str | int | bool] = {}
-
-
-class ServiceDescription(msgspec.Struct):
-    """A service: what `fastrpc list --json` prints."""
-
-    name: str
-    methods: list[MethodDescription]
-    version: str | None = None
-    documentation: str = ""
-    types: list[ClassDescription] = []
+__all__ = ["read_contracts"]
 
 
 def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
@@ -103,9 +31,9 @@ def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
         OSError: the file cannot be read.
     """
     if "://" in source:
-        found = _checked(_asked(source, timeout), source)
+        found = read_descriptions(_asked(source, timeout), source)
     elif source.endswith(".json"):
-        found = _checked(_decoded(Path(source)), source)
+        found = read_descriptions(_decoded(Path(source)), source)
     elif source.endswith(".py"):
         found = _described(_services_in(_executed(Path(source))), source)
     else:
@@ -122,7 +50,7 @@ def _asked(address: str, timeout: float) -> Any:
     async def ask() -> Any:
         async with client:
             view = client.with_options(timeout=timeout, idempotent=True)
-            return await explained(view.call("fastrpc.reflection.services"), address)
+            return await explained(view.call(SERVICES_METHOD), address)
 
     return run_async(ask())
 
@@ -136,15 +64,8 @@ def _decoded(path: Path) -> Any:
         ) from None
 
 
-def _checked(value: Any, source: str) -> list[ServiceDescription]:
-    try:
-        return msgspec.convert(value, list[ServiceDescription])
-    except msgspec.ValidationError as error:
-        raise DecodeError(f"{source} does not describe its services as fastrpc does: {error}") from None
-
-
 def _described(services: list[Any], source: str) -> list[ServiceDescription]:
-    return _checked([describe(service) for service in services], source)
+    return read_descriptions([describe(service) for service in services], source)
 
 
 def _executed(path: Path) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any, Final
 
-from fastrpc.cli.contract_source import (
+from fastrpc.cli.descriptions import (
     ClassDescription,
     FieldDescription,
     MethodDescription,
@@ -50,6 +50,8 @@ _MODULES: Final = {
 #: Defaults that need a factory in a dataclass.
 _FACTORIES: Final = {"[]": "list", "{}": "dict", "set()": "set"}
 _LONGEST_LINE: Final = 110
+#: Kinds of classes that can be written; a later version may know more.
+_CLASS_KINDS: Final = frozenset({"dataclass", "struct", "typed_dict", "named_tuple", "enum"})
 #: Options of a Struct that change its payload.
 _STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields")
 
@@ -73,7 +75,8 @@ class _Writer:
         self._classes: dict[str, ClassDescription] = {}
         for service in services:
             for one in service.types:
-                if is_name(one.name) and one.name not in _BUILTIN and one.name not in _MODULES:
+                is_own = is_name(one.name) and one.name not in _BUILTIN and one.name not in _MODULES
+                if is_own and one.kind in _CLASS_KINDS:
                     self._classes.setdefault(one.name, one)
         self._taken = {*self._classes, *_MODULES, "fastrpc", "msgspec"}
         self._written: set[str] = set()
@@ -212,7 +215,7 @@ class _Writer:
                 self._imported.add("TypedDict")
                 lines = [f"class {described.name}(TypedDict):"]
                 lines += [self._typed_dict_field(one) for one in described.fields]
-            case "named_tuple":
+            case _:
                 self._imported.add("NamedTuple")
                 lines = [f"class {described.name}(NamedTuple):"]
                 has_defaults = not _breaks_order(described)

@@ -12,7 +12,7 @@ from fastrpc.cli.calling import Timeout
 from fastrpc.cli.contract_check import Change, changes
 from fastrpc.cli.contract_source import read_contracts
 from fastrpc.cli.contract_text import contract_text
-from fastrpc.cli.printing import print_json, reported, stdout
+from fastrpc.cli.printing import print_json, reported, shown, stdout
 from fastrpc.errors import ConfigError
 from fastrpc.server.plan import ExitCode
 
@@ -66,13 +66,8 @@ def _report(found: Sequence[Change], *, as_json: bool) -> None:
     else:
         for change in sorted(found, key=lambda one: one.is_compatible):
             mark = ("compatible   ", "green") if change.is_compatible else ("incompatible ", "bold red")
-            stdout.print(Text.assemble(mark, _shown(f"{change.where}: {change.text}")))
+            stdout.print(Text.assemble(mark, shown(f"{change.where}: {change.text}")))
         if not found:
             stdout.print("no changes")
     if not is_compatible:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _shown(text: str) -> str:
-    """Return a text of a peer without a character that a terminal would act upon."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from fastrpc.cli.contract_source import ClassDescription, FieldDescription
+from fastrpc.cli.descriptions import ClassDescription, FieldDescription
 
 __all__ = ["TypeTree", "mismatches", "read_type"]
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fastrpc.cli.contract_check import Change, changes
-from fastrpc.cli.contract_source import ServiceDescription
+from fastrpc.cli.descriptions import ServiceDescription
 from fastrpc.rpc import describe
 
 HEAD = """
@@ -23,6 +23,10 @@ from fastrpc import method
 """
 
 _numbers = itertools.count()
+
+#: What every server tells, whatever it is.
+METHOD = {"name": "f", "full_name": "s.f", "signature": "", "documentation": "", "kind": "unary"}
+SERVICE = {"name": "s", "version": None, "documentation": ""}
 
 
 def described(body: str, classes: str = "") -> list[ServiceDescription]:
@@ -267,11 +271,10 @@ def test_a_chain_of_classes_is_compared_as_far_as_it_goes() -> None:
         return msgspec.convert(
             [
                 {
-                    "name": "s",
+                    **SERVICE,
                     "methods": [
                         {
-                            "name": "f",
-                            "kind": "unary",
+                            **METHOD,
                             "result": "int",
                             "parameters": [{"name": "a", "type": "T0", "required": True}],
                         }
@@ -299,8 +302,8 @@ def test_a_chain_of_classes_is_compared_as_far_as_it_goes() -> None:
 def test_what_is_no_type_equals_itself_only(text: str) -> None:
     def service(kind: str) -> list[ServiceDescription]:
         parameters = [{"name": "a", "type": kind, "required": True}]
-        method = {"name": "f", "kind": "unary", "result": "int", "parameters": parameters}
-        return msgspec.convert([{"name": "s", "methods": [method]}], list[ServiceDescription])
+        method = {**METHOD, "result": "int", "parameters": parameters}
+        return msgspec.convert([{**SERVICE, "methods": [method]}], list[ServiceDescription])
 
     assert list(changes(service(text), service(text))) == []
     assert any(not change.is_compatible for change in changes(service("Other"), service(text)))

@@ -10,12 +10,16 @@ import msgspec
 import pytest
 
 from fastrpc.cli.contract_check import changes
-from fastrpc.cli.contract_source import ServiceDescription
 from fastrpc.cli.contract_text import contract_text
+from fastrpc.cli.descriptions import ServiceDescription
 from fastrpc.rpc import describe, service_definition
 from fastrpc.rpc.contract import differences
 
 _numbers = itertools.count()
+
+#: What every server tells, whatever it is.
+METHOD = {"name": "f", "full_name": "s.f", "signature": "", "documentation": "", "kind": "unary"}
+SERVICE = {"name": "s", "version": None, "documentation": ""}
 
 SOURCE = '''
 import datetime, enum, uuid
@@ -109,8 +113,8 @@ def told(service: Any) -> list[ServiceDescription]:
 
 def service(**changes: Any) -> list[ServiceDescription]:
     """Return what a server tells that may tell anything."""
-    method = {"name": "f", "kind": "unary", "parameters": [], "result": "int"} | changes.pop("method", {})
-    return msgspec.convert([{"name": "s", "methods": [method], **changes}], list[ServiceDescription])
+    method = {**METHOD, "parameters": [], "result": "int"} | changes.pop("method", {})
+    return msgspec.convert([{**SERVICE, "methods": [method], **changes}], list[ServiceDescription])
 
 
 def test_a_contract_tells_what_the_service_tells() -> None:
