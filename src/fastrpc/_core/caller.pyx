@@ -16,12 +16,14 @@ import asyncio
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_REFCNT
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
+from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
@@ -482,7 +484,8 @@ cdef class BatchCall(PlacedCall):
         cdef bytes payload
         cdef Py_ssize_t i
         cdef ClientSession session = self.session
-        cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        cdef Marshal marshal = self.route.marshal
+        cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
@@ -492,7 +495,7 @@ cdef class BatchCall(PlacedCall):
             member = (<CallerState>options.shared).new_member()
             member.batch = self
             options.dress_alike(member, self)
-            member.names = self.route.marshal.names_at(len(<tuple>self.argument_tuples[i]))
+            member.names = marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[i]))
             self.members.append(member)
             try:
                 payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)

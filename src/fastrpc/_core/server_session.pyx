@@ -218,8 +218,8 @@ cdef class ServerSession(GuardedSession):
         """Refuse a call whose arguments would arrive under other names than they were given."""
         cdef Route route = call.route
         if count > len(route.names.names):
-            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
-        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
+            return self.refuse_faulty(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
+        return self.refuse_faulty(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
