@@ -25,7 +25,7 @@ cdef class PendingCall(Call):
         bint is_probe
 
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
-        public bint may_have_run
+        public bint _may_have_run
         object outcome_status
         object outcome_error
         uint64_t ended_ns

@@ -93,7 +93,7 @@ cdef class PendingCall(Call):
             try:
                 payload = compressor.decompress(payload, self.message_limit)
             except DecodeError as error:
-                raise self.unpacking_failed(error)
+                raise self._unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {codec_label(self.answer_codec)}, asked was codec "
@@ -101,7 +101,7 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
-    def unpacking_failed(self, error):
+    def _unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
 
@@ -144,14 +144,14 @@ cdef class PendingCall(Call):
 
     # For interceptors and fail modes
 
-    def count_unsent(self, status):
+    def _count_unsent(self, status):
         """Count a call that failed before an attempt could be made."""
         self.route.counters.started()
         self.route.totals.started(False, 0)
         self.is_counted = True
         self._count(status, now_ns())
 
-    def note_outcome(self, status, error):
+    def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
@@ -182,13 +182,13 @@ cdef class PendingCall(Call):
         return self.is_inside_retry
 
     @property
-    def seconds(self):
+    def _seconds(self):
         """How long the call took, or takes already."""
         # What ended before it began was an attempt: the call goes on.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
-    def elapsed(self):
+    def _elapsed(self):
         """How long ago the call began, whatever its attempts came to."""
         return seconds_between(self.started_ns, now_ns())
 

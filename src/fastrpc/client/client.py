@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
+from fastrpc._core.caller_view import process_generation
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.selector import UserSelector
@@ -117,20 +118,20 @@ class Client(Caller, Everywhere):
         state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
-        self.share(state, config.codec)
+        self._share(state, config.codec)
         if config.compressor is not None:
-            self.set_options({"compressor": compressor_named(config.compressor)})
+            self._set_options({"compressor": compressor_named(config.compressor)})
 
     @property
     def _pool(self) -> Pool:
-        return cast(Pool, self.state.pool)
+        return cast(Pool, self._state.pool)
 
     def _sessions_changed(self) -> None:
-        self.state.set_sessions(self._pool.sessions)
+        self._state.set_sessions(self._pool.sessions)
 
     async def __aenter__(self) -> Self:
         self._refuse_view("entered")
-        self.state.use()
+        self._state.use()
         return self
 
     async def __aexit__(
@@ -148,7 +149,7 @@ class Client(Caller, Everywhere):
             DeadlineExceededError: nobody answered in time; the cause is the last error.
         """
         check_timeout(timeout, zero=True)
-        self.state.use()
+        self._state.use()
         try:
             async with asyncio.timeout(timeout):
                 await self._pool.acquire(wait=True, ready=True)
@@ -163,11 +164,14 @@ class Client(Caller, Everywhere):
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
         self._refuse_view("closed")
-        if self.state.loop is not None:
-            if self.state.loop.is_closed():
+        if self._state.is_of_parent:
+            # Connections and loop are the parent's, down to what the system watches for it.
+            return
+        if self._state.loop is not None:
+            if self._state.loop.is_closed():
                 self._pool.abandon()
                 return
-            self.state.use()
+            self._state.use()
         await self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
@@ -180,7 +184,7 @@ class Client(Caller, Everywhere):
     async def _endpoints_of(self, method: Any) -> list[Endpoint]:
         """Return all endpoints that calls of a method may go to."""
         route = name_of(method)
-        self.state.use()
+        self._state.use()
         try:
             async with asyncio.timeout(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
@@ -200,7 +204,7 @@ class Client(Caller, Everywhere):
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
-        if self.is_view:
+        if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
@@ -212,9 +216,10 @@ class _Unclosed:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._process = process_generation()
 
     def __del__(self) -> None:
-        if self._pool.is_used and not self._pool.is_closed:
+        if self._pool.is_used and not self._pool.is_closed and self._process == process_generation():
             warnings.warn(
                 f"unclosed <Client of {self._pool.target}>", ResourceWarning, source=self, stacklevel=2
             )

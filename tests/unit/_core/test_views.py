@@ -23,9 +23,9 @@ def test_a_view_has_its_key_and_the_options_of_the_view_it_is_made_of(client: An
     base = client.with_options(codec="json", metadata={"tenant": "acme"}, priority=2)
     view = base.with_options(hash_key=key)
     assert type(view) is type(client)
-    assert (view.hash_key, view.codec, view.priority, view.is_view) == (key, "json", 2, True)
+    assert (view.hash_key, view.codec, view.priority, view._is_view) == (key, "json", 2, True)
     assert view.metadata == {"tenant": "acme"}
-    assert (client.hash_key, client.codec, client.priority, client.is_view) == (None, "msgpack", 0, False)
+    assert (client.hash_key, client.codec, client.priority, client._is_view) == (None, "msgpack", 0, False)
 
 
 def test_a_key_is_inherited_until_another_one_or_none_is_given(client: Any) -> None:
