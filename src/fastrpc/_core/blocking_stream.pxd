@@ -60,7 +60,7 @@ cdef class BlockingStream(Connection):
 
     cdef int leave_behind(self) except -1
     cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1
-    cdef bint look(self) except -1
+    cdef bint look(self, Py_ssize_t unread=*) except -1
     cdef char* place_for(self, Py_ssize_t* room) except NULL
     cdef int took_in(self, Py_ssize_t came) except -1
     cdef int return_block(self) except -1

@@ -48,9 +48,10 @@ cdef enum:
     # How often that is done to read all that came before nothing could be written any more: some 256 MiB.
     READ_AT_THE_END = 64
 
-# After a rest with more than this unread, more is on its way, the end of the stream perhaps: so long it is waited for.
-cdef Py_ssize_t MUCH_UNREAD = 1_048_576
-cdef uint64_t FOLLOWS_NS = 1_000_000
+# Where a rest left so much unread, more is on its way, with the end of the stream behind it perhaps. Every piece of it is
+# waited for so long.
+cdef Py_ssize_t MUCH_UNREAD = 65_536
+cdef uint64_t FOLLOWS_NS = 5_000_000
 
 # A connection read from so recently is not looked at before writing: what came since may as well be under way.
 cdef uint64_t FRESH_NS = 20_000
@@ -144,7 +145,9 @@ cdef class BlockingStream(Connection):
         self.now = max(self.now, now)
         if self.now < self.received_ns + FRESH_NS:
             return True
-        while not self.look():
+        if self.look():
+            return True
+        while not self.look(MUCH_UNREAD):
             if now_ns() >= due_ns:
                 return False
             # Others get their turn, and so do signals.
@@ -157,9 +160,12 @@ cdef class BlockingStream(Connection):
                 self.enter()
         return True
 
-    cdef bint look(self) except -1:
-        """Where nobody reads: obey what came meanwhile, the end of the stream too. Return whether that was all."""
-        cdef Py_ssize_t came, room = 0, unread = 0
+    cdef bint look(self, Py_ssize_t unread=0) except -1:
+        """Where nobody reads: obey what came meanwhile, the end of the stream too. Return whether that was all.
+
+        `unread` is how much was there already, where this goes on with it.
+        """
+        cdef Py_ssize_t came, room = 0
         cdef int rounds = 0, ready = 0, descriptor = self.descriptor
         if self.reader is not None or self.is_closed:
             return True
@@ -169,8 +175,7 @@ cdef class BlockingStream(Connection):
             if came == -EAGAIN:
                 if unread < MUCH_UNREAD:
                     return True
-                unread = 0
-                # It is in the middle of something: a moment, with the guard held, as nobody else could do better.
+                # With the guard held: another thread could do no better meanwhile.
                 with nogil:
                     ready = wait_until(descriptor, POLLIN, now_ns() + FOLLOWS_NS)
                 if ready <= 0:
@@ -329,7 +334,7 @@ cdef class BlockingStream(Connection):
             return 0
         # As far as it goes: no more than a peer can have sent before.
         for _ in range(READ_AT_THE_END):
-            if self.look():
+            if self.look(MUCH_UNREAD):
                 break
         return 0 if self.is_closed else self.lose(self.write_error)
 
