@@ -72,7 +72,7 @@ def test_views_made_before_the_fork_follow_into_the_child(address: str) -> None:
         assert view.call(Desk.seen)["metadata"] == {"tenant": "acme"}
 
         def check() -> None:
-            for each in (view, keyed, view.with_options(priority=1), client):
+            for each in (view, keyed, view.with_options(idempotent=True), client):
                 assert each.call(Desk.mul, 6, 7) == 42
             assert keyed.call(Desk.seen)["metadata"] == {"tenant": "acme"}
             assert client.stats()["live"]["connections"] == 1

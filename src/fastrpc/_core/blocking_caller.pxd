@@ -19,6 +19,10 @@ cdef class BlockingState(ViewState):
         public object remake
         unsigned long renewing
 
+        # Whether the next call looks for an event loop that it would block; whether that was said already.
+        bint looks_for_loop
+        bint has_warned
+
         # Which threads wait inside it; each process has another one.
         readonly ReentryGuard reentry
 
@@ -40,6 +44,7 @@ cdef class BlockingState(ViewState):
         readonly RetryBudget budget
 
     cdef int _renew(self) except -1
+    cdef int look_for_loop(self) except -1
     cdef BlockingSession pick(self, uint64_t now)
     cdef bint _is_settled(self, uint64_t now) except -1
     cdef BlockingSession _least_used(self, list group)

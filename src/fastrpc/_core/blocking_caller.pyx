@@ -13,6 +13,7 @@ import asyncio
 import os
 import threading
 import time
+import warnings
 
 cimport cython
 from libc.stdint cimport uint8_t
@@ -29,6 +30,8 @@ from fastrpc.status import Status
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
+
+cdef object get_running_loop = asyncio._get_running_loop
 
 # Held while a client is made anew in the child of a fork, where several threads may begin to use it at once.
 cdef object renewal = threading.RLock()
@@ -57,6 +60,7 @@ cdef class BlockingState(ViewState):
         self.fork_generation = fork_generation()
         self.width = width
         self.groups = []
+        self.looks_for_loop = True
 
     def take_parts(self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, Fleet fleet=None):
         """Work with these parts from now on; views follow."""
@@ -122,6 +126,7 @@ cdef class BlockingState(ViewState):
             checked.append(list(group))
         self.look_after_ns = NO_DEADLINE if look_after is None else <uint64_t>(max(0.0, look_after) * 1e9)
         self.groups = checked
+        self.looks_for_loop = not self.has_warned
 
     def look_now(self):
         """Have the next call ask the runner first."""
@@ -131,6 +136,19 @@ cdef class BlockingState(ViewState):
         if self.fork_generation != fork_generation():
             self._renew()
         return self.reentry.check()
+
+    cdef int look_for_loop(self) except -1:
+        """Warn, once, of a client that is used in a coroutine. Not for each call: asking costs a system call on 3.11."""
+        self.looks_for_loop = False
+        if not self.has_warned and get_running_loop() is not None:
+            self.has_warned = True
+            warnings.warn(
+                "a SyncClient blocks the event loop that it is called on: use `async with fastrpc.Client(…)` and await its "
+                "calls, or make these in a thread: await asyncio.to_thread(client.call, …)",
+                RuntimeWarning,
+                stacklevel=1,
+            )
+        return 0
 
     cdef int _renew(self) except -1:
         """Make all parts anew: those there are belong to the parent of this process, locks and connections above all."""
@@ -178,6 +196,8 @@ cdef class BlockingCaller(CallerView):
         cdef uint64_t now
         cdef bint is_started = False
         state.check_use()
+        if state.looks_for_loop:
+            state.look_for_loop()
         call = BlockingCall.__new__(BlockingCall)
         call.route = self.route_of(method)
         call.options = self.options
@@ -249,6 +269,8 @@ cdef class BlockingCaller(CallerView):
         cdef BatchMember first = BatchMember.__new__(BatchMember)
         cdef bint is_started = False
         state.check_use()
+        if state.looks_for_loop:
+            state.look_for_loop()
         batch.options = self.options
         batch.hash_key = self.hash_key
         batch.route = self.route_of(method)
@@ -381,6 +403,7 @@ cdef class BlockingCall(PendingCall):
         # The answer is wrapped once, around all attempts and interceptors.
         attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
         attempt.deadline_ns = self.deadline_ns
+        attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt if attempt.start_on(session, now_ns()) else None

@@ -200,7 +200,7 @@ cdef class BlockingSession(BlockingStream):
                 if not is_overdue:
                     call.forget()
                 elif self.is_closed and (self.is_left_behind or self.now < call.deadline_ns):
-                    call.failed(lost_error(self, call, handed, self.lost_because or "it was closed"))
+                    call.failed(lost_error(self, self.endpoint, call, handed, self.lost_because or "it was closed"))
                 else:
                     call.failed(overdue_error(call, self.endpoint, handed))
         finally:
@@ -432,14 +432,14 @@ cdef class BlockingSession(BlockingStream):
         self.ended_ns = now_ns()
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            call.failed(lost_error(self, call, False, why))
+            call.failed(lost_error(self, self.endpoint, call, False, why))
         for call in self.opened.entries():
             handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            call.failed(lost_error(self, call, handed, why))
+            call.failed(lost_error(self, self.endpoint, call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(self, call, self._leaves(call), why))
+            call.failed(lost_error(self, self.endpoint, call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()

@@ -27,7 +27,7 @@ from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc._core.loop_state import wrong_loop
+from fastrpc._core.loop_state import no_loop, wrong_loop
 from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
@@ -94,7 +94,7 @@ cdef class CallerState(ViewState):
             return 0
         loop = get_running_loop()
         if loop is None:
-            raise RuntimeError("a Client needs a running event loop; use SyncClient without one")
+            raise no_loop("Client")
         if self.fork_generation == 0:
             self.fork_generation = fork_generation()
             self.thread = PyThread_get_thread_ident()
@@ -379,6 +379,7 @@ cdef class ClientCall(PlacedCall):
         attempt.session = session
         attempt.is_attempt = True
         attempt.deadline_ns = self.deadline_ns
+        attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt

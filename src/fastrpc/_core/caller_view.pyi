@@ -101,7 +101,7 @@ class CallerView:
             timeout: seconds for one call.
             metadata: text values, or bytes under keys that end in `-bin`.
             codec, compressor: by name.
-            priority: 0 normal, 1 sheddable, 2 high.
+            priority: 0 normal, 1 sheddable, 2 high; not yet: anything but 0 is refused.
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
             fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.

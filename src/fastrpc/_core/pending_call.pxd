@@ -24,6 +24,9 @@ cdef class PendingCall(Call):
         # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
         bint is_probe
 
+        # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
+        uint64_t began_ns
+
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
         public bint _may_have_run
         object outcome_status
@@ -40,6 +43,6 @@ cdef class PendingCall(Call):
     cdef object _error_of(self, Frame* frame, bytes payload)
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)
 
-cdef object lost_error(Connection connection, Call call, bint handed, str why)
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why)
 cdef object overdue_error(PendingCall call, object endpoint, bint handed)
 cdef int check_request(Connection connection, Call call, bytes payload) except -1

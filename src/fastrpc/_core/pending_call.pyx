@@ -204,13 +204,13 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
-            hint="raise Limits.message_bytes on both sides, or stream the value",
+            hint="raise Limits.message_bytes on both sides",
         )
     if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
             f"{connection.peer.max_message}",
-            hint="raise Limits.message_bytes on the server, or stream the value",
+            hint="raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
@@ -233,15 +233,18 @@ def decode_details(bytes payload, int codec):
         return payload
 
 
-cdef object lost_error(Connection connection, Call call, bint handed, str why):
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
     if connection.is_violated():
-        text = f"{call.route.method}: the connection was given up, as the server broke the protocol ({why}){doubt}"
+        text = (
+            f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol "
+            f"({why}){doubt}"
+        )
         return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
     return ConnectionLostError(
-        f"{call.route.method}: the connection was lost ({why}){doubt}",
+        f"{call.route.method}: the connection to {endpoint} was lost ({why}){doubt}",
         processed=processed,
         retryable=retryable,
         hint=None if retryable else LOST_HINT,
@@ -250,9 +253,14 @@ cdef object lost_error(Connection connection, Call call, bint handed, str why):
 
 cdef object overdue_error(PendingCall call, object endpoint, bint handed):
     """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)
+    if call.began_ns and call.attempt_number:
+        text = f"{text} {seconds_between(call.began_ns, call.deadline_ns):.3g} s, the last {seconds:.3g} s in a retry"
+    else:
+        text = f"{text} {seconds:.3g} s"
     return DeadlineExceededError(
-        f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
+        text,
         processed="unknown" if handed else "no",
         hint=OVERDUE_HINT,
     )

@@ -680,5 +680,5 @@ cdef int drop_dead(Queue queue) except -1:
 cdef object too_large(Py_ssize_t size, uint64_t limit):
     return EncodeError(
         f"the message has {size} bytes, the peer takes at most {limit}",
-        hint="raise Limits.message_bytes on the other side, or stream the value",
+        hint="raise Limits.message_bytes on the other side",
     )

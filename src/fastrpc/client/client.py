@@ -20,6 +20,7 @@ from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.link_rules import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
+from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
@@ -33,7 +34,7 @@ from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.options import with_checked_kinds
+from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition, service_definition
 from fastrpc.selectors.base import Selector
@@ -85,6 +86,7 @@ class Client(Caller, Everywhere):
         ConfigError: the target is none, or a setting cannot be met here.
     """
 
+    @explain_options
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -385,28 +387,12 @@ def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Setti
     return settings
 
 
-_OPTIONS = frozenset(
-    {
-        "codec",
-        "compressor",
-        "endpoint",
-        "fail_mode",
-        "hash_key",
-        "idempotent",
-        "metadata",
-        "priority",
-        "timeout",
-        "wait_for_ready",
-    }
-)
-
-
 def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
-    unknown = options.keys() - _OPTIONS
+    unknown = options.keys() - OPTION_NAMES
     if unknown:
         raise TypeError(
-            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
+            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(OPTION_NAMES))}"
         )
     checked = with_checked_kinds(options)
     check_timeout(checked.get("timeout"), zero=True)
@@ -422,6 +408,11 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if checked.get("priority", 0) not in (0, 1, 2):
         raise ConfigError(
             f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
+        )
+    if checked.get("priority", 0):
+        raise ConfigError(
+            f"priority is {checked['priority']!r}, but servers do not yet look at it: it would have no effect",
+            hint="leave priority out",
         )
     return checked
 

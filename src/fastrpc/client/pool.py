@@ -17,6 +17,7 @@ from fastrpc.client.link_rules import (
     LOOK_SECONDS,
     choose_warm,
     links_of,
+    reach_hint,
     wanted_links,
     what_came_of,
     with_left,
@@ -294,7 +295,7 @@ class Pool:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
             f"no connection to be had: {what_came_of(links)}",
-            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
+            hint=reach_hint(links),
         )
 
     def abandon(self) -> None:

@@ -23,6 +23,7 @@ from fastrpc.client.client import (
 )
 from fastrpc.client.everywhere import BlockingEverywhere
 from fastrpc.client.link_rules import REACH_HINT
+from fastrpc.client.refused_options import explain_options
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
@@ -66,6 +67,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
 
+    @explain_options
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],

@@ -18,6 +18,7 @@ from fastrpc.client.link_rules import (
     LOOK_SECONDS,
     choose_warm,
     links_of,
+    reach_hint,
     wanted_links,
     what_came_of,
     with_left,
@@ -398,7 +399,7 @@ class SyncPool:
         known = [link for link in self.links if link in links]
         return ConnectError(
             f"no connection to be had: {what_came_of(known)}",
-            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
+            hint=reach_hint(known),
         )
 
     def close(self) -> None:

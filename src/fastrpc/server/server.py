@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
-from fastrpc._core.loop_state import wrong_loop
+from fastrpc._core.loop_state import no_loop, wrong_loop
 from fastrpc._core.served_call import ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.spinner import allowed_spin
@@ -31,7 +31,7 @@ from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.settings import checked_config, server_settings
-from fastrpc.server.sources import is_service, opened_sources
+from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
@@ -139,6 +139,8 @@ class Server:
         return self._process_id not in (0, os.getpid())
 
     def _check_use(self) -> None:
+        if asyncio._get_running_loop() is None:
+            raise no_loop("Server")
         if self._is_of_parent:
             raise RuntimeError("this Server was used before the fork; create it in the child")
         loop = self._loop
@@ -182,6 +184,7 @@ class Server:
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
+        warn_of_streams(self._services)
         self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
@@ -196,6 +199,7 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._add(source)
+            warn_of_streams(self._services[-1:])
             self._update_registry()
         else:
             raise ConfigError(

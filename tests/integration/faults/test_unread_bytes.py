@@ -95,7 +95,10 @@ def test_a_call_after_a_rest_goes_out_on_another_connection_however_much_was_unr
     call: str, scheme: str, mebibytes: int, tmp_path: Path
 ) -> None:
     unasked = FILLER * (mebibytes * 64)
-    with leaving(scheme, tmp_path, unasked) as (server, address), SyncClient(address, config=CONFIG) as client:
+    with (
+        leaving(scheme, tmp_path, unasked) as (server, address),
+        SyncClient(address, config=CONFIG) as client,
+    ):
         client.ready(5)
         assert client.call("desk.mul", 6, 7) == 42
         # More than this the system does not take before the client reads.
