@@ -197,12 +197,12 @@ cdef class ClientSession(Session):
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            self._fail(call, lost_error(self, call, False, why))
+            self._fail(call, lost_error(self, self.endpoint, call, False, why))
         for call in self.opened.entries():
             handed = self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            self._fail(call, lost_error(self, call, handed, why))
+            self._fail(call, lost_error(self, self.endpoint, call, handed, why))
 
     def _fail(self, PendingCall call, error):
         self.loop_state.stop_timer(call)

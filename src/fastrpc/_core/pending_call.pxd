@@ -28,8 +28,11 @@ cdef class PendingCall(Call):
         # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
         bint is_probe
 
+        # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
+        uint64_t began_ns
+
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
-        public bint may_have_run
+        public bint _may_have_run
         object outcome_status
         object outcome_error
         uint64_t ended_ns
@@ -44,7 +47,7 @@ cdef class PendingCall(Call):
     cdef object _error_of(self, Frame* frame, bytes payload)
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)
 
-cdef object lost_error(Connection connection, Call call, bint handed, str why)
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why)
 cdef object overdue_error(PendingCall call, object endpoint, bint handed)
 cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1
 cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1

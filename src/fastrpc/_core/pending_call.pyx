@@ -99,7 +99,7 @@ cdef class PendingCall(Call):
             try:
                 payload = compressor.decompress(payload, self.message_limit)
             except DecodeError as error:
-                raise self.unpacking_failed(error)
+                raise self._unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {codec_label(self.answer_codec)}, asked was codec "
@@ -107,7 +107,7 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
-    def unpacking_failed(self, error):
+    def _unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
 
@@ -159,14 +159,14 @@ cdef class PendingCall(Call):
 
     # For interceptors and fail modes
 
-    def count_unsent(self, status):
+    def _count_unsent(self, status):
         """Count a call that failed before an attempt could be made."""
         self.route.counters.started()
         self.route.totals.started(False, 0)
         self.is_counted = True
         self._count(status, now_ns())
 
-    def note_outcome(self, status, error):
+    def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
@@ -197,13 +197,13 @@ cdef class PendingCall(Call):
         return self.is_inside_retry
 
     @property
-    def seconds(self):
+    def _seconds(self):
         """How long the call took, or takes already."""
         # What ended before it began was an attempt: the call goes on.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
-    def elapsed(self):
+    def _elapsed(self):
         """How long ago the call began, whatever its attempts came to."""
         return seconds_between(self.started_ns, now_ns())
 
@@ -219,13 +219,13 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
-            hint="raise Limits.message_bytes on both sides, or stream the value",
+            hint="raise Limits.message_bytes on both sides",
         )
     if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
             f"{connection.peer.max_message}",
-            hint="raise Limits.message_bytes on the server, or stream the value",
+            hint="raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
@@ -278,15 +278,18 @@ def decode_details(bytes payload, int codec):
         return payload
 
 
-cdef object lost_error(Connection connection, Call call, bint handed, str why):
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
     if connection.is_violated():
-        text = f"{call.route.method}: the connection was given up, as the server broke the protocol ({why}){doubt}"
+        text = (
+            f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol "
+            f"({why}){doubt}"
+        )
         return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
     return ConnectionLostError(
-        f"{call.route.method}: the connection was lost ({why}){doubt}",
+        f"{call.route.method}: the connection to {endpoint} was lost ({why}){doubt}",
         processed=processed,
         retryable=retryable,
         hint=None if retryable else LOST_HINT,
@@ -295,9 +298,14 @@ cdef object lost_error(Connection connection, Call call, bint handed, str why):
 
 cdef object overdue_error(PendingCall call, object endpoint, bint handed):
     """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)
+    if call.began_ns and call.attempt_number:
+        text = f"{text} {seconds_between(call.began_ns, call.deadline_ns):.3g} s, the last {seconds:.3g} s in a retry"
+    else:
+        text = f"{text} {seconds:.3g} s"
     return DeadlineExceededError(
-        f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
+        text,
         processed="unknown" if handed else "no",
         hint=OVERDUE_HINT,
     )

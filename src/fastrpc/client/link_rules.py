@@ -1,5 +1,6 @@
 """What the links of both pools have in common."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -16,6 +17,7 @@ __all__ = [
     "REACH_HINT",
     "choose_warm",
     "links_of",
+    "reach_hint",
     "trouble_at",
     "wanted_links",
     "what_came_of",
@@ -118,6 +120,16 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 def what_came_of(links: Sequence[_Link]) -> str:
     """Name addresses and why there is no connection."""
     return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+
+
+def reach_hint(links: Sequence[_Link]) -> str:
+    """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
+    errors = [str(link.error) for link in links if link.error is not None]
+    strangers = [error for error in errors if "not fastrpc" in error]
+    if not strangers or len(strangers) < len(errors):
+        return "is a server running there? with_options(wait_for_ready=True) waits for one"
+    found = re.search(r"not fastrpc but ([^:]+):", strangers[0])
+    return f"{found[1] if found else 'something else'} answered there: check host and port"
 
 
 def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:

@@ -18,6 +18,7 @@ from fastrpc.client.link_rules import (
     Patience,
     choose_warm,
     links_of,
+    reach_hint,
     wanted_links,
     what_came_of,
     with_left,
@@ -302,7 +303,7 @@ class Pool:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
             f"no connection to be had: {what_came_of(links)}",
-            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
+            hint=reach_hint(links),
         )
 
     def abandon(self) -> None:
