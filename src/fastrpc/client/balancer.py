@@ -156,7 +156,11 @@ class Balancer:
 
     async def unpack(self, call: ClientCall) -> Any:
         """Decompress a long answer in slices, so that other tasks get their turn in between."""
-        compressor, payload = call.packed_answer
+        try:
+            compressor, payload = call.packed_answer
+        except DecodeError as error:
+            call.count_undecoded(error)
+            raise
         steps = decompress_steps(compressor, payload, call.options.shared.message_limit)
         ends = time.perf_counter() + UNPACK_SLICE_SECONDS
         while True:
@@ -165,7 +169,9 @@ class Balancer:
             except StopIteration as end:
                 return call.finish_unpacked(end.value)
             except DecodeError as error:
-                raise call.unpacking_failed(error) from None
+                failure = call.unpacking_failed(error)
+                call.count_undecoded(failure)
+                raise failure from None
             if time.perf_counter() > ends:
                 await asyncio.sleep(0)
                 ends = time.perf_counter() + UNPACK_SLICE_SECONDS
