@@ -87,7 +87,7 @@ def test_too_many_items_are_refused(bomb: str) -> None:
 
 def test_depth_is_limited_as_everywhere() -> None:
     marshal = marshal_for(method_definition(People.name), "protobuf", depth=20, items=1_000_000)
-    assert marshal.decode_arguments(nested_people(19))[0] == Person.FromString(nested_people(19))
+    assert marshal.decode_arguments(nested_people(19)) == (Person.FromString(nested_people(19)),)
     for payload in (nested_people(20), b"\xa3\x06" * 20 + b"\xa4\x06" * 20):
         with pytest.raises(CallError, match="nested deeper than 20 levels") as refused:
             marshal.decode_arguments(payload)

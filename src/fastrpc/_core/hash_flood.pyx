@@ -246,7 +246,7 @@ cdef class HashFloodGuard:
         return GOES_ON
 
     cdef object _payload_of(self, const char* data, const Span* spans, Py_ssize_t count):
-        """Return a payload of these entries: {[entry, …]: nil} of msgpack, so that they are decoded as keys, or [entry, …]."""
+        """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as keys."""
         cdef Py_ssize_t size = 5 + count, index
         cdef bytes payload
         cdef char* place

@@ -57,7 +57,7 @@ def _concerned(root: schema.Type) -> dict[int, schema.Type]:
     """Return, by their id, the parts of a type whose values may lack a default or hold such values."""
     holders: dict[int, list[schema.Type]] = {id(root): []}
     waiting = [root]
-    lacking = []
+    lacking: list[schema.Type] = []
     while waiting:
         part = waiting.pop()
         if isinstance(part, schema.DataclassType) and _defaults(part):
