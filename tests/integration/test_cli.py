@@ -16,8 +16,11 @@ APP = '''
 import asyncio
 import os
 from dataclasses import dataclass
+from typing import Any, NewType
 
 import fastrpc
+
+UserName = NewType("UserName", str)
 
 
 @dataclass
@@ -59,6 +62,14 @@ class Users:
     @fastrpc.method
     async def make(self, name: str, tags: list[str]) -> User:
         return User(name, tags)
+
+    @fastrpc.method
+    async def kinds(self, text: str, maybe: str | None = None, *, number: int = 0, either: int | str = 0) -> list[Any]:
+        return [text, maybe, number, either]
+
+    @fastrpc.method
+    async def by_name(self, user: UserName) -> str:
+        return user
 
     @fastrpc.method(codec="raw")
     async def echo(self, data: bytes) -> bytes:
@@ -121,7 +132,7 @@ class TestRun:
         assert said[1:] == [
             f"serving at {address}",
             "  arith  mul, fail, sometimes, crash",
-            "  users  make, echo, metadata, announced, hang",
+            "  users  make, kinds, by_name, echo, metadata, announced, hang",
         ]
 
     def test_drains_on_a_signal_and_ends_with_0(self, folder: Path) -> None:
@@ -233,6 +244,27 @@ class TestCall:
     def test_values_are_json_or_else_text(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "users.make", "Ada", 'tags=["a", "[red]"]')
         assert json.loads(ended.output) == {"name": "Ada", "tags": ["a", "[red]"]}
+
+    def test_text_stays_text_for_a_parameter_that_is_text(self, folder: Path, address: str) -> None:
+        for arguments, expected in (
+            (["123", "456"], ["123", "456", 0, 0]),
+            (["true", "null", "number=7", "either=8"], ["true", None, 7, 8]),
+            (["text=[1]", "either=[2]"], ["[1]", None, 0, "[2]"]),
+            (["123", "--codec", "json"], ["123", None, 0, 0]),
+        ):
+            ended = command(folder, "call", address, "users.kinds", *arguments)
+            assert json.loads(ended.output) == expected, ended
+        assert command(folder, "call", address, "users.by_name", "7").output == '"7"\n'
+
+    def test_without_reflection_values_are_json_or_else_text(self, folder: Path) -> None:
+        arguments = ["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0", "--no-reflection"]
+        with Program(arguments, folder) as program:
+            target = program.wait_output(r"serving at (\S+)\n")[1]
+            assert command(folder, "call", target, "arith.mul", "6", "7").output == "42\n"
+            refused = command(folder, "call", target, "users.kinds", "123")
+            assert command(folder, "call", target, "users.kinds", '"123"').code == 0
+        assert refused.code == 1
+        assert "expected `str`, got `int`" in refused.errors
 
     def test_tells_machines_everything_in_a_line(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", "--json", address, "arith.mul", "6")
@@ -355,6 +387,21 @@ class TestHelp:
         ended = command(folder, *name, "--help")
         assert ended.code == 0
         assert re.search(rf"Example: fastrpc {' '.join(name)}", ended.output)
+
+    @pytest.mark.parametrize("name", ["run", "serve", "dev", "call", "list", "health", "bench", "registry"])
+    def test_nothing_is_cut_at_the_width_of_a_terminal(self, folder: Path, name: str) -> None:
+        ended = command(folder, name, "--help", COLUMNS="80")
+        assert ended.code == 0
+        assert not re.search(r"\S…", ended.output)
+        expected = {
+            **dict.fromkeys(("run", "serve", "dev"), "tcp://127.0.0.1:8972"),
+            "registry": "tcp://127.0.0.1:8970",
+        }
+        assert expected.get(name, "") in ended.output
+
+    def test_exit_codes_are_told(self, folder: Path) -> None:
+        said = " ".join(command(folder, "--help").output.split())
+        assert "0 done, 1 the call or check failed, 2 usage, 3 start-up or bind" in said
 
     def test_version_is_printed(self, folder: Path) -> None:
         ended = command(folder, "--version")

@@ -15,9 +15,13 @@ from tests.support.scenario import SERVING
 from tests.support.traffic import random_slices
 from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT
 from tests.support.wire_link import Event
+from tests.support.wire_names import names_told
 from tests.support.wire_reference import Data, End, Head, ReferencePeer, Request, Response
 
 BOTH_WAYS = FLAG_STREAM_IN | FLAG_STREAM_OUT
+
+#: What calls 9 and 17 tell of their positions.
+NAMES = names_told(("name", "data"))
 
 #: What the golden files hold, as one client says it to a server: about 4 KiB.
 TO_SERVER = b"".join(
@@ -38,6 +42,8 @@ TO_SERVER = b"".join(
         piece(9, bytes(1_100), more=True) + read_golden("auth") + piece(9, bytes(896)),
         *cut(Request(11, b"blob.put", bytes(range(250)) * 5, metadata=b"\x01\x00\x01\x00kv"), 1_024),
         request(13, metadata=b"\x00") + read_golden("cancel") + read_golden("cancel"),
+        read_golden("request_names"),
+        *cut(Request(17, b"blob.put", bytes(range(250)) * 5, names=NAMES), 1_024),
         read_golden("goaway_drain"),
     )
 )
@@ -118,6 +124,7 @@ LONG_TO_SERVER = b"".join(
         request(5, flags=FLAG_STREAM_IN) + Data(5, bytes(30_000)).encode() + Data(5, bytes(20_000)).encode(),
         End(5).encode(),
         request(7, bytes(20_000), metadata=bytes(20_000)),
+        request(9, bytes(40_000), names=NAMES),
     )
 )
 LONG_TO_CLIENT = b"".join(

@@ -28,8 +28,8 @@ from fastrpc._core.connection cimport PHASE_PREFACE
 from fastrpc._core.frame cimport HEADER_SIZE, ONE_WAY, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
 from fastrpc._core.handler_task cimport HandlerTask
 from fastrpc._core.histogram cimport MethodCounters
+from fastrpc._core.instants cimport nanoseconds
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
-from fastrpc._core.session cimport nanoseconds
 from fastrpc._core.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport placed
 from fastrpc._core.wire cimport now_ns
@@ -506,7 +506,8 @@ cdef class GuardedSession(Session):
     cdef bint is_caught_up(self) noexcept:
         """Whether a whole turn of the loop brought nothing more to read, or enough was read."""
         self.looks += 1
-        if self.looks == 1 or (self.received_ns != self.seen_read_ns and self.looks < MOST_LOOKS):
+        cdef bint has_read = self.is_put_off or self.received_ns != self.seen_read_ns
+        if self.looks == 1 or (has_read and self.looks < MOST_LOOKS):
             # The first look comes before this turn's reads.
             self.seen_read_ns = self.received_ns
             return False

@@ -32,6 +32,7 @@ from fastrpc._core.frame cimport (
     REASON_SLOW_READER,
     Frame,
 )
+from fastrpc._core.instants cimport nanoseconds
 from fastrpc._core.outbox cimport Outgoing
 from fastrpc._core.pending_call cimport check_request, lost_error, overdue_error
 from fastrpc._core.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
@@ -528,8 +529,3 @@ cdef class BlockingSession(BlockingStream):
             }
         finally:
             self._go()
-
-
-cdef uint64_t nanoseconds(object seconds) except? 0:
-    """A setting in seconds; None, no limit, is 0."""
-    return 0 if seconds is None else <uint64_t>(seconds * 1e9)

@@ -263,7 +263,7 @@ cdef class ClientCall(PlacedCall):
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
-        cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
+        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
@@ -479,20 +479,22 @@ cdef class BatchCall(PlacedCall):
         cdef BatchMember member
         cdef ViewOptions options = self.options
         cdef bytes payload
+        cdef Py_ssize_t i
         cdef ClientSession session = self.session
         cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
         session.now = self.started_ns
-        for payload in payloads:
+        for i in range(len(payloads)):
             (<CallerState>options.shared).budget.count_call(self.started_ns)
             member = (<CallerState>options.shared).new_member()
             member.batch = self
             options.dress_alike(member, self)
+            member.names = self.route.marshal.names_at(len(<tuple>self.argument_tuples[i]))
             self.members.append(member)
             try:
-                payload = options.pack(member, payload, session.peer, session.is_ready)
+                payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
                 count_start(member, payload)
                 session.send(member, payload)
             except FastRPCError as error:

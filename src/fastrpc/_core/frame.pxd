@@ -99,6 +99,9 @@ cdef struct Frame:
     uint32_t elapsed_us
     uint64_t timeout_us
 
+    # Which names stand at the positions of the arguments (ParameterNames); 0 = not told.
+    uint64_t names
+
     # Parts of the body. Parsed: they point into the bytes given to `parse` and live as long as these.
     const char* method
     Py_ssize_t method_size

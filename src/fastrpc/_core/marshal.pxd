@@ -1,7 +1,9 @@
 # Arguments and results of one method <-> payload, prepared for one codec.
 
 cimport cython
+from libc.stdint cimport uint64_t
 
+from fastrpc._core.parameter_names cimport ParameterNames
 from fastrpc._core.payload_scan cimport PayloadScan
 
 
@@ -25,6 +27,10 @@ cdef class ArgumentShape:
 
         # Fewest positions that do alone; above `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
+
+        # What a REQUEST tells of `names`; where old names stand now.
+        readonly ParameterNames told
+        readonly dict renamed
 
         # Called with (args, kwargs) that do not fit; raises the TypeError of a local call.
         readonly object refuse
@@ -89,6 +95,10 @@ cdef class Marshal:
     # payload. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)
 
+    # The same; `names` is set to what the REQUEST tells of the positions given.
+    cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names)
+    cdef uint64_t names_at(self, Py_ssize_t count) noexcept
+
     # A tuple (exactly this type) of positions, or BoundArguments; CallError INVALID_ARGUMENT or
     # RESOURCE_EXHAUSTED, processed "no", naming the parameter and what was expected.
     cpdef object decode_arguments(self, object payload)
@@ -106,8 +116,8 @@ cdef class Marshal:
     # Raise TypeError if `payload`, which is this value encoded, does not hold a result.
     cdef int check_result(self, object value, bytes payload) except -1
 
-    cdef object _encode_slowly(self, tuple args, dict kwargs)
-    cdef object _encode_by_name(self, tuple args, dict kwargs)
+    cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names)
+    cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names)
     cdef object _encode_untyped(self, tuple args, dict kwargs)
     cdef object _encode_single(self, object value, str part)
     cdef object _decode_slowly(self, object payload)

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any, final
 
+from fastrpc._core.parameter_names import ParameterNames
 from fastrpc._core.payload_scan import PayloadScan
 
 @final
@@ -18,7 +19,8 @@ class ArgumentShape:
 
     `names` are in order; the first `positional` of them may be given by position, the first
     `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
-    is called with arguments that do not fit and raises the TypeError of a local call.
+    is called with arguments that do not fit and raises the TypeError of a local call. `told` says what a REQUEST
+    tells of the names; `renamed` says at which position an old name stands now.
     """
 
     names: tuple[str, ...]
@@ -26,6 +28,8 @@ class ArgumentShape:
     positional: int
     positional_only: int
     shortest: int
+    told: ParameterNames
+    renamed: dict[str, int]
     refuse: Callable[[tuple[Any, ...], dict[str, Any]], None]
     def __init__(
         self,
@@ -35,7 +39,10 @@ class ArgumentShape:
         *,
         positional: int,
         positional_only: int = 0,
+        renamed: dict[str, int] | None = None,
     ) -> None: ...
+    def arity_text(self, got: int) -> str:
+        """Say how many arguments it takes, and how many came."""
 
 @final
 class PayloadCoders:

@@ -15,6 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
+from fastrpc._core.parameter_names cimport ParameterNames
 from fastrpc._core.payload_scan cimport PayloadScan
 from fastrpc._core.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
@@ -83,11 +84,14 @@ cdef class ArgumentShape:
         *,
         Py_ssize_t positional,
         Py_ssize_t positional_only=0,
+        dict renamed=None,
     ):
         cdef Py_ssize_t at
         if len(required) != len(names) or not 0 <= positional_only <= positional <= len(names):
             raise ValueError("the parts of an argument shape contradict each other")
         self.names = names
+        self.told = ParameterNames(names)
+        self.renamed = {} if renamed is None else renamed
         self.required = required
         self.refuse = refuse
         self.positional = positional
@@ -96,6 +100,10 @@ cdef class ArgumentShape:
         for at in range(len(names)):
             if required[at]:
                 self.shortest = at + 1
+
+    def arity_text(self, Py_ssize_t got):
+        """Say how many arguments it takes, and how many came."""
+        return _count_text(self, got)
 
 
 @cython.final
@@ -163,18 +171,34 @@ cdef class Marshal:
         return f"<Marshal {self.method} {self.coders.codec}>"
 
     cpdef object encode_arguments(self, tuple args, dict kwargs):
+        cdef uint64_t _names
+        return self.encode_call(args, kwargs, &_names)
+
+    cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names):
         cdef Py_ssize_t count
+        cdef object payload
+        names[0] = 0
         if args is None:
             raise TypeError("args must be a tuple")
         count = PyTuple_GET_SIZE(args)
         if not kwargs and self._shortest <= count <= self._positional and self._layout <= LAYOUT_OTHER:
             try:
-                return self._encode(args)
+                payload = self._encode(args)
             except Exception as error:
                 raise _argument_failure(self, args, {}, error) from error
+            names[0] = self.names_at(count)
+            return payload
         if self._takes_bytes and count == 1 and not kwargs and PyBytes_CheckExact(args[0]):
             return args[0]
-        return self._encode_slowly(args, kwargs or {})
+        return self._encode_slowly(args, kwargs or {}, names)
+
+    @cython.nonecheck(False)
+    cdef uint64_t names_at(self, Py_ssize_t count) noexcept:
+        """What is told of arguments that fill the first `count` positions, or some of them up to there."""
+        # Nothing is known of a method given by its name, and raw bytes and messages have no positions.
+        if self.shape is None or self._layout > LAYOUT_OTHER:
+            return 0
+        return self.shape.told._numbers[count]
 
     cpdef object decode_arguments(self, object payload):
         cdef unsigned char first
@@ -251,13 +275,13 @@ cdef class Marshal:
         except Exception as error:
             raise _refusal(_described(error, "message", ())) from None
 
-    cdef object _encode_slowly(self, tuple args, dict kwargs):
+    cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
         """Arguments given by name, or the only one of a payload that is no array, or some that do not fit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
         if self._layout <= LAYOUT_OTHER:
-            return self._encode_by_name(args, kwargs)
+            return self._encode_by_name(args, kwargs, names)
         values = _fitted(self.shape, args, kwargs)
         if values is None:
             self.shape.refuse(args, kwargs)
@@ -266,10 +290,10 @@ cdef class Marshal:
             return b""
         return self._encode_single(values[0], f"argument {self.shape.names[0]}")
 
-    cdef object _encode_by_name(self, tuple args, dict kwargs):
+    cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
         """An array where what is given is a row of positions, otherwise a map; no left-out defaults."""
         cdef list values = _fitted(self.shape, args, kwargs)
-        cdef Py_ssize_t at, given = 0, row = 0
+        cdef Py_ssize_t at, given = 0, row = 0, last = 0
         cdef dict named
         if values is None:
             self.shape.refuse(args, kwargs)
@@ -277,8 +301,10 @@ cdef class Marshal:
         for at in range(len(values)):
             if values[at] is not MISSING:
                 given += 1
-                if at == row and at < self.shape.positional:
-                    row += 1
+                if at < self.shape.positional:
+                    last = at + 1
+                    row += at == row
+        names[0] = self.names_at(last)
         try:
             if given == row:
                 return self._encode(tuple(values[:row]))
@@ -399,7 +425,7 @@ cdef class Marshal:
                     hint=f"its parameters are: {', '.join(self.shape.names) or 'none'}",
                 )
             if values[at] is not MISSING:
-                raise _refusal(f"{self.shape.names[at]}: given by position and by name")
+                raise _refusal(f"{self.shape.names[at]}: given by position and by name, or by two names")
             values[at] = self._item(at, item)
         return self._bind(values)
 
@@ -410,6 +436,9 @@ cdef class Marshal:
             for at in range(len(self.shape.names)):
                 if self.shape.names[at] == key:
                     return at
+            at = self.shape.renamed.get(key, -1)
+            if at >= 0:
+                return at
             # JSON has no other keys than text; no parameter's name begins with a digit.
             if self._layout != LAYOUT_JSON or len(key) > 4 or not (key.isascii() and key.isdigit()):
                 return -1

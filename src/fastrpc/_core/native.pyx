@@ -51,6 +51,7 @@ from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
     FIXED_HEAD = 16  # REQUEST and RESPONSE: head_words = 2
+    NAMES_HEAD = 24  # REQUEST with names: head_words = 3
     HIGHEST_OUTCOME = 2  # others count as unknown
     METADATA_BLOCK = 65535  # what a u16 can announce
     HIGHEST_PRIORITY = 2  # others count as normal
@@ -157,6 +158,8 @@ cdef class NativeProtocol(WireProtocol):
         cdef Py_ssize_t size = HEADER_SIZE + frame.method_size + frame.text_size + frame.metadata_size
         if frame.kind == REQUEST or frame.kind == RESPONSE:
             size += FIXED_HEAD
+        if frame.kind == REQUEST and frame.names:
+            size += NAMES_HEAD - FIXED_HEAD
         if frame.flags & MORE and not frame.flags & CONT:
             size += 8
         return size
@@ -226,7 +229,7 @@ cdef class NativeProtocol(WireProtocol):
         found["codec"], found["compressor"] = frame.codec, frame.compressor
         if frame.kind == REQUEST:
             found["attempt"], found["priority"] = frame.attempt, frame.priority
-            found["timeout_us"] = frame.timeout_us
+            found["timeout_us"], found["names"] = frame.timeout_us, frame.names
             found["method"] = frame.method[:frame.method_size]
         elif frame.kind == RESPONSE:
             found["outcome"], found["status"] = frame.outcome, frame.status
@@ -252,6 +255,7 @@ cdef class NativeProtocol(WireProtocol):
         frame.outcome, frame.status = fields.get("outcome", 0), fields.get("status", 0)
         frame.pushback_ms, frame.elapsed_us = fields.get("pushback_ms", 0), fields.get("elapsed_us", 0)
         frame.timeout_us, frame.total = fields.get("timeout_us", 0), fields.get("total", 0)
+        frame.names = fields.get("names", 0)
         # All four are kept alive by their variables.
         frame.method, frame.method_size = method, len(method)
         frame.text, frame.text_size = text, len(text)
@@ -287,15 +291,18 @@ cdef class NativeProtocol(WireProtocol):
 
 
 cdef inline char* write_request_head(char* place, const Frame* frame) noexcept nogil:
-    place[0] = FIXED_HEAD // 8
+    cdef Py_ssize_t head = NAMES_HEAD if frame.names else FIXED_HEAD
+    place[0] = <char>(head // 8)
     place[1] = <char>frame.attempt
     place[2] = <char>frame.priority
     place[3] = 0
     store16(place + 4, <uint16_t>frame.method_size)
     store16(place + 6, <uint16_t>frame.metadata_size)
     store64(place + 8, frame.timeout_us)
-    memcpy(place + FIXED_HEAD, frame.method, frame.method_size)
-    return place + FIXED_HEAD + frame.method_size
+    if frame.names:
+        store64(place + FIXED_HEAD, frame.names)
+    memcpy(place + head, frame.method, frame.method_size)
+    return place + head + frame.method_size
 
 
 cdef inline char* write_response_head(char* place, const Frame* frame) noexcept nogil:
@@ -403,6 +410,8 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
         frame.priority = <uint8_t>body[2] if <uint8_t>body[2] <= HIGHEST_PRIORITY else 0
         names = frame.method_size = load16(body + 4)
         frame.timeout_us = load64(body + 8)
+        # A head that is not all there yet, or longer than its frame, is found out below.
+        frame.names = load64(body + FIXED_HEAD) if head >= NAMES_HEAD and present >= NAMES_HEAD else 0
         frame.method = body + head
         if not 1 <= names <= METHOD_LIMIT:
             refuse(frame, REASON_PROTOCOL, "method length", names, METHOD_LIMIT)

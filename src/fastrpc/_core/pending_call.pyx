@@ -6,10 +6,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
 from fastrpc._core.metadata cimport check_metadata
+from fastrpc._core.parameter_names cimport answer_to_refusal
 from fastrpc._core.status cimport (
     CANCELLED,
     DEADLINE_EXCEEDED,
     HIGHEST_STATUS,
+    INVALID_ARGUMENT,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     UNKNOWN,
@@ -32,6 +34,9 @@ from fastrpc.status import Status
 OUTCOMES = ("yes", "no", "unknown")
 
 LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+NAMES_HINT = (
+    "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
+)
 OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
 
 
@@ -148,13 +153,22 @@ cdef class PendingCall(Call):
 
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
         """What the other side said on purpose, with its details."""
-        details = None
+        details = hint = None
+        if self.names and status == INVALID_ARGUMENT:
+            own = answer_to_refusal(self.route.method, text, self.route.marshal.shape.names)
+            if own is not None:
+                text, hint = f"{text}{own}", NAMES_HINT
         if PyBytes_GET_SIZE(payload):
             details = payload
             if self.route.marshal.takes_details(payload, frame.codec):
                 details = decode_details(payload, frame.codec)
         return CallError(
-            Status(status), text, details=details, retry_after=retry_after, processed=OUTCOMES[frame.outcome]
+            Status(status),
+            text,
+            details=details,
+            retry_after=retry_after,
+            processed=OUTCOMES[frame.outcome],
+            hint=hint,
         )
 
     # For interceptors and fail modes

@@ -332,6 +332,7 @@ cdef class RecordingConnection(Connection):
                 call.attempt_number,
                 call.priority,
                 frame.timeout_us,
+                frame.names,
                 call.received_metadata or b"",
                 payload,
             )

@@ -338,6 +338,7 @@ cdef class SendQueue(Timed):
         frame.compressor = call.compressor
         frame.attempt = call.attempt_number
         frame.priority = <uint8_t>call.priority
+        frame.names = call.names
         frame.method = PyBytes_AS_STRING(call.route.name)
         frame.method_size = PyBytes_GET_SIZE(call.route.name)
         if call.sent_metadata is not None:

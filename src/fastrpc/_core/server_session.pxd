@@ -31,6 +31,7 @@ cdef class ServerSession(GuardedSession):
     cdef int _flush_early(self) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
     cdef int _reject(self, ServerCall call, object error) except -1
     cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _run_task(self, ServerCall call, object coroutine) except -1

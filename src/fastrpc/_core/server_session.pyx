@@ -29,6 +29,7 @@ from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
+from fastrpc._core.parameter_names cimport refusal_text, told_count
 from fastrpc._core.send_queue cimport Outgoing, new_failure
 from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.status cimport UNAVAILABLE, UNIMPLEMENTED
@@ -106,11 +107,15 @@ cdef class ServerSession(GuardedSession):
         call.route = route
         route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if route.flags & (STREAM_IN | STREAM_OUT):
-            return self.refuse(call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only")
+            return self.refuse_faulty(
+                call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only"
+            )
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            return self.refuse(
+            return self.refuse_faulty(
                 call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
             )
+        if frame.names and not route.names.accepts(frame.names):
+            return self._refuse_names(call, told_count(frame.names))
         timeout = self.state.default_timeout_ns
         if frame.timeout_us == TIMEOUT_NONE:
             timeout = 0
@@ -134,9 +139,10 @@ cdef class ServerSession(GuardedSession):
             self.state.expired_unstarted += 1
             return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
         if call.codec >= 64 or not (self.state.codecs >> call.codec) & 1:
-            return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
+            return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
         if call.compressor and call.compressor not in self.state.compressors:
-            return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_compressor(call.compressor))
+            text = self.state.dispatcher.unknown_compressor(call.compressor)
+            return self.refuse_faulty(call, UNIMPLEMENTED, text)
         if not call.compressor:
             return self._admit(call, payload)
         # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
@@ -196,7 +202,7 @@ cdef class ServerSession(GuardedSession):
             # The user's own type raised something else: a mistake over here, but only this call's.
             call.never_started = True
             failure = self._failure_of(call, error)
-            self.refuse(call, failure.status, failure.text.decode())
+            self.refuse_faulty(call, failure.status, failure.text.decode())
             return False
         call.weight = marshal.charge
         return True
@@ -204,7 +210,14 @@ cdef class ServerSession(GuardedSession):
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame, Py_ssize_t size) except -1:
         self.admission.unknown_method.moved(size, 0)
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
-        return self.refuse(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
+        return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
+
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
+        """Refuse a call whose arguments would arrive under other names than they were given."""
+        cdef Route route = call.route
+        if count > len(route.names.names):
+            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
+        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
@@ -214,11 +227,13 @@ cdef class ServerSession(GuardedSession):
             status = INVALID_ARGUMENT
         text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
         if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
-            return self.refuse(call, status, text)
+            return self.refuse_faulty(call, status, text)
         self.count_refused(call, status)
         failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         failure.pushback_ms = PUSHBACK_NEVER
-        return self.send_failure(call, failure)
+        self.call_ended(call)
+        self.send_failure(call, failure)
+        return self.spend_idle_work(call)
 
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
@@ -479,6 +494,8 @@ cdef class ServerSession(GuardedSession):
     cdef int _count_end(self, ServerCall call, int status) except -1:
         assert call is not None
         self.stepped_ns = now_ns()
+        if self.stepped_ns > self.turn_ends_ns:
+            self.frames_left = 0
         call.route.counters.ended(status, self.stepped_ns - call.started_ns)
         self.state.running -= 1
         call.is_running = False

@@ -11,7 +11,7 @@ from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
 from fastrpc.cli.checking import health
 from fastrpc.cli.listing import list_services
-from fastrpc.cli.printing import describe_error, print_error, stdout
+from fastrpc.cli.printing import accept_every_character, describe_error, print_error, stdout
 from fastrpc.cli.registering import registry
 from fastrpc.cli.serving import dev, run
 from fastrpc.server.plan import ExitCode
@@ -33,6 +33,7 @@ application = typer.Typer(
 
 def run_command_line() -> int:
     """Run the command line and return its exit code."""
+    accept_every_character()
     try:
         application(prog_name="fastrpc")
     except SystemExit as end:
@@ -64,7 +65,10 @@ def fastrpc(
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Serve and call remote methods."""
+    """Serve and call remote methods.
+
+    Exit codes: 0 done, 1 the call or check failed, 2 usage, 3 start-up or bind, 4 the drain timed out, 130 interrupted.
+    """
 
 
 application.command(

@@ -26,13 +26,17 @@ def registry(
         typer.Option(
             "--address",
             "-a",
+            metavar="ADDRESS",
             help=f"Where to listen; may be repeated. [default: {DEFAULT_REGISTRY_ADDRESS}]",
         ),
     ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            "--data-dir", help="Keep what is registered in this folder, over a restart.", file_okay=False
+            "--data-dir",
+            metavar="FOLDER",
+            help="Keep what is registered in this folder, over a restart.",
+            file_okay=False,
         ),
     ] = None,
     log_level: LogLevelName = None,

@@ -9,6 +9,7 @@ from fastrpc.config import Backoff, ClientConfig, Keepalive, Timeouts
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, StoreError
+from fastrpc.escaping import printable
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Listing
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
@@ -129,7 +130,7 @@ def _errors() -> Iterator[None]:
     except FastRPCError as error:
         status = error.status if error.status in _FINAL else Status.UNAVAILABLE
         # Not its hint: that is for those who called a service.
-        raise StoreError(error.message, status=status) from error
+        raise StoreError(printable(error.message), status=status) from error
 
 
 def _entry(record: str) -> Entry:

@@ -126,6 +126,10 @@ def _shape(definition: MethodDefinition) -> ArgumentShape:
         _refusal(definition),
         positional=sum(parameter.by_position for parameter in parameters),
         positional_only=sum(not parameter.by_name for parameter in parameters),
+        renamed={
+            old: [parameter.name for parameter in parameters].index(new)
+            for old, new in definition.renamed.items()
+        },
     )
 
 
