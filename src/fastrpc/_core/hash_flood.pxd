@@ -44,6 +44,9 @@ cdef class HashFloodGuard:
         readonly tuple values
         readonly int codec_id
 
+        # Whether keys of maps that are text or bytes stay what they are, and so need no look.
+        readonly bint skips_texts
+
     # Whether the entries noted in `log` collide; `data` is borrowed for the call.
     cdef bint finds_flood(self, const char* data, const KeyLog* log) except -1
     cdef bint _weighs_too_much(self, object decode, bint is_map, const char* data, const KeyLog* log) except -1

@@ -19,9 +19,11 @@ class HashFloodGuard:
         codec_id: msgpack (1) or JSON (2).
         keys: for each type that a key may have, what `key_decoder` returns for it.
         values: the same for each type that a value of a set may have.
+        skips_texts: keys that are text or bytes stay what they are, and need no look.
     """
 
     codec_id: int
+    skips_texts: bool
     keys: tuple[Callable[[Any], Any], ...]
     values: tuple[Callable[[Any], Any], ...]
     def __init__(
@@ -30,6 +32,7 @@ class HashFloodGuard:
         *,
         keys: tuple[Callable[[Any], Any], ...],
         values: tuple[Callable[[Any], Any], ...],
+        skips_texts: bool = False,
     ) -> None: ...
 
 def key_decoder(codec_id: int, type: Any, *, is_key: bool = True) -> Callable[[Any], Any]:

@@ -188,8 +188,9 @@ cdef class KeyTable:
 
 @cython.final
 cdef class HashFloodGuard:
-    def __init__(self, int codec_id, *, tuple keys not None, tuple values not None):
+    def __init__(self, int codec_id, *, tuple keys not None, tuple values not None, bint skips_texts=False):
         self.codec_id = codec_id
+        self.skips_texts = skips_texts
         self.keys = keys
         self.values = values
 
@@ -291,4 +292,4 @@ def key_decoder(int codec_id, type, *, is_key=True):
 
 def untyped_guard():
     """Return the guard of msgpack values of which no type is known."""
-    return HashFloodGuard(MSGPACK, keys=(key_decoder(MSGPACK, Any),), values=())
+    return HashFloodGuard(MSGPACK, keys=(key_decoder(MSGPACK, Any),), values=(), skips_texts=True)

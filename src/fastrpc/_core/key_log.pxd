@@ -22,6 +22,8 @@ cdef struct KeyLog:
     # What is noted: keys of maps, values of arrays. Neither: the scan is given no log.
     bint notes_maps
     bint notes_arrays
+    # Keys of msgpack that are text or bytes are left out: whatever they are, nobody foresees their hashes.
+    bint skips_texts
 
     # Of the containers being read, those of the innermost one last; the first `size` of `capacity`.
     Span* open
@@ -50,9 +52,10 @@ cdef inline bint note_start(KeyLog* log, Py_ssize_t start) noexcept nogil:
     log.size += 1
     return True
 
-# The entry noted last ends.
-cdef inline void note_end(KeyLog* log, Py_ssize_t end) noexcept nogil:
-    log.open[log.size - 1].end = end
+# The entry noted last ends, if one was noted since `base` that has no end yet.
+cdef inline void note_end(KeyLog* log, Py_ssize_t base, Py_ssize_t end) noexcept nogil:
+    if log.size > base and log.open[log.size - 1].end == log.open[log.size - 1].start:
+        log.open[log.size - 1].end = end
 
 # The container ended at `end` whose entries begin at `base`; they are kept if they are many. The entries of an array
 # end where the next one begins. False: no memory.

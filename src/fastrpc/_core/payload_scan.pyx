@@ -60,6 +60,7 @@ cdef class PayloadScan:
         memset(&log, 0, sizeof(log))
         log.notes_maps = len(self.guard.keys) > 0
         log.notes_arrays = len(self.guard.values) > 0
+        log.skips_texts = self.guard.skips_texts
         try:
             found = prescan(self.codec_id, data, size, max_depth, max_items, charge, &log)
             if found == PRESCAN_OK and self.guard.finds_flood(data, &log):

@@ -15,6 +15,9 @@ def prescan_payload(
     """
 
 def noted_entries(
-    codec_id: int, payload: bytes, *, maps: bool = True, arrays: bool = True
+    codec_id: int, payload: bytes, *, maps: bool = True, arrays: bool = True, texts: bool = True
 ) -> list[tuple[Literal["map", "array"], list[bytes]]]:
-    """Return the keys of each map, and the values of each array, of more than 64 entries: test hook."""
+    """Return the keys of each map, and the values of each array, of more than 64 entries: test hook.
+
+    Without `texts` the keys of msgpack that are text or bytes are left out.
+    """

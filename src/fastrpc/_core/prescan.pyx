@@ -114,13 +114,17 @@ cdef inline bint notes(const KeyLog* log, bint is_container_map, Py_ssize_t coun
     )
 
 
-cdef inline bint note(KeyLog* log, const Level* level, Py_ssize_t at) noexcept nogil:
+cdef inline bint is_text(uint8_t lead) noexcept nogil:
+    return 0xA0 <= lead < 0xC0 or 0xC4 <= lead <= 0xC6 or 0xD9 <= lead <= 0xDB      # fixstr; bin, str 8, 16, 32
+
+
+cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t at) noexcept nogil:
     """Note that the next value of a level begins. False: no memory."""
     # Keys and values take turns, and a map ends with a value: there its last key ends.
     if level.is_map and not level.pending & 1:
-        note_end(log, at)
+        note_end(log, level.noted_from, at)
         return True
-    return note_start(log, at)
+    return (level.is_map and log.skips_texts and is_text(lead)) or note_start(log, at)
 
 
 cdef int scan_msgpack(
@@ -145,7 +149,7 @@ cdef int scan_msgpack(
         if place >= end:
             return PRESCAN_MALFORMED
         lead = place[0]
-        if level.noted_from >= 0 and not note(log, &level, place - data):
+        if level.noted_from >= 0 and not note(log, &level, lead, place - data):
             return PRESCAN_NO_MEMORY
         place += 1
         if not is_container(lead):
@@ -232,7 +236,7 @@ cdef inline bint note_token(
     if level.notes_keys and quote != NULL and is_key(quote, end):
         if not note_start(log, place - data):
             return False
-        note_end(log, quote + 1 - data)
+        note_end(log, level.noted_from, quote + 1 - data)
     return True
 
 
@@ -290,13 +294,14 @@ def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_
     return PRESCAN_NAMES[result], charge
 
 
-def noted_entries(int codec_id, bytes payload not None, *, bint maps=True, bint arrays=True):
+def noted_entries(int codec_id, bytes payload not None, *, bint maps=True, bint arrays=True, bint texts=True):
     cdef KeyLog log
     cdef Py_ssize_t charge = 0, number, index
     cdef Group group
     memset(&log, 0, sizeof(log))
     log.notes_maps = maps
     log.notes_arrays = arrays
+    log.skips_texts = not texts
     found = []
     try:
         # `payload` is kept by the caller.

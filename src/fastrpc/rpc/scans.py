@@ -58,6 +58,7 @@ def scan_for(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
         codec.wire_id,
         keys=tuple(key_decoder(codec.wire_id, kind) for kind in keys),
         values=tuple(key_decoder(codec.wire_id, kind, is_key=False) for kind in values),
+        skips_texts=all(kind is Any for kind in keys),
     )
     return PayloadScan(codec.wire_id, guard=guard)
 

@@ -36,6 +36,19 @@ def test_keys_of_msgpack_may_be_anything() -> None:
     assert found == [("map", [msgpack.packb(key) for key in keys])]
 
 
+def test_texts_and_bytes_can_be_left_out() -> None:
+    keys = [value for number in range(100) for value in (number, str(number), (number, "a"), b"%d" % number)]
+    table = {key: [{"a": 1}] for key in keys}
+    [(kind, found)] = noted_entries(MSGPACK, msgpack.packb({"outer": table, "x" * 300: 1}), texts=False)
+    assert kind == "map"
+    assert found == [msgpack.packb(key) for key in keys if not isinstance(key, str | bytes)]
+    assert noted_entries(MSGPACK, msgpack.packb({str(key): 0 for key in keys}), texts=False) == []
+    outer = {number: {str(key): 0 for key in range(100)} for number in range(65)}
+    assert noted_entries(MSGPACK, msgpack.packb(outer), texts=False) == [
+        ("map", [msgpack.packb(number) for number in range(65)])
+    ]
+
+
 @pytest.mark.parametrize("codec", [MSGPACK, JSON])
 def test_the_values_of_a_longer_array_are_noted(codec: int) -> None:
     values = [[number, "x"] for number in range(65)]
