@@ -10,6 +10,14 @@ from pathlib import Path
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 from bench.promises.crowd import crowd
+from bench.promises.payloads import (
+    BOMB_BYTES,
+    FLOOD_KEYS,
+    HONEST_KEYS,
+    flood_ratios,
+    honest_ratios,
+    protobuf_bomb,
+)
 from bench.promises.picks import pick_nanoseconds
 
 __all__ = ["MEASURES", "Finding", "idle_connection_kib"]
@@ -228,6 +236,30 @@ def registry_snapshot() -> Finding:
     )
 
 
+def payloads() -> list[Finding]:
+    """Payloads made to be expensive, and honest ones beside them."""
+    floods, honest, bomb = flood_ratios(), honest_ratios(), protobuf_bomb()
+    title = f"protobuf: {BOMB_BYTES / 1e6:.0f} MB of empty messages"
+    return [
+        Finding(
+            f"{FLOOD_KEYS:,} keys made to collide",
+            max(floods.values()),
+            3,
+            "times honest ones",
+            _each(floods),
+        ),
+        Finding(
+            f"{HONEST_KEYS:,} honest keys", max(honest.values()), 5, "times msgspec alone", _each(honest)
+        ),
+        Finding(title, bomb[0] * 1e3, 50, "ms the loop stands still", "decoded in a process of its own"),
+        Finding(title, bomb[1], 16, "MiB", "decoded in a process of its own"),
+    ]
+
+
+def _each(figures: dict[str, float]) -> str:
+    return "; ".join(f"{name} {figure:.1f}" for name, figure in figures.items())
+
+
 #: By the name that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
@@ -241,5 +273,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         given_up_answers,
         silent_openings,
         registry_snapshot,
+        payloads,
     )
 }

@@ -23,6 +23,8 @@ cdef class PendingCall(Call):
         object failure
         bint is_settled
         bint is_counted
+        # Whether it was counted as OK, which its answer may turn out not to be.
+        bint was_counted_ok
         bint is_inside_retry
 
         # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
@@ -43,6 +45,7 @@ cdef class PendingCall(Call):
     cdef int forget(self, int status=*) except -1
     cdef int _count(self, int status, uint64_t now) except -1
     cdef object value(self)
+    cdef object _decoded(self)
     cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)

@@ -80,6 +80,7 @@ cdef class PendingCall(Call):
         self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
+            self.was_counted_ok = status == 0
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
             self.route.totals.ended(status)
         return 0
@@ -92,7 +93,21 @@ cdef class PendingCall(Call):
         return 0
 
     cdef object value(self):
-        """Decode the answer."""
+        """Decode the answer. An answer that does not fit is counted as a failure."""
+        try:
+            return self._decoded()
+        except DecodeError as error:
+            self._count_undecoded(error)
+            raise
+
+    def _count_undecoded(self, error):
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        if self.was_counted_ok:
+            self.was_counted_ok = False
+            self.route.counters.failed_after_all(error.status)
+            self.route.totals.failed_after_all(error.status)
+
+    cdef object _decoded(self):
         cdef bytes payload = self.answer
         if self.answer_compressor:
             compressor = self.compressor_of_answer()

@@ -404,13 +404,14 @@ cdef class ServerSession(GuardedSession):
 
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None: it has none, and the caller was told."""
-        cdef Route route = call.route
+        cdef Marshal marshal = call.route.marshal
         cdef bytes payload
         try:
-            if call.codec == route.marshal.codec_id:
-                payload = <bytes>route.marshal.encode_result(value)
-            else:
-                payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
+            if call.codec != marshal.codec_id:
+                marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
+            payload = <bytes>marshal.encode_result(value)
+            if self.state.checks_results:
+                marshal.check_result(value, payload)
             if call._reply_metadata is not None:
                 self._send_metadata(call)
             if call.compressor:

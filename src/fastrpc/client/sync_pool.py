@@ -234,9 +234,11 @@ class SyncPool:
             TimeoutError: the time is over.
         """
         with self.reentry:
-            return self._acquire(until, wait, choice)
+            return self._acquire(until, wait, choice, patience)
 
-    def _acquire(self, until: float | None, wait: bool, choice: Any) -> BlockingSession:
+    def _acquire(
+        self, until: float | None, wait: bool, choice: Any, patience: Patience | None
+    ) -> BlockingSession:
         has_dialed = False
         while True:
             with self._lock():
