@@ -26,6 +26,9 @@ from fastrpc import (
 from fastrpc.testing import serving
 from tests.support.served import served
 
+# A handler that calls a SyncClient on the loop is warned of it; its error is told like any other.
+pytestmark = pytest.mark.filterwarnings("ignore:a SyncClient blocks:RuntimeWarning")
+
 SECRETS = ("swordfish", "inner", "behind")
 
 #: Those that a caller is told as they are.

@@ -1,5 +1,6 @@
 """Codecs and compressors that other packages bring, and those that are added to this one."""
 
+import asyncio
 import importlib
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -310,9 +311,15 @@ async def test_both_sides_may_number_them_differently(
                     with pytest.raises(CallError) as failed:
                         await view.call("texts.refuse")
                     assert failed.value.details == {"a": [1]}
-            with SyncClient(address) as blocking:
-                view_of_it = blocking.with_options(codec="y", compressor="cx")
-                assert view_of_it.call("texts.double", LONG, 1) == LONG
+
+            def block() -> str:
+                with SyncClient(address) as blocking:
+                    result: str = blocking.with_options(codec="y", compressor="cx").call(
+                        "texts.double", LONG, 1
+                    )
+                    return result
+
+            assert await asyncio.to_thread(block) == LONG
     finally:
         for module in ("own_x", "own_y"):
             sys.modules.pop(module, None)
@@ -373,8 +380,12 @@ async def test_a_compressor_added_by_the_recipe_is_announced_and_used(
             view = client.with_options(compressor="brotli")
             assert await view.call(Texts.double, LONG, 1) == LONG
             assert importlib.import_module("added_compressor").Deflating.used == 4
-        with serving(Texts) as address, SyncClient(address) as blocking:
-            assert blocking.with_options(compressor="brotli").call(Texts.double, LONG, 1) == LONG
+
+        def block() -> str:
+            with serving(Texts) as address, SyncClient(address) as blocking:
+                return blocking.with_options(compressor="brotli").call(Texts.double, LONG, 1)
+
+        assert await asyncio.to_thread(block) == LONG
     finally:
         sys.modules.pop("added_compressor", None)
         forget_tables()

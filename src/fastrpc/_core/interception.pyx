@@ -206,7 +206,7 @@ cdef class Proceeding:
                 if fault is not None:
                     self.failed(fault)
                     raise fault
-        self.call.note_outcome(OK, None)
+        self.call._note_outcome(OK, None)
         return 0
 
     cdef int failed(self, object error) except -1:

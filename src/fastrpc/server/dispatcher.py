@@ -94,7 +94,7 @@ class Dispatcher:
         return self._proceed(call)
 
     def _note_failure(self, call: ServerCall, error: BaseException) -> None:
-        call.note_outcome(self._failures.status_of(call, error), error)
+        call._note_outcome(self._failures.status_of(call, error), error)
 
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
