@@ -104,10 +104,12 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
         raise DecodeError(f"{source} does not describe its services as fastrpc does: {error}") from None
 
 
-async def parameter_types(view: Any, method: str) -> dict[str, str]:
+async def parameter_types(view: Any, method: str, timeout: float) -> dict[str, str]:
     """Ask a server for the parameters of a method, in their order; empty where it does not tell."""
     try:
-        asked = view.with_options(timeout=ASK_SECONDS, idempotent=True, codec="msgpack", metadata=None)
+        asked = view.with_options(
+            timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None
+        )
         services = read_descriptions(await asked.call(SERVICES_METHOD), "the server")
     except FastRPCError:
         return {}  # The call itself shows what is wrong.
