@@ -1,6 +1,6 @@
 """The engine agrees with its pure-Python reference: events, reasons, states, bytes consumed and reactions sent."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.support.lockstep import DifferenceError, Lockstep
 from tests.support.scenario import SERVING, Open
 from tests.support.traffic import Traffic, damaged, sound_traffic
 from tests.support.wire_frames import Auth, Cancel, Credit, Data, Ping, SettingsFrame, Skipped
-from tests.support.wire_layout import CONNECTION_WINDOW, FLAG_STREAM_IN, FLOOR_WINDOW, Kind
+from tests.support.wire_layout import CONNECTION_WINDOW, FLAG_ONE_WAY, FLAG_STREAM_IN, FLOOR_WINDOW, Kind
 from tests.support.wire_link import Event
 from tests.support.wire_parser import Preface
 from tests.support.wire_peer import ReferencePeer
@@ -122,6 +122,34 @@ def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
         assert peer.error is pair.reference.error is None
 
 
+@pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
+def test_both_end_a_given_up_answer_alike_however_far_it_got(is_server: bool, scale: Scale) -> None:
+    opening = Preface().encode() + SettingsFrame(encode_settings(ANNOUNCED)).encode()
+    opening += SettingsFrame(ack=True).encode()
+    for seed in range(scale(300)):
+        random = Random(seed)
+        # The window stays at 65,536 bytes: an answer waits, is begun, or is out when its CANCEL comes.
+        pair = Lockstep(is_server, SERVING)
+        call = 1 if is_server else 2
+        pair.receive(opening + request(call), random)
+        size = random.choice((0, 100, 20_000, 65_000, 65_521, 70_000, 200_000))
+        acts: list[Callable[[], object]] = [
+            lambda pair=pair, call=call, size=size: pair.respond(call, bytes(size)),
+            lambda pair=pair, call=call: pair.receive(Cancel(call).encode()),
+            lambda pair=pair: pair.receive(Credit(0, 50_000).encode()),
+        ]
+        random.shuffle(acts)
+        try:
+            for act in acts:
+                act()
+                pair.compare()
+            pair.receive(Credit(0, 1_000_000).encode() + Cancel(call).encode() + request(call + 2))
+            pair.compare()
+        except DifferenceError as difference:
+            pytest.fail(f"seed {seed}: {difference}")
+        assert not pair.is_over
+
+
 FLOODS = {
     "TEST": Skipped(Kind.TEST).encode(),
     "SETTINGS": SettingsFrame().encode(),
@@ -159,3 +187,53 @@ def test_both_lose_patience_with_a_flood_at_the_same_frame(flood: str, scale: Sc
         ends += pair.is_over
     # Refusals are answered as long as the peer reads; only what follows on their ids is bounded, by time.
     assert ends or flood == "refused call"
+
+
+def idle_work(random: Random, call: int) -> bytes:
+    """Return a call that mostly comes to nothing."""
+    return random.choice(
+        (
+            request(call),
+            request(call) + Cancel(call, random.randrange(3)).encode(),
+            request(call, timeout_us=100_000) + Cancel(call, 1).encode(),
+            request(call, total=9_000) + Cancel(call).encode(),
+            request(call, metadata=b"\0"),
+            request(call, total=10_000),
+            request(call, metadata=b"\0", flags=FLAG_ONE_WAY),
+        )
+    )
+
+
+def test_both_lose_patience_with_calls_that_come_to_nothing_at_the_same_frame(scale: Scale) -> None:
+    ends = 0
+    for seed in range(scale(20)):
+        random = Random(seed)
+        pair = Lockstep(True, {Setting.MAX_CALLS: random.choice((0, 5, 40)) or 1, Setting.MAX_MESSAGE: 9_500})
+        pair.receive(OPENING)
+        call, late = 1, 0
+        while not pair.is_over and call < 12_000:
+            frames = b""
+            if late:
+                frames, late = Cancel(late, 1).encode(), 0
+            for _ in range(random.choice((1, 10, 40))):
+                call += 2
+                frames += idle_work(random, call)
+            if random.random() < 0.3:
+                call += 2
+                frames += request(call, timeout_us=random.choice((1, 200_000, 400_000)))
+                late = call
+            try:
+                pair.highest = call
+                pair.receive(frames, random)
+                for number in range(max(1, call - 100), call + 2, 2):
+                    state = pair.reference.callee.state(number)
+                    if state == "cancelled" or (state == "ended" and number != late):
+                        pair.respond(number) if random.random() < 0.5 else pair.respond_error(number, 1)
+                pair.highest = 0
+                pair.compare()
+            except DifferenceError as difference:
+                pytest.fail(f"seed {seed}: {difference}")
+            if random.random() < 0.1:
+                pair.advance(random.choice((1 / 512, 1 / 256)))
+        ends += pair.is_over
+    assert ends

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from tests.support.wire_layout import Reason, WireError
 
-__all__ = ["REFILL_FRAMES", "Bucket", "CreditBudget", "LateBudget", "PieceBudget", "PingBudget"]
+__all__ = ["REFILL_FRAMES", "Bucket", "CreditBudget", "IdleBudget", "LateBudget", "PieceBudget", "PingBudget"]
 
 #: Frames per second that refill a budget for frames nobody needs.
 REFILL_FRAMES = Fraction(330)
@@ -17,6 +17,8 @@ FRAMES_CROSSING_AN_END = 4
 #: What a late frame costs at least; smaller ones are no cheaper to discard.
 SMALLEST_LATE_COST = 64
 STRIKES = 3
+#: timeout_us of a REQUEST that has no deadline.
+NO_TIMEOUT = 2**64 - 1
 #: What handling a middle piece costs, in bytes: its payload pays for it.
 PIECE_COST = 64
 
@@ -42,6 +44,11 @@ class Bucket:
         if self.tokens < count:
             raise WireError(Reason.CALM_DOWN, f"the budget for {self._name} is used up")
         self.tokens -= count
+
+    def enlarge(self, count: int) -> None:
+        """Let it hold more, and put that much in."""
+        self._size += count
+        self.tokens += count
 
     def give(self, count: int, highest: int) -> None:
         """Put tokens in, also above what time refills to."""
@@ -71,6 +78,39 @@ class LateBudget:
     def cut_short(self) -> None:
         """Make room for one window of bytes, the most that can be under way."""
         self._bytes.give(self._window, self._window)
+
+
+class IdleBudget:
+    """Calls that come to nothing through their caller; those that are answered make room for more."""
+
+    SIZE = 1_000
+    PER_CALL = 4
+    PER_SECOND = Fraction(10_000)
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._calls = 0
+        self._bucket = Bucket("calls that come to nothing", self.SIZE, self.PER_SECOND, clock)
+
+    def widen(self, calls: int) -> None:
+        """Go by a MAX_CALLS that was announced, if it is the highest so far."""
+        if calls > self._calls:
+            self._bucket.enlarge(self.PER_CALL * (calls - self._calls))
+            self._calls = calls
+
+    def take(self) -> None:
+        """Charge a call that was cancelled, or refused for its caller's fault."""
+        self._bucket.take()
+
+    def answered(self) -> None:
+        """Note a call that was answered."""
+        self._bucket.give(1, self.SIZE + self.PER_CALL * self._calls)
+
+    def has_passed(self, since: float, timeout_us: int) -> bool:
+        """Say whether at least half of a call's stated time has passed."""
+        if timeout_us in (0, NO_TIMEOUT):
+            return False
+        return (round(self._clock() * 1e9) - round(since * 1e9)) * 2 >= timeout_us * 1_000
 
 
 class PieceBudget:

@@ -21,6 +21,7 @@ __all__ = ["CalleeCalls", "CalleeState"]
 
 CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 1, 3, 8
 NOT_STARTED = 1
+CANCEL_DEADLINE = 1
 #: Beside one for each call the peer may have open.
 WAITING_REFUSALS = 1_000
 
@@ -42,6 +43,8 @@ class Answering:
     state: CalleeState
     received: ReceiveWindow
     sent: SendWindow
+    #: When its REQUEST began to come.
+    came_at: float
     #: The REQUEST whose pieces are outstanding.
     assembly: Assembly | None = None
 
@@ -98,9 +101,13 @@ class CalleeCalls:
             link.discard(Kind.REQUEST, request.id, size)
             return
         self.highest_started = request.id
-        status = self._refusal(request)
+        status = self._crowded(request)
         if status:
-            self._refuse(request, status)
+            self._refuse(request, status, is_faulty=self._is_greedy(request))
+            return
+        status = self._unfit(request)
+        if status:
+            self._refuse(request, status, is_faulty=True)
             return
         if request.total is not None:
             self._assemble(request)
@@ -135,13 +142,16 @@ class CalleeCalls:
         call = self._find(cancel.id, Kind.CANCEL)
         if call is None or call.state is CalleeState.CANCELLED:
             self._link.discard(Kind.CANCEL, cancel.id)
-        elif call.state is CalleeState.ASSEMBLING:
+            return
+        idle = self._link.idle
+        if cancel.reason != CANCEL_DEADLINE or not idle.has_passed(call.came_at, call.request.timeout_us):
+            idle.take()
+        if call.state is CalleeState.ASSEMBLING:
             self._refuse(call.request, CANCELLED)
         else:
             call.state = CalleeState.CANCELLED
             call.received.close()
-            self._link.outbox.drop_messages(cancel.id)
-            self._link.outbox.flush()
+            self._end_answer(cancel.id)
             self._link.emit("cancel", cancel.id, cancel.reason)
 
     def receive_credit(self, credit: Credit) -> None:
@@ -163,6 +173,8 @@ class CalleeCalls:
 
     def respond(self, response: Response) -> None:
         """Give the final answer; an error replaces whatever of the call still waits to be sent."""
+        if self._calls[response.id].state is CalleeState.CANCELLED:
+            response = unwanted(response, is_begun=False)
         if response.status:
             self._link.outbox.drop(response.id)
         self._link.outbox.queue(response)
@@ -173,6 +185,8 @@ class CalleeCalls:
         """Let go of the calls whose RESPONSE has wholly left."""
         for call_id in [one for one in self._answered if not self._link.outbox.unsent(one)]:
             self._answered.discard(call_id)
+            if self._calls[call_id].state is not CalleeState.CANCELLED:
+                self._link.idle.answered()
             self._end(call_id)
 
     def take_message(self, call_id: int) -> None:
@@ -185,13 +199,20 @@ class CalleeCalls:
         """Note that the handler of a ONE_WAY call ended."""
         self._one_way.discard(call_id)
 
+    def _end_answer(self, call_id: int) -> None:
+        """End an answer that nobody wants any more by a whole RESPONSE."""
+        dropped = self._link.outbox.drop_answer(call_id)
+        if dropped is not None:
+            response, is_begun = dropped
+            self._link.outbox.queue(unwanted(response, is_begun=is_begun))
+
     def _find(self, call_id: int, kind: Kind) -> Answering | None:
         if call_id > self.highest_seen:
             raise broken(f"{kind.name} on call {call_id}, which was never opened")
         return self._calls.get(call_id)
 
-    def _refusal(self, request: Request) -> int:
-        """Return the status that refuses a call before it starts, 0 to let it start."""
+    def _crowded(self, request: Request) -> int:
+        """Return the status that refuses a call for which there is no place, 0 where there is one."""
         limit = self._link.limit
         is_streaming = request.flags & (FLAG_STREAM_IN | FLAG_STREAM_OUT)
         running = len(self._one_way) if request.flags & FLAG_ONE_WAY else self._awaited
@@ -199,13 +220,27 @@ class CalleeCalls:
             return RESOURCE_EXHAUSTED
         if is_streaming and self._streams >= limit(Setting.MAX_STREAMS):
             return RESOURCE_EXHAUSTED
+        return 0
+
+    def _is_greedy(self, request: Request) -> bool:
+        """Say whether the caller of a refused call could know that there is no place for it."""
+        if request.flags & FLAG_ONE_WAY:
+            return False
+        generous = self._link.ours.most_generous
+        if self._awaited >= self._link.limit(Setting.MAX_CALLS):
+            return self._awaited >= generous(Setting.MAX_CALLS)
+        return self._streams >= generous(Setting.MAX_STREAMS)
+
+    def _unfit(self, request: Request) -> int:
+        """Return the status that refuses a call for what it is, 0 to let it start."""
+        limit = self._link.limit
         problem = metadata_problem(request.metadata, limit(Setting.MAX_METADATA))
         if problem:
             return RESOURCE_EXHAUSTED if problem == "over" else INVALID_ARGUMENT
         size = len(request.payload) if request.total is None else request.total
         return RESOURCE_EXHAUSTED if size > limit(Setting.MAX_MESSAGE) else 0
 
-    def _refuse(self, request: Request, status: int) -> None:
+    def _refuse(self, request: Request, status: int, *, is_faulty: bool = False) -> None:
         link = self._link
         if request.flags & FLAG_ONE_WAY:
             link.emit("dropped", request.id)
@@ -219,6 +254,8 @@ class CalleeCalls:
         else:
             has_input = request.total is not None or bool(request.flags & FLAG_STREAM_IN)
             link.call_ended(cut_short=has_input)
+        if is_faulty:
+            link.idle.take()
 
     def _note_refusal(self, call_id: int) -> None:
         """Bound the answers that wait although their calls are gone."""
@@ -238,7 +275,7 @@ class CalleeCalls:
     def _new_call(self, request: Request) -> Answering:
         link = self._link
         received = link.receive_window(request.id, opened_by_peer=True)
-        call = Answering(request, CalleeState.ASSEMBLING, received, link.send_window())
+        call = Answering(request, CalleeState.ASSEMBLING, received, link.send_window(), link.clock())
         self._calls[request.id] = call
         self._streams += call.is_streaming
         if call.is_one_way:
@@ -270,6 +307,7 @@ class CalleeCalls:
             request.attempt,
             request.priority,
             request.timeout_us,
+            request.names,
             request.metadata,
             payload,
         )
@@ -314,3 +352,9 @@ class CalleeCalls:
         call.received.close()
         has_input = call.state in (CalleeState.ASSEMBLING, CalleeState.OPEN)
         self._link.call_ended(cut_short=has_input)
+
+
+def unwanted(response: Response, *, is_begun: bool) -> Response:
+    """Return what is left of an answer once its caller has cancelled: no value, details or metadata."""
+    status = CANCELLED if is_begun else response.status or CANCELLED
+    return Response(response.id, status, outcome=response.outcome)

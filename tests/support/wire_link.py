@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.wire_budgets import CreditBudget, LateBudget, PieceBudget
+from tests.support.wire_budgets import CreditBudget, IdleBudget, LateBudget, PieceBudget
 from tests.support.wire_frames import Credit, Data
 from tests.support.wire_layout import FLOOR_WINDOW, STREAM_MESSAGE_BYTES, Kind, Reason, WireError
 from tests.support.wire_outbox import Outbox
@@ -27,6 +27,8 @@ class Link:
         self.theirs = AnnouncedSettings(not is_server)
         self.late = LateBudget(window, clock)
         self.pieces = PieceBudget(window, clock)
+        self.idle = IdleBudget(clock)
+        self.clock = clock
         self.credit_budget = CreditBudget()
         self.stream_pool = StreamPool(pool)
 

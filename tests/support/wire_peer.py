@@ -138,6 +138,7 @@ class ReferencePeer:
         """Send SETTINGS."""
         self._link.outbox.control(SettingsFrame(encode_settings(values)).encode())
         self._link.ours.announce(values)
+        self._link.idle.widen(self._link.most_calls)
         self._parser.max_frame = self._link.ours.most_generous(Setting.MAX_FRAME)
 
     def ping(self, content: bytes = bytes(8)) -> None:

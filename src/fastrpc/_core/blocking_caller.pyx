@@ -307,7 +307,7 @@ cdef class BlockingCall(PendingCall):
 
     cdef bint start_on(self, BlockingSession session, uint64_t now) except -1:
         """Take the call to a connection; False when that takes none any more."""
-        cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
+        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
@@ -500,6 +500,7 @@ cdef class BlockingBatch:
             member.wait = self.wait
             member.deadline_ns = self.deadline_ns
             options.dress(member, self.route, now)
+            member.names = self.route.marshal.names_at(len(<tuple>self.argument_tuples[i]))
             payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
             payloads[i] = payload
             self.members.append(member)

@@ -31,8 +31,9 @@ from fastrpc._core.frame cimport (
     REASON_SLOW_READER,
     Frame,
 )
-from fastrpc._core.outbox cimport Outgoing
-from fastrpc._core.pending_call cimport check_request, lost_error, overdue_error
+from fastrpc._core.instants cimport nanoseconds
+from fastrpc._core.outgoing cimport Outgoing
+from fastrpc._core.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.reentry cimport ReentryGuard, Stay, end
 from fastrpc._core.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
 from fastrpc._core.wire cimport now_ns
@@ -132,6 +133,8 @@ cdef class BlockingSession(BlockingStream):
         count_start(call, payload)
         try:
             check_request(self, call, payload)
+            if not self.settled:
+                keep_early(self, call, payload)
             self.send_request(call, payload)
         except FastRPCError as error:
             call.failed(error)
@@ -346,6 +349,9 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        if (<PendingCall>call).early_request is not None and self.is_usable:
+            if send_again(self, <PendingCall>call, frame):
+                return 0
         return (<PendingCall>call).answer_came(frame, payload, self.now)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -553,8 +559,3 @@ cdef class BlockingSession(BlockingStream):
             }
         finally:
             self._go()
-
-
-cdef uint64_t nanoseconds(object seconds) except? 0:
-    """A setting in seconds; None, no limit, is 0."""
-    return 0 if seconds is None else <uint64_t>(seconds * 1e9)

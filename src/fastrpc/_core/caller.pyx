@@ -16,12 +16,14 @@ import asyncio
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_REFCNT
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
+from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
@@ -277,7 +279,7 @@ cdef class ClientCall(PlacedCall):
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
-        cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
+        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
@@ -449,6 +451,7 @@ cdef class BatchMember(PendingCall):
         self.handed_at = 0
         self.is_settled = False
         self.answer = None
+        self.early_request = None
         self.route = None
         self.compressors = None
         self.ended_ns = 0
@@ -494,20 +497,23 @@ cdef class BatchCall(PlacedCall):
         cdef BatchMember member
         cdef ViewOptions options = self.options
         cdef bytes payload
+        cdef Py_ssize_t i
         cdef ClientSession session = self.session
-        cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        cdef Marshal marshal = self.route.marshal
+        cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
         session.now = self.started_ns
-        for payload in payloads:
+        for i in range(len(payloads)):
             (<CallerState>options.shared).budget.count_call(self.started_ns)
             member = (<CallerState>options.shared).new_member()
             member.batch = self
             options.dress_alike(member, self)
+            member.names = marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[i]))
             self.members.append(member)
             try:
-                payload = options.pack(member, payload, session.peer, session.is_ready)
+                payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
                 count_start(member, payload)
                 session.send(member, payload)
             except FastRPCError as error:

@@ -19,7 +19,7 @@ import struct
 from operator import attrgetter
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from fastrpc._core.call cimport Call
@@ -45,7 +45,8 @@ from fastrpc._core.intake cimport LATE_BYTES_PER_SECOND, OPENING_INCOMPLETE
 from fastrpc._core.native cimport NativeProtocol
 from fastrpc._core.settings cimport decode_settings
 from fastrpc._core.status cimport UNIMPLEMENTED
-from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, open_budget, spend
+from fastrpc._core.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_PLACE
+from fastrpc._core.window cimport IDLE_CALLS_PER_SECOND, fill, open_budget, spend, widen
 from fastrpc._core.wire cimport MINUTE, SECOND, load16, load64, store32
 
 from fastrpc._core.outbox import EARLY_CALLS
@@ -91,6 +92,7 @@ cdef class Connection(Inbox):
         open_budget(&self.settings_budget, 32, 32, MINUTE)
         open_budget(&self.auth_budget, 10, 10, MINUTE)
         open_budget(&self.skip_budget, 1000, 330, SECOND)
+        open_budget(&self.idle_work, IDLE_CALLS, IDLE_CALLS_PER_SECOND, SECOND)
 
     def __init__(
         self,
@@ -154,6 +156,7 @@ cdef class Connection(Inbox):
         self.ours = settings
         self.most_calls = max(self.most_calls, <Py_ssize_t>settings.max_calls)
         self.serves_calls = self.most_calls > 0
+        widen(&self.idle_work, IDLE_CALLS + IDLE_CALLS_PER_PLACE * <int64_t>self.most_calls)
         self.unacknowledged.append(self.ours)
         self.send_control(self.out, SETTINGS, 0, settings.encode(first))
         return self._enforce()
@@ -163,11 +166,15 @@ cdef class Connection(Inbox):
         cdef Settings announced
         self.wire.frame_limit = self.acknowledged.max_frame
         self.open_messages = self.acknowledged.open_messages
+        self.call_bound = self.acknowledged.max_calls
+        self.stream_bound = self.acknowledged.max_streams
         # The floor of MIN_PING_MS is "no PING yet": who pings has read what we announced.
         self.ping_gap_ms = self.acknowledged.min_ping_ms if self.first_settings_acknowledged else HIGHEST_PING_GAP
         for announced in self.unacknowledged:
             self.wire.frame_limit = max(self.wire.frame_limit, <Py_ssize_t>announced.max_frame)
             self.open_messages = max(self.open_messages, <int>announced.open_messages)
+            self.call_bound = max(self.call_bound, <Py_ssize_t>announced.max_calls)
+            self.stream_bound = max(self.stream_bound, <Py_ssize_t>announced.max_streams)
             self.ping_gap_ms = min(self.ping_gap_ms, announced.min_ping_ms)
         return 0
 
@@ -245,11 +252,13 @@ cdef class Connection(Inbox):
         except ValueError as problem:
             return self.violate(REASON_SETTINGS, str(problem))
         self.peer = peer
+        self.know_places(peer.max_calls)
         # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
         self.send_control(self.out, SETTINGS, ACK, b"")
         self.wire.needs_settings = False
         if not self.settled:
             self.settled = True
+            self.early_until = self.next_id
             self.phase = PHASE_OPEN
             self.on_ready()
             for call in self.opened.entries():

@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.messages cimport Messages
+from fastrpc._core.window cimport Budget
 
 
 cdef class Inbox(Messages):
@@ -24,10 +25,18 @@ cdef class Inbox(Messages):
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting
 
+        # Calls of theirs that came to nothing, and the bounds an honest caller keeps: the most generous of those
+        # acknowledged and those announced since.
+        Budget idle_work
+        Py_ssize_t call_bound
+        Py_ssize_t stream_bound
+
         # CREDIT frames, against `data_frames_sent`.
         uint64_t credits_received
 
     cdef int refuse(self, Call call, int status, str text) except -1
+    cdef int refuse_faulty(self, Call call, int status, str text) except -1
+    cdef int spend_idle_work(self, Call call) except -1
     cdef int call_ended(self, Call call) except -1
     cdef int hold(self, Call call) except -1
     cdef int forget_opened(self, Call call) except -1
@@ -47,7 +56,7 @@ cdef class Inbox(Messages):
 
     # The parts of the state tables.
     cdef int _request(self, Frame* frame, bytes payload) except -1
-    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem) except -1
+    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem, bint is_faulty) except -1
     cdef int _begin_request(self, Call call, Frame* frame) except -1
     cdef int _unlist(self, Call call) except -1
     cdef int _cancel(self, Frame* frame) except -1
@@ -62,6 +71,8 @@ cdef class Inbox(Messages):
     cdef int _begin_response(self, Call call, Frame* frame) except -1
     cdef int _credit(self, Frame* frame) except -1
     cdef bint _is_modest(self, Frame* frame) noexcept
-    cdef str _over_limit(self, Frame* frame, int* status)
+    cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty)
+    cdef str _over_count(self, Frame* frame, bint* is_faulty)
+    cdef bint _is_overdue(self, Call call, int reason) noexcept
     cdef str _metadata_text(self)
     cdef str _answer_text(self, uint64_t size)

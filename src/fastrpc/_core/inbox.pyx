@@ -27,6 +27,7 @@ from fastrpc._core.call cimport (
 )
 from fastrpc._core.frame cimport (
     CANCEL,
+    CANCEL_DEADLINE,
     CANCEL_DECODE,
     CANCEL_LOCAL_LIMIT,
     CONT,
@@ -49,9 +50,9 @@ from fastrpc._core.frame cimport (
 )
 from fastrpc._core.intake cimport LATE_FRAMES
 from fastrpc._core.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.send_queue cimport Outgoing, new_failure
+from fastrpc._core.outgoing cimport Outgoing, new_failure
 from fastrpc._core.status cimport CANCELLED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
-from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window
+from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window, spend
 from fastrpc._core.wire cimport load16, load32
 
 cdef enum:
@@ -60,6 +61,8 @@ cdef enum:
     FREE_CREDITS = 100
     CREDITS_PER_FRAME = 10
     WAITING_REFUSALS = 1000
+    # Nanoseconds in half a microsecond: a CANCEL for the deadline is believed from half of the stated time on.
+    HALF_MICROSECOND = 500
 
 
 cdef class Inbox(Messages):
@@ -91,6 +94,7 @@ cdef class Inbox(Messages):
         cdef Call call
         cdef str problem = None
         cdef int status = 0
+        cdef bint is_faulty = False
         if frame.id <= self.highest_seen:
             return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
         if not self.serves_calls:
@@ -100,7 +104,7 @@ cdef class Inbox(Messages):
             return self._discard(frame)
         self.highest_id = frame.id
         if not self._is_modest(frame):
-            problem = self._over_limit(frame, &status)
+            problem = self._over_limit(frame, &status, &is_faulty)
         call = self.new_call()
         call.id = frame.id
         call.flags = frame.flags & ~MORE
@@ -109,8 +113,9 @@ cdef class Inbox(Messages):
         call.attempt_number = frame.attempt
         call.priority = frame.priority
         call.started_ns = self.held_at if self.held_at else self.now
+        call.stated_timeout_us = frame.timeout_us
         if problem is not None:
-            return self._refuse_early(call, frame, status, problem)
+            return self._refuse_early(call, frame, status, problem, is_faulty)
         call.send_left = self.peer.stream_window
         if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
             if frame.flags & ONE_WAY:
@@ -140,21 +145,15 @@ cdef class Inbox(Messages):
         )
 
     @cython.nonecheck(False)
-    cdef str _over_limit(self, Frame* frame, int* status):
-        """Why the REQUEST is refused before anything of it is kept, or None."""
+    cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty):
+        """Why the REQUEST is refused before anything of it is kept, or None; and whether that is the caller's fault."""
         cdef int verdict
         cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
-        cdef Py_ssize_t calls = self.accepted.size - self.one_way_listed, most = self.ours.max_calls
+        cdef str problem = self._over_count(frame, is_faulty)
         status[0] = RESOURCE_EXHAUSTED
-        if frame.flags & ONE_WAY:
-            if self.one_way_calls >= most:
-                return f"this connection has {self.one_way_calls} one-way calls, the limit is {most}"
-        elif calls >= most:
-            return f"this connection has {calls} calls in progress, the limit is {most} (Limits.concurrent_calls)"
-        elif frame.flags & (STREAM_IN | STREAM_OUT) and self.streams >= <Py_ssize_t>self.ours.max_streams:
-            return (
-                f"this connection has {self.streams} streams, the limit is {self.ours.max_streams} (Limits.streams)"
-            )
+        if problem is not None:
+            return problem
+        is_faulty[0] = True
         if frame.metadata_size:
             verdict = check_metadata(frame.metadata, frame.metadata_size, self.ours.max_metadata)
             if verdict == METADATA_TOO_LARGE:
@@ -169,11 +168,32 @@ cdef class Inbox(Messages):
             return f"the request has {size} bytes, the limit is {self.ours.max_message} (Limits.message_bytes)"
         return None
 
-    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem) except -1:
+    @cython.nonecheck(False)
+    cdef str _over_count(self, Frame* frame, bint* is_faulty):
+        """Why there is no place for the REQUEST, or None. Who knows the limit and goes by it never comes here.
+
+        Only a ONE_WAY caller cannot know: nothing tells it when a place is free again.
+        """
+        cdef Py_ssize_t calls = self.accepted.size - self.one_way_listed, most = self.ours.max_calls
+        is_faulty[0] = False
+        if frame.flags & ONE_WAY:
+            if self.one_way_calls >= most:
+                return f"this connection has {self.one_way_calls} one-way calls, the limit is {most}"
+        elif calls >= most:
+            is_faulty[0] = calls >= self.call_bound
+            return f"this connection has {calls} calls in progress, the limit is {most} (Limits.concurrent_calls)"
+        elif frame.flags & (STREAM_IN | STREAM_OUT) and self.streams >= <Py_ssize_t>self.ours.max_streams:
+            is_faulty[0] = self.streams >= self.stream_bound
+            return (
+                f"this connection has {self.streams} streams, the limit is {self.ours.max_streams} (Limits.streams)"
+            )
+        return None
+
+    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem, bint is_faulty) except -1:
         """Refuse a REQUEST of which nothing was kept; more of it may come."""
         call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
         self.on_begun(call, frame)
-        return self.refuse(call, status, problem)
+        return self.refuse_faulty(call, status, problem) if is_faulty else self.refuse(call, status, problem)
 
     cdef int _begin_request(self, Call call, Frame* frame) except -1:
         """The first piece of a cut REQUEST."""
@@ -238,10 +258,27 @@ cdef class Inbox(Messages):
         self.call_ended(call)
         return self.send_failure(call, failure)
 
+    cdef int refuse_faulty(self, Call call, int status, str text) except -1:
+        """Refuse a call for a fault of its caller, who may make so many of them and no more."""
+        self.refuse(call, status, text)
+        return self.spend_idle_work(call)
+
+    cdef int spend_idle_work(self, Call call) except -1:
+        """Count a call that came to nothing through its caller."""
+        if not spend(&self.idle_work, 1, self.now):
+            return self.violate(
+                REASON_CALM_DOWN, f"too many calls are opened to be cancelled or refused, the last is {call.id}"
+            )
+        return 0
+
     cdef int on_answered(self, Call call) except -1:
         if call.refusal_waits:
             call.refusal_waits = False
             self.refusals_waiting -= 1
+        elif (
+            self.idle_work.left < self.idle_work.capacity and call.state != STATE_GONE and call.state != STATE_CANCELLED
+        ):
+            give(&self.idle_work, 1, self.idle_work.capacity // self.idle_work.period)
         return self.call_ended(call)
 
     cdef int on_answer_waits(self, Call call) except -1:
@@ -281,14 +318,26 @@ cdef class Inbox(Messages):
             return self._discard(frame)
         if call.state == STATE_CANCELLED:
             return self._discard(frame)
+        if not self._is_overdue(call, reason):
+            self.spend_idle_work(call)
+            if self.is_closed:
+                return 0
         if call.state == STATE_ASSEMBLING:
             if call.flags & ONE_WAY:
                 self.one_way_calls -= 1
             return self.refuse(call, CANCELLED, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
         self.drop_incoming(call)
-        self.drop_messages(call)
+        self.drop_answer(call)
         return self.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
+
+    cdef bint _is_overdue(self, Call call, int reason) noexcept:
+        """Whether a CANCEL says that the call's time is over, and that may be: its REQUEST may have come late."""
+        return (
+            reason == CANCEL_DEADLINE
+            and call.stated_timeout_us != 0
+            and call.stated_timeout_us <= (self.now - call.started_ns) // HALF_MICROSECOND
+        )
 
     cdef int _end(self, Frame* frame) except -1:
         cdef Call call = self.find_accepted(frame.id)
@@ -341,7 +390,8 @@ cdef class Inbox(Messages):
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
         """DATA for a call of ours that was given up; the last piece of its RESPONSE frees the place."""
-        self._discard(frame)
+        if not call.is_untold:
+            self._discard(frame)
         if call.answer_begun and frame.flags & CONT and not frame.flags & MORE and not self.is_closed:
             self.forget_opened(call)
             return self.on_freed(call)
@@ -422,6 +472,7 @@ cdef class Inbox(Messages):
         cdef int verdict = METADATA_OK
         cdef uint64_t size = frame.payload_size if payload is None else PyBytes_GET_SIZE(payload)
         self.forget_opened(call)
+        self.note_answer(frame)
         if frame.metadata_size:
             verdict = self._check_received(frame)
         if verdict != METADATA_OK:

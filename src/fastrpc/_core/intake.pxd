@@ -8,6 +8,8 @@ from fastrpc._core.settings cimport Settings
 from fastrpc._core.window cimport Budget, Window
 
 cdef enum:
+    # So many frames are handled without a look at the clock.
+    FRAMES_AT_ONCE = 32
     # What `on_opening` returns until all of the opening is there; -1 is an exception.
     OPENING_INCOMPLETE = -2
     # PROTOCOL.md, "Budgets": frames that may be discarded, and what comes back of the bytes that may.
@@ -25,6 +27,10 @@ cdef class Intake(Outbox):
         # The window all their calls share, and whether the frame at hand was already taken from it.
         Window received
         bint is_counted
+
+        # Frames until somebody looks at the clock, and when the bytes at hand came if that was not now (0: now).
+        int frames_left
+        uint64_t came_ns
 
         # A frame whose payload is still coming: its head (kept in `held_head`) and since when, where the payload goes
         # (None: it is skipped), whether that is a message of its own, and the missing bytes. 0 = no such frame.
@@ -62,6 +68,7 @@ cdef class Intake(Outbox):
     cdef Call find_opened(self, uint64_t id)
 
     # Hooks.
+    cdef bint on_many_frames(self) except -1
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef int on_violation(self, int reason, str text) except -1

@@ -49,7 +49,8 @@ cdef class Intake(Outbox):
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         """Consume whole frames and the beginnings of long payloads; return how many bytes were consumed.
 
-        The rest belongs to a frame that is not whole: present it again, with more behind it.
+        The rest belongs to a frame that is not whole: present it again, with more behind it. Or it has to wait, as
+        `on_many_frames` said: present it again later, alone.
         """
         cdef Frame frame
         cdef Py_ssize_t at = 0, consumed
@@ -79,6 +80,9 @@ cdef class Intake(Outbox):
                 self.is_counted = False
                 self.on_frame(&frame, None)
             at += consumed
+            self.frames_left -= 1
+            if self.frames_left < 0 and at < size and self.on_many_frames():
+                return at
         return at
 
     cdef int _count(self, Frame* frame) except -1:
@@ -101,7 +105,7 @@ cdef class Intake(Outbox):
         """Keep the head of a frame whose payload is still coming, and choose where the payload goes."""
         self.held = frame[0]
         self._rebase(&self.held, data, frame.payload - data)
-        self.held_at = self.now
+        self.held_at = self.came_ns or self.now
         self.body_left = frame.payload_size - frame.payload_present
         self.sink = self._sink_for(frame)
         if self.sink is not None:
@@ -199,7 +203,7 @@ cdef class Intake(Outbox):
         finally:
             self.arrived = None
             self.was_skipped = False
-            self.held_at = 0
+            self.held_at = self.came_ns
         return 0
 
     cdef int _placed(self, Frame* frame) except -1:
@@ -232,6 +236,11 @@ cdef class Intake(Outbox):
         not whole.
         """
         return 0
+
+    cdef bint on_many_frames(self) except -1:
+        """Hook: several frames were handled since the last time. Return whether the rest has to wait."""
+        self.frames_left = FRAMES_AT_ONCE
+        return False
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         """Hook: a frame is whole. `payload` is set when it was received into memory of its own."""

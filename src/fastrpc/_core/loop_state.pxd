@@ -5,6 +5,7 @@ from fastrpc._core.handler_task cimport TaskPool
 from fastrpc._core.spinner cimport Spinner
 from fastrpc._core.timed cimport Timed
 from fastrpc._core.timer_wheel cimport TimerWheel
+from fastrpc._core.turns cimport Turns
 
 
 cdef enum:
@@ -31,6 +32,9 @@ cdef class LoopState(Timed):
 
         # What keeps the loop awake for the connections that want it; None while none did.
         readonly Spinner spinner
+
+        # Where work waits that would hold the loop for too long in one go.
+        readonly Turns turns
 
         # What timers fire in: a copy of the context in which one was set would be kept until it is due.
         object _context

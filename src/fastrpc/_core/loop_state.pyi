@@ -4,6 +4,7 @@ from weakref import WeakValueDictionary
 
 from fastrpc._core.spinner import Spinner
 from fastrpc._core.timed import Timed
+from fastrpc._core.turns import Turns
 
 states: WeakValueDictionary[int, LoopState]
 
@@ -21,6 +22,10 @@ class LoopState(Timed):
     @property
     def spinner(self) -> Spinner | None:
         """What keeps the loop awake for the connections that want it; None while none did."""
+
+    @property
+    def turns(self) -> Turns:
+        """Where work waits that would hold the loop for too long in one go."""
 
     @property
     def handlers(self) -> int:

@@ -51,6 +51,7 @@ cdef class LoopState(Timed):
         self.buffer = ReadBuffer(READ_BLOCK)
         self.whole_view = PyMemoryView_FromMemory(self.buffer.data, self.buffer.capacity, PyBUF_WRITE)
         self.wheel = TimerWheel()
+        self.turns = Turns(loop)
         self._fire = self.fire
         self._context = contextvars.Context()
 

@@ -2,8 +2,11 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.call cimport Call
 from fastrpc._core.call_table cimport CallTable
+from fastrpc._core.frame cimport Frame
 from fastrpc._core.queue cimport Queue
-from fastrpc._core.send_queue cimport SMALL_MESSAGE, TRANSPORT_SHARE, Outgoing, SendQueue
+from fastrpc._core.outgoing cimport Outgoing
+from fastrpc._core.send_queue cimport SMALL_MESSAGE, TRANSPORT_SHARE, SendQueue
+from fastrpc._core.window cimport Budget
 
 
 cdef class Outbox(SendQueue):
@@ -12,6 +15,9 @@ cdef class Outbox(SendQueue):
         CallTable opened
         CallTable accepted
         public uint64_t next_id
+
+        # Calls of ours below this id were sent before the peer's first SETTINGS were read: against the floor.
+        uint64_t early_until
         uint32_t our_stream_window
 
         # Whether the peer takes no new calls, whether the connection is over; what may be sent before its SETTINGS.
@@ -27,11 +33,16 @@ cdef class Outbox(SendQueue):
         Queue stream_waiters
         bint is_releasing
 
+        # What is left, as far as we know, of the peer's budget for calls that come to nothing.
+        Budget their_idle_work
+
     cdef bint may_open(self, Call call) noexcept
     cdef int send_request(self, Call call, bytes payload) except -1
     cdef list unsent_calls(self)
     cdef int release_slots(self) except -1
     cdef int return_place(self, Call call) except -1
+    cdef int note_answer(self, Frame* frame) noexcept
+    cdef int know_places(self, int64_t places) noexcept
 
     # Hooks.
     cdef int on_ids_used_up(self) except -1
@@ -40,3 +51,4 @@ cdef class Outbox(SendQueue):
     cdef bint _write_request(self, Call call, bytes payload) except -1
     cdef int _take_place(self, Call call) noexcept
     cdef int _release(self, Queue waiters) except -1
+    cdef bint _may_tell(self, Call call, int reason) noexcept

@@ -44,6 +44,9 @@ class PendingCall(Call):
     def _unpacking_failed(self, error: DecodeError) -> DecodeError:
         """Return the error of a decompression, saying whose answer it is about."""
 
+    def _count_undecoded(self, error: DecodeError) -> None:
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+
     def _count_unsent(self, status: Status) -> None:
         """Count a call that failed before an attempt could be made."""
 

@@ -4,12 +4,15 @@ import msgspec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.call cimport STATE_NEW
+from fastrpc._core.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
 from fastrpc._core.metadata cimport check_metadata
+from fastrpc._core.parameter_names cimport answer_to_refusal
 from fastrpc._core.status cimport (
     CANCELLED,
     DEADLINE_EXCEEDED,
     HIGHEST_STATUS,
+    INVALID_ARGUMENT,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     UNKNOWN,
@@ -32,6 +35,9 @@ from fastrpc.status import Status
 OUTCOMES = ("yes", "no", "unknown")
 
 LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+NAMES_HINT = (
+    "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
+)
 OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
 
 
@@ -74,6 +80,7 @@ cdef class PendingCall(Call):
         self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
+            self.was_counted_ok = status == 0
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
             self.route.totals.ended(status)
         return 0
@@ -86,7 +93,21 @@ cdef class PendingCall(Call):
         return 0
 
     cdef object value(self):
-        """Decode the answer."""
+        """Decode the answer. An answer that does not fit is counted as a failure."""
+        try:
+            return self._decoded()
+        except DecodeError as error:
+            self._count_undecoded(error)
+            raise
+
+    def _count_undecoded(self, error):
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        if self.was_counted_ok:
+            self.was_counted_ok = False
+            self.route.counters.failed_after_all(error.status)
+            self.route.totals.failed_after_all(error.status)
+
+    cdef object _decoded(self):
         cdef bytes payload = self.answer
         if self.answer_compressor:
             compressor = self.compressor_of_answer()
@@ -133,13 +154,22 @@ cdef class PendingCall(Call):
 
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
         """What the other side said on purpose, with its details."""
-        details = None
+        details = hint = None
+        if self.names and status == INVALID_ARGUMENT:
+            own = answer_to_refusal(self.route.method, text, self.route.marshal.shape.names)
+            if own is not None:
+                text, hint = f"{text}{own}", NAMES_HINT
         if PyBytes_GET_SIZE(payload):
             details = payload
             if self.route.marshal.takes_details(payload, frame.codec):
                 details = decode_details(payload, frame.codec)
         return CallError(
-            Status(status), text, details=details, retry_after=retry_after, processed=OUTCOMES[frame.outcome]
+            Status(status),
+            text,
+            details=details,
+            retry_after=retry_after,
+            processed=OUTCOMES[frame.outcome],
+            hint=hint,
         )
 
     # For interceptors and fail modes
@@ -221,6 +251,36 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
             hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
         )
     return 0
+
+
+cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
+    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    if not call.flags & ONE_WAY and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1:
+    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+
+    It is the same attempt: the server started nothing, and what it takes is known now.
+    """
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= connection.early_until or connection.is_closed or connection.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(connection, call, payload)
+        connection.send_request(call, payload)
+    except EncodeError as error:
+        connection.on_unsendable(call, error)
+    return True
 
 
 def decode_details(bytes payload, int codec):

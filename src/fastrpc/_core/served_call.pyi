@@ -26,6 +26,8 @@ class ServerState(Admission):
 
     compress_above: int
     has_interceptors: bool
+    #: Whether results are checked against their annotations before they are sent.
+    checks_results: bool
     #: Whether `dispatcher.changed` is to be called as each call ends.
     is_watched: bool
 

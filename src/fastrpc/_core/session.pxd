@@ -28,6 +28,15 @@ cdef class Session(Connection):
         char* _tail
         Py_ssize_t _tail_size
 
+        # Until when what was received is handled in this turn. What is left then waits in the tail, nothing more is
+        # read (`is_put_off`), and the session has a place among the loop's turns; since when, and whether the end of the
+        # stream came behind it.
+        uint64_t turn_ends_ns
+        readonly bint is_put_off
+        bint has_turn
+        uint64_t put_off_ns
+        bint eof_waits
+
         # Whether a flush is scheduled, whether we are inside a read whose end flushes, whether the transport is full.
         bint _flush_scheduled
         bint _is_reading
@@ -101,8 +110,7 @@ cdef class Session(Connection):
     cdef bint _send_directly(self) except -1
     cdef int leave_closed_loop(self) except -1
     cdef int _took_in(self, Py_ssize_t size) except -1
+    cdef int _handle(self, Py_ssize_t size) except -1
+    cdef int _put_off(self) except -1
+    cdef int _read_on(self) except -1
     cdef char* _place(self, Py_ssize_t* room) except NULL
-
-
-cdef int64_t unsent_bytes(object transport) except? -1
-cdef uint64_t nanoseconds(object seconds) except? 0

@@ -8,12 +8,6 @@ import logging
 import random
 import sys
 
-try:
-    import fcntl
-    import termios
-except ImportError:  # Not a system that could be asked.
-    fcntl = termios = None
-
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -31,10 +25,13 @@ from fastrpc._core.frame cimport (
     REASON_MAX_AGE,
     REASON_SLOW_READER,
 )
+from fastrpc._core.instants cimport earlier, nanoseconds
+from fastrpc._core.intake cimport FRAMES_AT_ONCE
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
 from fastrpc._core.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.status cimport DEADLINE_EXCEEDED
+from fastrpc._core.transport_socket cimport plain_descriptor, unsent_bytes
 from fastrpc._core.wire cimport now_ns
 
 cdef enum:
@@ -58,14 +55,6 @@ cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
-
-# Transports whose bytes are those of their socket, by their classes' module and name: none of these is public. One that
-# wraps another, to encrypt or to disturb it, must not be passed by.
-PLAIN_TRANSPORTS = frozenset((
-    ("uvloop.loop", "TCPTransport"),
-    ("uvloop.loop", "UnixTransport"),
-    ("asyncio.selector_events", "_SelectorSocketTransport"),
-))
 
 # In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
 # resume_writing. To set the limits again makes it look.
@@ -140,9 +129,15 @@ cdef class Session(Connection):
         self._took_in(size)
 
     cdef int _took_in(self, Py_ssize_t size) except -1:
+        self.now = now_ns()
+        self.turn_ends_ns = self.now + self.loop_state.turns.slice_ns()
+        self._handle(size)
+        return self._put_off() if self.is_put_off and not self.has_turn else 0
+
+    cdef int _handle(self, Py_ssize_t size) except -1:
+        """Handle what lies at the place for it, of which so many bytes are new, and answer."""
         cdef Py_ssize_t consumed, room = 0
         cdef char* data = self.loop_state.buffer.data
-        self.now = now_ns()
         if self.now > self.loop_state.calm_until_ns:
             self.on_stall()
         self.received_ns = self.now
@@ -169,13 +164,72 @@ cdef class Session(Connection):
             self.schedule_check(self._check_pieces(self.now))
         return self.flush()
 
+    # What is received and cannot be handled in one turn of the loop
+
+    cdef bint on_many_frames(self) except -1:
+        self.frames_left = FRAMES_AT_ONCE
+        if not self.is_closed and now_ns() > self.turn_ends_ns:
+            self.is_put_off = True
+        return self.is_put_off
+
+    cdef int _put_off(self) except -1:
+        """Let others have their turn before the rest is handled; until then nothing more is read."""
+        self.put_off_ns = self.put_off_ns or self.now
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+        self.has_turn = True
+        return self.loop_state.turns.add(self)
+
+    cdef bint on_turn(self, uint64_t ends_ns) except -1:
+        cdef Py_ssize_t room = 0
+        if not self.is_put_off or self.transport is None:
+            self.has_turn = False
+            return False
+        self.now = now_ns()
+        self.turn_ends_ns = ends_ns
+        self.is_put_off = False
+        self._place(&room)
+        # It came when it was read, however late it is handled.
+        self.came_ns = self.held_at = self.put_off_ns
+        try:
+            self._handle(0)
+        finally:
+            self.came_ns = 0
+            if not self.body_left:
+                self.held_at = 0
+            if not self.is_put_off:
+                self._read_on()
+        return self.has_turn
+
+    cdef int _read_on(self) except -1:
+        """Nothing is put off any more: read again, or hear of the end that came behind it."""
+        self.is_put_off = self.has_turn = False
+        self.put_off_ns = 0
+        if self.transport is None or self.transport.is_closing():
+            return 0
+        self.transport.resume_reading()
+        if self.eof_waits:
+            self.on_eof()
+            self.transport.close()
+        return 0
+
     def eof_received(self):
         """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
+        if self.is_put_off:
+            self.eof_waits = True
+            return True
         self.on_eof()
         return False
 
     def connection_lost(self, error):
+        cdef Py_ssize_t room = 0
         """The stream is gone."""
+        if self.is_put_off and self.is_client and not self.is_closed:
+            # Answers that came before the end of the stream count.
+            self._place(&room)
+            self.is_put_off = False
+            self.turn_ends_ns = now_ns() + SECOND
+            self.receive(self.loop_state.buffer.data, self._tail_size)
         self.transport = None
         self._write = None
         self.descriptor = -1
@@ -285,7 +339,7 @@ cdef class Session(Connection):
         cdef Py_ssize_t came, room = 0
         cdef int descriptor = self.descriptor
         cdef char* place
-        if descriptor < 0 or self.is_closed or self.phase != PHASE_OPEN:
+        if descriptor < 0 or self.is_closed or self.is_put_off or self.phase != PHASE_OPEN:
             return False
         try:
             place = self._place(&room)
@@ -584,6 +638,10 @@ cdef class Session(Connection):
         self.now = now_ns()
         self.is_write_paused = False
         self.leave_closed_loop()
+        if self.is_put_off:
+            # What it had still to say is dropped, but read: see below.
+            self._keep_tail(NULL, 0)
+            self._read_on()
         if self.has_output():
             self._write_output()
         if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
@@ -639,35 +697,3 @@ cdef class Session(Connection):
     def _crashed(self, error):
         logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)
         self.close_with(REASON_INTERNAL, "internal error")
-
-
-cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
-    """The smaller instant, where 0 stands for never."""
-    if first == 0 or (second != 0 and second < first):
-        return second
-    return first
-
-
-cdef int plain_descriptor(object transport) except -2:
-    """The socket of a transport of the loop's own that adds nothing to its bytes, else -1."""
-    kind = type(transport)
-    if (kind.__module__, kind.__name__) not in PLAIN_TRANSPORTS:
-        return -1
-    opened = transport.get_extra_info("socket")
-    return -1 if opened is None else opened.fileno()
-
-
-cdef int64_t unsent_bytes(object transport) except? -1:
-    """Bytes in the system's send buffer, or 0 where it does not tell."""
-    opened = transport.get_extra_info("socket")
-    if opened is None or termios is None:
-        return 0
-    try:
-        return int.from_bytes(fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
-
-
-cdef uint64_t nanoseconds(object seconds) except? 0:
-    """A setting in seconds; None, no limit, is 0."""
-    return 0 if seconds is None else max(<uint64_t>1, <uint64_t>(seconds * 1e9))

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.timer_wheel cimport Timer
 
 
@@ -8,3 +10,4 @@ cdef class Timed:
 
     cdef int on_timer(self) except -1
     cdef bint on_spin(self) except -1
+    cdef bint on_turn(self, uint64_t ends_ns) except -1

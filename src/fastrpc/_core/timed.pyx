@@ -11,3 +11,7 @@ cdef class Timed:
     cdef bint on_spin(self) except -1:
         """The loop spins: look at the socket. Return whether there was anything."""
         return False
+
+    cdef bint on_turn(self, uint64_t ends_ns) except -1:
+        """Go on with what was put off, up to about that instant. Return whether there is more."""
+        return False

@@ -5,6 +5,10 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.wire cimport MINUTE
 
 cdef enum:
+    # PROTOCOL.md, "Budgets", idle work: calls that may come to nothing, beside so many for each of MAX_CALLS.
+    IDLE_CALLS = 1000
+    IDLE_CALLS_PER_PLACE = 4
+    IDLE_CALLS_PER_SECOND = 10_000
     FIRST_CONNECTION_WINDOW = 65536
     CONNECTION_WINDOW = 16_777_216
     HIGHEST_WINDOW = 0x7FFFFFFF
@@ -72,6 +76,14 @@ cdef inline bint spend(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept
 cdef inline void give(Budget* budget, int64_t tokens, int64_t highest) noexcept nogil:
     """Put tokens in, also above what time refills to, but not above `highest` of them."""
     budget.left = max(budget.left, min(budget.left + tokens * budget.period, highest * budget.period))
+
+
+cdef inline void widen(Budget* budget, int64_t tokens) noexcept nogil:
+    """Raise the size of a budget to so many tokens; it never shrinks."""
+    cdef int64_t growth = tokens * budget.period - budget.capacity
+    if growth > 0:
+        budget.capacity += growth
+        budget.left += growth
 
 
 cdef inline void fill(Budget* budget) noexcept nogil:

@@ -10,7 +10,7 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
 from fastrpc._core.selector import UserSelector
 from fastrpc.client.link import Link
-from fastrpc.client.link_rules import REACH_HINT
+from fastrpc.client.link_rules import REACH_HINT, Patience
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
@@ -33,6 +33,8 @@ class BaseAttempting:
         self._made = made
         #: Whether any attempt went out.
         self.was_sent = made is not None
+        #: Whether an attempt is over that a server had, or may have had: not one whose connection never came to be.
+        self._was_attempted = made is not None
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._tried: list[Endpoint] = []
@@ -47,6 +49,12 @@ class BaseAttempting:
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
         return not self._pool.has_list or (not self._pool.links and self._call._options.wait_for_ready)
+
+    def patience(self) -> Patience | None:
+        """Return how long the next attempt waits for a connection; None for the first, which fails at once."""
+        if not self._was_attempted:
+            return None
+        return Patience(self._pool.links, self._pool.config.backoff.first)
 
     @property
     def asks_once(self) -> bool:
@@ -127,8 +135,10 @@ class BaseAttempting:
         self.was_sent = self._call._may_have_run = True
         self._running.append((attempt, placement))
 
-    def _end(self, attempt: Any, placement: Placement | None, error: BaseException | None) -> None:
-        """Take note of how an attempt ended."""
+    def _end(
+        self, attempt: Any, session: Any, placement: Placement | None, error: BaseException | None
+    ) -> None:
+        """Take note of how an attempt ended, and on which connection."""
         call = self._call
         self._running.remove((attempt, placement))
         if placement is not None:
@@ -137,6 +147,7 @@ class BaseAttempting:
             call._adopt(attempt)
         elif isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
+            self._was_attempted = self._was_attempted or session.is_ready or error.processed != "no"
             call._may_have_run = self._may_have_run or bool(self._running)
             call._adopt(attempt)
             self._tried.append(attempt.endpoint)
@@ -169,9 +180,9 @@ class Attempting(BaseAttempting):
         try:
             value = await attempt
         except BaseException as error:
-            self._end(attempt, placement, error)
+            self._end(attempt, session, placement, error)
             raise
-        self._end(attempt, placement, None)
+        self._end(attempt, session, placement, None)
         for other, _ in self._running:
             other._lose()
         return value
@@ -196,7 +207,9 @@ class Attempting(BaseAttempting):
             session = pool.at_once(ready=call._needs_ready)
             if session is None:
                 session = await self._in_time(
-                    pool.acquire(wait=call._options.wait_for_ready, ready=call._needs_ready)
+                    pool.acquire(
+                        wait=call._options.wait_for_ready, ready=call._needs_ready, patience=self.patience()
+                    )
                 )
             return session, None
         placement = self._taken(endpoint)
@@ -224,6 +237,7 @@ class Attempting(BaseAttempting):
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
         """
         pool, call = self._pool, self._call
+        patience = self.patience()
         self._connecting.append(placement)
         try:
             while True:
@@ -238,7 +252,9 @@ class Attempting(BaseAttempting):
                 if not is_kept:
                     placement.undone()
                 if not call._options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
-                    raise pool.unreachable([link] if pinned else pool.links)
+                    links = [link] if pinned else pool.links
+                    if not pool.is_worth_waiting(links, patience):
+                        raise pool.unreachable(links)
                 await pool.wait_changed()
                 if not is_kept or not link.may_come:
                     placement.undone()

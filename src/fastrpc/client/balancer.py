@@ -158,7 +158,11 @@ class Balancer:
 
     async def unpack(self, call: ClientCall) -> Any:
         """Decompress a long answer in slices, so that other tasks get their turn in between."""
-        compressor, payload = call._packed_answer
+        try:
+            compressor, payload = call._packed_answer
+        except DecodeError as error:
+            call._count_undecoded(error)
+            raise
         steps = decompress_steps(compressor, payload, call._options.shared.message_limit)
         ends = time.perf_counter() + UNPACK_SLICE_SECONDS
         while True:
@@ -167,7 +171,9 @@ class Balancer:
             except StopIteration as end:
                 return call._finish_unpacked(end.value)
             except DecodeError as error:
-                raise call._unpacking_failed(error) from None
+                failure = call._unpacking_failed(error)
+                call._count_undecoded(failure)
+                raise failure from None
             if time.perf_counter() > ends:
                 await asyncio.sleep(0)
                 ends = time.perf_counter() + UNPACK_SLICE_SECONDS

@@ -70,9 +70,9 @@ class SyncAttempting(BaseAttempting):
         try:
             value = attempt._finish()
         except BaseException as error:
-            self._end(attempt, placement, error)
+            self._end(attempt, session, placement, error)
             raise
-        self._end(attempt, placement, None)
+        self._end(attempt, session, placement, None)
         return value
 
     def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
@@ -108,13 +108,12 @@ class SyncAttempting(BaseAttempting):
         return session, choice.placement
 
     def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
-        call = self._call
+        call, pool, patience = self._call, self._pool, self.patience()
+        wait = call._options.wait_for_ready
         with self._connecting_for_call():
             while True:
                 try:
-                    session = self._pool.acquire(
-                        call.deadline, wait=call._options.wait_for_ready, choice=choice
-                    )
+                    session = pool.acquire(call.deadline, wait=wait, choice=choice, patience=patience)
                 except ConnectionLostError:
                     self._note_fork()
                     raise

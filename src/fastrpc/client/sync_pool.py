@@ -16,6 +16,7 @@ from fastrpc._core.settings import Settings
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    Patience,
     choose_warm,
     links_of,
     reach_hint,
@@ -212,22 +213,32 @@ class SyncPool:
         """Every connection there is."""
         return [session for link in self.links for session in link.sessions]
 
-    def acquire(self, until: float | None, *, wait: bool, choice: Any = None) -> BlockingSession:
+    def acquire(
+        self,
+        until: float | None,
+        *,
+        wait: bool,
+        choice: Any = None,
+        patience: Patience | None = None,
+    ) -> BlockingSession:
         """Return a usable connection, making one if there is none.
 
         Args:
             until: instant of `time.monotonic()` at which to give up, or None.
             wait: go on while no server can be reached, instead of failing once every address was tried.
             choice: says at which link, where there is a fleet; None takes the connections in turn.
+            patience: of an attempt that follows another one.
 
         Raises:
             UnavailableError: no connection is to be had; the message names every address and its error.
             TimeoutError: the time is over.
         """
         with self.reentry:
-            return self._acquire(until, wait, choice)
+            return self._acquire(until, wait, choice, patience)
 
-    def _acquire(self, until: float | None, wait: bool, choice: Any) -> BlockingSession:
+    def _acquire(
+        self, until: float | None, wait: bool, choice: Any, patience: Patience | None
+    ) -> BlockingSession:
         has_dialed = False
         while True:
             with self._lock():
@@ -239,7 +250,8 @@ class SyncPool:
                     if session is not None:
                         self._publish()
                         return session
-                    self._await_change(until, wait, links)
+                    is_patient = patience is not None and bool(links) and not patience.is_over(links)
+                    self._await_change(until, wait or is_patient, links)
                     continue
                 link.is_dialing = True
                 self._publish()

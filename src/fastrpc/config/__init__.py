@@ -238,8 +238,8 @@ class Memory(Settings):
 class Admission(Settings):
     """What a server lets in before work starts."""
 
-    #: Connections that may be opening at once; more are accepted, and not read from until one of those is through.
-    #: Too low slows a rush of new clients, too high lets strangers hold memory before they are known.
+    #: Connections that may be opening at once; above it the one silent for longest is closed, if for 0.2 s or more.
+    #: Too low closes slow clients in a rush of new ones, too high lets strangers hold memory before they are known.
     handshakes: int = 256
 
     #: Calls that may wait for a handler; more are refused at once.
@@ -409,6 +409,10 @@ class ServerConfig(Settings):
     #: Helps while developing; elsewhere it tells strangers about the inside.
     expose_errors: bool = False
 
+    #: Whether a result is checked against its annotation before it is sent; one that does not fit is INTERNAL, logged.
+    #: Helps while developing; each call pays for decoding its result.
+    check_results: bool = False
+
     #: Address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
     admin_address: str | None = None
 
@@ -427,6 +431,7 @@ class ServerConfig(Settings):
         if self.reflection is not None:
             check_flag(self, "reflection")
         check_flag(self, "expose_errors")
+        check_flag(self, "check_results")
         if self.admin_address is not None:
             check_name(self, "admin_address")
         check_count(self, "spin_microseconds", 0, 1_000_000)

@@ -8,12 +8,15 @@ from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, codec_named
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
+from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.options import OPTION_NAMES
+from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
 
 __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "untyped_marshal"]
@@ -88,6 +91,7 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
     """Return the marshal of methods known only by name; any number of arguments fits."""
     codec = codec_named(codec_name)
     decode = _plain_decoder(codec)
+    scan = scan_for(codec, (Any,))
     coders = PayloadCoders(
         codec.name,
         codec.wire_id,
@@ -96,7 +100,7 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
         exact=None,
         open=decode,
         items=(),
-        scan=(True, True, True),
+        scan=(scan, scan, scan),
     )
     return Marshal(method, None, coders, depth=depth, items=items)
 
@@ -128,6 +132,10 @@ def _shape(definition: MethodDefinition) -> ArgumentShape:
         _refusal(definition),
         positional=sum(parameter.by_position for parameter in parameters),
         positional_only=sum(not parameter.by_name for parameter in parameters),
+        renamed={
+            old: [parameter.name for parameter in parameters].index(new)
+            for old, new in definition.renamed.items()
+        },
     )
 
 
@@ -206,11 +214,15 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
         open=open_arguments,
         items=items,
         scan=(
-            any(map(may_hold_containers, known.parameters)),
-            may_hold_containers(known.result),
-            may_hold_containers(known.message),
+            _scan(codec, known.parameters),
+            _scan(codec, (known.result,)),
+            _scan(codec, (known.message,)),
         ),
     )
+
+
+def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
+    return scan_for(codec, kinds) if any(map(may_hold_containers, kinds)) else None
 
 
 def _argument_decoders(
@@ -228,7 +240,9 @@ def _argument_decoders(
     elif not shape.shortest == shape.positional == len(kinds):
         return opened, None  # JSON does not tell the length beforehand
     exact = (
-        codec.decoder(tuple.__class_getitem__(kinds[:n])) if n >= shape.shortest else None
+        filled(codec.decoder(tuple.__class_getitem__(kinds[:n])), kinds[:n], as_row=True)
+        if n >= shape.shortest
+        else None
         for n in range(longest + 1)
     )
     return opened, tuple(exact)
@@ -246,11 +260,11 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
             return codec.decoder(kind)
         _check_type(kind)
         if codec.name in {"msgpack", "json"}:
-            return codec.decoder(kind)
+            return filled(codec.decoder(kind), (kind,), as_row=False)
         import msgspec
 
         # An installed codec gives plain values, whatever type it is asked for.
-        return partial(msgspec.convert, type=kind)
+        return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except ConfigError as error:
         raise _unsuitable(definition, codec, place, kind, error.message) from error
     except (TypeError, ValueError, NameError, AttributeError) as error:

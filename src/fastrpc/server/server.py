@@ -178,7 +178,7 @@ class Server:
             admission=config.admission,
             call_timeout=config.timeouts.call,
         )
-        state.has_interceptors = bool(self._interceptors)
+        state.has_interceptors, state.checks_results = bool(self._interceptors), config.check_results
         dispatcher.state = state
         self._state = state
         self._quiet = asyncio.Event()

@@ -1,0 +1,15 @@
+"""Instants of the monotonic clock and spans of it, in nanoseconds; 0 stands for never and for no limit."""
+
+from libc.stdint cimport uint64_t
+
+
+cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
+    """Return the smaller instant."""
+    if first == 0 or (second != 0 and second < first):
+        return second
+    return first
+
+
+cdef inline uint64_t nanoseconds(object seconds) except? 0:
+    """Return a setting in seconds; None is 0, and nothing else is."""
+    return 0 if seconds is None else max(<uint64_t>1, <uint64_t>(seconds * 1e9))

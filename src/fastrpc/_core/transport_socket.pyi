@@ -1,0 +1,1 @@
+PLAIN_TRANSPORTS: frozenset[tuple[str, str]]
