@@ -192,6 +192,50 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
     )
 
 
+def given_up_answers() -> Finding:
+    """Answers of 16 MiB, two at a time, given up 10 ms after they were asked for."""
+    answers = 60
+    with serving() as server:
+        command = [sys.executable, "-m", "bench.promises.given_up", server.address, str(answers)]
+        found = run_client(command, choose_cores().client, 60)
+    return Finding(
+        "an answer of 16 MiB that is given up after 10 ms",
+        found["bytes"] / answers / KIB**2,
+        6,
+        "MiB on the line",
+        f"{answers} answers, two at a time; the connection was lost {found['connections'] - 1:.0f} times",
+    )
+
+
+def silent_openings() -> Finding:
+    """A new client's first call beside 400 connections that say nothing."""
+    command = [sys.executable, "-m", "bench.promises.openings"]
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        found = run_client([*command, server.address, "400", "10"], choose_cores().client, 120)
+    seconds = sorted(found["seconds"])
+    return Finding(
+        "a new client beside 400 silent openings",
+        seconds[-1] * 1e3,
+        250,
+        "ms to its first answer",
+        f"the slowest of {len(seconds)}; median {statistics.median(seconds) * 1e3:.1f} ms",
+    )
+
+
+def registry_snapshot() -> Finding:
+    """A snapshot of 100 MB of records, written beside the loop of the embedded registry."""
+    command = [sys.executable, "-m", "bench.promises.snapshot", "100000000"]
+    found = run_client(command, choose_cores().server, 60)
+    details = f"{found['records']:.0f} records of 8 KiB, median of the longest stalls of 3 snapshots"
+    return Finding(
+        "snapshot of 100 MB: the registry's loop stands",
+        found["stall_ms"],
+        20,
+        "ms",
+        f"{details}, {found['quiet_ms']:.1f} ms beside none; each is there after {found['seconds']:.1f} s",
+    )
+
+
 def payloads() -> list[Finding]:
     """Payloads made to be expensive, and honest ones beside them."""
     floods, honest, bomb = flood_ratios(), honest_ratios(), protobuf_bomb()
@@ -226,6 +270,9 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         live_deadlines,
         counters,
         selectors,
+        given_up_answers,
+        silent_openings,
+        registry_snapshot,
         payloads,
     )
 }

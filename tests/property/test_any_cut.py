@@ -155,5 +155,36 @@ def reference_events(is_server: bool, data: bytes) -> list[Event]:
     return peer.receive(data)
 
 
+#: To a client that gave up call 1 before anything came: an answer that is begun, and its end instead of the rest.
+GIVEN_UP = b"".join(
+    (
+        opening(True),
+        answer(1, b"x" * 100, total=4_000),
+        *[piece(1, bytes(1_024), more=True)] * 2,
+        answer(3, b"another"),
+        answer(1, status=1),
+        answer(5, status=13),
+    )
+)
+
+
+def given_up_events(slices: Iterator[bytes] | list[bytes]) -> tuple[list[Event], int, list[object]]:
+    engine = RecordingConnection(is_client=True, settings=engine_settings(False, SERVING))
+    for _ in range(3):
+        engine.open_call(b"arith.mul")
+    engine.cancel(1)
+    engine.data_to_send()
+    events = [event for data in slices for event in engine.receive_data(data)]
+    return events, engine.consumed, list(sent_frames(engine.data_to_send()))
+
+
+def test_end_of_a_given_up_answer_cut_anywhere() -> None:
+    whole = given_up_events([GIVEN_UP])
+    assert [event[0] for event in whole[0][4:]] == ["discarded", "discarded", "response", "freed", "response"]
+    for offset in range(1, len(GIVEN_UP)):
+        assert given_up_events([GIVEN_UP[:offset], GIVEN_UP[offset:]]) == whole, f"cut at {offset}"
+    assert given_up_events([GIVEN_UP[index : index + 1] for index in range(len(GIVEN_UP))]) == whole
+
+
 def test_reference_makes_the_same_of_the_exchange(is_server: bool) -> None:
     assert events_of(is_server, [exchange(is_server)])[0] == reference_events(is_server, exchange(is_server))

@@ -284,7 +284,6 @@ AT_THE_EDGE: list[tuple[Any, str, Any]] = [
     (Timeouts, "drain", 0),
     (Timeouts, "linger", None),
     (Timeouts, "linger", 0),
-    (Timeouts, "stream_idle", 0.001),
     (Keepalive, "interval", None),
     (Keepalive, "minimum_interval", 0),
     (Limits, "message_bytes", 4 * 1024),

@@ -110,7 +110,7 @@ class ServerCall(AdmittedCall):
     def codec_id(self) -> int:
         """The codec of the request and of the answer, by its number on the wire."""
 
-    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 
 def detached_call(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
+from fastrpc.client.sync_pool import FORK_LOOK_SECONDS
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -143,8 +144,10 @@ class BlockingEverywhere:
         client: Any = self
         endpoints = client._endpoints_of(method)
         views = [client.with_options(endpoint=each) for each in endpoints]
-        ended = _start([functools.partial(view.request, method, *args, **kwargs) for view in views])
-        outcomes = dict(ended.get() for _ in endpoints)
+        pool = client._pool
+        with pool.reentry:
+            ended = _start([functools.partial(view.request, method, *args, **kwargs) for view in views])
+            outcomes = dict(_next_of(ended, pool) for _ in endpoints)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
     @overload
@@ -166,16 +169,19 @@ class BlockingEverywhere:
         views = [client.with_options(endpoint=each) for each in endpoints]
         running = Running()
         for view in views:
-            view.set_options({"running": running})
-        ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
-        try:
-            for _ in endpoints:
-                _, outcome = ended.get()
-                if not isinstance(outcome, BaseException):
-                    return outcome
-            raise outcome
-        finally:
-            running.end()
+            view._set_options({"running": running})
+        pool = client._pool
+        with pool.reentry:
+            ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
+            try:
+                for _ in endpoints:
+                    _, outcome = _next_of(ended, pool)
+                    if not isinstance(outcome, BaseException):
+                        return outcome
+                raise outcome
+            finally:
+                if not pool.is_of_parent:
+                    running.end()
 
 
 class Running:
@@ -193,14 +199,14 @@ class Running:
             if not self.is_over:
                 self._attempts.append(attempt)
                 return
-        attempt.cancel()
+        attempt._cancel()
 
     def end(self) -> None:
         """Cancel what is under way, and what is added later."""
         with self._lock:
             self.is_over = True
         for attempt in self._attempts:
-            attempt.cancel()
+            attempt._cancel()
 
 
 def _start(calls: list[Callable[[], Any]]) -> "queue.SimpleQueue[tuple[int, Any]]":
@@ -218,6 +224,15 @@ def _start(calls: list[Callable[[], Any]]) -> "queue.SimpleQueue[tuple[int, Any]
         arguments = (run, number, call)
         threading.Thread(target=contextvars.copy_context().run, args=arguments, daemon=True).start()
     return ended
+
+
+def _next_of(ended: "queue.SimpleQueue[tuple[int, Any]]", pool: Any) -> tuple[int, Any]:
+    """Return the next outcome. A signal handler may fork meanwhile: in the child nobody would bring one."""
+    while True:
+        try:
+            return ended.get(timeout=FORK_LOOK_SECONDS)
+        except queue.Empty:
+            pool.check_process()
 
 
 def _checked(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:

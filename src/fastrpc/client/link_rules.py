@@ -1,5 +1,7 @@
 """What the links of both pools have in common."""
 
+import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -11,9 +13,11 @@ from fastrpc.errors import FastRPCError
 __all__ = [
     "KEYED",
     "LOOK_SECONDS",
+    "Patience",
     "REACH_HINT",
     "choose_warm",
     "links_of",
+    "reach_hint",
     "trouble_at",
     "wanted_links",
     "what_came_of",
@@ -36,9 +40,38 @@ class _Link(Protocol):
     error: FastRPCError | None
     rank: float
     is_warm: bool
+    #: How often a connection could not be made, or ended as soon as it was there.
+    failures: int
 
 
 L = TypeVar("L", bound=_Link)
+
+
+class Patience:
+    """How long an attempt that follows another one waits where there is no connection: for one more dial in vain.
+
+    A connection that ended within the first pause is not made again before that pause is over; a call that was on it,
+    and has time left, must not fail for that. However many endpoints fail one after the other, the wait lasts for
+    that pause at least.
+
+    Args:
+        links: where the dial may be.
+        least_seconds: the first pause.
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(
+        self, links: Sequence[_Link], least_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._failures = {link: link.failures for link in links}
+        self._clock = clock
+        self._ends = clock() + least_seconds
+
+    def is_over(self, links: Sequence[_Link]) -> bool:
+        """Whether the attempt fails now if none of these links has a connection."""
+        if self._clock() < self._ends:
+            return False
+        return any(link.failures != self._failures.get(link, link.failures) for link in links)
 
 
 def links_of(fleet: Fleet, make: Callable[[Endpoint], L]) -> list[L]:
@@ -87,6 +120,16 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 def what_came_of(links: Sequence[_Link]) -> str:
     """Name addresses and why there is no connection."""
     return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+
+
+def reach_hint(links: Sequence[_Link]) -> str:
+    """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
+    errors = [str(link.error) for link in links if link.error is not None]
+    strangers = [error for error in errors if "not fastrpc" in error]
+    if not strangers or len(strangers) < len(errors):
+        return "is a server running there? with_options(wait_for_ready=True) waits for one"
+    found = re.search(r"not fastrpc but ([^:]+):", strangers[0])
+    return f"{found[1] if found else 'something else'} answered there: check host and port"
 
 
 def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:

@@ -15,8 +15,10 @@ from fastrpc.client.link import Link
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    Patience,
     choose_warm,
     links_of,
+    reach_hint,
     wanted_links,
     what_came_of,
     with_left,
@@ -216,12 +218,15 @@ class Pool:
         finally:
             self._waiters.discard(waiter)
 
-    async def acquire(self, *, wait: bool, ready: bool = False) -> ClientSession:
+    async def acquire(
+        self, *, wait: bool, ready: bool = False, patience: Patience | None = None
+    ) -> ClientSession:
         """Return a usable connection, making one if there is none.
 
         Args:
             wait: go on while no server can be reached, instead of failing once every address was tried.
             ready: only one whose server has shown its settings.
+            patience: of an attempt that follows another one.
 
         Raises:
             UnavailableError: no connection is to be had; the message names every address and its error.
@@ -232,7 +237,7 @@ class Pool:
             if sessions:
                 return random.choice(sessions)
             self.start()
-            if not wait and not self.may_come():
+            if not (wait or self.may_come() or self.is_worth_waiting(self.links, patience)):
                 raise self.unreachable(self.links)
             await self.wait_changed()
 
@@ -254,6 +259,10 @@ class Pool:
     def may_come(self) -> bool:
         """Whether a connection may be there in a moment."""
         return any(link.may_come for link in self.links)
+
+    def is_worth_waiting(self, links: Sequence[Link], patience: Patience | None) -> bool:
+        """Whether an attempt that follows another one waits although no connection may be there in a moment."""
+        return patience is not None and bool(links) and not patience.is_over(links)
 
     @property
     def has_list(self) -> bool:
@@ -294,7 +303,7 @@ class Pool:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
             f"no connection to be had: {what_came_of(links)}",
-            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
+            hint=reach_hint(links),
         )
 
     def abandon(self) -> None:

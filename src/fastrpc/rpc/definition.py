@@ -232,8 +232,14 @@ class ServiceDefinition:
         """Return the bound handler of each method by its name on the wire.
 
         A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a
-        stream. ConfigError names the methods that a contract promises and the class does not have.
+        stream. ConfigError names the methods that a contract promises and the class does not have, or says that it has
+        none at all.
         """
+        if not self.methods:
+            raise ConfigError(
+                f"{self.owner.__qualname__} serves {self.name!r} without a method",
+                hint=f"put @fastrpc.method above {_candidates(self.owner) or 'each function that is to be called'}",
+            )
         if missing := self.unimplemented():
             raise ConfigError(
                 f"{self.owner.__qualname__} serves {self.name!r} without {', '.join(missing)}",
@@ -249,6 +255,14 @@ def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str
         if not names - elsewhere:
             return
         yield names - elsewhere
+
+
+def _candidates(owner: type[Any]) -> str:
+    """Name the functions of a class that look as if they were meant to be called."""
+    names = [
+        name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")
+    ]
+    return ", ".join(names[:5])
 
 
 def _bound(instance: Any, definition: MethodDefinition) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
 
@@ -22,6 +23,11 @@ __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "
 
 #: Arrays of msgpack up to this length tell it in their first byte, where the marshal looks.
 LONGEST_PREPARED: Final = 15
+
+#: What to write in place of a union whose members cannot be told apart by their bytes.
+_UNION_HINT: Final = (
+    "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
+)
 
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
@@ -137,7 +143,17 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
     """Return what raises the TypeError of a local call when arguments do not fit."""
 
     def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _local_twin(definition)(None, *args, **kwargs)
+        try:
+            _local_twin(definition)(None, *args, **kwargs)
+        except TypeError as error:
+            known = {parameter.name for parameter in definition.parameters}
+            options = [name for name in kwargs if name in OPTION_NAMES and name not in known]
+            if not options:
+                raise
+            written = ", ".join(f"{name}=…" for name in options)
+            raise TypeError(
+                f"{error} (an option of the call: write client.with_options({written}).call({definition.label}, …))"
+            ) from None
 
     return refuse
 
@@ -290,7 +306,8 @@ def _unsuitable(
     if _is_protobuf(kind) and codec.name != "protobuf":
         reason = "a protobuf message travels by codec protobuf"
     return ConfigError(
-        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}"
+        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}",
+        hint=_UNION_HINT if "unions may not contain" in reason or "must be tagged" in reason else None,
     )
 
 
