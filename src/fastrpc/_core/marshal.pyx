@@ -49,7 +49,7 @@ cdef enum:
     CODEC_PROTOBUF = 3
 
 # What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes. The errors
-# of msgspec are no ValueErrors before 0.20.
+# of msgspec are no ValueErrors before 0.21.
 cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
 
 # Stands for an argument that was left out.
