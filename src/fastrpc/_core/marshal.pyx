@@ -442,8 +442,8 @@ cdef class Marshal:
             at = self.shape.renamed.get(key, -1)
             if at >= 0:
                 return at
-            # JSON has no other keys than text; no parameter's name begins with a digit.
-            if self._layout != LAYOUT_JSON or len(key) > 4 or not (key.isascii() and key.isdigit()):
+            # JSON and its kin have no other keys than text; no parameter's name begins with a digit.
+            if self._layout == LAYOUT_MSGPACK or len(key) > 4 or not (key.isascii() and key.isdigit()):
                 return -1
             key = int(key)
         if type(key) is int and 0 <= key < len(self.shape.names):
