@@ -520,7 +520,7 @@ cdef class ServerSession(GuardedSession):
         if <uint64_t>size > limit:
             problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
         elif not call.route.marshal.takes_details(details, call.codec):
-            problem = "they are nested too deep or hold too many items (Limits.depth, Memory.items)"
+            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
         else:
             return details
         logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
