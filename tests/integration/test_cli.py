@@ -130,7 +130,10 @@ class TestRun:
             program.wait_output("serving at")
             program.signal(signal.SIGINT, group=True)
             ended = program.wait()
-        assert (ended.code, ended.errors) == (0, "")
+        assert ended.code == 0
+        began, done = ended.errors.splitlines()
+        assert began.endswith("INFO fastrpc.server: the drain began: calls under way: 0")
+        assert "INFO fastrpc.server: the drain ended after" in done
 
     def test_says_the_same_for_machines(self, folder: Path) -> None:
         arguments = ["run", "app:services", "-a", "tcp://127.0.0.1:0", "-a", "tcp://localhost:0", "-w", "2"]

@@ -19,7 +19,7 @@ from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
-from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
@@ -55,7 +55,7 @@ class Balancer:
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
-        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure).proceed()
+        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
         self._mode = mode
         self._begins_plainly = pool.fleet is None and type(mode) in _SEQUENTIAL_MODES
         #: When calls may be tried again; the budget is shared by all of them.
@@ -240,6 +240,9 @@ def status_of(error: BaseException) -> Status:
 
 def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
     """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
+    for value in values:
+        if isinstance(value, FastRPCError):
+            value._of_own_call = True
     for value in values:
         if isinstance(value, BaseException) and not (
             batch._returns_errors and isinstance(value, FastRPCError)

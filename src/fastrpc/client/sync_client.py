@@ -28,13 +28,14 @@ from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
 from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available, compressor_named
+from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         state = BlockingState(config.pool.connections_per_endpoint)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
         state.kind = SyncClient
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)

@@ -215,12 +215,7 @@ class SyncPool:
         return [session for link in self.links for session in link.sessions]
 
     def acquire(
-        self,
-        until: float | None,
-        *,
-        wait: bool,
-        choice: Any = None,
-        patience: Patience | None = None,
+        self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
     ) -> BlockingSession:
         """Return a usable connection, making one if there is none.
 
@@ -251,7 +246,7 @@ class SyncPool:
                     if session is not None:
                         self._publish()
                         return session
-                    is_patient = patience is not None and bool(links) and not patience.is_over(links)
+                    is_patient = patience is not None and not patience.is_over(links)
                     self._await_change(until, wait or is_patient, links)
                     continue
                 link.is_dialing = True
