@@ -103,7 +103,7 @@ class Client(Caller, Everywhere):
         fleet = fleet_for(where, selector, config.pool)
         prober = prober_for(fleet, config)
         pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
             Balancer(pool, interceptors, policy, mode),

@@ -1,6 +1,7 @@
 """The connections of a blocking client: made by the thread that needs one, made again when they are lost."""
 
 import logging
+import math
 import threading
 import time
 import warnings
@@ -329,7 +330,9 @@ class SyncPool:
             if not wait:
                 raise self._unreachable(links)
             limits.append(min(link.due for link in links))
-        self._changed.wait(max(0.0, min([*limits, now + FORK_LOOK_SECONDS]) - now))
+        ends = min(limits, default=math.inf)
+        while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
+            self.check_process()
 
     def _dial(self, link: SyncLink, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
@@ -427,8 +430,6 @@ class SyncPool:
             self._publish()
             self._changed.notify_all()
         return sessions
-
-    # The child of a fork
 
     @property
     def is_of_parent(self) -> bool:
