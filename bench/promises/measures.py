@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 from bench.promises.crowd import crowd
+from bench.promises.flooder import flooding
 from bench.promises.picks import pick_nanoseconds
 
 __all__ = ["MEASURES", "Finding", "idle_connection_kib"]
@@ -184,8 +185,37 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
     )
 
 
+def idle_work() -> list[Finding]:
+    """A good client beside one whose calls are opened to be cancelled or refused."""
+    return [_beside_flood(kind) for kind in ("cancelled", "unknown", "malformed", "undecodable")]
+
+
+def _beside_flood(kind: str, *, seconds: float = 4.0) -> Finding:
+    """Compare the rate of a good client beside a flood with its rate alone."""
+    with serving("usual") as server:
+        alone = call(server, "rate", seconds / 4, 0)["calls_per_second"]
+        with flooding(server.address, kind, 1) as found:
+            beside = call(server, "rate", seconds, 0)["calls_per_second"]
+    return Finding(
+        f"a good client beside calls that are {kind}",
+        max(0.0, 1 - beside / alone) * 100,
+        10,
+        "% slower",
+        f"{beside:,.0f} and {alone:,.0f} calls/s; the flood made {found['calls_per_second']:,.0f} calls/s "
+        f"and was thrown out {found['thrown_out']:.0f} times",
+    )
+
+
 #: By the name that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
-    for measure in (idle_memory, idle_connections, large_beside_small, live_deadlines, counters, selectors)
+    for measure in (
+        idle_memory,
+        idle_connections,
+        large_beside_small,
+        live_deadlines,
+        counters,
+        selectors,
+        idle_work,
+    )
 }
