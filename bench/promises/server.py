@@ -1,7 +1,7 @@
-"""The server under test, in a process of its own: `python -m bench.promises.server [COUNT | usual]`; ends with its input.
+"""The server under test, in a process of its own; it ends with its input: `python -m bench.promises.server [WHAT]`.
 
-With `usual` it has the configuration that servers have by default. With a count there are so many servers in it, and an embedded registry that names them; it announces that one's URL and
-their addresses.
+With `usual` it has the configuration that servers have by default. With a number there are so many servers in it, and
+an embedded registry that names them; it announces that one's URL and their addresses.
 """
 
 import asyncio

@@ -16,6 +16,7 @@ from fastrpc._core.call import Route
 from fastrpc._core.interception import Chain
 from fastrpc._core.invocation import invoke, run_handler
 from fastrpc._core.marshal import Marshal
+from fastrpc._core.nearest_name import NameIndex
 from fastrpc._core.served_call import ServerCall, ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.settings import codec_label, compressor_label
@@ -24,7 +25,6 @@ from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
-from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
@@ -41,6 +41,9 @@ Failure = tuple[Status, str, bytes, int]
 
 _DO_NOT_RETRY = 0xFFFFFFFF
 
+#: How many methods are listed to a caller whose own is not near any of them.
+SHOWN_NAMES = 10
+
 #: How often a drain looks whether all connections have taken their part of it.
 _LOOK_SECONDS = 0.02
 
@@ -56,6 +59,10 @@ class Dispatcher:
         self._proceed = Chain(interceptors, self._handle, self._note_failure).proceed()
         self._workers = workers
         self._config = config
+        # What may be meant by an unknown name, made of so many routes; the names that are listed.
+        self._names = NameIndex(())
+        self._indexed = 0
+        self._first_names = ""
         self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
@@ -64,11 +71,19 @@ class Dispatcher:
         """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
         if not getattr(session, "reveals_services", False):
             return f"no method {method!r} here"
-        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
-        near = nearest_name(method, names)
+        if self._indexed != len(self.state.routes):
+            self.index_methods()
+        near = self._names.nearest(method)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
-        return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
+        return f"no method {method!r} here; there are {self._first_names or 'none'}"
+
+    def index_methods(self) -> None:
+        """Prepare to say which method may be meant: that is asked by whoever can connect, as often as they like."""
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        self._names = NameIndex(names)
+        self._first_names = ", ".join(sorted(names)[:SHOWN_NAMES])
+        self._indexed = len(self.state.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Say that requests may not come in its codec, and in which ones they may."""

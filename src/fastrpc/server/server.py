@@ -173,14 +173,14 @@ class Server:
             call_timeout=config.timeouts.call,
         )
         state.has_interceptors = bool(self._interceptors)
-        dispatcher.state = state
-        self._state = state
+        dispatcher.state = self._state = state
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
         self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
+        dispatcher.index_methods()
 
     def add(self, source: Any) -> None:
         """Serve another source; once the server runs only instances can be added.
