@@ -25,29 +25,36 @@ WRITE_BYTES = 2**18
 #: Until the process has ended.
 END_SECONDS = 10.0
 
-__all__ = ["FLOODS", "flooding"]
+__all__ = ["FLOODS", "cancelled", "flooding", "request"]
 
 HEADER = struct.Struct("<IBBBBQ")
 REQUEST, CANCEL = 0x82, 0x87
 
 
-def _request(
-    call: int, method: bytes, payload: bytes = b"\x90", *, metadata: bytes = b"", codec: int = 1
+def request(
+    call: int,
+    method: bytes,
+    payload: bytes = b"\x90",
+    *,
+    metadata: bytes = b"",
+    codec: int = 1,
+    compressor: int = 0,
 ) -> bytes:
     head = struct.pack("<BBBBHHQ", 2, 0, 0, 0, len(method), len(metadata), 0)
     body = head + method + metadata + payload
-    return HEADER.pack(len(body), REQUEST, 0, codec, 0, call) + body
+    return HEADER.pack(len(body), REQUEST, 0, codec, compressor, call) + body
 
 
-def _cancelled(call: int) -> bytes:
-    return _request(call, b"bench.wait") + HEADER.pack(4, CANCEL, 0, 0, 0, call) + bytes(4)
+def cancelled(call: int) -> bytes:
+    """Return a call and its CANCEL."""
+    return request(call, b"bench.wait") + HEADER.pack(4, CANCEL, 0, 0, 0, call) + bytes(4)
 
 
 FLOODS: dict[str, Callable[[int], bytes]] = {
-    "cancelled": _cancelled,
-    "unknown": lambda call: _request(call, b"bench.echo%d" % call),
-    "malformed": lambda call: _request(call, b"bench.wait", metadata=b"\0"),
-    "undecodable": lambda call: _request(call, b"bench.wait", b"\xc1"),
+    "cancelled": cancelled,
+    "unknown": lambda call: request(call, b"bench.echo%d" % call),
+    "malformed": lambda call: request(call, b"bench.wait", metadata=b"\0"),
+    "undecodable": lambda call: request(call, b"bench.wait", b"\xc1"),
 }
 
 

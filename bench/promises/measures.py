@@ -12,6 +12,7 @@ from bench.compare.processes import RunningServer, choose_cores, run_client, run
 from bench.promises.crowd import crowd
 from bench.promises.flooder import flooding
 from bench.promises.picks import pick_nanoseconds
+from bench.promises.stalls import longest_turn, many_bombs, one_read, unknown_names
 
 __all__ = ["MEASURES", "Finding", "idle_connection_kib"]
 
@@ -206,6 +207,21 @@ def _beside_flood(kind: str, *, seconds: float = 4.0) -> Finding:
     )
 
 
+def stalls() -> list[Finding]:
+    """The longest turn of the loop while a server is attacked."""
+    attacks = {
+        "200 decompression bombs on as many connections": (many_bombs, 50),
+        "15,000 calls opened and cancelled, as fast as they are read": (one_read, 25),
+        "200 calls of unknown methods beside 200 methods of similar names": (unknown_names, 25),
+    }
+    return [
+        Finding(
+            title, statistics.median(longest_turn(attack) for _ in range(3)) * 1e3, limit, "ms", "median of 3"
+        )
+        for title, (attack, limit) in attacks.items()
+    ]
+
+
 #: By the name that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
@@ -217,5 +233,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         counters,
         selectors,
         idle_work,
+        stalls,
     )
 }

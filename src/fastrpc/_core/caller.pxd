@@ -52,7 +52,7 @@ cdef class PlacedCall(CoroutineCall):
         ClientSession session
 
         # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
-        bint is_attempt
+        readonly bint is_attempt
 
         # Until the fleet was told what became of it: where it picked, and its breaker's ticket.
         Candidate candidate
@@ -91,3 +91,5 @@ cdef class BatchCall(PlacedCall):
         readonly bint return_exceptions
         readonly list members
         Py_ssize_t missing
+
+    cdef list _collected(self, bint* failed)

@@ -215,6 +215,10 @@ class PlacedCall(CoroutineCall):
     def hash_key(self) -> str | bytes | int | None:
         """What the caller gave to place it by, or None."""
 
+    @property
+    def is_attempt(self) -> bool:
+        """Whether it is an attempt of another call."""
+
 @final
 class ClientCall(PlacedCall):
     """What `call`, `request` and `notify` return: awaiting it makes the call."""
@@ -250,11 +254,7 @@ class ClientCall(PlacedCall):
 
     # For the runner
 
-    @property
-    def packed_answer(self) -> tuple[Any, bytes]:
-        """The compressor and the payload of an answer that is not decompressed yet."""
-
-    def finish_unpacked(self, payload: bytes) -> Any:
+    def finish_unpacked(self) -> Any:
         """Return what the answer stands for, now that it is decompressed."""
 
     def start_clock(self) -> None:
@@ -291,6 +291,13 @@ class BatchCall(PlacedCall):
 
     @property
     def members(self) -> list[BatchMember] | None: ...
+    @property
+    def packed(self) -> list[BatchMember]:
+        """Those of its calls whose answers are not decompressed yet."""
+
+    def collect(self) -> list[Any]:
+        """Return what its calls stand for, errors in place of values; once."""
+
     @property
     def needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""

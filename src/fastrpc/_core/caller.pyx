@@ -14,7 +14,6 @@ coroutine this one delegates to. A loop's own C future is what the task waits on
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_REFCNT
 from libc.stdint cimport uint8_t
 
@@ -42,10 +41,6 @@ cdef enum:
     VERB_CALL = 0
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
-
-cdef enum:
-    # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
-    UNPACKED_AT_ONCE = 4096
 
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
@@ -309,7 +304,7 @@ cdef class ClientCall(PlacedCall):
                 raise self.failure
             finally:
                 self.failure = None
-        if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
+        if self.answer_compressor:
             return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
         value = self.finish()
         Py_INCREF(value)
@@ -340,15 +335,10 @@ cdef class ClientCall(PlacedCall):
 
     # For the runner
 
-    @property
-    def packed_answer(self):
-        """The compressor and the payload of an answer that is not decompressed yet."""
-        return self.compressor_of_answer(), self.answer
-
-    def finish_unpacked(self, bytes payload not None):
+    def finish_unpacked(self):
         """Return what the answer stands for, now that it is decompressed."""
-        self.answer = payload
-        self.answer_compressor = 0
+        if self.answer is None or self.answer_compressor:
+            raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
         return self.finish()
 
     def start_clock(self):
@@ -525,28 +515,52 @@ cdef class BatchCall(PlacedCall):
         return 0
 
     cdef int resume(self, PyObject** result) except -1:
-        cdef BatchMember member
-        cdef list values = []
+        cdef list values
         cdef bint failed = False
-        for member in self.members:
-            if member.failure is not None:
-                failed = True
-                values.append(member.failure)
-                continue
-            try:
-                values.append(member.value())
-            except FastRPCError as error:
-                failed = True
-                values.append(error)
-            member.batch = None
-        member = None
-        (<CallerState>self.options.shared).take_back(self.members)
-        self.members = None
+        if self.packed:
+            return self.delegate((<CallerState>self.options.shared).runner.unpack_batch(self), result)
+        values = self._collected(&failed)
         if failed and not self.is_attempt:
             return self.delegate((<CallerState>self.options.shared).runner.finish_batch(self, values), result)
         Py_INCREF(values)
         result[0] = <PyObject*>values
         return RETURNED
+
+    @property
+    def packed(self):
+        """Those of its calls whose answers are not decompressed yet."""
+        cdef BatchMember member
+        cdef list found = []
+        for member in self.members:
+            if member.answer_compressor and member.failure is None:
+                found.append(member)
+        return found
+
+    def collect(self):
+        """Return what its calls stand for, errors in place of values; once."""
+        cdef bint failed = False
+        if self.members is None or self.missing:
+            raise RuntimeError(f"the answers of {self.route.method} are not there, or were collected")
+        return self._collected(&failed)
+
+    cdef list _collected(self, bint* failed):
+        cdef BatchMember member
+        cdef list values = []
+        for member in self.members:
+            if member.failure is not None:
+                failed[0] = True
+                values.append(member.failure)
+                continue
+            try:
+                values.append(member.value())
+            except FastRPCError as error:
+                failed[0] = True
+                values.append(error)
+            member.batch = None
+        member = None
+        (<CallerState>self.options.shared).take_back(self.members)
+        self.members = None
+        return values
 
     cdef int abandon(self, int reason) except -1:
         cdef BatchMember member

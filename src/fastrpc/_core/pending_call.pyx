@@ -101,6 +101,20 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
+    @property
+    def packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def take_unpacked(self, bytes payload not None):
+        """Have the decompressed payload as the answer."""
+        self.answer = payload
+        self.answer_compressor = 0
+
+    def take_failure(self, error not None):
+        """Have an error in place of the answer, which cannot be decompressed."""
+        self.failure = error
+
     def unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)

@@ -1,7 +1,6 @@
 """What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
@@ -12,9 +11,9 @@ from fastrpc._core.interception import Chain
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.compressors.base import decompress_steps
+from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
@@ -26,7 +25,6 @@ from fastrpc.status import Status
 
 __all__ = [
     "NOTIFY",
-    "UNPACK_SLICE_SECONDS",
     "Balancer",
     "batch_result",
     "may_retry",
@@ -40,9 +38,6 @@ __all__ = [
 NOTIFY = 2
 
 _SEQUENTIAL_MODES = (FailFast, FailOver, FailTry)
-
-#: How long a decompression may keep the loop before others get their turn.
-UNPACK_SLICE_SECONDS = 0.003
 
 
 class Balancer:
@@ -155,20 +150,19 @@ class Balancer:
         return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:
-        """Decompress a long answer in slices, so that other tasks get their turn in between."""
-        compressor, payload = call.packed_answer
-        steps = decompress_steps(compressor, payload, call.options.shared.message_limit)
-        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
-        while True:
+        """Decompress an answer in slices, so that other tasks get their turn in between."""
+        await unpack(call, call.options.shared.message_limit)
+        return call.finish_unpacked()
+
+    async def unpack_batch(self, batch: BatchCall) -> list[Any]:
+        """Decompress the answers of a batch, and finish it."""
+        for member in batch.packed:
             try:
-                next(steps)
-            except StopIteration as end:
-                return call.finish_unpacked(end.value)
-            except DecodeError as error:
-                raise call.unpacking_failed(error) from None
-            if time.perf_counter() > ends:
-                await asyncio.sleep(0)
-                ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+                await unpack(member, batch.options.shared.message_limit)
+            except FastRPCError as error:
+                member.take_failure(error)
+        values = batch.collect()
+        return values if batch.is_attempt else await self.finish_batch(batch, values)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call.verb == NOTIFY:  # An interceptor may have answered; nobody asked.

@@ -4,8 +4,6 @@ import asyncio
 import contextvars
 import logging
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -21,14 +19,15 @@ from fastrpc._core.served_call import ServerCall, ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.settings import codec_label, compressor_label
 from fastrpc.codecs.base import codec_with_id
-from fastrpc.compressors.base import Compressor, Steps, decompress_steps
+from fastrpc.compressors.base import Compressor
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.unpacking import Unpacking
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
@@ -47,9 +46,6 @@ SHOWN_NAMES = 10
 #: How often a drain looks whether all connections have taken their part of it.
 _LOOK_SECONDS = 0.02
 
-#: How long a decompression may keep the loop before others get their turn.
-_UNPACK_SLICE_SECONDS = 0.003
-
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
@@ -65,7 +61,7 @@ class Dispatcher:
         self._first_names = ""
         self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
-        self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
+        self._unpacking = Unpacking(config.limits.message_bytes)
 
     def unknown_method(self, method: str, session: ServerSession) -> str:
         """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
@@ -170,7 +166,7 @@ class Dispatcher:
         await self._wait(lambda: not self.state.sessions)
 
     def _is_idle(self) -> bool:
-        return self.state.running == 0 and self.state.waiting == 0 and not self._unpacking
+        return self.state.running == 0 and self.state.waiting == 0 and self._unpacking.is_idle
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -189,30 +185,9 @@ class Dispatcher:
         finally:
             self.state.is_watched = False
 
-    # Compressed requests
-
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request, a little at a time, one request of a connection after the other."""
-        queue = self._unpacking.setdefault(call.session, deque())
-        queue.append((call, decompress_steps(compressor, payload, self._config.limits.message_bytes)))
-        if len(queue) == 1:
-            self._unpack_slice(call.session)
-
-    def _unpack_slice(self, session: ServerSession) -> None:
-        queue = self._unpacking[session]
-        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
-        while queue:
-            call, steps = queue[0]
-            if call.cancelled or session.is_closed:
-                payload, error, is_done = b"", None, True
-            else:
-                payload, error, is_done = _advance(steps, ends)
-            if not is_done:
-                asyncio.get_running_loop().call_soon(self._unpack_slice, session)
-                return
-            queue.popleft()
-            session.unpacked(call, payload, error)
-        del self._unpacking[session]
+        """Decompress a request; its session hears of the end by `unpacked`."""
+        self._unpacking.unpack(call, compressor, payload)
 
     # Threads
 
@@ -293,22 +268,6 @@ def _pushback_of(error: FastRPCError) -> int:
     if error.retry_after is None:
         return 0
     return int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
-
-
-def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
-    """Take steps until they are done or the time is up: the result, what is wrong, whether they are done."""
-    try:
-        while True:
-            next(steps)
-            if time.perf_counter() > ends:
-                return b"", None, False
-    except StopIteration as end:
-        return end.value, None, True
-    except FastRPCError as error:
-        return b"", error, True
-    except Exception as error:
-        # An installed compressor may raise anything; it must not cost the connection.
-        return b"", DecodeError(f"the payload cannot be decompressed: {error!r}"), True
 
 
 class _ThreadJob:
