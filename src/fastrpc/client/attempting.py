@@ -232,14 +232,15 @@ class Attempting(BaseAttempting):
                 if session is not None:
                     return session, placement
                 link: Link = placement.candidate.link
-                pool.start()
-                link.start()
+                if pinned is None:
+                    pool.start()
+                link.start(is_wanted=True)
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
                     placement.undone()
                 if not call.options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                     raise pool.unreachable([link] if pinned else pool.links)
-                await pool.wait_changed()
+                await (pool.wait_changed() if pinned is None else link.wait_changed())
                 if not is_kept or not link.may_come:
                     placement.undone()
                     self._connecting.remove(placement)

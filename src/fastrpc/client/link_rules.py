@@ -27,6 +27,9 @@ KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelec
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05
 
+#: Addresses that one message names.
+MOST_NAMED = 100
+
 #: What to do where no connection came in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
@@ -85,8 +88,9 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 
 
 def what_came_of(links: Sequence[_Link]) -> str:
-    """Name addresses and why there is no connection."""
-    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+    """Name addresses and why there is no connection; of very many the first."""
+    text = "; ".join(trouble_at(link.endpoint, link.error) for link in links[:MOST_NAMED])
+    return text if len(links) <= MOST_NAMED else f"{text}; and {len(links) - MOST_NAMED} more"
 
 
 def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:

@@ -49,6 +49,9 @@ class SyncPool:
         self.target = target
         self.fleet = fleet
         self.links: list[SyncLink] = []
+        # The links of that list by their addresses, once somebody asked.
+        self._addressed: list[SyncLink] | None = None
+        self._by_address: dict[Address, SyncLink] = {}
         #: Links that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
         #: Those among them that calls need while all endpoints are in good health.
@@ -187,7 +190,10 @@ class SyncPool:
 
     def link_at(self, address: Address) -> SyncLink | None:
         """Return the link of one endpoint."""
-        return next((link for link in self.links if link.endpoint.address == address), None)
+        if self._addressed is not self.links:
+            self._by_address = {link.endpoint.address: link for link in self.links}
+            self._addressed = self.links
+        return self._by_address.get(address)
 
     @property
     def sessions(self) -> list[BlockingSession]:
