@@ -18,8 +18,8 @@ build: $(BUILT) ## set up .venv and compile the core in place
 demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
-test: $(BUILT) ## run the tests; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest $(ARGS)
+test: $(BUILT) ## run the tests that compare no times; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
+	$(python) -m pytest -m "not measures" $(ARGS)
 
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint
@@ -30,7 +30,7 @@ guard: $(BUILT) ## count the instructions of the hot paths against their record;
 bench: $(BUILT) ## run the benchmarks of parts, echo, codecs, compressors and scenarios
 	ci/bench $(ARGS)
 
-promises: $(BUILT) ## measure the promises in figures; ARGS="idle_memory counters" chooses
+promises: $(BUILT) ## measure times, rates and memory against what is promised; ARGS="idle_memory counters" chooses
 	ci/promises $(ARGS)
 
 compare: $(BUILT) $(BENCH_READY) ## measure fastrpc beside a bare C echo and other stacks; ARGS=--quick for a look

@@ -11,6 +11,14 @@ from pathlib import Path
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 from bench.promises.crowd import crowd
 from bench.promises.flooder import flooding
+from bench.promises.payloads import (
+    BOMB_BYTES,
+    FLOOD_KEYS,
+    HONEST_KEYS,
+    flood_ratios,
+    honest_ratios,
+    protobuf_bomb,
+)
 from bench.promises.picks import pick_nanoseconds
 from bench.promises.stalls import longest_turn, many_bombs, one_read, unknown_names
 
@@ -222,6 +230,74 @@ def stalls() -> list[Finding]:
     ]
 
 
+def given_up_answers() -> Finding:
+    """Answers of 16 MiB, two at a time, given up 10 ms after they were asked for."""
+    answers = 60
+    with serving() as server:
+        command = [sys.executable, "-m", "bench.promises.given_up", server.address, str(answers)]
+        found = run_client(command, choose_cores().client, 60)
+    return Finding(
+        "an answer of 16 MiB that is given up after 10 ms",
+        found["bytes"] / answers / KIB**2,
+        6,
+        "MiB on the line",
+        f"{answers} answers, two at a time; the connection was lost {found['connections'] - 1:.0f} times",
+    )
+
+
+def silent_openings() -> Finding:
+    """A new client's first call beside 400 connections that say nothing."""
+    command = [sys.executable, "-m", "bench.promises.openings"]
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        found = run_client([*command, server.address, "400", "10"], choose_cores().client, 120)
+    seconds = sorted(found["seconds"])
+    return Finding(
+        "a new client beside 400 silent openings",
+        seconds[-1] * 1e3,
+        250,
+        "ms to its first answer",
+        f"the slowest of {len(seconds)}; median {statistics.median(seconds) * 1e3:.1f} ms",
+    )
+
+
+def registry_snapshot() -> Finding:
+    """A snapshot of 100 MB of records, written beside the loop of the embedded registry."""
+    command = [sys.executable, "-m", "bench.promises.snapshot", "100000000"]
+    found = run_client(command, choose_cores().server, 60)
+    details = f"{found['records']:.0f} records of 8 KiB, median of the longest stalls of 3 snapshots"
+    return Finding(
+        "snapshot of 100 MB: the registry's loop stands",
+        found["stall_ms"],
+        20,
+        "ms",
+        f"{details}, {found['quiet_ms']:.1f} ms beside none; each is there after {found['seconds']:.1f} s",
+    )
+
+
+def payloads() -> list[Finding]:
+    """Payloads made to be expensive, and honest ones beside them."""
+    floods, honest, bomb = flood_ratios(), honest_ratios(), protobuf_bomb()
+    title = f"protobuf: {BOMB_BYTES / 1e6:.0f} MB of empty messages"
+    return [
+        Finding(
+            f"{FLOOD_KEYS:,} keys made to collide",
+            max(floods.values()),
+            3,
+            "times honest ones",
+            _each(floods),
+        ),
+        Finding(
+            f"{HONEST_KEYS:,} honest keys", max(honest.values()), 5, "times msgspec alone", _each(honest)
+        ),
+        Finding(title, bomb[0] * 1e3, 50, "ms the loop stands still", "decoded in a process of its own"),
+        Finding(title, bomb[1], 16, "MiB", "decoded in a process of its own"),
+    ]
+
+
+def _each(figures: dict[str, float]) -> str:
+    return "; ".join(f"{name} {figure:.1f}" for name, figure in figures.items())
+
+
 #: By the name that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
@@ -234,5 +310,9 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         selectors,
         idle_work,
         stalls,
+        given_up_answers,
+        silent_openings,
+        registry_snapshot,
+        payloads,
     )
 }

@@ -28,6 +28,10 @@ class Promised:
     async def echo(self, payload: bytes) -> bytes:
         return payload
 
+    @fastrpc.method(codec="raw")
+    async def give(self, size: bytes) -> bytes:
+        return bytes(int(size))
+
     @fastrpc.method
     async def freeze(self) -> None:
         """Let the garbage collector look no more at what there is by now."""
@@ -43,7 +47,7 @@ async def serve(config: fastrpc.ServerConfig) -> None:
     """Serve until standard input closes."""
     async with fastrpc.Server(Promised(), config=config) as server:
         announce(str(await server.listen("tcp://127.0.0.1:0")))
-        await asyncio.to_thread(_read_all_input)
+        await asyncio.to_thread(read_all_input)
         # Nobody waits for an answer any more.
         await server.drain(timeout=0.1)
 
@@ -58,10 +62,11 @@ async def serve_several(count: int) -> None:
             await stack.enter_async_context(server)
             places.append(str(await server.listen("tcp://127.0.0.1:0")))
         announce(" ".join(places))
-        await asyncio.to_thread(_read_all_input)
+        await asyncio.to_thread(read_all_input)
 
 
-def _read_all_input() -> None:
+def read_all_input() -> None:
+    """Return once standard input is closed."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
 

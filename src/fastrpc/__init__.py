@@ -58,6 +58,7 @@ from fastrpc.errors import (
     StreamEndedError,
     UnavailableError,
 )
+from fastrpc.escaping import escape_loggers as _escape_loggers
 from fastrpc.rpc.interceptor import Interceptor, Proceed
 from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.rpc.reply import Reply
@@ -162,3 +163,4 @@ def __dir__() -> list[str]:
 
 # Silent unless the program configures logging: without a handler Python itself prints warnings to stderr.
 logging.getLogger("fastrpc").addHandler(logging.NullHandler())
+_escape_loggers()

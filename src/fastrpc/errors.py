@@ -150,6 +150,12 @@ class CallError(FastRPCError):
         text = f"{self.status.name}: {self.message}" if self.message else self.status.name
         return f"{text} ({self.hint})" if self.hint else text
 
+    def __repr__(self) -> str:
+        message = f", {self.message!r}" if self.message else ""
+        details = f", details={self.details!r}" if self.details is not None else ""
+        pause = f", retry_after={self.retry_after!r}" if self.retry_after is not None else ""
+        return f"{type(self).__name__}(Status.{self.status.name}{message}{details}{pause})"
+
 
 class DeadlineExceededError(FastRPCError, TimeoutError):
     """The call's time ran out, here or on the other side."""

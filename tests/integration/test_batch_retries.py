@@ -99,7 +99,7 @@ async def test_retries_of_a_batch_take_the_budget_and_have_numbers(
     # Two, unless the machine is so slow that their second is over in between.
     assert len(CALLS) + 2 <= len(refusing.attempts) < 2 * len(CALLS)
     assert 0 not in sorted(refusing.attempts)[len(CALLS) :]
-    assert client.state.budget.calls <= len(CALLS)
+    assert client._state.budget.calls <= len(CALLS)
 
 
 async def test_what_is_tried_again_stands_in_its_place(address: str, refusing: Refusing) -> None:
@@ -141,5 +141,5 @@ async def test_calls_of_a_blocking_batch_are_counted_once(address: str, refusing
     for interceptors in ([], [through]):
         client = SyncClient(address, interceptors=interceptors)
         assert await outcomes_of(client) == [2 * number for (number,) in CALLS]
-        assert client.state.budget.calls == len(CALLS)
+        assert client._state.budget.calls == len(CALLS)
         await asyncio.to_thread(client.close)

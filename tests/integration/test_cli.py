@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import fastrpc
 
-
 @dataclass
 class User:
     name: str
@@ -355,6 +354,21 @@ class TestHelp:
         ended = command(folder, *name, "--help")
         assert ended.code == 0
         assert re.search(rf"Example: fastrpc {' '.join(name)}", ended.output)
+
+    @pytest.mark.parametrize("name", ["run", "serve", "dev", "call", "list", "health", "bench", "registry"])
+    def test_nothing_is_cut_at_the_width_of_a_terminal(self, folder: Path, name: str) -> None:
+        ended = command(folder, name, "--help", COLUMNS="80")
+        assert ended.code == 0
+        assert not re.search(r"\S…", ended.output)
+        expected = {
+            **dict.fromkeys(("run", "serve", "dev"), "tcp://127.0.0.1:8972"),
+            "registry": "tcp://127.0.0.1:8970",
+        }
+        assert expected.get(name, "") in ended.output
+
+    def test_exit_codes_are_told(self, folder: Path) -> None:
+        said = " ".join(command(folder, "--help").output.split())
+        assert "0 done, 1 the call or check failed, 2 usage, 3 start-up or bind" in said
 
     def test_version_is_printed(self, folder: Path) -> None:
         ended = command(folder, "--version")

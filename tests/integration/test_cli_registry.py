@@ -36,6 +36,10 @@ class Users:
     async def name(self) -> str:
         return "Ann"
 
+    @fastrpc.method
+    async def greet(self, name: str, note: str | None = None) -> list[str | None]:
+        return [name, note]
+
 
 services = [Arith, Users]
 """
@@ -230,6 +234,32 @@ class TestHealth:
     def test_help_tells_of_registries(self, folder: Path) -> None:
         for name in ("health", "call"):
             assert "registry://host:port/service" in "".join(command(folder, name, "--help").output.split())
+
+
+class TestCall:
+    def test_of_a_registry_calls_who_serves_the_service(self, folder: Path, registry: str) -> None:
+        with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:
+            place = server.wait_output(r"serving at (\S+)\n")[1]
+            for target in (registry, f"{registry}/", f"{registry}/arith", f"{registry}?networks=127.0.0.0/8"):
+                ended = command(folder, "call", target, "arith.mul", "6", "7")
+                assert (ended.code, ended.output) == (0, "42\n"), ended
+                assert f"from {place}" in ended.errors
+            told = json.loads(command(folder, "call", registry, "users.name", "--json").output)
+            measured = command(folder, "bench", registry, "arith.mul", "6", "7", "-c", "2", "-d", "0.1")
+            typed = command(folder, "call", registry, "users.greet", "123", "note=null")
+        assert (told["value"], told["endpoint"]) == ("Ann", place)
+        assert (measured.code, "errors   none" in measured.output) == (0, True)
+        assert json.loads(typed.output) == ["123", None]
+
+    def test_service_that_nobody_serves_is_a_failure(self, folder: Path, registry: str) -> None:
+        ended = command(folder, "call", registry, "no.such.method")
+        assert (ended.code, "Traceback" in ended.errors) == (1, False)
+        assert "no.such" in ended.errors
+
+    def test_method_without_a_service_is_a_matter_of_usage(self, folder: Path, registry: str) -> None:
+        ended = command(folder, "call", registry, "mul")
+        assert ended.code == 2
+        assert "names no service" in ended.errors
 
 
 class TestRun:

@@ -192,7 +192,7 @@ async def test_a_bomb_of_a_gibibyte_is_refused_at_the_limit_and_the_connection_l
         await client.ready()
         session = client._pool.sessions[0]
         view = client.with_options(compressor=name)
-        view.set_options({"compressor": Bomber(name)})
+        view._set_options({"compressor": Bomber(name)})
         with pytest.raises(CallError, match=rf"texts\.raw.*{name}.*16777216") as failed:
             await view.call(Texts.raw, bytes(6 * MIB))
         assert failed.value.status is Status.RESOURCE_EXHAUSTED
@@ -224,7 +224,7 @@ async def test_damaged_payloads_fail_that_call_alone(name: str) -> None:
     texts = Texts()
     async with served(texts, scheme="tcp") as target, Client(target) as client:
         view = client.with_options(compressor=name)
-        view.set_options({"compressor": Damager(name)})
+        view._set_options({"compressor": Damager(name)})
         with pytest.raises(CallError, match=name) as failed:
             await view.call(Texts.raw, bytes(5_000))
         assert failed.value.status is Status.INVALID_ARGUMENT

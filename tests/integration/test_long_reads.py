@@ -69,8 +69,8 @@ async def test_one_turn_of_the_loop_handles_a_few_milliseconds_of_a_read(scheme:
         values = await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
         watching.cancel()
     assert values == work.started == list(range(CALLS))
-    # However slow this machine is, no handler takes less than it is told to.
-    assert most * BURN_SECONDS <= 0.006
+    # However slow this machine is, no handler takes less than it is told to; two slices may lie between two looks.
+    assert most * BURN_SECONDS <= 0.012
 
 
 @each_scheme

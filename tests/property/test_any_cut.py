@@ -15,9 +15,13 @@ from tests.support.scenario import SERVING
 from tests.support.traffic import random_slices
 from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT
 from tests.support.wire_link import Event
+from tests.support.wire_names import names_told
 from tests.support.wire_reference import Data, End, Head, ReferencePeer, Request, Response
 
 BOTH_WAYS = FLAG_STREAM_IN | FLAG_STREAM_OUT
+
+#: What calls 9 and 17 tell of their positions.
+NAMES = names_told(("name", "data"))
 
 #: What the golden files hold, as one client says it to a server: about 4 KiB.
 TO_SERVER = b"".join(
@@ -38,6 +42,8 @@ TO_SERVER = b"".join(
         piece(9, bytes(1_100), more=True) + read_golden("auth") + piece(9, bytes(896)),
         *cut(Request(11, b"blob.put", bytes(range(250)) * 5, metadata=b"\x01\x00\x01\x00kv"), 1_024),
         request(13, metadata=b"\x00") + read_golden("cancel") + read_golden("cancel"),
+        read_golden("request_names"),
+        *cut(Request(17, b"blob.put", bytes(range(250)) * 5, names=NAMES), 1_024),
         read_golden("goaway_drain"),
     )
 )
@@ -118,6 +124,7 @@ LONG_TO_SERVER = b"".join(
         request(5, flags=FLAG_STREAM_IN) + Data(5, bytes(30_000)).encode() + Data(5, bytes(20_000)).encode(),
         End(5).encode(),
         request(7, bytes(20_000), metadata=bytes(20_000)),
+        request(9, bytes(40_000), names=NAMES),
     )
 )
 LONG_TO_CLIENT = b"".join(
@@ -146,6 +153,37 @@ def reference_events(is_server: bool, data: bytes) -> list[Event]:
             peer.open_call(b"arith.mul", flags=flags)
         peer.take_output()
     return peer.receive(data)
+
+
+#: To a client that gave up call 1 before anything came: an answer that is begun, and its end instead of the rest.
+GIVEN_UP = b"".join(
+    (
+        opening(True),
+        answer(1, b"x" * 100, total=4_000),
+        *[piece(1, bytes(1_024), more=True)] * 2,
+        answer(3, b"another"),
+        answer(1, status=1),
+        answer(5, status=13),
+    )
+)
+
+
+def given_up_events(slices: Iterator[bytes] | list[bytes]) -> tuple[list[Event], int, list[object]]:
+    engine = RecordingConnection(is_client=True, settings=engine_settings(False, SERVING))
+    for _ in range(3):
+        engine.open_call(b"arith.mul")
+    engine.cancel(1)
+    engine.data_to_send()
+    events = [event for data in slices for event in engine.receive_data(data)]
+    return events, engine.consumed, list(sent_frames(engine.data_to_send()))
+
+
+def test_end_of_a_given_up_answer_cut_anywhere() -> None:
+    whole = given_up_events([GIVEN_UP])
+    assert [event[0] for event in whole[0][4:]] == ["discarded", "discarded", "response", "freed", "response"]
+    for offset in range(1, len(GIVEN_UP)):
+        assert given_up_events([GIVEN_UP[:offset], GIVEN_UP[offset:]]) == whole, f"cut at {offset}"
+    assert given_up_events([GIVEN_UP[index : index + 1] for index in range(len(GIVEN_UP))]) == whole
 
 
 def test_reference_makes_the_same_of_the_exchange(is_server: bool) -> None:

@@ -1,6 +1,6 @@
 """The engine agrees with its pure-Python reference: events, reasons, states, bytes consumed and reactions sent."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -120,6 +120,34 @@ def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
         except DifferenceError as difference:
             pytest.fail(f"seed {seed}: {difference}")
         assert peer.error is pair.reference.error is None
+
+
+@pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
+def test_both_end_a_given_up_answer_alike_however_far_it_got(is_server: bool, scale: Scale) -> None:
+    opening = Preface().encode() + SettingsFrame(encode_settings(ANNOUNCED)).encode()
+    opening += SettingsFrame(ack=True).encode()
+    for seed in range(scale(300)):
+        random = Random(seed)
+        # The window stays at 65,536 bytes: an answer waits, is begun, or is out when its CANCEL comes.
+        pair = Lockstep(is_server, SERVING)
+        call = 1 if is_server else 2
+        pair.receive(opening + request(call), random)
+        size = random.choice((0, 100, 20_000, 65_000, 65_521, 70_000, 200_000))
+        acts: list[Callable[[], object]] = [
+            lambda pair=pair, call=call, size=size: pair.respond(call, bytes(size)),
+            lambda pair=pair, call=call: pair.receive(Cancel(call).encode()),
+            lambda pair=pair: pair.receive(Credit(0, 50_000).encode()),
+        ]
+        random.shuffle(acts)
+        try:
+            for act in acts:
+                act()
+                pair.compare()
+            pair.receive(Credit(0, 1_000_000).encode() + Cancel(call).encode() + request(call + 2))
+            pair.compare()
+        except DifferenceError as difference:
+            pytest.fail(f"seed {seed}: {difference}")
+        assert not pair.is_over
 
 
 FLOODS = {

@@ -33,6 +33,7 @@ from tests.support.wire_layout import (
     Kind,
 )
 from tests.support.wire_metadata import encode_metadata
+from tests.support.wire_names import names_told
 from tests.support.wire_parser import Preface
 from tests.support.wire_settings import Setting, encode_settings
 
@@ -72,6 +73,17 @@ GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
             codec=1,
             attempt=1,
             metadata=encode_metadata([(b"traceparent", TRACE), (b"shard-bin", b"\x00\xff")]),
+        ),
+    ),
+    "request_names": (
+        "Call 15: bank.transfer(source, target, cents) tells the names of its three positions.",
+        Request(
+            15,
+            b"bank.transfer",
+            b"\x93\xa2me\xa3you\x01",
+            codec=1,
+            timeout_us=1_000_000,
+            names=names_told(("source", "target", "cents")),
         ),
     ),
     "request_stream": (
@@ -245,7 +257,10 @@ def body_lines(frame: Frame, body: bytes) -> list[Line]:
 def message_lines(frame: Request | Response, body: bytes) -> list[Line]:
     kind = Kind.REQUEST if isinstance(frame, Request) else Kind.RESPONSE
     text, name = (frame.method, "method") if isinstance(frame, Request) else (frame.message, "message")
-    lines = [*split_fields(body, FIELDS[kind]), (text, f"{name} = {text.decode()!r}")]
+    fields = FIELDS[kind]
+    if isinstance(frame, Request) and frame.names:
+        fields += (("names", 8),)
+    lines = [*split_fields(body, fields), (text, f"{name} = {text.decode()!r}")]
     lines += metadata_lines(frame.metadata)
     if frame.total is not None:
         lines += split_fields(frame.total.to_bytes(8, "little"), (("total", 8),))

@@ -55,14 +55,16 @@ class RawPeer:
                     if isinstance(frame, kind):
                         return frame
 
-    async def ended(self) -> None:
-        """Return once the other side shut down writing, or reset; what came before is dropped."""
+    async def ended(self) -> bytes:
+        """Return the bytes that came until the other side shut down writing, or reset."""
+        received = b""
         async with asyncio.timeout(WAIT_SECONDS):
             try:
-                while await self._reader.read(65_536):
-                    pass
+                while chunk := await self._reader.read(65_536):
+                    received += chunk
             except ConnectionError:
                 pass
+        return received
 
     def close(self) -> None:
         """Close; nobody waits for it."""

@@ -35,6 +35,7 @@ from tests.support.wire_layout import (
     Kind,
 )
 from tests.support.wire_metadata import encode_metadata
+from tests.support.wire_names import names_told
 from tests.support.wire_settings import Setting, encode_settings
 
 __all__ = ["Traffic", "damaged", "random_slices", "sound_traffic"]
@@ -110,7 +111,8 @@ def metadata(random: Random) -> bytes:
 def caller_script(random: Random, call: int, flags: int) -> list[bytes]:
     """Return what a caller may send for one call."""
     content = payload(random)
-    first = Request(call, b"arith.mul", content, flags=flags, codec=1, metadata=metadata(random))
+    names = random.choice((0, 0, names_told(("a", "b")), 2**64 - 1))
+    first = Request(call, b"arith.mul", content, flags=flags, codec=1, metadata=metadata(random), names=names)
     frames = cut(first, 1_100) if len(content) > 1_100 else [first.encode()]
     if flags & FLAG_STREAM_IN:
         frames += stream_script(random, call)

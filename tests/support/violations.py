@@ -10,6 +10,7 @@ from typing import Any
 from tests.support import frame_factory
 from tests.support.frame_factory import header, piece, raw_body, request
 from tests.support.scenario import SERVING, Open, Receive, Scenario, Step
+from tests.support.scenario import Cancel as GiveUp
 from tests.support.wire_frames import (
     Auth,
     Cancel,
@@ -298,6 +299,16 @@ def message_violations(is_server: bool) -> Iterator[Scenario]:
     first = [request(call + 2 * number, b"x", total=4_000) for number in range(5)]
     yield judged("a fifth unfinished REQUEST", is_server, b"".join(first), 2)
     answers = [frame_factory.answer(own + 2 * number, b"x", total=4_000) for number in range(5)]
+    given_up: tuple[Step, ...] = (Open(), Receive(answers[0]), GiveUp(own))
+    ends = {
+        "a value": frame_factory.answer(own, b"x"),
+        "a second answer in pieces": frame_factory.answer(own, b"x", status=1, total=9),
+    }
+    for name, final in ends.items():
+        yield judged(f"{name} instead of the end of a given-up answer", is_server, final, 2, steps=given_up)
+    ended = (*given_up, Receive(frame_factory.answer(own, status=1)))
+    late = piece(own, b"x" * 1_024, more=True)
+    yield judged("a piece behind the end of a given-up answer", is_server, late, 2, steps=ended)
     calls = (Open(),) * 5
     yield judged("a fifth unfinished RESPONSE", is_server, b"".join(answers), 2, steps=calls)
     falling = request(call + 2) + request(call)
@@ -365,6 +376,10 @@ def flood_violations(is_server: bool) -> Iterator[Scenario]:
     yield flood("pieces of one byte", [piece(call, b"x", more=True)] * (16 * KIB * KIB // 63 + 1), paid)
     large = Data(call, bytes(64 * KIB - 16)).encode()
     yield flood("late large DATA", [large] * 257, gone)
+    own = own_id(is_server)
+    begun = Receive(frame_factory.answer(own, b"x", total=16 * KIB * KIB))
+    pieces = [piece(own, bytes(64 * KIB - 16), more=True)] * 257
+    yield flood("pieces of an answer after its CANCEL", pieces, (Open(), begun, GiveUp(own)))
     if is_server:
         yield flood("AUTH", [Auth(b"bearer").encode()] * 11)
     drain = Goaway(HIGHEST_ID).encode()

@@ -151,8 +151,7 @@ class CalleeCalls:
         else:
             call.state = CalleeState.CANCELLED
             call.received.close()
-            self._link.outbox.drop_messages(cancel.id)
-            self._link.outbox.flush()
+            self._end_answer(cancel.id)
             self._link.emit("cancel", cancel.id, cancel.reason)
 
     def receive_credit(self, credit: Credit) -> None:
@@ -174,6 +173,8 @@ class CalleeCalls:
 
     def respond(self, response: Response) -> None:
         """Give the final answer; an error replaces whatever of the call still waits to be sent."""
+        if self._calls[response.id].state is CalleeState.CANCELLED:
+            response = unwanted(response, is_begun=False)
         if response.status:
             self._link.outbox.drop(response.id)
         self._link.outbox.queue(response)
@@ -197,6 +198,13 @@ class CalleeCalls:
     def finish_one_way(self, call_id: int) -> None:
         """Note that the handler of a ONE_WAY call ended."""
         self._one_way.discard(call_id)
+
+    def _end_answer(self, call_id: int) -> None:
+        """End an answer that nobody wants any more by a whole RESPONSE."""
+        dropped = self._link.outbox.drop_answer(call_id)
+        if dropped is not None:
+            response, is_begun = dropped
+            self._link.outbox.queue(unwanted(response, is_begun=is_begun))
 
     def _find(self, call_id: int, kind: Kind) -> Answering | None:
         if call_id > self.highest_seen:
@@ -299,6 +307,7 @@ class CalleeCalls:
             request.attempt,
             request.priority,
             request.timeout_us,
+            request.names,
             request.metadata,
             payload,
         )
@@ -343,3 +352,9 @@ class CalleeCalls:
         call.received.close()
         has_input = call.state in (CalleeState.ASSEMBLING, CalleeState.OPEN)
         self._link.call_ended(cut_short=has_input)
+
+
+def unwanted(response: Response, *, is_begun: bool) -> Response:
+    """Return what is left of an answer once its caller has cancelled: no value, details or metadata."""
+    status = CANCELLED if is_begun else response.status or CANCELLED
+    return Response(response.id, status, outcome=response.outcome)

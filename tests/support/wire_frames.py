@@ -45,6 +45,8 @@ __all__ = [
 
 #: head_words, attempt, priority, reserved, method_len, metadata_len, timeout_us
 REQUEST_HEAD = struct.Struct("<BBBBHHQ")
+#: What follows with head_words >= 3.
+REQUEST_NAMES = struct.Struct("<Q")
 #: head_words, outcome, status, message_len, metadata_len, pushback_ms, elapsed_us
 RESPONSE_HEAD = struct.Struct("<BBHHHII")
 CANCEL_BODY = struct.Struct("<HH")
@@ -113,7 +115,7 @@ class Request:
         0          1       2        3  4          6            8           8*head_words
         head_words attempt priority 0  method_len metadata_len timeout_us  method metadata [total] payload
 
-    `total` is None for a whole message.
+    With head_words 3 u64 `names` stands at 16. `total` is None for a whole message.
     """
 
     id: int
@@ -127,11 +129,15 @@ class Request:
     priority: int = 0
     timeout_us: int = 0
     metadata: bytes = b""
+    #: Which names stand at the positions of the arguments, see `wire_names`; 0 = not told.
+    names: int = 0
 
     def encode(self) -> bytes:
+        words = 3 if self.names else 2
         head = REQUEST_HEAD.pack(
-            2, self.attempt, self.priority, 0, len(self.method), len(self.metadata), self.timeout_us
+            words, self.attempt, self.priority, 0, len(self.method), len(self.metadata), self.timeout_us
         )
+        head += REQUEST_NAMES.pack(self.names) if self.names else b""
         body = head + self.method + self.metadata + encode_total(self.total) + self.payload
         flags = self.flags | (0 if self.total is None else FLAG_MORE)
         return encode_frame(
@@ -388,6 +394,7 @@ def decode_request(header: Header, body: bytes) -> Request:
         priority=priority if priority <= HIGHEST_PRIORITY else 0,
         timeout_us=timeout,
         metadata=metadata,
+        names=REQUEST_NAMES.unpack_from(body, REQUEST_HEAD.size)[0] if words >= 3 else 0,
     )
 
 

@@ -72,11 +72,12 @@ class Outbox:
         """Forget what waits for an id."""
         self._waiting.pop(call_id, None)
 
-    def drop_messages(self, call_id: int) -> None:
-        """Forget the stream messages that wait for an id, but not its RESPONSE."""
+    def drop_answer(self, call_id: int) -> tuple[Response, bool] | None:
+        """Forget all that waits for an id; return its RESPONSE and whether a piece of it left, if it has one."""
         queue = self._waiting.pop(call_id, [])
         if queue and isinstance(queue[-1].frame, Response):
-            self._waiting[call_id] = queue[-1:]
+            return queue[-1].frame, queue[-1].is_begun
+        return None
 
     def unsent(self, call_id: int) -> int:
         """Return how many messages of an id wait, wholly or in part."""

@@ -1,7 +1,7 @@
 """The pure-Python reference of the wire, written from PROTOCOL.md alone: the oracle of differential tests.
 
 Read in this order: `wire_layout` (numbers), `wire_frames` (one dataclass per frame), `wire_metadata`,
-`wire_settings`, `wire_parser` (bytes to checked frames), `wire_budgets`, `wire_windows`, `wire_outbox`,
+`wire_names`, `wire_settings`, `wire_parser` (bytes to checked frames), `wire_budgets`, `wire_windows`, `wire_outbox`,
 `wire_link`, then the state tables `wire_callee` and `wire_caller`, joined by `wire_peer`.
 
 Events of `ReferencePeer.receive`, plain tuples::
@@ -9,7 +9,8 @@ Events of `ReferencePeer.receive`, plain tuples::
     ("preface", version)
     ("settings", ((name, value), …))         known settings in their order; lists are tuples
     ("settings_ack",)
-    ("request", id, method, flags, codec, compressor, attempt, priority, timeout_us, metadata, payload)
+    ("request", id, method, flags, codec, compressor, attempt, priority, timeout_us, names, metadata,
+     payload)
                                              whole; flags are bits 4 to 7
     ("refused", id, status)                  by the connection, not started; RESPONSE with outcome 1 was sent
     ("dropped", id)                          a ONE_WAY call that is not run

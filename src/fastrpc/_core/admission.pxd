@@ -7,6 +7,7 @@ from fastrpc._core.frame cimport Frame
 from fastrpc._core.handler_task cimport HandlerTask
 from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.loop_state cimport LoopState
+from fastrpc._core.openings cimport Openings
 from fastrpc._core.session cimport Session
 from fastrpc._core.timed cimport Timed
 
@@ -53,11 +54,9 @@ cdef class Admission(Timed):
         object _look
         object _context
 
-        # Connections that are opening, and those not read from until one of them is through.
-        readonly Py_ssize_t opening
-        Py_ssize_t handshakes
+        # Connections that are opening, and how many there may be in all.
+        Openings openings
         Py_ssize_t connections
-        dict unread
         readonly uint64_t refused_connections
 
         # Calls that were not started; of those, the counters of the ones whose method is not served here.
@@ -75,7 +74,6 @@ cdef class Admission(Timed):
         readonly bint is_full
 
     cdef int accepted(self, GuardedSession session) except -1
-    cdef int opened(self, GuardedSession session) except -1
     cdef int left(self, GuardedSession session) except -1
     cdef int schedule(self, GuardedSession session) except -1
     cdef int count(self, int64_t change) except -1
@@ -116,6 +114,7 @@ cdef class GuardedSession(Session):
         object drain_signal
 
     cpdef int64_t held_bytes(self) noexcept
+    cdef int leave_opening(self) except -1
     cdef int slow_start(self, AdmittedCall call, bytes payload) except -1
     cdef int start_waiting(self) except -1
     cdef int let_in(self, AdmittedCall call, bytes payload) except -1

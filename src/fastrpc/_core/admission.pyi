@@ -43,7 +43,7 @@ class Admission:
 
     @property
     def opening(self) -> int:
-        """Connections that are in their opening; those not read from yet are left out."""
+        """Connections that are in their opening."""
 
     @property
     def refused(self) -> int:

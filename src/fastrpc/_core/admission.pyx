@@ -30,6 +30,7 @@ from fastrpc._core.handler_task cimport HandlerTask
 from fastrpc._core.histogram cimport MethodCounters
 from fastrpc._core.instants cimport nanoseconds
 from fastrpc._core.loop_state cimport STALL_NS, loop_state
+from fastrpc._core.openings cimport Openings
 from fastrpc._core.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport placed
 from fastrpc._core.wire cimport now_ns
@@ -80,12 +81,11 @@ cdef class Admission(Timed):
         self.loop_state = loop_state(loop)
         self.sessions = set()
         self.turn = deque()
-        self.unread = {}
         self._look = self._look_at_waiting
         self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
         self.queue_age_ns = nanoseconds(admission.queue_age)
-        self.handshakes = admission.handshakes
+        self.openings = Openings(self.loop_state, admission.handshakes)
         self.connections = limits.connections
         # These never count as less than the largest message.
         self.request_bytes = max(memory.request_bytes, limits.message_bytes)
@@ -99,8 +99,13 @@ cdef class Admission(Timed):
 
     # Connections
 
+    @property
+    def opening(self):
+        """Connections that are in their opening."""
+        return len(self.openings)
+
     cdef int accepted(self, GuardedSession session) except -1:
-        """A connection was accepted: it may open now, waits for its turn, or is one too many."""
+        """A connection was accepted: it may open now, or is one too many."""
         cdef Py_ssize_t count = len(self.sessions)
         self.sessions.add(session)
         if count >= self.connections:
@@ -109,38 +114,16 @@ cdef class Admission(Timed):
             self.refused_connections += 1
             # It is told why, unless it is one of so many that even that costs too much.
             session.is_surplus = True
-            if count >= self.connections + self.handshakes:
+            if count >= self.connections + self.openings.limit:
                 session.transport.abort()
                 return 0
-        if self.opening < self.handshakes:
-            self.opening += 1
-            session.is_opening = True
-        else:
-            self.unread[session] = None
-            session.transport.pause_reading()
-        return 0
-
-    cdef int opened(self, GuardedSession session) except -1:
-        """A connection is through its opening, or gone: the next one may open."""
-        cdef GuardedSession following
-        if not session.is_opening:
-            return 0
-        session.is_opening = False
-        self.opening -= 1
-        while self.unread and self.opening < self.handshakes:
-            following = <GuardedSession>next(iter(self.unread))
-            del self.unread[following]
-            if following.transport is not None and not following.transport.is_closing():
-                self.opening += 1
-                following.is_opening = True
-                following.transport.resume_reading()
-        return 0
+        session.is_opening = True
+        return self.openings.add(session)
 
     cdef int left(self, GuardedSession session) except -1:
         """A connection is gone."""
         self.sessions.discard(session)
-        self.unread.pop(session, None)
-        return self.opened(session)
+        return session.leave_opening()
 
     # Calls that wait
 
@@ -260,8 +243,18 @@ cdef class GuardedSession(Session):
 
     # Opening and leaving
 
+    cdef int on_read(self) except -1:
+        return self.admission.openings.heard(self) if self.is_opening else 0
+
+    cdef int leave_opening(self) except -1:
+        """The connection is through its opening, or gone."""
+        if self.is_opening:
+            self.is_opening = False
+            self.admission.openings.leave(self)
+        return 0
+
     cdef int on_ready(self) except -1:
-        self.admission.opened(self)
+        self.leave_opening()
         if self.is_surplus:
             return self.close_with(
                 REASON_DRAIN, f"the server has {self.admission.connections} connections already (Limits.connections)"
@@ -364,7 +357,7 @@ cdef class GuardedSession(Session):
         if self._peer_rests():
             # It would not notice before its next call, and then it reads before it writes.
             self.linger_ns = 0
-        self.admission.opened(self)
+        self.leave_opening()
         self._drop_all_waiting()
         return Session.on_closed(self)
 

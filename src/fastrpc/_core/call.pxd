@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.histogram cimport CallTotals, MethodCounters
 from fastrpc._core.marshal cimport Marshal
+from fastrpc._core.parameter_names cimport ParameterNames
 from fastrpc._core.timed cimport Timed
 from fastrpc._core.window cimport Window
 
@@ -78,7 +79,8 @@ cdef class Route:
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
-        # Server only.
+        # Server only. What calls may tell of the names of its parameters.
+        readonly ParameterNames names
         readonly object handler
         int style
         bint is_public
@@ -157,6 +159,9 @@ cdef class Call(Scope):
 
         # Count of the flush that took the last piece of a REQUEST of ours; 0: not written yet.
         uint64_t handed_at
+
+        # Ours: what its REQUEST tells of the names at its positions (ParameterNames); 0 = nothing.
+        uint64_t names
 
         uint64_t started_ns
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, final
 from fastrpc._core.histogram import CallTotals, MethodCounters
 from fastrpc._core.marshal import Marshal
 from fastrpc._core.metadata import Metadata
+from fastrpc._core.parameter_names import ParameterNames
 from fastrpc._core.timed import Timed
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.peer import Identity, Peer
@@ -58,6 +59,10 @@ class Route:
     def counters(self) -> MethodCounters: ...
     @property
     def totals(self) -> CallTotals: ...
+    @property
+    def names(self) -> ParameterNames | None:
+        """What calls may tell of the names of its parameters; None on a client."""
+
     @property
     def handler(self) -> Any:
         """The bound method that serves it; None on a client."""

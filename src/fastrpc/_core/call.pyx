@@ -130,6 +130,8 @@ cdef class Route:
         self.counters = counters
         self.totals = CallTotals() if totals is None else totals
         self.handler = handler
+        if handler is not None:
+            self.names = definition.accepted_names()
         self.style = STYLES[definition.style]
         self.is_public = definition.public
         if timeout is None:

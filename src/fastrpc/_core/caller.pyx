@@ -15,18 +15,20 @@ import asyncio
 
 cimport cython
 from cpython.ref cimport Py_INCREF, Py_REFCNT
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
-from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_generation, over_floor
+from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
+from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.pending_call cimport overdue_error
 from fastrpc._core.status cimport UNKNOWN
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc._core.loop_state import wrong_loop
+from fastrpc._core.loop_state import no_loop, wrong_loop
 from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
@@ -89,7 +91,7 @@ cdef class CallerState(ViewState):
             return 0
         loop = get_running_loop()
         if loop is None:
-            raise RuntimeError("a Client needs a running event loop; use SyncClient without one")
+            raise no_loop("Client")
         if self.fork_generation == 0:
             self.fork_generation = fork_generation()
             self.thread = PyThread_get_thread_ident()
@@ -111,6 +113,11 @@ cdef class CallerState(ViewState):
             return 0
         raise wrong_loop("Client", self.loop, loop)
 
+    @property
+    def is_of_parent(self):
+        """Whether the client was used, and that was before a fork."""
+        return self.fork_generation not in (0, fork_generation())
+
     def use(self):
         """Bind to the running loop, or refuse another one.
 
@@ -124,7 +131,7 @@ cdef class Caller(CallerView):
     """The compiled part of Client: the verbs whose every call counts."""
 
     @property
-    def state(self):
+    def _state(self):
         """What the client and its views share."""
         return self.options.shared
 
@@ -191,6 +198,16 @@ cdef class Caller(CallerView):
 cdef class PlacedCall(CoroutineCall):
     """What the fleet gave a place, one call or a batch of them: it hears once what became of that."""
 
+    @property
+    def _options(self):
+        """Those of the client or view that made it."""
+        return self.options
+
+    @property
+    def _is_attempt(self):
+        """Whether it is an attempt of another call."""
+        return self.is_attempt
+
     @cython.final
     @cython.nonecheck(False)
     cdef ClientSession place(self, Fleet fleet, uint64_t now):
@@ -240,7 +257,7 @@ cdef class ClientCall(PlacedCall):
         now = now_ns()
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
-        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
@@ -258,7 +275,7 @@ cdef class ClientCall(PlacedCall):
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
-        cdef bytes payload = <bytes>self.route.marshal.encode_arguments(self.args, self.kwargs)
+        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.dress(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
@@ -335,18 +352,18 @@ cdef class ClientCall(PlacedCall):
 
     # For the runner
 
-    def finish_unpacked(self):
+    def _finish_unpacked(self):
         """Return what the answer stands for, now that it is decompressed."""
         if self.answer is None or self.answer_compressor:
             raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
         return self.finish()
 
-    def start_clock(self):
+    def _start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         self.options.dress(self, self.route, now_ns())
         (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
-    def attempt_on(self, ClientSession session not None, int number):
+    def _attempt_on(self, ClientSession session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
@@ -359,15 +376,16 @@ cdef class ClientCall(PlacedCall):
         attempt.session = session
         attempt.is_attempt = True
         attempt.deadline_ns = self.deadline_ns
+        attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt
 
-    def lose(self):
+    def _lose(self):
         """Note that another attempt was faster: when this one is cancelled, the server is told why."""
         self.has_lost = True
 
-    def adopt(self, ClientCall attempt not None):
+    def _adopt(self, ClientCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
@@ -394,12 +412,12 @@ cdef class ClientCall(PlacedCall):
         return (<CallerState>self.options.shared).runner.policy
 
     @property
-    def is_request(self):
-        """Whether the answer is wanted with what came along."""
-        return self.verb == VERB_REQUEST
+    def _verb(self):
+        """What is wanted: 0 call, 1 request, 2 notify."""
+        return self.verb
 
     @property
-    def needs_ready(self):
+    def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
         Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
@@ -424,6 +442,7 @@ cdef class BatchMember(PendingCall):
         self.handed_at = 0
         self.is_settled = False
         self.answer = None
+        self.early_request = None
         self.route = None
         self.compressors = None
         self.ended_ns = 0
@@ -453,7 +472,7 @@ cdef class BatchCall(PlacedCall):
             return RETURNED
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
-        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
@@ -469,20 +488,23 @@ cdef class BatchCall(PlacedCall):
         cdef BatchMember member
         cdef ViewOptions options = self.options
         cdef bytes payload
+        cdef Py_ssize_t i
         cdef ClientSession session = self.session
-        cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        cdef Marshal marshal = self.route.marshal
+        cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
         session.now = self.started_ns
-        for payload in payloads:
+        for i in range(len(payloads)):
             (<CallerState>options.shared).budget.count_call(self.started_ns)
             member = (<CallerState>options.shared).new_member()
             member.batch = self
             options.dress_alike(member, self)
+            member.names = marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[i]))
             self.members.append(member)
             try:
-                payload = options.pack(member, payload, session.peer, session.is_ready)
+                payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
                 count_start(member, payload)
                 session.send(member, payload)
             except FastRPCError as error:
@@ -517,7 +539,7 @@ cdef class BatchCall(PlacedCall):
     cdef int resume(self, PyObject** result) except -1:
         cdef list values
         cdef bint failed = False
-        if self.packed:
+        if self._packed():
             return self.delegate((<CallerState>self.options.shared).runner.unpack_batch(self), result)
         values = self._collected(&failed)
         if failed and not self.is_attempt:
@@ -526,17 +548,16 @@ cdef class BatchCall(PlacedCall):
         result[0] = <PyObject*>values
         return RETURNED
 
-    @property
-    def packed(self):
+    def _packed(self):
         """Those of its calls whose answers are not decompressed yet."""
         cdef BatchMember member
         cdef list found = []
-        for member in self.members:
+        for member in self.members or ():
             if member.answer_compressor and member.failure is None:
                 found.append(member)
         return found
 
-    def collect(self):
+    def _collect(self):
         """Return what its calls stand for, errors in place of values; once."""
         cdef bint failed = False
         if self.members is None or self.missing:
@@ -577,40 +598,50 @@ cdef class BatchCall(PlacedCall):
     @property
     def arguments(self):
         """Those of its first call, which stand for the batch where it is placed by them."""
-        return self.argument_tuples[0]
+        return self.argument_tuples[0] if self.argument_tuples else ()
 
-    def start_clock(self):
+    def _start_clock(self):
         """Give the batch its deadline before there is a connection; raises when no time is left."""
         self.options.dress(self, self.route, now_ns())
 
     @property
-    def needs_ready(self):
+    def _needs_ready(self):
         """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
         return self.options.compressor is not None or over_floor(self.options.sent_metadata)
 
-    def single(self, Py_ssize_t index):
+    @property
+    def _size(self):
+        """How many calls it is."""
+        return len(self.argument_tuples)
+
+    @property
+    def _returns_errors(self):
+        """Whether errors are results."""
+        return self.return_exceptions
+
+    def _single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route
         call.options = self.options
         call.hash_key = self.hash_key
-        call.args = self.argument_tuples[index]
+        call.args = checked_item(self.argument_tuples, index)
         call.deadline_ns = self.deadline_ns
         return call
 
-    def attempted(self, Py_ssize_t index):
+    def _attempted(self, Py_ssize_t index):
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
+        call.args = checked_item(self.argument_tuples, index)
         self.options.dress_alike(call, self)
         call.options = self.options
         call.hash_key = self.hash_key
-        call.args = self.argument_tuples[index]
         call.session = self.session
         # It was awaited already, as part of the batch.
         call.close()
         return call
 
-    def attempt_on(self, ClientSession session not None):
+    def _attempt_on(self, ClientSession session not None):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
         attempt.route = self.route
@@ -633,7 +664,7 @@ cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
         turn[0] += 1
         if turn[0] >= count:
             turn[0] = 0
-        session = <ClientSession>sessions[turn[0]]
+        session = sessions[turn[0]]
         if session.is_usable:
             return session
     return None

@@ -67,13 +67,13 @@ cdef class ViewOptions:
 
 cdef class CallerView:
     cdef:
-        readonly bint is_view
+        bint is_view
 
         # Whether somebody gave it attributes of his own.
         bint was_written
 
         # A key, which each call may have one of its own of, lies beside the options, so that a view for it copies nothing.
-        readonly ViewOptions options
+        ViewOptions options
         readonly object hash_key
 
     cdef CallerView view_with(self, dict options)
@@ -84,4 +84,5 @@ cdef class CallerView:
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
 cdef list argument_tuples_of(object given)
+cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint over_floor(bytes metadata) except -1

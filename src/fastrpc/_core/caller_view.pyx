@@ -58,6 +58,11 @@ cdef uint64_t fork_generation() noexcept:
     return generation
 
 
+def process_generation():
+    """Return how many forks this process is away from the first one, and 1."""
+    return generation
+
+
 cdef class ViewState:
     """What a client and its views share."""
 
@@ -179,7 +184,7 @@ cdef class ViewOptions:
 cdef class CallerView:
     """The options of calls, and what they do to one."""
 
-    def share(self, ViewState state not None, str codec not None):
+    def _share(self, ViewState state not None, str codec not None):
         """Become the front of a state, with no options of its own."""
         cdef ViewOptions none = ViewOptions.__new__(ViewOptions)
         none.shared = state
@@ -221,21 +226,17 @@ cdef class CallerView:
         self.was_written = True
         PyObject_GenericSetAttr(self, name, value)
 
-    def set_options(self, dict options not None):
+    def _set_options(self, dict options not None):
         """Take options over that were checked."""
         self.options = self.options.changed(options)
 
     @property
-    def shared(self):
-        return self.options.shared
+    def _is_view(self):
+        return self.is_view
 
     @property
     def codec(self):
         return self.options.codec
-
-    @property
-    def sent_metadata(self):
-        return self.options.sent_metadata
 
     @property
     def metadata(self):
@@ -318,7 +319,7 @@ Args:
     timeout: seconds for one call.
     metadata: text values, or bytes under keys that end in `-bin`.
     codec, compressor: by name.
-    priority: 0 normal, 1 sheddable, 2 high.
+    priority: 0 normal, 1 sheddable, 2 high; not yet: anything but 0 is refused.
     idempotent: whether the server may run the call twice.
     wait_for_ready: wait, deadline running, while no server can be reached.
     fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
@@ -360,6 +361,13 @@ cdef list argument_tuples_of(object given):
             )
         found[i] = tuple(one)
     return found
+
+
+cdef tuple checked_item(list argument_tuples, Py_ssize_t index):
+    """The arguments of one call of a batch."""
+    if argument_tuples is None or not 0 <= index < len(argument_tuples):
+        raise IndexError(f"the batch has no call {index}")
+    return <tuple>argument_tuples[index]
 
 
 cdef bint over_floor(bytes metadata) except -1:

@@ -2,8 +2,8 @@
 
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport ONE_WAY, Frame
-from fastrpc._core.outbox cimport Outgoing
-from fastrpc._core.pending_call cimport PendingCall, check_request, lost_error
+from fastrpc._core.outgoing cimport Outgoing
+from fastrpc._core.pending_call cimport PendingCall, check_request, keep_early, lost_error, send_again
 from fastrpc._core.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.wire cimport now_ns
 
@@ -41,6 +41,8 @@ cdef class ClientSession(Session):
         if self.announces_calls and not (<PendingCall>call).is_probe:
             self.announces_calls = False
             self.owner.session_used(self)
+        if not self.settled:
+            keep_early(self, <PendingCall>call, payload)
         return self.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
@@ -56,6 +58,9 @@ cdef class ClientSession(Session):
         return 0
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        if (<PendingCall>call).early_request is not None and self.is_usable:
+            if send_again(self, <PendingCall>call, frame):
+                return 0
         self.loop_state.stop_timer(call)
         return (<PendingCall>call).answer_came(frame, payload, self.now)
 
@@ -192,12 +197,12 @@ cdef class ClientSession(Session):
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            self._fail(call, lost_error(self, call, False, why))
+            self._fail(call, lost_error(self, self.endpoint, call, False, why))
         for call in self.opened.entries():
             handed = self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            self._fail(call, lost_error(self, call, handed, why))
+            self._fail(call, lost_error(self, self.endpoint, call, handed, why))
 
     def _fail(self, PendingCall call, error):
         self.loop_state.stop_timer(call)

@@ -82,7 +82,7 @@ cdef uint32_t PUSHBACK_NEVER
 
 
 cdef struct Frame:
-    # The header.
+    # The header; kind to compressor lie side by side, as on the wire.
     uint32_t length
     uint8_t kind
     uint8_t flags
@@ -98,6 +98,9 @@ cdef struct Frame:
     uint32_t pushback_ms
     uint32_t elapsed_us
     uint64_t timeout_us
+
+    # Which names stand at the positions of the arguments (ParameterNames); 0 = not told.
+    uint64_t names
 
     # Parts of the body. Parsed: they point into the bytes given to `parse` and live as long as these.
     const char* method

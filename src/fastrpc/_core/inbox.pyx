@@ -50,7 +50,7 @@ from fastrpc._core.frame cimport (
 )
 from fastrpc._core.intake cimport LATE_FRAMES
 from fastrpc._core.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.send_queue cimport Outgoing, new_failure
+from fastrpc._core.outgoing cimport Outgoing, new_failure
 from fastrpc._core.status cimport CANCELLED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window, spend
 from fastrpc._core.wire cimport load16, load32
@@ -332,7 +332,7 @@ cdef class Inbox(Messages):
             return self.refuse(call, CANCELLED, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
         self.drop_incoming(call)
-        self.drop_messages(call)
+        self.drop_answer(call)
         return self.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:

@@ -108,7 +108,7 @@ cdef class Proceeding:
         except StopIteration:
             self.is_over = True
             self.inner = None
-            self.call.note_outcome(OK, None)
+            self.call._note_outcome(OK, None)
             raise
         except BaseException as error:
             self.is_over = True
@@ -140,7 +140,7 @@ cdef class Proceeding:
             return YIELDED
         self.is_over = True
         self.inner = None
-        self.call.note_outcome(OK, None)
+        self.call._note_outcome(OK, None)
         return RETURNED
 
     cdef int failed(self, object error) except -1:

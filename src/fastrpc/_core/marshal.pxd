@@ -1,6 +1,10 @@
 # Arguments and results of one method <-> payload, prepared for one codec.
 
 cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.parameter_names cimport ParameterNames
+from fastrpc._core.payload_scan cimport PayloadScan
 
 
 @cython.final
@@ -24,6 +28,10 @@ cdef class ArgumentShape:
         # Fewest positions that do alone; above `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
 
+        # What a REQUEST tells of `names`; where old names stand now.
+        readonly ParameterNames told
+        readonly dict renamed
+
         # Called with (args, kwargs) that do not fit; raises the TypeError of a local call.
         readonly object refuse
 
@@ -31,12 +39,13 @@ cdef class ArgumentShape:
 @cython.final
 cdef class PayloadCoders:
     cdef:
-        # The codec, and the parts of a method's payloads that may hold containers and so are scanned first.
+        # The codec, and what arguments, results and messages are scanned by before they are decoded; None: by nothing,
+        # as they hold no containers.
         readonly str codec
         readonly int codec_id
-        readonly bint scan_arguments
-        readonly bint scan_result
-        readonly bint scan_message
+        readonly PayloadScan scan_arguments
+        readonly PayloadScan scan_result
+        readonly PayloadScan scan_message
 
         # value -> payload, and payload -> value of the result and of a message the caller streams.
         readonly object encode
@@ -70,11 +79,12 @@ cdef class Marshal:
         # Whether a payload is, untouched, the one argument.
         bint _takes_bytes
 
-        # Which payloads are scanned before they are decoded, and the limits.
-        bint _is_scannable
-        bint _scan_arguments
-        bint _scan_result
-        bint _scan_message
+        # How payloads are scanned before they are decoded, None: not at all; and the limits. Where the types of the
+        # arguments hold no containers, those that are no row of positions may all the same: they have _scan_opened.
+        PayloadScan _scan_arguments
+        PayloadScan _scan_opened
+        PayloadScan _scan_result
+        PayloadScan _scan_message
         int _depth
         Py_ssize_t _item_limit
 
@@ -84,6 +94,10 @@ cdef class Marshal:
     # bytes; TypeError as for a local call when the arguments do not fit, EncodeError when one has no
     # payload. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)
+
+    # The same; `names` is set to what the REQUEST tells of the positions given.
+    cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names)
+    cdef uint64_t names_at(self, Py_ssize_t count) noexcept
 
     # A tuple (exactly this type) of positions, or BoundArguments; CallError INVALID_ARGUMENT or
     # RESOURCE_EXHAUSTED, processed "no", naming the parameter and what was expected.
@@ -99,8 +113,11 @@ cdef class Marshal:
     cpdef object encode_message(self, object value)
     cpdef object decode_message(self, object payload)
 
-    cdef object _encode_slowly(self, tuple args, dict kwargs)
-    cdef object _encode_by_name(self, tuple args, dict kwargs)
+    # Raise TypeError if `payload`, which is this value encoded, does not hold a result.
+    cdef int check_result(self, object value, bytes payload) except -1
+
+    cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names)
+    cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names)
     cdef object _encode_untyped(self, tuple args, dict kwargs)
     cdef object _encode_single(self, object value, str part)
     cdef object _decode_slowly(self, object payload)
@@ -111,6 +128,6 @@ cdef class Marshal:
     cdef Py_ssize_t _position_of(self, object key) except -2
     cdef object _item(self, Py_ssize_t at, object item)
     cdef object _bind(self, list values)
-    cdef int _scan_or_refuse(self, object payload, str what) except -1
-    cdef int _scan(self, object payload) except -1
-    cdef bint takes_details(self, bytes payload, int codec_id) noexcept
+    cdef int _refuse_long_map(self, object payload) except -1
+    cdef int _scan_or_refuse(self, PayloadScan scan, object payload, str what) except -1
+    cdef bint takes_details(self, bytes payload, int codec_id) except -1

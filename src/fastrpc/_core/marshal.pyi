@@ -1,6 +1,9 @@
 from collections.abc import Callable
 from typing import Any, final
 
+from fastrpc._core.parameter_names import ParameterNames
+from fastrpc._core.payload_scan import PayloadScan
+
 @final
 class BoundArguments:
     """Decoded arguments that positions alone cannot express: call `handler(*args, **kwargs)`."""
@@ -16,7 +19,8 @@ class ArgumentShape:
 
     `names` are in order; the first `positional` of them may be given by position, the first
     `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
-    is called with arguments that do not fit and raises the TypeError of a local call.
+    is called with arguments that do not fit and raises the TypeError of a local call. `told` says what a REQUEST
+    tells of the names; `renamed` says at which position an old name stands now.
     """
 
     names: tuple[str, ...]
@@ -24,6 +28,8 @@ class ArgumentShape:
     positional: int
     positional_only: int
     shortest: int
+    told: ParameterNames
+    renamed: dict[str, int]
     refuse: Callable[[tuple[Any, ...], dict[str, Any]], None]
     def __init__(
         self,
@@ -33,7 +39,10 @@ class ArgumentShape:
         *,
         positional: int,
         positional_only: int = 0,
+        renamed: dict[str, int] | None = None,
     ) -> None: ...
+    def arity_text(self, got: int) -> str:
+        """Say how many arguments it takes, and how many came."""
 
 @final
 class PayloadCoders:
@@ -45,14 +54,14 @@ class PayloadCoders:
         exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
         open: payload -> list or dict of items.
         items: at i, one of those items -> value of parameter i.
-        scan: whether arguments, result and message may hold containers and are scanned first.
+        scan: what arguments, result and message are scanned by first; None for what holds no containers.
     """
 
     codec: str
     codec_id: int
-    scan_arguments: bool
-    scan_result: bool
-    scan_message: bool
+    scan_arguments: PayloadScan | None
+    scan_result: PayloadScan | None
+    scan_message: PayloadScan | None
     encode: Callable[[Any], bytes]
     decode_result: Callable[[Any], Any]
     decode_message: Callable[[Any], Any]
@@ -69,7 +78,7 @@ class PayloadCoders:
         exact: tuple[Callable[[Any], Any] | None, ...] | None,
         open: Callable[[Any], Any],
         items: tuple[Callable[[Any], Any], ...],
-        scan: tuple[bool, bool, bool],
+        scan: tuple[PayloadScan | None, PayloadScan | None, PayloadScan | None],
     ) -> None: ...
 
 @final

@@ -11,22 +11,22 @@ names and positions. Raw bytes and protobuf messages are a payload as they are.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
+from fastrpc._core.parameter_names cimport ParameterNames
+from fastrpc._core.payload_scan cimport PayloadScan
 from fastrpc._core.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
-    PRESCAN_NO_MEMORY,
     PRESCAN_OK,
     PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
-    prescan,
 )
 
+from fastrpc._core.hash_flood import untyped_guard
 from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
@@ -41,6 +41,8 @@ cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
+    # A map of so many arguments is opened whatever the method takes; it costs nothing.
+    SHORT_MAP = 64
     CODEC_RAW = 0
     CODEC_PROTOBUF = 3
 
@@ -49,6 +51,10 @@ cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionErr
 
 # Stands for an argument that was left out.
 cdef object MISSING = object()
+
+# What the details of an error are scanned by, which may be anything.
+cdef PayloadScan MSGPACK_DETAILS = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
+cdef PayloadScan JSON_DETAILS = PayloadScan(PRESCAN_JSON)
 
 
 @cython.final
@@ -78,11 +84,14 @@ cdef class ArgumentShape:
         *,
         Py_ssize_t positional,
         Py_ssize_t positional_only=0,
+        dict renamed=None,
     ):
         cdef Py_ssize_t at
         if len(required) != len(names) or not 0 <= positional_only <= positional <= len(names):
             raise ValueError("the parts of an argument shape contradict each other")
         self.names = names
+        self.told = ParameterNames(names)
+        self.renamed = {} if renamed is None else renamed
         self.required = required
         self.refuse = refuse
         self.positional = positional
@@ -91,6 +100,10 @@ cdef class ArgumentShape:
         for at in range(len(names)):
             if required[at]:
                 self.shortest = at + 1
+
+    def arity_text(self, Py_ssize_t got):
+        """Say how many arguments it takes, and how many came."""
+        return _count_text(self, got)
 
 
 @cython.final
@@ -145,10 +158,12 @@ cdef class Marshal:
         self._takes_bytes = self._layout == LAYOUT_RAW and (
             shape is None or (len(shape.names) == 1 and shape.positional == 1)
         )
-        self._is_scannable = self._layout == LAYOUT_MSGPACK or self._layout == LAYOUT_JSON
-        self._scan_arguments = self._is_scannable and coders.scan_arguments
-        self._scan_result = self._is_scannable and coders.scan_result
-        self._scan_message = self._is_scannable and coders.scan_message
+        self._scan_arguments = coders.scan_arguments
+        self._scan_opened = coders.scan_arguments
+        self._scan_result = coders.scan_result
+        self._scan_message = coders.scan_message
+        if self._scan_opened is None and self._layout <= LAYOUT_JSON:
+            self._scan_opened = PayloadScan(coders.codec_id)
         self._depth = depth
         self._item_limit = items
 
@@ -156,18 +171,34 @@ cdef class Marshal:
         return f"<Marshal {self.method} {self.coders.codec}>"
 
     cpdef object encode_arguments(self, tuple args, dict kwargs):
+        cdef uint64_t _names
+        return self.encode_call(args, kwargs, &_names)
+
+    cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names):
         cdef Py_ssize_t count
+        cdef object payload
+        names[0] = 0
         if args is None:
             raise TypeError("args must be a tuple")
         count = PyTuple_GET_SIZE(args)
         if not kwargs and self._shortest <= count <= self._positional and self._layout <= LAYOUT_OTHER:
             try:
-                return self._encode(args)
+                payload = self._encode(args)
             except Exception as error:
                 raise _argument_failure(self, args, {}, error) from error
+            names[0] = self.names_at(count)
+            return payload
         if self._takes_bytes and count == 1 and not kwargs and PyBytes_CheckExact(args[0]):
             return args[0]
-        return self._encode_slowly(args, kwargs or {})
+        return self._encode_slowly(args, kwargs or {}, names)
+
+    @cython.nonecheck(False)
+    cdef uint64_t names_at(self, Py_ssize_t count) noexcept:
+        """What is told of arguments that fill the first `count` positions, or some of them up to there."""
+        # Nothing is known of a method given by its name, and raw bytes and messages have no positions.
+        if self.shape is None or self._layout > LAYOUT_OTHER:
+            return 0
+        return self.shape.told._numbers[count]
 
     cpdef object decode_arguments(self, object payload):
         cdef unsigned char first
@@ -179,8 +210,8 @@ cdef class Marshal:
                 decode = PyTuple_GET_ITEM(self._exact, first - FIXARRAY)
                 if decode != <PyObject*> None:
                     self.charge = PyBytes_GET_SIZE(payload)
-                    if self._scan_arguments:
-                        self._scan_or_refuse(payload, "the arguments")
+                    if self._scan_arguments is not None:
+                        self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
                     try:
                         return (<object> decode)(payload)
                     except DECODE_FAILURES as error:
@@ -202,14 +233,29 @@ cdef class Marshal:
         cdef int found
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
-        if self._scan_result:
-            found = self._scan(payload)
+        if self._scan_result is not None:
+            found = self._scan_result.find(payload, self._depth, self._item_limit, &self.charge)
             if found != PRESCAN_OK:
                 raise DecodeError(f"{self.method}: {_scan_text(self, found, 'the result')}")
         try:
             return self._decode_result(payload)
         except Exception as error:
             raise DecodeError(f"{self.method}: {_described(error, 'result', ())}") from error
+
+    cdef int check_result(self, object value, bytes payload) except -1:
+        cdef object decoded
+        if self._layout == LAYOUT_RAW:
+            return 0
+        try:
+            # Not `decode_result`: the limits are for what others send.
+            decoded = self._decode_result(payload)
+        except Exception as error:
+            raise TypeError(f"{self.method}: {_described(error, 'result', ())}") from None
+        if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
+            # The bytes of one message may well be those of another.
+            expected, got = type(decoded).__name__, type(value).__name__
+            raise TypeError(f"{self.method}: result: expected `{expected}`, got `{got}`")
+        return 0
 
     cpdef object encode_message(self, object value):
         if self._layout >= LAYOUT_RAW:
@@ -222,20 +268,20 @@ cdef class Marshal:
     cpdef object decode_message(self, object payload):
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
-        if self._scan_message:
-            self._scan_or_refuse(payload, "the message")
+        if self._scan_message is not None:
+            self._scan_or_refuse(self._scan_message, payload, "the message")
         try:
             return self.coders.decode_message(payload)
         except Exception as error:
             raise _refusal(_described(error, "message", ())) from None
 
-    cdef object _encode_slowly(self, tuple args, dict kwargs):
+    cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
         """Arguments given by name, or the only one of a payload that is no array, or some that do not fit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
         if self._layout <= LAYOUT_OTHER:
-            return self._encode_by_name(args, kwargs)
+            return self._encode_by_name(args, kwargs, names)
         values = _fitted(self.shape, args, kwargs)
         if values is None:
             self.shape.refuse(args, kwargs)
@@ -244,10 +290,10 @@ cdef class Marshal:
             return b""
         return self._encode_single(values[0], f"argument {self.shape.names[0]}")
 
-    cdef object _encode_by_name(self, tuple args, dict kwargs):
+    cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
         """An array where what is given is a row of positions, otherwise a map; no left-out defaults."""
         cdef list values = _fitted(self.shape, args, kwargs)
-        cdef Py_ssize_t at, given = 0, row = 0
+        cdef Py_ssize_t at, given = 0, row = 0, last = 0
         cdef dict named
         if values is None:
             self.shape.refuse(args, kwargs)
@@ -255,8 +301,10 @@ cdef class Marshal:
         for at in range(len(values)):
             if values[at] is not MISSING:
                 given += 1
-                if at == row and at < self.shape.positional:
-                    row += 1
+                if at < self.shape.positional:
+                    last = at + 1
+                    row += at == row
+        names[0] = self.names_at(last)
         try:
             if given == row:
                 return self._encode(tuple(values[:row]))
@@ -308,8 +356,9 @@ cdef class Marshal:
             opened = self._decode_exactly(payload)
             if opened is not None:
                 return opened
-        if self._is_scannable:
-            self._scan_or_refuse(payload, "the arguments")
+        if self._scan_opened is not None:
+            self._scan_or_refuse(self._scan_opened, payload, "the arguments")
+            self._refuse_long_map(payload)
         try:
             opened = self.coders.open(payload)
         except DECODE_FAILURES as error:
@@ -322,8 +371,8 @@ cdef class Marshal:
 
     cdef object _decode_exactly(self, object payload):
         """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
-        if self._scan_arguments:
-            self._scan_or_refuse(payload, "the arguments")
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
         try:
             return self._exact[self._positional](payload)
         except DECODE_FAILURES as error:
@@ -340,6 +389,8 @@ cdef class Marshal:
             return ()
         if self._layout == LAYOUT_RAW:
             return self._bind([_as_bytes(payload)])
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
         try:
             if self.shape is None:
                 return (self.coders.open(payload),)
@@ -374,7 +425,7 @@ cdef class Marshal:
                     hint=f"its parameters are: {', '.join(self.shape.names) or 'none'}",
                 )
             if values[at] is not MISSING:
-                raise _refusal(f"{self.shape.names[at]}: given by position and by name")
+                raise _refusal(f"{self.shape.names[at]}: given by position and by name, or by two names")
             values[at] = self._item(at, item)
         return self._bind(values)
 
@@ -385,6 +436,9 @@ cdef class Marshal:
             for at in range(len(self.shape.names)):
                 if self.shape.names[at] == key:
                     return at
+            at = self.shape.renamed.get(key, -1)
+            if at >= 0:
+                return at
             # JSON has no other keys than text; no parameter's name begins with a digit.
             if self._layout != LAYOUT_JSON or len(key) > 4 or not (key.isascii() and key.isdigit()):
                 return -1
@@ -423,8 +477,24 @@ cdef class Marshal:
             return BoundArguments(tuple(values[:row]), named)
         return tuple(values[:row])
 
-    cdef int _scan_or_refuse(self, object payload, str what) except -1:
-        cdef int found = self._scan(payload)
+    cdef int _refuse_long_map(self, object payload) except -1:
+        """Refuse a map of more arguments than there are parameters: its keys may be numbers, and made to collide."""
+        cdef bytes head
+        cdef Py_ssize_t count
+        if self.shape is None or self._layout != LAYOUT_MSGPACK:
+            return 0
+        head = bytes(memoryview(payload)[:5])
+        if head[:1] != b"\xde" and head[:1] != b"\xdf":
+            return 0
+        # A map with its length in 16 or 32 bits; the scan has found that they are there.
+        count = int.from_bytes(head[1:3] if head[:1] == b"\xde" else head[1:], "big")
+        if count > max(len(self.shape.names), SHORT_MAP):
+            raise _refusal(_count_text(self.shape, count))
+        return 0
+
+    cdef int _scan_or_refuse(self, PayloadScan scan, object payload, str what) except -1:
+        """Scan arguments or a message, and set `charge`."""
+        cdef int found = scan.find(payload, self._depth, self._item_limit, &self.charge)
         if found == PRESCAN_OK:
             return 0
         raise _refusal(
@@ -433,41 +503,11 @@ cdef class Marshal:
             hint=_scan_hint(found),
         )
 
-    cdef int _scan(self, object payload) except -1:
-        """Return what the scan found, and set `charge`."""
-        cdef Py_buffer view
-        cdef int found
-        if PyBytes_CheckExact(payload):
-            found = prescan(
-                self.codec_id,
-                PyBytes_AS_STRING(payload),
-                PyBytes_GET_SIZE(payload),
-                self._depth,
-                self._item_limit,
-                &self.charge,
-            )
-        else:
-            # The view keeps the memory of the payload in place until it is released.
-            PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-            found = prescan(
-                self.codec_id, <const char*> view.buf, view.len, self._depth, self._item_limit, &self.charge
-            )
-            PyBuffer_Release(&view)
-        if found == PRESCAN_NO_MEMORY:
-            raise MemoryError("no memory to look through a payload")
-        return found
-
-    cdef bint takes_details(self, bytes payload, int codec_id) noexcept:
+    cdef bint takes_details(self, bytes payload, int codec_id) except -1:
         """Whether the details of an error are within the limits that hold for every other value."""
+        cdef PayloadScan scan = JSON_DETAILS if codec_id == PRESCAN_JSON else MSGPACK_DETAILS
         cdef Py_ssize_t charge = 0
-        return prescan(
-            PRESCAN_JSON if codec_id == PRESCAN_JSON else PRESCAN_MSGPACK,
-            PyBytes_AS_STRING(payload),
-            PyBytes_GET_SIZE(payload),
-            self._depth,
-            self._item_limit,
-            &charge,
-        ) == PRESCAN_OK
+        return scan.find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
 
 
 cdef int _layout_of(int codec_id) noexcept:
@@ -564,7 +604,7 @@ cdef str _scan_text(Marshal marshal, int found, str what):
     if found == PRESCAN_TOO_MANY_ITEMS:
         return f"{what}: more than {marshal._item_limit} items"
     if found == PRESCAN_COLLIDING_KEYS:
-        return f"{what}: the numbers that are keys of a map collide, as only numbers made for it do"
+        return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
     return f"{what}: malformed {marshal.coders.codec}"
 
 

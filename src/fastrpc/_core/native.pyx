@@ -51,6 +51,7 @@ from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
     FIXED_HEAD = 16  # REQUEST and RESPONSE: head_words = 2
+    NAMES_HEAD = 24  # REQUEST with names: head_words = 3
     HIGHEST_OUTCOME = 2  # others count as unknown
     METADATA_BLOCK = 65535  # what a u16 can announce
     HIGHEST_PRIORITY = 2  # others count as normal
@@ -157,6 +158,9 @@ cdef class NativeProtocol(WireProtocol):
         cdef Py_ssize_t size = HEADER_SIZE + frame.method_size + frame.text_size + frame.metadata_size
         if frame.kind == REQUEST or frame.kind == RESPONSE:
             size += FIXED_HEAD
+        if frame.names:
+            # Only a REQUEST has them.
+            size += NAMES_HEAD - FIXED_HEAD
         if frame.flags & MORE and not frame.flags & CONT:
             size += 8
         return size
@@ -166,10 +170,8 @@ cdef class NativeProtocol(WireProtocol):
         cdef Py_ssize_t head = self.head_size(frame)
         cdef char* place = out.reserve(head + frame.payload_present)
         store32(place, <uint32_t>(head - HEADER_SIZE + frame.payload_size))
-        place[4] = <char>frame.kind
-        place[5] = <char>frame.flags
-        place[6] = <char>frame.codec
-        place[7] = <char>frame.compressor
+        # Kind, flags, codec and compressor lie side by side in a Frame, as on the wire.
+        memcpy(place + 4, &frame.kind, 4)
         store64(place + 8, frame.id)
         place += HEADER_SIZE
         if frame.kind == REQUEST:
@@ -226,7 +228,7 @@ cdef class NativeProtocol(WireProtocol):
         found["codec"], found["compressor"] = frame.codec, frame.compressor
         if frame.kind == REQUEST:
             found["attempt"], found["priority"] = frame.attempt, frame.priority
-            found["timeout_us"] = frame.timeout_us
+            found["timeout_us"], found["names"] = frame.timeout_us, frame.names
             found["method"] = frame.method[:frame.method_size]
         elif frame.kind == RESPONSE:
             found["outcome"], found["status"] = frame.outcome, frame.status
@@ -252,6 +254,7 @@ cdef class NativeProtocol(WireProtocol):
         frame.outcome, frame.status = fields.get("outcome", 0), fields.get("status", 0)
         frame.pushback_ms, frame.elapsed_us = fields.get("pushback_ms", 0), fields.get("elapsed_us", 0)
         frame.timeout_us, frame.total = fields.get("timeout_us", 0), fields.get("total", 0)
+        frame.names = fields.get("names", 0)
         # All four are kept alive by their variables.
         frame.method, frame.method_size = method, len(method)
         frame.text, frame.text_size = text, len(text)
@@ -294,8 +297,13 @@ cdef inline char* write_request_head(char* place, const Frame* frame) noexcept n
     store16(place + 4, <uint16_t>frame.method_size)
     store16(place + 6, <uint16_t>frame.metadata_size)
     store64(place + 8, frame.timeout_us)
-    memcpy(place + FIXED_HEAD, frame.method, frame.method_size)
-    return place + FIXED_HEAD + frame.method_size
+    if frame.names:
+        place[0] = NAMES_HEAD // 8
+        store64(place + FIXED_HEAD, frame.names)
+        place += NAMES_HEAD - FIXED_HEAD
+    place += FIXED_HEAD
+    memcpy(place, frame.method, frame.method_size)
+    return place + frame.method_size
 
 
 cdef inline char* write_response_head(char* place, const Frame* frame) noexcept nogil:
@@ -394,9 +402,14 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
     if present < FIXED_HEAD:
         return 0
     head = 8 * <Py_ssize_t><uint8_t>body[0]
-    if head < FIXED_HEAD:
-        refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
-        return 1
+    frame.names = 0
+    if head != FIXED_HEAD:
+        if head < FIXED_HEAD:
+            refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
+            return 1
+        # A head that is not all there yet, or longer than its frame, is found out below.
+        if frame.kind == REQUEST and present >= NAMES_HEAD:
+            frame.names = load64(body + FIXED_HEAD)
     frame.metadata_size = load16(body + 6)
     if frame.kind == REQUEST:
         frame.attempt = <uint8_t>body[1]

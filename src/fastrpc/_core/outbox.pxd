@@ -4,7 +4,8 @@ from fastrpc._core.call cimport Call
 from fastrpc._core.call_table cimport CallTable
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.queue cimport Queue
-from fastrpc._core.send_queue cimport SMALL_MESSAGE, TRANSPORT_SHARE, Outgoing, SendQueue
+from fastrpc._core.outgoing cimport Outgoing
+from fastrpc._core.send_queue cimport SMALL_MESSAGE, TRANSPORT_SHARE, SendQueue
 from fastrpc._core.window cimport Budget
 
 
@@ -14,6 +15,9 @@ cdef class Outbox(SendQueue):
         CallTable opened
         CallTable accepted
         public uint64_t next_id
+
+        # Calls of ours below this id were sent before the peer's first SETTINGS were read: against the floor.
+        uint64_t early_until
         uint32_t our_stream_window
 
         # Whether the peer takes no new calls, whether the connection is over; what may be sent before its SETTINGS.

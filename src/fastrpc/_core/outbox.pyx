@@ -17,7 +17,7 @@ from cpython.ref cimport PyObject
 from fastrpc._core.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.frame cimport CANCEL_DEADLINE, HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, REQUEST
 from fastrpc._core.frame cimport STREAM_IN, STREAM_OUT, Frame
-from fastrpc._core.send_queue cimport new_item, too_large
+from fastrpc._core.outgoing cimport new_item, too_large
 from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE
 from fastrpc._core.window cimport IDLE_CALLS, IDLE_CALLS_PER_PLACE, IDLE_CALLS_PER_SECOND, open_budget, open_window
 from fastrpc._core.window cimport spend, widen

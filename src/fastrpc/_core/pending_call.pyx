@@ -4,12 +4,15 @@ import msgspec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.frame cimport IDEMPOTENT, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.call cimport STATE_NEW
+from fastrpc._core.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
 from fastrpc._core.metadata cimport check_metadata
+from fastrpc._core.parameter_names cimport answer_to_refusal
 from fastrpc._core.status cimport (
     CANCELLED,
     DEADLINE_EXCEEDED,
     HIGHEST_STATUS,
+    INVALID_ARGUMENT,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     UNKNOWN,
@@ -32,6 +35,9 @@ from fastrpc.status import Status
 OUTCOMES = ("yes", "no", "unknown")
 
 LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+NAMES_HINT = (
+    "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
+)
 OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
 
 
@@ -74,6 +80,7 @@ cdef class PendingCall(Call):
         self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
+            self.was_counted_ok = status == 0
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
             self.route.totals.ended(status)
         return 0
@@ -86,14 +93,28 @@ cdef class PendingCall(Call):
         return 0
 
     cdef object value(self):
-        """Decode the answer."""
+        """Decode the answer. An answer that does not fit is counted as a failure."""
+        try:
+            return self._decoded()
+        except DecodeError as error:
+            self._count_undecoded(error)
+            raise
+
+    def _count_undecoded(self, error):
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        if self.was_counted_ok:
+            self.was_counted_ok = False
+            self.route.counters.failed_after_all(error.status)
+            self.route.totals.failed_after_all(error.status)
+
+    cdef object _decoded(self):
         cdef bytes payload = self.answer
         if self.answer_compressor:
             compressor = self.compressor_of_answer()
             try:
                 payload = compressor.decompress(payload, self.message_limit)
             except DecodeError as error:
-                raise self.unpacking_failed(error)
+                raise self._unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {codec_label(self.answer_codec)}, asked was codec "
@@ -102,20 +123,20 @@ cdef class PendingCall(Call):
         return self.route.marshal.decode_result(payload)
 
     @property
-    def packed_answer(self):
+    def _packed_answer(self):
         """The compressor and the payload of an answer that is not decompressed yet."""
         return self.compressor_of_answer(), self.answer
 
-    def take_unpacked(self, bytes payload not None):
+    def _take_unpacked(self, bytes payload not None):
         """Have the decompressed payload as the answer."""
         self.answer = payload
         self.answer_compressor = 0
 
-    def take_failure(self, error not None):
+    def _take_failure(self, error not None):
         """Have an error in place of the answer, which cannot be decompressed."""
         self.failure = error
 
-    def unpacking_failed(self, error):
+    def _unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
 
@@ -147,25 +168,34 @@ cdef class PendingCall(Call):
 
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
         """What the other side said on purpose, with its details."""
-        details = None
+        details = hint = None
+        if self.names and status == INVALID_ARGUMENT:
+            own = answer_to_refusal(self.route.method, text, self.route.marshal.shape.names)
+            if own is not None:
+                text, hint = f"{text}{own}", NAMES_HINT
         if PyBytes_GET_SIZE(payload):
             details = payload
             if self.route.marshal.takes_details(payload, frame.codec):
                 details = decode_details(payload, frame.codec)
         return CallError(
-            Status(status), text, details=details, retry_after=retry_after, processed=OUTCOMES[frame.outcome]
+            Status(status),
+            text,
+            details=details,
+            retry_after=retry_after,
+            processed=OUTCOMES[frame.outcome],
+            hint=hint,
         )
 
     # For interceptors and fail modes
 
-    def count_unsent(self, status):
+    def _count_unsent(self, status):
         """Count a call that failed before an attempt could be made."""
         self.route.counters.started()
         self.route.totals.started(False, 0)
         self.is_counted = True
         self._count(status, now_ns())
 
-    def note_outcome(self, status, error):
+    def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
@@ -196,13 +226,13 @@ cdef class PendingCall(Call):
         return self.is_inside_retry
 
     @property
-    def seconds(self):
+    def _seconds(self):
         """How long the call took, or takes already."""
         # What ended before it began was an attempt: the call goes on.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
-    def elapsed(self):
+    def _elapsed(self):
         """How long ago the call began, whatever its attempts came to."""
         return seconds_between(self.started_ns, now_ns())
 
@@ -218,13 +248,13 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
-            hint="raise Limits.message_bytes on both sides, or stream the value",
+            hint="raise Limits.message_bytes on both sides",
         )
     if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
             f"{connection.peer.max_message}",
-            hint="raise Limits.message_bytes on the server, or stream the value",
+            hint="raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
@@ -237,6 +267,36 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
     return 0
 
 
+cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
+    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    if not call.flags & ONE_WAY and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1:
+    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+
+    It is the same attempt: the server started nothing, and what it takes is known now.
+    """
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= connection.early_until or connection.is_closed or connection.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(connection, call, payload)
+        connection.send_request(call, payload)
+    except EncodeError as error:
+        connection.on_unsendable(call, error)
+    return True
+
+
 def decode_details(bytes payload, int codec):
     """The details of an error: a plain value of the call's codec, or its bytes when they hold none."""
     if codec == 0:
@@ -247,15 +307,18 @@ def decode_details(bytes payload, int codec):
         return payload
 
 
-cdef object lost_error(Connection connection, Call call, bint handed, str why):
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
     if connection.is_violated():
-        text = f"{call.route.method}: the connection was given up, as the server broke the protocol ({why}){doubt}"
+        text = (
+            f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol "
+            f"({why}){doubt}"
+        )
         return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
     return ConnectionLostError(
-        f"{call.route.method}: the connection was lost ({why}){doubt}",
+        f"{call.route.method}: the connection to {endpoint} was lost ({why}){doubt}",
         processed=processed,
         retryable=retryable,
         hint=None if retryable else LOST_HINT,
@@ -264,9 +327,14 @@ cdef object lost_error(Connection connection, Call call, bint handed, str why):
 
 cdef object overdue_error(PendingCall call, object endpoint, bint handed):
     """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)
+    if call.began_ns and call.attempt_number:
+        text = f"{text} {seconds_between(call.began_ns, call.deadline_ns):.3g} s, the last {seconds:.3g} s in a retry"
+    else:
+        text = f"{text} {seconds:.3g} s"
     return DeadlineExceededError(
-        f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
+        text,
         processed="unknown" if handed else "no",
         hint=OVERDUE_HINT,
     )

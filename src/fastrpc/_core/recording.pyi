@@ -22,7 +22,8 @@ class RecordingConnection(Connection):
         ("preface", version)
         ("settings", ((name, value), …))         known settings in their order; lists are tuples
         ("settings_ack",)
-        ("request", id, method, flags, codec, compressor, attempt, priority, timeout_us, metadata, payload)
+        ("request", id, method, flags, codec, compressor, attempt, priority, timeout_us, names, metadata,
+         payload)
                                                  whole; flags are bits 4 to 7
         ("refused", id, status)                  by the connection, not started; its RESPONSE was sent
         ("dropped", id)                          a one-way call that is not run

@@ -47,7 +47,7 @@ from fastrpc._core.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.send_queue cimport Outgoing
+from fastrpc._core.outgoing cimport Outgoing
 from fastrpc._core.settings cimport Settings, decode_settings
 from fastrpc._core.status cimport HIGHEST_STATUS, UNKNOWN
 from fastrpc._core.wire cimport load16, load32, load64
@@ -332,6 +332,7 @@ cdef class RecordingConnection(Connection):
                 call.attempt_number,
                 call.priority,
                 frame.timeout_us,
+                frame.names,
                 call.received_metadata or b"",
                 payload,
             )

@@ -1,8 +1,9 @@
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.buffer cimport WriteBuffer
 from fastrpc._core.call cimport Call
 from fastrpc._core.frame cimport Frame, WireProtocol
+from fastrpc._core.outgoing cimport Outgoing
 from fastrpc._core.queue cimport Queue
 from fastrpc._core.settings cimport Settings
 from fastrpc._core.timed cimport Timed
@@ -14,34 +15,6 @@ cdef enum:
     TRANSPORT_SHARE = 262_144
 
 
-cdef class Outgoing:
-    cdef:
-        # A message that waits for a slot, for credit, or for its turn. Those of one call are a chain in order:
-        # `Call.unsent` is the first, `next` the following one, `last` (of the first) the end.
-        Call call
-        Outgoing next
-        Outgoing last
-        uint8_t kind
-        uint8_t flags
-
-        # Nobody wants it any more; it waits for credit of its stream, outside every queue; its first piece is sent.
-        bint is_dropped
-        bint is_parked
-        bint is_cut
-
-        # What its first frame carries besides the payload.
-        uint8_t outcome
-        uint16_t status
-        uint32_t pushback_ms
-        uint32_t elapsed_us
-        bytes text
-        bytes metadata
-
-        # payload[:offset] is written.
-        bytes payload
-        Py_ssize_t offset
-
-
 cdef class SendQueue(Timed):
     cdef:
         # The rules of the wire, the time (set by whoever drives us), what the peer accepts and whether it said so.
@@ -50,12 +23,14 @@ cdef class SendQueue(Timed):
         readonly Settings peer
         bint settled
 
-        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order, then `out`.
+        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order, then `out`. A
+        # CANCEL lies there: no CREDIT may overtake it.
         WriteBuffer control
         WriteBuffer out
         list chunks
         Py_ssize_t chunk_bytes
         bint opening_waits
+        bint cancel_waits
         readonly uint64_t flushes
 
         # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
@@ -84,7 +59,7 @@ cdef class SendQueue(Timed):
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int drop_unsent(self, Call call) except -1
-    cdef int drop_messages(self, Call call) except -1
+    cdef int drop_answer(self, Call call) except -1
     cdef int unpark(self, Call call) except -1
     cdef int raise_credit(self, Call call, uint32_t size) except -1
     cdef int pump(self, Py_ssize_t room) except -1
@@ -121,8 +96,3 @@ cdef class SendQueue(Timed):
     cdef int _pump_large(self, Py_ssize_t room) except -1
     cdef bint _may_begin(self, Outgoing item) noexcept
     cdef Outgoing _next_large(self)
-
-
-cdef Outgoing new_item(Call call, int kind, bytes payload)
-cdef Outgoing new_failure(int status, int outcome, str text)
-cdef object too_large(Py_ssize_t size, uint64_t limit)

@@ -1,11 +1,5 @@
-from typing import final
-
 from fastrpc._core.settings import Settings
 from fastrpc._core.timed import Timed
-
-@final
-class Outgoing:
-    """A message on its way out that could not be written at once."""
 
 class SendQueue(Timed):
     """What waits to be sent, and the bytes that may leave: order, credit, and the pieces of large messages."""

@@ -12,10 +12,10 @@ A message is cut when it is sent, never earlier, so a small one that comes later
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memset
 
-
-from fastrpc._core.call cimport NO_DEADLINE
+from fastrpc._core.call cimport NO_DEADLINE, STATE_CANCELLED
 from fastrpc._core.frame cimport (
     CANCEL,
     CANCEL_LOCAL_LIMIT,
@@ -25,7 +25,6 @@ from fastrpc._core.frame cimport (
     END,
     HEAD,
     HEADER_SIZE,
-    MESSAGE_LIMIT,
     MORE,
     OUTCOME_RAN,
     REQUEST,
@@ -33,7 +32,8 @@ from fastrpc._core.frame cimport (
     STREAM_MESSAGE_LIMIT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.outgoing cimport new_failure, new_item, too_large
+from fastrpc._core.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.wire cimport store16, store32
 
@@ -53,13 +53,6 @@ cdef enum:
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
-
-
-# The trashcan lets a long chain go without as deep a recursion.
-@cython.final
-@cython.trashcan(True)
-cdef class Outgoing:
-    """A message on its way out that could not be written at once."""
 
 
 cdef class SendQueue(Timed):
@@ -86,6 +79,8 @@ cdef class SendQueue(Timed):
         assert call is not None and payload is not None
         cdef Outgoing item
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
+        if call.state == STATE_CANCELLED:
+            return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
         if <uint64_t>size > self.peer.max_message:
             raise too_large(size, self.peer.max_message)
         if size <= SMALL_MESSAGE and call.unsent is None and not self.small:
@@ -110,12 +105,13 @@ cdef class SendQueue(Timed):
         """Answer with a status; `failure` carries status, outcome, text and, as its payload, the details."""
         failure.call = call
         failure.kind = RESPONSE
-        if failure.payload is None:
+        if failure.payload is None or call.state == STATE_CANCELLED:
+            # A caller that cancelled discards everything but the end of its call.
             failure.payload = b""
         # What was not begun of earlier messages is of no use any more; a piece that went out needs no rest.
         self.drop_unsent(call)
         if not call.answer_begun:
-            failure.metadata = call.sent_metadata
+            failure.metadata = None if call.state == STATE_CANCELLED else call.sent_metadata
         elif PyBytes_GET_SIZE(failure.payload) > SMALLEST_PIECE:
             # It replaces a RESPONSE whose pieces are under way, and must not be cut itself.
             failure.payload = b""
@@ -158,6 +154,7 @@ cdef class SendQueue(Timed):
         store16(body, <uint16_t>reason)
         store16(body + 2, 0)
         memset(&frame, 0, sizeof(Frame))
+        self.cancel_waits = True
         frame.kind = CANCEL
         frame.id = call.id
         frame.payload = body
@@ -174,7 +171,8 @@ cdef class SendQueue(Timed):
         frame.id = id
         frame.payload = body
         frame.payload_size = frame.payload_present = 4
-        self.wire.write(self.control, &frame)
+        # With credit that overtakes a CANCEL the callee would send more of what was just given up.
+        self.wire.write(self.out if self.cancel_waits else self.control, &frame)
         return self.on_output()
 
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
@@ -211,20 +209,17 @@ cdef class SendQueue(Timed):
             self._forget_dropped()
         return 0
 
-    cdef int drop_messages(self, Call call) except -1:
-        """The caller reads its stream no more: only a RESPONSE that waits behind messages is still to be sent."""
-        cdef Outgoing item = <Outgoing>call.unsent, answer
-        if item is None or item.kind == RESPONSE:
+    cdef int drop_answer(self, Call call) except -1:
+        """The caller cancelled: send nothing more of the call but its end, if the handler gave an answer already."""
+        cdef Outgoing answer
+        cdef int status
+        if call.unsent is None:
             return 0
-        answer = item.last
-        if answer.kind != RESPONSE:
-            return self.drop_unsent(call)
-        while item.next is not answer:
-            item = item.next
-        item.next = None
-        self.queued_bytes -= PyBytes_GET_SIZE(answer.payload)
-        self.drop_unsent(call)
-        return self._send(answer)
+        answer = (<Outgoing>call.unsent).last
+        status = CANCELLED if call.answer_begun else answer.status or CANCELLED
+        if answer.kind == RESPONSE:
+            return self.send_failure(call, new_failure(status, answer.outcome, ""))
+        return self.drop_unsent(call)
 
     cdef bint was_handed(self, Call call) noexcept:
         """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
@@ -338,6 +333,7 @@ cdef class SendQueue(Timed):
         frame.compressor = call.compressor
         frame.attempt = call.attempt_number
         frame.priority = <uint8_t>call.priority
+        frame.names = call.names
         frame.method = PyBytes_AS_STRING(call.route.name)
         frame.method_size = PyBytes_GET_SIZE(call.route.name)
         if call.sent_metadata is not None:
@@ -621,7 +617,7 @@ cdef class SendQueue(Timed):
         """Return what is to be written now: bytes, or a list of bytes-like parts in order."""
         cdef list parts
         cdef bint opens = self.opening_waits
-        self.opening_waits = False
+        self.opening_waits = self.cancel_waits = False
         self.flushes += 1
         if not self.chunks and self.control.size == 0:
             return self.out.take()
@@ -639,7 +635,7 @@ cdef class SendQueue(Timed):
 
     cdef int skip_output(self) except -1:
         """What is in `out` has been written by other means, and nothing else waited."""
-        self.opening_waits = False
+        self.opening_waits = self.cancel_waits = False
         self.flushes += 1
         self.out.clear()
         return 0
@@ -648,37 +644,8 @@ cdef class SendQueue(Timed):
         return self.out.size + self.control.size + self.chunk_bytes > 0
 
 
-cdef Outgoing new_item(Call call, int kind, bytes payload):
-    cdef Outgoing item = Outgoing.__new__(Outgoing)
-    item.call = call
-    item.kind = kind
-    item.payload = payload
-    return item
-
-
-cdef Outgoing new_failure(int status, int outcome, str text):
-    """Make the answer that stands for a failure."""
-    cdef Outgoing failure = Outgoing.__new__(Outgoing)
-    cdef bytes raw = text.encode("utf-8", "replace")
-    if len(raw) > MESSAGE_LIMIT:
-        # Between characters.
-        raw = raw[:MESSAGE_LIMIT].decode("utf-8", "ignore").encode()
-    failure.status = status
-    failure.outcome = outcome
-    failure.text = raw
-    failure.payload = b""
-    return failure
-
-
 cdef int drop_dead(Queue queue) except -1:
     """Remove dropped messages from the front of a queue."""
     while queue and (<Outgoing>queue[0]).is_dropped:
         queue.popleft()
     return 0
-
-
-cdef object too_large(Py_ssize_t size, uint64_t limit):
-    return EncodeError(
-        f"the message has {size} bytes, the peer takes at most {limit}",
-        hint="raise Limits.message_bytes on the other side, or stream the value",
-    )

@@ -30,8 +30,10 @@ cdef class ServerState(Admission):
         readonly Py_ssize_t running
         readonly uint64_t expired_unstarted
 
-        # Whether calls go through interceptors, and whether the dispatcher wants to hear of every end.
+        # Whether calls go through interceptors, whether results are checked against their annotations before they are
+        # sent, and whether the dispatcher wants to hear of every end.
         public bint has_interceptors
+        public bint checks_results
         public bint is_watched
 
     cdef ServerTask acquire(self)

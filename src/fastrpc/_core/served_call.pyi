@@ -29,6 +29,8 @@ class ServerState(Admission):
 
     compress_above: int
     has_interceptors: bool
+    #: Whether results are checked against their annotations before they are sent.
+    checks_results: bool
     #: Whether `dispatcher.changed` is to be called as each call ends.
     is_watched: bool
 
@@ -111,7 +113,7 @@ class ServerCall(AdmittedCall):
     def codec_id(self) -> int:
         """The codec of the request and of the answer, by its number on the wire."""
 
-    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 
 def detached_call(

@@ -119,7 +119,7 @@ cdef class ServerCall(AdmittedCall):
         """The codec of the request and of the answer, by its number on the wire."""
         return self.codec
 
-    def note_outcome(self, status, error):
+    def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error

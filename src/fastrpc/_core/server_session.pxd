@@ -4,7 +4,7 @@ from fastrpc._core.admission cimport GuardedSession
 from fastrpc._core.call cimport Call, Route
 from fastrpc._core.frame cimport Frame
 from fastrpc._core.handler_task cimport HandlerTask
-from fastrpc._core.send_queue cimport Outgoing
+from fastrpc._core.outgoing cimport Outgoing
 from fastrpc._core.served_call cimport ServerCall, ServerState, ServerTask
 
 
@@ -31,8 +31,10 @@ cdef class ServerSession(GuardedSession):
     cdef int _flush_early(self) except -1
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
     cdef int _reject(self, ServerCall call, object error) except -1
     cdef int _send_metadata(self, ServerCall call) except -1
+    cdef bytes _fitting(self, ServerCall call, bytes details)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1
     cdef int _go_on(self, ServerCall call, object context) except -1

@@ -29,7 +29,8 @@ from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
-from fastrpc._core.send_queue cimport Outgoing, new_failure
+from fastrpc._core.outgoing cimport Outgoing, new_failure
+from fastrpc._core.parameter_names cimport refusal_text, told_count
 from fastrpc._core.served_call cimport report_long_step
 from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.status cimport UNAVAILABLE, UNIMPLEMENTED
@@ -65,6 +66,8 @@ cdef class ServerSession(GuardedSession):
 
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
+        if self.is_opening:
+            GuardedSession.on_read(self)
         return self.state.leave_task()
 
     cdef int tell_watcher(self) except -1:
@@ -114,6 +117,8 @@ cdef class ServerSession(GuardedSession):
             return self.refuse_faulty(
                 call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
             )
+        if frame.names and not route.names.accepts(frame.names):
+            return self._refuse_names(call, told_count(frame.names))
         timeout = self.state.default_timeout_ns
         if frame.timeout_us == TIMEOUT_NONE:
             timeout = 0
@@ -213,6 +218,13 @@ cdef class ServerSession(GuardedSession):
         self.admission.unknown_method.moved(size, 0)
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
         return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
+
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
+        """Refuse a call whose arguments would arrive under other names than they were given."""
+        cdef Route route = call.route
+        if count > len(route.names.names):
+            return self.refuse_faulty(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
+        return self.refuse_faulty(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
@@ -397,13 +409,14 @@ cdef class ServerSession(GuardedSession):
 
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None: it has none, and the caller was told."""
-        cdef Route route = call.route
+        cdef Marshal marshal = call.route.marshal
         cdef bytes payload
         try:
-            if call.codec == route.marshal.codec_id:
-                payload = <bytes>route.marshal.encode_result(value)
-            else:
-                payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
+            if call.codec != marshal.codec_id:
+                marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
+            payload = <bytes>marshal.encode_result(value)
+            if self.state.checks_results:
+                marshal.check_result(value, payload)
             if call._reply_metadata is not None:
                 self._send_metadata(call)
             if call.compressor:
@@ -449,9 +462,11 @@ cdef class ServerSession(GuardedSession):
             if call._reply_metadata is not None:
                 try:
                     self._send_metadata(call)
-                except Exception:
-                    # It may be what the error is about.
+                except CallError:
+                    # It is logged; the handler's own error says more to the caller.
                     call.sent_metadata = None
+                except Exception as problem:
+                    logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
             self.send_failure(call, failure)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
@@ -464,24 +479,42 @@ cdef class ServerSession(GuardedSession):
         try:
             status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
             failure = new_failure(status, outcome, text)
-            failure.payload = details
+            failure.payload = self._fitting(call, details)
             failure.pushback_ms = pushback
         except Exception as problem:
             logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
             failure = new_failure(INTERNAL, outcome, f"{call.route.method} failed, and so did its error")
         return failure
 
+    cdef bytes _fitting(self, ServerCall call, bytes details):
+        """Return the details of an error, or none where they are over a limit: status and text have to arrive."""
+        cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
+        if size == 0 or call.flags & ONE_WAY:
+            return details
+        if <uint64_t>size > limit:
+            problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
+        elif not call.route.marshal.takes_details(details, call.codec):
+            problem = "they are nested too deep or hold too many items (Limits.depth, Memory.items)"
+        else:
+            return details
+        logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
+        return b""
+
     cdef int _send_metadata(self, ServerCall call) except -1:
-        """Let what the handler put into `reply_metadata` go with the answer."""
-        call.sent_metadata = encode_metadata(call._reply_metadata)
-        if check_metadata(
-            PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), self.peer.max_metadata
-        ):
-            raise CallError(
-                Status.RESOURCE_EXHAUSTED,
-                f"the metadata of the answer of {call.route.method} is over the {self.peer.max_metadata} bytes that "
-                "the client takes (Limits.metadata_bytes)",
+        """Let what the handler put into `reply_metadata` go with the answer; what cannot go is tried once."""
+        cdef object metadata = call._reply_metadata
+        cdef bytes sent
+        call._reply_metadata = None
+        sent = encode_metadata(metadata)
+        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), self.peer.max_metadata):
+            text = (
+                f"{call.route.method}: the metadata of its answer is over the {self.peer.max_metadata} bytes that the "
+                "client takes (Limits.metadata_bytes)"
             )
+            logger.error("%s", text)
+            raise CallError(Status.INTERNAL, text)
+        call.sent_metadata = sent
         return 0
 
     @cython.nonecheck(False)

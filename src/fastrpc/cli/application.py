@@ -10,8 +10,9 @@ from fastrpc._version import __version__
 from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
 from fastrpc.cli.checking import health
+from fastrpc.cli.contracting import contract
 from fastrpc.cli.listing import list_services
-from fastrpc.cli.printing import describe_error, print_error, stdout
+from fastrpc.cli.printing import accept_every_character, describe_error, print_error, stdout
 from fastrpc.cli.registering import registry
 from fastrpc.cli.serving import dev, run
 from fastrpc.server.plan import ExitCode
@@ -33,6 +34,7 @@ application = typer.Typer(
 
 def run_command_line() -> int:
     """Run the command line and return its exit code."""
+    accept_every_character()
     try:
         application(prog_name="fastrpc")
     except SystemExit as end:
@@ -64,7 +66,10 @@ def fastrpc(
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Serve and call remote methods."""
+    """Serve and call remote methods.
+
+    Exit codes: 0 done, 1 the call or check failed, 2 usage, 3 start-up or bind, 4 the drain timed out, 130 interrupted.
+    """
 
 
 application.command(
@@ -86,6 +91,9 @@ application.command(
     context_settings=_VALUES,
     epilog="Example: fastrpc bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5",
 )(bench)
+application.command("contract", epilog="Example: fastrpc contract --check tcp://127.0.0.1:8972 app:services")(
+    contract
+)
 application.command(
     "registry", epilog="Example: fastrpc registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
 )(registry)

@@ -11,12 +11,25 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fastrpc.cli.calling import OPTIONS, Address, AsJson, Codec, Method, Timeout, Values, hinted, run_async
+from fastrpc.cli.calling import (
+    OPTIONS,
+    Address,
+    AsJson,
+    Codec,
+    Method,
+    Timeout,
+    Values,
+    hinted,
+    run_async,
+    target_for,
+    typed_arguments,
+)
 from fastrpc.cli.latency import Latencies
 from fastrpc.cli.printing import print_error, print_json, reported, stderr, stdout
 from fastrpc.cli.values import call_text, read_arguments, refuse_options
 from fastrpc.client.client import Client
 from fastrpc.errors import FastRPCError
+from fastrpc.escaping import printable
 from fastrpc.server.plan import ExitCode
 
 __all__ = ["Benchmark", "bench"]
@@ -26,6 +39,14 @@ PROGRESS_SECONDS = 0.1
 
 #: Seconds a caller pauses after an error, so that a server that is gone is not asked in a tight loop.
 ERROR_PAUSE_SECONDS = 0.01
+
+Callers = Annotated[int, typer.Option("--callers", "-c", min=1, metavar="N", help="Calls under way at once.")]
+Seconds = Annotated[
+    float, typer.Option("--seconds", "-d", min=0.01, metavar="SECONDS", help="How long to measure.")
+]
+Connections = Annotated[
+    int, typer.Option("--connections", "-n", min=1, metavar="N", help="Connections to use.")
+]
 
 BENCH_OPTIONS = (*OPTIONS, "--callers", "--seconds", "--connections")
 
@@ -111,33 +132,41 @@ def bench(
     address: Address,
     method: Method,
     values: Values = None,
-    callers: Annotated[int, typer.Option("--callers", "-c", min=1, help="Calls under way at once.")] = 64,
-    seconds: Annotated[float, typer.Option("--seconds", "-d", min=0.01, help="How long to measure.")] = 5.0,
-    connections: Annotated[int, typer.Option("--connections", "-n", min=1, help="Connections to use.")] = 1,
+    callers: Callers = 64,
+    seconds: Seconds = 5.0,
+    connections: Connections = 1,
     timeout: Timeout = 5.0,
     codec: Codec = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure rate and latency of a method: callers that each await one call after the other."""
+    texts = values or ()
     with reported(ExitCode.USAGE):
-        refuse_options(values or (), BENCH_OPTIONS)
-        args, kwargs = read_arguments(values or (), codec=codec)
+        refuse_options(texts, BENCH_OPTIONS)
+        read_arguments(texts, codec=codec)
         options: dict[str, Any] = {"timeout": timeout} | ({} if codec is None else {"codec": codec})
-        clients = [Client(address) for _ in range(min(connections, callers))]
+        target = target_for(address, method.rpartition(".")[0])
+        clients = [Client(target) for _ in range(min(connections, callers))]
         views = [client.with_options(**options) for client in clients]
-    benchmark = Benchmark(views, method, args, kwargs, callers=callers)
 
-    async def measure() -> None:
+    async def measure() -> Benchmark:
         async with contextlib.AsyncExitStack() as stack:
             for client in clients:
                 await stack.enter_async_context(client)
+            args, kwargs = await typed_arguments(views[0], method, texts, codec, timeout)
             for view in views:  # Connects, and finds out whether the call works at all.
                 await view.call(method, *args, **kwargs)
-            async with _progress(call_text(method, values or ()), seconds, visible=not as_json):
+            benchmark = Benchmark(views, method, args, kwargs, callers=callers)
+            async with _progress(printable(call_text(method, texts)), seconds, visible=not as_json):
                 await benchmark.run(seconds)
+        return benchmark
 
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
-        run_async(measure())
+        benchmark = run_async(measure())
+    _end(benchmark, as_json=as_json)
+
+
+def _end(benchmark: Benchmark, *, as_json: bool) -> None:
     if as_json:
         print_json(benchmark.report())
     else:

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from fastrpc.cli.printing import print_json, print_value, reported, stderr
-from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
+from fastrpc.cli.descriptions import ASK_SECONDS, SERVICES_METHOD, parameter_types
+from fastrpc.cli.printing import print_json, print_note, print_value, reported
+from fastrpc.cli.values import needs_types, read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.registries.base.urls import names_registry
@@ -17,7 +18,19 @@ from fastrpc.server.plan import ExitCode
 from fastrpc.server.process import loop_factory
 from fastrpc.status import Status
 
-__all__ = ["Address", "AsJson", "Codec", "Method", "Timeout", "Values", "call", "hinted", "run_async"]
+__all__ = [
+    "Address",
+    "AsJson",
+    "Codec",
+    "Method",
+    "Timeout",
+    "Values",
+    "call",
+    "hinted",
+    "run_async",
+    "target_for",
+    "typed_arguments",
+]
 
 T = TypeVar("T")
 
@@ -25,22 +38,29 @@ Address = Annotated[
     str,
     typer.Argument(
         metavar="ADDRESS",
-        help="Where the server is, such as tcp://host:port, or who knows it: registry://host:port/service.",
+        help="Where the server is, such as tcp://host:port, or the registry that lists it: registry://host:port "
+        "or registry://host:port/service.",
     ),
 ]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")]
 Values = Annotated[
     list[str] | None,
-    typer.Argument(metavar="VALUE|NAME=VALUE", help="Arguments; each value is JSON, else text."),
+    typer.Argument(
+        metavar="VALUE|NAME=VALUE",
+        help="Arguments. A str parameter takes the text as it is, where the server tells its signatures; "
+        "other values are JSON, else text.",
+    ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", "-t", min=0.001, help="Seconds for one call.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", "-t", min=0.001, metavar="SECONDS", help="Seconds for one call.")
+]
 Codec = Annotated[
-    str | None, typer.Option("--codec", help="How arguments are encoded: msgpack (default), json or raw.")
+    str | None,
+    typer.Option(
+        "--codec", metavar="NAME", help="How arguments are encoded: msgpack (default), json or raw."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
-
-#: How long a server may take to say whether it tells signatures; what is known already is told in any case.
-ASK_SECONDS = 1.0
 
 OPTIONS = ("--timeout", "--codec", "--metadata", "--json", "--help")
 
@@ -52,15 +72,17 @@ def call(
     timeout: Timeout = 5.0,
     codec: Codec = None,
     metadata: Annotated[
-        list[str] | None, typer.Option("--metadata", "-m", help="KEY=VALUE to send along; may be repeated.")
+        list[str] | None,
+        typer.Option("--metadata", "-m", metavar="KEY=VALUE", help="Metadata to send; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Call a method and print its answer."""
+    texts = values or ()
     with reported(ExitCode.USAGE):
-        refuse_options(values or (), OPTIONS)
-        args, kwargs = read_arguments(values or (), codec=codec)
-        client = Client(address)
+        refuse_options(texts, OPTIONS)
+        read_arguments(texts, codec=codec)
+        client = Client(target_for(address, method.rpartition(".")[0]))
         options: dict[str, Any] = {"timeout": timeout, "metadata": read_metadata(metadata or ())}
         if codec is not None:
             options["codec"] = codec
@@ -68,6 +90,7 @@ def call(
 
     async def request() -> Reply[Any]:
         async with client:
+            args, kwargs = await typed_arguments(view, method, texts, codec, timeout)
             return await view.request(method, *args, **kwargs)
 
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
@@ -84,7 +107,24 @@ def call(
         )
         return
     print_value(reply.value)
-    stderr.print(f"OK in {reply.seconds * 1e3:.2f} ms from {reply.endpoint}", style="dim")
+    print_note(f"OK in {reply.seconds * 1e3:.2f} ms from {reply.endpoint}")
+
+
+async def typed_arguments(
+    view: Any, method: str, texts: Sequence[str], codec: str | None, timeout: float
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return positional and named arguments; asks the server for the types of the parameters if that matters."""
+    types = await parameter_types(view, method, timeout) if needs_types(texts, codec=codec) else {}
+    return read_arguments(texts, codec=codec, types=types)
+
+
+def target_for(address: str, service: str) -> str:
+    """Return whom to call: of a registry that is named alone, who serves the service."""
+    place, mark, options = address.partition("?")
+    scheme, _, rest = place.partition("://")
+    if not service or not names_registry(address) or scheme.lower() == "dns" or rest.partition("/")[2]:
+        return address
+    return f"{place.rstrip('/')}/{service}{mark}{options}"
 
 
 @contextlib.contextmanager
@@ -93,7 +133,10 @@ def hinted(address: str) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        has_signature = error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT}
+        # Not what the handler refused: it knows its signature.
+        has_signature = (
+            error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
+        )
         if has_signature and not error.hint and _tells_signatures(address):
             error.hint = f"fastrpc list {address} shows methods and signatures"
         raise
@@ -106,7 +149,7 @@ def _tells_signatures(address: str) -> bool:
 
     async def ask() -> None:
         async with Client(address) as client:
-            await client.with_options(timeout=ASK_SECONDS).call("fastrpc.reflection.services")
+            await client.with_options(timeout=ASK_SECONDS).call(SERVICES_METHOD)
 
     try:
         run_async(ask())

@@ -3,10 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from fastrpc.cli.calling import Address, AsJson, Timeout, run_async
-from fastrpc.cli.printing import print_json, print_note, reported, stdout
+from fastrpc.cli.calling import Address, AsJson, Timeout, run_async, target_for
+from fastrpc.cli.printing import print_json, print_note, reported, shown, stdout
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.registries.base.urls import names_registry
@@ -29,7 +28,7 @@ def health(
     By a registry one endpoint of the service is asked, which is named; `fastrpc list registry://host:port` asks all.
     """
     with reported(ExitCode.USAGE):
-        client = Client(_target(address, service))
+        client = Client(target_for(address, service))
 
     async def ask() -> Reply[Any]:
         async with client:
@@ -45,17 +44,8 @@ def health(
     if as_json:
         print_json(told)
     else:
-        stdout.print(Text(status, style=HEALTH_STYLES.get(status, "")))
+        stdout.print(shown(status, HEALTH_STYLES.get(status, "")))
         if "endpoint" in told:
             print_note(f"{service or 'the server'} at {reply.endpoint}")
     if status != "SERVING":
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _target(address: str, service: str) -> str:
-    """Return whom to ask: of a registry that is named alone, who serves the service."""
-    place, mark, options = address.partition("?")
-    scheme, _, rest = place.partition("://")
-    if not service or not names_registry(address) or scheme.lower() == "dns" or rest.partition("/")[2]:
-        return address
-    return f"{place.rstrip('/')}/{service}{mark}{options}"

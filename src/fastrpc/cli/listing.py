@@ -1,13 +1,15 @@
 """`fastrpc list`: which services and methods a server has, or who serves what by a registry."""
 
-from typing import Annotated, Any
+from itertools import compress
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from fastrpc.cli.calling import AsJson, Timeout, run_async
-from fastrpc.cli.printing import print_error, print_json, print_note, reported, stdout
+from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
+from fastrpc.cli.printing import print_error, print_json, print_note, reported, shown, stdout
 from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError
@@ -17,7 +19,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
 
-__all__ = ["list_services"]
+__all__ = ["explained", "list_services"]
 
 #: What a registry of ours serves to its clients.
 REGISTRY_SERVICE = "fastrpc.registry"
@@ -45,28 +47,33 @@ def list_services(
     async def ask() -> list[dict[str, Any]]:
         async with client:
             view = client.with_options(timeout=timeout, idempotent=True)
-            services: list[dict[str, Any]] = await view.call("fastrpc.reflection.services")
+            services: list[dict[str, Any]] = await view.call(SERVICES_METHOD)
             return services
 
     with reported(ExitCode.FAILED, as_json=as_json):
-        services = run_async(_explained(ask(), address))
-    shown = [one for one in services if with_builtin or not one["name"].startswith(BUILTIN_PREFIX)]
+        told = run_async(explained(ask(), address))
+        services = read_descriptions(told, address)
+    names = [one.name for one in services]
+    wanted = [with_builtin or not name.startswith(BUILTIN_PREFIX) for name in names]
     if service is not None:
-        names = [one["name"] for one in services]
-        shown = [one for one in services if one["name"] == service]
-        if not shown:
-            near = nearest_name(service, names)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
-            print_error(f"{address} has no service {service!r}", hint)
-            raise typer.Exit(ExitCode.FAILED)
+        wanted = [name == service for name in names]
+        if not any(wanted):
+            _refuse(address, service, names)
     if as_json:
-        print_json(shown)
+        print_json(list(compress(told, wanted)))
     else:
-        _print(shown)
-        _note_registry(address, services)
+        _print(list(compress(services, wanted)))
+        _note_registry(address, names)
 
 
-async def _explained(asking: Any, address: str) -> Any:
+def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
+    near = nearest_name(service, names)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+    print_error(f"{address} has no service {service!r}", hint)
+    raise typer.Exit(ExitCode.FAILED)
+
+
+async def explained(asking: Any, address: str) -> Any:
     """Say what to do where a server tells nobody what it serves."""
     try:
         return await asking
@@ -80,28 +87,27 @@ async def _explained(asking: Any, address: str) -> Any:
         raise
 
 
-def _print(services: list[dict[str, Any]]) -> None:
+def _print(services: list[ServiceDescription]) -> None:
     for number, service in enumerate(services):
         if number:
             stdout.print()
-        title = Text(service["name"], style="bold")
-        if service["version"]:
-            title.append(f" {service['version']}", style="dim")
-        summary = _first_line(service["documentation"])
-        stdout.print(Text.assemble(title, f"  {summary}" if summary else ""))
+        title = shown(service.name, "bold")
+        if service.version:
+            title.append_text(shown(f" {service.version}", "dim"))
+        summary = _first_line(service.documentation)
+        stdout.print(Text.assemble(title, shown(f"  {summary}" if summary else "")))
         table = Table.grid(padding=(0, 3))
-        for method in service["methods"]:
-            name, _, rest = method["signature"].partition("(")
-            signature = Text.assemble(("  ", ""), (name, "cyan"), f"({rest}")
-            table.add_row(signature, Text(_first_line(method["documentation"]), style="dim"))
+        for method in service.methods:
+            name, _, rest = method.signature.partition("(")
+            signature = Text.assemble("  ", shown(name, "cyan"), shown(f"({rest}"))
+            table.add_row(signature, shown(_first_line(method.documentation), "dim"))
         stdout.print(table)
     if not services:
         stdout.print("no services")
 
 
-def _note_registry(address: str, services: list[dict[str, Any]]) -> None:
+def _note_registry(address: str, names: list[str]) -> None:
     """Say so where the address is that of a registry, which serves nothing but itself."""
-    names = {one["name"] for one in services}
     if REGISTRY_SERVICE in names and all(name.startswith(BUILTIN_PREFIX) for name in names):
         place = address.partition("://")[2]
         print_note(f"this is a registry; fastrpc list registry://{place} shows who serves what")

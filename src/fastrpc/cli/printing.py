@@ -1,23 +1,32 @@
-"""What people see: answers on standard output, everything about them on standard error."""
+"""What people see: answers on standard output, everything about them on standard error.
+
+Texts of a peer reach the terminal escaped: the consoles here escape whatever is printed with them.
+"""
 
 import contextlib
 import errno
+import io
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.json import JSON
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.highlighter import JSONHighlighter
+from rich.segment import Segment
 from rich.text import Text
 
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
+from fastrpc.escaping import printable, printable_json
 from fastrpc.server.plan import ExitCode
 
 __all__ = [
+    "EscapedFormatter",
+    "accept_every_character",
     "describe_error",
     "json_text",
     "print_error",
@@ -25,6 +34,7 @@ __all__ = [
     "print_note",
     "print_value",
     "reported",
+    "shown",
     "stderr",
     "stdout",
 ]
@@ -32,9 +42,46 @@ __all__ = [
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
 _TIMEOUT_HINT = "give it more time with --timeout, or see what keeps the server"
 
-#: Tables and answers. Words of a peer are never taken for markup.
-stdout = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+#: Texts that follow a label on its line: a line break in them must not look like a line of ours.
+_CONTINUATION = "\n" + " " * len("error: ")
+
+
+class _EscapingConsole(Console):
+    """A console that writes no character of a text that a terminal would act upon, and takes nothing for markup."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:  # made by rich: it moves the cursor for a progress bar
+                yield segment
+            else:
+                yield Segment(printable(segment.text, multiline=True), segment.style)
+
+
+#: Tables and answers.
+stdout = _EscapingConsole()
+stderr = _EscapingConsole(stderr=True)
+
+
+class EscapedFormatter(logging.Formatter):
+    """Writes a log record, and its traceback, without a character that a terminal would act upon."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        return printable(super().format(record), multiline=True)
+
+
+def accept_every_character() -> None:
+    """Write what the encoding of standard output lacks as an escape, in place of failing at it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Return a text of a peer as part of a line."""
+    return Text(printable(text), style=style)
 
 
 @contextlib.contextmanager
@@ -55,14 +102,14 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
 
 def print_error(message: str, hint: str | None = None) -> None:
     """Say what went wrong, and what to do about it."""
-    stderr.print(Text.assemble(("error: ", "bold red"), message))
+    stderr.print(Text.assemble(("error: ", "bold red"), _continued(message)))
     if hint:
-        stderr.print(Text.assemble(("hint: ", "bold"), hint))
+        stderr.print(Text.assemble(("hint: ", "bold"), _continued(hint)))
 
 
 def print_note(text: str) -> None:
     """Say what may be of use, where nothing went wrong."""
-    stderr.print(text, style="dim")
+    stderr.print(shown(text, "dim"))
 
 
 def describe_error(error: BaseException) -> tuple[str, str | None]:
@@ -83,9 +130,10 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 def json_text(value: Any) -> str:
     """Return a value as JSON on one line; what JSON cannot say is written as Python does."""
     try:
-        return msgspec.json.encode(value, enc_hook=repr).decode()
-    except (TypeError, msgspec.MsgspecError):
-        return msgspec.json.encode(repr(value)).decode()
+        encoded = msgspec.json.encode(value, enc_hook=repr)
+    except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON has not, lone surrogates
+        encoded = msgspec.json.encode(repr(value))
+    return printable_json(encoded.decode())
 
 
 def print_json(value: Any) -> None:
@@ -98,11 +146,16 @@ def print_value(value: Any) -> None:
     """Print an answer: as JSON, coloured for a terminal; bytes that are text as text."""
     if isinstance(value, bytes):
         try:
-            stdout.print(value.decode())
+            text = value.decode()
         except UnicodeDecodeError:
-            stdout.print(repr(value))
+            text = repr(value)
+        stdout.print(Text(printable(text, multiline=True)))
         return
-    stdout.print(JSON(json_text(value)))
+    stdout.print(JSONHighlighter()(Text(msgspec.json.format(json_text(value), indent=2))))
+
+
+def _continued(text: str) -> str:
+    return printable(text, multiline=True).replace("\n", _CONTINUATION)
 
 
 def _hint_of(error: FastRPCError) -> str | None:

@@ -5,11 +5,10 @@ from typing import Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from fastrpc.cli.calling import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
-from fastrpc.cli.printing import print_error, print_json, reported, stdout
+from fastrpc.cli.printing import print_error, print_json, reported, shown, stdout
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import ClientConfig, Timeouts
@@ -149,11 +148,11 @@ def _print(found: Found) -> None:
     for number, (service, endpoints) in enumerate(found.items()):
         if number:
             stdout.print()
-        stdout.print(Text(service, style="bold"))
+        stdout.print(shown(service, "bold"))
         table = Table.grid(padding=(0, 3))
         for endpoint, health in endpoints:
             style = HEALTH_STYLES.get(health, "red")
-            table.add_row(f"  {endpoint}", Text(health, style=style), Text(_details(endpoint), style="dim"))
+            table.add_row(shown(f"  {endpoint}"), shown(health, style), shown(_details(endpoint), "dim"))
         stdout.print(table)
     if not found:
         stdout.print("no services")

@@ -16,11 +16,19 @@ from rich.text import Text
 
 from fastrpc._version import __version__
 from fastrpc.cli.import_string import check_import_string, import_from_string
-from fastrpc.cli.printing import describe_error, print_error, print_json, reported, stderr, stdout
+from fastrpc.cli.printing import (
+    EscapedFormatter,
+    describe_error,
+    print_error,
+    print_json,
+    reported,
+    stderr,
+    stdout,
+)
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
-from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
@@ -40,24 +48,53 @@ __all__ = [
 DEV_DRAIN_SECONDS = 0.5
 
 App = Annotated[
-    str | None, typer.Argument(metavar="MODULE:ATTRIBUTE", help="What to serve; app of the file otherwise.")
+    str | None,
+    typer.Argument(
+        metavar="MODULE:ATTRIBUTE", help="What to serve, such as app:services; left out, `app` of --config."
+    ),
 ]
 Addresses = Annotated[
     list[str] | None,
-    typer.Option("--address", "-a", help="Where to listen; may be repeated. [default: tcp://127.0.0.1:8972]"),
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen; may be repeated. [default: {DEFAULT_ADDRESS}]",
+    ),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-w", min=1, metavar="N", help="Processes that share the work. [default: 1]"),
+]
+Advertised = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--advertise",
+        metavar="ADDRESS",
+        help="What to register in place of --address; may be repeated like it.",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")
+]
 LogLevelName = Annotated[
-    str | None, typer.Option("--log-level", help="debug, info, warning, error or critical. [default: info]")
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: info]"
+    ),
+]
+DevLogLevelName = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: debug]"
+    ),
 ]
 
 
 def run(
     app: App = None,
     address: Addresses = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes that share the work. [default: 1]")
-    ] = None,
+    workers: Workers = None,
     reflection: Annotated[
         bool | None,
         typer.Option(
@@ -71,10 +108,7 @@ def run(
             "--registry", "-r", help="Where to register, such as registry://host:port.", metavar="URL"
         ),
     ] = None,
-    advertise: Annotated[
-        list[str] | None,
-        typer.Option("--advertise", help="What to register in place of --address; may be repeated like it."),
-    ] = None,
+    advertise: Advertised = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
@@ -106,7 +140,10 @@ def run(
 
 
 def dev(
-    app: App = None, address: Addresses = None, config: ConfigFile = None, log_level: LogLevelName = None
+    app: App = None,
+    address: Addresses = None,
+    config: ConfigFile = None,
+    log_level: DevLogLevelName = None,
 ) -> None:
     """Serve while you work on it: loads the app again when a file below this directory changes.
 
@@ -191,7 +228,7 @@ def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCo
 def install_logging(level: str) -> None:
     """Write log records to standard error; only the command line does so."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(EscapedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level.upper())

@@ -1,7 +1,11 @@
-"""Arguments of a remote method as they are typed: each JSON, else text; `name=value` by name."""
+"""Arguments of a remote method as they are typed: each JSON, else text; `name=value` by name.
 
+Where the type of a parameter is known it decides: `str` takes the text as it is.
+"""
+
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,29 +14,53 @@ from fastrpc._core.metadata import check_entry
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
 
-__all__ = ["call_text", "read_arguments", "read_metadata"]
+__all__ = ["call_text", "needs_types", "read_arguments", "read_metadata", "refuse_options"]
+
+#: Longer types are not looked at: a peer wrote them.
+LONGEST_TYPE = 1000
+
+_SCALARS = {"None", "bool", "int", "float", "str"}
+
+#: Stands for every type that is none of these.
+_OTHER = "…"
 
 _BY_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
 
-def read_arguments(texts: Sequence[str], *, codec: str | None = None) -> tuple[list[Any], dict[str, Any]]:
+def read_arguments(
+    texts: Sequence[str], *, codec: str | None = None, types: Mapping[str, str] | None = None
+) -> tuple[list[Any], dict[str, Any]]:
     """Return positional and named arguments.
 
+    Args:
+        types: the parameters of the method in their order, where they are known.
+
     Raises:
-        ConfigError: one is an unknown option, or a name is given twice.
+        ConfigError: a name is given twice, or a text is not UTF-8.
     """
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    read = _read_bytes if codec == "raw" else _read_value
+    known = {} if types is None else types
+    by_position = list(known.values())
     for text in texts:
+        _check_unicode(text)
         match = _BY_NAME.fullmatch(text)
         if match is None:
-            args.append(read(text))
+            kind = by_position[len(args)] if len(args) < len(by_position) else ""
+            args.append(_read(text, codec, kind))
         elif match[1] in kwargs:
             raise ConfigError(f"argument {match[1]!r} is given twice")
         else:
-            kwargs[match[1]] = read(match[2])
+            kwargs[match[1]] = _read(match[2], codec, known.get(match[1], ""))
     return args, kwargs
+
+
+def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
+    """Whether a text could be meant as JSON or as text: only the types of the parameters tell."""
+    if codec == "raw":
+        return False
+    values = [match[2] if (match := _BY_NAME.fullmatch(text)) else text for text in texts]
+    return any(_read_value(value) is not value for value in values)
 
 
 def refuse_options(texts: Sequence[str], options: Sequence[str]) -> None:
@@ -43,7 +71,7 @@ def refuse_options(texts: Sequence[str], options: Sequence[str]) -> None:
             hint = (
                 f"did you mean {near}?"
                 if near
-                else f"a text that begins with a dash is written as '\"{text}\"'"
+                else f"a text that begins with a dash is given by the name of its parameter: name={text}"
             )
             raise ConfigError(f"there is no option {text}", hint=hint)
 
@@ -72,12 +100,74 @@ def call_text(method: str, texts: Sequence[str]) -> str:
     return f"{method}({', '.join(texts)})"
 
 
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"argument {text!r} is not UTF-8") from None
+
+
+def _read(text: str, codec: str | None, kind: str) -> Any:
+    if codec == "raw":
+        return text.encode()
+    return _read_value(text) if not kind else _read_as(text, kind)
+
+
+def _read_as(text: str, kind: str) -> Any:
+    """Return a value for a parameter of this type."""
+    value = _read_value(text)
+    members = list(_members(kind))
+    if any(text in literals for literals in map(_literals, members)):
+        return text
+    names = set(map(_name_of, members))
+    if "str" not in names:
+        return value
+    if isinstance(value, str):
+        return text if names == {"str"} else value
+    return value if _fits(value, names - {"str"}) else text
+
+
+def _members(kind: str) -> Iterator[ast.expr]:
+    """Take a union apart."""
+    try:
+        waiting = [ast.parse(kind, mode="eval").body] if len(kind) <= LONGEST_TYPE else []
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.BitOr):
+            waiting += (one.left, one.right)
+        else:
+            yield one
+
+
+def _name_of(member: ast.expr) -> str:
+    if isinstance(member, ast.Constant) and member.value is None:
+        return "None"
+    return member.id if isinstance(member, ast.Name) and member.id in _SCALARS else _OTHER
+
+
+def _literals(member: ast.expr) -> list[Any]:
+    """Return the values of `Literal[…]`; empty for another type."""
+    if not (isinstance(member, ast.Subscript) and isinstance(member.value, ast.Name)):
+        return []
+    if member.value.id != "Literal":
+        return []
+    inside = member.slice.elts if isinstance(member.slice, ast.Tuple) else [member.slice]
+    return [one.value for one in inside if isinstance(one, ast.Constant)]
+
+
+def _fits(value: Any, names: set[str]) -> bool:
+    """Whether a value of JSON that is no text can be one of these types."""
+    if value is None or isinstance(value, bool | int | float):
+        wanted = {"None"} if value is None else {type(value).__name__}
+        return bool(names & (wanted | {"float"} if wanted == {"int"} else wanted))
+    return _OTHER in names
+
+
 def _read_value(text: str) -> Any:
+    """Return what a text says as JSON, or the text itself when it is none."""
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return text
-
-
-def _read_bytes(text: str) -> bytes:
-    return text.encode()

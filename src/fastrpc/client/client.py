@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
+from fastrpc._core.caller_view import process_generation
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.selector import UserSelector
@@ -19,6 +20,7 @@ from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.link_rules import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
+from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available, compressor_named
@@ -32,7 +34,7 @@ from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.options import with_checked_kinds
+from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition, service_definition
 from fastrpc.selectors.base import Selector
@@ -84,6 +86,7 @@ class Client(Caller, Everywhere):
         ConfigError: the target is none, or a setting cannot be met here.
     """
 
+    @explain_options
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -117,20 +120,20 @@ class Client(Caller, Everywhere):
         state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
-        self.share(state, config.codec)
+        self._share(state, config.codec)
         if config.compressor is not None:
-            self.set_options({"compressor": compressor_named(config.compressor)})
+            self._set_options({"compressor": compressor_named(config.compressor)})
 
     @property
     def _pool(self) -> Pool:
-        return cast(Pool, self.state.pool)
+        return cast(Pool, self._state.pool)
 
     def _sessions_changed(self) -> None:
-        self.state.set_sessions(self._pool.sessions)
+        self._state.set_sessions(self._pool.sessions)
 
     async def __aenter__(self) -> Self:
         self._refuse_view("entered")
-        self.state.use()
+        self._state.use()
         return self
 
     async def __aexit__(
@@ -148,7 +151,7 @@ class Client(Caller, Everywhere):
             DeadlineExceededError: nobody answered in time; the cause is the last error.
         """
         check_timeout(timeout, zero=True)
-        self.state.use()
+        self._state.use()
         try:
             async with asyncio.timeout(timeout):
                 await self._pool.acquire(wait=True, ready=True)
@@ -163,11 +166,14 @@ class Client(Caller, Everywhere):
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
         self._refuse_view("closed")
-        if self.state.loop is not None:
-            if self.state.loop.is_closed():
+        if self._state.is_of_parent:
+            # Connections and loop are the parent's, down to what the system watches for it.
+            return
+        if self._state.loop is not None:
+            if self._state.loop.is_closed():
                 self._pool.abandon()
                 return
-            self.state.use()
+            self._state.use()
         await self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
@@ -180,7 +186,7 @@ class Client(Caller, Everywhere):
     async def _endpoints_of(self, method: Any) -> list[Endpoint]:
         """Return all endpoints that calls of a method may go to."""
         route = name_of(method)
-        self.state.use()
+        self._state.use()
         try:
             async with asyncio.timeout(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
@@ -200,7 +206,7 @@ class Client(Caller, Everywhere):
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
-        if self.is_view:
+        if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
@@ -212,9 +218,10 @@ class _Unclosed:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._process = process_generation()
 
     def __del__(self) -> None:
-        if self._pool.is_used and not self._pool.is_closed:
+        if self._pool.is_used and not self._pool.is_closed and self._process == process_generation():
             warnings.warn(
                 f"unclosed <Client of {self._pool.target}>", ResourceWarning, source=self, stacklevel=2
             )
@@ -382,28 +389,12 @@ def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Setti
     return settings
 
 
-_OPTIONS = frozenset(
-    {
-        "codec",
-        "compressor",
-        "endpoint",
-        "fail_mode",
-        "hash_key",
-        "idempotent",
-        "metadata",
-        "priority",
-        "timeout",
-        "wait_for_ready",
-    }
-)
-
-
 def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
-    unknown = options.keys() - _OPTIONS
+    unknown = options.keys() - OPTION_NAMES
     if unknown:
         raise TypeError(
-            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
+            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(OPTION_NAMES))}"
         )
     checked = with_checked_kinds(options)
     check_timeout(checked.get("timeout"), zero=True)
@@ -419,6 +410,11 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if checked.get("priority", 0) not in (0, 1, 2):
         raise ConfigError(
             f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
+        )
+    if checked.get("priority", 0):
+        raise ConfigError(
+            f"priority is {checked['priority']!r}, but servers do not yet look at it: it would have no effect",
+            hint="leave priority out",
         )
     return checked
 

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from typing import Protocol
 
-__all__ = ["MOST_DIALS", "DialQueue"]
+__all__ = ["MOST_DIALS", "DialQueue", "Dialled"]
 
 #: Attempts to connect under way at the same time. Too low makes a client with many endpoints slow to know them, too
 #: high lets those that are away keep the descriptors from the one that is there.

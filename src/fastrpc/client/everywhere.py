@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
+from fastrpc.client.sync_pool import FORK_LOOK_SECONDS
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -175,11 +176,11 @@ class BlockingEverywhere:
         client: Any = self
         endpoints = client._endpoints_of(method)
         views = [client.with_options(endpoint=each) for each in endpoints]
-        ended = _start(
-            [functools.partial(view.request, method, *args, **kwargs) for view in views],
-            client._seconds_for(method),
-        )
-        outcomes = dict(ended.get() for _ in endpoints)
+        pool = client._pool
+        with pool.reentry:
+            calls = [functools.partial(view.request, method, *args, **kwargs) for view in views]
+            ended = _start(calls, client._seconds_for(method))
+            outcomes = dict(_next_of(ended, pool) for _ in endpoints)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
     @overload
@@ -201,20 +202,20 @@ class BlockingEverywhere:
         views = [client.with_options(endpoint=each) for each in endpoints]
         running = Running()
         for view in views:
-            view.set_options({"running": running})
-        ended = _start(
-            [functools.partial(view.call, method, *args, **kwargs) for view in views],
-            client._seconds_for(method),
-            running,
-        )
-        try:
-            for _ in endpoints:
-                _, outcome = ended.get()
-                if not isinstance(outcome, BaseException):
-                    return outcome
-            raise outcome
-        finally:
-            running.end()
+            view._set_options({"running": running})
+        pool = client._pool
+        with pool.reentry:
+            calls = [functools.partial(view.call, method, *args, **kwargs) for view in views]
+            ended = _start(calls, client._seconds_for(method), running)
+            try:
+                for _ in endpoints:
+                    _, outcome = _next_of(ended, pool)
+                    if not isinstance(outcome, BaseException):
+                        return outcome
+                raise outcome
+            finally:
+                if not pool.is_of_parent:
+                    running.end()
 
 
 class Running:
@@ -232,14 +233,14 @@ class Running:
             if not self.is_over:
                 self._attempts.append(attempt)
                 return
-        attempt.cancel()
+        attempt._cancel()
 
     def end(self) -> None:
         """Cancel what is under way, and what is added later."""
         with self._lock:
             self.is_over = True
         for attempt in self._attempts:
-            attempt.cancel()
+            attempt._cancel()
 
 
 def _start(
@@ -271,6 +272,15 @@ def _start(
     for _ in range(min(len(calls), MOST_THREADS)):
         threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
     return ended
+
+
+def _next_of(ended: "queue.SimpleQueue[tuple[int, Any]]", pool: Any) -> tuple[int, Any]:
+    """Return the next outcome. A signal handler may fork meanwhile: in the child nobody would bring one."""
+    while True:
+        try:
+            return ended.get(timeout=FORK_LOOK_SECONDS)
+        except queue.Empty:
+            pool.check_process()
 
 
 def _checked(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:

@@ -37,6 +37,8 @@ class Link:
         #: Connections that were made and take calls as far as is known; replaced, never changed.
         self.live: list[ClientSession] = []
         self.error: FastRPCError | None = None
+        #: How often a connection could not be made, or ended as soon as it was there.
+        self.failures = 0
         #: Whether a connection ended because nobody needed it: the next call makes another.
         self.is_dormant = False
         #: Whether it is connected before anybody calls, and stays so (`Pool.warm`).
@@ -121,6 +123,7 @@ class Link:
             self._note_failure(error)
             return False
         if not session.is_usable:
+            self.failures += 1
             self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
             return False
         self.live = [*self.live, session]
@@ -188,6 +191,7 @@ class Link:
         if self.error is None:
             logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = without_frames(error)
+        self.failures += 1
 
     def _changed(self) -> None:
         """Tell everybody who waits for this endpoint, or for any, that something is different now."""
@@ -268,6 +272,7 @@ class Link:
         if session.is_ready and lived < self._pool.config.backoff.first:
             # A server that drops every connection right behind its settings is not hammered either.
             reason = session.closed_text or "the server closed it"
+            self.failures += 1
             self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
         if session.is_dispensable and not self.is_warm:
             self.is_dormant = not self._is_complete

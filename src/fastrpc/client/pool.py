@@ -18,8 +18,11 @@ from fastrpc.client.link import Link
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    LinkIndex,
+    Patience,
     choose_warm,
     links_of,
+    reach_hint,
     wanted_links,
     what_came_of,
     with_left,
@@ -75,9 +78,7 @@ class Pool:
         # Whether changes of this turn of the loop were told, and whether there were more since.
         self._has_told = self._has_more = False
         self.links: list[Link] = []
-        # The links of that list by their addresses, once somebody asked.
-        self._addressed: list[Link] | None = None
-        self._by_address: dict[Address, Link] = {}
+        self._index: LinkIndex[Link] = LinkIndex()
         #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
         self.wanted: list[Link] = []
         #: Those among them that calls need while all endpoints are in good health.
@@ -86,13 +87,17 @@ class Pool:
         self._removed: list[Link] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
-        if fleet is not None:
-            fleet.on_narrowed = self._take_left
+        self._take_first(target)
+
+    def _take_first(self, target: Target) -> None:
+        """Begin with the endpoints that are known without anybody being asked."""
+        if self.fleet is not None:
+            self.fleet.on_narrowed = self._take_left
             self.update(target.endpoints)
             self._has_list = target.registry is None
         else:
             self.links = self.wanted = [Link(self, endpoint) for endpoint in target.endpoints[:1]]
-            choose_warm(self.links, config.pool.warm)
+            choose_warm(self.links, self.config.pool.warm)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
@@ -245,12 +250,15 @@ class Pool:
         finally:
             self._waiters.discard(waiter)
 
-    async def acquire(self, *, wait: bool, ready: bool = False) -> ClientSession:
+    async def acquire(
+        self, *, wait: bool, ready: bool = False, patience: Patience | None = None
+    ) -> ClientSession:
         """Return a usable connection, making one if there is none.
 
         Args:
             wait: go on while no server can be reached, instead of failing once every address was tried.
             ready: only one whose server has shown its settings.
+            patience: of an attempt that follows another one.
 
         Raises:
             UnavailableError: no connection is to be had; the message names every address and its error.
@@ -261,7 +269,7 @@ class Pool:
             if sessions:
                 return random.choice(sessions)
             self.start()
-            if not wait and not self.may_come():
+            if not (wait or self.may_come() or self.is_worth_waiting(self.links, patience)):
                 raise self.unreachable(self.links)
             await self.wait_changed()
 
@@ -283,6 +291,10 @@ class Pool:
     def may_come(self) -> bool:
         """Whether a connection may be there in a moment."""
         return any(link.may_come for link in self.links)
+
+    def is_worth_waiting(self, links: Sequence[Link], patience: Patience | None) -> bool:
+        """Whether an attempt that follows another one waits although no connection may be there in a moment."""
+        return patience is not None and bool(links) and not patience.is_over(links)
 
     @property
     def has_list(self) -> bool:
@@ -310,10 +322,7 @@ class Pool:
 
     def link_at(self, address: Address) -> Link | None:
         """Return the link of one endpoint."""
-        if self._addressed is not self.links:
-            self._by_address = {link.endpoint.address: link for link in self.links}
-            self._addressed = self.links
-        return self._by_address.get(address)
+        return self._index.find(self.links, address)
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
@@ -326,7 +335,7 @@ class Pool:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
             f"no connection to be had: {what_came_of(links)}",
-            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
+            hint=reach_hint(links),
         )
 
     def abandon(self) -> None:

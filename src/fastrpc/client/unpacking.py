@@ -17,7 +17,11 @@ async def unpack(call: PendingCall, most: int) -> None:
     Raises:
         DecodeError: it is damaged, has more than `most` bytes, or its compressor is not known here.
     """
-    compressor, payload = call.packed_answer
+    try:
+        compressor, payload = call._packed_answer
+    except DecodeError as error:
+        call._count_undecoded(error)
+        raise
     loop = asyncio.get_running_loop()
     unpacked: asyncio.Future[bytes] = loop.create_future()
     steps = decompress_steps(compressor, payload, most)
@@ -36,6 +40,8 @@ async def unpack(call: PendingCall, most: int) -> None:
 
     SlicedWork(loop_state(loop).turns, step).begin()
     try:
-        call.take_unpacked(await unpacked)
+        call._take_unpacked(await unpacked)
     except DecodeError as error:
-        raise call.unpacking_failed(error) from None
+        failure = call._unpacking_failed(error)
+        call._count_undecoded(failure)
+        raise failure from None

@@ -213,7 +213,7 @@ class BoundedOutput:
             raise DecodeError(
                 f"{self._name} payload grows past {self._max_size} bytes when decompressed",
                 status=Status.RESOURCE_EXHAUSTED,
-                hint="raise Limits.message_bytes on the receiving side, or stream the value",
+                hint="raise Limits.message_bytes on the receiving side",
             )
         if needed > self._capacity:
             self._grow(needed)

@@ -3,8 +3,9 @@
 Knows codecs and the core's marshal; nothing of connections, clients or servers.
 """
 
-from fastrpc.rpc.definition import MethodDefinition, MethodOptions, MethodTypes, ServiceDefinition
+from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
 from fastrpc.rpc.description import describe, nearest_name
+from fastrpc.rpc.method_options import MethodOptions
 from fastrpc.rpc.service import method, method_definition, service, service_definition
 
 __all__ = [

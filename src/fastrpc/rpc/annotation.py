@@ -181,6 +181,8 @@ def type_text(annotation: Any) -> str:
         return f"Literal[{', '.join(repr(argument) for argument in arguments)}]"
     if origin is Annotated:
         return type_text(arguments[0])
+    if isinstance(annotation, typing.NewType):
+        return type_text(annotation.__supertype__)
     if annotation is Ellipsis:
         return "..."
     if origin is None or not arguments:

@@ -87,16 +87,18 @@ def _method_differences(method: MethodDefinition, promised: MethodDefinition) ->
         return
     if method.codec != promised.codec:
         yield f"has codec {method.codec!r}, in the contract {promised.codec!r}"
-    yield from _parameter_differences(method.parameters, promised.parameters)
+    yield from _parameter_differences(method, promised.parameters)
     yield from _type_differences(method, promised)
 
 
-def _parameter_differences(own: tuple[Parameter, ...], promised: tuple[Parameter, ...]) -> Iterator[str]:
-    promised_names = {parameter.name for parameter in promised}
+def _parameter_differences(method: MethodDefinition, promised: tuple[Parameter, ...]) -> Iterator[str]:
+    own = method.parameters
+    # An old name that is kept means the present parameter.
+    promised_names = {method.renamed.get(parameter.name, parameter.name) for parameter in promised}
     order = [parameter.name for parameter in own]
     own_by_name = {parameter.name: parameter for parameter in own}
     for position, expected in enumerate(promised):
-        parameter = own_by_name.get(expected.name)
+        parameter = own_by_name.get(method.renamed.get(expected.name, expected.name))
         if parameter is None:
             there = (
                 own[position].name
@@ -111,7 +113,7 @@ def _parameter_differences(own: tuple[Parameter, ...], promised: tuple[Parameter
             yield f"parameter {expected.name!r} cannot be given by name"
         if expected.by_position and not parameter.by_position:
             yield f"parameter {expected.name!r} cannot be given by position"
-        elif expected.by_position and (found := order.index(expected.name)) != position:
+        elif expected.by_position and (found := order.index(parameter.name)) != position:
             yield f"parameter {expected.name!r} is number {found + 1}, in the contract {position + 1}"
     for parameter in own:
         if parameter.name not in promised_names and parameter.is_required:
@@ -127,8 +129,9 @@ def _type_differences(method: MethodDefinition, promised: MethodDefinition) -> I
         return
     own_types = dict(zip((parameter.name for parameter in method.parameters), own.parameters, strict=True))
     for parameter, kind in zip(promised.parameters, expected.parameters, strict=True):
-        if parameter.name in own_types and not is_accepted(kind, own_types[parameter.name]):
-            found = type_text(own_types[parameter.name])
+        name = method.renamed.get(parameter.name, parameter.name)
+        if name in own_types and not is_accepted(kind, own_types[name]):
+            found = type_text(own_types[name])
             yield f"parameter {parameter.name!r} is {found}, in the contract {type_text(kind)}"
     if expected.message is not None and not is_accepted(expected.message, own.message):
         yield f"the stream takes {type_text(own.message)}, in the contract {type_text(expected.message)}"
@@ -139,7 +142,7 @@ def _type_differences(method: MethodDefinition, promised: MethodDefinition) -> I
 def _text_differences(method: MethodDefinition, promised: MethodDefinition) -> Iterator[str]:
     own = {parameter.name: parameter for parameter in method.parameters}
     for parameter in promised.parameters:
-        found = own.get(parameter.name)
+        found = own.get(method.renamed.get(parameter.name, parameter.name))
         if found is not None and type_text(found.annotation) != type_text(parameter.annotation):
             written = type_text(parameter.annotation)
             yield f"parameter {parameter.name!r} is {type_text(found.annotation)}, in the contract {written}"

@@ -4,30 +4,16 @@ import functools
 import inspect
 import types
 from abc import ABC
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fastrpc._core.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
+from fastrpc.rpc.method_options import MethodOptions
 from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
 
-__all__ = ["MethodDefinition", "MethodOptions", "MethodTypes", "ServiceDefinition"]
-
-
-class MethodOptions(NamedTuple):
-    """What was given to `@method`; None = not given."""
-
-    name: str | None = None
-    inline: bool | None = None
-    idempotent: bool | None = None
-    timeout: float | None = None
-    codec: str | None = None
-    public: bool | None = None
-
-    def over(self, inherited: "MethodOptions") -> "MethodOptions":
-        """Return these options, completed by inherited ones."""
-        given = {name: value for name, value in self._asdict().items() if value is not None}
-        return inherited._replace(**given)
+__all__ = ["MethodDefinition", "MethodTypes", "ServiceDefinition"]
 
 
 class MethodTypes(NamedTuple):
@@ -57,7 +43,9 @@ class MethodDefinition:
         "name",
         "options",
         "owner",
+        "promised",
         "public",
+        "renamed",
         "service",
         "signature",
         "timeout",
@@ -72,6 +60,7 @@ class MethodDefinition:
         *,
         options: MethodOptions,
         signature: HandlerSignature,
+        promised: Sequence["MethodDefinition"] = (),
     ) -> None:
         #: The class that was given to `@service`, or the one that inherits it.
         self.owner = owner
@@ -91,6 +80,13 @@ class MethodDefinition:
         #: What `codec=` says; `schema.codec_for` knows what a call uses.
         self.codec = options.codec
         self.signature = signature
+        #: The methods that callers may know this one by: those of contracts that it implements or overrides.
+        self.promised = tuple(promised)
+        names = {parameter.name for parameter in signature.parameters}
+        #: Old names of parameters; what was inherited and does not fit these parameters is left out.
+        self.renamed = {
+            old: new for old, new in (options.renamed or {}).items() if new in names and old not in names
+        }
         #: What `schema.marshal_for` prepared.
         self.marshals: dict[tuple[str, int, int], Any] = {}
         self._types: MethodTypes | None = None
@@ -132,6 +128,14 @@ class MethodDefinition:
     def documentation(self) -> str:
         return inspect.getdoc(self.function) or ""
 
+    def accepted_names(self) -> ParameterNames:
+        """Return what calls may tell of the parameters: their names, old names, those of the contracts it keeps."""
+        own = self._spelling()
+        return ParameterNames(
+            tuple(parameter.name for parameter in self.parameters),
+            (own, *(_matching(contract._spelling(), own) for contract in self._contracts())),
+        )
+
     def types(self) -> MethodTypes:
         """Resolve the annotations; ConfigError names the parameter whose type is not known at run time."""
         if self._types is None:
@@ -148,6 +152,18 @@ class MethodDefinition:
         if parameter.by_position and len(args) >= at:
             return (*args[:at], stream, *args[at:]), dict(kwargs)
         return args, {**kwargs, parameter.name: stream}
+
+    def _spelling(self) -> list[set[str]]:
+        """Return the names of each parameter, old ones included."""
+        return [
+            {parameter.name, *(old for old, new in self.renamed.items() if new == parameter.name)}
+            for parameter in self.parameters
+        ]
+
+    def _contracts(self) -> Iterator["MethodDefinition"]:
+        for contract in self.promised:
+            yield contract
+            yield from contract._contracts()
 
     def _resolve(self) -> MethodTypes:
         signature = self.signature
@@ -216,14 +232,37 @@ class ServiceDefinition:
         """Return the bound handler of each method by its name on the wire.
 
         A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a
-        stream. ConfigError names the methods that a contract promises and the class does not have.
+        stream. ConfigError names the methods that a contract promises and the class does not have, or says that it has
+        none at all.
         """
+        if not self.methods:
+            raise ConfigError(
+                f"{self.owner.__qualname__} serves {self.name!r} without a method",
+                hint=f"put @fastrpc.method above {_candidates(self.owner) or 'each function that is to be called'}",
+            )
         if missing := self.unimplemented():
             raise ConfigError(
                 f"{self.owner.__qualname__} serves {self.name!r} without {', '.join(missing)}",
                 hint="the contract has no code; write the handlers in a class that implements it",
             )
         return {name: _bound(instance, definition) for name, definition in self.methods.items()}
+
+
+def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
+    """Return the names of a contract as far as none of them means another parameter of ours."""
+    for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
+        elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
+        if not names - elsewhere:
+            return
+        yield names - elsewhere
+
+
+def _candidates(owner: type[Any]) -> str:
+    """Name the functions of a class that look as if they were meant to be called."""
+    names = [
+        name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")
+    ]
+    return ", ".join(names[:5])
 
 
 def _bound(instance: Any, definition: MethodDefinition) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from fastrpc.rpc.annotation import UNANNOTATED, type_text
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.signature import Parameter
+from fastrpc.rpc.type_description import describe_types
 
 __all__ = ["describe", "nearest_name", "signature_text"]
 
@@ -26,6 +27,7 @@ def describe(service: Any) -> dict[str, Any]:
         "version": definition.version,
         "documentation": definition.documentation,
         "methods": [_describe_method(method) for method in definition.methods.values()],
+        "types": describe_types(definition),
     }
 
 
@@ -55,17 +57,38 @@ def _describe_method(definition: MethodDefinition) -> dict[str, Any]:
     return {
         "name": definition.name,
         "full_name": definition.full_name,
+        "attribute": definition.attribute,
         "kind": definition.kind,
         "signature": signature_text(definition),
         "parameters": [
-            {"name": parameter.name, "type": kind, "required": parameter.is_required}
+            {
+                "name": parameter.name,
+                "type": kind,
+                "required": parameter.is_required,
+                "default": None if parameter.is_required else parameter.default_text,
+                "by_position": parameter.by_position,
+                "by_name": parameter.by_name,
+            }
             for parameter, kind in zip(definition.parameters, _types_text(definition), strict=True)
         ],
+        "stream": _describe_stream(definition),
+        "renamed": dict(definition.renamed),
         "result": _result_text(definition),
         "idempotent": definition.idempotent,
         "timeout": definition.timeout,
         "codec": definition.codec,
         "documentation": definition.documentation,
+    }
+
+
+def _describe_stream(definition: MethodDefinition) -> dict[str, Any] | None:
+    stream = definition.signature.stream
+    if stream is None:
+        return None
+    return {
+        "name": stream.name,
+        "type": _message_text(definition),
+        "position": definition.signature.stream_position,
     }
 
 

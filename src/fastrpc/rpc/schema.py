@@ -8,17 +8,26 @@ from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, codec_named
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
+from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.options import OPTION_NAMES
+from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
 
 __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "untyped_marshal"]
 
 #: Arrays of msgpack up to this length tell it in their first byte, where the marshal looks.
 LONGEST_PREPARED: Final = 15
+
+#: What to write in place of a union whose members cannot be told apart by their bytes.
+_UNION_HINT: Final = (
+    "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
+)
 
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
@@ -82,6 +91,7 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
     """Return the marshal of methods known only by name; any number of arguments fits."""
     codec = codec_named(codec_name)
     decode = _plain_decoder(codec)
+    scan = scan_for(codec, (Any,))
     coders = PayloadCoders(
         codec.name,
         codec.wire_id,
@@ -90,7 +100,7 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
         exact=None,
         open=decode,
         items=(),
-        scan=(True, True, True),
+        scan=(scan, scan, scan),
     )
     return Marshal(method, None, coders, depth=depth, items=items)
 
@@ -122,6 +132,10 @@ def _shape(definition: MethodDefinition) -> ArgumentShape:
         _refusal(definition),
         positional=sum(parameter.by_position for parameter in parameters),
         positional_only=sum(not parameter.by_name for parameter in parameters),
+        renamed={
+            old: [parameter.name for parameter in parameters].index(new)
+            for old, new in definition.renamed.items()
+        },
     )
 
 
@@ -129,7 +143,17 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
     """Return what raises the TypeError of a local call when arguments do not fit."""
 
     def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _local_twin(definition)(None, *args, **kwargs)
+        try:
+            _local_twin(definition)(None, *args, **kwargs)
+        except TypeError as error:
+            known = {parameter.name for parameter in definition.parameters}
+            options = [name for name in kwargs if name in OPTION_NAMES and name not in known]
+            if not options:
+                raise
+            written = ", ".join(f"{name}=…" for name in options)
+            raise TypeError(
+                f"{error} (an option of the call: write client.with_options({written}).call({definition.label}, …))"
+            ) from None
 
     return refuse
 
@@ -190,11 +214,15 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
         open=open_arguments,
         items=items,
         scan=(
-            any(map(may_hold_containers, known.parameters)),
-            may_hold_containers(known.result),
-            may_hold_containers(known.message),
+            _scan(codec, known.parameters),
+            _scan(codec, (known.result,)),
+            _scan(codec, (known.message,)),
         ),
     )
+
+
+def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
+    return scan_for(codec, kinds) if any(map(may_hold_containers, kinds)) else None
 
 
 def _argument_decoders(
@@ -212,7 +240,9 @@ def _argument_decoders(
     elif not shape.shortest == shape.positional == len(kinds):
         return opened, None  # JSON does not tell the length beforehand
     exact = (
-        codec.decoder(tuple.__class_getitem__(kinds[:n])) if n >= shape.shortest else None
+        filled(codec.decoder(tuple.__class_getitem__(kinds[:n])), kinds[:n], as_row=True)
+        if n >= shape.shortest
+        else None
         for n in range(longest + 1)
     )
     return opened, tuple(exact)
@@ -230,11 +260,11 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
             return codec.decoder(kind)
         _check_type(kind)
         if codec.name in {"msgpack", "json"}:
-            return codec.decoder(kind)
+            return filled(codec.decoder(kind), (kind,), as_row=False)
         import msgspec
 
         # An installed codec gives plain values, whatever type it is asked for.
-        return partial(msgspec.convert, type=kind)
+        return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except ConfigError as error:
         raise _unsuitable(definition, codec, place, kind, error.message) from error
     except (TypeError, ValueError, NameError, AttributeError) as error:
@@ -276,7 +306,8 @@ def _unsuitable(
     if _is_protobuf(kind) and codec.name != "protobuf":
         reason = "a protobuf message travels by codec protobuf"
     return ConfigError(
-        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}"
+        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}",
+        hint=_UNION_HINT if "unions may not contain" in reason or "must be tagged" in reason else None,
     )
 
 

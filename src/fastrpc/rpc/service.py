@@ -8,16 +8,22 @@ claim their overrides as soon as they exist; what they define is read when it is
 
 import functools
 import inspect
-import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
-from fastrpc.config.validation import check_timeout
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.contract import check_implements, check_override
-from fastrpc.rpc.definition import MethodDefinition, MethodOptions, ServiceDefinition
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.method_options import (
+    NAME,
+    MethodOptions,
+    check_renamed,
+    checked_method_name,
+    checked_renamed,
+    checked_timeout,
+)
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
 __all__ = [
@@ -37,8 +43,6 @@ SERVICE_MARK = "__fastrpc_service__"
 
 #: Bytes of a method's full name; it travels with every call.
 LONGEST_NAME = 255
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 #: Stands for an option that was not given, so that an override can inherit it.
 _NOT_GIVEN: Final[Any] = None
@@ -73,6 +77,7 @@ def method(
     timeout: float | None = None,
     codec: str | None = None,
     public: bool = False,
+    renamed: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]: ...
 def method(
     name: Any = None,
@@ -82,6 +87,7 @@ def method(
     timeout: float | None = None,
     codec: str | None = None,
     public: bool = _NOT_GIVEN,
+    renamed: Mapping[str, str] | None = None,
 ) -> Any:
     """Mark a function as a remote method; it stays what it is.
 
@@ -91,20 +97,28 @@ def method(
         idempotent: running it twice does no harm, so a call that may have run can be tried again.
         timeout: seconds; the client's default and the server's cap.
         codec: what its payload is encoded with, whatever the client prefers; "raw" for bytes untouched.
-        public: callers need not prove who they are.
+        public: callers need not prove who they are. Not yet: nobody has to, so True is refused.
+        renamed: old names of parameters that callers may still use, each with the present one; at most four.
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
+        ConfigError: an option has no such value, or no effect yet.
     """
     if name is not None and not isinstance(name, str):
         return _mark(name, MethodOptions())
+    if public:
+        raise ConfigError(
+            f"public is {public!r}, but callers do not yet have to prove who they are: it would have no effect",
+            hint="leave public out",
+        )
     options = MethodOptions(
-        name=_checked_method_name(name),
+        name=checked_method_name(name),
         inline=inline,
         idempotent=idempotent,
-        timeout=_checked_timeout(timeout),
+        timeout=checked_timeout(timeout),
         codec=codec,
         public=public,
+        renamed=checked_renamed(renamed),
     )
     return functools.partial(_mark, options=options)
 
@@ -127,7 +141,7 @@ def service(
             f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'
         )
     parts = name.split(".")
-    if not all(_NAME.fullmatch(part) for part in parts):
+    if not all(NAME.fullmatch(part) for part in parts):
         raise ConfigError(
             f"{name!r} is not a service name",
             hint="write letters, digits, `_` and `-`, in parts joined by dots",
@@ -197,7 +211,16 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
         raise TypeError(
             f"{function.__qualname__} is a class: pass one of its methods, `{function.__name__}.…`"
         )
+    if inspect.iscoroutine(function):
+        # Nobody else can await it, and Python would warn of it.
+        function.close()
+        name = function.__qualname__
+        raise TypeError(f"{name}() was called here: give method and arguments apart, as in call({name}, …)")
     if not isinstance(mark, MethodMark):
+        if not callable(function):
+            raise TypeError(
+                f"{function!r} is no remote method: give method and arguments apart, as in call(Arith.mul, 6, 7)"
+            )
         raise TypeError(
             f"{_name_of(function)} is no remote method: put @fastrpc.method above it"
             ' and @fastrpc.service("name") above its class'
@@ -231,24 +254,13 @@ def _mark(handler: F, options: MethodOptions) -> F:
         )
     if options.codec == "raw":
         check_raw(signature)
+    if options.renamed:
+        check_renamed(label, options, signature)
     try:
         setattr(handler, METHOD_MARK, MethodMark(options, signature))
     except AttributeError as error:
         raise TypeError(f"{label} cannot be marked, {error}: write a function around it") from error
     return handler
-
-
-def _checked_method_name(name: str | None) -> str | None:
-    if name is not None and not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is not a method name", hint="write letters, digits, `_` and `-`, without dots"
-        )
-    return name
-
-
-def _checked_timeout(timeout: float | None) -> float | None:
-    check_timeout(timeout, hint="leave it out for the default")
-    return None if timeout is None else float(timeout)
 
 
 # Claiming: which function of a class is which method.
@@ -419,26 +431,21 @@ def _read_method(
     signature = mark.signature or read_signature(mark.function)
     captured = captured_names(signature.annotations(), frame)
     signature = signature.with_scope(Scope(mark.function, mark.defined_in, captured))
-    options = mark.options or MethodOptions()
-    for member, inherited in _inherited_marks(cls, mark):
-        options = options.over(inherited.options or MethodOptions())
-        if inherited.owner is not None:
-            service_definition(inherited.owner)
-        if (known := inherited.definition) is not None:
-            if known.service == service_name:
-                check_override(cls, attribute, signature, known)
-            options = options.over(known.options)
-            signature = signature.filled_from(known.signature)
-        elif inherited.signature is not None:
-            scope = Scope(vars(member)[attribute], member)
-            signature = signature.filled_from(inherited.signature.with_scope(scope))
+    options, signature, contracts = _inherit(cls, service_name, mark, signature)
     if promised is not None:
+        contracts.append(promised)
         options = options.over(promised.options)
         signature = signature.filled_from(promised.signature)
     if options.codec == "raw":
         check_raw(signature)
     definition = MethodDefinition(
-        cls, service_name, attribute, mark.function, options=options, signature=signature
+        cls,
+        service_name,
+        attribute,
+        mark.function,
+        options=options,
+        signature=signature,
+        promised=contracts,
     )
     check_name_length(definition.full_name)
     if signature.stream is not None and not signature.is_async and not definition.is_stub:
@@ -447,6 +454,28 @@ def _read_method(
             " which only `async for` can read: write `async def`"
         )
     return definition
+
+
+def _inherit(
+    cls: type[Any], service_name: str, mark: MethodMark, signature: HandlerSignature
+) -> tuple[MethodOptions, HandlerSignature, list[MethodDefinition]]:
+    """Return options and signature, completed by what a method overrides, and the methods that it overrides."""
+    options = mark.options or MethodOptions()
+    contracts: list[MethodDefinition] = []
+    for member, inherited in _inherited_marks(cls, mark):
+        options = options.over(inherited.options or MethodOptions())
+        if inherited.owner is not None:
+            service_definition(inherited.owner)
+        if (known := inherited.definition) is not None:
+            if known.service == service_name:
+                check_override(cls, mark.attribute, signature, known)
+                contracts.append(known)
+            options = options.over(known.options)
+            signature = signature.filled_from(known.signature)
+        elif inherited.signature is not None:
+            scope = Scope(vars(member)[mark.attribute], member)
+            signature = signature.filled_from(inherited.signature.with_scope(scope))
+    return options, signature, contracts
 
 
 def _inherited_marks(cls: type[Any], mark: MethodMark) -> Iterator[tuple[type[Any], MethodMark]]:

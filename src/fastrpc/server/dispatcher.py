@@ -111,7 +111,7 @@ class Dispatcher:
         return self._proceed(call)
 
     def _note_failure(self, call: ServerCall, error: BaseException) -> None:
-        call.note_outcome(self.failure_of(call, error, log=False)[0], error)
+        call._note_outcome(self.failure_of(call, error, log=False)[0], error)
 
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""

@@ -11,6 +11,7 @@ from fastrpc.config import Backoff, ServerConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.escaping import printable
 from fastrpc.registries.base.registry import Registry
 from fastrpc.registries.base.urls import open_registry
 
@@ -91,8 +92,9 @@ class Registrar:
                 if str(error) != refusal:
                     refusal = str(error)
                     trace = None if isinstance(error, FastRPCError) else error
+                    told = printable(refusal)
                     logger.error(
-                        "the registry does not take what is to be registered: %s", error, exc_info=trace
+                        "the registry does not take what is to be registered: %s", told, exc_info=trace
                     )
                 if isinstance(error, ConfigError):
                     continue  # It cannot hold the record, now or later.

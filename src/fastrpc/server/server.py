@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
-from fastrpc._core.loop_state import wrong_loop
+from fastrpc._core.loop_state import no_loop, wrong_loop
 from fastrpc._core.served_call import ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.spinner import allowed_spin
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
-from fastrpc.config.validation import check_later_parts, check_timeout
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
@@ -30,8 +30,8 @@ from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
-from fastrpc.server.settings import server_settings
-from fastrpc.server.sources import is_service, opened_sources
+from fastrpc.server.settings import checked_config, server_settings
+from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
@@ -80,7 +80,7 @@ class Server:
         registry: "str | Registry | None" = None,
     ) -> None:
         self._sources = list(sources)
-        self._config = _check_config(config)
+        self._config = checked_config(config)
         self._interceptors = checked_interceptors(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
@@ -117,7 +117,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.drain()
+        await (self.close() if self._is_of_parent else self.drain())
 
     async def start(self) -> None:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
@@ -134,8 +134,14 @@ class Server:
                     await self._stack.aclose()
                     raise
 
+    @property
+    def _is_of_parent(self) -> bool:
+        return self._process_id not in (0, os.getpid())
+
     def _check_use(self) -> None:
-        if self._process_id not in (0, os.getpid()):
+        if asyncio._get_running_loop() is None:
+            raise no_loop("Server")
+        if self._is_of_parent:
             raise RuntimeError("this Server was used before the fork; create it in the child")
         loop = self._loop
         if self._state is not None and loop is not None and loop is not asyncio.get_running_loop():
@@ -172,11 +178,12 @@ class Server:
             admission=config.admission,
             call_timeout=config.timeouts.call,
         )
-        state.has_interceptors = bool(self._interceptors)
+        state.has_interceptors, state.checks_results = bool(self._interceptors), config.check_results
         dispatcher.state = self._state = state
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
+        warn_of_streams(self._services)
         self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
@@ -192,6 +199,7 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._add(source)
+            warn_of_streams(self._services[-1:])
             self._update_registry()
         else:
             raise ConfigError(
@@ -341,9 +349,10 @@ class Server:
 
     async def close(self) -> None:
         """Close listeners and connections at once; calls under way are cancelled."""
-        self._check_use()
-        if self._is_closed:
+        # After a fork sockets and loop are the parent's, down to what the system watches for it.
+        if self._is_closed or self._is_of_parent:
             return
+        self._check_use()
         self._is_closed = True
         # Beside the rest: connections do not wait for a registry that is slow.
         leaving = None if self._registrar is None else asyncio.ensure_future(self._registrar.close())
@@ -487,14 +496,3 @@ def _registrar(registry: "str | Registry") -> "Registrar":
     from fastrpc.server.registrar import Registrar
 
     return Registrar(registry)
-
-
-def _check_config(config: Any) -> ServerConfig:
-    """Return the settings of a server, if that is what they are and they can be met."""
-    if not isinstance(config, ServerConfig):
-        raise ConfigError(
-            f"config is a {type(config).__name__}, it must be a ServerConfig",
-            hint="write config=ServerConfig(…)",
-        )
-    check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
-    return config

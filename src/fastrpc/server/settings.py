@@ -1,11 +1,26 @@
-"""What a server announces when a connection opens."""
+"""The settings of a server: whether they can be met, and what of them is announced when a connection opens."""
+
+from typing import Any
 
 from fastrpc._core.settings import Settings
 from fastrpc._version import __version__
 from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
+from fastrpc.config.validation import check_later_parts
+from fastrpc.errors import ConfigError
 
-__all__ = ["server_settings"]
+__all__ = ["checked_config", "server_settings"]
+
+
+def checked_config(config: Any) -> ServerConfig:
+    """Return the settings of a server, if that is what they are and they can be met."""
+    if not isinstance(config, ServerConfig):
+        raise ConfigError(
+            f"config is a {type(config).__name__}, it must be a ServerConfig",
+            hint="write config=ServerConfig(…)",
+        )
+    check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
+    return config
 
 
 def server_settings(config: ServerConfig, codecs: dict[int, str]) -> Settings:

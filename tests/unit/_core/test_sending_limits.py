@@ -181,7 +181,9 @@ class TestPieces:
         sent = frames(connection.data_to_send(), by_server=True)
         assert sum(len(frame.payload) for frame in sent if isinstance(frame, Response | Data)) == 50_000
 
-    def test_answer_behind_messages_that_wait_is_sent_when_the_call_is_cancelled(self) -> None:
+    def test_answer_behind_messages_that_wait_ends_the_call_without_its_value_when_it_is_cancelled(
+        self,
+    ) -> None:
         connection = server({Setting.STREAM_WINDOW: 16_384})
         connection.receive_data(request(1, flags=FLAG_STREAM_OUT))
         connection.push_message(1, bytes(100_000))
@@ -189,7 +191,7 @@ class TestPieces:
         connection.respond(1, b"answer")
         connection.data_to_send()
         connection.receive_data(Cancel(1).encode())
-        assert frames(connection.data_to_send(), by_server=True) == [Response(1, 0, b"answer")]
+        assert frames(connection.data_to_send(), by_server=True) == [Response(1, 1)]
         assert connection.calls == []
         assert connection.queued_bytes == 0
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
+from fastrpc.cli.values import needs_types, read_arguments, read_metadata, refuse_options
 from fastrpc.errors import ConfigError
 
 
@@ -51,6 +51,73 @@ def test_positions_and_names_may_be_mixed() -> None:
 
 def test_raw_codec_takes_the_bytes_of_the_text() -> None:
     assert read_arguments(["6", "b=ä"], codec="raw") == ([b"6"], {"b": "ä".encode()})
+
+
+TYPED = [
+    ("str", "123", "123"),
+    ("str", "null", "null"),
+    ("str", '"6"', '"6"'),
+    ("str", "[1]", "[1]"),
+    ("str", "-5", "-5"),
+    ("str | None", "123", "123"),
+    ("str | None", "null", None),
+    ("None | str", "true", "true"),
+    ("int | str", "123", 123),
+    ("int | str", "1.5", "1.5"),
+    ("float | str", "123", 123),
+    ("str | list[str]", '["1"]', ["1"]),
+    ("str | list[str]", "1", "1"),
+    ("str | int", '"1"', "1"),
+    ("dict[str, int] | str", '{"a": 1}', {"a": 1}),
+    ("Literal['1', 'a']", "1", "1"),
+    ("Literal[1, 'a']", "1", 1),
+    ("Literal['null'] | None", "null", "null"),
+    ("list[str]", '["1", "2"]', ["1", "2"]),
+    ("int", "123", 123),
+    ("int", "six", "six"),
+    ("Any", "123", 123),
+    ("User", '{"name": "Ada"}', {"name": "Ada"}),
+    # What a server writes there need not be a type.
+    ("str |", "123", 123),
+    ("(" * 900, "123", 123),
+    ("x" + ".x" * 490, "123", 123),
+    ("str" + " | int" * 1000, "123", 123),
+    ("\0", "123", 123),
+    ("__import__('os').abort()", "123", 123),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "value"), TYPED, ids=[f"{one[0]:.30}-{one[1]}" for one in TYPED])
+def test_type_of_the_parameter_decides_where_it_is_known(kind: str, text: str, value: Any) -> None:
+    assert read_arguments([text], types={"a": kind}) == ([value], {})
+    assert read_arguments([f"a={text}"], types={"a": kind}) == ([], {"a": value})
+
+
+def test_types_go_by_position_and_by_name() -> None:
+    types = {"a": "str", "b": "int", "c": "str"}
+    assert read_arguments(["1", "2", "3", "4"], types=types) == (["1", 2, "3", 4], {})
+    assert read_arguments(["c=1", "2", "b=3", "d=4"], types=types) == (["2"], {"c": "1", "b": 3, "d": 4})
+
+
+def test_types_are_asked_for_only_where_they_matter() -> None:
+    assert not needs_types(["Ada", "name=Bob", "", "tags=[a"])
+    assert needs_types(["Ada", "name=1"])
+    assert needs_types(["null"])
+    assert not needs_types(["1"], codec="raw")
+
+
+def test_what_is_not_utf8_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        read_arguments(["a=\udcff"])
+
+
+def test_text_that_begins_with_a_dash_is_given_by_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_options(["-x"], ["--timeout"])
+    assert (
+        caught.value.hint == "a text that begins with a dash is given by the name of its parameter: name=-x"
+    )
+    assert read_arguments(["name=-x"]) == ([], {"name": "-x"})
 
 
 def test_name_given_twice_is_refused() -> None:

@@ -50,9 +50,9 @@ def attempts_of(pool: Connecting) -> Attempting:
     call = SimpleNamespace(
         method="arith.mul",
         hash_key="key",
-        needs_ready=False,
+        _needs_ready=False,
         remaining=lambda: None,
-        options=SimpleNamespace(endpoint=None, wait_for_ready=False),
+        _options=SimpleNamespace(endpoint=None, wait_for_ready=False),
     )
     return Attempting(cast(Any, pool), cast(Any, call), None)
 

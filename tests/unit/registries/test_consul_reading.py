@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from fastrpc import ConfigError, Endpoint, StoreError
+from fastrpc.bounded_http import HttpError
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.registries.consul.agent import Access, Index, _Sockets
+from fastrpc.registries.consul.agent import Access, Index
 from fastrpc.registries.consul.catalogue import read_instance
 from fastrpc.registries.consul.rpcx import read_key
 
@@ -55,6 +56,28 @@ def test_instance_has_an_ipv6_address() -> None:
         instance(Port=99_999),
         instance(Address=5),
         instance(Meta=["a"]),
+        instance(Meta=0),
+        instance(Meta=""),
+        instance(Meta=False),
+        instance(Address=0),
+        instance(Address=None),
+        instance(Address=[]),
+        instance(Port=True),
+        instance(Port=8972.5),
+        instance(Port=None),
+        instance(ID=5),
+        instance(ID=None),
+        instance(Weights=5),
+        instance(Weights=[]),
+        instance(Weights={"Passing": "5"}),
+        instance(Weights={"Passing": True}),
+        instance(Weights={"Passing": None}),
+        instance(Address="") | {"Node": None},
+        instance(Address="") | {"Node": 5},
+        instance() | {"Node": []},
+        [],
+        None,
+        "instance",
         instance(Meta={"fastrpc-record": "2"}),
         instance(Meta={"weight": "lots"}),
         instance(Meta={"a": 5}),
@@ -125,6 +148,26 @@ def test_bad_key_is_no_endpoint(key: str, value: bytes) -> None:
     assert isinstance(found[1], RecordError)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        5,
+        None,
+        [],
+        "pair",
+        {"Key": 5, "Value": b""},
+        {"Key": None, "Value": b""},
+        {"Key": "rpcx/Arith/tcp@h:1", "Value": 5},
+        {"Key": "rpcx/Arith/tcp@h:1", "Value": {}},
+    ],
+)
+def test_what_is_no_pair_is_no_endpoint(bad: Any) -> None:
+    found = read_key("rpcx/Arith/", bad)
+    assert found is not None
+    assert isinstance(found[1], RecordError)
+
+
 def test_error_of_the_system_is_told_without_the_wrappings_of_the_http_client() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -181,10 +224,12 @@ def test_index_below_one_counts_as_one(zero: str) -> None:
     assert one.note(zero) is False
 
 
-def test_answer_without_an_index_is_followed_by_a_query_that_does_not_block() -> None:
+@pytest.mark.parametrize("text", [None, "", "abc", "1_0", " 7", "٣", "1e3", "9" * 5_000])
+def test_what_is_no_index_is_an_error_and_the_next_query_does_not_block(text: str | None) -> None:
     one = index()
     one.note("7")
-    assert one.note(None) is False
+    with pytest.raises(HttpError, match="which is no index"):
+        one.note(text)
     assert one.options(15.0) == {}
 
 
@@ -200,23 +245,3 @@ def test_what_consul_cannot_hold_is_refused(endpoint: Endpoint, message: str) ->
     with open_registry("consul://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match=message):
             registry.register("arith", endpoint)
-
-
-def test_watch_that_is_collected_while_a_socket_is_noted_shuts_it() -> None:
-    sockets = _Sockets()
-
-    class Collecting(socket.socket):
-        """Stands for the line in which a watch happens to be collected."""
-
-        def fileno(self) -> int:
-            sockets.shut()
-            return super().fileno()
-
-    ours, theirs = socket.socketpair()
-    with ours, theirs, Collecting(socket.AF_UNIX) as other:
-        sockets.add(other)
-        noting = threading.Thread(target=sockets.add, args=(ours,), daemon=True)
-        noting.start()
-        noting.join(5)
-        assert not noting.is_alive()
-        assert theirs.recv(1) == b""

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from fastrpc import StoreError
 from fastrpc.registries import AddressPolicy
 from fastrpc.registries.base.backend import Listing
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.feed import BACKOFF, MOST_PAUSE_SECONDS, WAIT_SECONDS, Feed
+from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS
 from fastrpc.registries.base.watch import Channel
 from fastrpc.testing import FakeClock
@@ -270,3 +272,16 @@ def test_feed_that_is_stopped_publishes_nothing_any_more() -> None:
     driven.feed.run(stop)
     assert driven.channel.latest is None
     assert driven.channel.error is None
+
+
+def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    evil = "\x1b[2J\x9b31m\r\n\u202e\u2066evil\u200b"
+    lookup = FakeLookup(StoreError(evil), [(evil, RecordError(evil))])
+    feed = Feed("arith", lookup, Channel(itertools.count(1)), policy=AddressPolicy())
+    feed.step()
+    feed.step()
+    texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(texts) == 2
+    assert all(text.isprintable() and "evil" in text for text in texts)

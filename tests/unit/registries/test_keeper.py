@@ -239,3 +239,18 @@ def test_registration_is_entered_once() -> None:
     registration, _ = driven.add()
     with pytest.raises(RuntimeError, match="twice"):
         driven.keeper.add(registration)
+
+
+def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    driven.step()
+    lease.trouble = StoreError("\x1b[2J\x9b31m\r\n\u202e\u2066evil\u200b")
+    driven.step(2.0)
+    driven.keeper.remove(registration)
+    driven.step(60.0)
+    texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(texts) == 2
+    assert all(text.isprintable() and "evil" in text for text in texts)

@@ -19,7 +19,11 @@ _NEVER = (
     "::/128",
     "169.254.0.0/16",  # link-local: the metadata service of most clouds
     "fe80::/10",
-    "fd00:ec2::254/128",  # metadata: AWS
+    "fd00:ec2::/32",  # metadata, credentials of pods, resolver: AWS
+    "fd20:ce::254/128",  # metadata: Google
+    "fd00:c1::a9fe:a9fe/128",  # metadata: Oracle
+    "fd00:42::42/128",  # metadata: Scaleway
+    "fd00:a9fe:a9fe::/64",  # metadata: Akamai
     "100.100.100.200/32",  # metadata: Alibaba
     "168.63.129.16/32",  # Azure's wire server
     "192.0.0.192/32",  # metadata: Oracle
@@ -35,16 +39,32 @@ _EMBEDDING = [
         "::/96",
         "::ffff:0:0:0/96",  # RFC 2765
         "64:ff9b::/96",  # RFC 6052
-        "64:ff9b:1::/48",  # RFC 8215
     )
 ]
+
+#: A translator may use this prefix, or a longer one below it (RFC 8215). RFC 6052 says where the IPv4 address then
+#: begins: right behind the prefix, with bits 64 to 71 left out.
+_LOCAL_TRANSLATION = ipaddress.IPv6Network("64:ff9b:1::/48")
+_PREFIX_BITS = (48, 56, 64, 96)
+
+#: Bits 64 to 95 of an ISATAP address; the IPv4 address follows (RFC 5214).
+_ISATAP = {0x0000_5EFE, 0x0200_5EFE}
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
 
 #: inet_aton reads such last parts as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
 
-_METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
+_METADATA_NAMES = {
+    "metadata",
+    "metadata.google.internal",
+    "metadata.goog",
+    "instance-data",
+    "instance-data.ec2.internal",
+    "metadata.tencentyun.com",
+    "api.metadata.cloud.ibm.com",
+    "metadata.platformequinix.com",
+}
 
 
 class AddressRefusedError(ValueError):
@@ -123,16 +143,30 @@ def _numeric(host: str) -> _Host | None:
 
 
 def _meant(host: _Host) -> Sequence[_Host]:
-    """Return the address, or the IPv4 address that an IPv6 one leads to."""
-    if isinstance(host, ipaddress.IPv6Address):
-        if host.ipv4_mapped is not None:
-            return [host.ipv4_mapped]
-        if host.sixtofour is not None:
-            return [host, host.sixtofour]
-        if host.teredo is not None:
-            return [host, *host.teredo]
-        if any(host in prefix for prefix in _EMBEDDING):
-            inner = ipaddress.IPv4Address(int(host) & 0xFFFFFFFF)
-            # ::1 and :: are what they say.
-            return [host] if int(host) <= 1 else [host, inner]
-    return [host]
+    """Return the address, and the IPv4 addresses that an IPv6 one leads to."""
+    if isinstance(host, ipaddress.IPv4Address):
+        return [host]
+    if host.ipv4_mapped is not None:
+        return [host.ipv4_mapped]
+    meant: list[_Host] = [host, *(host.teredo or ())]
+    if host.sixtofour is not None:
+        meant.append(host.sixtofour)
+    number = int(host)
+    # ::1 and :: are what they say.
+    is_embedding = number > 1 and any(host in prefix for prefix in _EMBEDDING)
+    if is_embedding or (number >> 32) & 0xFFFF_FFFF in _ISATAP:
+        meant.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
+    if host in _LOCAL_TRANSLATION:
+        read = (_translated(number, bits) for bits in _PREFIX_BITS)
+        # Read with a prefix that is not the translator's own, most addresses begin with a zero.
+        meant += [inner for inner in read if int(inner) >> 24]
+    return meant
+
+
+def _translated(number: int, prefix_bits: int) -> ipaddress.IPv4Address:
+    """Return the IPv4 address that stands behind a prefix of so many bits."""
+    if prefix_bits == 96:
+        return ipaddress.IPv4Address(number & 0xFFFF_FFFF)
+    # The 120 bits that are left without those from 64 to 71.
+    joined = (number >> 64) << 56 | (number & (1 << 56) - 1)
+    return ipaddress.IPv4Address(joined >> (120 - prefix_bits - 32) & 0xFFFF_FFFF)

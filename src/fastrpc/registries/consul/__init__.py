@@ -2,7 +2,7 @@
 
     catalogue   services with checks, as Consul shows and its DNS serves them
     rpcx        keys under a base path, locked by sessions
-    agent       HTTP to the agent, by the package py-consul
+    agent       the agent, by the package py-consul over our own bounded HTTP
 
 Options: `token`, `dc`, `tag` (may repeat), `check` (`ttl` or `tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`),
 `base` (of the rpcx layout), `tls` (`true`), `ca_file`.

@@ -1,27 +1,32 @@
-"""HTTP to a Consul agent, by py-consul: blocking, so it is used in threads that may wait."""
+"""HTTP to a Consul agent: py-consul knows its interface, `BoundedHttpClient` carries it. Blocking, for threads."""
 
 import contextlib
-import http.client
+import os
 import random
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
 
+import msgspec
+
+from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 
-if TYPE_CHECKING:
-    from requests.adapters import HTTPAdapter
-
-__all__ = ["Access", "Agent", "Index"]
-
-#: Seconds for a connection or an answer, on top of what a blocking query may be held.
-ANSWER_SECONDS = 2.0
+__all__ = ["Access", "Agent", "Index", "typed"]
 
 #: How an answer of an agent begins that was asked too often: waiting helps.
 _RATE_LIMITED = "429"
+
+#: Consul answers a blocking query up to this much later than it was asked to, so that not all answers come at once.
+_JITTER = 1 / 16
+
+#: The greatest index.
+_GREATEST_INDEX = 2**64 - 1
+
+_Params = Sequence[tuple[str, Any]] | None
 
 
 class Access:
@@ -30,7 +35,6 @@ class Access:
     def __init__(self, url: RegistryURL) -> None:
         try:
             import consul
-            import requests
         except ImportError as error:
             raise ConfigError(
                 f"{url} needs py-consul, which is not installed", hint="pip install 'fastrpc[consul]'"
@@ -39,33 +43,27 @@ class Access:
         if len(places) > 1:
             raise ConfigError(f"{url} names {len(places)} agents", hint="name the agent of this machine")
         (self.host, self.port) = places[0]
-        self._token = url.take("token", None, str)
+        # py-consul prefers CONSUL_HTTP_TOKEN to what it is given.
+        self._token = url.take("token", None, str) or os.environ.get("CONSUL_HTTP_TOKEN", "")
+        if not (self._token.isascii() and self._token.isprintable()):
+            raise ConfigError(f"{url}: the token has characters that no header may have")
         self.dc = url.take("dc", None, str)
-        self._scheme = "https" if url.take("tls", False, _truth) else "http"
-        self._ca_file = url.take("ca_file", None, str)
+        is_encrypted = url.take("tls", False, _truth)
+        ca_file = url.take("ca_file", None, str)
+        self._tls = _trusting(url, ca_file) if is_encrypted else None
         self._consul = consul
-        #: What py-consul and the HTTP client below it raise.
-        self.errors: tuple[type[Exception], ...] = (
-            consul.ConsulException,
-            requests.RequestException,
-            OSError,
-        )
+        #: What py-consul raises, and the client below it.
+        self.errors: tuple[type[Exception], ...] = (consul.ConsulException, HttpError)
         self.not_found: type[Exception] = consul.NotFound
 
     def connect(self) -> "Agent":
         """Return a client for one thread; connects when it is used."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        client = self._consul.Consul(
-            host=host,
-            port=self.port,
-            scheme=self._scheme,
-            dc=self.dc,
-            verify=self._ca_file or True,
-            connections_timeout=ANSWER_SECONDS,
-        )
-        # py-consul prefers CONSUL_HTTP_TOKEN to what it is given.
-        client.token = self._token or client.token
-        return Agent(client, self)
+        client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
+        client.token = self._token
+        http = BoundedHttpClient(self.host, self.port, tls=self._tls)
+        # In place of its own, which follows redirects with the token and has no bounds.
+        client.http = _Transport(http, {"X-Consul-Token": self._token} if self._token else {})
+        return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
         """Return our error for one of theirs; what cannot get better by waiting has another status."""
@@ -75,29 +73,22 @@ class Access:
             status = Status.PERMISSION_DENIED
         elif isinstance(error, kinds.exceptions.BadRequest | kinds.exceptions.ClientError):
             status = Status.INVALID_ARGUMENT
-        text = " ".join(_reason(error).split()) or type(error).__name__
+        # The words of a server, as safe to print as those of the client below.
+        text = str(error if isinstance(error, HttpError) else HttpError(str(error))) or type(error).__name__
         if text.startswith(_RATE_LIMITED):
             status = Status.UNAVAILABLE
-        return StoreError(f"Consul at {self.host}:{self.port}: {text[:300]}", status=status)
+        return StoreError(f"Consul at {self.host}:{self.port}: {text}", status=status)
 
 
 class Agent:
     """A client of the agent, for one thread; `close` may be called by another and breaks off what is under way."""
 
-    def __init__(self, client: Any, access: Access) -> None:
+    def __init__(self, client: Any, http: BoundedHttpClient, access: Access) -> None:
         self.client = client
         #: What py-consul raises for status 404 where that is no empty answer.
         self.not_found: type[Exception] = access.not_found
+        self._http = http
         self._access = access
-        self._sockets = _Sockets()
-        session = client.http.session
-        # Proxies and .netrc are for the world outside.
-        session.trust_env = False
-        if client.token:
-            # For those calls of py-consul that take no token.
-            session.headers["X-Consul-Token"] = client.token
-        for prefix in ("http://", "https://"):
-            session.mount(prefix, _adapter(self._sockets))
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -108,9 +99,68 @@ class Agent:
             raise self._access.translated(error) from error
 
     def close(self) -> None:
-        """Close the connections, also while another thread waits for an answer on one."""
-        self._sockets.shut()
-        self.client.http.session.close()
+        """Close the connection, also while another thread waits for an answer on it."""
+        self._http.close()
+
+
+class _Transport:
+    """What py-consul asks with: the methods of its own HTTP client.
+
+    Args:
+        headers: of every request; some calls of py-consul take no token.
+    """
+
+    def __init__(self, http: BoundedHttpClient, headers: Mapping[str, str]) -> None:
+        self._http = http
+        self._headers = dict(headers)
+
+    def get(
+        self,
+        callback: Callable[[Any], Any],
+        path: str,
+        params: _Params = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        return self._ask("GET", callback, path, params, headers)
+
+    def put(
+        self,
+        callback: Callable[[Any], Any],
+        path: str,
+        params: _Params = None,
+        data: str | bytes = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        return self._ask("PUT", callback, path, params, headers, data)
+
+    def _ask(
+        self,
+        method: str,
+        callback: Callable[[Any], Any],
+        path: str,
+        params: _Params,
+        headers: Mapping[str, str] | None,
+        data: str | bytes = b"",
+    ) -> Any:
+        query = urlencode(params or ())
+        wait = float(dict(params or ()).get("wait", "0s").removesuffix("s"))
+        answer = self._http.request(
+            method,
+            f"{quote(path, safe='/:')}{'?' if query else ''}{query}",
+            headers=self._headers | dict(headers or {}),
+            body=data.encode() if isinstance(data, str) else data,
+            held_seconds=wait * (1 + _JITTER),
+        )
+        text = answer.json_text()
+        if answer.status == 200 and text.strip() == "null":
+            # Consul says it nowhere, and py-consul takes it for a key that does not exist.
+            raise HttpError("the answer is null")
+        from consul.base import Response
+
+        try:
+            return callback(Response(answer.status, answer.headers, text))
+        except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+            raise HttpError(f"the answer cannot be read: {type(error).__name__}: {error}") from error
 
 
 class Index:
@@ -131,13 +181,15 @@ class Index:
         """Take the index of an answer; returns whether it went backwards, as when the servers lost their state.
 
         Below 1 it would not block: such an index counts as 1, which answers at once until there is a real one.
+
+        Raises:
+            HttpError: it is no index.
         """
-        try:
-            new = int(text)
-        except (TypeError, ValueError):
+        digits = text.removeprefix("-") if isinstance(text, str) else ""
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20):
             self.forget()
-            return False
-        new = max(new, 1)
+            raise HttpError(f"X-Consul-Index is {str(text)[:40]!r}, which is no index")
+        new = min(max(int(text), 1), _GREATEST_INDEX)
         went_back = self._index is not None and new < self._index
         self._index = None if went_back else new
         return went_back
@@ -147,76 +199,24 @@ class Index:
         self._index = None
 
 
-class _Sockets:
-    """The sockets that are connected, so that a thread blocked on one can be woken."""
+def typed(found: Any, expected: Any) -> Any:
+    """Return what an agent answered, if it is of the type expected; used inside `Agent.errors`.
 
-    def __init__(self) -> None:
-        # Re-entrant: a watch may be collected, and shut its sockets by that, in any line of the thread that holds it.
-        self._lock = threading.RLock()
-        self._open: set[socket.socket] = set()
-        self._is_shut = False
-
-    def add(self, connected: socket.socket) -> None:
-        with self._lock:
-            self._open = {one for one in self._open if one.fileno() >= 0}
-            self._open.add(connected)
-            if self._is_shut:
-                self._wake(connected)
-
-    def shut(self) -> None:
-        with self._lock:
-            self._is_shut = True
-            for one in self._open:
-                self._wake(one)
-
-    def _wake(self, one: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+    Raises:
+        HttpError: it is not.
+    """
+    try:
+        return msgspec.convert(found, expected)
+    except msgspec.ValidationError as error:
+        raise HttpError(f"the answer does not fit: {error}") from None
 
 
-def _reason(error: BaseException) -> str:
-    """Return what went wrong in the words of the system, which HTTP clients wrap again and again."""
-    text = str(error)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TimeoutError):
-            return "no answer in time"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        if isinstance(cause, http.client.HTTPException):
-            text = str(cause) or type(cause).__name__
-        cause = cause.__cause__ or cause.__context__
-    return text
-
-
-def _adapter(sockets: _Sockets) -> "HTTPAdapter":
-    """Return what opens connections for a session, and notes each socket."""
-    from requests.adapters import HTTPAdapter
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-    class NotedConnection(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
-
-    class NotedSecureConnection(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
-
-    class Pool(HTTPConnectionPool):
-        ConnectionCls = NotedConnection
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = NotedSecureConnection
-
-    class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options)
-            self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
-
-    return Adapter(pool_connections=1, pool_maxsize=1)
+def _trusting(url: RegistryURL, ca_file: str | None) -> ssl.SSLContext:
+    """Return what trusts the authorities of a file, or those of the system."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(f"{url}: the option ca_file is {ca_file!r}: {error}") from None
 
 
 def _truth(text: str) -> bool:

@@ -6,14 +6,16 @@ Instances that others registered serve as well: their address and port, their me
 import contextlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import Access, Agent, Index
+from fastrpc.registries.consul.agent import Access, Agent, Index, typed
 from fastrpc.status import Status
 
 __all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
@@ -35,6 +37,33 @@ _FORGET = "1m"
 
 #: The service that Consul itself is.
 _CONSUL = "consul"
+
+
+#: So much of an instance's name is shown.
+_KEY_CHARACTERS = 200
+
+
+class _Weights(msgspec.Struct):
+    passing: int = msgspec.field(name="Passing", default=1)
+
+
+class _Definition(msgspec.Struct):
+    """What is read of a service instance, as the agent has it; Consul leaves out or nulls what is empty."""
+
+    id: str = msgspec.field(name="ID")
+    port: int = msgspec.field(name="Port")
+    address: str = msgspec.field(name="Address", default="")
+    meta: dict[str, str] | None = msgspec.field(name="Meta", default=None)
+    weights: _Weights | None = msgspec.field(name="Weights", default=None)
+
+
+class _Node(msgspec.Struct):
+    address: str = msgspec.field(name="Address", default="")
+
+
+class _Instance(msgspec.Struct):
+    service: _Definition = msgspec.field(name="Service")
+    node: _Node | None = msgspec.field(name="Node", default=None)
 
 
 class Catalogue:
@@ -66,9 +95,8 @@ class Catalogue:
     def list_services(self) -> Iterable[str]:
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
             _, found = agent.client.catalog.services()
-        return [
-            name for name, tags in (found or {}).items() if name != _CONSUL and set(self._tags).issubset(tags)
-        ]
+            services = typed(found, dict[str, list[str]])
+        return [name for name, tags in services.items() if name != _CONSUL and set(self._tags).issubset(tags)]
 
     def _definition(self, service: str, endpoint: Endpoint) -> dict[str, Any]:
         address = endpoint.address
@@ -122,14 +150,15 @@ class InstanceLookup:
         query = self._agent.client.health.service
         try:
             with self._agent.errors():
-                index, instances = query(
+                index, found = query(
                     self._service, passing=True, tag=self._tags, **self._index.options(wait_seconds)
                 )
+                instances = typed(found, list[Any])
+                went_back = self._index.note(index)
         except StoreError:
             self._index.forget()
             raise
-        went_back = self._index.note(index)
-        return Listing([read_instance(one) for one in instances or ()], is_restart=went_back)
+        return Listing([read_instance(one) for one in instances], is_restart=went_back)
 
     def close(self) -> None:
         self._agent.close()
@@ -177,37 +206,40 @@ class InstanceLease:
     def _written_by(self) -> str | None:
         """Return who wrote the instance that is there; None when there is none."""
         with self._agent.errors():
-            # 404 is an answer without an Id.
-            found = self._agent.client.agent.service_definition(self._id)
-        if not isinstance(found, dict) or found.get("ID") != self._id:
+            # None stands for status 404.
+            found: _Definition | None = typed(
+                self._agent.client.agent.service_definition(self._id), _Definition | None
+            )
+        if found is None or found.id != self._id:
             return None
-        return str((found.get("Meta") or {}).get(OWNER_KEY, ""))
+        return (found.meta or {}).get(OWNER_KEY, "")
 
 
 def read_instance(instance: Any) -> Entry:
     """Read one element of `/v1/health/service`, whoever registered it."""
     key = "an instance"
+    with contextlib.suppress(KeyError, TypeError, IndexError):
+        key = str(instance["Service"]["ID"])[:_KEY_CHARACTERS]
     try:
-        service = instance["Service"]
-        key = str(service["ID"])
-        host = service.get("Address") or instance["Node"]["Address"]
-        meta = service.get("Meta") or {}
-        if not isinstance(host, str) or not isinstance(service["Port"], int) or not isinstance(meta, Mapping):
-            raise RecordError("its address, port or metadata has the wrong type")
-        return key, _read(host, service["Port"], dict(meta), service.get("Weights"))
+        read = msgspec.convert(instance, _Instance)
+        service = read.service
+        host = service.address or ("" if read.node is None else read.node.address)
+        if not host:
+            raise RecordError("it has no address")
+        return key, _read(host, service.port, dict(service.meta or {}), service.weights)
+    except msgspec.ValidationError as error:
+        return key, RecordError(f"it does not look like an instance: {error}")
     except RecordError as error:
         return key, error
-    except (KeyError, TypeError, AttributeError) as error:
-        return key, RecordError(f"it does not look like an instance: {error!r}")
 
 
-def _read(host: str, port: int, meta: dict[str, Any], weights: Any) -> Endpoint:
+def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None") -> Endpoint:
     place = f"{f'[{host}]' if ':' in host else host}:{port}"
     found = meta.pop(FORMAT_KEY, None)
     if found is None:
         # Not ours: Consul's own weight counts, and no key but those that mean the same to everybody.
-        if isinstance(weights, Mapping) and "weight" not in meta:
-            meta["weight"] = weights.get("Passing", 1)
+        if weights is not None:
+            meta.setdefault("weight", str(weights.passing))
         return read_texts(f"tcp://{place}", meta)
     if found != str(RECORD_FORMAT):
         raise RecordError(f"it has format {found!r}, known is {RECORD_FORMAT}")

@@ -11,14 +11,16 @@ The session has a TTL and the behaviour `delete`: the key goes with its owner.
 import base64
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
+
+import msgspec
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import Access, Agent, Index
+from fastrpc.registries.consul.agent import Access, Agent, Index, typed
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 
@@ -34,6 +36,20 @@ _LOCK_DELAY_SECONDS = 0.001
 
 #: Longest value of a key that is read.
 _VALUE_BYTES = 65_536
+
+
+#: So much of a key is shown.
+_KEY_CHARACTERS = 200
+
+#: The name of a session stands in paths.
+_SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
+
+
+class _Pair(msgspec.Struct):
+    """What is read of a key and its value, which py-consul has decoded from base64."""
+
+    key: str = msgspec.field(name="Key")
+    value: bytes | None = msgspec.field(name="Value", default=None)
 
 
 class RpcxKeys:
@@ -63,9 +79,11 @@ class RpcxKeys:
     def list_services(self) -> Iterable[str]:
         prefix = f"{self._base}/"
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
-            _, keys = agent.client.kv.get(prefix, keys=True, separator="/")
+            _, found = agent.client.kv.get(prefix, keys=True, separator="/")
+            # None stands for status 404.
+            keys = typed(found, list[str] | None) or []
         # A service is there with its name and as a folder of its endpoints; without those nobody serves it.
-        return [key[len(prefix) : -1] for key in keys or () if key.endswith("/") and key != prefix]
+        return [key[len(prefix) : -1] for key in keys if key.endswith("/") and key != prefix]
 
     def close(self) -> None:
         if self._agent is not None:
@@ -83,14 +101,16 @@ class KeyLookup:
     def fetch(self, wait_seconds: float) -> Listing:
         try:
             with self._agent.errors():
-                index, pairs = self._agent.client.kv.get(
+                index, found = self._agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
+                # None stands for status 404.
+                pairs = typed(found, list[Any] | None) or []
+                went_back = self._index.note(index)
         except StoreError:
             self._index.forget()
             raise
-        went_back = self._index.note(index)
-        entries = [entry for pair in pairs or () if (entry := read_key(self._prefix, pair)) is not None]
+        entries = [entry for pair in pairs if (entry := read_key(self._prefix, pair)) is not None]
         return Listing(entries, is_restart=went_back)
 
     def close(self) -> None:
@@ -122,9 +142,10 @@ class KeyLease:
             if not self._renew_session():
                 folder = self._key.rpartition("/")[0]
                 client.kv.put(folder, self._service, flags=_FLAGS)
-                self._session = client.session.create(
+                created = client.session.create(
                     behavior="delete", ttl=_SESSION_SECONDS, lock_delay=_LOCK_DELAY_SECONDS
                 )
+                self._session = typed(created, _SessionId)
             if not self._write() and not self._was_written:
                 self._take_over()
             self._was_written = True
@@ -132,7 +153,7 @@ class KeyLease:
     def _write(self) -> bool:
         """Return whether the key is ours; False when another session locks it."""
         put = self._agent.client.kv.put
-        return bool(put(self._key, self._value, flags=_FLAGS, acquire=self._session))
+        return bool(typed(put(self._key, self._value, flags=_FLAGS, acquire=self._session), bool))
 
     def _take_over(self) -> None:
         """Write a key that a session of our last run still locks, whose end would take it along."""
@@ -146,7 +167,7 @@ class KeyLease:
             if not self._renew_session():
                 return False
             _, found = self._agent.client.kv.get(self._key)
-            return found is not None or self._write()
+            return typed(found, dict[str, Any] | None) is not None or self._write()
 
     def _renew_session(self) -> bool:
         if self._session is None:
@@ -176,12 +197,16 @@ def _weight(text: str) -> str:
 
 def read_key(prefix: str, pair: Any) -> Entry | None:
     """Read one pair below the keys of a service; None for a server that is inactive."""
-    key = str(pair.get("Key", "")).removeprefix(prefix)
+    try:
+        read = msgspec.convert(pair, _Pair)
+    except msgspec.ValidationError as error:
+        return "a key", RecordError(f"it does not look like a pair: {error}")
+    key = read.key.removeprefix(prefix)
     network, separator, place = key.partition("@")
     if not separator:
-        return key, RecordError("it is not network@address")
+        return key[:_KEY_CHARACTERS], RecordError("it is not network@address")
     try:
-        value = (pair.get("Value") or b"").decode()
+        value = (read.value or b"").decode()
         if len(value) > _VALUE_BYTES:
             raise RecordError(f"it has {len(value)} characters, the limit is {_VALUE_BYTES}")
         texts = dict(parse_qsl(value, keep_blank_values=True))

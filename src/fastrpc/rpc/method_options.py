@@ -1,0 +1,93 @@
+"""What is given to `@method`: its options, checked."""
+
+import re
+import types
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from fastrpc.config.validation import check_timeout
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.signature import HandlerSignature
+
+__all__ = [
+    "NAME",
+    "MethodOptions",
+    "check_renamed",
+    "checked_method_name",
+    "checked_renamed",
+    "checked_timeout",
+]
+
+#: A method's name on the wire, or one part of a service's.
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+#: Old names that a method keeps: each doubles what a call may tell.
+MOST_RENAMED: Final = 4
+
+
+class MethodOptions(NamedTuple):
+    """What was given to `@method`; None = not given."""
+
+    name: str | None = None
+    inline: bool | None = None
+    idempotent: bool | None = None
+    timeout: float | None = None
+    codec: str | None = None
+    public: bool | None = None
+    #: Old names of parameters, each with the present one.
+    renamed: Mapping[str, str] | None = None
+
+    def over(self, inherited: "MethodOptions") -> "MethodOptions":
+        """Return these options, completed by inherited ones."""
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        return inherited._replace(**given)
+
+
+def checked_method_name(name: str | None) -> str | None:
+    if name is not None and not NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is not a method name", hint="write letters, digits, `_` and `-`, without dots"
+        )
+    return name
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    check_timeout(timeout, hint="leave it out for the default")
+    return None if timeout is None else float(timeout)
+
+
+def checked_renamed(renamed: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if renamed is None:
+        return None
+    how = "write renamed={'old': 'new'}"
+    if not isinstance(renamed, Mapping) or not all(
+        isinstance(name, str) for names in renamed.items() for name in names
+    ):
+        raise TypeError(f"renamed is {renamed!r}, it maps old names of parameters to present ones: {how}")
+    if len(renamed) > MOST_RENAMED:
+        raise ConfigError(
+            f"renamed has {len(renamed)} old names, a method keeps at most {MOST_RENAMED}",
+            hint="leave out those that no caller uses any more, or give the method another name",
+        )
+    if wrong := [old for old in renamed if not old.isidentifier()]:
+        raise ConfigError(f"renamed: {wrong[0]!r} was no parameter's name", hint=how)
+    return types.MappingProxyType(dict(renamed))
+
+
+def check_renamed(label: str, options: MethodOptions, signature: HandlerSignature) -> None:
+    """Refuse old names that no caller could mean."""
+    names = [parameter.name for parameter in signature.parameters]
+    for old, new in (options.renamed or {}).items():
+        place = f"{label}: renamed={{{old!r}: {new!r}}}"
+        if options.codec == "raw":
+            raise TypeError(f'{place}: with codec="raw" no names travel: leave `renamed` out')
+        if new not in names:
+            is_stream = signature.stream is not None and signature.stream.name == new
+            reason = "is the stream, whose name does not travel" if is_stream else "is no parameter"
+            there = f"it has {', '.join(names)}" if names else "it has none"
+            raise TypeError(f"{place}: {new!r} {reason}: write the present name of a parameter, {there}")
+        if old in names:
+            raise TypeError(
+                f"{place}: {old!r} is a parameter itself, so arguments of old callers would be exchanged:"
+                " give one of the two a name that was never used"
+            )

@@ -1,0 +1,143 @@
+"""What a peer's text becomes before it reaches a terminal or a log."""
+
+import json
+import logging
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+import pytest
+
+import fastrpc
+from fastrpc.escaping import LOGGERS, printable, printable_json
+from tests.support.source_tree import PACKAGE
+
+#: What a terminal acts upon, or a reader does not see, and how it is written.
+HIDDEN = {
+    "\x00": r"\x00",
+    "\x07": r"\x07",
+    "\x08": r"\x08",
+    "\t": r"\t",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\x1b": r"\x1b",
+    "\x7f": r"\x7f",
+    "\x85": r"\x85",
+    "\x9b": r"\x9b",
+    "\x9d": r"\x9d",
+    "\xad": r"\xad",
+    "\u061c": r"\u061c",
+    "\u200b": r"\u200b",
+    "\u200f": r"\u200f",
+    "\u2028": r"\u2028",
+    "\u2029": r"\u2029",
+    "\u202e": r"\u202e",
+    "\u2066": r"\u2066",
+    "\ufeff": r"\ufeff",
+    "\ud800": r"\ud800",
+    "\U000e0041": r"\U000e0041",
+}
+
+
+@pytest.mark.parametrize("character", HIDDEN, ids=ascii)
+def test_a_character_that_is_not_shown_as_itself_is_escaped(character: str) -> None:
+    assert printable(f"a{character}b{character}") == f"a{HIDDEN[character]}b{HIDDEN[character]}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "plain text", "Grüße, 世界", "a\xa0b\u3000c", "👍", r"C:\new\x1b", "e\u0301", "[red]text[/red]"],
+)
+def test_text_that_is_shown_as_itself_stays(text: str) -> None:
+    assert printable(text) == text
+    assert printable(text, multiline=True) == text
+
+
+def test_lines_and_tabs_stay_where_several_lines_are_wanted() -> None:
+    assert printable("a\tb\n\x1b[2Jc\r\n", multiline=True) == "a\tb\n\\x1b[2Jc\\r\n"
+
+
+def test_nothing_that_is_left_is_a_control_or_format_character() -> None:
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    left = {unicodedata.category(character) for character in printable(everything)}
+    assert left.isdisjoint({"Cc", "Cf", "Cs", "Zl", "Zp"})
+    assert len(printable(everything).splitlines()) == 1
+
+
+def test_json_stays_the_same_value() -> None:
+    value = {"".join(HIDDEN): ["a\x9b\u202e", {"Grüße": 1}]}
+    for indent in (None, 2):
+        text = json.dumps(value, indent=indent, ensure_ascii=False)
+        shown = printable_json(text)
+        assert json.loads(shown) == value
+        assert printable(shown, multiline=True) == shown
+    assert printable_json('{"a": "Grüße"}') == '{"a": "Grüße"}'
+
+
+class Lines(logging.Handler):
+    """Keeps what a program would write into its log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    handler = Lines()
+    package = logging.getLogger("fastrpc")
+    package.addHandler(handler)
+    yield handler
+    package.removeHandler(handler)
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_a_record_of_fastrpc_is_one_line_whatever_a_peer_says(name: str, lines: Lines) -> None:
+    error = fastrpc.CallError(fastrpc.Status.NOT_FOUND, "gone\nERROR root: forged \x1b[2J 100 %s")
+    logging.getLogger(name).error("%s: %s after %.1f s", "tcp://a:1\u202e", error, 0.25)
+    text = r"tcp://a:1\u202e: NOT_FOUND: gone\nERROR root: forged \x1b[2J 100 %s after 0.2 s"
+    assert lines.texts == [f"ERROR {name}: {text}"]
+    assert "\x1b" in str(error)
+
+
+def test_a_traceback_of_fastrpc_is_logged_escaped(lines: Lines) -> None:
+    try:
+        try:
+            raise ValueError("\x9bred")
+        except ValueError as cause:
+            raise LookupError("user \x1b[2J\tof\nall") from cause
+    except LookupError as error:
+        logging.getLogger("fastrpc.server").error("it failed", exc_info=error)
+    (text,) = lines.texts
+    assert r"\x9bred" in text
+    assert "LookupError: user \\x1b[2J\tof\nall" in text
+    assert "Traceback" in text
+    assert printable(text, multiline=True) == text
+
+
+def test_what_is_plain_is_logged_as_the_program_formats_it(lines: Lines) -> None:
+    class Short(logging.Formatter):
+        def formatException(self, ei: object) -> str:
+            return "<traceback>"
+
+    lines.setFormatter(Short("%(message)s"))
+    try:
+        raise ValueError("plain")
+    except ValueError as error:
+        logging.getLogger("fastrpc.server").error("%s failed", "arith.mul", exc_info=error)
+    assert lines.texts == ["arith.mul failed\n<traceback>"]
+
+
+def test_every_logger_of_the_package_escapes() -> None:
+    used = {
+        name
+        for path in PACKAGE.rglob("*.py*")
+        if path.suffix in {".py", ".pyx"}
+        for name in re.findall(r'getLogger\("([^"]*)"\)', path.read_text(encoding="utf-8"))
+    }
+    assert {"fastrpc", "fastrpc.client", "fastrpc.server", "fastrpc.registry"} <= used <= set(LOGGERS)
