@@ -537,9 +537,13 @@ cdef class BatchCall(PlacedCall):
         return 0
 
     cdef int resume(self, PyObject** result) except -1:
+        cdef BatchMember member
         cdef list values
-        cdef bint failed = False
-        if self._packed():
+        cdef bint failed = False, is_packed = False
+        for member in self.members:
+            is_packed |= member.answer_compressor != 0
+        member = None
+        if is_packed and self._packed():
             return self.delegate((<CallerState>self.options.shared).runner.unpack_batch(self), result)
         values = self._collected(&failed)
         if failed and not self.is_attempt:

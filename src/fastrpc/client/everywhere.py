@@ -6,7 +6,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
@@ -244,7 +244,7 @@ class Running:
 
 
 def _start(
-    calls: list[Callable[[], Any]], seconds: float | None, running: Running | None = None
+    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running | None = None
 ) -> "queue.SimpleQueue[tuple[int, Any]]":
     """Run the calls in threads; their numbers come in the order in which they end, with their outcomes.
 
