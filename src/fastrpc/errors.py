@@ -66,6 +66,10 @@ class FastRPCError(Exception):
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
 
+    #: Whether a call that this process made raised it. A handler that lets it through tells what became of its own
+    #: call, which is nothing that its caller did.
+    _of_own_call = False
+
     def __init__(
         self,
         message: str = "",
@@ -122,8 +126,7 @@ class CallError(FastRPCError):
 
     default_processed: ClassVar[Processed] = "yes"
 
-    #: Whether it came from another server. A handler that lets it through has a client of its own behind it that made
-    #: the attempts there were to make; its caller must not make them all once more.
+    #: Whether another server sent it.
     _was_received = False
 
     def __init__(
@@ -177,7 +180,7 @@ class UnavailableError(FastRPCError):
     default_processed: ClassVar[Processed] = "no"
     default_retryable: ClassVar[bool] = True
 
-    #: Whether it came from another server; as with CallError.
+    #: Whether another server sent it.
     _was_received = False
 
     def __init__(self, message: str = "", *, retry_after: float | None = None, **options: Any) -> None:

@@ -130,7 +130,10 @@ class TestRun:
             program.wait_output("serving at")
             program.signal(signal.SIGINT, group=True)
             ended = program.wait()
-        assert (ended.code, ended.errors) == (0, "")
+        assert ended.code == 0
+        began, done = ended.errors.splitlines()
+        assert began.endswith("INFO fastrpc.server: the drain began: calls under way: 0")
+        assert "INFO fastrpc.server: the drain ended after" in done
 
     def test_says_the_same_for_machines(self, folder: Path) -> None:
         arguments = ["run", "app:services", "-a", "tcp://127.0.0.1:0", "-a", "tcp://localhost:0", "-w", "2"]
@@ -216,6 +219,16 @@ class TestDev:
             target = program.wait_output(r"(?s)serving at (\S+).*started")[1]
             ended = command(folder, "call", target, "arith.crash")
             assert "LookupError: secret" in ended.errors
+            program.signal(signal.SIGTERM)
+            assert program.wait().code == 0
+
+    def test_result_that_does_not_fit_its_annotation_fails_the_call(self, folder: Path) -> None:
+        (folder / "app.py").write_text(APP.replace("return a * b", "return str(a)"))
+        with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            target = program.wait_output(r"serving at (\S+)")[1]
+            ended = command(folder, "call", target, "arith.mul", "6", "7")
+            assert (ended.code, "INTERNAL" in ended.errors) == (1, True)
+            program.wait_errors(r"arith\.mul.*")
             program.signal(signal.SIGTERM)
             assert program.wait().code == 0
 

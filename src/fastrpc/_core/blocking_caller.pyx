@@ -23,6 +23,8 @@ from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, fork_generation, over_floor
 from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.pending_call cimport mark_own
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, FastRPCError
@@ -190,6 +192,13 @@ cdef class BlockingCaller(CallerView):
         return self.options.shared
 
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
+        try:
+            return self._made(method, args, kwargs, verb)
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+
+    cdef object _made(self, object method, tuple args, dict kwargs, int verb):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingSession session = None
         cdef BlockingCall call
@@ -263,6 +272,13 @@ cdef class BlockingCaller(CallerView):
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
+        try:
+            return self._made_many(method, arguments, return_exceptions)
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+
+    cdef list _made_many(self, object method, object arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None
@@ -446,6 +462,10 @@ cdef class BlockingCall(PendingCall):
         return (<BlockingState>self.options.shared).runner.policy
 
     @property
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
+
+    @property
     def _verb(self):
         """What is wanted: 0 call, 1 request, 2 notify."""
         return self.verb
@@ -454,13 +474,18 @@ cdef class BlockingCall(PendingCall):
     def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
-        unknown before.
+        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
+        codec, and whether it takes that much metadata.
         """
         metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
+        return (
+            self.verb == VERB_NOTIFY
+            or self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(metadata)
+        )
 
     @property
     def draining(self):
@@ -557,6 +582,7 @@ cdef class BlockingBatch:
             try:
                 values.append(member.value())
             except FastRPCError as error:
+                mark_own(error)
                 values.append(error)
         self.members = None
         return values
@@ -621,8 +647,12 @@ cdef class BlockingBatch:
 
     @property
     def _needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress, how much metadata it takes is unknown before."""
-        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
+        """Whether it waits for the peer's settings, as a call does."""
+        return (
+            self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(self.options.sent_metadata)
+        )
 
     @property
     def _elapsed(self):

@@ -21,11 +21,13 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
+from fastrpc._core.client_session cimport next_usable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport encode_metadata
-from fastrpc._core.pending_call cimport overdue_error
+from fastrpc._core.pending_call cimport mark_own, overdue_error
 from fastrpc._core.status cimport UNKNOWN
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc._core.loop_state import no_loop, wrong_loop
@@ -78,7 +80,11 @@ cdef class CallerState(ViewState):
 
     def set_sessions(self, sessions):
         """Replace the connections that calls may go out on."""
-        self.sessions = list(sessions)
+        cdef list checked = list(sessions)
+        for session in checked:
+            if not isinstance(session, ClientSession):
+                raise TypeError(f"a connection is {session!r}, it must be a ClientSession")
+        self.sessions = checked
 
     cdef int check_use(self) except -1:
         # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
@@ -262,8 +268,9 @@ cdef class ClientCall(PlacedCall):
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
-        except BaseException:
+        except BaseException as error:
             self.undo()
+            mark_own(error)
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -323,7 +330,11 @@ cdef class ClientCall(PlacedCall):
                 self.failure = None
         if self.answer_compressor:
             return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
-        value = self.finish()
+        try:
+            value = self.finish()
+        except FastRPCError as error:
+            mark_own(error)
+            raise
         Py_INCREF(value)
         result[0] = <PyObject*>value
         return RETURNED
@@ -412,6 +423,10 @@ cdef class ClientCall(PlacedCall):
         return (<CallerState>self.options.shared).runner.policy
 
     @property
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
+
+    @property
     def _verb(self):
         """What is wanted: 0 call, 1 request, 2 notify."""
         return self.verb
@@ -420,13 +435,18 @@ cdef class ClientCall(PlacedCall):
     def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
-        unknown before.
+        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
+        codec, and whether it takes that much metadata.
         """
         metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
+        return (
+            self.verb == VERB_NOTIFY
+            or self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(metadata)
+        )
 
 
 @cython.final
@@ -444,7 +464,7 @@ cdef class BatchMember(PendingCall):
         self.answer = None
         self.early_request = None
         self.route = None
-        self.compressors = None
+        self.numbers = None
         self.ended_ns = 0
         return True
 
@@ -479,8 +499,9 @@ cdef class BatchCall(PlacedCall):
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
-        except BaseException:
+        except BaseException as error:
             self.undo()
+            mark_own(error)
             raise
         return self.wait(result)
 
@@ -580,6 +601,7 @@ cdef class BatchCall(PlacedCall):
                 values.append(member.value())
             except FastRPCError as error:
                 failed[0] = True
+                mark_own(error)
                 values.append(error)
             member.batch = None
         member = None
@@ -610,8 +632,12 @@ cdef class BatchCall(PlacedCall):
 
     @property
     def _needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
-        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
+        """Whether it waits for the peer's settings, as a call does."""
+        return (
+            self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(self.options.sent_metadata)
+        )
 
     @property
     def _size(self):
@@ -657,21 +683,6 @@ cdef class BatchCall(PlacedCall):
         attempt.is_attempt = True
         self.session = session
         return attempt
-
-
-@cython.nonecheck(False)
-cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
-    """The next connection in turn that takes calls, or None."""
-    cdef ClientSession session
-    cdef Py_ssize_t count = len(sessions), _i
-    for _i in range(count):
-        turn[0] += 1
-        if turn[0] >= count:
-            turn[0] = 0
-        session = sessions[turn[0]]
-        if session.is_usable:
-            return session
-    return None
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.call cimport Route
 from fastrpc._core.pending_call cimport PendingCall
-from fastrpc._core.settings cimport Settings
+from fastrpc._core.settings cimport Settings, WireNumbers
 
 
 cdef class ViewState:
@@ -17,8 +17,8 @@ cdef class ViewState:
         # Python's part: what makes the connections.
         public object pool
 
-        # {wire id: Compressor}; payloads above `compress_above` bytes are compressed if asked.
-        public dict compressors
+        # What numbers in answers stand for; payloads above `compress_above` bytes are compressed if asked.
+        public WireNumbers numbers
         public Py_ssize_t compress_above
 
         # Nanoseconds, 0 = no limit; bytes of an answer once it is decompressed.

@@ -2,6 +2,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack, final
 
 from fastrpc._core.call import Route
+from fastrpc._core.settings import WireNumbers
 from fastrpc.rpc.options import CallOptions
 
 def process_generation() -> int:
@@ -14,8 +15,8 @@ class ViewState:
         resolve: method and codec name -> Route.
     """
 
-    #: By wire id.
-    compressors: dict[int, Any]
+    #: What numbers in answers stand for.
+    numbers: WireNumbers
     compress_above: int
     #: Nanoseconds, 0 = no limit.
     default_timeout_ns: int

@@ -14,8 +14,10 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.call cimport Scope, current_scope
 from fastrpc._core.frame cimport IDEMPOTENT
 from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 
-from fastrpc.errors import DeadlineExceededError
+from fastrpc.errors import CallError, DeadlineExceededError, EncodeError
+from fastrpc.status import Status
 
 cdef extern from "Python.h":
     ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
@@ -68,7 +70,6 @@ cdef class ViewState:
 
     def __init__(self, resolve):
         self.resolve = resolve
-        self.compressors = {}
         self.routes = {}
 
     def routes_of(self, codec):
@@ -133,7 +134,7 @@ cdef class ViewOptions:
         if call.sent_metadata is None:
             call.sent_metadata = self.sent_metadata
         call.started_ns = now
-        call.compressors = self.shared.compressors
+        call.numbers = self.shared.numbers
         call.message_limit = self.shared.message_limit
         timeout = self.timeout_of(route)
         # Attempts of one call share its deadline, which stands there already.
@@ -159,26 +160,45 @@ cdef class ViewOptions:
         call.priority = other.priority
         call.sent_metadata = other.sent_metadata
         call.started_ns = other.started_ns
-        call.compressors = other.compressors
+        call.numbers = other.numbers
         call.message_limit = other.message_limit
         call.deadline_ns = other.deadline_ns
         call.is_inside_retry = other.is_inside_retry
         return 0
 
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
-        """Compress a payload when the view asks for it, the peer takes it and it pays."""
-        cdef int wire_id
+        """Compress a payload when the view asks for it, the peer takes it and it pays; name its codec as the peer does."""
+        cdef uint8_t number
+        cdef bytes smaller
+        if call.codec >= FIRST_OWN_NUMBER:
+            name_codec(call, peer)
         compressor = self.compressor
         if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
             return payload
-        wire_id = compressor.wire_id
-        if not peer.takes_compressor(wire_id):
+        try:
+            smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise EncodeError(
+                f"the arguments of {call.route.method} cannot be compressed by {compressor.name}: {error!r}"
+            ) from error
+        if smaller is None:
             return payload
-        smaller = compressor.compress(payload)
-        if len(smaller) >= len(payload):
-            return payload
-        call.compressor = <uint8_t>wire_id
-        return <bytes>smaller
+        call.compressor = number
+        return smaller
+
+
+cdef int name_codec(PendingCall call, Settings peer) except -1:
+    """Give a call the number by which the peer knows its codec."""
+    cdef str name = call.route.marshal.coders.codec
+    cdef int number = peer.codec_number(call.codec, name)
+    if number < 0:
+        raise CallError(
+            Status.UNIMPLEMENTED,
+            f"{call.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
+            processed="no",
+        )
+    call.codec = <uint8_t>number
+    return 0
 
 
 cdef class CallerView:

@@ -195,6 +195,7 @@ cdef class Connection(Inbox):
         for i in range(min(size, 4)):
             if data[i] != PyBytes_AS_STRING(MAGIC)[i]:
                 text = stranger_of(data[:min(size, 8)])
+                self.on_stranger(text)
                 self._end_connection(REASON_PROTOCOL, text, False)
                 return size
         if size < PREFACE_SIZE:
@@ -402,6 +403,10 @@ cdef class Connection(Inbox):
         )
 
     # Hooks
+
+    cdef int on_stranger(self, str text) except -1:
+        """The first bytes are not those of the protocol; the connection ends with that."""
+        return 0
 
     cdef bint output_is_stuck(self) noexcept:
         """Whether whoever writes our output cannot at present; answers to PINGs are counted then."""

@@ -19,13 +19,13 @@ from fastrpc._core.status cimport (
 )
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc._core.settings import codec_label, compressor_label
 from fastrpc.errors import (
     CallError,
     ConnectionLostError,
     DeadlineExceededError,
     DecodeError,
     EncodeError,
+    FastRPCError,
     OverloadedError,
     RemoteProtocolError,
     UnavailableError,
@@ -58,6 +58,7 @@ cdef class PendingCall(Call):
             self.answer_compressor = frame.compressor
         else:
             self.failure = self._error_of(frame, payload)
+            mark_own(self.failure)
         self.is_settled = True
         try:
             self.server_microseconds = frame.elapsed_us
@@ -74,6 +75,7 @@ cdef class PendingCall(Call):
         self.is_settled = True
         self._count(error.status, now_ns())
         self.failure = error
+        mark_own(error)
         return self.settle()
 
     cdef int _count(self, int status, uint64_t now) except -1:
@@ -113,12 +115,12 @@ cdef class PendingCall(Call):
             compressor = self.compressor_of_answer()
             try:
                 payload = compressor.decompress(payload, self.message_limit)
-            except DecodeError as error:
+            except Exception as error:  # An installed compressor may raise anything.
                 raise self._unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
-                f"{self.route.method} answered in codec {codec_label(self.answer_codec)}, asked was codec "
-                f"{codec_label(self.route.marshal.codec_id)}"
+                f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
+                f"{self.route.marshal.coders.codec!r}"
             )
         return self.route.marshal.decode_result(payload)
 
@@ -138,13 +140,15 @@ cdef class PendingCall(Call):
 
     def _unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
+        if not isinstance(error, DecodeError):
+            return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
 
     cdef object compressor_of_answer(self):
-        compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
+        compressor = None if self.numbers is None else self.numbers.compressors.get(self.answer_compressor)
         if compressor is None:
             raise DecodeError(
-                f"{self.route.method} answered with compressor {compressor_label(self.answer_compressor)}, unknown here"
+                f"{self.route.method} answered with compressor number {self.answer_compressor}, unknown here"
             )
         return compressor
 
@@ -235,6 +239,13 @@ cdef class PendingCall(Call):
     def _elapsed(self):
         """How long ago the call began, whatever its attempts came to."""
         return seconds_between(self.started_ns, now_ns())
+
+
+cdef int mark_own(object error) except -1:
+    """Note on an error that a call of ours raises it: a handler that lets it through did not mean its own caller."""
+    if isinstance(error, FastRPCError):
+        error._of_own_call = True
+    return 0
 
 
 cdef double seconds_between(uint64_t first, uint64_t last) noexcept:

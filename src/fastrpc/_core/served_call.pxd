@@ -4,6 +4,7 @@ from fastrpc._core.admission cimport AdmittedCall, Admission, GuardedSession
 from fastrpc._core.call cimport Route, RouteTable
 from fastrpc._core.handler_context cimport HandlerContexts
 from fastrpc._core.handler_task cimport HandlerTask, TaskPool
+from fastrpc._core.settings cimport WireNumbers
 
 
 cdef class ServerState(Admission):
@@ -20,9 +21,9 @@ cdef class ServerState(Admission):
         # A call that ended and can be used again.
         ServerCall spare
 
-        # Codecs (bits) and compressors ({wire id: Compressor}) that requests may use.
-        uint64_t codecs
-        readonly dict compressors
+        # Codecs and compressors that requests may use; the codecs also by their numbers, as each request asks.
+        readonly WireNumbers numbers
+        bint[256] takes_codec
         public Py_ssize_t compress_above
 
         # The caller's time when it names none; handlers under way; what expired unstarted.
@@ -65,6 +66,10 @@ cdef class ServerCall(AdmittedCall):
         readonly object given
         object outcome_status
         object outcome_error
+
+        # For `interception`: the handler returned None; an interceptor called `proceed` and dropped what it returned.
+        public bint _gave_none
+        public bint _dropped_proceed
 
     cdef int stop(self) except -1
     cdef bint make_new(self) noexcept

@@ -1,5 +1,5 @@
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from logging import Logger
 from typing import Any, TypeVar, final
 
@@ -8,6 +8,7 @@ from fastrpc._core.call import RouteTable
 from fastrpc._core.handler_task import HandlerTask
 from fastrpc._core.marshal import BoundArguments
 from fastrpc._core.server_session import ServerSession
+from fastrpc._core.settings import WireNumbers
 from fastrpc.rpc.peer import Identity
 from fastrpc.status import Status
 
@@ -21,8 +22,7 @@ class ServerState(Admission):
 
     Args:
         dispatcher: the server's Python part, asked for everything that does not happen in every call.
-        codecs: wire ids that requests may use.
-        compressors: by wire id.
+        numbers: the codecs and compressors that requests may use.
         call_timeout: seconds for calls that name no timeout of their own.
         bounds: those of `Admission`.
     """
@@ -39,8 +39,7 @@ class ServerState(Admission):
         *,
         loop: AbstractEventLoop,
         dispatcher: Any,
-        codecs: Iterable[int],
-        compressors: Mapping[int, Any],
+        numbers: WireNumbers,
         call_timeout: float | None,
         **bounds: Any,
     ) -> None: ...
@@ -49,7 +48,7 @@ class ServerState(Admission):
     @property
     def dispatcher(self) -> Any: ...
     @property
-    def compressors(self) -> dict[int, Any]: ...
+    def numbers(self) -> WireNumbers: ...
     @property
     def running(self) -> int:
         """Calls started and not ended."""

@@ -11,6 +11,7 @@ from fastrpc._core.call cimport Draining
 from fastrpc._core.handler_task cimport IDLE
 from fastrpc._core.marshal cimport BoundArguments
 from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.settings cimport WireNumbers
 from fastrpc._core.wire cimport now_ns
 
 logger = logging.getLogger("fastrpc.server")
@@ -20,14 +21,16 @@ logger = logging.getLogger("fastrpc.server")
 cdef class ServerState:
     """What all connections of one server share, on one loop."""
 
-    def __init__(self, *, loop, dispatcher, codecs, compressors, call_timeout, **bounds):
+    def __init__(self, *, loop, dispatcher, WireNumbers numbers not None, call_timeout, **bounds):
+        cdef int number
         Admission.__init__(self, loop=loop, **bounds)
         self.routes = RouteTable()
         self.dispatcher = dispatcher
         self.tasks = TaskPool(loop, ServerTask)
         self.contexts = HandlerContexts()
-        self.codecs = sum(1 << wire_id for wire_id in codecs)
-        self.compressors = dict(compressors)
+        self.numbers = numbers
+        for number in range(256):
+            self.takes_codec[number] = number in numbers.codecs
         self.compress_above = 1024
         self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
 

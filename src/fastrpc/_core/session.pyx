@@ -591,10 +591,6 @@ cdef class Session(Connection):
         self.accepted.shrink()
         return 0
 
-    cdef bint takes_compressor(self, int wire_id) except -1:
-        """Whether the peer announced a compressor."""
-        return self.peer.takes_compressor(wire_id)
-
     cdef bint wants_ping(self) noexcept:
         """A peer that reads only while it waits for an answer is asked only then."""
         return self.peer.ping_reply_ms != 0 or self.accepted.size > 0

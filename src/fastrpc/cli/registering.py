@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.printing import print_json, reported, stdout
-from fastrpc.cli.serving import LogLevelName, checked_level, install_logging, run_reported
+from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
 from fastrpc.coordination.registration import RECORDS_BYTES

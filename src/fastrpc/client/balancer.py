@@ -18,7 +18,7 @@ from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
-from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
@@ -50,7 +50,7 @@ class Balancer:
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
-        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure).proceed()
+        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
         self._mode = mode
         self._begins_plainly = pool.fleet is None and type(mode) in _SEQUENTIAL_MODES
         #: When calls may be tried again; the budget is shared by all of them.
@@ -153,8 +153,12 @@ class Balancer:
 
     async def unpack(self, call: ClientCall) -> Any:
         """Decompress an answer in slices, so that other tasks get their turn in between."""
-        await unpack(call, call._options.shared.message_limit)
-        return call._finish_unpacked()
+        try:
+            await unpack(call, call._options.shared.message_limit)
+            return call._finish_unpacked()
+        except FastRPCError as error:
+            error._of_own_call = True
+            raise
 
     async def unpack_batch(self, batch: BatchCall) -> list[Any]:
         """Decompress the answers of a batch, and finish it."""
@@ -228,6 +232,9 @@ def status_of(error: BaseException) -> Status:
 
 def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
     """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
+    for value in values:
+        if isinstance(value, FastRPCError):
+            value._of_own_call = True
     for value in values:
         if isinstance(value, BaseException) and not (
             batch._returns_errors and isinstance(value, FastRPCError)

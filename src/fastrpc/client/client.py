@@ -23,7 +23,7 @@ from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available, compressor_named
+from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
@@ -37,6 +37,7 @@ from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition, service_definition
+from fastrpc.rpc.wire_numbers import compressor_list, numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Client(Caller, Everywhere):
         fleet = fleet_for(where, selector, config.pool)
         prober = prober_for(fleet, config)
         pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
             Balancer(pool, interceptors, policy, mode),
@@ -114,7 +115,7 @@ class Client(Caller, Everywhere):
         self._unclosed = _Unclosed(pool)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.kind = Client
@@ -292,6 +293,8 @@ class _NamedMethod:
     idempotent = False
     public = False
     timeout = None
+    #: Nothing is known of its result.
+    admits_none = True
 
     def __init__(self, full_name: str) -> None:
         service, dot, name = full_name.rpartition(".")
@@ -381,8 +384,8 @@ def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Setti
     settings.max_metadata = limits.metadata_bytes
     settings.stream_window = limits.stream_window_bytes
     settings.open_messages = 4
-    settings.codecs = 0b1111
-    settings.compressors = sum(1 << compressor.wire_id for compressor in available())
+    numbers = numbers_of_all()
+    settings.codecs, settings.compressors = numbers.codecs, compressor_list(numbers)
     settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
     settings.ping_reply_ms = int(config.keepalive.timeout * 1000) if reads_always else 0
     settings.agent = f"fastrpc/{__version__}"

@@ -74,7 +74,7 @@ class Everywhere:
 
     async def _broadcast(self, method: Any, args: Any, kwargs: Any) -> dict[Endpoint, Any]:
         client: Any = self
-        endpoints = await client._endpoints_of(method)
+        endpoints = await _endpoints(client, method)
         calls = (client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints)
         async with _Beginning(calls) as running:
             outcomes = await asyncio.gather(*running.tasks, return_exceptions=True)
@@ -108,7 +108,7 @@ class Everywhere:
 
     async def _fork(self, method: Any, args: Any, kwargs: Any) -> Any:
         client: Any = self
-        endpoints = await client._endpoints_of(method)
+        endpoints = await _endpoints(client, method)
         calls = (client.with_options(endpoint=each).call(method, *args, **kwargs) for each in endpoints)
         async with _Beginning(calls) as running:
             error: BaseException | None = None
@@ -174,7 +174,7 @@ class BlockingEverywhere:
             TypeError: arguments do not fit the method's signature.
         """
         client: Any = self
-        endpoints = client._endpoints_of(method)
+        endpoints = _endpoints_now(client, method)
         views = [client.with_options(endpoint=each) for each in endpoints]
         pool = client._pool
         with pool.reentry:
@@ -198,7 +198,7 @@ class BlockingEverywhere:
             FastRPCError: all of them failed; this is the last error.
         """
         client: Any = self
-        endpoints = client._endpoints_of(method)
+        endpoints = _endpoints_now(client, method)
         views = [client.with_options(endpoint=each) for each in endpoints]
         running = Running()
         for view in views:
@@ -241,6 +241,24 @@ class Running:
             self.is_over = True
         for attempt in self._attempts:
             attempt._cancel()
+
+
+async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
+    """Return all endpoints; what stands in the way counts as an error of the call."""
+    try:
+        return cast(list[Endpoint], await client._endpoints_of(method))
+    except FastRPCError as error:
+        error._of_own_call = True
+        raise
+
+
+def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
+    """Return the same for a client without a loop."""
+    try:
+        return cast(list[Endpoint], client._endpoints_of(method))
+    except FastRPCError as error:
+        error._of_own_call = True
+        raise
 
 
 def _start(

@@ -59,20 +59,23 @@ class Patience:
     that pause at least.
 
     Args:
-        links: where the dial may be.
         least_seconds: the first pause.
         clock: gives an instant in seconds that never goes back.
     """
 
-    def __init__(
-        self, links: Sequence[_Link], least_seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._failures = {link: link.failures for link in links}
+    def __init__(self, least_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._least_seconds = least_seconds
         self._clock = clock
-        self._ends = clock() + least_seconds
+        self._ends: float | None = None
+        self._failures: dict[_Link, int] = {}
 
     def is_over(self, links: Sequence[_Link]) -> bool:
-        """Whether the attempt fails now if none of these links has a connection."""
+        """Whether the attempt fails now that none of these links has a connection; asked first, the wait begins."""
+        if self._ends is None:
+            self._ends = self._clock() + self._least_seconds
+            self._failures = {link: link.failures for link in links}
+        if not links:
+            return True
         if self._clock() < self._ends:
             return False
         return any(link.failures != self._failures.get(link, link.failures) for link in links)

@@ -269,7 +269,7 @@ class Pool:
             if sessions:
                 return random.choice(sessions)
             self.start()
-            if not (wait or self.may_come() or self.is_worth_waiting(self.links, patience)):
+            if not (wait or self.may_come()) and (patience is None or patience.is_over(self.links)):
                 raise self.unreachable(self.links)
             await self.wait_changed()
 
@@ -291,10 +291,6 @@ class Pool:
     def may_come(self) -> bool:
         """Whether a connection may be there in a moment."""
         return any(link.may_come for link in self.links)
-
-    def is_worth_waiting(self, links: Sequence[Link], patience: Patience | None) -> bool:
-        """Whether an attempt that follows another one waits although no connection may be there in a moment."""
-        return patience is not None and bool(links) and not patience.is_over(links)
 
     @property
     def has_list(self) -> bool:

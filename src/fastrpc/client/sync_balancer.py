@@ -6,6 +6,7 @@ from typing import Any
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
+from fastrpc._core.interception import Chain
 from fastrpc.client.balancer import (
     NOTIFY,
     REQUEST,
@@ -20,10 +21,9 @@ from fastrpc.client.sync_attempting import SyncAttempting
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
-from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 __all__ = ["SyncBalancer", "drive"]
 
@@ -38,6 +38,7 @@ class SyncBalancer:
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
+        self._proceed = Chain(self._interceptors, self._innermost, note_failure, admits_none).proceed()
         self._mode = mode
         #: When calls may be tried again; the budget is shared by all of them.
         self.policy = policy
@@ -49,26 +50,13 @@ class SyncBalancer:
             return self._result(call, self._attempts(call, None))
         token = enter_call(call)
         try:
-            return self._result(call, drive(self._proceed_from(0)(call)))
+            return self._result(call, drive(self._proceed(call)))
         finally:
             leave_scope(token)
 
-    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
-        """Return the interceptors from a position on, around all attempts."""
-
-        async def proceed(call: BlockingCall) -> Any:
-            try:
-                if position < len(self._interceptors):
-                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
-                else:
-                    value = self._attempts(call, None)
-            except BaseException as error:
-                note_failure(call, error)
-                raise
-            call._note_outcome(Status.OK, None)
-            return value
-
-        return proceed
+    async def _innermost(self, call: BlockingCall) -> Any:
+        """Make all attempts, inside the interceptors."""
+        return self._attempts(call, None)
 
     def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
         """Go on after a first attempt failed, or raise its error when it stays at that."""
@@ -189,5 +177,5 @@ def _path(frames: Sequence[FrameType]) -> str:
     return " → ".join(
         f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
         for frame in frames
-        if frame.f_code.co_filename != __file__
+        if frame.f_code.co_filename != __file__ and frame.f_globals.get("__name__") != Chain.__module__
     )

@@ -28,13 +28,14 @@ from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
 from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available, compressor_named
+from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -82,10 +83,11 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         state = BlockingState(config.pool.connections_per_endpoint)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
         state.kind = SyncClient
-        parts = _Parts(target, registry, selector, fail_mode or DEFAULT_FAIL_MODE, interceptors, config)
+        spin = allowed_spin(config.spin_microseconds, stacklevel=3)
+        parts = _Parts(target, registry, selector, fail_mode or DEFAULT_FAIL_MODE, interceptors, config, spin)
         parts.give(state)
         state.remake = partial(parts.renew, state)
         codec_named(config.codec)
@@ -208,6 +210,7 @@ class _Parts:
     fail_mode: Any
     interceptors: Sequence[Interceptor]
     config: ClientConfig
+    spin_microseconds: int
 
     def give(self, state: BlockingState) -> SyncPool:
         """Make the parts and have the client work with them."""
@@ -215,7 +218,7 @@ class _Parts:
         where = target_of(self.target, self.registry)
         fleet = fleet_for(where, self.selector, config.pool)
         pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool.spin_microseconds = self.spin_microseconds
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
         state.take_parts(

@@ -1,6 +1,7 @@
 """The connections of a blocking client: made by the thread that needs one, made again when they are lost."""
 
 import logging
+import math
 import threading
 import time
 import warnings
@@ -216,12 +217,7 @@ class SyncPool:
         return [session for link in self.links for session in link.sessions]
 
     def acquire(
-        self,
-        until: float | None,
-        *,
-        wait: bool,
-        choice: Any = None,
-        patience: Patience | None = None,
+        self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
     ) -> BlockingSession:
         """Return a usable connection, making one if there is none.
 
@@ -252,7 +248,7 @@ class SyncPool:
                     if session is not None:
                         self._publish()
                         return session
-                    is_patient = patience is not None and bool(links) and not patience.is_over(links)
+                    is_patient = patience is not None and not patience.is_over(links)
                     self._await_change(until, wait or is_patient, links)
                     continue
                 link.is_dialing = True
@@ -336,7 +332,9 @@ class SyncPool:
             if not wait:
                 raise self._unreachable(links)
             limits.append(min(link.due for link in links))
-        self._changed.wait(max(0.0, min([*limits, now + FORK_LOOK_SECONDS]) - now))
+        ends = min(limits, default=math.inf)
+        while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
+            self.check_process()
 
     def _dial(self, link: SyncLink, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
@@ -432,8 +430,6 @@ class SyncPool:
             self._changed.notify_all()
         return sessions
 
-    # The child of a fork
-
     @property
     def is_of_parent(self) -> bool:
         """Whether this is the child of a fork, and the connections are the parent's."""
@@ -446,9 +442,7 @@ class SyncPool:
             ConnectionLostError: this is the child; whether the call runs only the parent will know.
         """
         if self.is_of_parent:
-            raise ConnectionLostError(
-                "this process was forked while the call was under way, which goes on in the parent"
-            )
+            raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
 
     def _lock(self) -> threading.Condition:
         """Return what guards all this; in the child a thread that is not here may hold it."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get
 
 from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
 from fastrpc._core.payload_scan import PayloadScan
-from fastrpc.codecs.base import Codec, codec_named
+from fastrpc.codecs.base import Codec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
@@ -31,6 +31,9 @@ _UNION_HINT: Final = (
 
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
+
+#: Codecs that decode values of any type by themselves; the others give plain values, which are converted.
+_TYPED: Final = frozenset({"msgpack", "json"})
 
 #: Types whose values hold no others; by name, as nobody should import `uuid` only to compare with it.
 _SCALARS: Final = frozenset(
@@ -94,8 +97,8 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
     scan = scan_for(codec, (Any,))
     coders = PayloadCoders(
         codec.name,
-        codec.wire_id,
-        encode=codec.encoder(),
+        codec_number(codec.name),
+        encode=_encoder(codec),
         decode=(decode, decode),
         exact=None,
         open=decode,
@@ -197,18 +200,18 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
     items = tuple(
         _decoder(definition, codec, kind, place) for kind, place in zip(known.parameters, places, strict=True)
     )
-    decode_result = _decoder(definition, codec, known.result, "the result")
+    decode_result = _payload_decoder(codec, _decoder(definition, codec, known.result, "the result"))
     decode_message = decode_result
     if definition.signature.stream is not None:
         place = f"parameter {definition.signature.stream.name!r}"
-        decode_message = _decoder(definition, codec, known.message, place)
+        decode_message = _payload_decoder(codec, _decoder(definition, codec, known.message, place))
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
     return PayloadCoders(
         codec.name,
-        codec.wire_id,
-        encode=codec.encoder(),
+        codec_number(codec.name),
+        encode=_encoder(codec),
         decode=(decode_result, decode_message),
         exact=exact,
         open=open_arguments,
@@ -229,7 +232,7 @@ def _argument_decoders(
     codec: Codec, shape: ArgumentShape, kinds: tuple[Any, ...]
 ) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
     """Return what takes arguments apart into items, and what decodes exactly n of them at once."""
-    if codec.name not in {"msgpack", "json"}:
+    if codec.name not in _TYPED:
         return _plain_decoder(codec), None
     import msgspec
 
@@ -250,7 +253,43 @@ def _argument_decoders(
 
 def _plain_decoder(codec: Codec) -> Callable[[Any], Any]:
     """Return what decodes a payload of unknown type; what is no array stays bytes."""
-    return bytes if codec.name in _ONE_VALUE else codec.decoder(Any)
+    if codec.name in _ONE_VALUE:
+        return bytes
+    decode = codec.decoder(Any)
+    return decode if codec.name in _TYPED else _guarded(codec, decode)
+
+
+def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decoder of an installed codec that raises DecodeError, whatever its library raises."""
+
+    def guarded(payload: Any) -> Any:
+        try:
+            return decode(payload)
+        except Exception as error:
+            raise decode_failure(codec.name, error) from error
+
+    return guarded
+
+
+def _encoder(codec: Codec) -> Callable[[Any], bytes]:
+    """Return what encodes any value; the core reads what it gives as bytes, so that nothing else may come of it."""
+    encode = codec.encoder()
+    if codec.name in _ONE_VALUE or codec.name in _TYPED:
+        return encode
+
+    def checked(value: Any) -> bytes:
+        payload: Any = encode(value)
+        return payload if type(payload) is bytes else bytes(memoryview(payload))
+
+    return checked
+
+
+def _payload_decoder(codec: Codec, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what decodes a payload that is one value; `convert` takes an item of it."""
+    if codec.name in _ONE_VALUE or codec.name in _TYPED:
+        return convert
+    opened = _plain_decoder(codec)
+    return lambda payload: convert(opened(payload))
 
 
 def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) -> Callable[[Any], Any]:
@@ -259,7 +298,7 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
         if codec.name in _ONE_VALUE:
             return codec.decoder(kind)
         _check_type(kind)
-        if codec.name in {"msgpack", "json"}:
+        if codec.name in _TYPED:
             return filled(codec.decoder(kind), (kind,), as_row=False)
         import msgspec
 

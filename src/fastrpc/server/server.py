@@ -1,7 +1,6 @@
 """The server: listeners and the connections they bring."""
 
 import asyncio
-import logging
 import os
 import socket
 import warnings
@@ -17,19 +16,19 @@ from fastrpc._core.loop_state import no_loop, wrong_loop
 from fastrpc._core.served_call import ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.spinner import allowed_spin
-from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
+from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
+from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.workers import Workers
@@ -37,11 +36,10 @@ from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
-    from fastrpc.server.registrar import Advertise, Record, Registrar
+    from fastrpc.server.advertising import Advertising
+    from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
-
-logger = logging.getLogger("fastrpc.server")
 
 _DEFAULT_CONFIG = ServerConfig()
 
@@ -84,14 +82,13 @@ class Server:
         self._interceptors = checked_interceptors(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
-        self._registrar = None if registry is None else _registrar(registry)
+        self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
         # Services that are not to be called now; "" is the whole server.
         self._paused: set[str] = set()
-        # What stands for the listeners in the registry.
-        self._advertised: list[Endpoint] = []
         # Connections that were handed over and have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
         self._services: list[ServiceDefinition] = []
+        self._life = Life()
         self._state: ServerState | None = None
         self._workers: Workers | None = None
         # Whoever starts second waits: nobody is served before every source is entered.
@@ -103,9 +100,9 @@ class Server:
         self._is_shut = False
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
-        self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
+        self._numbers = numbers_of(config.codecs)
         # What every connection announces; all of them share it.
-        self._settings = server_settings(config, self._codecs)
+        self._settings = server_settings(config, self._numbers)
         self._spin_microseconds = allowed_spin(config.spin_microseconds)
 
     # Life
@@ -166,13 +163,11 @@ class Server:
             queue_length=config.admission.queue_length,
             queue_age=config.admission.queue_age,
         )
-        compressors = {compressor.wire_id: compressor for compressor in available()}
-        dispatcher = Dispatcher(self._interceptors, self._workers, config)
+        dispatcher = Dispatcher(self._interceptors, self._workers, config, self._life)
         state = ServerState(
             loop=loop,
             dispatcher=dispatcher,
-            codecs=self._codecs,
-            compressors=compressors,
+            numbers=self._numbers,
             limits=config.limits,
             memory=config.memory,
             admission=config.admission,
@@ -200,7 +195,7 @@ class Server:
         elif is_service(source):
             self._add(source)
             warn_of_streams(self._services[-1:])
-            self._update_registry()
+            self._advertise_again()
         else:
             raise ConfigError(
                 f"{source!r} cannot be added to a running server", hint="add an instance of a service"
@@ -258,11 +253,13 @@ class Server:
         try:
             # Somebody may have drained it while the address was bound: what comes later is not closed with the rest.
             self._check_taking()
-            await self._announce(listener.address, advertise)
+            if self._advertising is not None:
+                await self._advertising.add(listener.address, advertise)
         except BaseException:
             self._listeners.remove(listener)
             listener.close()
             raise
+        self._life.listening(listener.address)
         return listener.address
 
     async def take(self, connection: socket.socket, address: Address) -> None:
@@ -326,8 +323,9 @@ class Server:
             await self.close()
             return True
         self._is_draining = True
-        if self._registrar is not None:
-            await self._registrar.withdraw()
+        self._life.draining(self._state.running)
+        if self._advertising is not None:
+            await self._advertising.withdraw()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
         await self._shut()
@@ -340,11 +338,13 @@ class Server:
             is_clean = True
         except TimeoutError:
             is_clean = False
+            self._life.cut_off(self._state.running, limit)
             for session in list(self._state.sessions):
                 session.end_calls(
                     "the server stops, and the time for calls to finish is over (Timeouts.drain)"
                 )
         await self.close()
+        self._life.drained()
         return is_clean
 
     async def close(self) -> None:
@@ -355,7 +355,7 @@ class Server:
         self._check_use()
         self._is_closed = True
         # Beside the rest: connections do not wait for a registry that is slow.
-        leaving = None if self._registrar is None else asyncio.ensure_future(self._registrar.close())
+        leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
         await self._shut()
         if self._state is not None:
             for session in list(self._state.sessions):
@@ -366,6 +366,7 @@ class Server:
         if leaving is not None:
             await leaving
         await self._stack.aclose()
+        self._life.close()
         if self._quiet is not None:
             self._quiet.set()
 
@@ -389,41 +390,6 @@ class Server:
             for session in list(state.sessions):
                 session.abort()
 
-    # The registry
-
-    async def _announce(self, bound: Address, advertise: "Advertise") -> None:
-        """Register every service at one more address."""
-        if self._registrar is None:
-            return
-        from fastrpc.server.registrar import advertised_endpoint
-
-        endpoint = advertised_endpoint(bound, advertise)
-        if endpoint is None:
-            return
-        self._advertised.append(endpoint)
-        try:
-            self._registrar.want(self._records())
-            await self._registrar.settle()
-        except BaseException:
-            self._advertised.remove(endpoint)
-            self._update_registry()
-            raise
-
-    def _update_registry(self) -> None:
-        if self._registrar is not None and self._state is not None and not self._is_draining:
-            self._registrar.want(self._records())
-            self._registrar.follow()
-
-    def _records(self) -> "dict[Record, Endpoint]":
-        from fastrpc.server.registrar import record_of
-
-        return {
-            (service.name, endpoint.address): record_of(endpoint, service.version, self._config)
-            for service in self.services
-            if self._is_serving(service.name)
-            for endpoint in self._advertised
-        }
-
     # Health
 
     def set_serving(self, serving: bool, *, service: str | None = None) -> None:
@@ -445,7 +411,15 @@ class Server:
                 hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
                 raise ConfigError(f"this server has no service {service!r}", hint=hint)
         (self._paused.discard if serving else self._paused.add)(service or "")
-        self._update_registry()
+        self._advertise_again()
+
+    def _advertise_again(self) -> None:
+        if self._advertising is not None and self._state is not None and not self._is_draining:
+            self._advertising.update()
+
+    def _serving_now(self) -> "dict[str, str | None]":
+        """Return the services that are to be called, with their versions."""
+        return {one.name: one.version for one in self.services if self._is_serving(one.name)}
 
     def _is_serving(self, service: str) -> bool:
         return not (self._is_draining or "" in self._paused or service in self._paused)
@@ -491,8 +465,8 @@ class Server:
         return f"<Server at {places or 'no address yet'}>"
 
 
-def _registrar(registry: "str | Registry") -> "Registrar":
+def _advertising(registry: "str | Registry", config: ServerConfig, serving: Any) -> "Advertising":
     # Whoever serves without a registry does not pay for importing them.
-    from fastrpc.server.registrar import Registrar
+    from fastrpc.server.advertising import Advertising
 
-    return Registrar(registry)
+    return Advertising(registry, config, serving)

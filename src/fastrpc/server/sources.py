@@ -9,6 +9,7 @@ from typing import Any
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.service import service_definition
+from fastrpc.server.app import App
 
 __all__ = ["is_service", "opened_sources", "warn_of_streams"]
 
@@ -67,6 +68,11 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
             made = await made
         await _open(made, services, stack)
         return
+    if isinstance(source, App):
+        raise ConfigError(
+            "an App is no source of services",
+            hint="give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App",
+        )
     if not is_service(source):
         raise ConfigError(
             f"{source!r} is no source of services",

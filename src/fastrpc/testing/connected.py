@@ -42,7 +42,7 @@ async def connected(
     """
     if identity is not None:
         interceptors = (_known_as(identity), *interceptors)
-    config = replace(config or ServerConfig(), check_results=True)
+    config = replace(ServerConfig() if config is None else config, check_results=True)
     server = Server(*sources, interceptors=interceptors, config=config)
     async with server:
         address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")
