@@ -246,8 +246,9 @@ class Attempting(BaseAttempting):
                 if session is not None:
                     return session, placement
                 link: Link = placement.candidate.link
-                pool.start()
-                link.start()
+                if pinned is None:
+                    pool.start()
+                link.start(is_wanted=True)
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
                     placement.undone()
@@ -255,7 +256,7 @@ class Attempting(BaseAttempting):
                     links = [link] if pinned else pool.links
                     if patience is None or patience.is_over(links):
                         raise pool.unreachable(links)
-                await pool.wait_changed()
+                await (pool.wait_changed() if pinned is None else link.wait_changed())
                 if not is_kept or not link.may_come:
                     placement.undone()
                     self._connecting.remove(placement)

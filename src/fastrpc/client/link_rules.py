@@ -3,16 +3,17 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, JumpHashSelector, UserSelector
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 
 __all__ = [
     "KEYED",
     "LOOK_SECONDS",
+    "LinkIndex",
     "Patience",
     "REACH_HINT",
     "choose_warm",
@@ -30,6 +31,9 @@ KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelec
 
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05
+
+#: Addresses that one message names.
+MOST_NAMED = 100
 
 #: What to do where no connection came in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
@@ -77,6 +81,20 @@ class Patience:
         return any(link.failures != self._failures.get(link, link.failures) for link in links)
 
 
+class LinkIndex(Generic[L]):
+    """Links by their addresses: a list that is searched for each of its endpoints would take long."""
+
+    def __init__(self) -> None:
+        self._links: Sequence[L] = ()
+        self._by_address: dict[Address, L] = {}
+
+    def find(self, links: Sequence[L], address: Address) -> L | None:
+        """Return the link of one address; a list that changes is another list."""
+        if self._links is not links:
+            self._links, self._by_address = links, {link.endpoint.address: link for link in links}
+        return self._by_address.get(address)
+
+
 def links_of(fleet: Fleet, make: Callable[[Endpoint], L]) -> list[L]:
     """Return the links of all endpoints of a fleet; those that have none yet get one."""
     links = []
@@ -121,8 +139,9 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 
 
 def what_came_of(links: Sequence[_Link]) -> str:
-    """Name addresses and why there is no connection."""
-    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+    """Name addresses and why there is no connection; of very many the first."""
+    text = "; ".join(trouble_at(link.endpoint, link.error) for link in links[:MOST_NAMED])
+    return text if len(links) <= MOST_NAMED else f"{text}; and {len(links) - MOST_NAMED} more"
 
 
 def reach_hint(links: Sequence[_Link]) -> str:

@@ -17,6 +17,7 @@ from fastrpc._core.settings import Settings
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    LinkIndex,
     Patience,
     choose_warm,
     links_of,
@@ -64,6 +65,7 @@ class SyncPool:
         self.target = target
         self.fleet = fleet
         self.links: list[SyncLink] = []
+        self._index: LinkIndex[SyncLink] = LinkIndex()
         #: Links that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
         #: Those among them that calls need while all endpoints are in good health.
@@ -207,7 +209,7 @@ class SyncPool:
 
     def link_at(self, address: Address) -> SyncLink | None:
         """Return the link of one endpoint."""
-        return next((link for link in self.links if link.endpoint.address == address), None)
+        return self._index.find(self.links, address)
 
     @property
     def sessions(self) -> list[BlockingSession]:
@@ -406,11 +408,8 @@ class SyncPool:
         return what_came_of(self.links)
 
     def _unreachable(self, links: list[SyncLink]) -> ConnectError:
-        known = [link for link in self.links if link in links]
-        return ConnectError(
-            f"no connection to be had: {what_came_of(known)}",
-            hint=reach_hint(known),
-        )
+        known = list(filter(set(links).__contains__, self.links))
+        return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""
