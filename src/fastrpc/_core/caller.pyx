@@ -31,7 +31,7 @@ from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc._core.loop_state import no_loop, wrong_loop
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import DecodeError, FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -598,9 +598,12 @@ cdef class BatchCall(PlacedCall):
                 values.append(member.failure)
                 continue
             try:
-                values.append(member.value())
+                # As `value` does: one handler of errors for each member is enough.
+                values.append(member._decoded())
             except FastRPCError as error:
                 failed[0] = True
+                if isinstance(error, DecodeError):
+                    member._count_undecoded(error)
                 mark_own(error)
                 values.append(error)
             member.batch = None
