@@ -27,7 +27,7 @@ class Peer:
 
     #: Where it is; an address of its transport's scheme, such as `tcp://10.0.0.7:51814`.
     address: Address
-    #: How it proves who it is: "token" for `credentials=` of a client; "" when it sent no proof.
+    #: How it proves who it is: "bearer" for a token, "certificate" for TLS alone; "" when it sent no proof.
     scheme: str
     #: The proof, a token for one; None when it sent none.
     credentials: str | None
