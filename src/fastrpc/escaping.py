@@ -56,7 +56,11 @@ def printable_json(text: str) -> str:
 
 def escape_record(record: logging.LogRecord) -> bool:
     """Escape message and traceback of a log record, the message to one line; a filter that lets every record pass."""
-    message = record.getMessage()
+    try:
+        message = record.getMessage()
+    except Exception:
+        # The text of an argument may fail. The handler finds that out as well, and reports it as it does everywhere.
+        return True
     escaped = printable(message)
     if escaped != message:
         record.msg, record.args = escaped, None
