@@ -14,6 +14,7 @@ from fastrpc.coordination import RegistryServer, RegistryService
 from fastrpc.coordination.registration import LONGEST_LEASE_SECONDS
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
+from fastrpc.stores.memory import MemoryStore
 from tests.support.program import Program
 from tests.support.waiting import eventually
 
@@ -50,6 +51,20 @@ async def test_watch_answers_unchanged_when_its_time_is_over() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
         known = await client.call(RegistryService.watch, "arith")
         assert await client.call(RegistryService.watch, "arith", known.cursor, 0.05) == known
+
+
+async def test_a_task_beside_the_calls_that_died_is_logged_at_the_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: MemoryStore) -> float | None:
+        raise LookupError("no such lease")
+
+    monkeypatch.setattr(MemoryStore, "expire", fail)
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        await client.call(RegistryService.register, "arith", RECORD, 10.0)
+    [record] = [one for one in caplog.records if one.exc_info]
+    assert isinstance(record.exc_info[1], LookupError)  # type: ignore[index]
+    assert record.name == "fastrpc.registry"
 
 
 async def test_draining_does_not_wait_for_those_who_watch() -> None:
