@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +72,7 @@ async def test_draining_does_not_wait_for_those_who_watch() -> None:
         known = await client.call(RegistryService.watch, "arith")
         waiting = asyncio.create_task(client.call(RegistryService.watch, "arith", known.cursor, 60.0))
         await eventually(lambda: server.stats()["live"]["calls"] == 1)
-        started = time.monotonic()
-    assert time.monotonic() - started < 5
+    # Leaving has not waited for the 60 s of the question, or the answer would be an error.
     assert await waiting == known
     await client.close()
 

@@ -116,6 +116,7 @@ def test_a_blocking_fork_takes_the_only_one_that_answers(nobody: list[str]) -> N
         assert client.with_options(timeout=60).fork(Who.name_of) == "one"
 
 
+@pytest.mark.measures
 def test_all_calls_of_a_blocking_broadcast_share_one_deadline() -> None:
     with socket.socket() as listening:
         # It accepts by its backlog and never answers.
