@@ -118,7 +118,6 @@ def test_a_blocking_fork_takes_the_only_one_that_answers(nobody: list[str]) -> N
         assert client.with_options(timeout=60).fork(Who.name_of) == "one"
 
 
-<<<<<<< HEAD
 @fastrpc.service("slow")
 class Slow:
     """Raises a signal in the main thread once so many calls have begun, and answers none before it is released."""
@@ -168,9 +167,7 @@ def test_a_blocking_broadcast_that_its_caller_leaves_begins_no_more_calls() -> N
     assert slow.begun == MOST_THREADS
 
 
-=======
 @pytest.mark.measures
->>>>>>> 7cc18c185992d5eb5252b8b964dcbf22767d7768
 def test_all_calls_of_a_blocking_broadcast_share_one_deadline() -> None:
     with socket.socket() as listening:
         # It accepts by its backlog and never answers.
