@@ -4,18 +4,27 @@ import functools
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.plan import Plan
 
 __all__ = ["App", "loaded"]
 
+A = TypeVar("A", bound=type[Any])
+
 _DEFAULT_CONFIG = ServerConfig()
 
 
+def _taking_later(cls: A) -> A:
+    cls.__init__ = later_arguments("App")(cls.__init__)
+    return cls
+
+
+@_taking_later
 @dataclass(frozen=True, slots=True)
 class App:
     """What `fastrpc run` starts: services, and what stands around them.

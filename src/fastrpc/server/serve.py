@@ -12,6 +12,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.app import loaded
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
@@ -32,6 +33,7 @@ THREAD_SECONDS = 0.2
 _is_running = False
 
 
+@later_arguments("serve")
 def serve(
     *sources: Any,
     address: str | Address | Sequence[str | Address] = DEFAULT_ADDRESS,
