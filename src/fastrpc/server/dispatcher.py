@@ -223,7 +223,7 @@ class Dispatcher:
     def failure_of(self, call: ServerCall, error: BaseException, *, log: bool = True) -> Failure:
         """Say what the caller is told of an error: its own words for CallError, an id and no more for a crash."""
         if isinstance(error, CallError):
-            return self._refusal(call, error)
+            return self._refusal(call, error, is_sent=log)
         if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
             return error.status, f"{call.method}: {error.message}", b"", _pushback_of(error)
         if isinstance(error, asyncio.CancelledError):
@@ -253,9 +253,9 @@ class Dispatcher:
             text += f": {type(error).__name__}: {error}"
         return Status.INTERNAL, text, b"", 0
 
-    def _refusal(self, call: ServerCall, error: CallError) -> Failure:
+    def _refusal(self, call: ServerCall, error: CallError, *, is_sent: bool) -> Failure:
         details = b""
-        if error.details is not None:
+        if is_sent and error.details is not None:
             try:
                 details = (
                     msgspec.json.encode(error.details)
