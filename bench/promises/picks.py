@@ -14,7 +14,7 @@ def pick_nanoseconds(selector: str, endpoints: int) -> float:
     """Return the time of one pick and of taking in its result, another key each, in a loop in C."""
     addresses = [f"tcp://10.0.{number // 250}.{number % 250}:8972" for number in range(endpoints)]
     # As `Client` sets it up, with breakers and outlier detection.
-    fleet = fastrpc.Client(addresses, selector=selector).state.fleet
+    fleet = fastrpc.Client(addresses, selector=selector)._state.fleet
     assert fleet is not None
     keys = [f"customer:{number}" for number in range(PICKS)]
     times = []

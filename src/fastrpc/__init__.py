@@ -64,6 +64,7 @@ from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import detached, timeout
 from fastrpc.rpc.service import method, service
+from fastrpc.server.app import App
 from fastrpc.server.serve import serve
 from fastrpc.server.server import Server
 from fastrpc.status import Status
@@ -88,6 +89,7 @@ __all__ = [
     "TLS",
     "Address",
     "Admission",
+    "App",
     "Backoff",
     "BrokerError",
     "Call",

@@ -66,6 +66,10 @@ class FastRPCError(Exception):
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
 
+    #: Whether a call that this process made raised it. A handler that lets it through tells what became of its own
+    #: call, which is nothing that its caller did.
+    _of_own_call = False
+
     def __init__(
         self,
         message: str = "",
@@ -124,8 +128,7 @@ class CallError(FastRPCError):
 
     default_processed: ClassVar[Processed] = "yes"
 
-    #: Whether it came from another server. A handler that lets it through has a client of its own behind it that made
-    #: the attempts there were to make; its caller must not make them all once more.
+    #: Whether another server sent it.
     _was_received = False
 
     def __init__(
@@ -152,6 +155,12 @@ class CallError(FastRPCError):
         text = f"{self.status.name}: {self.message}" if self.message else self.status.name
         return f"{text} ({self.hint})" if self.hint else text
 
+    def __repr__(self) -> str:
+        message = f", {self.message!r}" if self.message else ""
+        details = f", details={self.details!r}" if self.details is not None else ""
+        pause = f", retry_after={self.retry_after!r}" if self.retry_after is not None else ""
+        return f"{type(self).__name__}(Status.{self.status.name}{message}{details}{pause})"
+
 
 class DeadlineExceededError(FastRPCError, TimeoutError):
     """The call's time ran out, here or on the other side."""
@@ -173,7 +182,7 @@ class UnavailableError(FastRPCError):
     default_processed: ClassVar[Processed] = "no"
     default_retryable: ClassVar[bool] = True
 
-    #: Whether it came from another server; as with CallError.
+    #: Whether another server sent it.
     _was_received = False
 
     def __init__(self, message: str = "", *, retry_after: float | None = None, **options: Any) -> None:

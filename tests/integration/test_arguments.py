@@ -221,7 +221,7 @@ async def test_what_cannot_be_encoded_is_told_here() -> None:
 
 
 async def test_an_answer_that_does_not_fit_its_annotation_is_a_decode_error() -> None:
-    async with connected(Arguments) as client:
+    async with served(Arguments) as target, Client(target) as client:
         with pytest.raises(DecodeError, match=r"arguments\.wrong_result.*expected `int`, got `str`") as wrong:
             await client.call(Arguments.wrong_result)
         assert (wrong.value.processed, wrong.value.retryable) == ("yes", False)

@@ -282,7 +282,7 @@ def test_calls_above_the_servers_limit_wait_their_turn(server: ReferenceServer, 
     connection = server.accept({Setting.MAX_CALLS: 1, Setting.MAX_STREAMS: 1})
     for _ in answers:
         request = connection.next("request")
-        connection.respond(request[1], msgspec.msgpack.encode(msgspec.msgpack.decode(request[10])[0]))
+        connection.respond(request[1], msgspec.msgpack.encode(msgspec.msgpack.decode(request[-1])[0]))
     assert [answer.result() for answer in answers] == [0, 1, 2, 3]
 
 

@@ -12,10 +12,11 @@ import pytest
 import fastrpc
 from fastrpc import Status
 from fastrpc.coordination.registry_service import RegistryService
+from tests.support.frame_factory import opening
 from tests.support.program import Finished, Program, run_program
 from tests.support.raw_peer import RawServer
 from tests.support.served import served
-from tests.support.wire_frames import Goaway
+from tests.support.wire_frames import Goaway, Request
 from tests.support.wire_layout import Reason
 
 #: Clears the screen, sets the title, forges a line, turns the text around, and looks like markup of rich.
@@ -191,9 +192,12 @@ async def test_the_reason_of_a_goaway_is_escaped(tmp_path: Path) -> None:
     async with RawServer() as server:
         calling = asyncio.ensure_future(command(tmp_path, "call", server.address, "evil.text"))
         peer = await server.accept()
-        peer.send(Goaway(0, Reason.PROTOCOL, final=True, text=EVIL.encode()).encode())
+        peer.send(opening(True))
+        await peer.next(Request)
+        peer.send(Goaway(1, Reason.PROTOCOL, final=True, text=EVIL.encode()).encode())
         ended = await calling
     assert ended.code == 1
+    assert "owned" in ended.errors
     assert_readable(ended)
 
 

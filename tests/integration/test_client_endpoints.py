@@ -260,7 +260,7 @@ async def test_placements_come_to_an_end() -> None:
             people[0].is_stuck = people[1].is_stuck = False
             await client.notify(Who.name_of)
             await client.call_many(Who.name_of, [()] * 3)
-            fleet_ = client.state.fleet
+            fleet_ = client._state.fleet
             assert fleet_ is not None
             assert [candidate.in_flight for candidate in fleet_.candidates] == [0, 0]
 
@@ -376,7 +376,7 @@ async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
 
 def in_flight(client: Client) -> list[int]:
     """Return how many attempts each endpoint is thought to have."""
-    fleet_ = client.state.fleet
+    fleet_ = client._state.fleet
     assert fleet_ is not None
     return [candidate.in_flight for candidate in fleet_.candidates]
 

@@ -192,7 +192,7 @@ async def test_a_bomb_of_a_gibibyte_is_refused_at_the_limit_and_the_connection_l
         await client.ready()
         session = client._pool.sessions[0]
         view = client.with_options(compressor=name)
-        view.set_options({"compressor": Bomber(name)})
+        view._set_options({"compressor": Bomber(name)})
         with pytest.raises(CallError, match=rf"texts\.raw.*{name}.*16777216") as failed:
             await view.call(Texts.raw, bytes(6 * MIB))
         assert failed.value.status is Status.RESOURCE_EXHAUSTED
@@ -207,7 +207,7 @@ async def test_an_answer_that_is_a_bomb_fails_that_call_alone(name: str) -> None
     async with served(Texts, scheme="tcp") as target, Client(target) as client:
         await client.ready()
         session = client._pool.sessions[0]
-        target.server._state.compressors[compressor_named(name).wire_id] = Bomber(name)  # type: ignore[union-attr]
+        target.server._state.numbers.compressors[compressor_named(name).wire_id] = Bomber(name)  # type: ignore[union-attr]
         with pytest.raises(DecodeError, match=rf"texts\.raw.*{name}.*16777216") as failed:
             await client.with_options(compressor=name).call(Texts.raw, bytes(6 * MIB))
         assert (failed.value.processed, failed.value.retryable) == ("yes", False)
@@ -224,14 +224,14 @@ async def test_damaged_payloads_fail_that_call_alone(name: str) -> None:
     texts = Texts()
     async with served(texts, scheme="tcp") as target, Client(target) as client:
         view = client.with_options(compressor=name)
-        view.set_options({"compressor": Damager(name)})
+        view._set_options({"compressor": Damager(name)})
         with pytest.raises(CallError, match=name) as failed:
             await view.call(Texts.raw, bytes(5_000))
         assert failed.value.status is Status.INVALID_ARGUMENT
         assert failed.value.processed == "no"
         assert await client.call(Texts.raw, b"x") == b"x"
         assert texts.ran == 1
-        target.server._state.compressors[compressor_named(name).wire_id] = Damager(name)  # type: ignore[union-attr]
+        target.server._state.numbers.compressors[compressor_named(name).wire_id] = Damager(name)  # type: ignore[union-attr]
         with pytest.raises(DecodeError, match=name):
             await client.with_options(compressor=name).call(Texts.raw, bytes(5_000))
         assert await client.call(Texts.raw, b"x") == b"x"

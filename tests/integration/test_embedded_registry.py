@@ -11,7 +11,7 @@ import pytest
 
 from fastrpc import CallError, Client, Endpoint, Status, StoreError
 from fastrpc.coordination import RegistryServer, RegistryService
-from fastrpc.coordination.registry_service import LONGEST_LEASE_SECONDS
+from fastrpc.coordination.registration import LONGEST_LEASE_SECONDS
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
 from tests.support.program import Program

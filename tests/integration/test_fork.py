@@ -4,8 +4,6 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 import pytest
@@ -67,11 +65,12 @@ def test_a_client_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(r
             lambda: client.call_many(Arith.mul, [(1, 1)]),
             lambda: view.call(Arith.mul, 1, 1),
             client.ready,
-            client.close,
             client.__aenter__,
         ):
             with pytest.raises(RuntimeError, match=USED):
                 await use()
+        await client.close()
+        await client.__aexit__(None, None, None)
 
     async def main(target: str) -> None:
         async with Client(target) as client:
@@ -102,24 +101,7 @@ def test_the_child_may_drop_what_it_must_not_use(run: Run) -> None:
         run(main(target))
 
 
-def test_a_sync_client_follows_the_same_rules() -> None:
-    def refused() -> None:
-        view = client.with_options(timeout=1)
-        uses: list[Callable[[], object]] = [
-            lambda: client.call(Arith.mul, 1, 1),
-            lambda: client.request(Arith.mul, 1, 1),
-            lambda: client.notify(Arith.mul, 1, 1),
-            lambda: client.call_many(Arith.mul, [(1, 1)]),
-            lambda: view.call(Arith.mul, 1, 1),
-            client.ready,
-            client.stats,
-            client.close,
-            client.__enter__,
-        ]
-        for use in uses:
-            with pytest.raises(RuntimeError, match=USED):
-                use()
-
+def test_a_sync_client_that_was_not_used_works_in_the_child_and_in_the_parent() -> None:
     def works() -> None:
         assert client.call(Arith.mul, 6, 7) == 42
         client.close()
@@ -127,10 +109,7 @@ def test_a_sync_client_follows_the_same_rules() -> None:
     with serving(Arith) as target:
         client = SyncClient(target)
         in_child(works)
-        assert client.call(Arith.mul, 6, 7) == 42
-        in_child(refused)
-        assert client.call(Arith.mul, 2, 3) == 6
-        client.close()
+        works()
 
 
 async def serve_one_call(server: Server, name: str) -> None:
@@ -153,30 +132,6 @@ def test_the_child_may_drop_a_sync_client_that_the_parent_uses() -> None:
         client.close()
 
 
-def test_a_child_may_be_forked_while_threads_call() -> None:
-    with serving(Arith) as target, SyncClient(target) as client, ThreadPoolExecutor(4) as threads:
-        stopping = Event()
-
-        def ask() -> int:
-            asked = 0
-            while not stopping.is_set():
-                assert client.call(Arith.mul, 6, 7) == 42
-                asked += 1
-            return asked
-
-        def refused() -> None:
-            with pytest.raises(RuntimeError, match=USED):
-                client.call(Arith.mul, 1, 1)
-            with SyncClient(target) as own:
-                assert own.call(Arith.mul, 6, 7) == 42
-
-        asking = [threads.submit(ask) for _ in range(4)]
-        for _ in range(5):
-            in_child(refused)
-        stopping.set()
-        assert all(asked.result() for asked in asking)
-
-
 def test_a_server_that_was_not_used_works_in_the_child_and_in_the_parent(run: Run) -> None:
     server = Server(Arith)
     in_child(lambda: run(serve_one_call(server, "tcp://127.0.0.1:0")))
@@ -189,11 +144,12 @@ def test_a_server_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(r
             lambda: server.listen("tcp://127.0.0.1:0"),
             server.serve_forever,
             server.drain,
-            server.close,
             server.__aenter__,
         ):
             with pytest.raises(RuntimeError, match=USED):
                 await use()
+        await server.close()
+        await server.__aexit__(None, None, None)
 
     async def main() -> None:
         async with Server(Arith) as server:

@@ -317,7 +317,7 @@ async def test_probes_are_no_calls_of_the_client() -> None:
             await place.asked.again(10)
         assert client.stats()["totals"] == before
         assert before["calls"] == 0
-        assert client.state.budget.calls == client.state.budget.retries == 0
+        assert client._state.budget.calls == client._state.budget.retries == 0
         assert [link.candidate.health.attempts for link in client._pool.links] == [0, 0, 0]
         assert [link.candidate.in_flight for link in client._pool.links] == [0, 0, 0]
         assert {call.attempt for call in places[0].asked.seen} == {0}

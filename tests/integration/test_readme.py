@@ -90,7 +90,7 @@ def assert_quiet(ended: Finished) -> None:
 
 def test_every_block_of_the_page_is_run_here() -> None:
     assert list(PROGRAMS) == ["server.py", "client.py", "blocking_client.py", "many.py", "test_server.py"]
-    assert len(blocks("sh")) == 2
+    assert len(blocks("sh")) == 3
     # The commands of the project, which set up what they need.
     (project,) = blocks("")
     assert all(line.startswith("make ") for line in project.splitlines())
@@ -132,6 +132,14 @@ def test_commands_start_a_registry_and_servers_that_a_program_finds(page: Page) 
     assert output.splitlines().count("42") == 2
     assert re.search(r"^\{Endpoint\(.*Reply\(42", output, re.MULTILINE)
     assert output.endswith("registry 0\n")
+
+
+@pytest.mark.skipif(BASH is None, reason="the blocks are written for bash")
+def test_a_contract_is_written_and_kept(page: Page) -> None:
+    ended = page.shell(blocks("sh")[2], "echo ended $?; cat contract.py")
+    assert_quiet(ended)
+    assert ended.output.startswith("no changes\nended 0\n")
+    assert "    async def mul(self, a: int, b: int) -> int: ..." in ended.output
 
 
 def test_the_test_of_the_page_passes(page: Page) -> None:

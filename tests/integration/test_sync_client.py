@@ -102,10 +102,9 @@ def test_request_returns_the_value_and_how_the_call_went(client: SyncClient) -> 
 
 
 def test_options_reach_the_server(client: SyncClient) -> None:
-    seen = client.with_options(timeout=3, metadata={"a": "b"}, priority=1).call(Desk.seen)
+    seen = client.with_options(timeout=3, metadata={"a": "b"}).call(Desk.seen)
     assert 0 < seen["remaining"] <= 3
     assert seen["metadata"] == {"a": "b"}
-    assert seen["priority"] == 1
 
 
 def test_notify_is_handed_over(client: SyncClient, desk: Desk) -> None:

@@ -37,7 +37,7 @@ def fleet(count: int) -> Iterator[tuple[list[Who], list[str]]]:
 
 
 def candidates_of(client: SyncClient) -> list[Candidate]:
-    return [] if client.state.fleet is None else client.state.fleet.candidates
+    return [] if client._state.fleet is None else client._state.fleet.candidates
 
 
 def test_endpoints_come_and_go_without_a_failed_call() -> None:

@@ -66,6 +66,48 @@ def test_serving_runs_a_server_beside_ordinary_code() -> None:
         client.call(Mirror.same, b"x")
 
 
+async def shout(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+    value = await proceed(call)
+    return value.upper() if isinstance(value, bytes) else value
+
+
+def test_serving_takes_interceptors_and_config() -> None:
+    config = fastrpc.ServerConfig(codecs=("json", "raw"), expose_errors=True)
+    with serving(Mirror(), interceptors=[shout], config=config) as address, SyncClient(address) as client:
+        assert client.with_options(codec="raw").call(Mirror.same, b"loud") == b"LOUD"
+        with pytest.raises(fastrpc.CallError, match="only json, raw"):
+            client.call(Mirror.same, b"loud")
+
+
+def test_serving_tells_what_is_wrong_with_what_it_is_given() -> None:
+    with pytest.raises(fastrpc.ConfigError, match=r"interceptors\[0\] is 5"):
+        serving(Mirror(), interceptors=[5]).__enter__()  # type: ignore[list-item]
+    with pytest.raises(fastrpc.ConfigError, match="config is a dict"):
+        serving(Mirror(), config={}).__enter__()  # type: ignore[arg-type]
+
+
+async def test_connected_takes_interceptors_of_both_sides_and_an_identity() -> None:
+    @fastrpc.service("desk")
+    class Desk:
+        @fastrpc.method
+        async def who(self) -> bytes:
+            identity = fastrpc.current_call().identity
+            return b"nobody" if identity is None else identity.name.encode()
+
+    sides: list[str] = []
+
+    async def note(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+        sides.append(f"{call.side} {call.identity.name if call.identity else None}")
+        return await proceed(call)
+
+    options: dict[str, Any] = {"interceptors": [note, shout], "client_interceptors": [note]}
+    async with connected(Desk(), **options, identity=fastrpc.Identity("ada")) as client:
+        assert await client.call(Desk.who) == b"ADA"
+    assert sides == ["client None", "server ada"]
+    async with connected(Desk()) as client:
+        assert await client.call(Desk.who) == b"nobody"
+
+
 def test_a_fake_clock_moves_when_told_to() -> None:
     clock = FakeClock(5)
     clock.advance(1.5)

@@ -10,16 +10,19 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Client, ClientConfig, Status, SyncClient
+from fastrpc import CallError, Client, ClientConfig, Limits, ServerConfig, Status, SyncClient
 from fastrpc.testing import serving
 from tests.support.frame_factory import cut, opening
 from tests.support.raw_peer import RawPeer, raw_client
 from tests.support.served import SCHEMES, served
-from tests.support.wire_frames import Request, Response
-from tests.support.wire_layout import FLAG_ONE_WAY
+from tests.support.wire_frames import Goaway, Request, Response
+from tests.support.wire_layout import FLAG_ONE_WAY, Reason
 from tests.support.wire_names import names_told
 
 _numbers = itertools.count()
+
+#: A server whose peers have a small budget.
+FEW_CALLS = ServerConfig(limits=Limits(concurrent_calls=100))
 
 #: What a person reads when the caller's class has source and target the other way round.
 DIFFERENT = (
@@ -29,7 +32,7 @@ DIFFERENT = (
 
 
 @fastrpc.service("bank")
-class Old:
+class Old(Protocol):
     """What the clients know."""
 
     @fastrpc.method(idempotent=True)
@@ -219,7 +222,7 @@ async def test_names_that_agree_as_far_as_arguments_go_are_enough() -> None:
 
 async def test_more_positions_than_the_server_has_are_too_many_arguments() -> None:
     @fastrpc.service("bank")
-    class Longer:
+    class Longer(Protocol):
         @fastrpc.method
         async def pair(self, left: str, right: str, third: str) -> str: ...
 
@@ -251,7 +254,7 @@ async def test_a_parameter_given_by_both_its_names_is_refused() -> None:
 
 async def test_other_names_than_those_kept_are_refused_with_both_lists() -> None:
     @fastrpc.service("bank")
-    class Strange:
+    class Strange(Protocol):
         @fastrpc.method
         async def transfer(self, target: str, source: str) -> str: ...
 
@@ -398,3 +401,14 @@ async def test_one_way_calls_of_any_peer_are_dropped() -> None:
         assert [frame for frame in peer.frames if isinstance(frame, Response)] == [response]
     assert response.id == 11
     assert service.ran == ["me to you: 1"]
+
+
+@pytest.mark.parametrize("flags", [0, FLAG_ONE_WAY])
+async def test_a_peer_that_sends_nothing_else_is_asked_to_calm_down(flags: int) -> None:
+    exchanged = names_told(("source", "target", "cents"))
+    one = transfer(1, exchanged, flags=flags).encode()
+    # More than the budget of idle work has, and gets while they are read.
+    flood = b"".join(one[:8] + (2 * n + 1).to_bytes(8, "little") + one[16:] for n in range(60_000))
+    async with served(New(), scheme="tcp", config=FEW_CALLS) as target, raw_client(str(target)) as peer:
+        peer.send(opening(False), flood)
+        assert (await peer.next(Goaway)).reason == Reason.CALM_DOWN

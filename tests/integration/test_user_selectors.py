@@ -127,7 +127,7 @@ async def test_attempt_that_got_no_connection_is_taken_back_with_its_error() -> 
             view = client.with_options(compressor="gzip", timeout=0.05)
             with pytest.raises(fastrpc.DeadlineExceededError) as kept:
                 await view.call(Who.name_of)
-            fleet = client.state.fleet
+            fleet = client._state.fleet
             assert fleet is not None
             assert [candidate.in_flight for candidate in fleet.candidates] == [0, 0]
             assert kept.value.processed == "no"

@@ -139,6 +139,7 @@ async def test_call_many_takes_any_iterable_and_an_empty_one() -> None:
         ([{1: 2}], "item 0 is of type dict"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:a SyncClient blocks the event loop")
 async def test_call_many_wants_a_tuple_for_each_call(given: Any, text: str) -> None:
     async with served(Arith) as target, Client(target) as client:
         with pytest.raises(TypeError, match=rf"{text}: write \(value,\)"):
@@ -275,14 +276,14 @@ async def test_a_view_binds_with_its_options() -> None:
 
 async def test_views_chain_and_leave_their_base_alone() -> None:
     async with connected(Arith) as client:
-        first = client.with_options(timeout=2.0, priority=2)
+        first = client.with_options(timeout=2.0, metadata={"a": "1"})
         second = first.with_options(timeout=1.0)
         seen = await second.call(Arith.options)
-        assert (seen["priority"], 0.9 < seen["remaining"] <= 1.0) == (2, True)
+        assert (seen["metadata"], 0.9 < seen["remaining"] <= 1.0) == ({"a": "1"}, True)
         seen = await first.call(Arith.options)
-        assert (seen["priority"], 1.9 < seen["remaining"] <= 2.0) == (2, True)
+        assert (seen["metadata"], 1.9 < seen["remaining"] <= 2.0) == ({"a": "1"}, True)
         seen = await client.call(Arith.options)
-        assert (seen["priority"], 4.9 < seen["remaining"] <= 5.0) == (0, True)
+        assert (seen["metadata"], 4.9 < seen["remaining"] <= 5.0) == ({}, True)
 
 
 async def test_metadata_of_views_merges_and_none_clears_it() -> None:
@@ -320,9 +321,9 @@ async def test_a_view_cannot_be_entered_or_closed() -> None:
 
 async def test_a_view_outlives_its_maker() -> None:
     async with connected(Arith) as client:
-        view = client.with_options(timeout=1).with_options(priority=1)
+        view = client.with_options(timeout=1).with_options(metadata={"a": "1"})
         await client.ready()
-        assert (await view.call(Arith.options))["priority"] == 1
+        assert (await view.call(Arith.options))["metadata"] == {"a": "1"}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def engine_settings(is_server: bool, changes: Mapping[int, Any] | None = None) -
         if name in NUMBERS:
             setattr(settings, NUMBERS[name][0], value)
         elif name in LISTS:
-            setattr(settings, LISTS[name][0], sum(1 << number for number, _ in value))
+            setattr(settings, LISTS[name][0], {number: text.decode() for number, text in value})
         elif name == Setting.AGENT:
             settings.agent = value
         else:

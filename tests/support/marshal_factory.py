@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload_scan import PayloadScan
 from fastrpc.errors import CallError
 
 __all__ = ["Point", "encode", "marshal_of", "nested", "refuse", "refused", "single", "untyped"]
@@ -53,6 +54,7 @@ def marshal_of(
         decoder(tuple[kinds[:count]]) if count >= shape.shortest else None  # type: ignore[misc]
         for count in range(shape.positional + 1)
     )
+    chosen_scan = PayloadScan(2 if codec == "json" else 1) if scan else None
     is_exact_json = shape.shortest == shape.positional == len(kinds)
     coders = PayloadCoders(
         codec,
@@ -62,7 +64,7 @@ def marshal_of(
         exact=None if codec == "json" and not is_exact_json else exact,
         open=decoder(list[msgspec.Raw] | dict[str | int, msgspec.Raw]),
         items=tuple(decoder(kind) for kind in kinds),
-        scan=(scan, scan, scan),
+        scan=(chosen_scan, chosen_scan, chosen_scan),
     )
     return Marshal("arith.mul", shape, coders, depth=10, items=100)
 
@@ -78,7 +80,7 @@ def single(codec: str, wire_id: int, *, decode: Any = bytes, names: tuple[str, .
         exact=None,
         open=decode,
         items=(decode,) * len(names),
-        scan=(True, True, True),
+        scan=(None, None, None),
     )
     return Marshal("files.put", shape, coders, depth=10, items=10)
 
@@ -103,14 +105,15 @@ def nested(depth: int) -> Any:
 def untyped(codec: str = "msgpack") -> Marshal:
     """Return the marshal of a method known only by its name."""
     library: Any = msgspec.json if codec == "json" else msgspec.msgpack
+    scan = PayloadScan(2 if codec == "json" else 1)
     coders = PayloadCoders(
         codec,
-        2 if codec == "json" else 1,
+        scan.codec_id,
         encode=library.encode,
         decode=(library.decode, library.decode),
         exact=None,
         open=library.decode,
         items=(),
-        scan=(True, True, True),
+        scan=(scan, scan, scan),
     )
     return Marshal("arith.mul", None, coders, depth=10, items=100)

@@ -88,7 +88,7 @@ def _left(base: dict[str, Any], client: Client) -> list[str]:
 def _held(client: Client) -> dict[str, Any]:
     """Return what calls hold while they run."""
     stats = client.stats()
-    fleet = client.state.fleet
+    fleet = client._state.fleet
     assert fleet is not None
     return {
         "live": stats["live"],

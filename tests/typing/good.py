@@ -174,7 +174,7 @@ async def views(client: fastrpc.Client) -> None:
     assert_type(await quick.call(Arith.mul, 6, 7), int)
     assert_type(
         client.with_options(timeout=None, metadata={"trace": "1"})
-        .with_options(metadata={"trace-bin": b"1"}, codec="json", compressor="zstd", priority=2)
+        .with_options(metadata={"trace-bin": b"1"}, codec="json", compressor="zstd", priority=0)
         .with_options(idempotent=True, wait_for_ready=True, hash_key="ada", metadata=None, compressor=None)
         .with_options(endpoint="tcp://127.0.0.1:1", fail_mode="failfast"),
         fastrpc.Client,
@@ -379,9 +379,10 @@ async def what_a_call_knows() -> None:
 async def check(peer: fastrpc.Peer) -> fastrpc.Identity | None:
     if peer.credentials is None:
         return None
-    identity = fastrpc.Identity("ada", tenant="acme")
+    identity = fastrpc.Identity("ada", roles={"admin"}, claims={"tenant": "acme"})
     assert_type(identity.name, str)
-    assert_type(identity.tenant, Any)
+    assert_type(identity.roles, frozenset[str])
+    assert_type(identity.claims["tenant"], Any)
     return identity
 
 

@@ -83,7 +83,7 @@ class Clock:
     def at(self, year: int, month: int = 1) -> datetime:
         return datetime(year, month, 1).astimezone()
 
-    @fastrpc.method(public=True)
+    @fastrpc.method(idempotent=True)
     def zone(self, name: str | None = None) -> str | None:
         return name
 

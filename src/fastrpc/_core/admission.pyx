@@ -54,6 +54,7 @@ process_held = 0
 servers = weakref.WeakSet()
 
 logger = logging.getLogger("fastrpc.server")
+DEBUG = logging.DEBUG
 
 
 def _forked():
@@ -256,11 +257,13 @@ cdef class GuardedSession(Session):
     cdef int on_ready(self) except -1:
         self.leave_opening()
         if self.is_surplus:
+            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.admission.connections)
             return self.close_with(
                 REASON_DRAIN, f"the server has {self.admission.connections} connections already (Limits.connections)"
             )
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
+        logger.debug("a connection of %s opened", self.peer_name)
         return Session.on_ready(self)
 
     def drain_event(self):
@@ -580,6 +583,8 @@ cdef class GuardedSession(Session):
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         self.count_refused(call, status)
+        if logger.isEnabledFor(DEBUG):
+            logger.debug("refused a call of %s: %s", self.peer_name, text)
         # Only once it is whole is a one-way call counted, and from then on it is gone.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.one_way_calls -= 1

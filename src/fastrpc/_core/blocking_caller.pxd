@@ -6,14 +6,25 @@ from fastrpc._core.call cimport Route
 from fastrpc._core.caller_view cimport CallerView, ViewOptions, ViewState
 from fastrpc._core.fleet cimport Fleet
 from fastrpc._core.pending_call cimport PendingCall
+from fastrpc._core.reentry cimport ReentryGuard
 from fastrpc._core.retry_budget cimport RetryBudget
 from fastrpc._core.selector cimport Candidate
 
 
 cdef class BlockingState(ViewState):
     cdef:
-        # The generation of processes it was first used in; 0 = not used yet.
+        # The process it was made for, as a count of forks; what makes its parts anew in the child of one, and the thread
+        # that is about it.
         uint64_t fork_generation
+        public object remake
+        unsigned long renewing
+
+        # Whether the next call looks for an event loop that it would block; whether that was said already.
+        bint looks_for_loop
+        bint has_warned
+
+        # Which threads wait inside it; each process has another one.
+        readonly ReentryGuard reentry
 
         # Python's part: `run(call)`, `retry(call, error)`, `run_batch(batch)`, `finish_batch(batch, values)`,
         # `reply(call, value)` do what takes more than a connection that is there.
@@ -32,6 +43,8 @@ cdef class BlockingState(ViewState):
         public bint follows
         readonly RetryBudget budget
 
+    cdef int _renew(self) except -1
+    cdef int look_for_loop(self) except -1
     cdef BlockingSession pick(self, uint64_t now)
     cdef bint _is_settled(self, uint64_t now) except -1
     cdef BlockingSession _least_used(self, list group)
@@ -41,28 +54,32 @@ cdef class BlockingState(ViewState):
 
 cdef class BlockingCaller(CallerView):
     cdef object make(self, object method, tuple args, dict kwargs, int verb)
+    cdef object _made(self, object method, tuple args, dict kwargs, int verb)
+    cdef list _made_many(self, object method, object arguments, bint return_exceptions)
 
 
 cdef class BlockingCall(PendingCall):
     cdef:
         # Who makes it, what to send, and what is wanted of it.
-        readonly ViewOptions options
+        ViewOptions options
         readonly object hash_key
-        readonly tuple args
-        readonly dict kwargs
-        readonly int verb
+        tuple args
+        dict kwargs
+        int verb
 
         # Where it went last, and what its thread waits for there.
         BlockingSession session
         Wait wait
 
-        # Until the fleet was told what became of it: where it picked, and its breaker's ticket.
+        # Until the fleet was told what became of it: which fleet, where it picked, and its breaker's ticket.
+        Fleet fleet
         Candidate candidate
         int64_t ticket
 
     cdef bint start_on(self, BlockingSession session, uint64_t now) except -1
     cdef int leave(self, object error) except -1
     cdef int drop(self) except -1
+    cdef int undo(self) except -1
     cdef object end(self)
     cdef object outcome(self)
 
@@ -75,13 +92,13 @@ cdef class BatchMember(PendingCall):
 cdef class BlockingBatch:
     cdef:
         # Who makes it, what to send and until when; whether errors are results.
-        readonly ViewOptions options
+        ViewOptions options
         readonly object hash_key
         Route route
-        readonly list argument_tuples
+        list argument_tuples
         uint64_t started_ns
         uint64_t deadline_ns
-        readonly bint return_exceptions
+        bint return_exceptions
 
         # The calls under way on a connection, and what their thread waits for.
         list members
@@ -89,9 +106,11 @@ cdef class BlockingBatch:
         Wait wait
 
         # As of a call.
+        Fleet fleet
         Candidate candidate
         int64_t ticket
 
     cdef bint start_on(self, BlockingSession session) except -1
+    cdef int leave(self, object error) except -1
     cdef list end(self)
     cdef list outcomes(self)

@@ -6,6 +6,7 @@ from fastrpc._core.call import Route
 from fastrpc._core.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.pending_call import PendingCall
+from fastrpc._core.reentry import ReentryGuard
 from fastrpc._core.retry_budget import RetryBudget
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -28,26 +29,42 @@ class BlockingState(ViewState):
     """What a SyncClient and its views share.
 
     Args:
-        runner: Python's part of the client, asked for all that does not happen in every call.
-        resolve: method and codec name -> Route.
         width: connections that an endpoint may have.
-        budget: counts the calls.
-        fleet: picks the endpoint of each call where there are several; None where there is one.
     """
+
+    #: Gives it new parts by `take_parts`: in the child of a fork those there are belong to the parent.
+    remake: Callable[[], object]
 
     #: Whether calls always go through the runner: there are interceptors.
     needs_runner: bool
     #: Whether a registry names the endpoints: then the pool's `has_news` is asked before each call.
     follows: bool
 
-    def __init__(
+    def __init__(self, width: int) -> None: ...
+    def take_parts(
         self,
         runner: Any,
         resolve: Callable[[Any, str], Route],
-        width: int,
+        reentry: ReentryGuard,
         budget: RetryBudget,
         fleet: Fleet | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Work with these parts from now on; views follow.
+
+        Args:
+            runner: Python's part of the client, asked for all that does not happen in every call.
+            resolve: method and codec name -> Route.
+            reentry: knows which threads wait inside.
+            budget: counts the calls.
+            fleet: picks the endpoint of each call where there are several; None where there is one.
+        """
+
+    @property
+    def reentry(self) -> ReentryGuard: ...
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is the child of a fork, and the client was not used in it yet."""
+
     @property
     def fleet(self) -> Fleet | None: ...
     @property
@@ -66,10 +83,10 @@ class BlockingState(ViewState):
         """Have the next call ask the runner first."""
 
     def use(self) -> None:
-        """Bind to this process.
+        """Make its parts anew in the child of a fork.
 
         Raises:
-            RuntimeError: the client was used before a fork.
+            RuntimeError: this thread waits inside the client already, or a registry was used before the fork.
         """
 
 class BlockingCaller(CallerView):
@@ -83,7 +100,7 @@ class BlockingCaller(CallerView):
     """
 
     @property
-    def state(self) -> BlockingState: ...
+    def _state(self) -> BlockingState: ...
     @overload
     def call(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
@@ -221,14 +238,10 @@ class BlockingCall(PendingCall):
     """One call of a thread, or one attempt of it."""
 
     @property
-    def options(self) -> ViewOptions: ...
+    def _options(self) -> ViewOptions: ...
     @property
-    def args(self) -> tuple[Any, ...]: ...
-    @property
-    def kwargs(self) -> dict[str, Any] | None: ...
-    @property
-    def verb(self) -> int:
-        """0 call, 1 request, 2 notify."""
+    def _verb(self) -> int:
+        """What is wanted: 0 call, 1 request, 2 notify."""
 
     @property
     def arguments(self) -> tuple[Any, ...]: ...
@@ -245,11 +258,7 @@ class BlockingCall(PendingCall):
         """The rules and the budget of its client."""
 
     @property
-    def is_request(self) -> bool:
-        """Whether the answer is wanted with what came along."""
-
-    @property
-    def needs_ready(self) -> bool:
+    def _needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
     @property
@@ -261,26 +270,26 @@ class BlockingCall(PendingCall):
 
     # For the runner
 
-    def start_clock(self) -> None:
+    def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt.
 
         Raises:
             DeadlineExceededError: no time is left.
         """
 
-    def attempt_on(self, session: BlockingSession, number: int) -> BlockingCall | None:
+    def _attempt_on(self, session: BlockingSession, number: int) -> BlockingCall | None:
         """Start attempt `number` of this call on a connection; None when that takes no calls any more.
 
-        It has the call's deadline; `finish` has to follow.
+        It has the call's deadline; `_finish` has to follow.
         """
 
-    def finish(self) -> Any:
+    def _finish(self) -> Any:
         """Return the answer to an attempt that was started, or raise its error."""
 
-    def cancel(self) -> None:
+    def _cancel(self) -> None:
         """Give up an attempt that another thread waits for, and let that thread go."""
 
-    def adopt(self, attempt: BlockingCall) -> None:
+    def _adopt(self, attempt: BlockingCall) -> None:
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
 
 @final
@@ -292,11 +301,15 @@ class BlockingBatch:
     """Many calls of one thread: one write, one wake-up."""
 
     @property
-    def options(self) -> ViewOptions: ...
+    def _options(self) -> ViewOptions: ...
     @property
-    def argument_tuples(self) -> list[tuple[Any, ...]]: ...
+    def _size(self) -> int:
+        """How many calls it is."""
+
     @property
-    def return_exceptions(self) -> bool: ...
+    def _returns_errors(self) -> bool:
+        """Whether errors are results."""
+
     @property
     def hash_key(self) -> str | bytes | int | None:
         """What the caller gave to place it by, or None."""
@@ -314,24 +327,24 @@ class BlockingBatch:
         """Instant of `time.monotonic()` at which the batch ends, or None."""
 
     @property
-    def elapsed(self) -> float:
+    def _elapsed(self) -> float:
         """How long the batch takes already."""
 
     @property
-    def needs_ready(self) -> bool:
+    def _needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
-    def attempt_on(self, session: BlockingSession) -> bool:
-        """Start the batch on a connection, or return False; `finish` has to follow."""
+    def _attempt_on(self, session: BlockingSession) -> bool:
+        """Start the batch on a connection, or return False; `_finish` has to follow."""
 
-    def finish(self) -> list[Any]:
+    def _finish(self) -> list[Any]:
         """Return the answers to a batch that was started, errors in place of those that failed."""
 
-    def count_unsent(self, status: Status) -> None:
+    def _count_unsent(self, status: Status) -> None:
         """Count calls that failed before a connection could be had, all of them."""
 
-    def single(self, index: int) -> BlockingCall:
+    def _single(self, index: int) -> BlockingCall:
         """Return one of the calls, to be made from its beginning."""
 
-    def attempted(self, index: int) -> BlockingCall:
+    def _attempted(self, index: int) -> BlockingCall:
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""

@@ -10,20 +10,42 @@ Everything else — no connection yet, interceptors, a retry — is the runner's
 """
 
 import asyncio
+import os
+import threading
 import time
+import warnings
 
 cimport cython
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.blocking_wait cimport new_wait
 from fastrpc._core.call cimport NO_DEADLINE
-from fastrpc._core.caller_view cimport argument_tuples_of, fork_generation, over_floor
+from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, fork_generation, over_floor
 from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.pending_call cimport mark_own
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.status import Status
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+cdef object get_running_loop = asyncio._get_running_loop
+
+# Held while a client is made anew in the child of a fork, where several threads may begin to use it at once.
+cdef object renewal = threading.RLock()
+
+
+def _forked():
+    # A thread of the parent may hold the old one for ever.
+    global renewal
+    renewal = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 cdef enum:
     VERB_CALL = 0
@@ -35,13 +57,26 @@ cdef enum:
 cdef class BlockingState(ViewState):
     """What a SyncClient and its views share."""
 
-    def __init__(self, runner, resolve, Py_ssize_t width, RetryBudget budget not None, Fleet fleet=None):
-        ViewState.__init__(self, resolve)
+    def __init__(self, Py_ssize_t width):
+        ViewState.__init__(self, None)
+        self.fork_generation = fork_generation()
+        self.width = width
+        self.groups = []
+        self.looks_for_loop = True
+
+    def take_parts(self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, Fleet fleet=None):
+        """Work with these parts from now on; views follow."""
         self.runner = runner
+        self.reentry = reentry
         self.budget = budget
         self.fleet = fleet
         self.groups = []
-        self.width = width
+        self.turn = 0
+        self.look_after_ns = 0
+        self.resolve = resolve
+        # The same dicts: views hold them.
+        for routes in self.routes.values():
+            routes.clear()
 
     cdef BlockingSession pick(self, uint64_t now):
         """The connection whose turn it is, or None when the runner has to look first."""
@@ -84,45 +119,94 @@ cdef class BlockingState(ViewState):
             groups: a list for each endpoint.
             look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
         """
+        cdef list checked = []
+        cdef BlockingSession session
+        for group in groups:
+            for session in group:
+                if session is None:
+                    raise TypeError("a connection is None, it must be a BlockingSession")
+            checked.append(list(group))
         self.look_after_ns = NO_DEADLINE if look_after is None else <uint64_t>(max(0.0, look_after) * 1e9)
-        self.groups = groups
+        self.groups = checked
+        self.looks_for_loop = not self.has_warned
 
     def look_now(self):
         """Have the next call ask the runner first."""
         self.look_after_ns = 0
 
     cdef int check_use(self) except -1:
-        if self.fork_generation == fork_generation():
-            return 0
-        if self.fork_generation != 0:
-            raise RuntimeError("this SyncClient was used before the fork; create it in the child")
-        self.fork_generation = fork_generation()
+        if self.fork_generation != fork_generation():
+            self._renew()
+        return self.reentry.check()
+
+    cdef int look_for_loop(self) except -1:
+        """Warn, once, of a client that is used in a coroutine. Not for each call: asking costs a system call on 3.11."""
+        self.looks_for_loop = False
+        if not self.has_warned and get_running_loop() is not None:
+            self.has_warned = True
+            warnings.warn(
+                "a SyncClient blocks the event loop that it is called on: use `async with fastrpc.Client(…)` and await its "
+                "calls, or make these in a thread: await asyncio.to_thread(client.call, …)",
+                RuntimeWarning,
+                stacklevel=1,
+            )
+        return 0
+
+    cdef int _renew(self) except -1:
+        """Make all parts anew: those there are belong to the parent of this process, locks and connections above all."""
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        cdef uint64_t process = fork_generation()
+        if self.renewing == thread:
+            raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
+        with renewal:
+            if self.fork_generation == process:
+                return 0
+            self.renewing = thread
+            try:
+                self.remake()
+            finally:
+                self.renewing = 0
+            self.fork_generation = process
         return 0
 
     def use(self):
-        """Bind to this process.
+        """Make its parts anew in the child of a fork.
 
         Raises:
-            RuntimeError: the client was used before a fork.
+            RuntimeError: this thread waits inside the client already, or a registry was used before the fork.
         """
         self.check_use()
+
+    @property
+    def is_of_parent(self):
+        """Whether this is the child of a fork, and the client was not used in it yet."""
+        return self.fork_generation != fork_generation()
 
 
 cdef class BlockingCaller(CallerView):
     """The compiled part of SyncClient: the verbs whose every call counts."""
 
     @property
-    def state(self):
+    def _state(self):
         """What the client and its views share."""
         return self.options.shared
 
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
+        try:
+            return self._made(method, args, kwargs, verb)
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+
+    cdef object _made(self, object method, tuple args, dict kwargs, int verb):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingSession session = None
         cdef BlockingCall call
         cdef uint64_t now
         cdef bint is_started = False
         state.check_use()
+        if state.looks_for_loop:
+            state.look_for_loop()
         call = BlockingCall.__new__(BlockingCall)
         call.route = self.route_of(method)
         call.options = self.options
@@ -135,15 +219,15 @@ cdef class BlockingCaller(CallerView):
             if state.fleet is None:
                 session = state.pick(now)
             else:
+                call.fleet = state.fleet
                 call.candidate = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
                 session = None if call.candidate is None else state._least_used(call.candidate.sessions)
         try:
-            if session is not None and (session.is_ready or not call.needs_ready):
+            if session is not None and (session.is_ready or not call._needs_ready):
                 is_started = call.start_on(session, now)
         finally:
             if not is_started and call.candidate is not None:
-                state.fleet.undo(call.candidate, call.route.method, call.ticket)
-                call.candidate = None
+                call.undo()
         if not is_started:
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
@@ -188,12 +272,21 @@ cdef class BlockingCaller(CallerView):
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
+        try:
+            return self._made_many(method, arguments, return_exceptions)
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+
+    cdef list _made_many(self, object method, object arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None
         cdef BatchMember first = BatchMember.__new__(BatchMember)
         cdef bint is_started = False
         state.check_use()
+        if state.looks_for_loop:
+            state.look_for_loop()
         batch.options = self.options
         batch.hash_key = self.hash_key
         batch.route = self.route_of(method)
@@ -208,14 +301,15 @@ cdef class BlockingCaller(CallerView):
             if state.fleet is None:
                 session = state.pick(batch.started_ns)
             else:
+                batch.fleet = state.fleet
                 batch.candidate = state.choose(batch, self.hash_key, batch.route.method, batch.started_ns, &batch.ticket)
                 session = None if batch.candidate is None else state._least_used(batch.candidate.sessions)
         try:
-            if session is not None and (session.is_ready or not batch.needs_ready):
+            if session is not None and (session.is_ready or not batch._needs_ready):
                 is_started = batch.start_on(session)
         finally:
             if not is_started and batch.candidate is not None:
-                state.fleet.undo(batch.candidate, batch.route.method, batch.ticket)
+                batch.fleet.undo(batch.candidate, batch.route.method, batch.ticket)
                 batch.candidate = None
         return batch.end() if is_started else state.runner.run_batch(batch)
 
@@ -244,7 +338,7 @@ cdef class BlockingCall(PendingCall):
             value = self.outcome()
         except BaseException as error:
             self.leave(error)
-            if not isinstance(error, FastRPCError):
+            if not isinstance(error, FastRPCError) or self.session.is_left_behind:
                 raise
             return (<BlockingState>self.options.shared).runner.retry(self, error)
         self.leave(None)
@@ -257,18 +351,23 @@ cdef class BlockingCall(PendingCall):
         cdef Candidate candidate = self.candidate
         if candidate is None:
             return 0
-        if self.verb == VERB_NOTIFY and error is None:
+        if self.session.is_left_behind or (self.verb == VERB_NOTIFY and error is None):
             # That it was handed over says nothing about who is to run it.
             return self.drop()
         self.candidate = None
-        return (<BlockingState>self.options.shared).fleet.conclude(
+        return self.fleet.conclude(
             candidate, self.route.method, self.ticket, self.started_ns, self.ended_ns or now_ns(), error
         )
 
     cdef int drop(self) except -1:
         cdef Candidate candidate = self.candidate
         self.candidate = None
-        return (<BlockingState>self.options.shared).fleet.drop(candidate, self.route.method, self.ticket)
+        return self.fleet.drop(candidate, self.route.method, self.ticket)
+
+    cdef int undo(self) except -1:
+        cdef Candidate candidate = self.candidate
+        self.candidate = None
+        return self.fleet.undo(candidate, self.route.method, self.ticket)
 
     cdef object outcome(self):
         """Wait for the answer to a started call and return it, or raise its error."""
@@ -296,15 +395,20 @@ cdef class BlockingCall(PendingCall):
 
     # For the runner
 
-    def start_clock(self):
+    @property
+    def _options(self):
+        """Those of the client or view that made it."""
+        return self.options
+
+    def _start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         self.options.dress(self, self.route, now_ns())
         (<BlockingState>self.options.shared).budget.count_call(self.started_ns)
 
-    def attempt_on(self, BlockingSession session not None, int number):
+    def _attempt_on(self, BlockingSession session not None, int number):
         """Start attempt `number` of this call on a connection; None when that takes no calls any more.
 
-        It has the call's deadline; `finish` has to follow.
+        It has the call's deadline; `_finish` has to follow.
         """
         cdef BlockingCall attempt = BlockingCall.__new__(BlockingCall)
         attempt.route = self.route
@@ -315,22 +419,23 @@ cdef class BlockingCall(PendingCall):
         # The answer is wrapped once, around all attempts and interceptors.
         attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
         attempt.deadline_ns = self.deadline_ns
+        attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt if attempt.start_on(session, now_ns()) else None
 
-    def finish(self):
+    def _finish(self):
         """Return the answer to an attempt that was started, or raise its error."""
         return self.outcome()
 
-    def cancel(self):
+    def _cancel(self):
         """Give up an attempt that another thread waits for, and let that thread go."""
         if not self.is_settled:
             self.session.give_up_all([self], False)
             self.failure = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
             self.wait.came()
 
-    def adopt(self, BlockingCall attempt not None):
+    def _adopt(self, BlockingCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
@@ -357,21 +462,30 @@ cdef class BlockingCall(PendingCall):
         return (<BlockingState>self.options.shared).runner.policy
 
     @property
-    def is_request(self):
-        """Whether the answer is wanted with all that came along."""
-        return self.verb == VERB_REQUEST
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
 
     @property
-    def needs_ready(self):
+    def _verb(self):
+        """What is wanted: 0 call, 1 request, 2 notify."""
+        return self.verb
+
+    @property
+    def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
-        unknown before.
+        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
+        codec, and whether it takes that much metadata.
         """
         metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
+        return (
+            self.verb == VERB_NOTIFY
+            or self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(metadata)
+        )
 
     @property
     def draining(self):
@@ -425,7 +539,6 @@ cdef class BlockingBatch:
         """Wait for all answers and return them; errors may be followed by another attempt."""
         cdef list values
         cdef object failure = None
-        cdef BlockingState state = <BlockingState>self.options.shared
         try:
             values = self.outcomes()
             failure = next((value for value in values if isinstance(value, FastRPCError)), None)
@@ -433,13 +546,24 @@ cdef class BlockingBatch:
             failure = error
             raise
         finally:
-            if self.candidate is not None:
-                # The whole batch is one attempt: what it says of the endpoint is what its first error says.
-                state.fleet.conclude(
-                    self.candidate, self.route.method, self.ticket, self.started_ns, now_ns(), failure
-                )
-                self.candidate = None
-        return values if failure is None else state.runner.finish_batch(self, values)
+            self.leave(failure)
+        if failure is None:
+            return values
+        if self.session.is_left_behind:
+            if self.return_exceptions:
+                return values
+            raise failure
+        return (<BlockingState>self.options.shared).runner.finish_batch(self, values)
+
+    cdef int leave(self, object error) except -1:
+        """Tell the fleet what became of the attempt: what the first error says, the whole batch is one attempt."""
+        cdef Candidate candidate = self.candidate
+        if candidate is None:
+            return 0
+        self.candidate = None
+        if self.session.is_left_behind:
+            return self.fleet.drop(candidate, self.route.method, self.ticket)
+        return self.fleet.conclude(candidate, self.route.method, self.ticket, self.started_ns, now_ns(), error)
 
     cdef list outcomes(self):
         """Wait for all answers to a started batch and return them, errors in place of those that failed."""
@@ -458,38 +582,54 @@ cdef class BlockingBatch:
             try:
                 values.append(member.value())
             except FastRPCError as error:
+                mark_own(error)
                 values.append(error)
         self.members = None
         return values
 
-    def attempt_on(self, BlockingSession session not None):
-        """Start the batch on a connection, or return False; `finish` has to follow."""
+    @property
+    def _options(self):
+        """Those of the client or view that made it."""
+        return self.options
+
+    @property
+    def _size(self):
+        """How many calls it is."""
+        return len(self.argument_tuples)
+
+    @property
+    def _returns_errors(self):
+        """Whether errors are results."""
+        return self.return_exceptions
+
+    def _attempt_on(self, BlockingSession session not None):
+        """Start the batch on a connection, or return False; `_finish` has to follow."""
         return self.start_on(session)
 
-    def finish(self):
+    def _finish(self):
         """Return the answers to a batch that was started, errors in place of those that failed."""
         return self.outcomes()
 
-    def count_unsent(self, status):
+    def _count_unsent(self, status):
         """Count calls that failed before a connection could be had, all of them."""
         cdef BatchMember member = BatchMember.__new__(BatchMember)
         member.route = self.route
         member.started_ns = self.started_ns
         for _ in self.argument_tuples:
-            member.count_unsent(status)
+            member._count_unsent(status)
 
-    def single(self, Py_ssize_t index):
+    def _single(self, Py_ssize_t index):
         """Return one of the calls, to be made from its beginning."""
         cdef BlockingCall call = BlockingCall.__new__(BlockingCall)
         call.route = self.route
         call.options = self.options
         call.hash_key = self.hash_key
-        call.args = <tuple>self.argument_tuples[index]
+        call.args = checked_item(self.argument_tuples, index)
         return call
 
-    def attempted(self, Py_ssize_t index):
+    def _attempted(self, Py_ssize_t index):
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
-        cdef BlockingCall call = <BlockingCall>self.single(index)
+        cdef BlockingCall call = <BlockingCall>self._single(index)
         call.deadline_ns = self.deadline_ns
         self.options.dress(call, self.route, self.started_ns)
         call.session = self.session
@@ -498,7 +638,7 @@ cdef class BlockingBatch:
     @property
     def arguments(self):
         """Those of its first call, which stand for the batch where it is placed by them."""
-        return self.argument_tuples[0]
+        return self.argument_tuples[0] if self.argument_tuples else ()
 
     @property
     def method(self):
@@ -506,12 +646,16 @@ cdef class BlockingBatch:
         return self.route.method
 
     @property
-    def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress, how much metadata it takes is unknown before."""
-        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
+    def _needs_ready(self):
+        """Whether it waits for the peer's settings, as a call does."""
+        return (
+            self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(self.options.sent_metadata)
+        )
 
     @property
-    def elapsed(self):
+    def _elapsed(self):
         """How long the batch takes already."""
         return (now_ns() - self.started_ns) / 1e9
 

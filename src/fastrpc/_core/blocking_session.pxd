@@ -4,6 +4,7 @@ from fastrpc._core.blocking_stream cimport BlockingStream
 from fastrpc._core.blocking_wait cimport Wait
 from fastrpc._core.call cimport Call
 from fastrpc._core.pending_call cimport PendingCall
+from fastrpc._core.reentry cimport ReentryGuard
 
 
 cdef class BlockingSession(BlockingStream):
@@ -21,6 +22,9 @@ cdef class BlockingSession(BlockingStream):
         # The turns besides the reader's: whether that one also watches for room to send; who watches only for that.
         bint reader_pushes
         Wait pusher
+
+        # Which threads wait here, or elsewhere in the same client.
+        ReentryGuard reentry
 
         # Threads that have a call here, from `start` to the end of `wait`.
         readonly Py_ssize_t users
@@ -50,6 +54,7 @@ cdef class BlockingSession(BlockingStream):
 
     # The turns.
     cdef bint _wears_out(self, uint64_t now) except -1
+    cdef int _came_too_late(self, PendingCall call, bytes payload) except -1
     cdef int _take_over(self, PendingCall call, bytes payload) except -1
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
     cdef int _push(self, Wait wait) except -1

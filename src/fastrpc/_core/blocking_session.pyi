@@ -2,6 +2,7 @@ import socket
 from typing import Any
 
 from fastrpc._core.blocking_stream import BlockingStream
+from fastrpc._core.reentry import ReentryGuard
 from fastrpc._core.settings import Settings
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
@@ -17,6 +18,7 @@ class BlockingSession(BlockingStream):
         endpoint: where it leads; errors name it.
         timeouts, keepalive: the rules of its life.
         spin_microseconds: how long a reading thread asks again and again before it sleeps.
+        reentry: knows which threads wait in the client that it belongs to.
         settings: what to announce.
         early_calls: which calls may leave before the server's settings came.
     """
@@ -29,6 +31,7 @@ class BlockingSession(BlockingStream):
         timeouts: Timeouts,
         keepalive: Keepalive,
         spin_microseconds: int = 0,
+        reentry: ReentryGuard | None = None,
         settings: Settings,
         early_calls: str = "idempotent",
     ) -> None: ...

@@ -15,7 +15,6 @@ Who leaves wakes a sleeper if it leaves a turn behind that nobody else would tak
 import random
 import socket
 
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
 
 from fastrpc._core.blocking_wait cimport new_wait
@@ -35,6 +34,7 @@ from fastrpc._core.frame cimport (
 from fastrpc._core.instants cimport nanoseconds
 from fastrpc._core.outgoing cimport Outgoing
 from fastrpc._core.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
+from fastrpc._core.reentry cimport ReentryGuard, Stay, end
 from fastrpc._core.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
 from fastrpc._core.wire cimport now_ns
 
@@ -51,8 +51,9 @@ cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 cdef class BlockingSession(BlockingStream):
     """One connection to one endpoint, used by any number of threads at once."""
 
-    def __init__(self, *, timeouts, keepalive, spin_microseconds=0, **options):
+    def __init__(self, *, timeouts, keepalive, spin_microseconds=0, ReentryGuard reentry=None, **options):
         BlockingStream.__init__(self, **options)
+        self.reentry = reentry or ReentryGuard()
         self.ready_waits = []
         self.hand_overs = []
         self.handshake_ns = nanoseconds(timeouts.handshake)
@@ -75,8 +76,10 @@ cdef class BlockingSession(BlockingStream):
         self.users += 1
         try:
             is_worn = self._wears_out(call.started_ns)
-            self.look_before(call.started_ns)
-            if self.is_usable and not is_worn:
+            if not self.look_before(call.started_ns, call.deadline_ns):
+                self._came_too_late(call, payload)
+                is_started = True
+            elif self.is_usable and not is_worn:
                 self._take_over(call, payload)
                 is_started = True
         finally:
@@ -91,8 +94,11 @@ cdef class BlockingSession(BlockingStream):
         self.users += 1
         try:
             is_worn = self._wears_out(now_ns())
-            self.look_before(self.now)
-            if self.is_usable and not is_worn:
+            if not self.look_before(self.now, (<PendingCall>calls[0]).deadline_ns):
+                for i in range(len(calls)):
+                    self._came_too_late(<PendingCall>calls[i], <bytes>payloads[i])
+                is_started = True
+            elif self.is_usable and not is_worn:
                 for i in range(len(calls)):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
@@ -118,6 +124,11 @@ cdef class BlockingSession(BlockingStream):
             return True
         return False
 
+    cdef int _came_too_late(self, PendingCall call, bytes payload) except -1:
+        """The deadline passed while what the server had sent before was read: nothing is sent any more."""
+        count_start(call, payload)
+        return call.failed(overdue_error(call, self.endpoint, False))
+
     cdef int _take_over(self, PendingCall call, bytes payload) except -1:
         count_start(call, payload)
         try:
@@ -132,7 +143,9 @@ cdef class BlockingSession(BlockingStream):
     cdef bint wait(self, Wait wait) except -1:
         """Return whether everything came before the deadline, or the end of the connection."""
         cdef uint64_t due_ns
+        cdef Stay stay
         self.enter()
+        self.reentry.begin(&stay)
         try:
             if self.has_news and not self.is_sending and not self.is_closed:
                 # At once, whatever is to be checked: meanwhile it is under way.
@@ -151,6 +164,7 @@ cdef class BlockingSession(BlockingStream):
                     self._sleep(wait)
             return wait.missing <= 0
         finally:
+            end(&stay)
             self._go()
 
     cdef bint wait_handed(self, PendingCall call, Wait wait) except -1:
@@ -188,8 +202,8 @@ cdef class BlockingSession(BlockingStream):
                     self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
                 if not is_overdue:
                     call.forget()
-                elif self.is_closed and self.now < call.deadline_ns:
-                    call.failed(lost_error(self, call, handed, self.lost_because or "it was closed"))
+                elif self.is_closed and (self.is_left_behind or self.now < call.deadline_ns):
+                    call.failed(lost_error(self, self.endpoint, call, handed, self.lost_because or "it was closed"))
                 else:
                     call.failed(overdue_error(call, self.endpoint, handed))
         finally:
@@ -215,11 +229,12 @@ cdef class BlockingSession(BlockingStream):
         self.leave()
         try:
             # Also before: a signal may have ended the last turn together with bytes.
-            PyErr_CheckSignals()
-            with nogil:
-                came = receive_until(descriptor, place, room, fill, push, due_ns, spin_ns)
-            if came == INTERRUPTED:
-                PyErr_CheckSignals()
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    came = receive_until(descriptor, place, room, fill, push, due_ns, spin_ns)
+                if came == INTERRUPTED:
+                    self.check_signals()
         finally:
             self.enter()
             self.reader = None
@@ -244,11 +259,12 @@ cdef class BlockingSession(BlockingStream):
         self.system_calls += 1
         self.leave()
         try:
-            PyErr_CheckSignals()
-            with nogil:
-                ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
-            if ready == INTERRUPTED:
-                PyErr_CheckSignals()
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                if ready == INTERRUPTED:
+                    self.check_signals()
         finally:
             self.enter()
             self.pusher = None
@@ -263,10 +279,10 @@ cdef class BlockingSession(BlockingStream):
         wait.lie_down(self.sleepers)
         self.leave()
         try:
-            PyErr_CheckSignals()
-            status = wait.sleep()
+            self.check_signals()
+            status = PY_LOCK_INTR if self.is_left_behind else wait.sleep()
             if status == PY_LOCK_INTR:
-                PyErr_CheckSignals()
+                self.check_signals()
         finally:
             self.enter()
             wait.get_up(status == PY_LOCK_ACQUIRED)
@@ -308,6 +324,14 @@ cdef class BlockingSession(BlockingStream):
         # While nobody reads, silence proves nothing: it counts from here.
         self.received_ns = self.now
         self.ping_sent_ns = 0
+        return 0
+
+    cdef int on_left_behind(self) except -1:
+        self.lost_because = "this process was forked, and the connection is the parent's"
+        self.pusher = None
+        self.reader_pushes = False
+        self.hand_overs = []
+        self.ready_waits = []
         return 0
 
     cdef int on_sent(self) except -1:
@@ -414,14 +438,14 @@ cdef class BlockingSession(BlockingStream):
         self.ended_ns = now_ns()
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            call.failed(lost_error(self, call, False, why))
+            call.failed(lost_error(self, self.endpoint, call, False, why))
         for call in self.opened.entries():
             handed = self._leaves(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            call.failed(lost_error(self, call, handed, why))
+            call.failed(lost_error(self, self.endpoint, call, handed, why))
         for call, wait in self.hand_overs:
-            call.failed(lost_error(self, call, self._leaves(call), why))
+            call.failed(lost_error(self, self.endpoint, call, self._leaves(call), why))
             wait.came()
         for wait in self.ready_waits:
             wait.came()
@@ -434,6 +458,9 @@ cdef class BlockingSession(BlockingStream):
 
     cdef bint _leaves(self, PendingCall call) noexcept:
         """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        if self.is_left_behind:
+            # The parent makes the same call.
+            return True
         return self.was_handed(call) if self.is_lost else self.was_written(call)
 
     cdef int _wake_one(self) except -1:
@@ -486,14 +513,14 @@ cdef class BlockingSession(BlockingStream):
         # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
         block = self.block
         self.block = None
-        while came > 0 or came == INTERRUPTED:
+        while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
             self.system_calls += 1
             self.leave()
             try:
                 with nogil:
                     came = receive_until(descriptor, place, room, False, False, due_ns, 0)
                 if came == INTERRUPTED:
-                    PyErr_CheckSignals()
+                    self.check_signals()
             finally:
                 self.enter()
                 self.system_calls -= 1
@@ -502,9 +529,7 @@ cdef class BlockingSession(BlockingStream):
 
     def forsake(self):
         """Close the descriptor without a word to the server: for a child process, whose parent goes on using it."""
-        self.is_usable = False
-        self.descriptor = -1
-        self.stream.close()
+        self.leave_behind()
 
     def retire(self):
         """Take no new calls; the connection closes with the last call under way."""

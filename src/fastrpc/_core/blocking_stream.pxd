@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.blocking_wait cimport Wait
 from fastrpc._core.buffer cimport ReadBuffer
+from fastrpc._core.caller_view cimport fork_generation
 from fastrpc._core.connection cimport Connection
 from fastrpc._core.socket_io cimport iovec
 
@@ -21,9 +22,13 @@ cdef class BlockingStream(Connection):
         bint is_lost
         bint is_shut
 
-        # Held by whoever touches the connection, never while a system call waits; by whom.
+        # Held by whoever touches the connection, never while a system call waits, but for a moment in `look`; by whom.
         PyThread_type_lock guard
         unsigned long holder
+
+        # The process it belongs to, as a count of forks; whether this is the child of one, and the stream the parent's.
+        uint64_t generation
+        readonly bint is_left_behind
 
         # Who receives for all, or None; whether one sends outside the guard; who sleeps meanwhile, the longest first.
         Wait reader
@@ -48,8 +53,14 @@ cdef class BlockingStream(Connection):
 
     cdef int enter(self) except -1
     cdef int leave(self) except -1
-    cdef int look_before(self, uint64_t now) except -1
-    cdef int look(self) except -1
+    cdef int check_signals(self) except -1
+    cdef inline int check_process(self) except -1:
+        """Leave the stream behind, should this be the child of a fork and not know it yet."""
+        return 0 if self.generation == fork_generation() else self.leave_behind()
+
+    cdef int leave_behind(self) except -1
+    cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1
+    cdef bint look(self, Py_ssize_t unread=*) except -1
     cdef char* place_for(self, Py_ssize_t* room) except NULL
     cdef int took_in(self, Py_ssize_t came) except -1
     cdef int return_block(self) except -1
@@ -60,6 +71,7 @@ cdef class BlockingStream(Connection):
     # Hooks.
     cdef int on_look(self) except -1
     cdef int on_sent(self) except -1
+    cdef int on_left_behind(self) except -1
     cdef int end_all(self, str why) except -1
 
     # The parts of sending.

@@ -19,5 +19,9 @@ class BlockingStream(Connection):
     @property
     def endpoint(self) -> Endpoint: ...
     @property
+    def is_left_behind(self) -> bool:
+        """Whether this is the child of a fork, and the socket the parent's: closed here, and nowhere else."""
+
+    @property
     def is_usable(self) -> bool:
         """Whether calls may go out on it: connected, and the server takes new ones, as far as is known."""

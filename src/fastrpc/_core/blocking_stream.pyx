@@ -9,6 +9,7 @@ import os
 import socket
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (
     NOWAIT_LOCK,
     PyThread_acquire_lock,
@@ -21,9 +22,10 @@ from libc.errno cimport EAGAIN
 from libc.string cimport memmove
 
 from fastrpc._core.call cimport Call
+from fastrpc._core.caller_view cimport fork_generation
 from fastrpc._core.frame cimport REASON_INTERNAL
 from fastrpc._core.outbox cimport TRANSPORT_SHARE
-from fastrpc._core.socket_io cimport receive_now, send_bytes, send_now
+from fastrpc._core.socket_io cimport POLLIN, receive_now, send_bytes, send_now, wait_until
 from fastrpc._core.wire cimport now_ns
 
 cdef extern from "pythread.h":
@@ -43,6 +45,13 @@ cdef enum:
     SENT_INSIDE = 32_768
     # How often a thread sends, or looks, before it does something else.
     ROUNDS = 16
+    # How often that is done to read all that came before nothing could be written any more: some 256 MiB.
+    READ_AT_THE_END = 64
+
+# Where a rest left so much unread, more is on its way, with the end of the stream behind it perhaps. Every piece of it is
+# waited for so long.
+cdef Py_ssize_t MUCH_UNREAD = 65_536
+cdef uint64_t FOLLOWS_NS = 5_000_000
 
 # A connection read from so recently is not looked at before writing: what came since may as well be under way.
 cdef uint64_t FRESH_NS = 20_000
@@ -66,6 +75,7 @@ cdef class BlockingStream(Connection):
         self.stream = stream
         self.descriptor = stream.fileno()
         self.endpoint = endpoint
+        self.generation = fork_generation()
         self.sleepers = {}
         self.parts = []
         self.now = self.received_ns = now_ns()
@@ -80,6 +90,7 @@ cdef class BlockingStream(Connection):
     cdef int enter(self) except -1:
         """Take the guard."""
         cdef unsigned long thread = PyThread_get_thread_ident()
+        self.check_process()
         if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
             if self.holder == thread:
                 raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
@@ -94,27 +105,86 @@ cdef class BlockingStream(Connection):
         PyThread_release_lock(self.guard)
         return 0
 
+    cdef int check_signals(self) except -1:
+        """Run signal handlers, without the guard. One may have forked: this thread then returns in the child, too."""
+        PyErr_CheckSignals()
+        return self.check_process()
+
+    cdef int leave_behind(self) except -1:
+        """In the child of a fork: leave the stream to the parent, which goes on using it; nothing is written or shut.
+
+        Threads of the parent are not here. What they hold and wait for is not touched.
+        """
+        # One of them may hold the guard for ever.
+        cdef PyThread_type_lock guard = PyThread_allocate_lock()
+        if guard is NULL:
+            raise MemoryError
+        self.guard = guard
+        self.holder = 0
+        self.generation = fork_generation()
+        self.is_left_behind = self.is_closed = self.is_lost = self.is_shut = True
+        self.is_usable = self.is_sending = self.has_news = False
+        self.reader = None
+        self.sleepers = {}
+        self.parts = []
+        self.part_at = 0
+        self.on_left_behind()
+        # Of the socket module: close(2) and nothing else.
+        self.descriptor = -1
+        self.stream.close()
+        return 0
+
     # Receiving
 
-    cdef int look_before(self, uint64_t now) except -1:
-        """Before writing at an instant that has just been: look, unless something came right before it."""
-        self.now = max(self.now, now)
-        return 0 if self.now < self.received_ns + FRESH_NS else self.look()
+    cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1:
+        """Before writing at an instant that has just been: look until nothing is left, unless something came right before.
 
-    cdef int look(self) except -1:
-        """Where nobody reads: obey what came meanwhile, the end of the stream too."""
+        The end of the stream may stand behind any amount of bytes. A peer that never stops is read until `due_ns`: then
+        it returns False.
+        """
+        self.now = max(self.now, now)
+        if self.now < self.received_ns + FRESH_NS:
+            return True
+        if self.look():
+            return True
+        while not self.look(MUCH_UNREAD):
+            if now_ns() >= due_ns:
+                return False
+            # Others get their turn, and so do signals.
+            self.leave()
+            try:
+                self.check_signals()
+                with nogil:
+                    pass
+            finally:
+                self.enter()
+        return True
+
+    cdef bint look(self, Py_ssize_t unread=0) except -1:
+        """Where nobody reads: obey what came meanwhile, the end of the stream too. Return whether that was all.
+
+        `unread` is how much was there already, where this goes on with it.
+        """
         cdef Py_ssize_t came, room = 0
-        cdef int rounds = 0
+        cdef int rounds = 0, ready = 0, descriptor = self.descriptor
         if self.reader is not None or self.is_closed:
-            return 0
+            return True
         self.on_look()
         while not self.is_closed and rounds < ROUNDS:
-            came = receive_now(self.descriptor, self.place_for(&room), room)
+            came = receive_now(descriptor, self.place_for(&room), room)
             if came == -EAGAIN:
-                return 0
+                if unread < MUCH_UNREAD:
+                    return True
+                # With the guard held: another thread could do no better meanwhile.
+                with nogil:
+                    ready = wait_until(descriptor, POLLIN, now_ns() + FOLLOWS_NS)
+                if ready <= 0:
+                    return True
+                continue
+            unread += max(came, 0)
             self.took_in(came)
             rounds += 1
-        return 0
+        return self.is_closed
 
     cdef char* place_for(self, Py_ssize_t* room) except NULL:
         """Where to receive: a long payload's memory, else the block behind what it holds already."""
@@ -178,6 +248,7 @@ cdef class BlockingStream(Connection):
         """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
         cdef iovec[PARTS] vectors
         cdef Py_ssize_t size = 0, sent = 0, count, rounds = 0
+        self.check_process()
         while not self.is_shut and self.write_error is None:
             if not self.parts:
                 self.has_news = False
@@ -186,8 +257,7 @@ cdef class BlockingStream(Connection):
                 if not self.has_output():
                     return 0
                 sent = 0
-                if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:
-                    # The common case: it goes from where it was written.
+                if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:  # The common case.
                     sent = send_bytes(self.descriptor, self.out.data(), self.out.size)
                     if sent == self.out.size:
                         self.skip_output()
@@ -262,7 +332,10 @@ cdef class BlockingStream(Connection):
             # It reads what is left, then it finds the end.
             self.shut(socket.SHUT_RDWR)
             return 0
-        self.look()
+        # As far as it goes: no more than a peer can have sent before.
+        for _ in range(READ_AT_THE_END):
+            if self.look(MUCH_UNREAD):
+                break
         return 0 if self.is_closed else self.lose(self.write_error)
 
     # The end
@@ -292,6 +365,10 @@ cdef class BlockingStream(Connection):
 
     cdef int on_sent(self) except -1:
         """The system took all output there was."""
+        return 0
+
+    cdef int on_left_behind(self) except -1:
+        """This is the child of a fork, the stream the parent's."""
         return 0
 
     cdef int end_all(self, str why) except -1:

@@ -19,6 +19,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.string cimport memcmp
 
+from fastrpc._core.frame cimport ONE_WAY
 from fastrpc._core.metadata cimport decode_metadata
 from fastrpc._core.wire cimport now_ns
 
@@ -171,6 +172,9 @@ cdef class RouteTable:
         self._routes.append(route)
         self._rebuild()
 
+    def __len__(self):
+        return len(self._routes)
+
     def __iter__(self):
         return iter(list(self._routes))
 
@@ -297,6 +301,11 @@ cdef class Call(Scope):
     def side(self):
         """One of client, server."""
         return "client" if self.is_local else "server"
+
+    @property
+    def _is_one_way(self):
+        # Whether nobody waits for what it comes to.
+        return bool(self.flags & ONE_WAY)
 
     @property
     def attempt(self):

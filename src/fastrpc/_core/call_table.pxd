@@ -20,6 +20,9 @@ cdef class CallTable:
         int _shift
         readonly Py_ssize_t size
 
+        # What an id is multiplied by; odd, secret and never changed.
+        readonly uint64_t multiplier
+
         # Never set: an object field is what makes Cython give the type its garbage collection header.
         object _collectable
 

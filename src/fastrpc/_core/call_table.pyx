@@ -5,10 +5,15 @@ there are no tombstones and a table that lives for a billion calls stays as fast
 of Computer Programming 3, section 6.4, algorithm R). At most half of the slots are in use.
 
 Ids rise by two. Taken as they are they would fill neighbouring slots, and a block of calls that stay open
-(streams) would be one long cluster for every later id that comes around to it. Multiplying by the golden
-ratio (the same section) spreads neighbours as far apart as it can be done: ids of one window do not meet.
-A peer that picks its ids to make them meet gets a search through as many slots as it may have calls open.
+(streams) would be one long cluster for every later id that comes around to it. Multiplying by a fraction such
+as the golden ratio (the same section) spreads neighbours: ids of one window do not meet.
+
+The peer chooses the ids, so each table has a secret fraction of its own: with a known one a peer could choose
+ids that all meet. A fraction spreads neighbours well when the partial quotients of its continued fraction are
+small (Knuth, section 6.4, exercise 9). Those of the golden ratio are all 1; here each is 1 or 2 at random.
 """
+
+import os
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -35,10 +40,18 @@ cdef enum:
     SMALLEST_CAPACITY = 4
     # An empty table keeps at most this many slots, 16 KiB: a burst must not mark a connection for life.
     KEPT_CAPACITY = 1024
+    # The continued fraction ends there: quotients of 32 bits, which 64 bits hold shifted by 32.
+    LEAST_DENOMINATOR = 1 << 30
+
+# Advances with each table.
+cdef uint64_t chance = int.from_bytes(os.urandom(8), "little")
 
 
 @cython.final
 cdef class CallTable:
+
+    def __cinit__(self):
+        self.multiplier = spreading_multiplier()
 
     def __dealloc__(self):
         self._release()
@@ -47,7 +60,7 @@ cdef class CallTable:
         cdef uint64_t index
         if <uint64_t>self.size * 2 >= self._capacity:
             self._grow()
-        index = home(id, self._shift)
+        index = home(id, self.multiplier, self._shift)
         while self._slots[index].entry is not NULL:
             if self._slots[index].id == id:
                 raise LocalProtocolError(f"call id {id} is in use")
@@ -57,7 +70,7 @@ cdef class CallTable:
         self._slots[index].entry = entry
         self.size += 1
         # Beside many open calls the next one's slot is far from everything used lately.
-        prefetch(&self._slots[home(id + 2, self._shift)])
+        prefetch(&self._slots[home(id + 2, self.multiplier, self._shift)])
         return 0
 
     cdef PyObject* get(self, uint64_t id) noexcept:
@@ -97,7 +110,7 @@ cdef class CallTable:
         cdef uint64_t index
         if self._capacity == 0:
             return NULL
-        index = home(id, self._shift)
+        index = home(id, self.multiplier, self._shift)
         while self._slots[index].entry is not NULL:
             if self._slots[index].id == id:
                 return &self._slots[index]
@@ -111,7 +124,7 @@ cdef class CallTable:
         while self._slots[index].entry is not NULL:
             # An entry may move if the gap is not before its home, going round: if it is at least as far
             # from its home as from the gap.
-            if ((index - home(self._slots[index].id, self._shift)) & last) >= ((index - gap) & last):
+            if ((index - home(self._slots[index].id, self.multiplier, self._shift)) & last) >= ((index - gap) & last):
                 self._slots[gap] = self._slots[index]
                 gap = index
             index = (index + 1) & last
@@ -128,7 +141,7 @@ cdef class CallTable:
             raise MemoryError
         for source in range(self._capacity):
             if old[source].entry is not NULL:
-                index = home(old[source].id, shift)
+                index = home(old[source].id, self.multiplier, shift)
                 while slots[index].entry is not NULL:
                     index = (index + 1) & (capacity - 1)
                 slots[index] = old[source]
@@ -181,6 +194,13 @@ cdef class CallTable:
     def __sizeof__(self):
         return object.__sizeof__(self) + self._capacity * sizeof(Slot)
 
+    def _slots_searched(self, uint64_t id):
+        # Test hook: how many slots the search for an id looks at.
+        cdef uint64_t index = home(id, self.multiplier, self._shift), first = index
+        while self._capacity and self._slots[index].entry is not NULL and self._slots[index].id != id:
+            index = (index + 1) & (self._capacity - 1)
+        return ((index - first) & (self._capacity - 1)) + 1 if self._capacity else 0
+
     def _measure_add_take(self, Py_ssize_t count, uint64_t first_id, uint64_t in_flight, object entry):
         # Bench hook: `count` times one add and one take, `in_flight` calls being open meanwhile.
         cdef uint64_t id = first_id
@@ -200,10 +220,35 @@ cdef class CallTable:
             Py_DECREF(<object>taken)
 
 
-cdef inline uint64_t home(uint64_t id, int shift) noexcept nogil:
+cdef inline uint64_t home(uint64_t id, uint64_t multiplier, int shift) noexcept nogil:
     """Tell the slot where the search for an id begins."""
-    # 2**64 divided by the golden ratio; the highest bits of the product choose the slot.
-    return ((id >> 1) * <uint64_t>0x9E3779B97F4A7C15) >> shift
+    # The highest bits of the product choose the slot.
+    return ((id >> 1) * multiplier) >> shift
+
+
+cdef uint64_t next_chance() noexcept:
+    """Return 64 bits that nobody outside can foresee (splitmix64)."""
+    global chance
+    cdef uint64_t bits
+    chance += <uint64_t>0x9E3779B97F4A7C15
+    bits = (chance ^ chance >> 30) * <uint64_t>0xBF58476D1CE4E5B9
+    bits = (bits ^ bits >> 27) * <uint64_t>0x94D049BB133111EB
+    return bits ^ bits >> 31
+
+
+cdef uint64_t spreading_multiplier() noexcept:
+    """Return 2**64 times a secret fraction that spreads neighbours, made odd."""
+    cdef uint64_t bits = next_chance()
+    cdef uint64_t above = 0, below = 1, above_before = 1, below_before = 0, quotient, rest
+    while below < LEAST_DENOMINATOR:
+        quotient = 1 + (bits & 1)
+        bits >>= 1
+        above, above_before = quotient * above + above_before, above
+        below, below_before = quotient * below + below_before, below
+    # Long division, 32 bits at a time: `below` is under 3 * 2**30, and `above` is less.
+    quotient = (above << 32) // below
+    rest = (above << 32) % below
+    return quotient << 32 | (rest << 32) // below | 1
 
 
 # Cython visits only declared Python objects, and the entries lie in a C array. So the two slots of the type

@@ -47,7 +47,7 @@ cdef class Caller(CallerView):
 cdef class PlacedCall(CoroutineCall):
     cdef:
         # Who makes it and where it goes.
-        readonly ViewOptions options
+        ViewOptions options
         readonly object hash_key
         ClientSession session
 
@@ -67,9 +67,9 @@ cdef class PlacedCall(CoroutineCall):
 cdef class ClientCall(PlacedCall):
     cdef:
         # What to send, until it was sent, and what is wanted of it; whether another attempt was faster.
-        readonly tuple args
-        readonly dict kwargs
-        readonly int verb
+        tuple args
+        dict kwargs
+        int verb
         bint has_lost
 
     cdef bytes prepare(self, uint64_t now)
@@ -87,7 +87,9 @@ cdef class BatchMember(PendingCall):
 cdef class BatchCall(PlacedCall):
     cdef:
         # What to send; how many answers are missing; whether errors are results.
-        readonly list argument_tuples
-        readonly bint return_exceptions
-        readonly list members
+        list argument_tuples
+        bint return_exceptions
+        list members
         Py_ssize_t missing
+
+    cdef list _collected(self, bint* failed)

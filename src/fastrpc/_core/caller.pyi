@@ -63,6 +63,10 @@ class CallerState(ViewState):
     def set_sessions(self, sessions: Iterable[ClientSession]) -> None:
         """Replace the connections that calls may go out on."""
 
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether the client was used, and that was before a fork."""
+
     def use(self) -> None:
         """Bind to the running loop, or refuse another one.
 
@@ -82,7 +86,7 @@ class Caller(CallerView):
     """
 
     @property
-    def state(self) -> CallerState:
+    def _state(self) -> CallerState:
         """What the client and its views share."""
 
     # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
@@ -210,22 +214,22 @@ class PlacedCall(CoroutineCall):
     """What the fleet gave a place, one call or a batch of them."""
 
     @property
-    def options(self) -> ViewOptions: ...
+    def _options(self) -> ViewOptions: ...
     @property
     def hash_key(self) -> str | bytes | int | None:
         """What the caller gave to place it by, or None."""
+
+    @property
+    def _is_attempt(self) -> bool:
+        """Whether it is an attempt of another call."""
 
 @final
 class ClientCall(PlacedCall):
     """What `call`, `request` and `notify` return: awaiting it makes the call."""
 
     @property
-    def args(self) -> tuple[Any, ...]: ...
-    @property
-    def kwargs(self) -> dict[str, Any] | None: ...
-    @property
-    def verb(self) -> int:
-        """0 call, 1 request, 2 notify."""
+    def _verb(self) -> int:
+        """What is wanted: 0 call, 1 request, 2 notify."""
 
     @property
     def arguments(self) -> tuple[Any, ...]: ...
@@ -241,36 +245,28 @@ class ClientCall(PlacedCall):
         """The rules and the budget of its client."""
 
     @property
-    def is_request(self) -> bool:
-        """Whether the answer is wanted with what came along."""
-
-    @property
-    def needs_ready(self) -> bool:
+    def _needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
     # For the runner
 
-    @property
-    def packed_answer(self) -> tuple[Any, bytes]:
-        """The compressor and the payload of an answer that is not decompressed yet."""
-
-    def finish_unpacked(self, payload: bytes) -> Any:
+    def _finish_unpacked(self) -> Any:
         """Return what the answer stands for, now that it is decompressed."""
 
-    def start_clock(self) -> None:
+    def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt.
 
         Raises:
             DeadlineExceededError: no time is left.
         """
 
-    def attempt_on(self, session: ClientSession, number: int) -> ClientCall:
+    def _attempt_on(self, session: ClientSession, number: int) -> ClientCall:
         """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
 
-    def lose(self) -> None:
+    def _lose(self) -> None:
         """Note that another attempt was faster: when this one is cancelled, the server is told why."""
 
-    def adopt(self, attempt: ClientCall) -> None:
+    def _adopt(self, attempt: ClientCall) -> None:
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
 
 @final
@@ -282,31 +278,39 @@ class BatchCall(PlacedCall):
     """What `call_many` returns: many calls, one write, one wake-up."""
 
     @property
-    def argument_tuples(self) -> list[tuple[Any, ...]]: ...
+    def _size(self) -> int:
+        """How many calls it is."""
+
     @property
-    def return_exceptions(self) -> bool: ...
+    def _returns_errors(self) -> bool:
+        """Whether errors are results."""
+
     @property
     def arguments(self) -> tuple[Any, ...]:
         """Those of its first call, which stand for the batch where it is placed by them."""
 
+    def _packed(self) -> list[BatchMember]:
+        """Those of its calls whose answers are not decompressed yet."""
+
+    def _collect(self) -> list[Any]:
+        """Return what its calls stand for, errors in place of values; once."""
+
     @property
-    def members(self) -> list[BatchMember] | None: ...
-    @property
-    def needs_ready(self) -> bool:
+    def _needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
-    def start_clock(self) -> None:
+    def _start_clock(self) -> None:
         """Give the batch its deadline before there is a connection.
 
         Raises:
             DeadlineExceededError: no time is left.
         """
 
-    def single(self, index: int) -> ClientCall:
+    def _single(self, index: int) -> ClientCall:
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
 
-    def attempted(self, index: int) -> ClientCall:
+    def _attempted(self, index: int) -> ClientCall:
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
 
-    def attempt_on(self, session: ClientSession) -> BatchCall:
+    def _attempt_on(self, session: ClientSession) -> BatchCall:
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

@@ -14,21 +14,24 @@ coroutine this one delegates to. A loop's own C future is what the task waits on
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_REFCNT
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
-from fastrpc._core.caller_view cimport argument_tuples_of, count_start, fork_generation, over_floor
+from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
+from fastrpc._core.client_session cimport next_usable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
+from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport encode_metadata
-from fastrpc._core.pending_call cimport overdue_error
+from fastrpc._core.pending_call cimport mark_own, overdue_error
 from fastrpc._core.status cimport UNKNOWN
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc._core.loop_state import wrong_loop
-from fastrpc.errors import FastRPCError
+from fastrpc._core.loop_state import no_loop, wrong_loop
+from fastrpc.errors import DecodeError, FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -42,10 +45,6 @@ cdef enum:
     VERB_CALL = 0
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
-
-cdef enum:
-    # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
-    UNPACKED_AT_ONCE = 4096
 
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
@@ -81,7 +80,11 @@ cdef class CallerState(ViewState):
 
     def set_sessions(self, sessions):
         """Replace the connections that calls may go out on."""
-        self.sessions = list(sessions)
+        cdef list checked = list(sessions)
+        for session in checked:
+            if not isinstance(session, ClientSession):
+                raise TypeError(f"a connection is {session!r}, it must be a ClientSession")
+        self.sessions = checked
 
     cdef int check_use(self) except -1:
         # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
@@ -94,7 +97,7 @@ cdef class CallerState(ViewState):
             return 0
         loop = get_running_loop()
         if loop is None:
-            raise RuntimeError("a Client needs a running event loop; use SyncClient without one")
+            raise no_loop("Client")
         if self.fork_generation == 0:
             self.fork_generation = fork_generation()
             self.thread = PyThread_get_thread_ident()
@@ -116,6 +119,11 @@ cdef class CallerState(ViewState):
             return 0
         raise wrong_loop("Client", self.loop, loop)
 
+    @property
+    def is_of_parent(self):
+        """Whether the client was used, and that was before a fork."""
+        return self.fork_generation not in (0, fork_generation())
+
     def use(self):
         """Bind to the running loop, or refuse another one.
 
@@ -129,7 +137,7 @@ cdef class Caller(CallerView):
     """The compiled part of Client: the verbs whose every call counts."""
 
     @property
-    def state(self):
+    def _state(self):
         """What the client and its views share."""
         return self.options.shared
 
@@ -196,6 +204,16 @@ cdef class Caller(CallerView):
 cdef class PlacedCall(CoroutineCall):
     """What the fleet gave a place, one call or a batch of them: it hears once what became of that."""
 
+    @property
+    def _options(self):
+        """Those of the client or view that made it."""
+        return self.options
+
+    @property
+    def _is_attempt(self):
+        """Whether it is an attempt of another call."""
+        return self.is_attempt
+
     @cython.final
     @cython.nonecheck(False)
     cdef ClientSession place(self, Fleet fleet, uint64_t now):
@@ -245,13 +263,14 @@ cdef class ClientCall(PlacedCall):
         now = now_ns()
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now)
-        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run(self), result)
         try:
             self.send_on(session, now)
-        except BaseException:
+        except BaseException as error:
             self.undo()
+            mark_own(error)
             raise
         if self.verb == VERB_NOTIFY:
             # That it was handed over says nothing about who is to run it.
@@ -309,9 +328,13 @@ cdef class ClientCall(PlacedCall):
                 raise self.failure
             finally:
                 self.failure = None
-        if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
+        if self.answer_compressor:
             return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
-        value = self.finish()
+        try:
+            value = self.finish()
+        except FastRPCError as error:
+            mark_own(error)
+            raise
         Py_INCREF(value)
         result[0] = <PyObject*>value
         return RETURNED
@@ -340,23 +363,18 @@ cdef class ClientCall(PlacedCall):
 
     # For the runner
 
-    @property
-    def packed_answer(self):
-        """The compressor and the payload of an answer that is not decompressed yet."""
-        return self.compressor_of_answer(), self.answer
-
-    def finish_unpacked(self, bytes payload not None):
+    def _finish_unpacked(self):
         """Return what the answer stands for, now that it is decompressed."""
-        self.answer = payload
-        self.answer_compressor = 0
+        if self.answer is None or self.answer_compressor:
+            raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
         return self.finish()
 
-    def start_clock(self):
+    def _start_clock(self):
         """Give the call its options and deadline before any attempt; raises when no time is left."""
         self.options.dress(self, self.route, now_ns())
         (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
-    def attempt_on(self, ClientSession session not None, int number):
+    def _attempt_on(self, ClientSession session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
@@ -369,15 +387,16 @@ cdef class ClientCall(PlacedCall):
         attempt.session = session
         attempt.is_attempt = True
         attempt.deadline_ns = self.deadline_ns
+        attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
         return attempt
 
-    def lose(self):
+    def _lose(self):
         """Note that another attempt was faster: when this one is cancelled, the server is told why."""
         self.has_lost = True
 
-    def adopt(self, ClientCall attempt not None):
+    def _adopt(self, ClientCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
@@ -404,21 +423,30 @@ cdef class ClientCall(PlacedCall):
         return (<CallerState>self.options.shared).runner.policy
 
     @property
-    def is_request(self):
-        """Whether the answer is wanted with what came along."""
-        return self.verb == VERB_REQUEST
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
 
     @property
-    def needs_ready(self):
+    def _verb(self):
+        """What is wanted: 0 call, 1 request, 2 notify."""
+        return self.verb
+
+    @property
+    def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused; how to compress, and whether it takes that much metadata, is
-        unknown before.
+        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
+        codec, and whether it takes that much metadata.
         """
         metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
             metadata = encode_metadata(self._metadata)
-        return self.verb == VERB_NOTIFY or self.options.compressor is not None or over_floor(metadata)
+        return (
+            self.verb == VERB_NOTIFY
+            or self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(metadata)
+        )
 
 
 @cython.final
@@ -436,7 +464,7 @@ cdef class BatchMember(PendingCall):
         self.answer = None
         self.early_request = None
         self.route = None
-        self.compressors = None
+        self.numbers = None
         self.ended_ns = 0
         return True
 
@@ -464,15 +492,16 @@ cdef class BatchCall(PlacedCall):
             return RETURNED
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.fleet is None else self.place(state.fleet, now_ns())
-        if session is None or (not session.is_ready and not self.is_attempt and self.needs_ready):
+        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
             self._send()
-        except BaseException:
+        except BaseException as error:
             self.undo()
+            mark_own(error)
             raise
         return self.wait(result)
 
@@ -482,7 +511,8 @@ cdef class BatchCall(PlacedCall):
         cdef bytes payload
         cdef Py_ssize_t i
         cdef ClientSession session = self.session
-        cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        cdef Marshal marshal = self.route.marshal
+        cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.dress(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)
@@ -492,7 +522,7 @@ cdef class BatchCall(PlacedCall):
             member = (<CallerState>options.shared).new_member()
             member.batch = self
             options.dress_alike(member, self)
-            member.names = self.route.marshal.names_at(len(<tuple>self.argument_tuples[i]))
+            member.names = marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[i]))
             self.members.append(member)
             try:
                 payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
@@ -529,27 +559,58 @@ cdef class BatchCall(PlacedCall):
 
     cdef int resume(self, PyObject** result) except -1:
         cdef BatchMember member
-        cdef list values = []
-        cdef bint failed = False
+        cdef list values
+        cdef bint failed = False, is_packed = False
         for member in self.members:
-            if member.failure is not None:
-                failed = True
-                values.append(member.failure)
-                continue
-            try:
-                values.append(member.value())
-            except FastRPCError as error:
-                failed = True
-                values.append(error)
-            member.batch = None
+            is_packed |= member.answer_compressor != 0
         member = None
-        (<CallerState>self.options.shared).take_back(self.members)
-        self.members = None
+        if is_packed and self._packed():
+            return self.delegate((<CallerState>self.options.shared).runner.unpack_batch(self), result)
+        values = self._collected(&failed)
         if failed and not self.is_attempt:
             return self.delegate((<CallerState>self.options.shared).runner.finish_batch(self, values), result)
         Py_INCREF(values)
         result[0] = <PyObject*>values
         return RETURNED
+
+    def _packed(self):
+        """Those of its calls whose answers are not decompressed yet."""
+        cdef BatchMember member
+        cdef list found = []
+        for member in self.members or ():
+            if member.answer_compressor and member.failure is None:
+                found.append(member)
+        return found
+
+    def _collect(self):
+        """Return what its calls stand for, errors in place of values; once."""
+        cdef bint failed = False
+        if self.members is None or self.missing:
+            raise RuntimeError(f"the answers of {self.route.method} are not there, or were collected")
+        return self._collected(&failed)
+
+    cdef list _collected(self, bint* failed):
+        cdef BatchMember member
+        cdef list values = []
+        for member in self.members:
+            if member.failure is not None:
+                failed[0] = True
+                values.append(member.failure)
+                continue
+            try:
+                # As `value` does: one handler of errors for each member is enough.
+                values.append(member._decoded())
+            except FastRPCError as error:
+                failed[0] = True
+                if isinstance(error, DecodeError):
+                    member._count_undecoded(error)
+                mark_own(error)
+                values.append(error)
+            member.batch = None
+        member = None
+        (<CallerState>self.options.shared).take_back(self.members)
+        self.members = None
+        return values
 
     cdef int abandon(self, int reason) except -1:
         cdef BatchMember member
@@ -566,40 +627,54 @@ cdef class BatchCall(PlacedCall):
     @property
     def arguments(self):
         """Those of its first call, which stand for the batch where it is placed by them."""
-        return self.argument_tuples[0]
+        return self.argument_tuples[0] if self.argument_tuples else ()
 
-    def start_clock(self):
+    def _start_clock(self):
         """Give the batch its deadline before there is a connection; raises when no time is left."""
         self.options.dress(self, self.route, now_ns())
 
     @property
-    def needs_ready(self):
-        """Whether it waits for the peer's settings: how to compress is unknown before, and how much metadata it takes."""
-        return self.options.compressor is not None or over_floor(self.options.sent_metadata)
+    def _needs_ready(self):
+        """Whether it waits for the peer's settings, as a call does."""
+        return (
+            self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(self.options.sent_metadata)
+        )
 
-    def single(self, Py_ssize_t index):
+    @property
+    def _size(self):
+        """How many calls it is."""
+        return len(self.argument_tuples)
+
+    @property
+    def _returns_errors(self):
+        """Whether errors are results."""
+        return self.return_exceptions
+
+    def _single(self, Py_ssize_t index):
         """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.route = self.route
         call.options = self.options
         call.hash_key = self.hash_key
-        call.args = self.argument_tuples[index]
+        call.args = checked_item(self.argument_tuples, index)
         call.deadline_ns = self.deadline_ns
         return call
 
-    def attempted(self, Py_ssize_t index):
+    def _attempted(self, Py_ssize_t index):
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
+        call.args = checked_item(self.argument_tuples, index)
         self.options.dress_alike(call, self)
         call.options = self.options
         call.hash_key = self.hash_key
-        call.args = self.argument_tuples[index]
         call.session = self.session
         # It was awaited already, as part of the batch.
         call.close()
         return call
 
-    def attempt_on(self, ClientSession session not None):
+    def _attempt_on(self, ClientSession session not None):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
         attempt.route = self.route
@@ -611,21 +686,6 @@ cdef class BatchCall(PlacedCall):
         attempt.is_attempt = True
         self.session = session
         return attempt
-
-
-@cython.nonecheck(False)
-cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
-    """The next connection in turn that takes calls, or None."""
-    cdef ClientSession session
-    cdef Py_ssize_t count = len(sessions), _i
-    for _i in range(count):
-        turn[0] += 1
-        if turn[0] >= count:
-            turn[0] = 0
-        session = <ClientSession>sessions[turn[0]]
-        if session.is_usable:
-            return session
-    return None
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

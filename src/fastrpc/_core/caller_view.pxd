@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.call cimport Route
 from fastrpc._core.pending_call cimport PendingCall
-from fastrpc._core.settings cimport Settings
+from fastrpc._core.settings cimport Settings, WireNumbers
 
 
 cdef class ViewState:
@@ -17,8 +17,8 @@ cdef class ViewState:
         # Python's part: what makes the connections.
         public object pool
 
-        # {wire id: Compressor}; payloads above `compress_above` bytes are compressed if asked.
-        public dict compressors
+        # What numbers in answers stand for; payloads above `compress_above` bytes are compressed if asked.
+        public WireNumbers numbers
         public Py_ssize_t compress_above
 
         # Nanoseconds, 0 = no limit; bytes of an answer once it is decompressed.
@@ -59,6 +59,7 @@ cdef class ViewOptions:
         readonly object running
 
     cdef ViewOptions changed(self, dict options)
+    cdef uint64_t timeout_of(self, Route route) noexcept
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
     cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
@@ -66,13 +67,13 @@ cdef class ViewOptions:
 
 cdef class CallerView:
     cdef:
-        readonly bint is_view
+        bint is_view
 
         # Whether somebody gave it attributes of his own.
         bint was_written
 
         # A key, which each call may have one of its own of, lies beside the options, so that a view for it copies nothing.
-        readonly ViewOptions options
+        ViewOptions options
         readonly object hash_key
 
     cdef CallerView view_with(self, dict options)
@@ -83,4 +84,5 @@ cdef class CallerView:
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
 cdef list argument_tuples_of(object given)
+cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint over_floor(bytes metadata) except -1

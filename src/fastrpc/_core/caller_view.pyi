@@ -2,7 +2,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack, final
 
 from fastrpc._core.call import Route
+from fastrpc._core.settings import WireNumbers
 from fastrpc.rpc.options import CallOptions
+
+def process_generation() -> int:
+    """Return how many forks this process is away from the first one, and 1."""
 
 class ViewState:
     """What a client and its views share, with a loop or without.
@@ -11,8 +15,8 @@ class ViewState:
         resolve: method and codec name -> Route.
     """
 
-    #: By wire id.
-    compressors: dict[int, Any]
+    #: What numbers in answers stand for.
+    numbers: WireNumbers
     compress_above: int
     #: Nanoseconds, 0 = no limit.
     default_timeout_ns: int
@@ -65,15 +69,11 @@ class CallerView:
     """One way of calling: a client, or a view of it with options of its own, which can be read one by one, too."""
 
     @property
-    def options(self) -> ViewOptions: ...
-    @property
     def hash_key(self) -> str | bytes | int | None: ...
     @property
     def codec(self) -> str: ...
     @property
     def metadata(self) -> Mapping[str, str | bytes] | None: ...
-    @property
-    def sent_metadata(self) -> bytes | None: ...
     @property
     def compressor(self) -> Any: ...
     @property
@@ -86,13 +86,11 @@ class CallerView:
     def fail_mode(self) -> Any: ...
     @property
     def endpoint(self) -> Any: ...
-    @property
-    def shared(self) -> ViewState: ...
-    def share(self, state: ViewState, codec: str) -> None:
+    def _share(self, state: ViewState, codec: str) -> None:
         """Become the front of a state, with no options of its own."""
 
     @property
-    def is_view(self) -> bool:
+    def _is_view(self) -> bool:
         """Whether `with_options` made it."""
 
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
@@ -104,7 +102,7 @@ class CallerView:
             timeout: seconds for one call.
             metadata: text values, or bytes under keys that end in `-bin`.
             codec, compressor: by name.
-            priority: 0 normal, 1 sheddable, 2 high.
+            priority: 0 normal, 1 sheddable, 2 high; not yet: anything but 0 is refused.
             idempotent: whether the server may run the call twice.
             wait_for_ready: wait, deadline running, while no server can be reached.
             fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
@@ -112,5 +110,5 @@ class CallerView:
             endpoint: the one to call, and no other.
         """
 
-    def set_options(self, options: dict[str, Any]) -> None:
+    def _set_options(self, options: dict[str, Any]) -> None:
         """Take options over that `ViewState.check` returned."""

@@ -14,8 +14,10 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.call cimport Scope, current_scope
 from fastrpc._core.frame cimport IDEMPOTENT
 from fastrpc._core.metadata cimport METADATA_OK, check_metadata, encode_metadata
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 
-from fastrpc.errors import DeadlineExceededError
+from fastrpc.errors import CallError, DeadlineExceededError, EncodeError
+from fastrpc.status import Status
 
 cdef extern from "Python.h":
     ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
@@ -58,12 +60,16 @@ cdef uint64_t fork_generation() noexcept:
     return generation
 
 
+def process_generation():
+    """Return how many forks this process is away from the first one, and 1."""
+    return generation
+
+
 cdef class ViewState:
     """What a client and its views share."""
 
     def __init__(self, resolve):
         self.resolve = resolve
-        self.compressors = {}
         self.routes = {}
 
     def routes_of(self, codec):
@@ -108,6 +114,12 @@ cdef class ViewOptions:
         new.needs_runner = new.wait_for_ready or new.fail_mode is not None or new.endpoint is not None
         return new
 
+    cdef uint64_t timeout_of(self, Route route) noexcept:
+        """The time of one call, in nanoseconds; 0: no limit."""
+        if self.has_timeout:
+            return self.timeout_ns
+        return route.timeout_ns or self.shared.default_timeout_ns
+
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1:
         """Give a call its options and its deadline; raises when nothing of its time is left."""
         cdef Scope scope
@@ -122,14 +134,9 @@ cdef class ViewOptions:
         if call.sent_metadata is None:
             call.sent_metadata = self.sent_metadata
         call.started_ns = now
-        call.compressors = self.shared.compressors
+        call.numbers = self.shared.numbers
         call.message_limit = self.shared.message_limit
-        if self.has_timeout:
-            timeout = self.timeout_ns
-        elif route.timeout_ns:
-            timeout = route.timeout_ns
-        else:
-            timeout = self.shared.default_timeout_ns
+        timeout = self.timeout_of(route)
         # Attempts of one call share its deadline, which stands there already.
         if timeout and now + timeout < call.deadline_ns:
             call.deadline_ns = now + timeout
@@ -153,32 +160,51 @@ cdef class ViewOptions:
         call.priority = other.priority
         call.sent_metadata = other.sent_metadata
         call.started_ns = other.started_ns
-        call.compressors = other.compressors
+        call.numbers = other.numbers
         call.message_limit = other.message_limit
         call.deadline_ns = other.deadline_ns
         call.is_inside_retry = other.is_inside_retry
         return 0
 
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
-        """Compress a payload when the view asks for it, the peer takes it and it pays."""
-        cdef int wire_id
+        """Compress a payload when the view asks for it, the peer takes it and it pays; name its codec as the peer does."""
+        cdef uint8_t number
+        cdef bytes smaller
+        if call.codec >= FIRST_OWN_NUMBER:
+            name_codec(call, peer)
         compressor = self.compressor
         if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
             return payload
-        wire_id = compressor.wire_id
-        if not peer.takes_compressor(wire_id):
+        try:
+            smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise EncodeError(
+                f"the arguments of {call.route.method} cannot be compressed by {compressor.name}: {error!r}"
+            ) from error
+        if smaller is None:
             return payload
-        smaller = compressor.compress(payload)
-        if len(smaller) >= len(payload):
-            return payload
-        call.compressor = <uint8_t>wire_id
-        return <bytes>smaller
+        call.compressor = number
+        return smaller
+
+
+cdef int name_codec(PendingCall call, Settings peer) except -1:
+    """Give a call the number by which the peer knows its codec."""
+    cdef str name = call.route.marshal.coders.codec
+    cdef int number = peer.codec_number(call.codec, name)
+    if number < 0:
+        raise CallError(
+            Status.UNIMPLEMENTED,
+            f"{call.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
+            processed="no",
+        )
+    call.codec = <uint8_t>number
+    return 0
 
 
 cdef class CallerView:
     """The options of calls, and what they do to one."""
 
-    def share(self, ViewState state not None, str codec not None):
+    def _share(self, ViewState state not None, str codec not None):
         """Become the front of a state, with no options of its own."""
         cdef ViewOptions none = ViewOptions.__new__(ViewOptions)
         none.shared = state
@@ -220,21 +246,17 @@ cdef class CallerView:
         self.was_written = True
         PyObject_GenericSetAttr(self, name, value)
 
-    def set_options(self, dict options not None):
+    def _set_options(self, dict options not None):
         """Take options over that were checked."""
         self.options = self.options.changed(options)
 
     @property
-    def shared(self):
-        return self.options.shared
+    def _is_view(self):
+        return self.is_view
 
     @property
     def codec(self):
         return self.options.codec
-
-    @property
-    def sent_metadata(self):
-        return self.options.sent_metadata
 
     @property
     def metadata(self):
@@ -263,6 +285,11 @@ cdef class CallerView:
     @property
     def endpoint(self):
         return self.options.endpoint
+
+    def _seconds_for(self, method):
+        """Return how many seconds a call of a method has, or None."""
+        cdef uint64_t timeout = self.options.timeout_of(self.route_of(method))
+        return timeout / 1e9 if timeout else None
 
     cdef Route route_of(self, object method):
         cdef ViewOptions options = self.options
@@ -312,7 +339,7 @@ Args:
     timeout: seconds for one call.
     metadata: text values, or bytes under keys that end in `-bin`.
     codec, compressor: by name.
-    priority: 0 normal, 1 sheddable, 2 high.
+    priority: 0 normal, 1 sheddable, 2 high; not yet: anything but 0 is refused.
     idempotent: whether the server may run the call twice.
     wait_for_ready: wait, deadline running, while no server can be reached.
     fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
@@ -354,6 +381,13 @@ cdef list argument_tuples_of(object given):
             )
         found[i] = tuple(one)
     return found
+
+
+cdef tuple checked_item(list argument_tuples, Py_ssize_t index):
+    """The arguments of one call of a batch."""
+    if argument_tuples is None or not 0 <= index < len(argument_tuples):
+        raise IndexError(f"the batch has no call {index}")
+    return <tuple>argument_tuples[index]
 
 
 cdef bint over_floor(bytes metadata) except -1:

@@ -1,5 +1,7 @@
 """A connection of a client on asyncio."""
 
+cimport cython
+
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport ONE_WAY, Frame
 from fastrpc._core.outgoing cimport Outgoing
@@ -197,12 +199,12 @@ cdef class ClientSession(Session):
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
-            self._fail(call, lost_error(self, call, False, why))
+            self._fail(call, lost_error(self, self.endpoint, call, False, why))
         for call in self.opened.entries():
             handed = self.was_handed(call)
             self.drop_unsent(call)
             self.forget_opened(call)
-            self._fail(call, lost_error(self, call, handed, why))
+            self._fail(call, lost_error(self, self.endpoint, call, handed, why))
 
     def _fail(self, PendingCall call, error):
         self.loop_state.stop_timer(call)
@@ -220,3 +222,18 @@ cdef class ClientSession(Session):
             "buffered": self.buffered_bytes(),
             "credit": self.send_left,
         }
+
+
+@cython.nonecheck(False)
+cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
+    """The next connection in turn that takes calls, or None."""
+    cdef ClientSession session
+    cdef Py_ssize_t count = len(sessions), _i
+    for _i in range(count):
+        turn[0] += 1
+        if turn[0] >= count:
+            turn[0] = 0
+        session = sessions[turn[0]]
+        if session.is_usable:
+            return session
+    return None

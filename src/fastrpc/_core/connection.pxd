@@ -69,6 +69,7 @@ cdef class Connection(Inbox):
 
     # Hooks.
     cdef bint output_is_stuck(self) noexcept
+    cdef int on_stranger(self, str text) except -1
     cdef int on_ready(self) except -1
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_not_started(self, Call call) except -1

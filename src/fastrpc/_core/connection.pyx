@@ -61,6 +61,15 @@ cdef enum:
     HIGHEST_PING_GAP = 3_600_000
 
 MAGIC = b"\xf5FRP"
+
+# First bytes of those who answer on ports that were meant to be ours.
+cdef tuple STRANGERS = (
+    (b"HTTP/", "an HTTP server"),
+    (b"<", "an HTTP server"),
+    (b"\x00\x00\x12\x04", "an HTTP/2 server"),
+    (b"SSH-", "an SSH server"),
+    (b"\x15\x03", "a TLS server"),
+)
 PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
 NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
 NO_LAST_ID = 2**63 - 1
@@ -185,7 +194,8 @@ cdef class Connection(Inbox):
             return 0
         for i in range(min(size, 4)):
             if data[i] != PyBytes_AS_STRING(MAGIC)[i]:
-                text = f"not fastrpc: the first bytes are {data[:min(size, 8)]!r}"
+                text = stranger_of(data[:min(size, 8)])
+                self.on_stranger(text)
                 self._end_connection(REASON_PROTOCOL, text, False)
                 return size
         if size < PREFACE_SIZE:
@@ -394,6 +404,10 @@ cdef class Connection(Inbox):
 
     # Hooks
 
+    cdef int on_stranger(self, str text) except -1:
+        """The first bytes are not those of the protocol; the connection ends with that."""
+        return 0
+
     cdef bint output_is_stuck(self) noexcept:
         """Whether whoever writes our output cannot at present; answers to PINGs are counted then."""
         return False
@@ -413,3 +427,11 @@ cdef class Connection(Inbox):
     cdef int on_closed(self) except -1:
         """The connection ended: `closed_reason`, `closed_text`, `closed_by_peer` say why. Send what is left, close."""
         return 0
+
+
+cdef str stranger_of(bytes first):
+    """Say who is on the other side, going by the first bytes, which are not fastrpc's."""
+    for start, name in STRANGERS:
+        if first.startswith(start):
+            return f"not fastrpc but {name}: the first bytes are {first!r}"
+    return f"not fastrpc: the first bytes are {first!r}"

@@ -21,6 +21,7 @@ cdef class CoroutineCall(PendingCall):
     cdef int abandon(self, int reason) except -1
     cdef int wait(self, PyObject** result) except -1
     cdef int delegate(self, object inner, PyObject** result) except -1
+    cdef object _thrown(self, object error)
     cdef int _delegated(self, object value, PyObject** result) except -1
 
 

@@ -13,6 +13,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.call cimport Draining, Route
 from fastrpc._core.frame cimport CANCEL_USER
+from fastrpc._core.pending_call cimport mark_own
+
+from fastrpc.errors import FastRPCError
 
 cdef extern from "coroutine.h":
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
@@ -52,7 +55,7 @@ cdef class CoroutineCall(PendingCall):
         """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
         if self.phase == PHASE_DELEGATING:
             if value is None and isinstance(kind, BaseException):
-                return self.inner.throw(kind)
+                return self._thrown(kind)
             return self.inner.throw(kind, value, traceback)
         if self.phase == PHASE_WAITING:
             self.abandon(CANCEL_USER)
@@ -65,6 +68,14 @@ cdef class CoroutineCall(PendingCall):
         elif not isinstance(value, BaseException):
             value = kind(value)
         raise value.with_traceback(traceback) if traceback is not None else value
+
+    cdef object _thrown(self, object error):
+        """Raise an exception in the coroutine that finishes this call: it may make something else of it."""
+        try:
+            return self.inner.throw(error)
+        except FastRPCError as raised:
+            mark_own(raised)
+            raise
 
     def close(self):
         """End without a result: what is under way is cancelled on the server."""
@@ -155,9 +166,10 @@ cdef class CoroutineCall(PendingCall):
         cdef PySendResult sent
         try:
             sent = PyIter_Send(self.inner, value, result)
-        except BaseException:
+        except BaseException as error:
             self.phase = PHASE_CLOSED
             self.inner = None
+            mark_own(error)
             raise
         if sent == PYGEN_NEXT:
             return YIELDED

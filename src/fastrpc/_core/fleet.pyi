@@ -75,6 +75,9 @@ class Fleet:
     #: Called after filters were asked, in whatever thread that was; they may leave others than before.
     on_narrowed: Callable[[], object] | None
 
+    def reseed(self) -> None:
+        """Have a selector without a seed pick by other random numbers: after a fork the parent has the same."""
+
     @property
     def is_panicking(self) -> bool:
         """Whether all are used because more than half were ejected, or down by their probes."""

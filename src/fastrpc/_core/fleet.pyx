@@ -15,6 +15,8 @@ Calls that go the plain way keep what belongs to their attempt themselves and re
 that the runner makes.
 """
 
+from random import getrandbits
+
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
@@ -107,6 +109,10 @@ cdef class Fleet:
         if self._is_stale:
             self._narrow()
         return self.selector.endpoints
+
+    def reseed(self):
+        if not self.selector._is_seeded:
+            self.selector._random = getrandbits(64) | 1
 
     @property
     def is_panicking(self):

@@ -82,7 +82,7 @@ cdef uint32_t PUSHBACK_NEVER
 
 
 cdef struct Frame:
-    # The header.
+    # The header; kind to compressor lie side by side, as on the wire.
     uint32_t length
     uint8_t kind
     uint8_t flags

@@ -17,11 +17,14 @@ Where a HandlerTask differs from asyncio.Task, on purpose:
 - An exception nobody retrieves is not logged: whoever began the task always takes it.
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
+- SystemExit ends the task like any other exception and does not leave the loop: no handler ends its server.
 """
 
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from fastrpc._core.wire cimport tick_ns
 
 import contextvars
 from asyncio import base_tasks, tasks
@@ -137,8 +140,8 @@ cdef class HandlerTask:
         # To be called from a plain callback of the running loop: RuntimeError if a task is current.
         #
         # Raises in two cases only. Nothing was run, as the arguments do not fit or a task is current: this
-        # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt or
-        # SystemExit left the coroutine: the task has ended with it in `error`.
+        # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt left the
+        # coroutine: the task has ended with it in `error`.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
@@ -161,7 +164,7 @@ cdef class HandlerTask:
                 if PyContext_Exit(context) < 0:
                     report(self, take_raised(), "The handler replaced the current context")
             if ended and self.error is not None:
-                raise_if_exit(self.error)
+                raise_interrupt(self.error)
             return ended
         finally:
             Py_DECREF(self)
@@ -179,7 +182,7 @@ cdef class HandlerTask:
     @cython.final
     cdef int step_as_current(self, object coroutine, object context) except -1:
         # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
-        # holds all three. KeyboardInterrupt and SystemExit are left in `error` like any other.
+        # holds all three. KeyboardInterrupt is left in `error` like any other.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"step_as_current() needs a new or rearmed task, not {self!r}")
@@ -197,6 +200,10 @@ cdef class HandlerTask:
     cdef int finished(self) except -1:
         # Called once when a task ended after a suspension, with no task current. The current context still is
         # that of the call that ended: copied for another call, it would carry this one's variables over.
+        return 0
+
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        # Called when a step after the first took longer than LONG_STEP_NS, before finished().
         return 0
 
     cdef object make_name(self):
@@ -256,13 +263,17 @@ cdef class HandlerTask:
     @cython.final
     cdef int _resume(self, object error) except -1:
         cdef int ended
+        cdef uint64_t began
         if self._phase != PENDING:
             raise InvalidStateError(f"__step(): already done: {self!r} {error!r}")
         enter(self)
+        began = tick_ns()
         try:
             ended = self._step_once(error)
         finally:
             leave(self)
+        if tick_ns() > began + LONG_STEP_NS:
+            self.held_loop(tick_ns() - began)
         if not ended:
             return 0
         error = self.error
@@ -271,7 +282,7 @@ cdef class HandlerTask:
         finally:
             # finished() may have rearmed the task: only what was remembered is still this call's.
             if error is not None:
-                raise_if_exit(error)
+                raise_interrupt(error)
         return 1
 
     @cython.final
@@ -567,9 +578,9 @@ cdef inline int leave(HandlerTask task) except -1:
     return 0
 
 
-cdef int raise_if_exit(object error) except -1:
-    # These two also leave the loop, as from an asyncio.Task.
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+cdef int raise_interrupt(object error) except -1:
+    # Ctrl-C also leaves the loop, as from an asyncio.Task.
+    if isinstance(error, KeyboardInterrupt):
         raise error
     return 0
 

@@ -10,6 +10,11 @@ cdef class Chain:
         # Called with a call and what it failed with, before the error goes on outwards.
         object note_failure
 
+        # Asked whether None can be what a call comes to; None: interceptors may return what they like.
+        object admits_none
+
+    cdef object fault_of(self, Py_ssize_t position, object call, object value)
+
 
 cdef class Proceed:
     cdef:
@@ -30,4 +35,5 @@ cdef class Proceeding:
         bint is_over
 
     cdef int step(self, object value, PyObject** result) except -1
+    cdef int returned(self, object value) except -1
     cdef int failed(self, object error) except -1

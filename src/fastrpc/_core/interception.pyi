@@ -9,6 +9,7 @@ class Chain:
         interceptors: `async (call, proceed) -> result`, the first of them outermost.
         innermost: what the last one's `proceed` runs.
         note_failure: told a call and what it failed with, before the error goes on outwards.
+        admits_none: whether None can be what a call comes to; without it interceptors may return None for any.
     """
 
     def __init__(
@@ -16,6 +17,7 @@ class Chain:
         interceptors: Iterable[Callable[[Any, Any], Any]],
         innermost: Callable[[Any], Coroutine[Any, Any, Any]],
         note_failure: Callable[[Any, BaseException], None],
+        admits_none: Callable[[Any], bool] | None = None,
     ) -> None: ...
     def proceed(self) -> Proceed:
         """Return what starts the chain: `await proceed(call)` runs all of it."""
@@ -38,6 +40,10 @@ class Proceeding(Coroutine[Any, Any, Any]):
 
     def close(self) -> None:
         """End without a result."""
+    @property
+    def cr_await(self) -> Any:
+        """The coroutine that runs meanwhile, or None."""
+
     def __await__(self) -> Any: ...
     def __iter__(self) -> Any: ...
     def __next__(self) -> Any: ...

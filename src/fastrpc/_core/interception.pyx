@@ -6,6 +6,10 @@
 
 What `proceed(call)` returns is a compiled coroutine object: it costs no frame of its own, and keeps what became of the
 call, for the interceptors outside, in the moment in which the inner one is through.
+
+An interceptor that forgets `await` or `return` is told by name, where that is certain: it returned an awaitable; or None,
+though the call itself did not come to None and None is no value of the method's result, or `proceed` was called and never
+awaited. An interceptor that replaces the value by another one, or by None where the result may be None, does what it may.
 """
 
 import collections.abc
@@ -28,19 +32,50 @@ cdef extern from "Python.h":
     PySendResult PyIter_Send(object iterator, object value, PyObject** result) except PYGEN_ERROR
     bint PyCoro_CheckExact(object value) noexcept
 
+cdef extern from *:
+    """
+    static int fastrpc_is_awaitable(PyObject *value)
+    {
+        PyAsyncMethods *methods = Py_TYPE(value)->tp_as_async;
+        return methods != NULL && methods->am_await != NULL;
+    }
+    """
+    bint is_awaitable "fastrpc_is_awaitable"(object value) noexcept
+
 cdef enum:
     YIELDED = 0
     RETURNED = 1
 
 cdef object OK = Status.OK
+cdef str ADVICE = "`return await proceed(call)`"
 
 
 @cython.final
 cdef class Chain:
-    def __init__(self, interceptors, innermost, note_failure):
+    def __init__(self, interceptors, innermost, note_failure, admits_none=None):
         self.interceptors = tuple(interceptors)
         self.innermost = innermost
         self.note_failure = note_failure
+        self.admits_none = admits_none
+
+    cdef object fault_of(self, Py_ssize_t position, object call, object value):
+        """Return what an interceptor certainly did wrong when it returned `value`, or None."""
+        cdef str name = name_of(self.interceptors[position])
+        if is_awaitable(value):
+            if hasattr(value, "close"):
+                value.close()
+            return TypeError(f"interceptor {name} returned {kind_of(value)} for {call.method}; write {ADVICE}")
+        if self.admits_none is None or call._gave_none:
+            return None
+        if call._dropped_proceed:
+            # Told once: an interceptor outside of it may well answer with None after that.
+            call._dropped_proceed = False
+            return TypeError(f"interceptor {name} called proceed for {call.method} and did not await it; write {ADVICE}")
+        if self.admits_none(call):
+            return None
+        return TypeError(
+            f"interceptor {name} returned None for {call.method}, whose result is never None; write {ADVICE}"
+        )
 
     def proceed(self):
         """Return what starts the chain: `await proceed(call)` runs all of it."""
@@ -72,13 +107,29 @@ cdef class Proceed:
         if PyCoro_CheckExact(inner) or type(inner) is GeneratorType:
             return inner
         awaited = getattr(type(inner), "__await__", None)
-        if awaited is None:
+        if awaited is not None:
+            return awaited(inner)
+        if self.next is None:
             raise TypeError(f"object {type(inner).__name__} can't be used in 'await' expression")
-        return awaited(inner)
+        name = name_of(self.chain.interceptors[self.position])
+        raise TypeError(
+            f"interceptor {name} returned {kind_of(inner)} for {call.method}, which cannot be awaited; "
+            f"write it as `async def` with {ADVICE}"
+        )
 
 
 @cython.final
 cdef class Proceeding:
+    def __dealloc__(self):
+        # Never begun, as only what an interceptor drops is.
+        if self.inner is None and not self.is_over and self.call is not None:
+            note_dropped(self.call)
+
+    @property
+    def cr_await(self):
+        """The coroutine that runs meanwhile, or None."""
+        return self.inner
+
     def __await__(self):
         return self
 
@@ -105,10 +156,8 @@ cdef class Proceeding:
             raise error
         try:
             return self.inner.throw(kind) if value is None else self.inner.throw(kind, value, traceback)
-        except StopIteration:
-            self.is_over = True
-            self.inner = None
-            self.call.note_outcome(OK, None)
+        except StopIteration as end:
+            self.returned(end.value)
             raise
         except BaseException as error:
             self.is_over = True
@@ -138,14 +187,48 @@ cdef class Proceeding:
             raise
         if sent == PYGEN_NEXT:
             return YIELDED
+        try:
+            self.returned(<object>result[0])
+        except BaseException:
+            Py_DECREF(<object>result[0])
+            raise
+        return RETURNED
+
+    cdef int returned(self, object value) except -1:
+        """The inner one is through: note it, or raise what an interceptor did wrong."""
         self.is_over = True
         self.inner = None
-        self.call.note_outcome(OK, None)
-        return RETURNED
+        if value is None or is_awaitable(value):
+            if self.origin.next is None:
+                self.call._gave_none = value is None
+            else:
+                fault = self.origin.chain.fault_of(self.origin.position, self.call, value)
+                if fault is not None:
+                    self.failed(fault)
+                    raise fault
+        self.call._note_outcome(OK, None)
+        return 0
 
     cdef int failed(self, object error) except -1:
         self.origin.chain.note_failure(self.call, error)
         return 0
+
+
+cdef int note_dropped(object call) except -1:
+    call._dropped_proceed = True
+    return 0
+
+
+cdef str name_of(object interceptor):
+    """How a person finds an interceptor in the program."""
+    function = getattr(interceptor, "func", interceptor)
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+cdef str kind_of(object value):
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 cdef object take_step(Proceeding proceeding, object value):

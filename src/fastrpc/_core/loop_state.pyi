@@ -45,5 +45,8 @@ class LoopState(Timed):
 def loop_state(loop: AbstractEventLoop) -> LoopState:
     """Return the state of a loop, made on first use and kept by those who hold it."""
 
+def no_loop(kind: str) -> RuntimeError:
+    """Return the error of a thing that needs an event loop and was used where asyncio runs none."""
+
 def wrong_loop(kind: str, own: AbstractEventLoop, other: AbstractEventLoop) -> RuntimeError:
     """Return the error of a thing of one loop that was used from another; it tells the two apart."""

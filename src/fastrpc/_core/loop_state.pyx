@@ -1,6 +1,7 @@
 """What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls."""
 
 import contextvars
+import sys
 import weakref
 
 cimport cython
@@ -199,6 +200,17 @@ cdef void install_traversal(PyTypeObject* type) noexcept:
 
 
 install_traversal(<PyTypeObject*>LoopState)
+
+
+def no_loop(kind):
+    """Return the error of a thing that needs an event loop and was used where asyncio runs none."""
+    trio = sys.modules.get("trio")
+    if trio is not None and hasattr(trio.lowlevel, "in_trio_run") and trio.lowlevel.in_trio_run():
+        return RuntimeError(
+            f"a {kind} needs asyncio, and trio runs here; use asyncio.run(), or SyncClient in a thread: "
+            "await trio.to_thread.run_sync(client.call, Arith.mul, 6, 7)"
+        )
+    return RuntimeError(f"a {kind} needs a running event loop; use SyncClient without one")
 
 
 def wrong_loop(kind, own, other):

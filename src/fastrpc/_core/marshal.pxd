@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.parameter_names cimport ParameterNames
+from fastrpc._core.payload_scan cimport PayloadScan
 
 
 @cython.final
@@ -38,12 +39,13 @@ cdef class ArgumentShape:
 @cython.final
 cdef class PayloadCoders:
     cdef:
-        # The codec, and the parts of a method's payloads that may hold containers and so are scanned first.
+        # The codec, and what arguments, results and messages are scanned by before they are decoded; None: by nothing,
+        # as they hold no containers.
         readonly str codec
         readonly int codec_id
-        readonly bint scan_arguments
-        readonly bint scan_result
-        readonly bint scan_message
+        readonly PayloadScan scan_arguments
+        readonly PayloadScan scan_result
+        readonly PayloadScan scan_message
 
         # value -> payload, and payload -> value of the result and of a message the caller streams.
         readonly object encode
@@ -77,11 +79,12 @@ cdef class Marshal:
         # Whether a payload is, untouched, the one argument.
         bint _takes_bytes
 
-        # Which payloads are scanned before they are decoded, and the limits.
-        bint _is_scannable
-        bint _scan_arguments
-        bint _scan_result
-        bint _scan_message
+        # How payloads are scanned before they are decoded, None: not at all; and the limits. Where the types of the
+        # arguments hold no containers, those that are no row of positions may all the same: they have _scan_opened.
+        PayloadScan _scan_arguments
+        PayloadScan _scan_opened
+        PayloadScan _scan_result
+        PayloadScan _scan_message
         int _depth
         Py_ssize_t _item_limit
 
@@ -110,6 +113,9 @@ cdef class Marshal:
     cpdef object encode_message(self, object value)
     cpdef object decode_message(self, object payload)
 
+    # Raise TypeError if `payload`, which is this value encoded, does not hold a result.
+    cdef int check_result(self, object value, bytes payload) except -1
+
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names)
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names)
     cdef object _encode_untyped(self, tuple args, dict kwargs)
@@ -122,6 +128,6 @@ cdef class Marshal:
     cdef Py_ssize_t _position_of(self, object key) except -2
     cdef object _item(self, Py_ssize_t at, object item)
     cdef object _bind(self, list values)
-    cdef int _scan_or_refuse(self, object payload, str what) except -1
-    cdef int _scan(self, object payload) except -1
-    cdef bint takes_details(self, bytes payload, int codec_id) noexcept
+    cdef int _refuse_long_map(self, object payload) except -1
+    cdef int _scan_or_refuse(self, PayloadScan scan, object payload, str what) except -1
+    cdef bint takes_details(self, bytes payload, int codec_id) except -1

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from fastrpc._core.parameter_names import ParameterNames
+from fastrpc._core.payload_scan import PayloadScan
 
 @final
 class BoundArguments:
@@ -53,14 +54,14 @@ class PayloadCoders:
         exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
         open: payload -> list or dict of items.
         items: at i, one of those items -> value of parameter i.
-        scan: whether arguments, result and message may hold containers and are scanned first.
+        scan: what arguments, result and message are scanned by first; None for what holds no containers.
     """
 
     codec: str
     codec_id: int
-    scan_arguments: bool
-    scan_result: bool
-    scan_message: bool
+    scan_arguments: PayloadScan | None
+    scan_result: PayloadScan | None
+    scan_message: PayloadScan | None
     encode: Callable[[Any], bytes]
     decode_result: Callable[[Any], Any]
     decode_message: Callable[[Any], Any]
@@ -77,7 +78,7 @@ class PayloadCoders:
         exact: tuple[Callable[[Any], Any] | None, ...] | None,
         open: Callable[[Any], Any],
         items: tuple[Callable[[Any], Any], ...],
-        scan: tuple[bool, bool, bool],
+        scan: tuple[PayloadScan | None, PayloadScan | None, PayloadScan | None],
     ) -> None: ...
 
 @final

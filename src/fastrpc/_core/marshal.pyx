@@ -11,23 +11,24 @@ names and positions. Raw bytes and protobuf messages are a payload as they are.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 from fastrpc._core.parameter_names cimport ParameterNames
+from fastrpc._core.payload_scan cimport PayloadScan
 from fastrpc._core.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
-    PRESCAN_NO_MEMORY,
     PRESCAN_OK,
     PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
-    prescan,
 )
 
+from msgspec import MsgspecError
+
+from fastrpc._core.hash_flood import untyped_guard
 from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
@@ -42,14 +43,21 @@ cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
+    # A map of so many arguments is opened whatever the method takes; it costs nothing.
+    SHORT_MAP = 64
     CODEC_RAW = 0
     CODEC_PROTOBUF = 3
 
-# What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes.
-cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError)
+# What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes. The errors
+# of msgspec are no ValueErrors before 0.21.
+cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
 
 # Stands for an argument that was left out.
 cdef object MISSING = object()
+
+# What the details of an error are scanned by, which may be anything.
+cdef PayloadScan MSGPACK_DETAILS = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
+cdef PayloadScan JSON_DETAILS = PayloadScan(PRESCAN_JSON)
 
 
 @cython.final
@@ -153,10 +161,12 @@ cdef class Marshal:
         self._takes_bytes = self._layout == LAYOUT_RAW and (
             shape is None or (len(shape.names) == 1 and shape.positional == 1)
         )
-        self._is_scannable = self._layout == LAYOUT_MSGPACK or self._layout == LAYOUT_JSON
-        self._scan_arguments = self._is_scannable and coders.scan_arguments
-        self._scan_result = self._is_scannable and coders.scan_result
-        self._scan_message = self._is_scannable and coders.scan_message
+        self._scan_arguments = coders.scan_arguments
+        self._scan_opened = coders.scan_arguments
+        self._scan_result = coders.scan_result
+        self._scan_message = coders.scan_message
+        if self._scan_opened is None and self._layout <= LAYOUT_JSON:
+            self._scan_opened = PayloadScan(coders.codec_id)
         self._depth = depth
         self._item_limit = items
 
@@ -203,8 +213,8 @@ cdef class Marshal:
                 decode = PyTuple_GET_ITEM(self._exact, first - FIXARRAY)
                 if decode != <PyObject*> None:
                     self.charge = PyBytes_GET_SIZE(payload)
-                    if self._scan_arguments:
-                        self._scan_or_refuse(payload, "the arguments")
+                    if self._scan_arguments is not None:
+                        self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
                     try:
                         return (<object> decode)(payload)
                     except DECODE_FAILURES as error:
@@ -226,14 +236,29 @@ cdef class Marshal:
         cdef int found
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
-        if self._scan_result:
-            found = self._scan(payload)
+        if self._scan_result is not None:
+            found = self._scan_result.find(payload, self._depth, self._item_limit, &self.charge)
             if found != PRESCAN_OK:
                 raise DecodeError(f"{self.method}: {_scan_text(self, found, 'the result')}")
         try:
             return self._decode_result(payload)
         except Exception as error:
             raise DecodeError(f"{self.method}: {_described(error, 'result', ())}") from error
+
+    cdef int check_result(self, object value, bytes payload) except -1:
+        cdef object decoded
+        if self._layout == LAYOUT_RAW:
+            return 0
+        try:
+            # Not `decode_result`: the limits are for what others send.
+            decoded = self._decode_result(payload)
+        except Exception as error:
+            raise TypeError(f"{self.method}: {_described(error, 'result', ())}") from None
+        if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
+            # The bytes of one message may well be those of another.
+            expected, got = type(decoded).__name__, type(value).__name__
+            raise TypeError(f"{self.method}: result: expected `{expected}`, got `{got}`")
+        return 0
 
     cpdef object encode_message(self, object value):
         if self._layout >= LAYOUT_RAW:
@@ -246,8 +271,8 @@ cdef class Marshal:
     cpdef object decode_message(self, object payload):
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
-        if self._scan_message:
-            self._scan_or_refuse(payload, "the message")
+        if self._scan_message is not None:
+            self._scan_or_refuse(self._scan_message, payload, "the message")
         try:
             return self.coders.decode_message(payload)
         except Exception as error:
@@ -334,8 +359,9 @@ cdef class Marshal:
             opened = self._decode_exactly(payload)
             if opened is not None:
                 return opened
-        if self._is_scannable:
-            self._scan_or_refuse(payload, "the arguments")
+        if self._scan_opened is not None:
+            self._scan_or_refuse(self._scan_opened, payload, "the arguments")
+            self._refuse_long_map(payload)
         try:
             opened = self.coders.open(payload)
         except DECODE_FAILURES as error:
@@ -348,8 +374,8 @@ cdef class Marshal:
 
     cdef object _decode_exactly(self, object payload):
         """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
-        if self._scan_arguments:
-            self._scan_or_refuse(payload, "the arguments")
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
         try:
             return self._exact[self._positional](payload)
         except DECODE_FAILURES as error:
@@ -366,6 +392,8 @@ cdef class Marshal:
             return ()
         if self._layout == LAYOUT_RAW:
             return self._bind([_as_bytes(payload)])
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
         try:
             if self.shape is None:
                 return (self.coders.open(payload),)
@@ -414,8 +442,8 @@ cdef class Marshal:
             at = self.shape.renamed.get(key, -1)
             if at >= 0:
                 return at
-            # JSON has no other keys than text; no parameter's name begins with a digit.
-            if self._layout != LAYOUT_JSON or len(key) > 4 or not (key.isascii() and key.isdigit()):
+            # JSON and its kin have no other keys than text; no parameter's name begins with a digit.
+            if self._layout == LAYOUT_MSGPACK or len(key) > 4 or not (key.isascii() and key.isdigit()):
                 return -1
             key = int(key)
         if type(key) is int and 0 <= key < len(self.shape.names):
@@ -452,8 +480,24 @@ cdef class Marshal:
             return BoundArguments(tuple(values[:row]), named)
         return tuple(values[:row])
 
-    cdef int _scan_or_refuse(self, object payload, str what) except -1:
-        cdef int found = self._scan(payload)
+    cdef int _refuse_long_map(self, object payload) except -1:
+        """Refuse a map of more arguments than there are parameters: its keys may be numbers, and made to collide."""
+        cdef bytes head
+        cdef Py_ssize_t count
+        if self.shape is None or self._layout != LAYOUT_MSGPACK:
+            return 0
+        head = bytes(memoryview(payload)[:5])
+        if head[:1] != b"\xde" and head[:1] != b"\xdf":
+            return 0
+        # A map with its length in 16 or 32 bits; the scan has found that they are there.
+        count = int.from_bytes(head[1:3] if head[:1] == b"\xde" else head[1:], "big")
+        if count > max(len(self.shape.names), SHORT_MAP):
+            raise _refusal(_count_text(self.shape, count))
+        return 0
+
+    cdef int _scan_or_refuse(self, PayloadScan scan, object payload, str what) except -1:
+        """Scan arguments or a message, and set `charge`."""
+        cdef int found = scan.find(payload, self._depth, self._item_limit, &self.charge)
         if found == PRESCAN_OK:
             return 0
         raise _refusal(
@@ -462,41 +506,11 @@ cdef class Marshal:
             hint=_scan_hint(found),
         )
 
-    cdef int _scan(self, object payload) except -1:
-        """Return what the scan found, and set `charge`."""
-        cdef Py_buffer view
-        cdef int found
-        if PyBytes_CheckExact(payload):
-            found = prescan(
-                self.codec_id,
-                PyBytes_AS_STRING(payload),
-                PyBytes_GET_SIZE(payload),
-                self._depth,
-                self._item_limit,
-                &self.charge,
-            )
-        else:
-            # The view keeps the memory of the payload in place until it is released.
-            PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-            found = prescan(
-                self.codec_id, <const char*> view.buf, view.len, self._depth, self._item_limit, &self.charge
-            )
-            PyBuffer_Release(&view)
-        if found == PRESCAN_NO_MEMORY:
-            raise MemoryError("no memory to look through a payload")
-        return found
-
-    cdef bint takes_details(self, bytes payload, int codec_id) noexcept:
+    cdef bint takes_details(self, bytes payload, int codec_id) except -1:
         """Whether the details of an error are within the limits that hold for every other value."""
+        cdef PayloadScan scan = JSON_DETAILS if codec_id == PRESCAN_JSON else MSGPACK_DETAILS
         cdef Py_ssize_t charge = 0
-        return prescan(
-            PRESCAN_JSON if codec_id == PRESCAN_JSON else PRESCAN_MSGPACK,
-            PyBytes_AS_STRING(payload),
-            PyBytes_GET_SIZE(payload),
-            self._depth,
-            self._item_limit,
-            &charge,
-        ) == PRESCAN_OK
+        return scan.find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
 
 
 cdef int _layout_of(int codec_id) noexcept:
@@ -593,7 +607,7 @@ cdef str _scan_text(Marshal marshal, int found, str what):
     if found == PRESCAN_TOO_MANY_ITEMS:
         return f"{what}: more than {marshal._item_limit} items"
     if found == PRESCAN_COLLIDING_KEYS:
-        return f"{what}: the numbers that are keys of a map collide, as only numbers made for it do"
+        return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
     return f"{what}: malformed {marshal.coders.codec}"
 
 

@@ -158,7 +158,8 @@ cdef class NativeProtocol(WireProtocol):
         cdef Py_ssize_t size = HEADER_SIZE + frame.method_size + frame.text_size + frame.metadata_size
         if frame.kind == REQUEST or frame.kind == RESPONSE:
             size += FIXED_HEAD
-        if frame.kind == REQUEST and frame.names:
+        if frame.names:
+            # Only a REQUEST has them.
             size += NAMES_HEAD - FIXED_HEAD
         if frame.flags & MORE and not frame.flags & CONT:
             size += 8
@@ -169,10 +170,8 @@ cdef class NativeProtocol(WireProtocol):
         cdef Py_ssize_t head = self.head_size(frame)
         cdef char* place = out.reserve(head + frame.payload_present)
         store32(place, <uint32_t>(head - HEADER_SIZE + frame.payload_size))
-        place[4] = <char>frame.kind
-        place[5] = <char>frame.flags
-        place[6] = <char>frame.codec
-        place[7] = <char>frame.compressor
+        # Kind, flags, codec and compressor lie side by side in a Frame, as on the wire.
+        memcpy(place + 4, &frame.kind, 4)
         store64(place + 8, frame.id)
         place += HEADER_SIZE
         if frame.kind == REQUEST:
@@ -291,8 +290,7 @@ cdef class NativeProtocol(WireProtocol):
 
 
 cdef inline char* write_request_head(char* place, const Frame* frame) noexcept nogil:
-    cdef Py_ssize_t head = NAMES_HEAD if frame.names else FIXED_HEAD
-    place[0] = <char>(head // 8)
+    place[0] = FIXED_HEAD // 8
     place[1] = <char>frame.attempt
     place[2] = <char>frame.priority
     place[3] = 0
@@ -300,9 +298,12 @@ cdef inline char* write_request_head(char* place, const Frame* frame) noexcept n
     store16(place + 6, <uint16_t>frame.metadata_size)
     store64(place + 8, frame.timeout_us)
     if frame.names:
+        place[0] = NAMES_HEAD // 8
         store64(place + FIXED_HEAD, frame.names)
-    memcpy(place + head, frame.method, frame.method_size)
-    return place + head + frame.method_size
+        place += NAMES_HEAD - FIXED_HEAD
+    place += FIXED_HEAD
+    memcpy(place, frame.method, frame.method_size)
+    return place + frame.method_size
 
 
 cdef inline char* write_response_head(char* place, const Frame* frame) noexcept nogil:
@@ -401,17 +402,20 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
     if present < FIXED_HEAD:
         return 0
     head = 8 * <Py_ssize_t><uint8_t>body[0]
-    if head < FIXED_HEAD:
-        refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
-        return 1
+    frame.names = 0
+    if head != FIXED_HEAD:
+        if head < FIXED_HEAD:
+            refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
+            return 1
+        # A head that is not all there yet, or longer than its frame, is found out below.
+        if frame.kind == REQUEST and present >= NAMES_HEAD:
+            frame.names = load64(body + FIXED_HEAD)
     frame.metadata_size = load16(body + 6)
     if frame.kind == REQUEST:
         frame.attempt = <uint8_t>body[1]
         frame.priority = <uint8_t>body[2] if <uint8_t>body[2] <= HIGHEST_PRIORITY else 0
         names = frame.method_size = load16(body + 4)
         frame.timeout_us = load64(body + 8)
-        # A head that is not all there yet, or longer than its frame, is found out below.
-        frame.names = load64(body + FIXED_HEAD) if head >= NAMES_HEAD and present >= NAMES_HEAD else 0
         frame.method = body + head
         if not 1 <= names <= METHOD_LIMIT:
             refuse(frame, REASON_PROTOCOL, "method length", names, METHOD_LIMIT)

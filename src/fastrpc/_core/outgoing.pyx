@@ -41,5 +41,5 @@ cdef Outgoing new_failure(int status, int outcome, str text):
 cdef object too_large(Py_ssize_t size, uint64_t limit):
     return EncodeError(
         f"the message has {size} bytes, the peer takes at most {limit}",
-        hint="raise Limits.message_bytes on the other side, or stream the value",
+        hint="raise Limits.message_bytes on the other side",
     )

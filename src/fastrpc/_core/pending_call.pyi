@@ -11,14 +11,14 @@ class PendingCall(Call):
     """A call of ours that waits for its answer, whoever waits: a task or a thread."""
 
     #: Whether an attempt may have reached a handler; kept by those who make several.
-    may_have_run: bool
+    _may_have_run: bool
 
     @property
-    def seconds(self) -> float:
+    def _seconds(self) -> float:
         """How long the call took, or takes already."""
 
     @property
-    def elapsed(self) -> float:
+    def _elapsed(self) -> float:
         """How long ago the call began, whatever its attempts came to."""
 
     @property
@@ -41,13 +41,26 @@ class PendingCall(Call):
     def error(self) -> BaseException | None:
         """What it failed with, or None."""
 
-    def unpacking_failed(self, error: DecodeError) -> DecodeError:
+    @property
+    def _packed_answer(self) -> tuple[Any, bytes]:
+        """The compressor and the payload of an answer that is not decompressed yet."""
+
+    def _take_unpacked(self, payload: bytes) -> None:
+        """Have the decompressed payload as the answer."""
+
+    def _take_failure(self, error: Exception) -> None:
+        """Have an error in place of the answer, which cannot be decompressed."""
+
+    def _unpacking_failed(self, error: DecodeError) -> DecodeError:
         """Return the error of a decompression, saying whose answer it is about."""
 
-    def count_unsent(self, status: Status) -> None:
+    def _count_undecoded(self, error: DecodeError) -> None:
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+
+    def _count_unsent(self, status: Status) -> None:
         """Count a call that failed before an attempt could be made."""
 
-    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 
 def decode_details(payload: bytes, codec: int) -> Any:

@@ -19,13 +19,13 @@ from fastrpc._core.status cimport (
 )
 from fastrpc._core.wire cimport now_ns
 
-from fastrpc._core.settings import codec_label, compressor_label
 from fastrpc.errors import (
     CallError,
     ConnectionLostError,
     DeadlineExceededError,
     DecodeError,
     EncodeError,
+    FastRPCError,
     OverloadedError,
     RemoteProtocolError,
     UnavailableError,
@@ -58,6 +58,7 @@ cdef class PendingCall(Call):
             self.answer_compressor = frame.compressor
         else:
             self.failure = self._error_of(frame, payload)
+            mark_own(self.failure)
         self.is_settled = True
         try:
             self.server_microseconds = frame.elapsed_us
@@ -74,12 +75,14 @@ cdef class PendingCall(Call):
         self.is_settled = True
         self._count(error.status, now_ns())
         self.failure = error
+        mark_own(error)
         return self.settle()
 
     cdef int _count(self, int status, uint64_t now) except -1:
         self.ended_ns = now
         if self.is_counted:
             self.is_counted = False
+            self.was_counted_ok = status == 0
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
             self.route.totals.ended(status)
         return 0
@@ -92,30 +95,60 @@ cdef class PendingCall(Call):
         return 0
 
     cdef object value(self):
-        """Decode the answer."""
+        """Decode the answer. An answer that does not fit is counted as a failure."""
+        try:
+            return self._decoded()
+        except DecodeError as error:
+            self._count_undecoded(error)
+            raise
+
+    def _count_undecoded(self, error):
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        if self.was_counted_ok:
+            self.was_counted_ok = False
+            self.route.counters.failed_after_all(error.status)
+            self.route.totals.failed_after_all(error.status)
+
+    cdef object _decoded(self):
         cdef bytes payload = self.answer
         if self.answer_compressor:
             compressor = self.compressor_of_answer()
             try:
                 payload = compressor.decompress(payload, self.message_limit)
-            except DecodeError as error:
-                raise self.unpacking_failed(error)
+            except Exception as error:  # An installed compressor may raise anything.
+                raise self._unpacking_failed(error)
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
-                f"{self.route.method} answered in codec {codec_label(self.answer_codec)}, asked was codec "
-                f"{codec_label(self.route.marshal.codec_id)}"
+                f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
+                f"{self.route.marshal.coders.codec!r}"
             )
         return self.route.marshal.decode_result(payload)
 
-    def unpacking_failed(self, error):
+    @property
+    def _packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def _take_unpacked(self, bytes payload not None):
+        """Have the decompressed payload as the answer."""
+        self.answer = payload
+        self.answer_compressor = 0
+
+    def _take_failure(self, error not None):
+        """Have an error in place of the answer, which cannot be decompressed."""
+        self.failure = error
+
+    def _unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
+        if not isinstance(error, DecodeError):
+            return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
 
     cdef object compressor_of_answer(self):
-        compressor = None if self.compressors is None else self.compressors.get(self.answer_compressor)
+        compressor = None if self.numbers is None else self.numbers.compressors.get(self.answer_compressor)
         if compressor is None:
             raise DecodeError(
-                f"{self.route.method} answered with compressor {compressor_label(self.answer_compressor)}, unknown here"
+                f"{self.route.method} answered with compressor number {self.answer_compressor}, unknown here"
             )
         return compressor
 
@@ -159,14 +192,14 @@ cdef class PendingCall(Call):
 
     # For interceptors and fail modes
 
-    def count_unsent(self, status):
+    def _count_unsent(self, status):
         """Count a call that failed before an attempt could be made."""
         self.route.counters.started()
         self.route.totals.started(False, 0)
         self.is_counted = True
         self._count(status, now_ns())
 
-    def note_outcome(self, status, error):
+    def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
@@ -197,15 +230,22 @@ cdef class PendingCall(Call):
         return self.is_inside_retry
 
     @property
-    def seconds(self):
+    def _seconds(self):
         """How long the call took, or takes already."""
         # What ended before it began was an attempt: the call goes on.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
-    def elapsed(self):
+    def _elapsed(self):
         """How long ago the call began, whatever its attempts came to."""
         return seconds_between(self.started_ns, now_ns())
+
+
+cdef int mark_own(object error) except -1:
+    """Note on an error that a call of ours raises it: a handler that lets it through did not mean its own caller."""
+    if isinstance(error, FastRPCError):
+        error._of_own_call = True
+    return 0
 
 
 cdef double seconds_between(uint64_t first, uint64_t last) noexcept:
@@ -219,13 +259,13 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
-            hint="raise Limits.message_bytes on both sides, or stream the value",
+            hint="raise Limits.message_bytes on both sides",
         )
     if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
             f"{connection.peer.max_message}",
-            hint="raise Limits.message_bytes on the server, or stream the value",
+            hint="raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
@@ -278,15 +318,18 @@ def decode_details(bytes payload, int codec):
         return payload
 
 
-cdef object lost_error(Connection connection, Call call, bint handed, str why):
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
     if connection.is_violated():
-        text = f"{call.route.method}: the connection was given up, as the server broke the protocol ({why}){doubt}"
+        text = (
+            f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol "
+            f"({why}){doubt}"
+        )
         return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
     return ConnectionLostError(
-        f"{call.route.method}: the connection was lost ({why}){doubt}",
+        f"{call.route.method}: the connection to {endpoint} was lost ({why}){doubt}",
         processed=processed,
         retryable=retryable,
         hint=None if retryable else LOST_HINT,
@@ -295,9 +338,14 @@ cdef object lost_error(Connection connection, Call call, bint handed, str why):
 
 cdef object overdue_error(PendingCall call, object endpoint, bint handed):
     """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)
+    if call.began_ns and call.attempt_number:
+        text = f"{text} {seconds_between(call.began_ns, call.deadline_ns):.3g} s, the last {seconds:.3g} s in a retry"
+    else:
+        text = f"{text} {seconds:.3g} s"
     return DeadlineExceededError(
-        f"{call.route.method}: no answer from {endpoint} within {seconds:.3g} s",
+        text,
         processed="unknown" if handed else "no",
         hint=OVERDUE_HINT,
     )

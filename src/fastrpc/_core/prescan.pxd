@@ -1,7 +1,9 @@
 """Depth and number of values in a payload, found before any object of it exists."""
 
+from fastrpc._core.key_log cimport KeyLog
+
 cdef enum:
-    # Codec numbers of PROTOCOL.md that the scan reads; all others pass unread.
+    # Codec numbers of PROTOCOL.md that the scan reads; all others pass unread. Protobuf has a scan of its own.
     PRESCAN_MSGPACK = 1
     PRESCAN_JSON = 2
 
@@ -22,7 +24,16 @@ cdef enum:
 
 # `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value
 # inside a container is an item. `charge` receives the payload's bytes and those of its containers,
-# as far as the scan came.
+# as far as the scan came. `log` receives where keys and values of long containers lie; NULL: nobody asks.
 cdef int prescan(
-    int codec_id, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
+    int codec_id,
+    const char* data,
+    Py_ssize_t size,
+    int max_depth,
+    Py_ssize_t max_items,
+    Py_ssize_t* charge,
+    KeyLog* log,
 ) noexcept nogil
+
+# What the results are called.
+cdef tuple PRESCAN_NAMES

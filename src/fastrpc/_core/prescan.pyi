@@ -6,10 +6,18 @@ def prescan_payload(
     *,
     max_depth: int = 100,
     max_items: int = 1_000_000,
-) -> tuple[Literal["ok", "too deep", "too many items", "malformed", "colliding keys", "no memory"], int]:
+) -> tuple[Literal["ok", "too deep", "too many items", "malformed"], int]:
     """Return what the scan says of `payload`, and the bytes its decoding is charged with.
 
     The outermost container is depth 1, and a `max_depth` above 1,024 counts as 1,024. Every element,
     key and value inside a container is an item. Only msgpack (1) and JSON (2) are read; payloads of
     other codecs are "ok" and charged with their own bytes. Malformed JSON is left to the decoder.
+    """
+
+def noted_entries(
+    codec_id: int, payload: bytes, *, maps: bool = True, arrays: bool = True, texts: bool = True
+) -> list[tuple[Literal["map", "array"], list[bytes]]]:
+    """Return the keys of each map, and the values of each array, of more than 64 entries: test hook.
+
+    Without `texts` the keys of msgpack that are text or bytes are left out.
     """

@@ -2,52 +2,49 @@
 
 Decoding turns one byte into an object of 60 or more, and calls itself once per level of nesting. So
 16 MiB of empty maps would become a gigabyte, and a million brackets would run over a thread's stack.
-The scan reads the payload once, without recursion, and refuses both. It allocates only where a long
-map has numbers for keys, which `key_load` weighs: they can be chosen to make a dict crawl. It is
+The scan reads the payload once, without recursion, and refuses both. It allocates only where it is
+asked to note keys, which `hash_flood` looks at: they can be chosen to make a dict crawl. It is
 never more lenient than the decoder that follows: where a payload is malformed the decoder stops at
 the same byte or earlier, so it meets no more than what was counted here.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint64_t
 from libc.string cimport memchr, memset
 
-from fastrpc._core.key_load cimport (
-    KEYS_UNSEEN,
-    KeyLoad,
-    is_overloaded,
-    load_big_endian,
-    note_escaped,
-    note_key,
-    note_text,
-    release,
-    weigh_keys,
-)
+from fastrpc._core.key_log cimport UNNOTED_ENTRIES, Group, KeyLog, close_group, note_end, note_start, release
 
-_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory")
+PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory")
 
 
 cdef int prescan(
-    int codec_id, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
+    int codec_id,
+    const char* data,
+    Py_ssize_t size,
+    int max_depth,
+    Py_ssize_t max_items,
+    Py_ssize_t* charge,
+    KeyLog* log,
 ) noexcept nogil:
     # nogil: `data` is a raw pointer that the caller keeps alive for the call; nothing here is an object.
     cdef Py_ssize_t containers = 0
     cdef int result = PRESCAN_OK
-    cdef KeyLoad load
     if max_depth > PRESCAN_DEEPEST:
         max_depth = PRESCAN_DEEPEST
     if codec_id == PRESCAN_MSGPACK:
-        memset(&load, 0, sizeof(load))
-        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers, &load)
-        if load.keys != NULL:
-            release(&load)
+        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers, log)
     elif codec_id == PRESCAN_JSON:
-        memset(&load, 0, sizeof(load))
-        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers, &load)
-        if load.keys != NULL:
-            release(&load)
+        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers, log)
     charge[0] = size + PRESCAN_CONTAINER_CHARGE * containers
     return result
+
+
+cdef inline uint64_t load_big_endian(const uint8_t* place, int width) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int index
+    for index in range(width):
+        value = (value << 8) | place[index]
+    return value
 
 
 cdef inline bint is_container(uint8_t lead) noexcept nogil:
@@ -101,53 +98,60 @@ cdef inline const uint8_t* skip_scalar(
 
 
 cdef struct Level:
-    # Values still to come; where the keys begin in a KeyLoad, -1 where nobody counts them; how many are no numbers.
-    # 16 bytes, which are copied at once; no payload has 2**31 keys, Memory.items is below that.
+    # Values still to come; where the entries begin in a KeyLog, -1 where nobody asks for them; what it is. 16 bytes,
+    # which are copied at once; no payload has 2**31 entries, Memory.items is below that.
     Py_ssize_t pending
-    int32_t keys_from
-    uint32_t others
+    int32_t noted_from
+    int32_t is_map
 
 
-cdef inline bint count_key(
-    KeyLoad* load, Level* level, uint8_t lead, const uint8_t* place, const uint8_t* end
-) noexcept nogil:
-    # Not the address of the field itself, which would keep the level out of the registers.
-    cdef uint32_t others = level.others
-    cdef bint is_noted = note_key(load, lead, place, end, &others)
-    level.others = others
-    return is_noted
+cdef inline bint notes(const KeyLog* log, bint is_container_map, Py_ssize_t count) noexcept nogil:
+    """Whether the entries of a container of so many values are noted."""
+    if log == NULL:
+        return False
+    return log.notes_maps and count > 2 * UNNOTED_ENTRIES if is_container_map else (
+        log.notes_arrays and count > UNNOTED_ENTRIES
+    )
 
 
-cdef inline int end_keys(KeyLoad* load, Py_ssize_t keys_from) noexcept nogil:
-    if not weigh_keys(load, keys_from):
-        return PRESCAN_NO_MEMORY
-    return PRESCAN_COLLIDING_KEYS if is_overloaded(load) else PRESCAN_OK
+cdef inline bint is_text(uint8_t lead) noexcept nogil:
+    return 0xA0 <= lead < 0xC0 or 0xC4 <= lead <= 0xC6 or 0xD9 <= lead <= 0xDB      # fixstr; bin, str 8, 16, 32
+
+
+cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t at) noexcept nogil:
+    """Note that the next value of a level begins. False: no memory."""
+    # Keys and values take turns, and a map ends with a value: there its last key ends.
+    if level.is_map and not level.pending & 1:
+        note_end(log, level.noted_from, at)
+        return True
+    return (level.is_map and log.skips_texts and is_text(lead)) or note_start(log, at)
 
 
 cdef int scan_msgpack(
-    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLoad* load
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLog* log
 ) noexcept nogil:
     cdef Level[1024] outer                                  # PRESCAN_DEEPEST of them: the levels around this one
     cdef Level level = Level(1, -1, 0)
+    cdef const uint8_t* data = place
     cdef const uint8_t* end = place + size
     cdef Py_ssize_t items = 0, count
-    cdef int depth = 0, found
+    cdef int depth = 0
     cdef uint8_t lead
     while True:
         while level.pending == 0:
-            found = PRESCAN_OK if level.keys_from < 0 else end_keys(load, level.keys_from)
-            if depth == 0 or found != PRESCAN_OK:
-                return found
+            if level.noted_from >= 0 and not close_group(log, level.noted_from, level.is_map, place - data):
+                return PRESCAN_NO_MEMORY
+            if depth == 0:
+                return PRESCAN_OK
             depth -= 1
             level = outer[depth]
         level.pending -= 1
         if place >= end:
             return PRESCAN_MALFORMED
         lead = place[0]
-        place += 1
-        # Keys and values take turns, and a map ends with a value.
-        if level.keys_from >= 0 and level.pending & 1 and not count_key(load, &level, lead, place, end):
+        if level.noted_from >= 0 and not note(log, &level, lead, place - data):
             return PRESCAN_NO_MEMORY
+        place += 1
         if not is_container(lead):
             place = skip_scalar(place, end, lead)
             if place != NULL:
@@ -162,7 +166,7 @@ cdef int scan_msgpack(
             return PRESCAN_TOO_MANY_ITEMS if items > max_items else PRESCAN_MALFORMED
         outer[depth] = level
         depth += 1
-        level = Level(count, <int32_t>load.size if is_map(lead) and count >= 2 * KEYS_UNSEEN else -1, 0)
+        level = Level(count, <int32_t>log.size if notes(log, is_map(lead), count) else -1, is_map(lead))
 
 
 cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
@@ -187,45 +191,64 @@ cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
     return byte <= c" " or byte == c"," or byte == c"]" or byte == c"}" or byte == c":"
 
 
-cdef inline bint may_be_number(const uint8_t* text, Py_ssize_t size) noexcept nogil:
-    """Whether an annotation may turn a key into a number or a UUID."""
-    return size > 0 and (text[0] <= c"9" or text[0] == c"\\" or size == 32 or size == 36)
-
-
-cdef bint count_text_key(KeyLoad* load, const uint8_t* text, const uint8_t* quote, const uint8_t* end) noexcept nogil:
-    """Note a string, if it is the key of a map; False: no memory."""
+cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
+    """Whether the string whose closing quote this is has a value behind it."""
     cdef const uint8_t* place = quote + 1
     while place < end and place[0] <= c" ":
         place += 1
-    if place >= end or place[0] != c":":
-        return True
-    if memchr(text, c"\\", quote - text) != NULL:
-        return note_escaped(load, text, quote - text)
-    return note_text(load, text, quote - text)
+    return place < end and place[0] == c":"
 
 
-cdef inline int end_level(KeyLoad* load, const int32_t* keys_from, int depth) noexcept nogil:
-    return end_keys(load, keys_from[depth]) if depth >= 0 and load.size > keys_from[depth] else PRESCAN_OK
+cdef struct JsonLevel:
+    # Where its entries begin in a KeyLog, and whether it is an object whose keys, or an array whose values, are noted.
+    int32_t noted_from
+    int16_t notes_keys
+    int16_t notes_values
 
 
-cdef int end_json(KeyLoad* load, const int32_t* keys_from, int depth) noexcept nogil:
-    """Weigh the keys of maps that nobody closed: up to its error the decoder fills them all the same."""
-    cdef int found = PRESCAN_OK
-    while depth > 0 and found == PRESCAN_OK:
+cdef inline void open_level(const KeyLog* log, JsonLevel* levels, int depth, uint8_t bracket) noexcept nogil:
+    if log != NULL:
+        levels[depth] = JsonLevel(
+            <int32_t>log.size, bracket == c"{" and log.notes_maps, bracket == c"[" and log.notes_arrays
+        )
+
+
+cdef inline bint close_level(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
+    """Keep what was noted of a level. False: no memory."""
+    return log == NULL or depth < 0 or close_group(log, levels[depth].noted_from, levels[depth].notes_keys, end)
+
+
+cdef bint close_all(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
+    """Keep what was noted of levels that nobody closed: up to its error the decoder takes their entries all the same."""
+    while depth > 0:
         depth -= 1
-        found = end_level(load, keys_from, depth)
-    return found
+        if not close_level(log, levels, depth, end):
+            return False
+    return True
+
+
+cdef inline bint note_token(
+    KeyLog* log, const JsonLevel* level, const uint8_t* data, const uint8_t* place, const uint8_t* quote, const uint8_t* end
+) noexcept nogil:
+    """Note the token that begins at `place`, a string if `quote` is where it ends, if it is asked for. False: no memory."""
+    if level.notes_values:
+        return note_start(log, place - data)
+    if level.notes_keys and quote != NULL and is_key(quote, end):
+        if not note_start(log, place - data):
+            return False
+        note_end(log, level.noted_from, quote + 1 - data)
+    return True
 
 
 cdef int scan_json(
-    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLoad* load
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLog* log
 ) noexcept nogil:
-    # Every value and key is one token; the outermost value is a token and no item.
-    cdef int32_t[1024] keys_from                            # PRESCAN_DEEPEST of them: where those of a level begin
+    cdef JsonLevel[1024] levels                             # PRESCAN_DEEPEST of them; kept only where there is a log
+    cdef const uint8_t* data = place
     cdef const uint8_t* end = place + size
     cdef const uint8_t* quote
-    cdef Py_ssize_t items = -1
-    cdef int depth = 0, found
+    cdef Py_ssize_t items = -1                              # every token is one, but not the outermost value
+    cdef int depth = 0
     cdef uint8_t byte
     while place < end:
         byte = place[0]
@@ -234,28 +257,29 @@ cdef int scan_json(
             continue
         if byte == c"]" or byte == c"}":
             depth -= 1
-            found = end_level(load, keys_from, depth)
-            if depth <= 0 or found != PRESCAN_OK:
-                return found                # whole, or closed once too often: the decoder goes no further
+            if not close_level(log, levels, depth, place - 1 - data):
+                return PRESCAN_NO_MEMORY
+            if depth <= 0:
+                return PRESCAN_OK           # whole, or closed once too often: the decoder goes no further
             continue
         items += 1
         if items > max_items:
             return PRESCAN_TOO_MANY_ITEMS
-        if byte == c'"':
-            quote = string_end(place, end)
-            if may_be_number(place, quote - place) and not count_text_key(load, place, quote, end):
-                return PRESCAN_NO_MEMORY
+        quote = string_end(place, end) if byte == c'"' else NULL
+        if log != NULL and depth > 0 and not note_token(log, &levels[depth - 1], data, place - 1, quote, end):
+            return PRESCAN_NO_MEMORY
+        if quote != NULL:
             place = quote + 1
         elif byte == c"[" or byte == c"{":
             containers[0] += 1
             if depth >= max_depth:
                 return PRESCAN_TOO_DEEP
-            keys_from[depth] = <int32_t>load.size
+            open_level(log, levels, depth, byte)
             depth += 1
         else:
             while place < end and not ends_scalar(place[0]):
                 place += 1
-    return end_json(load, keys_from, depth)
+    return PRESCAN_OK if close_all(log, levels, depth, end - data) else PRESCAN_NO_MEMORY
 
 
 def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_items=1_000_000):
@@ -265,6 +289,30 @@ def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
     # `view` keeps the payload alive and unmoved until it is released, so the GIL may go.
     with nogil:
-        result = prescan(codec_id, <const char*> view.buf, view.len, max_depth, max_items, &charge)
+        result = prescan(codec_id, <const char*> view.buf, view.len, max_depth, max_items, &charge, NULL)
     PyBuffer_Release(&view)
-    return _NAMES[result], charge
+    return PRESCAN_NAMES[result], charge
+
+
+def noted_entries(int codec_id, bytes payload not None, *, bint maps=True, bint arrays=True, bint texts=True):
+    cdef KeyLog log
+    cdef Py_ssize_t charge = 0, number, index
+    cdef Group group
+    memset(&log, 0, sizeof(log))
+    log.notes_maps = maps
+    log.notes_arrays = arrays
+    log.skips_texts = not texts
+    found = []
+    try:
+        # `payload` is kept by the caller.
+        prescan(codec_id, payload, len(payload), PRESCAN_DEEPEST, len(payload), &charge, &log)
+        for number in range(log.group_count):
+            group = log.groups[number]
+            entries = [
+                payload[log.kept[index].start:log.kept[index].end]
+                for index in range(group.first, group.first + group.count)
+            ]
+            found.append(("map" if group.is_map else "array", entries))
+    finally:
+        release(&log)
+    return found

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 cdef struct Level:
     # Where the level ends; for a group where the one around it ends, as only its end tag tells.
     const uint8_t* end
-    # The message it holds, or NO_MESSAGE, of whose fields none is looked into.
+    # The message it holds, or SCALAR, of whose fields none is looked into.
     int32_t message
     # The field number whose end tag closes a group, 0 for what has a length.
     uint32_t group
@@ -15,8 +15,9 @@ cdef struct Level:
 
 cdef class MessageLayout:
     cdef:
-        # Message m has the fields first[m] <= f < first[m + 1] that hold messages; within m the tags
-        # rise. messages[f] is the message that field f holds. Owned arrays, unchanged once made.
+        # Message m has the fields first[m] <= f < first[m + 1] that hold messages or packed numbers; within m the
+        # tags rise. messages[f] is the message that field f holds, or how its numbers are packed. Owned arrays,
+        # unchanged once made.
         Py_ssize_t* first
         uint32_t* tags
         int32_t* messages
@@ -26,7 +27,7 @@ cdef class MessageLayout:
         self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
     ) noexcept nogil
     cdef int32_t held_message(self, int32_t message, uint32_t tag) noexcept nogil
-    cdef int take_field(self, Level* level, const uint8_t** place, uint32_t tag) noexcept nogil
+    cdef int take_field(self, Level* level, const uint8_t** place, uint32_t tag, Py_ssize_t* items) noexcept nogil
     cdef int scan(
         self, Level level, const uint8_t* place, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers
     ) noexcept nogil

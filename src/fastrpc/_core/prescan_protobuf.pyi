@@ -6,8 +6,9 @@ class MessageLayout:
     """Where the messages of a protobuf payload lie: which fields of which message hold which.
 
     `messages` has one mapping for each message, that of the payload first: from a field's tag
-    (number times eight, plus 2 for a message or 3 for a group) to the place of what it holds in
-    `messages`. `fastrpc.codecs.protobuf.message_layout` makes it from a message class.
+    (number times eight, plus 2 for a message or packed numbers, or 3 for a group) to the place of
+    what it holds in `messages`, or to -2, -3, -4 for packed numbers that are varints or take four or
+    eight bytes each. `fastrpc.codecs.protobuf.message_layout` makes it from a message class.
     """
 
     def __init__(self, messages: Sequence[Mapping[int, int]]) -> None: ...
@@ -16,6 +17,6 @@ class MessageLayout:
     ) -> tuple[Literal["ok", "too deep", "too many items", "malformed"], int]:
         """Return what the scan says of `payload`, and the bytes its decoding is charged with.
 
-        The payload itself is depth 1. Every field that is set is an item, each of a repeated one too;
-        packed numbers are one item together. A message or group is a container.
+        The payload itself is depth 1. Every field that is set is an item, each of a repeated one too,
+        and each number of a packed one beside the field. A message or group is a container.
         """

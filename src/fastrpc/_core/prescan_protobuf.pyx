@@ -8,20 +8,24 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from fastrpc._core.prescan cimport (
     PRESCAN_CONTAINER_CHARGE,
     PRESCAN_DEEPEST,
     PRESCAN_MALFORMED,
+    PRESCAN_NAMES,
     PRESCAN_OK,
     PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
 )
 
-_NAMES = ("ok", "too deep", "too many items", "malformed")
-
+# What a field holds that is no message. `codecs.protobuf` writes these numbers into layouts.
 cdef enum:
-    NO_MESSAGE = -1
+    SCALAR = -1
+    PACKED_VARINTS = -2
+    PACKED_FOUR_BYTES = -3
+    PACKED_EIGHT_BYTES = -4
 
 # https://protobuf.dev/programming-guides/encoding/#structure
 cdef enum:
@@ -80,6 +84,29 @@ cdef inline const uint8_t* skip_scalar(
     return place + width if width <= end - place else NULL
 
 
+cdef Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noexcept nogil:
+    """Return how many of these bytes are the last of a number, as their highest bit is clear."""
+    cdef const uint8_t* end = place + size
+    cdef uint64_t word
+    cdef Py_ssize_t count = 0
+    while end - place >= 8:
+        memcpy(&word, place, 8)
+        # One bit for each such byte; the product adds the eight bytes up in the highest one.
+        count += <Py_ssize_t>((((~word) & <uint64_t>0x8080808080808080) >> 7) * <uint64_t>0x0101010101010101 >> 56)
+        place += 8
+    while place < end:
+        count += not place[0] & 0x80
+        place += 1
+    return count
+
+
+cdef Py_ssize_t count_packed(int32_t held, const uint8_t* place, Py_ssize_t size) noexcept nogil:
+    """Return how many numbers lie in a packed field."""
+    if held == PACKED_VARINTS:
+        return count_varints(place, size)
+    return size // (4 if held == PACKED_FOUR_BYTES else 8)
+
+
 @cython.final
 cdef class MessageLayout:
     def __cinit__(self, list messages):
@@ -95,7 +122,7 @@ cdef class MessageLayout:
         for message in range(len(messages)):
             self.first[message] = field
             for tag, held in sorted(messages[message].items()):
-                if not 0 <= held < len(messages):
+                if not PACKED_EIGHT_BYTES <= held < len(messages) or held == SCALAR:
                     raise ValueError(f"tag {tag} holds message {held} of {len(messages)}")
                 self.tags[field] = tag
                 self.messages[field] = held
@@ -116,7 +143,7 @@ cdef class MessageLayout:
         with nogil:
             result = self.prescan(<const char*> view.buf, view.len, max_depth, max_items, &charge)
         PyBuffer_Release(&view)
-        return _NAMES[result], charge
+        return PRESCAN_NAMES[result], charge
 
     cdef int prescan(
         self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
@@ -136,10 +163,10 @@ cdef class MessageLayout:
         return result
 
     cdef int32_t held_message(self, int32_t message, uint32_t tag) noexcept nogil:
-        """Return the message that a field of `message` holds, or NO_MESSAGE."""
+        """Return what a field of `message` holds."""
         cdef Py_ssize_t low, high, middle
-        if message == NO_MESSAGE:
-            return NO_MESSAGE
+        if message == SCALAR:
+            return SCALAR
         low = self.first[message]
         high = self.first[message + 1]
         while low < high:
@@ -150,10 +177,13 @@ cdef class MessageLayout:
                 low = middle + 1
             else:
                 high = middle
-        return NO_MESSAGE
+        return SCALAR
 
-    cdef int take_field(self, Level* level, const uint8_t** place, uint32_t tag) noexcept nogil:
-        """Step over the field behind `tag`, or into it; return 0 if over, 1 if into, -1 when malformed."""
+    cdef int take_field(self, Level* level, const uint8_t** place, uint32_t tag, Py_ssize_t* items) noexcept nogil:
+        """Step over the field behind `tag`, or into it; return 0 if over, 1 if into, -1 when malformed.
+
+        Numbers that are packed into the field are added to `items`.
+        """
         cdef uint64_t length = 0
         cdef int32_t held
         if tag & 7 != BYTES and tag & 7 != GROUP:
@@ -164,7 +194,9 @@ cdef class MessageLayout:
             place[0] = load_varint(place[0], level.end, LONGEST_TAG, &length)
             if place[0] == NULL or length > <uint64_t> (level.end - place[0]):
                 return -1
-            if held == NO_MESSAGE:
+            if held < 0:
+                if held != SCALAR:
+                    items[0] += count_packed(held, place[0], <Py_ssize_t>length)
                 place[0] += length
                 return 0
             level.end = place[0] + length
@@ -202,9 +234,11 @@ cdef class MessageLayout:
             if items > max_items:
                 return PRESCAN_TOO_MANY_ITEMS
             around = level
-            taken = self.take_field(&level, &place, tag)
+            taken = self.take_field(&level, &place, tag, &items)
             if taken < 0:
                 return PRESCAN_MALFORMED
+            if items > max_items:
+                return PRESCAN_TOO_MANY_ITEMS
             if taken:
                 if depth == max_depth:
                     return PRESCAN_TOO_DEEP

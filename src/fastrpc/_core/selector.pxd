@@ -59,8 +59,9 @@ cdef class BaseSelector:
         # Functions that narrow the endpoints.
         readonly tuple filters
 
-        # State of xorshift64*; never 0.
+        # State of xorshift64*; never 0. Whether it comes of a seed that was given.
         uint64_t _random
+        bint _is_seeded
 
     cdef uint64_t random(self) noexcept
     cdef uint32_t random_below(self, uint32_t size) noexcept

@@ -68,8 +68,7 @@ cdef class BaseSelector:
 
     def __init__(self, *, filters=(), seed=None):
         self.candidates = []
-        self._by_id = {}
-        self._by_name = {}
+        self._by_id, self._by_name = {}, {}
         try:
             self.filters = tuple(filters)
         except TypeError:
@@ -81,6 +80,7 @@ cdef class BaseSelector:
                 )
         if seed is not None and not isinstance(seed, (str, bytes, int)):
             raise ConfigError(f"seed is {seed!r}, it must be a text, bytes or a whole number")
+        self._is_seeded = seed is not None
         self._random = (random_module.getrandbits(64) if seed is None else hash_key(seed)) | 1
 
     @property

@@ -1,9 +1,10 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.admission cimport AdmittedCall, Admission, GuardedSession
-from fastrpc._core.call cimport RouteTable
+from fastrpc._core.call cimport Route, RouteTable
 from fastrpc._core.handler_context cimport HandlerContexts
 from fastrpc._core.handler_task cimport HandlerTask, TaskPool
+from fastrpc._core.settings cimport WireNumbers
 
 
 cdef class ServerState(Admission):
@@ -20,9 +21,9 @@ cdef class ServerState(Admission):
         # A call that ended and can be used again.
         ServerCall spare
 
-        # Codecs (bits) and compressors ({wire id: Compressor}) that requests may use.
-        uint64_t codecs
-        readonly dict compressors
+        # Codecs and compressors that requests may use; the codecs also by their numbers, as each request asks.
+        readonly WireNumbers numbers
+        bint[256] takes_codec
         public Py_ssize_t compress_above
 
         # The caller's time when it names none; handlers under way; what expired unstarted.
@@ -30,8 +31,10 @@ cdef class ServerState(Admission):
         readonly Py_ssize_t running
         readonly uint64_t expired_unstarted
 
-        # Whether calls go through interceptors, and whether the dispatcher wants to hear of every end.
+        # Whether calls go through interceptors, whether results are checked against their annotations before they are
+        # sent, and whether the dispatcher wants to hear of every end.
         public bint has_interceptors
+        public bint checks_results
         public bint is_watched
 
     cdef ServerTask acquire(self)
@@ -64,5 +67,12 @@ cdef class ServerCall(AdmittedCall):
         object outcome_status
         object outcome_error
 
+        # For `interception`: the handler returned None; an interceptor called `proceed` and dropped what it returned.
+        public bint _gave_none
+        public bint _dropped_proceed
+
     cdef int stop(self) except -1
     cdef bint make_new(self) noexcept
+
+
+cdef int report_long_step(Route route, uint64_t nanoseconds) except -1

@@ -1,5 +1,6 @@
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
+from logging import Logger
 from typing import Any, TypeVar, final
 
 from fastrpc._core.admission import Admission, AdmittedCall
@@ -7,10 +8,13 @@ from fastrpc._core.call import RouteTable
 from fastrpc._core.handler_task import HandlerTask
 from fastrpc._core.marshal import BoundArguments
 from fastrpc._core.server_session import ServerSession
+from fastrpc._core.settings import WireNumbers
 from fastrpc.rpc.peer import Identity
 from fastrpc.status import Status
 
 _Kind = TypeVar("_Kind", bound=ServerCall)
+
+logger: Logger
 
 @final
 class ServerState(Admission):
@@ -18,14 +22,15 @@ class ServerState(Admission):
 
     Args:
         dispatcher: the server's Python part, asked for everything that does not happen in every call.
-        codecs: wire ids that requests may use.
-        compressors: by wire id.
+        numbers: the codecs and compressors that requests may use.
         call_timeout: seconds for calls that name no timeout of their own.
         bounds: those of `Admission`.
     """
 
     compress_above: int
     has_interceptors: bool
+    #: Whether results are checked against their annotations before they are sent.
+    checks_results: bool
     #: Whether `dispatcher.changed` is to be called as each call ends.
     is_watched: bool
 
@@ -34,8 +39,7 @@ class ServerState(Admission):
         *,
         loop: AbstractEventLoop,
         dispatcher: Any,
-        codecs: Iterable[int],
-        compressors: Mapping[int, Any],
+        numbers: WireNumbers,
         call_timeout: float | None,
         **bounds: Any,
     ) -> None: ...
@@ -44,7 +48,7 @@ class ServerState(Admission):
     @property
     def dispatcher(self) -> Any: ...
     @property
-    def compressors(self) -> dict[int, Any]: ...
+    def numbers(self) -> WireNumbers: ...
     @property
     def running(self) -> int:
         """Calls started and not ended."""
@@ -108,7 +112,7 @@ class ServerCall(AdmittedCall):
     def codec_id(self) -> int:
         """The codec of the request and of the answer, by its number on the wire."""
 
-    def note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 
 def detached_call(

@@ -1,28 +1,36 @@
 """A call being served, the task its handler runs in, and what all connections of a server share."""
 
 import asyncio
+import logging
 
 cimport cython
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.call cimport Draining
 from fastrpc._core.handler_task cimport IDLE
 from fastrpc._core.marshal cimport BoundArguments
 from fastrpc._core.metadata cimport encode_metadata
+from fastrpc._core.settings cimport WireNumbers
 from fastrpc._core.wire cimport now_ns
+
+logger = logging.getLogger("fastrpc.server")
 
 
 @cython.final
 cdef class ServerState:
     """What all connections of one server share, on one loop."""
 
-    def __init__(self, *, loop, dispatcher, codecs, compressors, call_timeout, **bounds):
+    def __init__(self, *, loop, dispatcher, WireNumbers numbers not None, call_timeout, **bounds):
+        cdef int number
         Admission.__init__(self, loop=loop, **bounds)
         self.routes = RouteTable()
         self.dispatcher = dispatcher
         self.tasks = TaskPool(loop, ServerTask)
         self.contexts = HandlerContexts()
-        self.codecs = sum(1 << wire_id for wire_id in codecs)
-        self.compressors = dict(compressors)
+        self.numbers = numbers
+        for number in range(256):
+            self.takes_codec[number] = number in numbers.codecs
         self.compress_above = 1024
         self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
 
@@ -62,6 +70,9 @@ cdef class ServerTask(HandlerTask):
 
     cdef int finished(self) except -1:
         return self.call.session.task_finished(self)
+
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        return report_long_step(self.call.route, nanoseconds)
 
     cdef object make_name(self):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
@@ -111,7 +122,7 @@ cdef class ServerCall(AdmittedCall):
         """The codec of the request and of the answer, by its number on the wire."""
         return self.codec
 
-    def note_outcome(self, status, error):
+    def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
@@ -154,6 +165,18 @@ cdef class ServerCall(AdmittedCall):
             self.is_expired = True
             self.stop()
         return 0
+
+
+cdef int report_long_step(Route route, uint64_t nanoseconds) except -1:
+    """Log that a handler held the loop: meanwhile no other call went on, no signal of life was answered."""
+    seconds = nanoseconds / 1e9
+    logger.warning(
+        "%s held the loop for %.1f s; what blocks belongs in a thread: a `def` handler, or asyncio.to_thread",
+        route.method,
+        seconds,
+        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
+    )
+    return 0
 
 
 def detached_call(kind, metadata, identity, timeout):

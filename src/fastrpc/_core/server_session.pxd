@@ -26,6 +26,7 @@ cdef class ServerSession(GuardedSession):
     cdef int _admit(self, ServerCall call, bytes payload) except -1
     cdef bint _decode(self, ServerCall call, bytes payload) except -1
     cdef int run(self, ServerCall call) except -1
+    cdef bint _may_answer(self, ServerCall call) except -1
     cdef int watch(self, ServerCall call) except -1
     cdef int unwatch(self, ServerCall call) except -1
     cdef int _flush_early(self) except -1
@@ -42,5 +43,7 @@ cdef class ServerSession(GuardedSession):
     cdef int finish(self, ServerCall call, object value) except -1
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef int fail(self, ServerCall call, object error) except -1
+    cdef int _pass_interrupt(self, object error) except -1
+    cdef int _answer_failure(self, ServerCall call, object error) except -1
     cdef Outgoing _failure_of(self, ServerCall call, object error)
     cdef int _count_end(self, ServerCall call, int status) except -1

@@ -17,20 +17,22 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_REFCNT
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from fastrpc._core.admission cimport AdmittedCall, process_held
 from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE, STYLE_ASYNC, STYLE_INLINE
 from fastrpc._core.call cimport scope_variable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, OUTCOME_NOT_STARTED, OUTCOME_RAN, PUSHBACK_NEVER, TIMEOUT_NONE
 from fastrpc._core.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
-from fastrpc._core.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.handler_task cimport IDLE, LONG_STEP_NS, is_coroutine, take_raised
 from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.outgoing cimport Outgoing, new_failure
 from fastrpc._core.parameter_names cimport refusal_text, told_count
+from fastrpc._core.served_call cimport report_long_step
+from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.status cimport UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.wire cimport now_ns
@@ -42,12 +44,17 @@ cdef enum:
     # References to the current task: the state's, asyncio's, and that of the function that began it.
     CURRENT_REFERENCES = 3
     CODEC_RAW = 0
+    CODEC_MSGPACK = 1
 
 logger = logging.getLogger("fastrpc.server")
 
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
+
+
+def _raise_again(error):
+    raise error
 
 
 cdef class ServerSession(GuardedSession):
@@ -140,9 +147,9 @@ cdef class ServerSession(GuardedSession):
         if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
             self.state.expired_unstarted += 1
             return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
-        if call.codec >= 64 or not (self.state.codecs >> call.codec) & 1:
+        if not self.state.takes_codec[call.codec] or (call.codec >= FIRST_OWN_NUMBER and not self._may_answer(call)):
             return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
-        if call.compressor and call.compressor not in self.state.compressors:
+        if call.compressor and call.compressor not in self.state.numbers.compressors:
             text = self.state.dispatcher.unknown_compressor(call.compressor)
             return self.refuse_faulty(call, UNIMPLEMENTED, text)
         if not call.compressor:
@@ -150,8 +157,14 @@ cdef class ServerSession(GuardedSession):
         # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
         self.watch(call)
-        self.state.dispatcher.unpack(call, self.state.compressors[call.compressor], payload)
+        self.state.dispatcher.unpack(call, self.state.numbers.compressors[call.compressor], payload)
         return 0
+
+    cdef bint _may_answer(self, ServerCall call) except -1:
+        """Whether the client announced the installed codec of its request as well: the answer comes in it."""
+        if call.flags & ONE_WAY:
+            return True
+        return self.peer.codec_number(call.codec, self.state.numbers.codecs[call.codec]) >= 0
 
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
         """A compressed request is whole again, or cannot be; called by the dispatcher."""
@@ -176,6 +189,7 @@ cdef class ServerSession(GuardedSession):
         """Decode the arguments and start the handler."""
         assert call is not None and call.route is not None and payload is not None
         cdef Route route = call.route
+        cdef uint64_t before = self.stepped_ns
         if call.codec == CODEC_RAW and route.marshal._takes_bytes:
             call.given = payload
             call.weight = PyBytes_GET_SIZE(payload)
@@ -187,6 +201,9 @@ cdef class ServerSession(GuardedSession):
         if self.stepped_ns > max(self.received_ns, self.turn_ns) + STALL_NS:
             # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
             self.hold_for_stall(self.received_ns)
+            before = max(before, max(self.received_ns, self.turn_ns))
+            if self.stepped_ns > before + LONG_STEP_NS:
+                report_long_step(route, self.stepped_ns - before)
         return 0
 
     cdef bint _decode(self, ServerCall call, bytes payload) except -1:
@@ -200,11 +217,12 @@ cdef class ServerSession(GuardedSession):
         except (CallError, DecodeError) as error:
             self._reject(call, error)
             return False
-        except Exception as error:
+        except BaseException as error:
             # The user's own type raised something else: a mistake over here, but only this call's.
             call.never_started = True
             failure = self._failure_of(call, error)
             self.refuse_faulty(call, failure.status, failure.text.decode())
+            self._pass_interrupt(error)
             return False
         call.weight = marshal.charge
         return True
@@ -218,8 +236,8 @@ cdef class ServerSession(GuardedSession):
         """Refuse a call whose arguments would arrive under other names than they were given."""
         cdef Route route = call.route
         if count > len(route.names.names):
-            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
-        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
+            return self.refuse_faulty(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
+        return self.refuse_faulty(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
@@ -360,7 +378,8 @@ cdef class ServerSession(GuardedSession):
         self.state.tasks.release(task)
         self.now = now_ns()
         if error is not None:
-            return self.fail(call, error)
+            # The task itself lets an interrupt leave the loop.
+            return self._answer_failure(call, error)
         return self.finish(call, value)
 
     def thread_finished(self, ServerCall call not None, value, error):
@@ -404,20 +423,25 @@ cdef class ServerSession(GuardedSession):
 
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None: it has none, and the caller was told."""
-        cdef Route route = call.route
+        cdef Marshal marshal = call.route.marshal
         cdef bytes payload
         try:
-            if call.codec == route.marshal.codec_id:
-                payload = <bytes>route.marshal.encode_result(value)
-            else:
-                payload = <bytes>self.state.dispatcher.marshal_of(route, call.codec).encode_result(value)
+            if call.codec != marshal.codec_id:
+                marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
+            payload = <bytes>marshal.encode_result(value)
+            if self.state.checks_results:
+                marshal.check_result(value, payload)
             if call._reply_metadata is not None:
                 self._send_metadata(call)
             if call.compressor:
                 payload = self._packed(call, payload)
+            if call.codec >= FIRST_OWN_NUMBER:
+                call.codec = <uint8_t>self.peer.codec_number(call.codec, self.state.numbers.codecs[call.codec])
             self._check_size(call, payload)
-        except Exception as error:
+        except BaseException as error:
             call.compressor = 0
+            # Something answered, the handler or an interceptor in its place: the call ran, whoever is to blame.
+            call.never_started = False
             self.fail(call, error)
             return None
         return payload
@@ -430,12 +454,13 @@ cdef class ServerSession(GuardedSession):
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
         """Compress an answer as its request was, if that pays."""
-        if PyBytes_GET_SIZE(payload) > self.state.compress_above and self.takes_compressor(call.compressor):
-            smaller = self.state.compressors[call.compressor].compress(payload)
-            if len(smaller) < len(payload):
-                return <bytes>smaller
-        call.compressor = 0
-        return payload
+        cdef bytes smaller = None
+        cdef uint8_t number = 0
+        if PyBytes_GET_SIZE(payload) > self.state.compress_above:
+            compressor = self.state.numbers.compressors[call.compressor]
+            smaller = self.peer.compressed(compressor, call.compressor, payload, &number)
+        call.compressor = number
+        return payload if smaller is None else smaller
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
         cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
@@ -449,7 +474,17 @@ cdef class ServerSession(GuardedSession):
         return 0
 
     cdef int fail(self, ServerCall call, object error) except -1:
-        """Answer with what the handler's error stands for."""
+        """Answer with what the handler's error stands for; an interrupt then ends the loop."""
+        self._answer_failure(call, error)
+        return self._pass_interrupt(error)
+
+    cdef int _pass_interrupt(self, object error) except -1:
+        # Not from in here: for some loops an error that leaves a protocol is the end of the connection and no more.
+        if isinstance(error, KeyboardInterrupt):
+            self.loop_state.loop.call_soon(_raise_again, error)
+        return 0
+
+    cdef int _answer_failure(self, ServerCall call, object error) except -1:
         cdef Outgoing failure = self._failure_of(call, error)
         self._count_end(call, failure.status)
         if not (call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE):
@@ -459,24 +494,25 @@ cdef class ServerSession(GuardedSession):
                 except CallError:
                     # It is logged; the handler's own error says more to the caller.
                     call.sent_metadata = None
-                except Exception as problem:
+                except (Exception, SystemExit) as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
             self.send_failure(call, failure)
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
         return 0
 
     cdef Outgoing _failure_of(self, ServerCall call, object error):
         """Make the answer to what a handler raised; one is made whatever its error does when it is looked at."""
         cdef Outgoing failure
-        cdef int outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
         try:
-            status, text, details, pushback = self.state.dispatcher.failure_of(call, error)
-            failure = new_failure(status, outcome, text)
+            status, text, details, pushback, has_run = self.state.dispatcher.failure_of(call, error)
+            failure = new_failure(status, OUTCOME_RAN if has_run else OUTCOME_NOT_STARTED, text)
             failure.payload = self._fitting(call, details)
             failure.pushback_ms = pushback
-        except Exception as problem:
+            if call.codec >= FIRST_OWN_NUMBER:
+                # Details are plain values: no installed codec carries them.
+                call.codec = CODEC_MSGPACK
+        except (Exception, SystemExit) as problem:
             logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
+            outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
             failure = new_failure(INTERNAL, outcome, f"{call.route.method} failed, and so did its error")
         return failure
 
@@ -489,7 +525,7 @@ cdef class ServerSession(GuardedSession):
         if <uint64_t>size > limit:
             problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
         elif not call.route.marshal.takes_details(details, call.codec):
-            problem = "they are nested too deep or hold too many items (Limits.depth, Memory.items)"
+            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
         else:
             return details
         logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
@@ -553,6 +589,10 @@ cdef class ServerSession(GuardedSession):
                 self.send_failure(call, new_failure(UNAVAILABLE, OUTCOME_RAN, text))
                 call.was_cancelled = True
                 call.stop()
+        return 0
+
+    cdef int on_stranger(self, str text) except -1:
+        self.state.dispatcher.stranger(self, text)
         return 0
 
     cdef int on_closed(self) except -1:

@@ -81,7 +81,6 @@ cdef class Session(Connection):
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef bint wants_ping(self) noexcept
     cdef int _give_back(self) except -1
-    cdef bint takes_compressor(self, int wire_id) except -1
     cpdef uint64_t buffered_bytes(self) except? 0
     cdef bint output_is_stuck(self) noexcept
     cdef int _note_blocked(self) except -1

@@ -222,8 +222,8 @@ cdef class Session(Connection):
         return False
 
     def connection_lost(self, error):
-        cdef Py_ssize_t room = 0
         """The stream is gone."""
+        cdef Py_ssize_t room = 0
         if self.is_put_off and self.is_client and not self.is_closed:
             # Answers that came before the end of the stream count.
             self._place(&room)
@@ -590,10 +590,6 @@ cdef class Session(Connection):
         self.opened.shrink()
         self.accepted.shrink()
         return 0
-
-    cdef bint takes_compressor(self, int wire_id) except -1:
-        """Whether the peer announced a compressor."""
-        return self.peer.takes_compressor(wire_id)
 
     cdef bint wants_ping(self) noexcept:
         """A peer that reads only while it waits for an answer is asked only then."""

@@ -1,4 +1,17 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+cimport cython
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    # Numbers below stand for the same codec or compressor on both sides; each side gives out the others by itself.
+    FIRST_OWN_NUMBER = 64
+
+
+@cython.final
+cdef class WireNumbers:
+    cdef:
+        # What a number stands for in the frames that we receive: the name of a codec, a compressor itself.
+        readonly dict codecs
+        readonly dict compressors
 
 
 cdef class Settings:
@@ -15,11 +28,9 @@ cdef class Settings:
         public uint32_t ping_reply_ms
         public uint64_t features
 
-        # Ids below 64 as bits; the rest by name.
-        public uint64_t codecs
-        public uint64_t compressors
-        public dict named_codecs
-        public dict named_compressors
+        # {number: name}, as this side announces them.
+        public dict codecs
+        public dict compressors
         public tuple auth_schemes
         public str agent
 
@@ -27,11 +38,8 @@ cdef class Settings:
     cpdef bytes encode(self, bint first=*)
     cdef int apply(self, tuple entries) except -1
 
-    cdef inline bint takes_codec(self, unsigned int wire_id) except -1:
-        return (self.codecs >> wire_id) & 1 if wire_id < 64 else wire_id in self.named_codecs
-
-    cdef inline bint takes_compressor(self, unsigned int wire_id) except -1:
-        return (self.compressors >> wire_id) & 1 if wire_id < 64 else wire_id in self.named_compressors
+    cdef int codec_number(self, int number, str name) except -2
+    cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as)
 
 
 cpdef tuple decode_settings(bytes body, bint first=*)

@@ -1,19 +1,38 @@
+from collections.abc import Mapping
 from re import Pattern
 from struct import Struct
 from typing import Any, Final, final
 
 #: Settings that are numbers, by wire name: attribute, layout, lowest and highest value.
 NUMBERS: Final[dict[int, tuple[str, str, int, int]]]
-#: Settings that are lists of ids, by wire name: attribute of the bits, attribute of the names, lowest id.
-LISTS: Final[dict[int, tuple[str, str, int]]]
-FIXED_CODECS: Final[dict[int, str]]
-FIXED_COMPRESSORS: Final[dict[int, str]]
+#: Settings that are lists of numbers and names, by wire name: attribute, lowest number.
+LISTS: Final[dict[int, tuple[str, int]]]
 LIST_LIMIT: Final[int]
 AUTH_SCHEMES_LIMIT: Final[int]
 AGENT_LIMIT: Final[int]
 ENTRY: Final[Struct]
 NAME: Final[Pattern[bytes]]
 ATTRIBUTES: Final[tuple[str, ...]]
+
+@final
+class WireNumbers:
+    """What the numbers in the frames that we receive stand for.
+
+    Numbers from 64 on are the receiver's own: the two sides of a connection may number one codec differently, and know
+    it by its name. So a number is looked up where a frame comes in, and translated where one goes out.
+
+    Args:
+        codecs: names by number.
+        compressors: the objects by number.
+    """
+
+    def __init__(self, codecs: Mapping[int, str], compressors: Mapping[int, Any]) -> None: ...
+    @property
+    def codecs(self) -> dict[int, str]: ...
+    @property
+    def compressors(self) -> dict[int, Any]: ...
+    def codec_label(self, number: int) -> str:
+        """How people call a codec that a frame names by its number."""
 
 @final
 class Settings:
@@ -32,11 +51,9 @@ class Settings:
     min_ping_ms: int
     ping_reply_ms: int
     features: int
-    #: Ids below 64 as bits; the others are in `named_codecs` and `named_compressors`.
-    codecs: int
-    compressors: int
-    named_codecs: dict[int, str]
-    named_compressors: dict[int, str]
+    #: By number; those from 64 on are this side's own.
+    codecs: dict[int, str]
+    compressors: dict[int, str]
     auth_schemes: tuple[str, ...]
     agent: str
 
@@ -57,9 +74,3 @@ def decode_settings(body: bytes, first: bool = True) -> tuple[tuple[int, Any], .
     Raises:
         ValueError: something is wrong with it; the message says what.
     """
-
-def codec_label(wire_id: int) -> str:
-    """How people call a codec that a frame names by its number."""
-
-def compressor_label(wire_id: int) -> str:
-    """How people call a compressor that a frame names by its number."""

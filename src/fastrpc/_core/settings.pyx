@@ -39,10 +39,8 @@ NUMBERS = {
     PING_REPLY_MS: ("ping_reply_ms", "<I", 0, 2**32 - 1),
     FEATURES: ("features", "<Q", 0, 2**64 - 1),
 }
-# name: (attribute of ids below 64, attribute of the others, lowest id); compressor 0 means none.
-LISTS = {CODECS: ("codecs", "named_codecs", 0), COMPRESSORS: ("compressors", "named_compressors", 1)}
-FIXED_CODECS = {0: "raw", 1: "msgpack", 2: "json", 3: "protobuf"}
-FIXED_COMPRESSORS = {1: "gzip", 2: "lz4", 3: "zstd"}
+# name: (attribute, lowest number); compressor 0 means none.
+LISTS = {CODECS: ("codecs", 0), COMPRESSORS: ("compressors", 1)}
 LIST_LIMIT = 32
 AUTH_SCHEMES_LIMIT = 8
 AGENT_LIMIT = 64
@@ -51,14 +49,17 @@ ENTRY = struct.Struct("<HH")
 NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
 
 
-def codec_label(wire_id):
-    """How people call a codec that a frame names by its number."""
-    return repr(FIXED_CODECS[wire_id]) if wire_id in FIXED_CODECS else f"number {wire_id}"
+@cython.final
+cdef class WireNumbers:
+    """What the numbers in frames stand for."""
 
+    def __init__(self, codecs, compressors):
+        self.codecs = dict(codecs)
+        self.compressors = dict(compressors)
 
-def compressor_label(wire_id):
-    """How people call a compressor that a frame names by its number."""
-    return repr(FIXED_COMPRESSORS[wire_id]) if wire_id in FIXED_COMPRESSORS else f"number {wire_id}"
+    def codec_label(self, number):
+        """How people call a codec that a frame names by its number."""
+        return repr(self.codecs[number]) if number in self.codecs else f"number {number}"
 
 
 @cython.final
@@ -76,10 +77,8 @@ cdef class Settings:
         self.min_ping_ms = 0
         self.ping_reply_ms = 0
         self.features = 0
-        self.codecs = 0b11
-        self.compressors = 0
-        self.named_codecs = {}
-        self.named_compressors = {}
+        self.codecs = {0: "raw", 1: "msgpack"}
+        self.compressors = {}
         self.auth_schemes = ()
         self.agent = ""
 
@@ -95,8 +94,8 @@ cdef class Settings:
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if first or name != STREAM_WINDOW:
                 parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
-        parts.append(entry(CODECS, id_list(self.codecs, FIXED_CODECS, self.named_codecs)))
-        parts.append(entry(COMPRESSORS, id_list(self.compressors, FIXED_COMPRESSORS, self.named_compressors)))
+        parts.append(entry(CODECS, number_list(self.codecs)))
+        parts.append(entry(COMPRESSORS, number_list(self.compressors)))
         if self.auth_schemes:
             parts.append(entry(AUTH_SCHEMES, text_list(self.auth_schemes)))
         if self.agent:
@@ -104,15 +103,33 @@ cdef class Settings:
             parts.append(entry(AGENT, text.encode()))
         return b"".join(parts)
 
+    cdef int codec_number(self, int number, str name) except -2:
+        """The number by which this side knows a codec that is `number` to us; -1: it takes none such."""
+        return number_for(self.codecs, number, name)
+
+    cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as):
+        """Compress a payload for this side by what is `number` to us, and say what that is to it.
+
+        None: it takes none such, or that does not pay.
+        """
+        cdef int known = number_for(self.compressors, number, compressor.name)
+        if known < 0:
+            return None
+        # Not a cast: an installed compressor may give anything, and what follows reads it as bytes.
+        made = compressor.compress(payload)
+        cdef bytes smaller = made if type(made) is bytes else bytes(memoryview(made))
+        if len(smaller) >= len(payload):
+            return None
+        taken_as[0] = <uint8_t>known
+        return smaller
+
     cdef int apply(self, tuple entries) except -1:
         """Take over what `decode_settings` read."""
         for name, value in entries:
             if name in NUMBERS:
                 setattr(self, NUMBERS[name][0], value)
             elif name in LISTS:
-                bits, names, _ = LISTS[name]
-                setattr(self, bits, sum(1 << wire_id for wire_id, _ in value if wire_id < 64))
-                setattr(self, names, {wire_id: text.decode() for wire_id, text in value if wire_id >= 64})
+                setattr(self, LISTS[name][0], {number: text.decode() for number, text in value})
             elif name == AUTH_SCHEMES:
                 self.auth_schemes = tuple(text.decode() for text in value)
             else:
@@ -128,7 +145,7 @@ def usual_settings(bint of_server):
     settings.max_calls = 10_000 if of_server else 0
     settings.max_streams = 1_000 if of_server else 0
     settings.open_messages = 4
-    settings.codecs = sum(1 << wire_id for wire_id in FIXED_CODECS)
+    settings.codecs = {0: "raw", 1: "msgpack", 2: "json", 3: "protobuf"}
     settings.min_ping_ms = 500
     settings.ping_reply_ms = 10_000
     return settings
@@ -172,8 +189,6 @@ ATTRIBUTES = (
     *(number[0] for number in NUMBERS.values()),
     "codecs",
     "compressors",
-    "named_codecs",
-    "named_compressors",
     "auth_schemes",
     "agent",
 )
@@ -183,11 +198,17 @@ cdef bytes entry(int name, bytes value):
     return ENTRY.pack(name, len(value)) + value
 
 
-cdef bytes id_list(uint64_t bits, dict fixed, dict named):
-    return b"".join(
-        bytes((wire_id, len(text))) + text.encode()
-        for wire_id, text in (*((i, fixed[i]) for i in fixed if bits >> i & 1), *named.items())
-    )
+cdef bytes number_list(dict names):
+    return b"".join(bytes((number, len(text))) + text.encode() for number, text in names.items())
+
+
+cdef int number_for(dict names, int number, str name) except -2:
+    if number < FIRST_OWN_NUMBER:
+        return number if number in names else -1
+    for other, text in names.items():
+        if text == name:
+            return other
+    return -1
 
 
 cdef bytes text_list(tuple texts):
@@ -205,7 +226,7 @@ cdef object decoded(int name, bytes value):
             raise ValueError(f"setting {name} is {number}, allowed is {lowest} to {highest}")
         return number
     if name in LISTS:
-        return decoded_ids(name, value, LISTS[name][2])
+        return decoded_ids(name, value, LISTS[name][1])
     if name == AUTH_SCHEMES:
         return decoded_names(value)
     if name == AGENT:

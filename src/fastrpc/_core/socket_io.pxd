@@ -11,6 +11,7 @@ cdef extern from "socket_io.h" nogil:
     const int TIMED_OUT "FRPC_TIMED_OUT"
     const int INTERRUPTED "FRPC_INTERRUPTED"
     const int WRITABLE "FRPC_WRITABLE"
+    const int POLLIN
     const int POLLOUT
     int wait_until "frpc_wait"(int descriptor, short events, uint64_t due_ns) noexcept
     Py_ssize_t receive_now "frpc_receive_now"(int descriptor, char* place, size_t room) noexcept

@@ -10,6 +10,7 @@ from fastrpc._version import __version__
 from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
 from fastrpc.cli.checking import health
+from fastrpc.cli.contracting import contract
 from fastrpc.cli.listing import list_services
 from fastrpc.cli.printing import accept_every_character, describe_error, print_error, stdout
 from fastrpc.cli.registering import registry
@@ -90,6 +91,9 @@ application.command(
     context_settings=_VALUES,
     epilog="Example: fastrpc bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5",
 )(bench)
+application.command("contract", epilog="Example: fastrpc contract --check tcp://127.0.0.1:8972 app:services")(
+    contract
+)
 application.command(
     "registry", epilog="Example: fastrpc registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
 )(registry)

@@ -153,7 +153,7 @@ def bench(
         async with contextlib.AsyncExitStack() as stack:
             for client in clients:
                 await stack.enter_async_context(client)
-            args, kwargs = await typed_arguments(views[0], method, texts, codec)
+            args, kwargs = await typed_arguments(views[0], method, texts, codec, timeout)
             for view in views:  # Connects, and finds out whether the call works at all.
                 await view.call(method, *args, **kwargs)
             benchmark = Benchmark(views, method, args, kwargs, callers=callers)

@@ -90,7 +90,7 @@ def call(
 
     async def request() -> Reply[Any]:
         async with client:
-            args, kwargs = await typed_arguments(view, method, texts, codec)
+            args, kwargs = await typed_arguments(view, method, texts, codec, timeout)
             return await view.request(method, *args, **kwargs)
 
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
@@ -111,10 +111,10 @@ def call(
 
 
 async def typed_arguments(
-    view: Any, method: str, texts: Sequence[str], codec: str | None
+    view: Any, method: str, texts: Sequence[str], codec: str | None, timeout: float
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return positional and named arguments; asks the server for the types of the parameters if that matters."""
-    types = await parameter_types(view, method) if needs_types(texts, codec=codec) else {}
+    types = await parameter_types(view, method, timeout) if needs_types(texts, codec=codec) else {}
     return read_arguments(texts, codec=codec, types=types)
 
 
@@ -133,7 +133,10 @@ def hinted(address: str) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        has_signature = error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT}
+        # Not what the handler refused: it knows its signature.
+        has_signature = (
+            error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
+        )
         if has_signature and not error.hint and _tells_signatures(address):
             error.hint = f"fastrpc list {address} shows methods and signatures"
         raise

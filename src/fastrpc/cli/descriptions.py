@@ -6,7 +6,18 @@ import msgspec
 
 from fastrpc.errors import DecodeError, FastRPCError
 
-__all__ = ["ASK_SECONDS", "SERVICES_METHOD", "ServiceDescription", "parameter_types", "read_descriptions"]
+__all__ = [
+    "ASK_SECONDS",
+    "SERVICES_METHOD",
+    "ClassDescription",
+    "FieldDescription",
+    "MethodDescription",
+    "ParameterDescription",
+    "ServiceDescription",
+    "StreamDescription",
+    "parameter_types",
+    "read_descriptions",
+]
 
 SERVICES_METHOD = "fastrpc.reflection.services"
 
@@ -15,28 +26,70 @@ ASK_SECONDS = 1.0
 
 
 class ParameterDescription(msgspec.Struct):
-    """A parameter; its type as a program would write it."""
+    """A parameter that travels as an argument."""
 
     name: str
     type: str
+    required: bool
+    default: str | None = None
+    by_position: bool = True
+    by_name: bool = True
+
+
+class StreamDescription(msgspec.Struct):
+    """The parameter that is the caller's stream: the type of one message, its position among all parameters."""
+
+    name: str
+    type: str
+    position: int
 
 
 class MethodDescription(msgspec.Struct):
-    """A method, in words for people."""
+    """A remote method; its signature is for people."""
 
+    name: str
     full_name: str
     signature: str
     documentation: str
+    kind: str
     parameters: list[ParameterDescription]
+    result: str
+    attribute: str = ""
+    stream: StreamDescription | None = None
+    renamed: dict[str, str] = {}
+    idempotent: bool = False
+    timeout: float | None = None
+    codec: str | None = None
+
+
+class FieldDescription(msgspec.Struct):
+    """A field of a class; `default` is None without one."""
+
+    name: str
+    type: str
+    required: bool
+    default: str | None = None
+    wire_name: str = ""
+
+
+class ClassDescription(msgspec.Struct):
+    """A class that payloads are made of: dataclass, struct, typed_dict, named_tuple or enum."""
+
+    name: str
+    kind: str
+    fields: list[FieldDescription] = []
+    values: dict[str, str | int] = {}
+    options: dict[str, str | int | bool] = {}
 
 
 class ServiceDescription(msgspec.Struct):
-    """A service with its methods."""
+    """A service with its methods. A server of an earlier version tells less than is here."""
 
     name: str
     version: str | None
     documentation: str
     methods: list[MethodDescription]
+    types: list[ClassDescription] = []
 
 
 def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
@@ -51,10 +104,12 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
         raise DecodeError(f"{source} does not describe its services as fastrpc does: {error}") from None
 
 
-async def parameter_types(view: Any, method: str) -> dict[str, str]:
+async def parameter_types(view: Any, method: str, timeout: float) -> dict[str, str]:
     """Ask a server for the parameters of a method, in their order; empty where it does not tell."""
     try:
-        asked = view.with_options(timeout=ASK_SECONDS, idempotent=True, codec="msgpack", metadata=None)
+        asked = view.with_options(
+            timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None
+        )
         services = read_descriptions(await asked.call(SERVICES_METHOD), "the server")
     except FastRPCError:
         return {}  # The call itself shows what is wrong.

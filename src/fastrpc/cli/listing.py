@@ -19,7 +19,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
 
-__all__ = ["list_services"]
+__all__ = ["explained", "list_services"]
 
 #: What a registry of ours serves to its clients.
 REGISTRY_SERVICE = "fastrpc.registry"
@@ -51,7 +51,7 @@ def list_services(
             return services
 
     with reported(ExitCode.FAILED, as_json=as_json):
-        told = run_async(_explained(ask(), address))
+        told = run_async(explained(ask(), address))
         services = read_descriptions(told, address)
     names = [one.name for one in services]
     wanted = [with_builtin or not name.startswith(BUILTIN_PREFIX) for name in names]
@@ -73,7 +73,7 @@ def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
     raise typer.Exit(ExitCode.FAILED)
 
 
-async def _explained(asking: Any, address: str) -> Any:
+async def explained(asking: Any, address: str) -> Any:
     """Say what to do where a server tells nobody what it serves."""
     try:
         return await asking

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.printing import print_json, reported, stdout
-from fastrpc.cli.serving import LogLevelName, checked_level, install_logging, run_reported
+from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
+from fastrpc.coordination.registration import RECORDS_BYTES
 from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_url
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.server.plan import ExitCode, Plan, Started
@@ -39,6 +41,9 @@ def registry(
             file_okay=False,
         ),
     ] = None,
+    records_bytes: Annotated[
+        int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
+    ] = RECORDS_BYTES,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
 ) -> None:
@@ -50,7 +55,9 @@ def registry(
         level: LogLevel = checked_level(log_level) or "info"
         addresses = addresses_of(address or [DEFAULT_REGISTRY_ADDRESS])
         plan = Plan(
-            load=lambda: [RegistryService(data_dir)], addresses=addresses, on_started=_teller(as_json=as_json)
+            load=lambda: [RegistryService(data_dir, records_bytes=records_bytes)],
+            addresses=addresses,
+            on_started=_teller(as_json=as_json),
         )
     texts = tuple(str(one) for one in addresses)
     settings = RunSettings(app=None, addresses=texts, workers=1, log_level=level, config=ServerConfig())

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from fastrpc._version import __version__
 from fastrpc.cli.import_string import check_import_string, import_from_string
+from fastrpc.cli.log_output import install_logging, leave_logging
 from fastrpc.cli.printing import (
-    EscapedFormatter,
     describe_error,
     print_error,
     print_json,
@@ -36,7 +36,6 @@ from fastrpc.transports.base import transport_for
 __all__ = [
     "checked_level",
     "dev",
-    "install_logging",
     "make_plan",
     "print_started",
     "print_started_json",
@@ -147,7 +146,8 @@ def dev(
 ) -> None:
     """Serve while you work on it: loads the app again when a file below this directory changes.
 
-    One process, with reflection, the text of handlers' exceptions in answers, debug output and a short drain.
+    One process, with reflection, the text of handlers' exceptions in answers, results checked against their
+    annotations, debug output and a short drain.
     """
     with reported(ExitCode.USAGE):
         arguments = {
@@ -155,12 +155,13 @@ def dev(
             "address": address or None,
             "reflection": True,
             "expose_errors": True,
+            "check_results": True,
             "timeouts.drain": DEV_DRAIN_SECONDS,
             "log_level": checked_level(log_level) or "debug",
         }
         settings, _ = read_settings(arguments, os.environ, config)
         # A server that is worked on is for who works on it.
-        settings = replace(settings, registry=None, advertise=())
+        settings = replace(settings, registry=None, advertise=(), log_level_is_demanded=log_level is not None)
         plan = make_plan(settings, _print_box)
     install_logging(settings.log_level)
     # Files change twice a second at times, and compiled ones are told apart by the second.
@@ -187,11 +188,18 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     if settings.registry is not None:
         # Each process opens its own; what is wrong with the URL is told before one starts.
         open_registry(settings.registry)
+
+    def load() -> list[Any]:
+        found = import_from_string(app)
+        leave_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
+        return [found]
+
     plan = Plan(
-        load=lambda: [import_from_string(app)],
+        load=load,
         addresses=addresses,
         workers=settings.workers,
         config=settings.config,
+        configure=settings.over,
         registry=settings.registry,
         advertise=addresses_of(settings.advertise),
         on_started=on_started,
@@ -223,15 +231,6 @@ def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCo
             "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN)",
         )
     return code
-
-
-def install_logging(level: str) -> None:
-    """Write log records to standard error; only the command line does so."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(EscapedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(level.upper())
 
 
 def print_started(started: Started) -> None:

@@ -47,6 +47,14 @@ class RunSettings:
     config: ServerConfig
     registry: str | None = None
     advertise: tuple[str, ...] = ()
+    #: Whether the level was said, and is no default.
+    log_level_is_demanded: bool = False
+    #: What was said of ServerConfig, by key.
+    said: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def over(self, config: ServerConfig) -> ServerConfig:
+        """Return a program's own settings with what was said here in their place."""
+        return _config(self.said, config)
 
 
 def read_settings(
@@ -72,7 +80,9 @@ def read_settings(
         addresses=_several(values.get("address", DEFAULT_ADDRESS)),
         workers=values.get("workers", 1),
         log_level=values.get("log_level", "info"),
-        config=_config(values),
+        log_level_is_demanded="log_level" in values,
+        config=_config(values, ServerConfig()),
+        said={key: value for key, value in values.items() if key not in _OWN_KEYS},
         registry=values.get("registry"),
         advertise=_several(values.get("advertise", ())),
     )
@@ -110,7 +120,7 @@ def _plain(kind: Any) -> Any:
     return Union[parts]  # noqa: UP007 (a tuple of types, known at run time only)
 
 
-def _config(values: Mapping[str, Any]) -> ServerConfig:
+def _config(values: Mapping[str, Any], base: ServerConfig) -> ServerConfig:
     options: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -125,8 +135,9 @@ def _config(values: Mapping[str, Any]) -> ServerConfig:
     for section, fields in sections.items():
         kind = _section(kinds[section])
         assert kind is not None
-        options[section] = kind(**fields)
-    return ServerConfig(**options)
+        before = getattr(base, section)
+        options[section] = kind(**fields) if before is None else dataclasses.replace(before, **fields)
+    return dataclasses.replace(base, **options)
 
 
 # The file

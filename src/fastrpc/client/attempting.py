@@ -10,7 +10,7 @@ from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
 from fastrpc._core.selector import UserSelector
 from fastrpc.client.link import Link
-from fastrpc.client.link_rules import REACH_HINT
+from fastrpc.client.link_rules import REACH_HINT, Patience
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
@@ -33,6 +33,8 @@ class BaseAttempting:
         self._made = made
         #: Whether any attempt went out.
         self.was_sent = made is not None
+        #: Whether an attempt is over that a server had, or may have had: not one whose connection never came to be.
+        self._was_attempted = made is not None
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._tried: list[Endpoint] = []
@@ -46,7 +48,13 @@ class BaseAttempting:
     @property
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
-        return not self._pool.has_list or (not self._pool.links and self._call.options.wait_for_ready)
+        return not self._pool.has_list or (not self._pool.links and self._call._options.wait_for_ready)
+
+    def patience(self) -> Patience | None:
+        """Return how long the next attempt waits for a connection; None for the first, which fails at once."""
+        if not self._was_attempted:
+            return None
+        return Patience(self._pool.config.backoff.first)
 
     @property
     def asks_once(self) -> bool:
@@ -57,7 +65,7 @@ class BaseAttempting:
         """Return where the next attempt goes."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
-        pinned: Address | None = self._call.options.endpoint
+        pinned: Address | None = self._call._options.endpoint
         if self._pool.fleet is None or pinned is not None:
             return cast(Endpoint, self._link_at(pinned).endpoint)
         placement = self.place(None)
@@ -114,7 +122,7 @@ class BaseAttempting:
             yield
         except TimeoutError as timeout:
             raise DeadlineExceededError(
-                f"{call.method}: no connection within {call.elapsed:.3g} s; {self._pool.tried()}",
+                f"{call.method}: no connection within {call._elapsed:.3g} s; {self._pool.tried()}",
                 processed="no",
                 hint=REACH_HINT,
             ) from timeout
@@ -124,21 +132,24 @@ class BaseAttempting:
 
     def _begin(self, attempt: Any, placement: Placement | None) -> None:
         self._number += 1
-        self.was_sent = self._call.may_have_run = True
+        self.was_sent = self._call._may_have_run = True
         self._running.append((attempt, placement))
 
-    def _end(self, attempt: Any, placement: Placement | None, error: BaseException | None) -> None:
-        """Take note of how an attempt ended."""
+    def _end(
+        self, attempt: Any, session: Any, placement: Placement | None, error: BaseException | None
+    ) -> None:
+        """Take note of how an attempt ended, and on which connection."""
         call = self._call
         self._running.remove((attempt, placement))
         if placement is not None:
             placement.ended(error)
         if error is None:
-            call.adopt(attempt)
+            call._adopt(attempt)
         elif isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
-            call.may_have_run = self._may_have_run or bool(self._running)
-            call.adopt(attempt)
+            self._was_attempted = self._was_attempted or session.is_ready or error.processed != "no"
+            call._may_have_run = self._may_have_run or bool(self._running)
+            call._adopt(attempt)
             self._tried.append(attempt.endpoint)
 
 
@@ -151,7 +162,7 @@ class Attempting(BaseAttempting):
     async def wait_list(self) -> None:
         """Return once it is known who serves."""
         call = self._call
-        await self._in_time(self._pool.wait_list(call.method, wait=call.options.wait_for_ready))
+        await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
@@ -159,7 +170,7 @@ class Attempting(BaseAttempting):
             return self._fail_again(endpoint)
         session, placement = await self._connection(endpoint)
         try:
-            attempt = cast(ClientCall, self._call).attempt_on(session, self._number)
+            attempt = cast(ClientCall, self._call)._attempt_on(session, self._number)
         except BaseException:
             # At once: an error that is kept keeps this frame, and what was placed in it.
             if placement is not None:
@@ -169,18 +180,18 @@ class Attempting(BaseAttempting):
         try:
             value = await attempt
         except BaseException as error:
-            self._end(attempt, placement, error)
+            self._end(attempt, session, placement, error)
             raise
-        self._end(attempt, placement, None)
+        self._end(attempt, session, placement, None)
         for other, _ in self._running:
-            other.lose()
+            other._lose()
         return value
 
     async def attempt_batch(self, batch: BatchCall) -> list[Any]:
         """Make a whole batch in one attempt; errors stand in place of values."""
         session, placement = await self._connection(self.pick())
         try:
-            values: list[Any] = await batch.attempt_on(session)
+            values: list[Any] = await batch._attempt_on(session)
         except BaseException as error:
             if placement is not None:
                 placement.ended(error)
@@ -193,10 +204,12 @@ class Attempting(BaseAttempting):
         """Return a connection for the next attempt, and what the fleet is to be told of it."""
         pool, call = self._pool, self._call
         if pool.fleet is None:
-            session = pool.at_once(ready=call.needs_ready)
+            session = pool.at_once(ready=call._needs_ready)
             if session is None:
                 session = await self._in_time(
-                    pool.acquire(wait=call.options.wait_for_ready, ready=call.needs_ready)
+                    pool.acquire(
+                        wait=call._options.wait_for_ready, ready=call._needs_ready, patience=self.patience()
+                    )
                 )
             return session, None
         placement = self._taken(endpoint)
@@ -214,7 +227,7 @@ class Attempting(BaseAttempting):
 
     def _session_of(self, placement: Placement) -> ClientSession | None:
         link: Link = placement.candidate.link
-        return link.usable(ready=self._call.needs_ready)
+        return link.usable(ready=self._call._needs_ready)
 
     async def _wait_connection(
         self, placement: Placement, pinned: Address | None
@@ -224,6 +237,7 @@ class Attempting(BaseAttempting):
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
         """
         pool, call = self._pool, self._call
+        patience = self.patience()
         self._connecting.append(placement)
         try:
             while True:
@@ -232,14 +246,17 @@ class Attempting(BaseAttempting):
                 if session is not None:
                     return session, placement
                 link: Link = placement.candidate.link
-                pool.start()
-                link.start()
+                if pinned is None:
+                    pool.start()
+                link.start(is_wanted=True)
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
                     placement.undone()
-                if not call.options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
-                    raise pool.unreachable([link] if pinned else pool.links)
-                await pool.wait_changed()
+                if not call._options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
+                    links = [link] if pinned else pool.links
+                    if patience is None or patience.is_over(links):
+                        raise pool.unreachable(links)
+                await (pool.wait_changed() if pinned is None else link.wait_changed())
                 if not is_kept or not link.may_come:
                     placement.undone()
                     self._connecting.remove(placement)

@@ -1,7 +1,6 @@
 """What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
@@ -12,21 +11,21 @@ from fastrpc._core.interception import Chain
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.compressors.base import decompress_steps
+from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
-from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = [
     "NOTIFY",
-    "UNPACK_SLICE_SECONDS",
+    "REQUEST",
     "Balancer",
     "batch_result",
     "may_retry",
@@ -36,13 +35,11 @@ __all__ = [
     "status_of",
 ]
 
-#: The verb of `notify`, as calls know it.
+#: The verbs `request` and `notify`, as calls know them.
+REQUEST = 1
 NOTIFY = 2
 
 _SEQUENTIAL_MODES = (FailFast, FailOver, FailTry)
-
-#: How long a decompression may keep the loop before others get their turn.
-UNPACK_SLICE_SECONDS = 0.003
 
 
 class Balancer:
@@ -53,7 +50,7 @@ class Balancer:
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
-        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure).proceed()
+        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
         self._mode = mode
         self._begins_plainly = pool.fleet is None and type(mode) in _SEQUENTIAL_MODES
         #: When calls may be tried again; the budget is shared by all of them.
@@ -68,12 +65,12 @@ class Balancer:
         return self._intercepted(call) if self._interceptors else self._run(call)
 
     async def _run(self, call: ClientCall) -> Any:
-        call.start_clock()
+        call._start_clock()
         return self._result(call, await self._first_attempts(call))
 
     async def _intercepted(self, call: ClientCall) -> Any:
         """Run the interceptors, the first of them outermost, around all attempts."""
-        call.start_clock()
+        call._start_clock()
         token = enter_call(call)
         try:
             return self._result(call, await self._proceed(call))
@@ -82,7 +79,7 @@ class Balancer:
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
-        mode = call.options.fail_mode or self._mode
+        mode = call._options.fail_mode or self._mode
         return self._again(call, error) if may_retry(call, error, mode) else None
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
@@ -91,53 +88,53 @@ class Balancer:
     async def _first_attempts(self, call: ClientCall) -> Any:
         """Attempt from the beginning: at once where there is one address, connected, and nothing to choose."""
         session = None
-        options = call.options
+        options = call._options
         if self._begins_plainly and options.fail_mode is None and options.endpoint is None:
-            session = self._pool.at_once(ready=call.needs_ready)
+            session = self._pool.at_once(ready=call._needs_ready)
         if session is None:
             return await self._attempts(call, None)
-        attempt = call.attempt_on(session, 0)
-        call.may_have_run = True
+        attempt = call._attempt_on(session, 0)
+        call._may_have_run = True
         try:
             value = await attempt
         except FastRPCError as error:
-            call.may_have_run = error.processed != "no"
-            call.adopt(attempt)
+            call._may_have_run = error.processed != "no"
+            call._adopt(attempt)
             if not may_retry(call, error, self._mode):
                 raise
             return await self._attempts(call, error)
-        call.adopt(attempt)
+        call._adopt(attempt)
         return value
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
         attempts = Attempting(self._pool, call, error)
-        mode: FailMode = call.options.fail_mode or self._mode
+        mode: FailMode = call._options.fail_mode or self._mode
         try:
             if attempts.waits_for_list:
                 await attempts.wait_list()
             return await mode.run(call, attempts.pick, attempts.attempt)
         except BaseException as unsent:
             if not attempts.was_sent:
-                call.count_unsent(status_of(unsent))
+                call._count_unsent(status_of(unsent))
             raise
 
     async def run_batch(self, batch: BatchCall) -> list[Any]:
         """Make a batch for which there was no connection, or around whose calls interceptors stand."""
         if self._interceptors:
-            singles = [batch.single(index) for index in range(len(batch.argument_tuples))]
+            singles = [batch._single(index) for index in range(batch._size)]
             results = await asyncio.gather(*singles, return_exceptions=True)
             return batch_result(batch, results)
         try:
-            batch.start_clock()
+            batch._start_clock()
             attempts = Attempting(self._pool, batch, None)
             if attempts.waits_for_list:
                 await attempts.wait_list()
             values = await attempts.attempt_batch(batch)
         except FastRPCError as error:
-            for _ in batch.argument_tuples:
-                batch.count_unsent(error.status)
-            return batch_result(batch, [error] * len(batch.argument_tuples))
+            for _ in range(batch._size):
+                batch._count_unsent(error.status)
+            return batch_result(batch, [error] * batch._size)
         return await self.finish_batch(batch, values)
 
     async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
@@ -145,7 +142,7 @@ class Balancer:
         again: dict[int, Coroutine[Any, Any, Any]] = {}
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                attempts = self.retry(batch.attempted(index), value)
+                attempts = self.retry(batch._attempted(index), value)
                 if attempts is not None:
                     again[index] = attempts
         # Beside each other: what one of them is asked to wait is no wait for all the others.
@@ -155,25 +152,28 @@ class Balancer:
         return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:
-        """Decompress a long answer in slices, so that other tasks get their turn in between."""
-        compressor, payload = call.packed_answer
-        steps = decompress_steps(compressor, payload, call.options.shared.message_limit)
-        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
-        while True:
+        """Decompress an answer in slices, so that other tasks get their turn in between."""
+        try:
+            await unpack(call, call._options.shared.message_limit)
+            return call._finish_unpacked()
+        except FastRPCError as error:
+            error._of_own_call = True
+            raise
+
+    async def unpack_batch(self, batch: BatchCall) -> list[Any]:
+        """Decompress the answers of a batch, and finish it."""
+        for member in batch._packed():
             try:
-                next(steps)
-            except StopIteration as end:
-                return call.finish_unpacked(end.value)
-            except DecodeError as error:
-                raise call.unpacking_failed(error) from None
-            if time.perf_counter() > ends:
-                await asyncio.sleep(0)
-                ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+                await unpack(member, batch._options.shared.message_limit)
+            except FastRPCError as error:
+                member._take_failure(error)
+        values = batch._collect()
+        return values if batch._is_attempt else await self.finish_batch(batch, values)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
-        if call.verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+        if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.
             return None
-        return self.reply(call, value) if call.is_request else value
+        return self.reply(call, value) if call._verb == REQUEST else value
 
     def peer(self, call: ClientCall) -> Peer:
         """Say who is on the other side of a call."""
@@ -197,7 +197,7 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
         metadata=call.reply_metadata,
         endpoint=cast(Endpoint, call.endpoint),
         attempts=call.attempt + 1,
-        seconds=call.seconds,
+        seconds=call._seconds,
     )
 
 
@@ -217,10 +217,10 @@ def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMo
 
 def note_failure(call: PendingCall, error: BaseException) -> None:
     """Keep what a call failed with for the interceptors around it; one of them may have refused it."""
-    if isinstance(error, FastRPCError) and not call.may_have_run:
+    if isinstance(error, FastRPCError) and not call._may_have_run:
         # A CallError says "yes" of itself, and an interceptor's own may be about another call.
         error.processed = "no"
-    call.note_outcome(status_of(error), error)
+    call._note_outcome(status_of(error), error)
 
 
 def status_of(error: BaseException) -> Status:
@@ -233,8 +233,11 @@ def status_of(error: BaseException) -> Status:
 def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
     """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
     for value in values:
+        if isinstance(value, FastRPCError):
+            value._of_own_call = True
+    for value in values:
         if isinstance(value, BaseException) and not (
-            batch.return_exceptions and isinstance(value, FastRPCError)
+            batch._returns_errors and isinstance(value, FastRPCError)
         ):
             raise value
     return values

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.call import Route
 from fastrpc._core.caller import Caller, CallerState
+from fastrpc._core.caller_view import process_generation
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.selector import UserSelector
@@ -19,9 +20,10 @@ from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.link_rules import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
+from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import Target, fleet_for, target_of
 from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available, compressor_named
+from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
@@ -32,9 +34,10 @@ from fastrpc.failmodes.failover import FailOver
 from fastrpc.failmodes.failtry import FailTry
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.options import with_checked_kinds
+from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition, service_definition
+from fastrpc.rpc.wire_numbers import compressor_list, numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ class Client(Caller, Everywhere):
         ConfigError: the target is none, or a setting cannot be met here.
     """
 
+    @explain_options
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -99,7 +103,7 @@ class Client(Caller, Everywhere):
         fleet = fleet_for(where, selector, config.pool)
         prober = prober_for(fleet, config)
         pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
             Balancer(pool, interceptors, policy, mode),
@@ -111,26 +115,26 @@ class Client(Caller, Everywhere):
         self._unclosed = _Unclosed(pool)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
-        self.share(state, config.codec)
+        self._share(state, config.codec)
         if config.compressor is not None:
-            self.set_options({"compressor": compressor_named(config.compressor)})
+            self._set_options({"compressor": compressor_named(config.compressor)})
 
     @property
     def _pool(self) -> Pool:
-        return cast(Pool, self.state.pool)
+        return cast(Pool, self._state.pool)
 
     def _sessions_changed(self) -> None:
-        self.state.set_sessions(self._pool.sessions)
+        self._state.set_sessions(self._pool.sessions)
 
     async def __aenter__(self) -> Self:
         self._refuse_view("entered")
-        self.state.use()
+        self._state.use()
         return self
 
     async def __aexit__(
@@ -148,7 +152,7 @@ class Client(Caller, Everywhere):
             DeadlineExceededError: nobody answered in time; the cause is the last error.
         """
         check_timeout(timeout, zero=True)
-        self.state.use()
+        self._state.use()
         try:
             async with asyncio.timeout(timeout):
                 await self._pool.acquire(wait=True, ready=True)
@@ -163,11 +167,14 @@ class Client(Caller, Everywhere):
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""
         self._refuse_view("closed")
-        if self.state.loop is not None:
-            if self.state.loop.is_closed():
+        if self._state.is_of_parent:
+            # Connections and loop are the parent's, down to what the system watches for it.
+            return
+        if self._state.loop is not None:
+            if self._state.loop.is_closed():
                 self._pool.abandon()
                 return
-            self.state.use()
+            self._state.use()
         await self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
@@ -180,7 +187,7 @@ class Client(Caller, Everywhere):
     async def _endpoints_of(self, method: Any) -> list[Endpoint]:
         """Return all endpoints that calls of a method may go to."""
         route = name_of(method)
-        self.state.use()
+        self._state.use()
         try:
             async with asyncio.timeout(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
@@ -200,7 +207,7 @@ class Client(Caller, Everywhere):
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
-        if self.is_view:
+        if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
@@ -212,9 +219,10 @@ class _Unclosed:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._process = process_generation()
 
     def __del__(self) -> None:
-        if self._pool.is_used and not self._pool.is_closed:
+        if self._pool.is_used and not self._pool.is_closed and self._process == process_generation():
             warnings.warn(
                 f"unclosed <Client of {self._pool.target}>", ResourceWarning, source=self, stacklevel=2
             )
@@ -231,14 +239,27 @@ class OptionsCheck:
         self, target: Target, fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for
     ) -> None:
         self._target = target
+        # Of the target, once a view names one.
+        self._addresses: frozenset[Address] = frozenset()
         self._fail_mode_for = fail_mode_for
 
     def __call__(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        _check_routing(options, self._target)
+        self._check_routing(options)
         checked = _checked_options(options)
         if checked.get("fail_mode") is not None:
             checked["fail_mode"] = self._fail_mode_for(checked["fail_mode"])
         return checked
+
+    def _check_routing(self, options: Mapping[str, Any]) -> None:
+        """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
+        wanted = options.get("endpoint")
+        if wanted is None or self._target.registry is not None:
+            return
+        address = _address_of(wanted)
+        if not self._addresses:
+            self._addresses = frozenset(endpoint.address for endpoint in self._target.endpoints)
+        if address not in self._addresses:
+            raise ConfigError(f"endpoint is {address}, this client has {self._target}")
 
 
 class RouteMaker:
@@ -272,6 +293,8 @@ class _NamedMethod:
     idempotent = False
     public = False
     timeout = None
+    #: Nothing is known of its result.
+    admits_none = True
 
     def __init__(self, full_name: str) -> None:
         service, dot, name = full_name.rpartition(".")
@@ -315,17 +338,6 @@ def check_config(config: Any) -> ClientConfig:
         )
     check_later_parts(config, tls="nothing would be encrypted")
     return config
-
-
-def _check_routing(options: Mapping[str, Any], target: Target) -> None:
-    """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
-    wanted = options.get("endpoint")
-    if wanted is None or target.registry is not None:
-        return
-    address = _address_of(wanted)
-    known = [endpoint.address for endpoint in target.endpoints]
-    if address not in known:
-        raise ConfigError(f"endpoint is {address}, this client has {', '.join(map(str, known))}")
 
 
 def _address_of(place: Any) -> Address:
@@ -372,36 +384,20 @@ def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Setti
     settings.max_metadata = limits.metadata_bytes
     settings.stream_window = limits.stream_window_bytes
     settings.open_messages = 4
-    settings.codecs = 0b1111
-    settings.compressors = sum(1 << compressor.wire_id for compressor in available())
+    numbers = numbers_of_all()
+    settings.codecs, settings.compressors = numbers.codecs, compressor_list(numbers)
     settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
     settings.ping_reply_ms = int(config.keepalive.timeout * 1000) if reads_always else 0
     settings.agent = f"fastrpc/{__version__}"
     return settings
 
 
-_OPTIONS = frozenset(
-    {
-        "codec",
-        "compressor",
-        "endpoint",
-        "fail_mode",
-        "hash_key",
-        "idempotent",
-        "metadata",
-        "priority",
-        "timeout",
-        "wait_for_ready",
-    }
-)
-
-
 def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
-    unknown = options.keys() - _OPTIONS
+    unknown = options.keys() - OPTION_NAMES
     if unknown:
         raise TypeError(
-            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_OPTIONS))}"
+            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(OPTION_NAMES))}"
         )
     checked = with_checked_kinds(options)
     check_timeout(checked.get("timeout"), zero=True)
@@ -417,6 +413,11 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if checked.get("priority", 0) not in (0, 1, 2):
         raise ConfigError(
             f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
+        )
+    if checked.get("priority", 0):
+        raise ConfigError(
+            f"priority is {checked['priority']!r}, but servers do not yet look at it: it would have no effect",
+            hint="leave priority out",
         )
     return checked
 

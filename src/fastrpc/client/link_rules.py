@@ -1,19 +1,24 @@
 """What the links of both pools have in common."""
 
+import re
+import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, JumpHashSelector, UserSelector
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 
 __all__ = [
     "KEYED",
     "LOOK_SECONDS",
+    "LinkIndex",
+    "Patience",
     "REACH_HINT",
     "choose_warm",
     "links_of",
+    "reach_hint",
     "trouble_at",
     "wanted_links",
     "what_came_of",
@@ -27,6 +32,9 @@ KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelec
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05
 
+#: Addresses that one message names.
+MOST_NAMED = 100
+
 #: What to do where no connection came in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
@@ -36,9 +44,55 @@ class _Link(Protocol):
     error: FastRPCError | None
     rank: float
     is_warm: bool
+    #: How often a connection could not be made, or ended as soon as it was there.
+    failures: int
 
 
 L = TypeVar("L", bound=_Link)
+
+
+class Patience:
+    """How long an attempt that follows another one waits where there is no connection: for one more dial in vain.
+
+    A connection that ended within the first pause is not made again before that pause is over; a call that was on it,
+    and has time left, must not fail for that. However many endpoints fail one after the other, the wait lasts for
+    that pause at least.
+
+    Args:
+        least_seconds: the first pause.
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(self, least_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._least_seconds = least_seconds
+        self._clock = clock
+        self._ends: float | None = None
+        self._failures: dict[_Link, int] = {}
+
+    def is_over(self, links: Sequence[_Link]) -> bool:
+        """Whether the attempt fails now that none of these links has a connection; asked first, the wait begins."""
+        if self._ends is None:
+            self._ends = self._clock() + self._least_seconds
+            self._failures = {link: link.failures for link in links}
+        if not links:
+            return True
+        if self._clock() < self._ends:
+            return False
+        return any(link.failures != self._failures.get(link, link.failures) for link in links)
+
+
+class LinkIndex(Generic[L]):
+    """Links by their addresses: a list that is searched for each of its endpoints would take long."""
+
+    def __init__(self) -> None:
+        self._links: Sequence[L] = ()
+        self._by_address: dict[Address, L] = {}
+
+    def find(self, links: Sequence[L], address: Address) -> L | None:
+        """Return the link of one address; a list that changes is another list."""
+        if self._links is not links:
+            self._links, self._by_address = links, {link.endpoint.address: link for link in links}
+        return self._by_address.get(address)
 
 
 def links_of(fleet: Fleet, make: Callable[[Endpoint], L]) -> list[L]:
@@ -85,8 +139,19 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 
 
 def what_came_of(links: Sequence[_Link]) -> str:
-    """Name addresses and why there is no connection."""
-    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+    """Name addresses and why there is no connection; of very many the first."""
+    text = "; ".join(trouble_at(link.endpoint, link.error) for link in links[:MOST_NAMED])
+    return text if len(links) <= MOST_NAMED else f"{text}; and {len(links) - MOST_NAMED} more"
+
+
+def reach_hint(links: Sequence[_Link]) -> str:
+    """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
+    errors = [str(link.error) for link in links if link.error is not None]
+    strangers = [error for error in errors if "not fastrpc" in error]
+    if not strangers or len(strangers) < len(errors):
+        return "is a server running there? with_options(wait_for_ready=True) waits for one"
+    found = re.search(r"not fastrpc but ([^:]+):", strangers[0])
+    return f"{found[1] if found else 'something else'} answered there: check host and port"
 
 
 def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:

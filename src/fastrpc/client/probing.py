@@ -54,14 +54,14 @@ class Prober:
         self._fleet = fleet
         self._caller = Caller()
         codec = config.codec if config.codec in _PLAIN_CODECS else _PLAIN_CODECS[0]
-        self._caller.share(CallerState(_NoRunner(), resolve, RetryBudget()), codec)
-        self._caller.set_options({"timeout": settings.timeout})
+        self._caller._share(CallerState(_NoRunner(), resolve, RetryBudget()), codec)
+        self._caller._set_options({"timeout": settings.timeout})
         self._warned: set[Status] = set()
 
     def probe_on(self, session: ClientSession) -> ClientCall:
         """Return a probe that goes out on a connection."""
         call = cast(ClientCall, self._caller.call(HEALTH_METHOD, self.settings.service))
-        probe = call.attempt_on(session, 0)
+        probe = call._attempt_on(session, 0)
         call.close()
         return probe
 

@@ -9,7 +9,7 @@ from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.sync_link import SyncLink
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, ConnectionLostError, FastRPCError
 from fastrpc.status import Status
 
 __all__ = ["SyncAttempting"]
@@ -27,14 +27,30 @@ class SyncAttempting(BaseAttempting):
         if self.waits_for_list:
             call = self._call
             with self._connecting_for_call():
-                self._pool.wait_list(call.method, call.deadline, wait=call.options.wait_for_ready)
+                self._pool.wait_list(call.method, call.deadline, wait=call._options.wait_for_ready)
+
+    def pick(self) -> Endpoint:
+        """Return where the next attempt goes."""
+        self._check_process()
+        return super().pick()
+
+    def _check_process(self) -> None:
+        """Make no attempt in the child of a fork: the call, which was begun before, goes on in the parent."""
+        if self._pool.is_of_parent:
+            self._note_fork()
+        self._pool.check_process()
+
+    def _note_fork(self) -> None:
+        if isinstance(self._call, BlockingCall):
+            self._call._may_have_run = True
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt; the thread waits in here."""
+        self._check_process()
         if self._made is not None:
             return self._fail_again(endpoint)
         call, attempt = cast(BlockingCall, self._call), None
-        running = call.options.running
+        running = call._options.running
         while attempt is None:
             # A connection may turn out to be over at the last moment: the next one, then.
             session, placement = self._connection(endpoint)
@@ -43,7 +59,7 @@ class SyncAttempting(BaseAttempting):
                     placement.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             try:
-                attempt = call.attempt_on(session, self._number)
+                attempt = call._attempt_on(session, self._number)
             finally:
                 # At once: an error that is kept keeps this frame, and what was placed in it.
                 if attempt is None and placement is not None:
@@ -52,11 +68,11 @@ class SyncAttempting(BaseAttempting):
         if running is not None:
             running.add(attempt)
         try:
-            value = attempt.finish()
+            value = attempt._finish()
         except BaseException as error:
-            self._end(attempt, placement, error)
+            self._end(attempt, session, placement, error)
             raise
-        self._end(attempt, placement, None)
+        self._end(attempt, session, placement, None)
         return value
 
     def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
@@ -65,12 +81,12 @@ class SyncAttempting(BaseAttempting):
         while not is_begun:
             session, placement = self._connection(self.pick())
             try:
-                is_begun = batch.attempt_on(session)
+                is_begun = batch._attempt_on(session)
             finally:
                 if not is_begun and placement is not None:
                     placement.dropped()
         try:
-            values = batch.finish()
+            values = batch._finish()
         except BaseException as error:
             if placement is not None:
                 placement.ended(error)
@@ -92,11 +108,16 @@ class SyncAttempting(BaseAttempting):
         return session, choice.placement
 
     def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
-        call = self._call
+        call, pool, patience = self._call, self._pool, self.patience()
+        wait = call._options.wait_for_ready
         with self._connecting_for_call():
             while True:
-                session = self._pool.acquire(call.deadline, wait=call.options.wait_for_ready, choice=choice)
-                if not call.needs_ready or session.wait_ready(call.deadline):
+                try:
+                    session = pool.acquire(call.deadline, wait=wait, choice=choice, patience=patience)
+                except ConnectionLostError:
+                    self._note_fork()
+                    raise
+                if not call._needs_ready or session.wait_ready(call.deadline):
                     return session
 
 

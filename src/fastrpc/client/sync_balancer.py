@@ -6,8 +6,10 @@ from typing import Any
 
 from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.call import enter_call, leave_scope
+from fastrpc._core.interception import Chain
 from fastrpc.client.balancer import (
     NOTIFY,
+    REQUEST,
     batch_result,
     may_retry,
     note_failure,
@@ -19,10 +21,9 @@ from fastrpc.client.sync_attempting import SyncAttempting
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
-from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 __all__ = ["SyncBalancer", "drive"]
 
@@ -37,69 +38,57 @@ class SyncBalancer:
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
+        self._proceed = Chain(self._interceptors, self._innermost, note_failure, admits_none).proceed()
         self._mode = mode
         #: When calls may be tried again; the budget is shared by all of them.
         self.policy = policy
 
     def run(self, call: BlockingCall) -> Any:
         """Make a call from its beginning."""
-        call.start_clock()
+        call._start_clock()
         if not self._interceptors:
             return self._result(call, self._attempts(call, None))
         token = enter_call(call)
         try:
-            return self._result(call, drive(self._proceed_from(0)(call)))
+            return self._result(call, drive(self._proceed(call)))
         finally:
             leave_scope(token)
 
-    def _proceed_from(self, position: int) -> Callable[[Any], Coroutine[Any, Any, Any]]:
-        """Return the interceptors from a position on, around all attempts."""
-
-        async def proceed(call: BlockingCall) -> Any:
-            try:
-                if position < len(self._interceptors):
-                    value = await self._interceptors[position](call, self._proceed_from(position + 1))
-                else:
-                    value = self._attempts(call, None)
-            except BaseException as error:
-                note_failure(call, error)
-                raise
-            call.note_outcome(Status.OK, None)
-            return value
-
-        return proceed
+    async def _innermost(self, call: BlockingCall) -> Any:
+        """Make all attempts, inside the interceptors."""
+        return self._attempts(call, None)
 
     def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
         """Go on after a first attempt failed, or raise its error when it stays at that."""
-        if not may_retry(call, error, call.options.fail_mode or self._mode):
+        if not may_retry(call, error, call._options.fail_mode or self._mode):
             raise error
         return self._result(call, self._attempts(call, error))
 
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
         """Attempt as the fail mode says. `error` is that of an attempt already made."""
         attempts = SyncAttempting(self._pool, call, error)
-        mode: FailMode = call.options.fail_mode or self._mode
+        mode: FailMode = call._options.fail_mode or self._mode
         try:
             attempts.follow()
             return drive(mode.run(call, attempts.pick, attempts.attempt))
         except BaseException as unsent:
             if not attempts.was_sent:
-                call.count_unsent(status_of(unsent))
+                call._count_unsent(status_of(unsent))
             raise
 
     def run_batch(self, batch: BlockingBatch) -> list[Any]:
         """Make a batch for which there was no connection, or around whose calls interceptors stand."""
-        size = len(batch.argument_tuples)
+        size = batch._size
         if self._interceptors:
             return batch_result(
-                batch, [self._outcome(self.run, batch.single(index)) for index in range(size)]
+                batch, [self._outcome(self.run, batch._single(index)) for index in range(size)]
             )
         try:
             attempts = SyncAttempting(self._pool, batch, None)
             attempts.follow()
             values = attempts.attempt_batch(batch)
         except FastRPCError as error:
-            batch.count_unsent(error.status)
+            batch._count_unsent(error.status)
             return batch_result(batch, [error] * size)
         return self.finish_batch(batch, values)
 
@@ -107,7 +96,7 @@ class SyncBalancer:
         """Try again what may be, then raise the first error or return it in its place."""
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                values[index] = self._outcome(self.retry, batch.attempted(index), value)
+                values[index] = self._outcome(self.retry, batch._attempted(index), value)
         return batch_result(batch, values)
 
     def _outcome(self, make: Callable[..., Any], *args: Any) -> Any:
@@ -118,9 +107,9 @@ class SyncBalancer:
             return error
 
     def _result(self, call: BlockingCall, value: Any) -> Any:
-        if call.verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+        if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.
             return None
-        return self.reply(call, value) if call.is_request else value
+        return self.reply(call, value) if call._verb == REQUEST else value
 
     def peer(self, call: BlockingCall) -> Peer:
         """Say who is on the other side of a call."""
@@ -188,5 +177,5 @@ def _path(frames: Sequence[FrameType]) -> str:
     return " → ".join(
         f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
         for frame in frames
-        if frame.f_code.co_filename != __file__
+        if frame.f_code.co_filename != __file__ and frame.f_globals.get("__name__") != Chain.__module__
     )

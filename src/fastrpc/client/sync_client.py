@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -21,17 +23,19 @@ from fastrpc.client.client import (
 )
 from fastrpc.client.everywhere import BlockingEverywhere
 from fastrpc.client.link_rules import REACH_HINT
+from fastrpc.client.refused_options import explain_options
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import fleet_for, target_of
 from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available, compressor_named
+from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -50,6 +54,9 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
     It has no event loop and no thread of its own: the thread that waits for an answer sends and receives, for the
     others too, and gives up the GIL while it waits. Making one does no I/O: the first call connects.
 
+    It may be used in the child of a fork, whether or not the parent used it: there it connects anew, and the parent's
+    connections stay as they are. A signal handler must not call a client in which its thread waits: RuntimeError.
+
     Args:
         target, registry, selector: as for `Client`.
         fail_mode: as for `Client`, but for `"failbackup"`: a thread makes one attempt at a time, so nothing is hedged.
@@ -61,6 +68,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         ConfigError: the target is none, or a setting or the fail mode cannot be met here.
     """
 
+    @explain_options
     def __init__(
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
@@ -72,43 +80,28 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         _check_probes(check_config(config))
-        where = target_of(target, registry)
-        fleet = fleet_for(where, selector, config.pool)
-        pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
-        policy, mode = (
-            RetryPolicy(config.pool.retries),
-            blocking_fail_mode_for(fail_mode or DEFAULT_FAIL_MODE),
-        )
-        state = BlockingState(
-            SyncBalancer(pool, interceptors, policy, mode),
-            RouteMaker(config, pool.totals),
-            config.pool.connections_per_endpoint,
-            policy.budget,
-            fleet,
-        )
-        state.pool = pool
-        pool.on_change, pool.on_need = state.set_sessions, state.look_now
+        state = BlockingState(config.pool.connections_per_endpoint)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.compressors = {compressor.wire_id: compressor for compressor in available()}
+        state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
-        state.follows = where.registry is not None
         state.kind = SyncClient
-        state.check = OptionsCheck(where, blocking_fail_mode_for)
+        spin = allowed_spin(config.spin_microseconds, stacklevel=3)
+        parts = _Parts(target, registry, selector, fail_mode or DEFAULT_FAIL_MODE, interceptors, config, spin)
+        parts.give(state)
+        state.remake = partial(parts.renew, state)
         codec_named(config.codec)
-        self.share(state, config.codec)
+        self._share(state, config.codec)
         if config.compressor is not None:
-            self.set_options({"compressor": compressor_named(config.compressor)})
+            self._set_options({"compressor": compressor_named(config.compressor)})
 
     @property
     def _pool(self) -> SyncPool:
-        return cast(SyncPool, self.state.pool)
+        return cast(SyncPool, self._state.pool)
 
     def __enter__(self) -> Self:
         self._refuse_view("entered")
-        self.state.use()
+        self._state.use()
         return self
 
     def __exit__(
@@ -126,7 +119,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             DeadlineExceededError: nobody answered in time; the message names every address and its last error.
         """
         check_timeout(timeout, zero=True)
-        self.state.use()
+        self._state.use()
         until = None if timeout is None else time.monotonic() + timeout
         while until is None or time.monotonic() < until:
             try:
@@ -147,7 +140,10 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
     def close(self) -> None:
         """Close all connections; calls of other threads fail. Closing twice is fine."""
         self._refuse_view("closed")
-        self.state.use()
+        if self._state.is_of_parent:
+            # Its connections and its registry are the parent's, and locks may be held for ever.
+            self._pool.forsake()
+            return
         self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
@@ -174,7 +170,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
     def _endpoints_of(self, method: Any) -> list[Endpoint]:
         """Return all endpoints that calls of a method may go to."""
         name = name_of(method)
-        self.state.use()
+        self._state.use()
         self._pool.follow()
         timeout = self._pool.config.timeouts.call
         try:
@@ -192,17 +188,70 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
         status), `sent_bytes` and `received_bytes` of payloads, `connections`.
         """
-        sessions = self._pool.sessions
-        if sessions:
-            self.state.use()
-        return client_stats(sessions, self._pool.totals)
+        if self._state.is_of_parent:
+            self._state.use()
+        return client_stats(self._pool.sessions, self._pool.totals)
 
     def _refuse_view(self, what: str) -> None:
-        if self.is_view:
+        if self._is_view:
             raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._pool}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a client was given, from which its parts are made: again in the child of each fork."""
+
+    target: Any
+    registry: Any
+    selector: Any
+    fail_mode: Any
+    interceptors: Sequence[Interceptor]
+    config: ClientConfig
+    spin_microseconds: int
+
+    def give(self, state: BlockingState) -> SyncPool:
+        """Make the parts and have the client work with them."""
+        config = self.config
+        where = target_of(self.target, self.registry)
+        fleet = fleet_for(where, self.selector, config.pool)
+        pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
+        pool.spin_microseconds = self.spin_microseconds
+        pool.on_change, pool.on_need = state.set_sessions, state.look_now
+        policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
+        state.take_parts(
+            SyncBalancer(pool, self.interceptors, policy, mode),
+            RouteMaker(config, pool.totals),
+            pool.reentry,
+            policy.budget,
+            fleet,
+        )
+        state.pool = pool
+        state.needs_runner = bool(self.interceptors) or needs_runner(fleet, mode)
+        state.follows = where.registry is not None
+        state.check = OptionsCheck(where, blocking_fail_mode_for)
+        return pool
+
+    def renew(self, state: BlockingState) -> None:
+        """Make the parts anew, in the child of a fork.
+
+        Raises:
+            RuntimeError: the registry was given as an object and used before: its threads are the parent's.
+        """
+        left = cast(SyncPool, state.pool)
+        was_closed = left.is_closed
+        if left.watch is not None and not left.target.owns_registry and not was_closed:
+            raise RuntimeError(
+                f"{left.target.registry!r} was used before the fork, and its threads are the parent's "
+                "(give the client the URL of the registry: each process then opens its own)"
+            )
+        left.forsake()
+        renewed = self.give(state)
+        renewed.is_closed = was_closed
+        if renewed.fleet is not None:
+            renewed.fleet.reseed()
 
 
 def _check_probes(config: ClientConfig) -> None:

@@ -25,6 +25,8 @@ class SyncLink:
         self.sessions: list[BlockingSession] = []
         #: Why there is no connection; None once a server has shown its settings.
         self.error: FastRPCError | None = None
+        #: How often a connection could not be made, or ended as soon as it was there.
+        self.failures = 0
         #: Instant of the next attempt, after failures.
         self.due = 0.0
         self.is_dialing = False
@@ -81,6 +83,7 @@ class SyncLink:
         if self.error is None:
             logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = without_frames(error)
+        self.failures += 1
         self.due = time.monotonic() + self._delays.take()
 
     @property

@@ -1,7 +1,7 @@
 """The connections of a blocking client: made by the thread that needs one, made again when they are lost."""
 
 import logging
-import os
+import math
 import threading
 import time
 import warnings
@@ -9,14 +9,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.blocking_session import BlockingSession
+from fastrpc._core.caller_view import process_generation
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
+from fastrpc._core.reentry import ReentryGuard
 from fastrpc._core.settings import Settings
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    LinkIndex,
+    Patience,
     choose_warm,
     links_of,
+    reach_hint,
     wanted_links,
     what_came_of,
     with_left,
@@ -25,7 +30,14 @@ from fastrpc.client.sync_link import SyncLink
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, ConnectError, FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.errors import (
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    FastRPCError,
+    NoEndpointError,
+    UnavailableError,
+)
 from fastrpc.transports.blocking import connect
 
 if TYPE_CHECKING:
@@ -33,13 +45,17 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.snapshot import Snapshot
     from fastrpc.registries.base.watch import Watch
 
-__all__ = ["SyncPool"]
+__all__ = ["FORK_LOOK_SECONDS", "SyncPool"]
 
 logger = logging.getLogger("fastrpc.client")
 
 #: How long a call may be kept by an attempt to reach one more endpoint while it could go to another one already.
 #: Too low never finds a distant server again, too high delays a call now and then.
 SPARE_SECONDS = 0.25
+
+#: How often a thread that waits for another one to connect looks whether a signal handler forked it meanwhile: in the
+#: child that other one does not exist.
+FORK_LOOK_SECONDS = 0.1
 
 
 class SyncPool:
@@ -49,6 +65,7 @@ class SyncPool:
         self.target = target
         self.fleet = fleet
         self.links: list[SyncLink] = []
+        self._index: LinkIndex[SyncLink] = LinkIndex()
         #: Links that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
         #: Those among them that calls need while all endpoints are in good health.
@@ -67,8 +84,11 @@ class SyncPool:
         self._settings = settings
         self._changed = threading.Condition()
         self._turn = 0
-        self._is_closed = False
-        self._process: int | None = None
+        #: Whether it is closed; one that is made in place of a closed one, after a fork, is closed as well.
+        self.is_closed = False
+        #: Which threads wait in here, or in one of the connections.
+        self.reentry = ReentryGuard()
+        self._process = process_generation()
         if fleet is None:
             self.links = self.wanted = [
                 SyncLink(endpoint, config.backoff) for endpoint in target.endpoints[:1]
@@ -92,8 +112,8 @@ class SyncPool:
         """Take over the latest list of the registry."""
         if self.target.registry is None:
             return
-        with self._changed:
-            if self.watch is None and not self._is_closed:
+        with self.reentry, self._lock():
+            if self.watch is None and not self.is_closed:
                 self.watch = self._watched(self.target.registry)
             latest = None if self.watch is None else self.watch.latest
             if latest is not None and latest is not self._seen:
@@ -135,7 +155,9 @@ class SyncPool:
             if left is not None and left <= 0:
                 raise TimeoutError
             # A registry that fails says so to nobody.
-            watch.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
+            with self.reentry:
+                watch.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
+            self.check_process()
             self.follow()
 
     def _update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -187,28 +209,37 @@ class SyncPool:
 
     def link_at(self, address: Address) -> SyncLink | None:
         """Return the link of one endpoint."""
-        return next((link for link in self.links if link.endpoint.address == address), None)
+        return self._index.find(self.links, address)
 
     @property
     def sessions(self) -> list[BlockingSession]:
         """Every connection there is."""
         return [session for link in self.links for session in link.sessions]
 
-    def acquire(self, until: float | None, *, wait: bool, choice: Any = None) -> BlockingSession:
+    def acquire(
+        self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
+    ) -> BlockingSession:
         """Return a usable connection, making one if there is none.
 
         Args:
             until: instant of `time.monotonic()` at which to give up, or None.
             wait: go on while no server can be reached, instead of failing once every address was tried.
             choice: says at which link, where there is a fleet; None takes the connections in turn.
+            patience: of an attempt that follows another one.
 
         Raises:
             UnavailableError: no connection is to be had; the message names every address and its error.
             TimeoutError: the time is over.
         """
+        with self.reentry:
+            return self._acquire(until, wait, choice, patience)
+
+    def _acquire(
+        self, until: float | None, wait: bool, choice: Any, patience: Patience | None
+    ) -> BlockingSession:
         has_dialed = False
         while True:
-            with self._changed:
+            with self._lock():
                 session, links = self._choose() if choice is None else self._choose_placed(choice)
                 if session is None and until is not None and time.monotonic() >= until:
                     raise TimeoutError
@@ -217,7 +248,8 @@ class SyncPool:
                     if session is not None:
                         self._publish()
                         return session
-                    self._await_change(until, wait, links)
+                    is_patient = patience is not None and not patience.is_over(links)
+                    self._await_change(until, wait or is_patient, links)
                     continue
                 link.is_dialing = True
                 self._publish()
@@ -229,12 +261,13 @@ class SyncPool:
         width = self.config.pool.connections_per_endpoint
         for link in [link for link in self.wanted if link.is_warm]:
             for _ in range(width):
-                with self._changed:
+                with self._lock():
                     self._check_open()
                     if len(link.sessions) >= width or link.is_removed or not link.may_dial(time.monotonic()):
                         break
                     link.is_dialing = True
-                self._dial(link, until, None)
+                with self.reentry:
+                    self._dial(link, until, None)
 
     def _choose(self) -> tuple[BlockingSession | None, list[SyncLink]]:
         """Return the least used connection of the next endpoint in turn that has one, and where to make others."""
@@ -263,7 +296,7 @@ class SyncPool:
                 return None, links
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
     def _in_turn(self) -> list[SyncLink]:
@@ -299,7 +332,9 @@ class SyncPool:
             if not wait:
                 raise self._unreachable(links)
             limits.append(min(link.due for link in links))
-        self._changed.wait(max(0.0, min(limits) - now) if limits else None)
+        ends = min(limits, default=math.inf)
+        while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
+            self.check_process()
 
     def _dial(self, link: SyncLink, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
@@ -310,13 +345,13 @@ class SyncPool:
             session = _opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
-                with self._changed:
+                with self._lock():
                     link.note_failure(error)
         finally:
-            with self._changed:
+            with self._lock():
                 link.is_dialing = False
                 link.was_dialed = True
-                if session is not None and not self._is_closed and not link.is_removed:
+                if session is not None and not self.is_closed and not link.is_removed:
                     self.totals.connections += 1
                     link.sessions.append(session)
                     session = None
@@ -329,11 +364,14 @@ class SyncPool:
         self, endpoint: Endpoint, until: float | None, spare_seconds: float | None
     ) -> BlockingSession:
         config = self.config
-        self._process = os.getpid()
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
         silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
         stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
+        if self.is_of_parent:
+            # A signal handler forked meanwhile: the parent goes on with the same socket.
+            stream.close()
+            self.check_process()
         return BlockingSession(
             stream=stream,
             endpoint=endpoint,
@@ -342,6 +380,7 @@ class SyncPool:
             settings=self._settings.copy(),
             early_calls=config.early_calls,
             spin_microseconds=self.spin_microseconds,
+            reentry=self.reentry,
         )
 
     def _publish(self) -> None:
@@ -369,11 +408,8 @@ class SyncPool:
         return what_came_of(self.links)
 
     def _unreachable(self, links: list[SyncLink]) -> ConnectError:
-        known = [link for link in self.links if link in links]
-        return ConnectError(
-            f"no connection to be had: {what_came_of(known)}",
-            hint="is a server running there? with_options(wait_for_ready=True) waits for one",
-        )
+        known = list(filter(set(links).__contains__, self.links))
+        return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""
@@ -385,8 +421,8 @@ class SyncPool:
             self.target.registry.close()
 
     def _drop_all(self) -> list[BlockingSession]:
-        with self._changed:
-            self._is_closed = True
+        with self._lock():
+            self.is_closed = True
             sessions = self.sessions
             for link in self.links:
                 link.sessions = []
@@ -394,13 +430,36 @@ class SyncPool:
             self._changed.notify_all()
         return sessions
 
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is the child of a fork, and the connections are the parent's."""
+        return self._process != process_generation()
+
+    def check_process(self) -> None:
+        """End a call that a thread was in when it forked.
+
+        Raises:
+            ConnectionLostError: this is the child; whether the call runs only the parent will know.
+        """
+        if self.is_of_parent:
+            raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
+
+    def _lock(self) -> threading.Condition:
+        """Return what guards all this; in the child a thread that is not here may hold it."""
+        self.check_process()
+        return self._changed
+
+    def forsake(self) -> None:
+        """Leave everything to the parent. No lock here, and no word to anybody: only descriptors are closed."""
+        self.is_closed = True
+        for session in self.sessions:
+            session.forsake()
+
     def __del__(self) -> None:
-        if self._is_closed or not self.sessions:
+        if self.is_closed or not self.sessions:
             return
-        if self._process != os.getpid():
-            # They are the parent's, who goes on using them. No lock here: a thread that is not here may hold it.
-            for session in self.sessions:
-                session.forsake()
+        if self.is_of_parent:
+            self.forsake()
             return
         warnings.warn(f"unclosed SyncClient of {self}", ResourceWarning, source=self, stacklevel=2)
         for session in self.sessions:

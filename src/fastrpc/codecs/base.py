@@ -1,6 +1,7 @@
 """What a codec is, and the table that finds one by name or by its number on the wire."""
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
@@ -15,8 +16,11 @@ __all__ = [
     "BaseCodec",
     "Codec",
     "Payload",
+    "codec_label",
     "codec_named",
     "codec_names",
+    "codec_number",
+    "codec_numbers",
     "codec_with_id",
     "decode_failure",
     "encode_failure",
@@ -32,14 +36,16 @@ ENTRY_POINT_GROUP = "fastrpc.codecs"
 FIRST_FREE_WIRE_ID = 64
 LAST_WIRE_ID = 255
 
-# name -> (wire id, module, class). A codec is imported when it is first asked for.
+#: What a name is on the wire.
+_NAME = re.compile(r"[a-z0-9._-]{1,32}")
+
+# The one table of codecs: name -> (number on the wire, module, class). A codec is imported when it is first asked for.
 _BUILT_IN = {
     "raw": (0, "fastrpc.codecs.raw", "RawCodec"),
     "msgpack": (1, "fastrpc.codecs.msgpack", "MsgpackCodec"),
     "json": (2, "fastrpc.codecs.json", "JsonCodec"),
     "protobuf": (3, "fastrpc.codecs.protobuf", "ProtobufCodec"),
 }
-_BUILT_IN_NAMES = {wire_id: name for name, (wire_id, _, _) in _BUILT_IN.items()}
 
 
 class Codec(Protocol):
@@ -49,7 +55,12 @@ class Codec(Protocol):
     callables that `encoder` and `decoder` prepare are for the hot path and may raise whatever the
     library underneath raises; `encode_failure` and `decode_failure` turn that into the right error.
 
-    A codec does not bound depth and number of items: the pre-scan does that before it is asked.
+    A codec does not bound depth and number of items: the pre-scan does that before it is asked. An installed codec has
+    no pre-scan, so it bounds what it makes of hostile payload by itself. It is asked for plain values only, which are
+    converted to the annotated types afterwards, and gives the arguments back as the list or map that it was given.
+
+    `wire_id` is the number that an installed codec would like to have. What it has is this process's choice, and the
+    other side's number for it may be another one: the name says which codec is meant.
     """
 
     name: str
@@ -109,13 +120,45 @@ def codec_named(name: str) -> Codec:
 
 
 def codec_with_id(wire_id: int) -> Codec:
-    """Return the codec whose number on the wire is `wire_id`; ConfigError when there is none."""
-    name = _BUILT_IN_NAMES.get(wire_id)
-    if name is None and wire_id >= FIRST_FREE_WIRE_ID:
-        name = _installed_names().get(wire_id)
+    """Return the codec whose number in this process is `wire_id`; ConfigError when there is none."""
+    name = codec_numbers().get(wire_id)
     if name is None:
         raise ConfigError(f"no codec has the number {wire_id}; there are {', '.join(codec_names())}")
     return codec_named(name)
+
+
+def codec_number(name: str) -> int:
+    """Return the number by which this process announces the codec called `name`; ConfigError when there is none."""
+    for number, known in codec_numbers().items():
+        if known == name:
+            return number
+    codec_named(name)  # says what is wrong with it
+    raise ConfigError(f"codec {name!r} has no number: {LAST_WIRE_ID} others have all there are")
+
+
+def codec_label(number: int) -> str:
+    """Say what people call the codec that a frame names by its number."""
+    name = codec_numbers().get(number)
+    return f"number {number}" if name is None else repr(name)
+
+
+@cache
+def codec_numbers() -> dict[int, str]:
+    """Return the names of all codecs that work here, by the numbers that this process announces.
+
+    Installed codecs have the number they would like, or the next free one: two packages may have chosen the same.
+    """
+    numbers = {number: name for name, (number, _, _) in _BUILT_IN.items()}
+    for name in sorted(_installed()):
+        try:
+            wanted = codec_named(name).wire_id
+        except ConfigError:
+            continue  # told when it is asked for by name
+        free = [*range(wanted, LAST_WIRE_ID + 1), *range(FIRST_FREE_WIRE_ID, wanted)]
+        number = next((number for number in free if number not in numbers), None)
+        if number is not None:
+            numbers[number] = name
+    return numbers
 
 
 def codec_names() -> tuple[str, ...]:
@@ -158,17 +201,6 @@ def _installed() -> "dict[str, EntryPoint]":
     return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
 
 
-@cache
-def _installed_names() -> dict[int, str]:
-    names = {}
-    for name in sorted(_installed()):
-        try:
-            names[codec_named(name).wire_id] = name
-        except ConfigError:
-            continue  # told when it is asked for by name
-    return names
-
-
 def _load(entry_point: "EntryPoint") -> Codec:
     try:
         loaded = entry_point.load()
@@ -176,6 +208,8 @@ def _load(entry_point: "EntryPoint") -> Codec:
         raise ConfigError(
             f"codec {entry_point.name!r} ({entry_point.value}) does not load: {error}"
         ) from error
+    if not _NAME.fullmatch(entry_point.name):
+        raise ConfigError(f"codec {entry_point.name!r} has a name that is not 1 to 32 of a-z 0-9 . _ -")
     codec = cast(Codec, loaded() if isinstance(loaded, type) else loaded)
     if codec.name != entry_point.name:
         raise ConfigError(f"codec {entry_point.name!r} ({entry_point.value}) calls itself {codec.name!r}")

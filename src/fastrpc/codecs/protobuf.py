@@ -16,6 +16,17 @@ GROUP_WIRE_TYPE = 3
 # google.protobuf.descriptor.FieldDescriptor.TYPE_GROUP
 GROUP_FIELD_TYPE = 10
 
+#: How numbers are packed, for `MessageLayout`, by the type of their field. Parsers take repeated numbers packed or
+#: not, whatever the schema says.
+PACKED_VARINTS, PACKED_FOUR_BYTES, PACKED_EIGHT_BYTES = -2, -3, -4
+_PACKED = {
+    # int64, uint64, int32, bool, uint32, enum, sint32, sint64
+    **dict.fromkeys((3, 4, 5, 8, 13, 14, 17, 18), PACKED_VARINTS),
+    # float, fixed32, sfixed32; double, fixed64, sfixed64
+    **dict.fromkeys((2, 7, 15), PACKED_FOUR_BYTES),
+    **dict.fromkeys((1, 6, 16), PACKED_EIGHT_BYTES),
+}
+
 
 class ProtobufCodec(BaseCodec):
     """Carries objects with `SerializeToString` whose class has `FromString`, and None as no bytes."""
@@ -36,7 +47,7 @@ class ProtobufCodec(BaseCodec):
 
 
 def message_layout(type: Any) -> list[dict[int, int]] | None:
-    """Return which fields of a message class hold messages, for the pre-scan's `MessageLayout`.
+    """Return which fields of a message class hold messages or packed numbers, for the pre-scan's `MessageLayout`.
 
     None when the class does not tell, as those of other libraries than Google's.
     """
@@ -52,6 +63,8 @@ def message_layout(type: Any) -> list[dict[int, int]] | None:
         for field in _fields(found):
             held = field.message_type
             if held is None:
+                if _is_repeated(field) and field.type in _PACKED:
+                    held_by_tag[field.number << 3 | LENGTH_WIRE_TYPE] = _PACKED[field.type]
                 continue
             if held.full_name not in places:
                 places[held.full_name] = len(descriptors)
@@ -65,6 +78,11 @@ def message_layout(type: Any) -> list[dict[int, int]] | None:
 def _fields(descriptor: Any) -> list[Any]:
     extensions = descriptor.file.pool.FindAllExtensions(descriptor) if descriptor.is_extendable else ()
     return [*descriptor.fields, *extensions]
+
+
+def _is_repeated(field: Any) -> bool:
+    # The library is replacing `label`, whose LABEL_REPEATED is 3, by the property.
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == 3)
 
 
 def _encode(value: Any) -> bytes:

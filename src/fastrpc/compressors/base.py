@@ -1,6 +1,7 @@
 """What a compressor is, the table that finds one, and the output that cannot outgrow its limit."""
 
 import importlib
+import re
 from collections.abc import Callable, Generator
 from functools import cache
 from io import BytesIO
@@ -21,8 +22,10 @@ __all__ = [
     "available",
     "bounded_steps",
     "compress_if_smaller",
+    "compressor_label",
     "compressor_named",
     "compressor_names",
+    "compressor_numbers",
     "compressor_with_id",
     "damaged",
     "decompress_steps",
@@ -50,13 +53,16 @@ ENTRY_POINT_GROUP = "fastrpc.compressors"
 FIRST_FREE_WIRE_ID = 64
 LAST_WIRE_ID = 255
 
-# name -> (wire id, module, class, what pip installs for it). Imported when it is first asked for.
+#: What a name is on the wire.
+_NAME = re.compile(r"[a-z0-9._-]{1,32}")
+
+# The one table of compressors: name -> (number on the wire, module, class, what pip installs for it). A compressor is
+# imported when it is first asked for.
 _BUILT_IN = {
     "gzip": (1, "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
     "lz4": (2, "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
     "zstd": (3, "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
 }
-_BUILT_IN_NAMES = {wire_id: name for name, (wire_id, *_) in _BUILT_IN.items()}
 
 
 class Compressor(Protocol):
@@ -64,6 +70,9 @@ class Compressor(Protocol):
 
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
     microseconds of work and returns the result, so that an event loop can turn in between.
+
+    `wire_id` is the number that an installed compressor would like to have. What it has is this process's choice, and
+    the other side's number for it may be another one: the name says which compressor is meant.
     """
 
     name: str
@@ -100,15 +109,23 @@ def compressor_named(name: str) -> Compressor:
 
 
 def compressor_with_id(wire_id: int) -> Compressor:
-    """Return the compressor whose number on the wire is `wire_id`; ConfigError when there is none."""
-    name = _BUILT_IN_NAMES.get(wire_id)
-    if name is None and wire_id >= FIRST_FREE_WIRE_ID:
-        name = next((found.name for found in available() if found.wire_id == wire_id), None)
-    if name is None:
-        raise ConfigError(
-            f"no compressor has the number {wire_id}; there are {', '.join(compressor_names())}"
-        )
-    return compressor_named(name)
+    """Return the compressor whose number in this process is `wire_id`; ConfigError when there is none."""
+    found = compressor_numbers().get(wire_id)
+    if found is not None:
+        return found
+    for name, (number, *_) in _BUILT_IN.items():
+        if number == wire_id:
+            return compressor_named(name)  # says what to install
+    raise ConfigError(f"no compressor has the number {wire_id}; there are {', '.join(compressor_names())}")
+
+
+def compressor_label(number: int) -> str:
+    """Say what people call the compressor that a frame names by its number."""
+    for name, (known, *_) in _BUILT_IN.items():
+        if known == number:
+            return repr(name)
+    found = compressor_numbers().get(number)
+    return f"number {number}" if found is None else repr(found.name)
 
 
 def compressor_names() -> tuple[str, ...]:
@@ -116,16 +133,32 @@ def compressor_names() -> tuple[str, ...]:
     return (*_BUILT_IN, *sorted(_installed()))
 
 
-@cache
 def available() -> tuple[Compressor, ...]:
     """Return the compressors that work here, in the order of their numbers."""
-    found = []
+    return tuple(compressor_numbers().values())
+
+
+@cache
+def compressor_numbers() -> dict[int, Compressor]:
+    """Return the compressors that work here, by the numbers that this process announces, in their order.
+
+    Installed ones have the number they would like, or the next free one: two packages may have chosen the same.
+    """
+    numbers: dict[int, Compressor] = {}
     for name in compressor_names():
         try:
-            found.append(compressor_named(name))
+            found = compressor_named(name)
         except ConfigError:
+            continue  # told when it is asked for by name
+        if name in _BUILT_IN:
+            numbers[_BUILT_IN[name][0]] = found
             continue
-    return tuple(sorted(found, key=lambda compressor: compressor.wire_id))
+        wanted = found.wire_id
+        free = [*range(wanted, LAST_WIRE_ID + 1), *range(FIRST_FREE_WIRE_ID, wanted)]
+        number = next((number for number in free if number not in numbers), None)
+        if number is not None:
+            numbers[number] = found
+    return dict(sorted(numbers.items()))
 
 
 def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | None:
@@ -213,7 +246,7 @@ class BoundedOutput:
             raise DecodeError(
                 f"{self._name} payload grows past {self._max_size} bytes when decompressed",
                 status=Status.RESOURCE_EXHAUSTED,
-                hint="raise Limits.message_bytes on the receiving side, or stream the value",
+                hint="raise Limits.message_bytes on the receiving side",
             )
         if needed > self._capacity:
             self._grow(needed)
@@ -264,6 +297,8 @@ def _load(entry_point: "EntryPoint") -> Compressor:
         loaded = entry_point.load()
     except Exception as error:
         raise ConfigError(f"{label} does not load: {error}") from error
+    if not _NAME.fullmatch(entry_point.name):
+        raise ConfigError(f"{label} has a name that is not 1 to 32 of a-z 0-9 . _ -")
     compressor = cast(Compressor, loaded() if isinstance(loaded, type) else loaded)
     if compressor.name != entry_point.name:
         raise ConfigError(f"{label} calls itself {compressor.name!r}")

@@ -20,6 +20,7 @@ from fastrpc.config.validation import (
     check_flag,
     check_name,
     check_names,
+    check_not_yet,
     check_number,
     check_parts,
     check_path,
@@ -52,6 +53,8 @@ _MIB = 1024 * _KIB
 # A size above this is a mistake in the unit.
 _LARGEST_SIZE = 2**40
 
+_NO_STREAMS = "streams are not yet served"
+
 _WIRE_PROTOCOLS = ("native",)
 _EARLY_CALLS = ("idempotent", "all", "none")
 # The codecs with a fixed number on the wire; others are accepted when they are named.
@@ -75,7 +78,8 @@ class Timeouts(Settings):
     handshake: float | None = 5.0
 
     #: Time a stream may pass without a message in either direction before it is ended.
-    #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts.
+    #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts. Not yet:
+    #: this version serves no streams, and refuses any other value.
     stream_idle: float | None = None
 
     #: Time a connection may be without calls before it is closed; questions for the server's health are none.
@@ -97,6 +101,7 @@ class Timeouts(Settings):
     def __post_init__(self) -> None:
         for name in ("connect", "call", "handshake", "stream_idle", "idle"):
             check_seconds(self, name, optional=True)
+        check_not_yet(self, "stream_idle", None, _NO_STREAMS)
         check_seconds(self, "announce", zero=True)
         check_seconds(self, "drain", zero=True, optional=True)
         check_seconds(self, "linger", zero=True, optional=True)
@@ -195,7 +200,8 @@ class Memory(Settings):
     request_bytes: int = 64 * _MIB
 
     #: What streams may hold beyond their first windows, shared by the streams of a connection.
-    #: Too low slows fast streams, too high lets unread streams hold this much.
+    #: Too low slows fast streams, too high lets unread streams hold this much. Not yet: this version serves no streams,
+    #: and refuses any other value.
     stream_pool: int = 32 * _MIB
 
     #: Unsent bytes above which no further handler starts and streams wait.
@@ -217,6 +223,7 @@ class Memory(Settings):
     def __post_init__(self) -> None:
         for name in ("process_bytes", "request_bytes", "stream_pool", "send_hard"):
             check_count(self, name, 64 * _KIB, _LARGEST_SIZE)
+        check_not_yet(self, "stream_pool", 32 * _MIB, _NO_STREAMS)
         check_count(self, "send_soft", 4 * _KIB, _LARGEST_SIZE)
         check_count(self, "open_messages", 1, 256)
         check_count(self, "items", 1)
@@ -402,6 +409,10 @@ class ServerConfig(Settings):
     #: Helps while developing; elsewhere it tells strangers about the inside.
     expose_errors: bool = False
 
+    #: Whether a result is checked against its annotation before it is sent; one that does not fit is INTERNAL, logged.
+    #: Helps while developing; each call pays for decoding its result.
+    check_results: bool = False
+
     #: Address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
     admin_address: str | None = None
 
@@ -420,6 +431,7 @@ class ServerConfig(Settings):
         if self.reflection is not None:
             check_flag(self, "reflection")
         check_flag(self, "expose_errors")
+        check_flag(self, "check_results")
         if self.admin_address is not None:
             check_name(self, "admin_address")
         check_count(self, "spin_microseconds", 0, 1_000_000)

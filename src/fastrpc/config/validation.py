@@ -1,7 +1,7 @@
 """What all settings share: comparing, showing, and the checks that name field, value and what is allowed."""
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
 from typing import Any, TypeVar, cast, dataclass_transform
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_later_parts",
     "check_name",
     "check_names",
+    "check_not_yet",
     "check_number",
     "check_parts",
     "check_path",
@@ -49,7 +50,12 @@ class Settings:
         return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
 
     def __repr__(self) -> str:
-        parts = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(cast(Any, self)))
+        # Without the defaults: these are arguments of clients and servers, whose `help` would be full of them.
+        parts = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(cast(Any, self))
+            if getattr(self, field.name) != _default_of(field)
+        )
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
@@ -57,6 +63,10 @@ class Settings:
 
     def __hash__(self) -> int:
         return hash(self._values())
+
+
+def _default_of(field: Any) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 class _Description:
@@ -134,9 +144,18 @@ def check_later_parts(config: Any, **effects: str) -> None:
     for name, effect in effects.items():
         if getattr(config, name) is not None:
             raise ConfigError(
-                f"{type(config).__name__}.{name} is set, and this version does not have it: {effect}",
+                f"{type(config).__name__}.{name} is set, and this version does not yet have it: {effect}",
                 hint=f"leave {name} out",
             )
+
+
+def check_not_yet(settings: Any, name: str, default: Any, reason: str) -> None:
+    """Refuse anything but the default of a setting that has no effect in this version."""
+    if getattr(settings, name) != default:
+        raise ConfigError(
+            f"{type(settings).__name__}.{name} is {getattr(settings, name)!r}, but {reason}: it would have no effect",
+            hint=f"leave {name} out",
+        )
 
 
 def check_count(settings: Any, name: str, lowest: int, highest: int = LARGEST_COUNT) -> None:

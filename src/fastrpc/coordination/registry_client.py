@@ -1,25 +1,39 @@
 """`registry://host:port`: the embedded registry, asked with a blocking client in the registry object's threads."""
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastrpc.client.sync_client import SyncClient
 from fastrpc.config import Backoff, ClientConfig, Keepalive, Timeouts
-from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.coordination.registration import check_record_size
+from fastrpc.coordination.registry_service import RegistryService, ServiceList
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import FastRPCError, StoreError
+from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
 from fastrpc.escaping import printable
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Listing
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
+from fastrpc.stores.memory import MOST_ITEMS
 
 __all__ = ["EmbeddedRegistry", "RecordLease", "ServiceLookup", "open_embedded"]
 
 #: Seconds for an answer, on top of what a watch may wait.
 ANSWER_SECONDS = 2.0
+
+#: Bytes of records that are asked for at a time, and seconds for all pages of a list.
+PAGE_BYTES = 1024 * 1024
+PAGES_SECONDS = 10.0
+
+#: How often a list that changes while its pages are read is begun in one `fetch`.
+BEGINNINGS = 5
+
+#: Names of services that are asked for at a time.
+SERVICES_AT_ONCE = 10_000
 
 #: What tells that another attempt cannot help: the registry understood, and refuses.
 _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
@@ -62,11 +76,24 @@ class EmbeddedRegistry:
     def open_lease(self, service: str, endpoint: Endpoint) -> "RecordLease":
         if self._client is None:
             self._client = self._connect()
-        return RecordLease(self._client, service, encode_record(endpoint).decode(), self._lease_seconds)
+        record = encode_record(endpoint).decode()
+        try:
+            check_record_size(record)
+        except ValueError as error:
+            raise ConfigError(
+                f"{endpoint} cannot be registered: {error}", hint="give it fewer labels"
+            ) from None
+        return RecordLease(self._client, service, record, self._lease_seconds)
 
     def list_services(self) -> Iterable[str]:
         with self._connect() as client, _errors():
-            return client.call(RegistryService.services)
+            names: list[str] = []
+            for _ in range(MOST_ITEMS // SERVICES_AT_ONCE + 1):
+                found = client.call(RegistryService.services, names[-1] if names else "", SERVICES_AT_ONCE)
+                names += found
+                if len(found) < SERVICES_AT_ONCE:
+                    break
+            return names
 
     def _connect(self) -> SyncClient:
         return SyncClient(self._addresses, config=_CONFIG)
@@ -85,12 +112,54 @@ class ServiceLookup:
         self._cursor = ""
 
     def fetch(self, wait_seconds: float) -> Listing:
-        client = self._client.with_options(timeout=wait_seconds + ANSWER_SECONDS)
         with _errors():
-            found: Any = client.call(RegistryService.watch, self._service, self._cursor, float(wait_seconds))
+            found = self._watched(self._cursor, wait_seconds)
+            records = None
+            for _ in range(BEGINNINGS):
+                records = self._following(found)
+                if records is not None:
+                    break
+                found = self._watched("", 0.0)
+        if records is None:
+            raise StoreError(f"the list of {self._service} changes too fast to be read page by page")
         before, self._cursor = self._cursor, found.cursor
         is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
-        return Listing([_entry(record) for record in found.records], is_restart=is_restart)
+        return Listing([_entry(record) for record in records], is_restart=is_restart)
+
+    def _watched(self, after: str, wait_seconds: float) -> ServiceList:
+        """Return the first page of the list."""
+        client = self._client.with_options(timeout=wait_seconds + ANSWER_SECONDS)
+        return client.call(RegistryService.watch, self._service, after, float(wait_seconds), PAGE_BYTES)
+
+    def _following(self, first: ServiceList) -> list[str] | None:
+        """Return all records of the list whose first page this is; None if it is not kept that long.
+
+        Raises:
+            StoreError: an answer is no page of this list.
+        """
+        records = list(first.records)
+        following = first.following
+        until = time.monotonic() + PAGES_SECONDS
+        # What comes behind those is left out anyway.
+        while following and len(records) <= MOST_ENDPOINTS:
+            if time.monotonic() > until:
+                raise StoreError(f"the list of {self._service} did not come within {PAGES_SECONDS:g} s")
+            if following != len(records):
+                raise StoreError(
+                    f"the page behind {len(records)} records of {self._service} begins at {following}"
+                )
+            arguments = (self._service, first.cursor, following, PAGE_BYTES)
+            try:
+                page: ServiceList = self._client.call(RegistryService.page, *arguments)
+            except CallError as error:
+                if error.status is Status.ABORTED:
+                    return None
+                raise
+            if page.cursor != first.cursor or not page.records:
+                raise StoreError(f"the page of {self._service} at {following} is one of another list")
+            records += page.records
+            following = page.following
+        return records
 
     def close(self) -> None:
         self._client.close()
@@ -128,7 +197,11 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except FastRPCError as error:
-        status = error.status if error.status in _FINAL else Status.UNAVAILABLE
+        is_final = error.status in _FINAL or (
+            # Said by the registry itself: it is full. A server that refuses for load says it otherwise.
+            isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED
+        )
+        status = error.status if is_final else Status.UNAVAILABLE
         # Not its hint: that is for those who called a service.
         raise StoreError(printable(error.message), status=status) from error
 

@@ -4,6 +4,7 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from fastrpc.coordination.registration import RECORDS_BYTES
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.endpoint import Address
 from fastrpc.server.server import Server
@@ -19,6 +20,8 @@ class RegistryServer:
     Args:
         address: where it listens; port 0 takes a free one.
         data_dir: a folder where what is registered is kept over a restart; None keeps it in memory only.
+        records_bytes: what all records together, with their services and addresses, may have (128 MiB); more are
+            refused.
     """
 
     def __init__(
@@ -26,9 +29,10 @@ class RegistryServer:
         address: str | Address = DEFAULT_REGISTRY_ADDRESS,
         *,
         data_dir: str | os.PathLike[str] | None = None,
+        records_bytes: int = RECORDS_BYTES,
     ) -> None:
         self._wanted = Address.parse(address)
-        self._server = Server(RegistryService(data_dir))
+        self._server = Server(RegistryService(data_dir, records_bytes=records_bytes))
         #: Where it listens; `url` is what clients are given.
         self.address = self._wanted
 

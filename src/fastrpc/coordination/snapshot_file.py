@@ -5,13 +5,18 @@ import logging
 import os
 import tempfile
 import threading
+from collections.abc import Callable, Iterable
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from fastrpc.errors import StoreError
 
 __all__ = ["SnapshotFile"]
 
 logger = logging.getLogger("fastrpc.registry")
+
+T = TypeVar("T")
 
 
 class SnapshotFile:
@@ -62,19 +67,21 @@ class SnapshotFile:
             os.close(self._claim)
             self._claim = None
 
-    def read(self) -> bytes | None:
-        """Return what was written last; None when nothing was.
+    def read(self, take: Callable[[BinaryIO], T]) -> T | None:
+        """Return what a function makes of what was written last; None when nothing was.
 
         Raises:
             OSError: there is something, and it cannot be read.
         """
         try:
-            return self._path.read_bytes()
+            file = self._path.open("rb")
         except FileNotFoundError:
             return None
+        with file:
+            return take(file)
 
-    def write(self, data: bytes, number: int) -> bool:
-        """Replace the content, unless what is there has this number or a greater one.
+    def write(self, pieces: Iterable[bytes], number: int) -> bool:
+        """Replace the content by all pieces, unless what is there has this number or a greater one.
 
         Any thread may call it. Returns whether that content, or a newer one, is kept now; logs the first failure in a
         row.
@@ -83,7 +90,7 @@ class SnapshotFile:
             if number <= self._number:
                 return True
             try:
-                self._write(data)
+                self._write(pieces)
             except OSError as error:
                 if not self._is_failing:
                     text = "cannot write %s, a restart would lose what is in memory: %s"
@@ -94,13 +101,14 @@ class SnapshotFile:
             self._number = number
             return True
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, pieces: Iterable[bytes]) -> None:
         folder = self._path.parent
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
         try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
+            # Unbuffered: between two pieces other threads get their turn.
+            with open(descriptor, "wb", buffering=0) as file:
+                for piece in pieces:
+                    _write_all(file, piece)
                 os.fsync(file.fileno())
             os.replace(name, self._path)
         except BaseException:
@@ -118,3 +126,10 @@ class SnapshotFile:
         kept = self._path.with_name(f"{self._path.name}.unreadable")
         os.replace(self._path, kept)
         return kept
+
+
+def _write_all(file: FileIO, piece: bytes) -> None:
+    """Write a piece that the system may take in parts."""
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) :]

@@ -21,6 +21,9 @@ def collector(
 
     It reads the counters of the whole process, or of `registry`. The latency histogram has 28 buckets, each
     twice as long as the one before; `buckets_per_doubling` makes it finer, for 2 or 4 times the series.
+
+    Each worker process counts its own calls: a collector in the process that started them shows none, and `serve` warns
+    of that. Serve with one process, or have each worker show its own at another port.
     """
     from fastrpc._core.histogram import default_registry
     from fastrpc.metrics.prometheus import CallCollector

@@ -1,6 +1,7 @@
 """The collector that turns method counters into Prometheus metrics."""
 
 import itertools
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,12 +21,17 @@ __all__ = ["CallCollector"]
 PARTS = 4
 
 
+#: The collectors of this process, for those who know that its calls are counted elsewhere.
+collectors: "weakref.WeakSet[CallCollector]" = weakref.WeakSet()
+
+
 class CallCollector(Collector):
     """Reads a registry of counters each time Prometheus scrapes."""
 
     def __init__(self, registry: CounterRegistry, buckets_per_doubling: int = 1) -> None:
         if buckets_per_doubling not in (1, 2, PARTS):
             raise ValueError(f"buckets_per_doubling is {buckets_per_doubling}, it must be 1, 2 or 4")
+        collectors.add(self)
         self._registry = registry
         self._step = PARTS // buckets_per_doubling
 

@@ -7,6 +7,8 @@ from abc import ABC
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from fastrpc._core.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
@@ -32,6 +34,7 @@ class MethodDefinition:
 
     __slots__ = (
         "__weakref__",
+        "_admits_none",
         "_types",
         "attribute",
         "codec",
@@ -90,6 +93,7 @@ class MethodDefinition:
         #: What `schema.marshal_for` prepared.
         self.marshals: dict[tuple[str, int, int], Any] = {}
         self._types: MethodTypes | None = None
+        self._admits_none: bool | None = None
 
     def __repr__(self) -> str:
         return f"<MethodDefinition {self.full_name} {self.kind} {self.style}>"
@@ -118,6 +122,13 @@ class MethodDefinition:
     def result(self) -> Any:
         """The type of the result, or of one message of the server's stream."""
         return self.types().result
+
+    @property
+    def admits_none(self) -> bool:
+        """Whether None is, or may be, a value of the result's type."""
+        if self._admits_none is None:
+            self._admits_none = _admits_none(self.result)
+        return self._admits_none
 
     @property
     def is_stub(self) -> bool:
@@ -232,14 +243,30 @@ class ServiceDefinition:
         """Return the bound handler of each method by its name on the wire.
 
         A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a
-        stream. ConfigError names the methods that a contract promises and the class does not have.
+        stream. ConfigError names the methods that a contract promises and the class does not have, or says that it has
+        none at all.
         """
+        if not self.methods:
+            raise ConfigError(
+                f"{self.owner.__qualname__} serves {self.name!r} without a method",
+                hint=f"put @fastrpc.method above {_candidates(self.owner) or 'each function that is to be called'}",
+            )
         if missing := self.unimplemented():
             raise ConfigError(
                 f"{self.owner.__qualname__} serves {self.name!r} without {', '.join(missing)}",
                 hint="the contract has no code; write the handlers in a class that implements it",
             )
         return {name: _bound(instance, definition) for name, definition in self.methods.items()}
+
+
+def _admits_none(kind: Any) -> bool:
+    try:
+        msgspec.convert(None, kind)
+    except msgspec.ValidationError:
+        return False
+    except TypeError:  # A type that msgspec does not know may be any.
+        return True
+    return True
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
@@ -249,6 +276,14 @@ def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str
         if not names - elsewhere:
             return
         yield names - elsewhere
+
+
+def _candidates(owner: type[Any]) -> str:
+    """Name the functions of a class that look as if they were meant to be called."""
+    names = [
+        name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")
+    ]
+    return ", ".join(names[:5])
 
 
 def _bound(instance: Any, definition: MethodDefinition) -> Callable[..., Any]:

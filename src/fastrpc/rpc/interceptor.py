@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fastrpc._core.call import Call
 from fastrpc.errors import ConfigError
 
-__all__ = ["Interceptor", "Proceed", "checked_interceptors"]
+__all__ = ["Interceptor", "Proceed", "admits_none", "checked_interceptors"]
 
 
 class Proceed(Protocol):
@@ -35,6 +35,12 @@ class Interceptor(Protocol):
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
         """Return what the call is to come to."""
         ...
+
+
+def admits_none(call: Any) -> bool:
+    """Whether None can be what a call comes to, as far as is known of its method; nobody looks at a one-way call's."""
+    definition = call.route.definition
+    return definition is None or call._is_one_way or definition.admits_none
 
 
 def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:

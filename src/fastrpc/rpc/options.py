@@ -7,7 +7,7 @@ from fastrpc._core.metadata import Metadata
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 
-__all__ = ["CallOptions", "with_checked_kinds"]
+__all__ = ["OPTION_NAMES", "CallOptions", "with_checked_kinds"]
 
 _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "metadata": ((Mapping,), "a mapping"),
@@ -28,7 +28,7 @@ class CallOptions(TypedDict, total=False):
     codec: str | None
     #: By name: "gzip", "lz4", "zstd".
     compressor: str | None
-    #: 0 normal, 1 to be shed first, 2 high.
+    #: 0 normal, 1 to be shed first, 2 high. Servers do not yet look at it: anything but 0 is refused.
     priority: int
     #: Whether the server may run the call twice; what the method says by default.
     idempotent: bool | None
@@ -40,6 +40,10 @@ class CallOptions(TypedDict, total=False):
     hash_key: str | bytes | int | None
     #: Send to this endpoint and no other.
     endpoint: str | Address | Endpoint | None
+
+
+#: The options that there are.
+OPTION_NAMES: Final = frozenset(CallOptions.__annotations__)
 
 
 def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:

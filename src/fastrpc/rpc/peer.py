@@ -1,12 +1,20 @@
 """Who is on the other side of a connection, and who they proved to be."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
 
 __all__ = ["Identity", "Peer"]
+
+_NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+# Control characters, and what else ends a line or is no character at all; what changes the direction of writing.
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 class Peer:
@@ -49,40 +57,55 @@ class Peer:
 
 
 class Identity:
-    """Who a caller proved to be: a name, and whatever else `authenticate` found out.
+    """Who a caller proved to be: a name, roles, and whatever else is claimed of him.
 
     ::
 
-        caller = fastrpc.Identity("ada", tenant="acme", roles={"admin"})
-        caller.name, caller.tenant, caller.attributes["roles"]
+        caller = fastrpc.Identity("ada", roles={"admin"}, claims={"tenant": "acme"})
+        caller.name, "admin" in caller.roles, caller.claims["tenant"]
 
-    It cannot be changed. Two are equal when name and attributes are.
+    It cannot be changed. Two are equal when name, roles and claims are.
+
+    Args:
+        name: whose calls these are, in logs, rules and limits.
+        roles: what rules may ask for beside the name.
+        claims: what else is known.
+
+    Raises:
+        TypeError: the name or a role is no text, or the claims are no mapping.
+        ConfigError: the name could be taken for something else in a rule or a log: it begins with `role:`, is
+            `anonymous` or empty, or holds `*` or a control character.
     """
 
-    __slots__ = ("_attributes", "_name")
+    __slots__ = ("_claims", "_name", "_roles")
 
     _name: str
-    _attributes: Mapping[str, Any]
+    _roles: frozenset[str]
+    _claims: Mapping[str, Any]
 
-    def __init__(self, name: str, /, **attributes: Any) -> None:
-        object.__setattr__(self, "_name", name)
-        object.__setattr__(self, "_attributes", MappingProxyType(attributes))
+    def __init__(
+        self, name: str, *, roles: Iterable[str] = frozenset(), claims: Mapping[str, Any] = _NO_CLAIMS
+    ) -> None:
+        object.__setattr__(self, "_name", _checked_name(name))
+        object.__setattr__(self, "_roles", _checked_roles(roles))
+        if not isinstance(claims, Mapping):
+            raise TypeError(f"the claims of an Identity are {claims!r}, they must be a mapping")
+        object.__setattr__(self, "_claims", MappingProxyType(dict(claims)))
 
     @property
     def name(self) -> str:
-        """Whose calls these are, in logs and limits too."""
+        """Whose calls these are, in logs, rules and limits."""
         return self._name
 
     @property
-    def attributes(self) -> Mapping[str, Any]:
-        """What else is known, each also an attribute of its own."""
-        return self._attributes
+    def roles(self) -> frozenset[str]:
+        """What rules may ask for beside the name."""
+        return self._roles
 
-    def __getattr__(self, attribute: str) -> Any:
-        # Only asked for what nothing else provides.
-        if attribute not in Identity.__slots__ and attribute in self._attributes:
-            return self._attributes[attribute]
-        raise AttributeError(f"this identity has no {attribute!r}", name=attribute, obj=self)
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """What else is known; it cannot be changed."""
+        return self._claims
 
     def __setattr__(self, attribute: str, value: object) -> None:
         raise AttributeError(
@@ -95,23 +118,68 @@ class Identity:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and self.name == other.name and self.attributes == other.attributes
+        if not isinstance(other, Identity):
+            return NotImplemented
+        return (self.name, self.roles, self.claims) == (other.name, other.roles, other.claims)
 
     def __hash__(self) -> int:
-        return hash(self.name)
+        # Claims may hold what has no hash.
+        return hash((self.name, self.roles))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _identity, (self.name, dict(self.attributes))
+        return _identity, (self.name, self.roles, dict(self.claims))
 
     def __repr__(self) -> str:
-        return "".join(
-            (
-                f"Identity({self.name!r}",
-                *(f", {key}={self.attributes[key]!r}" for key in self.attributes),
-                ")",
-            )
+        roles = f", roles={{{', '.join(map(repr, sorted(self.roles)))}}}" if self.roles else ""
+        claims = f", claims={dict(self.claims)!r}" if self.claims else ""
+        return f"Identity({self.name!r}{roles}{claims})"
+
+
+def _identity(name: str, roles: frozenset[str], claims: dict[str, Any]) -> Identity:
+    return Identity(name, roles=roles, claims=claims)
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of an Identity is {name!r}, it must be a text")
+    if not name:
+        raise ConfigError("the name of an Identity is empty", hint="an unknown caller is None, no Identity")
+    if name == "anonymous":
+        raise ConfigError(
+            "the name of an Identity is 'anonymous', which rules take for nobody",
+            hint="an unknown caller is None, no Identity",
         )
+    if name.startswith("role:"):
+        raise ConfigError(
+            f"the name of an Identity is {name!r}, which rules take for a role",
+            hint="give roles as roles={'admin'}",
+        )
+    if "*" in name:
+        raise ConfigError(f"the name of an Identity is {name!r}, and '*' stands for any text in rules")
+    _check_visible("the name of an Identity", name)
+    return name
 
 
-def _identity(name: str, attributes: dict[str, Any]) -> Identity:
-    return Identity(name, **attributes)
+def _checked_roles(roles: Any) -> frozenset[str]:
+    if isinstance(roles, str) or not isinstance(roles, Iterable):
+        raise TypeError(
+            f"the roles of an Identity are {roles!r}, they must be a set of texts: write roles={{'admin'}}"
+        )
+    found = frozenset(roles)
+    for role in found:
+        if not isinstance(role, str):
+            raise TypeError(f"a role of an Identity is {role!r}, it must be a text")
+        if not role:
+            raise ConfigError("a role of an Identity is empty")
+        _check_visible("a role of an Identity", role)
+    return found
+
+
+def _check_visible(what: str, text: str) -> None:
+    """Refuse what would not show in a log, or change how the rest of it shows."""
+    for character in text:
+        if (
+            unicodedata.category(character) in _CONTROLS
+            or unicodedata.bidirectional(character) in _DIRECTIONS
+        ):
+            raise ConfigError(f"{what} is {text!a}, it must not hold the control character {character!a}")

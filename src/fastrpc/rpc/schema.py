@@ -8,11 +8,15 @@ from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
-from fastrpc.codecs.base import Codec, codec_named
+from fastrpc._core.payload_scan import PayloadScan
+from fastrpc.codecs.base import Codec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
+from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.options import OPTION_NAMES
+from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
 
 __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "untyped_marshal"]
@@ -20,8 +24,16 @@ __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "
 #: Arrays of msgpack up to this length tell it in their first byte, where the marshal looks.
 LONGEST_PREPARED: Final = 15
 
+#: What to write in place of a union whose members cannot be told apart by their bytes.
+_UNION_HINT: Final = (
+    "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
+)
+
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
+
+#: Codecs that decode values of any type by themselves; the others give plain values, which are converted.
+_TYPED: Final = frozenset({"msgpack", "json"})
 
 #: Types whose values hold no others; by name, as nobody should import `uuid` only to compare with it.
 _SCALARS: Final = frozenset(
@@ -82,15 +94,16 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
     """Return the marshal of methods known only by name; any number of arguments fits."""
     codec = codec_named(codec_name)
     decode = _plain_decoder(codec)
+    scan = scan_for(codec, (Any,))
     coders = PayloadCoders(
         codec.name,
-        codec.wire_id,
-        encode=codec.encoder(),
+        codec_number(codec.name),
+        encode=_encoder(codec),
         decode=(decode, decode),
         exact=None,
         open=decode,
         items=(),
-        scan=(True, True, True),
+        scan=(scan, scan, scan),
     )
     return Marshal(method, None, coders, depth=depth, items=items)
 
@@ -133,7 +146,17 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
     """Return what raises the TypeError of a local call when arguments do not fit."""
 
     def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _local_twin(definition)(None, *args, **kwargs)
+        try:
+            _local_twin(definition)(None, *args, **kwargs)
+        except TypeError as error:
+            known = {parameter.name for parameter in definition.parameters}
+            options = [name for name in kwargs if name in OPTION_NAMES and name not in known]
+            if not options:
+                raise
+            written = ", ".join(f"{name}=…" for name in options)
+            raise TypeError(
+                f"{error} (an option of the call: write client.with_options({written}).call({definition.label}, …))"
+            ) from None
 
     return refuse
 
@@ -177,35 +200,39 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
     items = tuple(
         _decoder(definition, codec, kind, place) for kind, place in zip(known.parameters, places, strict=True)
     )
-    decode_result = _decoder(definition, codec, known.result, "the result")
+    decode_result = _payload_decoder(codec, _decoder(definition, codec, known.result, "the result"))
     decode_message = decode_result
     if definition.signature.stream is not None:
         place = f"parameter {definition.signature.stream.name!r}"
-        decode_message = _decoder(definition, codec, known.message, place)
+        decode_message = _payload_decoder(codec, _decoder(definition, codec, known.message, place))
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
     return PayloadCoders(
         codec.name,
-        codec.wire_id,
-        encode=codec.encoder(),
+        codec_number(codec.name),
+        encode=_encoder(codec),
         decode=(decode_result, decode_message),
         exact=exact,
         open=open_arguments,
         items=items,
         scan=(
-            any(map(may_hold_containers, known.parameters)),
-            may_hold_containers(known.result),
-            may_hold_containers(known.message),
+            _scan(codec, known.parameters),
+            _scan(codec, (known.result,)),
+            _scan(codec, (known.message,)),
         ),
     )
+
+
+def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
+    return scan_for(codec, kinds) if any(map(may_hold_containers, kinds)) else None
 
 
 def _argument_decoders(
     codec: Codec, shape: ArgumentShape, kinds: tuple[Any, ...]
 ) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
     """Return what takes arguments apart into items, and what decodes exactly n of them at once."""
-    if codec.name not in {"msgpack", "json"}:
+    if codec.name not in _TYPED:
         return _plain_decoder(codec), None
     import msgspec
 
@@ -216,7 +243,9 @@ def _argument_decoders(
     elif not shape.shortest == shape.positional == len(kinds):
         return opened, None  # JSON does not tell the length beforehand
     exact = (
-        codec.decoder(tuple.__class_getitem__(kinds[:n])) if n >= shape.shortest else None
+        filled(codec.decoder(tuple.__class_getitem__(kinds[:n])), kinds[:n], as_row=True)
+        if n >= shape.shortest
+        else None
         for n in range(longest + 1)
     )
     return opened, tuple(exact)
@@ -224,7 +253,43 @@ def _argument_decoders(
 
 def _plain_decoder(codec: Codec) -> Callable[[Any], Any]:
     """Return what decodes a payload of unknown type; what is no array stays bytes."""
-    return bytes if codec.name in _ONE_VALUE else codec.decoder(Any)
+    if codec.name in _ONE_VALUE:
+        return bytes
+    decode = codec.decoder(Any)
+    return decode if codec.name in _TYPED else _guarded(codec, decode)
+
+
+def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decoder of an installed codec that raises DecodeError, whatever its library raises."""
+
+    def guarded(payload: Any) -> Any:
+        try:
+            return decode(payload)
+        except Exception as error:
+            raise decode_failure(codec.name, error) from error
+
+    return guarded
+
+
+def _encoder(codec: Codec) -> Callable[[Any], bytes]:
+    """Return what encodes any value; the core reads what it gives as bytes, so that nothing else may come of it."""
+    encode = codec.encoder()
+    if codec.name in _ONE_VALUE or codec.name in _TYPED:
+        return encode
+
+    def checked(value: Any) -> bytes:
+        payload: Any = encode(value)
+        return payload if type(payload) is bytes else bytes(memoryview(payload))
+
+    return checked
+
+
+def _payload_decoder(codec: Codec, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what decodes a payload that is one value; `convert` takes an item of it."""
+    if codec.name in _ONE_VALUE or codec.name in _TYPED:
+        return convert
+    opened = _plain_decoder(codec)
+    return lambda payload: convert(opened(payload))
 
 
 def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) -> Callable[[Any], Any]:
@@ -233,12 +298,12 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
         if codec.name in _ONE_VALUE:
             return codec.decoder(kind)
         _check_type(kind)
-        if codec.name in {"msgpack", "json"}:
-            return codec.decoder(kind)
+        if codec.name in _TYPED:
+            return filled(codec.decoder(kind), (kind,), as_row=False)
         import msgspec
 
         # An installed codec gives plain values, whatever type it is asked for.
-        return partial(msgspec.convert, type=kind)
+        return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except ConfigError as error:
         raise _unsuitable(definition, codec, place, kind, error.message) from error
     except (TypeError, ValueError, NameError, AttributeError) as error:
@@ -280,7 +345,8 @@ def _unsuitable(
     if _is_protobuf(kind) and codec.name != "protobuf":
         reason = "a protobuf message travels by codec protobuf"
     return ConfigError(
-        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}"
+        f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}",
+        hint=_UNION_HINT if "unions may not contain" in reason or "must be tagged" in reason else None,
     )
 
 

@@ -97,14 +97,20 @@ def method(
         idempotent: running it twice does no harm, so a call that may have run can be tried again.
         timeout: seconds; the client's default and the server's cap.
         codec: what its payload is encoded with, whatever the client prefers; "raw" for bytes untouched.
-        public: callers need not prove who they are.
+        public: callers need not prove who they are. Not yet: nobody has to, so True is refused.
         renamed: old names of parameters that callers may still use, each with the present one; at most four.
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
+        ConfigError: an option has no such value, or no effect yet.
     """
     if name is not None and not isinstance(name, str):
         return _mark(name, MethodOptions())
+    if public:
+        raise ConfigError(
+            f"public is {public!r}, but callers do not yet have to prove who they are: it would have no effect",
+            hint="leave public out",
+        )
     options = MethodOptions(
         name=checked_method_name(name),
         inline=inline,
@@ -205,7 +211,16 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
         raise TypeError(
             f"{function.__qualname__} is a class: pass one of its methods, `{function.__name__}.…`"
         )
+    if inspect.iscoroutine(function):
+        # Nobody else can await it, and Python would warn of it.
+        function.close()
+        name = function.__qualname__
+        raise TypeError(f"{name}() was called here: give method and arguments apart, as in call({name}, …)")
     if not isinstance(mark, MethodMark):
+        if not callable(function):
+            raise TypeError(
+                f"{function!r} is no remote method: give method and arguments apart, as in call(Arith.mul, 6, 7)"
+            )
         raise TypeError(
             f"{_name_of(function)} is no remote method: put @fastrpc.method above it"
             ' and @fastrpc.service("name") above its class'

@@ -52,7 +52,8 @@ class Parameter(NamedTuple):
     def default_text(self) -> str:
         """The default as one would write it, `...` for what has no short form."""
         text = repr(self.default)
-        is_plain = isinstance(self.default, bool | int | float | str | bytes | None)
+        # Members of an enum are texts or numbers as well, but not written so.
+        is_plain = self.default is None or type(self.default) in {bool, int, float, str, bytes}
         return text if is_plain and len(text) <= LONGEST_DEFAULT else "..."
 
     def __str__(self) -> str:

@@ -2,73 +2,78 @@
 
 import asyncio
 import contextvars
-import logging
-import os
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
-
-import msgspec
 
 from fastrpc._core.call import Route
 from fastrpc._core.interception import Chain
 from fastrpc._core.invocation import invoke, run_handler
 from fastrpc._core.marshal import Marshal
+from fastrpc._core.nearest_name import NameIndex
 from fastrpc._core.served_call import ServerCall, ServerState
 from fastrpc._core.server_session import ServerSession
-from fastrpc._core.settings import codec_label, compressor_label
-from fastrpc.codecs.base import codec_with_id
-from fastrpc.compressors.base import Compressor, Steps, decompress_steps
+from fastrpc.codecs.base import codec_label, codec_with_id
+from fastrpc.compressors.base import Compressor, compressor_label
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, FastRPCError, UnavailableError
-from fastrpc.rpc.description import nearest_name
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.failures import Failure, Failures
+from fastrpc.server.life import Life
+from fastrpc.server.unpacking import Unpacking
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
-__all__ = ["Dispatcher", "Failure"]
+__all__ = ["Dispatcher"]
 
-logger = logging.getLogger("fastrpc.server")
-
-#: Status, text, encoded details, milliseconds after which to try again (0: nothing said, all ones: do not).
-Failure = tuple[Status, str, bytes, int]
-
-_DO_NOT_RETRY = 0xFFFFFFFF
+#: How many methods are listed to a caller whose own is not near any of them.
+SHOWN_NAMES = 10
 
 #: How often a drain looks whether all connections have taken their part of it.
 _LOOK_SECONDS = 0.02
-
-#: How long a decompression may keep the loop before others get their turn.
-_UNPACK_SLICE_SECONDS = 0.003
 
 
 class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
-    def __init__(self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig) -> None:
+    def __init__(
+        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig, life: Life
+    ) -> None:
         self.state: ServerState
-        self._proceed = Chain(interceptors, self._handle, self._note_failure).proceed()
+        self._failures = Failures(expose_errors=config.expose_errors)
+        self._proceed = Chain(interceptors, self._handle, self._note_failure, admits_none).proceed()
         self._workers = workers
         self._config = config
+        self._life = life
+        # What may be meant by an unknown name, made of so many routes; the names that are listed.
+        self._names = NameIndex(())
+        self._indexed = 0
+        self._first_names = ""
         self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
-        self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
+        self._unpacking = Unpacking(config.limits.message_bytes)
 
     def unknown_method(self, method: str, session: ServerSession) -> str:
         """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
         if not getattr(session, "reveals_services", False):
             return f"no method {method!r} here"
-        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
-        near = nearest_name(method, names)
+        if self._indexed != len(self.state.routes):
+            self.index_methods()
+        near = self._names.nearest(method)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
-        return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
+        return f"no method {method!r} here; there are {self._first_names or 'none'}"
+
+    def index_methods(self) -> None:
+        """Prepare to say which method may be meant: that is asked by whoever can connect, as often as they like."""
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        self._names = NameIndex(names)
+        self._first_names = ", ".join(sorted(names)[:SHOWN_NAMES])
+        self._indexed = len(self.state.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Say that requests may not come in its codec, and in which ones they may."""
@@ -77,7 +82,7 @@ class Dispatcher:
 
     def unknown_compressor(self, wire_id: int) -> str:
         """Say that requests may not be compressed so, and how they may."""
-        taken = ", ".join(compressor.name for compressor in self.state.compressors.values())
+        taken = ", ".join(compressor.name for compressor in self.state.numbers.compressors.values())
         return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
 
     def marshal_of(self, route: Route, codec: int) -> Marshal:
@@ -100,7 +105,7 @@ class Dispatcher:
         return self._proceed(call)
 
     def _note_failure(self, call: ServerCall, error: BaseException) -> None:
-        call.note_outcome(self.failure_of(call, error, log=False)[0], error)
+        call._note_outcome(self._failures.status_of(call, error), error)
 
     async def _handle(self, call: ServerCall) -> Any:
         """Run the handler inside the interceptors, in the way its kind asks for."""
@@ -127,7 +132,12 @@ class Dispatcher:
 
     def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
         """A connection is gone."""
+        self._life.connection_lost(session.describe_peer().address, error)
         self.changed()
+
+    def stranger(self, session: ServerSession, reason: str) -> None:
+        """A connection's first bytes are not those of the protocol."""
+        self._life.stranger(session.describe_peer().address, reason)
 
     def describe_peer(self, session: ServerSession) -> Peer:
         """Say who is on the other side of a connection."""
@@ -155,7 +165,7 @@ class Dispatcher:
         await self._wait(lambda: not self.state.sessions)
 
     def _is_idle(self) -> bool:
-        return self.state.running == 0 and self.state.waiting == 0 and not self._unpacking
+        return self.state.running == 0 and self.state.waiting == 0 and self._unpacking.is_idle
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -174,30 +184,9 @@ class Dispatcher:
         finally:
             self.state.is_watched = False
 
-    # Compressed requests
-
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request, a little at a time, one request of a connection after the other."""
-        queue = self._unpacking.setdefault(call.session, deque())
-        queue.append((call, decompress_steps(compressor, payload, self._config.limits.message_bytes)))
-        if len(queue) == 1:
-            self._unpack_slice(call.session)
-
-    def _unpack_slice(self, session: ServerSession) -> None:
-        queue = self._unpacking[session]
-        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
-        while queue:
-            call, steps = queue[0]
-            if call.cancelled or session.is_closed:
-                payload, error, is_done = b"", None, True
-            else:
-                payload, error, is_done = _advance(steps, ends)
-            if not is_done:
-                asyncio.get_running_loop().call_soon(self._unpack_slice, session)
-                return
-            queue.popleft()
-            session.unpacked(call, payload, error)
-        del self._unpacking[session]
+        """Decompress a request; its session hears of the end by `unpacked`."""
+        self._unpacking.unpack(call, compressor, payload)
 
     # Threads
 
@@ -220,80 +209,9 @@ class Dispatcher:
 
     # Errors
 
-    def failure_of(self, call: ServerCall, error: BaseException, *, log: bool = True) -> Failure:
-        """Say what the caller is told of an error: its own words for CallError, an id and no more for a crash."""
-        if isinstance(error, CallError):
-            return self._refusal(call, error, is_sent=log)
-        if call.never_started and isinstance(error, FastRPCError) and error.status is not Status.UNKNOWN:
-            return error.status, f"{call.method}: {error.message}", b"", _pushback_of(error)
-        if isinstance(error, asyncio.CancelledError):
-            if call.is_expired:
-                return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
-            return Status.CANCELLED, f"{call.method} was cancelled", b"", 0
-        if isinstance(error, DeadlineExceededError) and call.remaining() == 0:
-            # A call that it made had what was left of its own time.
-            return Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", b"", 0
-        identifier = os.urandom(4).hex()
-        if log:
-            logger.error(
-                "%s failed [%s]",
-                call.method,
-                identifier,
-                exc_info=error,
-                extra={
-                    "service": call.method.rpartition(".")[0],
-                    "method": call.method,
-                    "peer": str(call.peer),
-                    "status": Status.INTERNAL.name,
-                    "error_id": identifier,
-                },
-            )
-        text = f"{call.method} failed; the server's log has the reason under id {identifier}"
-        if self._config.expose_errors:
-            text += f": {type(error).__name__}: {error}"
-        return Status.INTERNAL, text, b"", 0
-
-    def _refusal(self, call: ServerCall, error: CallError, *, is_sent: bool) -> Failure:
-        details = b""
-        if is_sent and error.details is not None:
-            try:
-                details = (
-                    msgspec.json.encode(error.details)
-                    if call.codec_id == 2
-                    else msgspec.msgpack.encode(error.details)
-                )
-            except Exception as problem:  # whatever its types raise
-                logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
-        # OK would be read as a value.
-        status = error.status or Status.UNKNOWN
-        return status, error.message, details, _pushback_of(error)
-
-
-def _pushback_of(error: FastRPCError) -> int:
-    """Return what the caller is told of trying again, in milliseconds."""
-    if not isinstance(error, CallError | UnavailableError):
-        return 0
-    if error._was_received:
-        return _DO_NOT_RETRY
-    if error.retry_after is None:
-        return 0
-    return int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
-
-
-def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
-    """Take steps until they are done or the time is up: the result, what is wrong, whether they are done."""
-    try:
-        while True:
-            next(steps)
-            if time.perf_counter() > ends:
-                return b"", None, False
-    except StopIteration as end:
-        return end.value, None, True
-    except FastRPCError as error:
-        return b"", error, True
-    except Exception as error:
-        # An installed compressor may raise anything; it must not cost the connection.
-        return b"", DecodeError(f"the payload cannot be decompressed: {error!r}"), True
+    def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
+        """Say what the caller is told of an error, and log what it is not told."""
+        return self._failures.tell(call, error)
 
 
 class _ThreadJob:
@@ -323,8 +241,10 @@ class _ThreadJob:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
             # A future does not take it; Python makes the same of one that leaves a coroutine.
-            self._error = RuntimeError(f"{self._call.method} raised StopIteration")
-            self._error.__cause__ = error
+            self._error = _renamed(self._call, error)
+        except KeyboardInterrupt as error:
+            # Ctrl-C reaches the main thread only: here somebody raised it by hand, which is to end no process.
+            self._error = _renamed(self._call, error)
         except BaseException as error:
             self._error = error
 
@@ -344,6 +264,13 @@ class _ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
+
+
+def _renamed(call: ServerCall, error: BaseException) -> RuntimeError:
+    """Return an error that loops and futures take, in place of one that means something else to them."""
+    renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
+    renamed.__cause__ = error
+    return renamed
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:

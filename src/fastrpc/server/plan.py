@@ -49,12 +49,16 @@ class Started:
 class Plan:
     """What to serve, and where."""
 
-    #: Returns the sources of services; called once in each process, before its event loop runs.
+    #: Returns the sources of services, or an App; called once, before a loop runs and before workers are forked.
     load: Callable[[], Sequence[Any]]
     addresses: tuple[Address, ...]
     workers: int = 1
     config: ServerConfig = field(default_factory=ServerConfig)
     interceptors: tuple[Interceptor, ...] = ()
+    #: Whether `load` gives the sources themselves by now.
+    is_loaded: bool = False
+    #: Lays what the command line says over the settings of an App; None where there is no command line.
+    configure: Callable[[ServerConfig], ServerConfig] | None = None
     registry: "str | Registry | None" = None
     #: What the registry is told, one for each address from the first on; without any, what is bound.
     advertise: "tuple[Advertise, ...]" = ()

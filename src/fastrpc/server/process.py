@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
+from fastrpc.server.app import loaded
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.server import Server
 
@@ -52,9 +53,10 @@ class ServingProcess:
             OSError: an address cannot be had.
             ConfigError: what is to be served, or how, is wrong.
         """
-        sources = self._plan.load()
-        plan = self._plan
-        server = Server(*sources, config=plan.config, interceptors=plan.interceptors, registry=plan.registry)
+        plan = loaded(self._plan)
+        server = Server(
+            *plan.load(), config=plan.config, interceptors=plan.interceptors, registry=plan.registry
+        )
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 return runner.run(self._main(server))

@@ -18,6 +18,7 @@ from fastrpc.registries.base.urls import open_registry
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
 
 logger = logging.getLogger("fastrpc.registry")
+life = logging.getLogger("fastrpc.server")
 
 #: Pauses while the registry refuses what is to be registered after the start: somebody has to change its rules first.
 BACKOFF = Backoff(first=0.2, factor=2.0, longest=10.0, jitter=0.2)
@@ -51,6 +52,9 @@ class Registrar:
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
+        # Whether the first registration was logged, and what of it the registry did not take yet.
+        self._was_told = False
+        self._is_away: set[Record] = set()
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
         """Say what is to be in the registry; `settle` or `follow` see to it."""
@@ -74,6 +78,15 @@ class Registrar:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+        if self._held and not self._was_told:
+            self._was_told = True
+            self._tell_first()
+
+    def _tell_first(self) -> None:
+        places = ", ".join(sorted({str(place) for _, place in self._held}))
+        services = ", ".join(sorted({service for service, _ in self._held}))
+        state = "registered" if self._is_away == set() else "to be registered once the registry is back"
+        life.info("%s at %s: %s", state, places, services, extra={"event": "registered"})
 
     def follow(self) -> None:
         """Do what `settle` does, later, and again and again while the registry refuses; that is logged once."""
@@ -108,7 +121,9 @@ class Registrar:
 
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._registry.register(record[0], endpoint))
+            entered = await stack.enter_async_context(self._registry.register(record[0], endpoint))
+            if not getattr(entered, "is_registered", True):
+                self._is_away.add(record)
             self._held[record] = stack.pop_all()
 
     async def _leave(self, record: Record) -> None:

@@ -12,6 +12,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.server.app import loaded
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
@@ -47,7 +48,8 @@ def serve(
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
             lists of these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and
-            functions run once in each worker, on its loop.
+            functions run once in each worker, on its loop. Or one `App`, or a function that returns one: it brings
+            its interceptors and its config along.
         address: where to listen, one address or several.
         workers: processes that share the connections; those that die are started again.
         registry: where every service is registered, once for all workers: a URL, or an object of
@@ -91,6 +93,7 @@ def run(plan: Plan, supervise: Callable[[], ExitCode] | None = None) -> ExitCode
     before = set(threading.enumerate())
     try:
         if supervise is None:
+            plan = loaded(plan)
             supervise = partial(_run_workers if plan.workers > 1 else _run_here, plan)
         code = supervise()
     finally:

@@ -1,7 +1,6 @@
 """The server: listeners and the connections they bring."""
 
 import asyncio
-import logging
 import os
 import socket
 import warnings
@@ -13,35 +12,34 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from fastrpc._core.call import Route
 from fastrpc._core.histogram import default_registry
-from fastrpc._core.loop_state import wrong_loop
+from fastrpc._core.loop_state import no_loop, wrong_loop
 from fastrpc._core.served_call import ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.spinner import allowed_spin
-from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import available
 from fastrpc.config import ServerConfig
-from fastrpc.config.validation import check_later_parts, check_timeout
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.config.validation import check_timeout
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
+from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
 from fastrpc.server.dispatcher import Dispatcher
-from fastrpc.server.settings import server_settings
-from fastrpc.server.sources import is_service, opened_sources
+from fastrpc.server.life import Life
+from fastrpc.server.settings import checked_config, server_settings
+from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.workers import Workers
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
-    from fastrpc.server.registrar import Advertise, Record, Registrar
+    from fastrpc.server.advertising import Advertising
+    from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
-
-logger = logging.getLogger("fastrpc.server")
 
 _DEFAULT_CONFIG = ServerConfig()
 
@@ -80,18 +78,17 @@ class Server:
         registry: "str | Registry | None" = None,
     ) -> None:
         self._sources = list(sources)
-        self._config = _check_config(config)
+        self._config = checked_config(config)
         self._interceptors = checked_interceptors(interceptors)
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
-        self._registrar = None if registry is None else _registrar(registry)
+        self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
         # Services that are not to be called now; "" is the whole server.
         self._paused: set[str] = set()
-        # What stands for the listeners in the registry.
-        self._advertised: list[Endpoint] = []
         # Connections that were handed over and have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
         self._services: list[ServiceDefinition] = []
+        self._life = Life()
         self._state: ServerState | None = None
         self._workers: Workers | None = None
         # Whoever starts second waits: nobody is served before every source is entered.
@@ -103,9 +100,9 @@ class Server:
         self._is_shut = False
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
-        self._codecs = {codec_named(name).wire_id: name for name in config.codecs}
+        self._numbers = numbers_of(config.codecs)
         # What every connection announces; all of them share it.
-        self._settings = server_settings(config, self._codecs)
+        self._settings = server_settings(config, self._numbers)
         self._spin_microseconds = allowed_spin(config.spin_microseconds)
 
     # Life
@@ -117,7 +114,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.drain()
+        await (self.close() if self._is_of_parent else self.drain())
 
     async def start(self) -> None:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
@@ -134,8 +131,14 @@ class Server:
                     await self._stack.aclose()
                     raise
 
+    @property
+    def _is_of_parent(self) -> bool:
+        return self._process_id not in (0, os.getpid())
+
     def _check_use(self) -> None:
-        if self._process_id not in (0, os.getpid()):
+        if asyncio._get_running_loop() is None:
+            raise no_loop("Server")
+        if self._is_of_parent:
             raise RuntimeError("this Server was used before the fork; create it in the child")
         loop = self._loop
         if self._state is not None and loop is not None and loop is not asyncio.get_running_loop():
@@ -160,27 +163,26 @@ class Server:
             queue_length=config.admission.queue_length,
             queue_age=config.admission.queue_age,
         )
-        compressors = {compressor.wire_id: compressor for compressor in available()}
-        dispatcher = Dispatcher(self._interceptors, self._workers, config)
+        dispatcher = Dispatcher(self._interceptors, self._workers, config, self._life)
         state = ServerState(
             loop=loop,
             dispatcher=dispatcher,
-            codecs=self._codecs,
-            compressors=compressors,
+            numbers=self._numbers,
             limits=config.limits,
             memory=config.memory,
             admission=config.admission,
             call_timeout=config.timeouts.call,
         )
-        state.has_interceptors = bool(self._interceptors)
-        dispatcher.state = state
-        self._state = state
+        state.has_interceptors, state.checks_results = bool(self._interceptors), config.check_results
+        dispatcher.state = self._state = state
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
+        warn_of_streams(self._services)
         self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
+        dispatcher.index_methods()
 
     def add(self, source: Any) -> None:
         """Serve another source; once the server runs only instances can be added.
@@ -192,7 +194,8 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._add(source)
-            self._update_registry()
+            warn_of_streams(self._services[-1:])
+            self._advertise_again()
         else:
             raise ConfigError(
                 f"{source!r} cannot be added to a running server", hint="add an instance of a service"
@@ -250,11 +253,13 @@ class Server:
         try:
             # Somebody may have drained it while the address was bound: what comes later is not closed with the rest.
             self._check_taking()
-            await self._announce(listener.address, advertise)
+            if self._advertising is not None:
+                await self._advertising.add(listener.address, advertise)
         except BaseException:
             self._listeners.remove(listener)
             listener.close()
             raise
+        self._life.listening(listener.address)
         return listener.address
 
     async def take(self, connection: socket.socket, address: Address) -> None:
@@ -318,8 +323,9 @@ class Server:
             await self.close()
             return True
         self._is_draining = True
-        if self._registrar is not None:
-            await self._registrar.withdraw()
+        self._life.draining(self._state.running)
+        if self._advertising is not None:
+            await self._advertising.withdraw()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
         await self._shut()
@@ -332,21 +338,24 @@ class Server:
             is_clean = True
         except TimeoutError:
             is_clean = False
+            self._life.cut_off(self._state.running, limit)
             for session in list(self._state.sessions):
                 session.end_calls(
                     "the server stops, and the time for calls to finish is over (Timeouts.drain)"
                 )
         await self.close()
+        self._life.drained()
         return is_clean
 
     async def close(self) -> None:
         """Close listeners and connections at once; calls under way are cancelled."""
-        self._check_use()
-        if self._is_closed:
+        # After a fork sockets and loop are the parent's, down to what the system watches for it.
+        if self._is_closed or self._is_of_parent:
             return
+        self._check_use()
         self._is_closed = True
         # Beside the rest: connections do not wait for a registry that is slow.
-        leaving = None if self._registrar is None else asyncio.ensure_future(self._registrar.close())
+        leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
         await self._shut()
         if self._state is not None:
             for session in list(self._state.sessions):
@@ -357,6 +366,7 @@ class Server:
         if leaving is not None:
             await leaving
         await self._stack.aclose()
+        self._life.close()
         if self._quiet is not None:
             self._quiet.set()
 
@@ -380,41 +390,6 @@ class Server:
             for session in list(state.sessions):
                 session.abort()
 
-    # The registry
-
-    async def _announce(self, bound: Address, advertise: "Advertise") -> None:
-        """Register every service at one more address."""
-        if self._registrar is None:
-            return
-        from fastrpc.server.registrar import advertised_endpoint
-
-        endpoint = advertised_endpoint(bound, advertise)
-        if endpoint is None:
-            return
-        self._advertised.append(endpoint)
-        try:
-            self._registrar.want(self._records())
-            await self._registrar.settle()
-        except BaseException:
-            self._advertised.remove(endpoint)
-            self._update_registry()
-            raise
-
-    def _update_registry(self) -> None:
-        if self._registrar is not None and self._state is not None and not self._is_draining:
-            self._registrar.want(self._records())
-            self._registrar.follow()
-
-    def _records(self) -> "dict[Record, Endpoint]":
-        from fastrpc.server.registrar import record_of
-
-        return {
-            (service.name, endpoint.address): record_of(endpoint, service.version, self._config)
-            for service in self.services
-            if self._is_serving(service.name)
-            for endpoint in self._advertised
-        }
-
     # Health
 
     def set_serving(self, serving: bool, *, service: str | None = None) -> None:
@@ -436,7 +411,15 @@ class Server:
                 hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
                 raise ConfigError(f"this server has no service {service!r}", hint=hint)
         (self._paused.discard if serving else self._paused.add)(service or "")
-        self._update_registry()
+        self._advertise_again()
+
+    def _advertise_again(self) -> None:
+        if self._advertising is not None and self._state is not None and not self._is_draining:
+            self._advertising.update()
+
+    def _serving_now(self) -> "dict[str, str | None]":
+        """Return the services that are to be called, with their versions."""
+        return {one.name: one.version for one in self.services if self._is_serving(one.name)}
 
     def _is_serving(self, service: str) -> bool:
         return not (self._is_draining or "" in self._paused or service in self._paused)
@@ -482,19 +465,8 @@ class Server:
         return f"<Server at {places or 'no address yet'}>"
 
 
-def _registrar(registry: "str | Registry") -> "Registrar":
+def _advertising(registry: "str | Registry", config: ServerConfig, serving: Any) -> "Advertising":
     # Whoever serves without a registry does not pay for importing them.
-    from fastrpc.server.registrar import Registrar
+    from fastrpc.server.advertising import Advertising
 
-    return Registrar(registry)
-
-
-def _check_config(config: Any) -> ServerConfig:
-    """Return the settings of a server, if that is what they are and they can be met."""
-    if not isinstance(config, ServerConfig):
-        raise ConfigError(
-            f"config is a {type(config).__name__}, it must be a ServerConfig",
-            hint="write config=ServerConfig(…)",
-        )
-    check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
-    return config
+    return Advertising(registry, config, serving)

@@ -11,14 +11,17 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from fastrpc.config import Backoff
 from fastrpc.server.acceptor import Acceptor, Door
+from fastrpc.server.life import log_listening
 from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
 from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
 from fastrpc.server.worker import run_worker
@@ -115,6 +118,8 @@ class Supervisor:
                 waker.close()
 
     def _run(self) -> ExitCode:
+        if len(self._workers) > 1:
+            _warn_of_collectors()
         self._start_all()
         if self._must_stop():
             self._quit()
@@ -126,6 +131,8 @@ class Supervisor:
             self._quit()
             return ExitCode.INTERRUPTED
         self._is_serving = True
+        for address in self._acceptor.addresses:
+            log_listening(address, len(self._workers))
         for process in self._processes:
             if not process.is_alive:
                 self._plan_restart(process)
@@ -167,6 +174,7 @@ class Supervisor:
             self._become_worker(worker, ours, theirs)
         theirs.close()
         worker.channel = SupervisorEnd(ours)
+        logger.info("%s is process %d", worker.name, worker.process_id, extra={"event": "worker"})
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
     def _become_worker(self, worker: WorkerRecord, ours: socket.socket, theirs: socket.socket) -> None:
@@ -328,6 +336,8 @@ class Supervisor:
     def _drain(self) -> ExitCode:
         """Have the workers drain; they go on taking connections while they announce that they leave."""
         timeouts = self._plan.config.timeouts
+        began_at = self._clock()
+        logger.info("the drain began: workers: %d", len(self._workers), extra={"event": "drain_began"})
         self._withdraw()
         for worker in self._workers:
             worker.code = 0  # How the process before this one ended is no matter now.
@@ -346,6 +356,8 @@ class Supervisor:
         if self._stops > 1:
             self._quit()
             return ExitCode.INTERRUPTED
+        seconds = self._clock() - began_at
+        logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
         is_clean = ended and not any(worker.code for worker in self._workers)
         return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
 
@@ -399,6 +411,18 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker.process_id, signal.SIGKILL)
         self._reap(worker, 0)
+
+
+def _warn_of_collectors() -> None:
+    """Say that metrics of this process show nothing of what its workers do; whoever has none does not import them."""
+    prometheus = sys.modules.get("fastrpc.metrics.prometheus")
+    if prometheus is not None and prometheus.collectors:
+        warnings.warn(
+            "fastrpc.metrics.collector() shows no calls in this process: each of its workers counts its own. Serve "
+            "with one process, or make a collector in each worker, with a port of its own",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _start_failure(worker: WorkerRecord) -> Exception:

@@ -31,6 +31,9 @@ class Folder:
     #: In the order of their keys.
     items: tuple[Item, ...]
 
+    #: Bytes of all values together.
+    size: int = 0
+
 
 class KeyValueStore(Protocol):
     """Keeps items in folders; an item may end with a lease.

@@ -1,19 +1,28 @@
-"""A store in this process's memory, for one event loop; what it holds can be written out and read in again."""
+"""A store in this process's memory, for one event loop; what it holds can be saved and restored item by item."""
 
 import asyncio
+import bisect
+import heapq
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
-
-import msgspec
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from fastrpc.errors import StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder, Item
 
-__all__ = ["MemoryStore"]
+__all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 
-_FORMAT = 1
+#: Items of a store, and leases.
+MOST_ITEMS = 100_000
+
+#: Bytes of all items of a store: folders, keys and values.
+MOST_BYTES = 128 * 1024 * 1024
+
+
+#: Ends of leases that are remembered although the leases were given up before.
+_DUES_KEPT = 1_000
 
 
 class _Lease:
@@ -26,15 +35,21 @@ class _Lease:
         self.written: set[tuple[str, str]] = set()
 
 
-class _Saved(msgspec.Struct):
-    """What `dump` writes."""
+@dataclass(frozen=True, slots=True)
+class SavedItem:
+    """One item as `save` yields it and `restore` takes it."""
 
-    format: int
-    revision: int
-    leases: dict[str, float]
-    items: list[tuple[str, str, bytes, str | None]]
-    #: What was written under a lease and is another one's now.
-    taken_over: dict[str, list[tuple[str, str]]] = {}
+    folder: str
+    key: str
+
+    #: None for what was written under the lease and is another one's now.
+    value: bytes | None
+
+    #: None for what ends with no lease.
+    lease: str | None
+
+    #: How long the lease lasts without being renewed.
+    lease_seconds: float
 
 
 class MemoryStore:
@@ -43,21 +58,37 @@ class MemoryStore:
     Args:
         clock: gives an instant in seconds that never goes back.
         most_items: in all folders together, and as many leases; more are refused.
+        most_bytes: of all items together; more are refused.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, most_items: int = 100_000) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        most_items: int = MOST_ITEMS,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._clock = clock
         self._most_items = most_items
-        self._count = 0
-        self._folders: dict[str, dict[str, Item]] = {}
+        self._most_bytes = most_bytes
+        # By folder and key. One table for all: saving copies it as a whole.
+        self._items: dict[tuple[str, str], Item] = {}
+        self._bytes = 0
+        # The keys of each folder that has any, in order, and its latest list once somebody has asked for it.
+        self._folders: dict[str, list[str]] = {}
+        self._lists: dict[str, Folder] = {}
         self._revisions: dict[str, int] = {}
         self._leases: dict[str, _Lease] = {}
+        # Leases under which something was written that another one took over, or that was deleted.
+        self._overtaken: set[str] = set()
+        # When each lease may end: one entry for each, put back when it was renewed meanwhile.
+        self._dues: list[tuple[float, str]] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         #: Grows with each change of an item.
         self.revision = 0
 
     async def get(self, folder: str, key: str) -> Item | None:
-        return self._folders.get(folder, {}).get(key)
+        return self._items.get((folder, key))
 
     async def list(self, folder: str) -> Folder:
         return self._folder(folder)
@@ -69,7 +100,7 @@ class MemoryStore:
         return self._delete(folder, key)
 
     async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
-        item = self._folders.get(folder, {}).get(key)
+        item = self._items.get((folder, key))
         if (0 if item is None else item.revision) != expected:
             return False
         self._put(folder, key, value, None if item is None else item.lease)
@@ -93,13 +124,8 @@ class MemoryStore:
                     del self._waiting[folder]
 
     async def lease(self, seconds: float) -> str:
-        if len(self._leases) >= self._most_items:
-            raise StoreError(
-                f"the store has {len(self._leases)} leases, the limit is {self._most_items}",
-                status=Status.RESOURCE_EXHAUSTED,
-            )
         name = secrets.token_hex(8)
-        self._leases[name] = _Lease(seconds, self._clock() + seconds)
+        self._add_lease(name, seconds, self._clock() + seconds)
         return name
 
     async def renew(self, lease: str) -> bool:
@@ -110,78 +136,76 @@ class MemoryStore:
         return True
 
     async def revoke(self, lease: str) -> bool:
-        found = self._leases.pop(lease, None)
-        if found is None:
+        if lease not in self._leases:
             return False
-        for folder, key in found.items:
-            self._delete(folder, key)
+        self._end_lease(lease)
+        if len(self._dues) > 2 * len(self._leases) + _DUES_KEPT:
+            self._dues = [(one.due, name) for name, one in self._leases.items()]
+            heapq.heapify(self._dues)
         return True
 
     def is_whole(self, lease: str) -> bool:
         """Whether the lease is alive and all that was written under it is there, no matter under which lease now."""
         found = self._alive(lease)
-        return found is not None and all(key in self._folders.get(name, {}) for name, key in found.written)
+        return found is not None and all(place in self._items for place in found.written)
 
     def folders(self) -> dict[str, int]:
         """Return how many items each folder has; those without are left out."""
-        return {name: len(items) for name, items in sorted(self._folders.items())}
+        return {name: len(keys) for name, keys in sorted(self._folders.items())}
 
     def expire(self) -> float | None:
         """End the leases whose time is over; returns the seconds until the next may, None when there is none."""
         now = self._clock()
-        for name in [name for name, lease in self._leases.items() if lease.due <= now]:
-            for folder, key in self._leases.pop(name).items:
-                self._delete(folder, key)
-        dues = [lease.due for lease in self._leases.values()]
-        return min(dues) - now if dues else None
+        while self._dues and self._dues[0][0] <= now:
+            _, name = heapq.heappop(self._dues)
+            lease = self._leases.get(name)
+            if lease is None:
+                continue
+            if lease.due > now:
+                heapq.heappush(self._dues, (lease.due, name))
+                continue
+            self._end_lease(name)
+        return self._dues[0][0] - now if self._dues else None
 
-    def dump(self) -> bytes:
-        """Return all that is held, as JSON for `load`."""
-        items = [
-            (folder, item.key, item.value, item.lease)
-            for folder, items in self._folders.items()
-            for item in items.values()
-        ]
-        leases = {name: lease.seconds for name, lease in self._leases.items() if lease.written}
-        taken_over = {
-            name: sorted(lease.written - lease.items)
-            for name, lease in self._leases.items()
-            if lease.written != lease.items
-        }
-        return msgspec.json.encode(_Saved(_FORMAT, self.revision, leases, items, taken_over))
+    def _end_lease(self, name: str) -> None:
+        """Let go of a lease, and of what ends with it."""
+        for folder, key in self._leases.pop(name).items:
+            self._delete(folder, key)
+        self._overtaken.discard(name)
 
-    def load(self, data: bytes, grace_seconds: float) -> None:
-        """Replace all that is held by what `dump` wrote; every lease starts anew and lasts for the grace at least.
+    def save(self) -> Iterator[SavedItem]:
+        """Return all that is held, for `restore`; another thread may go through it while the store changes.
+
+        What changes meanwhile is told as it was or as it is: the revision has changed as well, so who saves again each
+        time it has will have it all. Only a list of places is made before this returns.
+        """
+        return self._saved(list(self._items), list(self._overtaken))
+
+    def restore(self, saved: SavedItem, grace_seconds: float) -> None:
+        """Put back one item; its lease starts anew and lasts for the grace at least.
 
         Raises:
-            StoreError: it is no dump of a known format, or cannot be held; the store is as it was.
+            StoreError: there is no room for it.
         """
-        try:
-            saved = msgspec.json.decode(data, type=_Saved)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise StoreError(f"not the dump of a store: {error}") from error
-        if saved.format != _FORMAT:
-            raise StoreError(f"the dump has format {saved.format}, known is {_FORMAT}")
-        restored = MemoryStore(clock=self._clock, most_items=self._most_items)
-        restored.revision = max(self.revision, saved.revision)
-        now = self._clock()
-        for name, seconds in saved.leases.items():
-            restored._leases[name] = _Lease(seconds, now + max(seconds, grace_seconds))
-            restored._leases[name].written.update(saved.taken_over.get(name, ()))
-        for folder, key, value, lease in saved.items:
-            restored._put(folder, key, value, lease)
-        self._count, self.revision = restored._count, restored.revision
-        self._folders, self._revisions, self._leases = (
-            restored._folders,
-            restored._revisions,
-            restored._leases,
-        )
-        for folder in list(self._waiting):
-            self._wake(folder)
+        if saved.lease is not None and saved.lease not in self._leases:
+            due = self._clock() + max(saved.lease_seconds, grace_seconds)
+            self._add_lease(saved.lease, saved.lease_seconds, due)
+        if saved.value is not None:
+            self._put(saved.folder, saved.key, saved.value, saved.lease)
+        elif saved.lease is not None:
+            self._leases[saved.lease].written.add((saved.folder, saved.key))
+            self._overtaken.add(saved.lease)
 
     def _folder(self, name: str) -> Folder:
-        items = self._folders.get(name, {})
-        return Folder(self._revisions.get(name, 0), tuple(items[key] for key in sorted(items)))
+        found = self._lists.get(name)
+        if found is None:
+            items = tuple(self._items[name, key] for key in self._folders.get(name, ()))
+            size = sum(len(item.value) for item in items)
+            found = Folder(self._revisions.get(name, 0), items, size)
+            if items:
+                # Everybody who watches asks for the same list after each change.
+                self._lists[name] = found
+        return found
 
     def _alive(self, lease: str) -> _Lease | None:
         found = self._leases.get(lease)
@@ -191,31 +215,54 @@ class MemoryStore:
         holder = None if lease is None else self._alive(lease)
         if lease is not None and holder is None:
             raise StoreError(f"there is no lease {lease!r}", status=Status.NOT_FOUND)
-        items = self._folders.get(folder, {})
-        before = items.get(key)
-        if before is None and self._count >= self._most_items:
-            raise StoreError(
-                f"the store has {self._count} items, the limit is {self._most_items}",
-                status=Status.RESOURCE_EXHAUSTED,
-            )
+        before = self._items.get((folder, key))
+        size = len(folder) + len(key) + len(value)
+        size_before = 0 if before is None else len(folder) + len(key) + len(before.value)
+        self._check_room(before, size - size_before)
         self._forget_lease(folder, before)
         if holder is not None:
             holder.items.add((folder, key))
             holder.written.add((folder, key))
-        self._count += before is None
+        if before is None:
+            bisect.insort(self._folders.setdefault(folder, []), key)
+        self._bytes += size - size_before
         revision = self._note_change(folder)
-        self._folders.setdefault(folder, items)[key] = Item(key, value, revision, lease)
+        self._items[folder, key] = Item(key, value, revision, lease)
         return revision
 
+    def _check_room(self, before: Item | None, more_bytes: int) -> None:
+        """Refuse an item that takes the place of one, or of none, when there is no room for it."""
+        if before is None and len(self._items) >= self._most_items:
+            raise StoreError(
+                f"the store has {len(self._items)} items, the limit is {self._most_items}",
+                status=Status.RESOURCE_EXHAUSTED,
+            )
+        if more_bytes > 0 and self._bytes + more_bytes > self._most_bytes:
+            raise StoreError(
+                f"the items of the store have {self._bytes} bytes and this one {more_bytes} more, "
+                f"the limit is {self._most_bytes}",
+                status=Status.RESOURCE_EXHAUSTED,
+            )
+
+    def _add_lease(self, name: str, seconds: float, due: float) -> None:
+        if len(self._leases) >= self._most_items:
+            raise StoreError(
+                f"the store has {len(self._leases)} leases, the limit is {self._most_items}",
+                status=Status.RESOURCE_EXHAUSTED,
+            )
+        self._leases[name] = _Lease(seconds, due)
+        heapq.heappush(self._dues, (due, name))
+
     def _delete(self, folder: str, key: str) -> bool:
-        items = self._folders.get(folder, {})
-        item = items.pop(key, None)
+        item = self._items.pop((folder, key), None)
         if item is None:
             return False
         self._forget_lease(folder, item)
-        self._count -= 1
+        self._bytes -= len(folder) + len(key) + len(item.value)
         self._note_change(folder)
-        if not items:
+        keys = self._folders[folder]
+        del keys[bisect.bisect_left(keys, key)]
+        if not keys:
             # One empty list is like the other: a folder that is gone needs no memory of its own.
             del self._folders[folder], self._revisions[folder]
         return True
@@ -223,10 +270,12 @@ class MemoryStore:
     def _forget_lease(self, folder: str, item: Item | None) -> None:
         if item is not None and item.lease is not None and item.lease in self._leases:
             self._leases[item.lease].items.discard((folder, item.key))
+            self._overtaken.add(item.lease)
 
     def _note_change(self, folder: str) -> int:
         self.revision += 1
         self._revisions[folder] = self.revision
+        self._lists.pop(folder, None)
         self._wake(folder)
         return self.revision
 
@@ -234,3 +283,17 @@ class MemoryStore:
         for changed in self._waiting.pop(folder, ()):
             if not changed.done():
                 changed.set_result(None)
+
+    def _saved(self, places: Sequence[tuple[str, str]], overtaken: Sequence[str]) -> Iterator[SavedItem]:
+        for place in places:
+            item = self._items.get(place)
+            if item is None:
+                continue
+            lease = None if item.lease is None else self._leases.get(item.lease)
+            if item.lease is None or lease is not None:
+                seconds = 0.0 if lease is None else lease.seconds
+                yield SavedItem(*place, item.value, item.lease, seconds)
+        for name in overtaken:
+            lease = self._leases.get(name)
+            for folder, key in () if lease is None else lease.written - lease.items:
+                yield SavedItem(folder, key, None, name, 0.0 if lease is None else lease.seconds)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from fastrpc._core.call import enter_call, leave_scope
@@ -31,7 +32,8 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Serve `sources` in memory and yield a client of them.
 
-    Everything happens as over a socket, bytes included: what arrives is a copy.
+    Everything happens as over a socket, bytes included: what arrives is a copy. Results are checked against their
+    annotations, whatever `config` says (`ServerConfig.check_results`).
 
     Args:
         interceptors: the server's.
@@ -40,7 +42,8 @@ async def connected(
     """
     if identity is not None:
         interceptors = (_known_as(identity), *interceptors)
-    server = Server(*sources, interceptors=interceptors, config=config or ServerConfig())
+    config = replace(ServerConfig() if config is None else config, check_results=True)
+    server = Server(*sources, interceptors=interceptors, config=config)
     async with server:
         address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")
         async with Client(

@@ -94,5 +94,9 @@ class ServingFixture(Protocol):
     """
 
     def __call__(
-        self, *sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None
+        self,
+        *sources: Any,
+        interceptors: Sequence[Interceptor] = (),
+        config: ServerConfig | None = None,
+        address: str = "tcp://127.0.0.1:0",
     ) -> ServedAddress: ...

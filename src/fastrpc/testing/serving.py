@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from fastrpc.config import ServerConfig
+from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
 
 __all__ = ["serving"]
@@ -14,15 +15,23 @@ __all__ = ["serving"]
 
 @contextmanager
 def serving(
-    *sources: Any, address: str = "tcp://127.0.0.1:0", config: ServerConfig | None = None
+    *sources: Any,
+    interceptors: Sequence[Interceptor] = (),
+    config: ServerConfig | None = None,
+    address: str = "tcp://127.0.0.1:0",
 ) -> Iterator[str]:
     """Serve `sources` on a thread of its own and yield the address; drains and ends on leaving.
+
+    Args:
+        interceptors: functions around every call, the first outermost.
+        config: settings as a value, see `fastrpc.config`.
 
     Raises:
         Whatever starting the server raises.
     """
     started = threading.Event()
-    thread = _Thread(sources, address, config or ServerConfig(), started)
+    server = Server(*sources, interceptors=interceptors, config=ServerConfig() if config is None else config)
+    thread = _Thread(server, address, started)
     thread.start()
     started.wait()
     if thread.error is not None:
@@ -38,14 +47,11 @@ def serving(
 class _Thread(threading.Thread):
     """Runs a loop with one server until it is told to stop."""
 
-    def __init__(
-        self, sources: tuple[Any, ...], address: str, config: ServerConfig, started: threading.Event
-    ) -> None:
+    def __init__(self, server: Server, address: str, started: threading.Event) -> None:
         super().__init__(name="fastrpc testing server", daemon=True)
         self.address = address
         self.error: BaseException | None = None
-        self._sources = sources
-        self._config = config
+        self._server = server
         self._is_listening = started
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -61,7 +67,7 @@ class _Thread(threading.Thread):
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        async with Server(*self._sources, config=self._config) as server:
+        async with self._server as server:
             self.address = str(await server.listen(self.address))
             self._is_listening.set()
             await self._stopping.wait()

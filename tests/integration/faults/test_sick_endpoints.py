@@ -86,7 +86,7 @@ async def test_bad_endpoints_are_out_in_one_sweep_and_below_half_all_are_used() 
     config = ClientConfig(pool=Pool(breaker=None, outlier=outlier))
     async with serving(5) as (sick, addresses), Client(addresses, config=config) as client:
         await connected(client, 5)
-        fleet = client.state.fleet
+        fleet = client._state.fleet
         assert fleet is not None
         sizes = [5]
 

@@ -5,6 +5,7 @@ import math
 import sys
 import time
 import weakref
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import settings
@@ -14,24 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fastrpc._core.call_table import CallTable
 from fastrpc.errors import LocalProtocolError
 
-#: The table multiplies by 2**64 divided by the golden ratio; this takes it back.
-INVERSE = pow(0x9E3779B97F4A7C15, -1, 2**64)
 
-
-def ids_at_home_in(slot: int, capacity: int, count: int) -> list[int]:
-    """Make odd ids whose search begins in one slot of a table with up to `capacity` slots."""
+def ids_at_home_in(table: CallTable, slot: int, capacity: int, count: int) -> list[int]:
+    """Make odd ids whose search begins in one slot of a table that grows to `capacity` slots."""
+    inverse = pow(table.multiplier, -1, 2**64)
     ids: list[int] = []
     low_bits = 1
     while len(ids) < count:
-        key = (slot * (2**64 // capacity) + low_bits) * INVERSE % 2**64
+        key = (slot * (2**64 // capacity) + low_bits) * inverse % 2**64
         if key < 2**62:
             ids.append(2 * key + 1)
         low_bits += 1
     return ids
-
-
-#: Ids that fall on top of each other, at both ends of the slots and in their middle.
-CROWDED = [identifier for slot in (0, 1, 500, 1022, 1023) for identifier in ids_at_home_in(slot, 1024, 12)]
 
 
 class Entry:
@@ -205,6 +200,33 @@ def test_finalizer_in_a_dying_cycle_can_still_use_the_table() -> None:
     assert found == ["entry"]
 
 
+def slots_searched(table: CallTable, ids: Iterable[int]) -> int:
+    """Return how many slots the searches for these ids look at together, once all are in the table."""
+    ids = list(ids)
+    for identifier in ids:
+        table[identifier] = None
+    return sum(table._slots_searched(identifier) for identifier in ids)
+
+
+def test_ids_chosen_to_meet_in_one_table_do_not_meet_in_another() -> None:
+    known = CallTable()
+    crowded = ids_at_home_in(known, 0, 2**15, 400)
+    assert slots_searched(known, crowded) > 10_000
+    assert slots_searched(CallTable(), crowded) < 4_000
+
+
+def test_no_two_tables_multiply_by_the_same_number() -> None:
+    multipliers = [CallTable().multiplier for _ in range(1_000)]
+    assert len(set(multipliers)) == 1_000
+    assert all(multiplier % 2 for multiplier in multipliers)
+
+
+@pytest.mark.parametrize("step", [2, 4, 6, 10])
+def test_ids_in_a_row_do_not_meet_whatever_the_multiplier(step: int) -> None:
+    for _ in range(200):
+        assert slots_searched(CallTable(), range(1, 1 + 500 * step, step)) <= 2 * 500
+
+
 def nanoseconds_per_call(in_flight: int) -> float:
     """Measure one add and one take, at best, while `in_flight` calls are open."""
     table = CallTable()
@@ -234,6 +256,12 @@ class TableAgainstDict(RuleBasedStateMachine):
         self.table = CallTable()
         self.model: dict[int, object] = {}
         self.next_id = 1
+        # They fall on top of each other, at both ends of the slots and in their middle.
+        self.crowded = [
+            identifier
+            for slot in (0, 1, 500, 1022, 1023)
+            for identifier in ids_at_home_in(self.table, slot, 1024, 12)
+        ]
 
     def add(self, identifier: int) -> None:
         entry = object()
@@ -247,16 +275,18 @@ class TableAgainstDict(RuleBasedStateMachine):
                 self.add(self.next_id)
             self.next_id += step
 
-    @rule(identifier=st.sampled_from(CROWDED))
-    def add_crowded(self, identifier: int) -> None:
+    @rule(number=st.integers(0, 59))
+    def add_crowded(self, number: int) -> None:
+        identifier = self.crowded[number]
         if identifier in self.model:
             with pytest.raises(LocalProtocolError):
                 self.table[identifier] = None
         else:
             self.add(identifier)
 
-    @rule(identifier=st.sampled_from(CROWDED))
-    def take_crowded(self, identifier: int) -> None:
+    @rule(number=st.integers(0, 59))
+    def take_crowded(self, number: int) -> None:
+        identifier = self.crowded[number]
         if identifier in self.model:
             assert self.table.pop(identifier) is self.model.pop(identifier)
         else:

@@ -226,34 +226,6 @@ def test_the_traceback_starts_in_the_handler_and_does_not_grow(loop: Loop) -> No
     loop.run_until_complete(main())
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt("now"), SystemExit(3)])
-def test_an_exit_in_the_first_step_leaves_the_loop(loop: Loop, error: BaseException) -> None:
-    task = DrivenTask(loop)
-    loop.call_soon(task.run_first_step, fail(error))
-    with pytest.raises(type(error)) as caught:
-        loop.run_forever()
-    assert caught.value is error
-    assert task.exception() is error
-    assert asyncio.current_task(loop) is None
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt("now"), SystemExit(3)])
-def test_an_exit_after_a_suspension_is_seen_by_the_hook_and_leaves_the_loop(
-    loop: Loop, error: BaseException
-) -> None:
-    async def handler() -> None:
-        await asyncio.sleep(0)
-        raise error
-
-    task = DrivenTask(loop)
-    loop.call_soon(task.run_first_step, handler())
-    with pytest.raises(type(error)) as caught:
-        loop.run_forever()
-    assert caught.value is error
-    assert task.exception() is error
-    assert task.finished_calls == 1
-
-
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_cancellation_carries_its_message_to_the_handler_and_back(loop: Loop, waits: bool) -> None:
     caught_inside = []

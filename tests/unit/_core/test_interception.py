@@ -15,12 +15,12 @@ class Noted:
     def __init__(self) -> None:
         self.outcomes: list[Any] = []
 
-    def note_outcome(self, status: Any, error: Any) -> None:
+    def _note_outcome(self, status: Any, error: Any) -> None:
         self.outcomes.append((status, error))
 
 
 def note_failure(call: Noted, error: BaseException) -> None:
-    call.note_outcome("failed", error)
+    call._note_outcome("failed", error)
 
 
 class Bare:

@@ -159,7 +159,7 @@ def test_other_codecs_give_plain_values_that_are_converted() -> None:
         exact=None,
         open=msgspec.json.decode,
         items=(convert, convert),
-        scan=(True, True, True),
+        scan=(None, None, None),
     )
     marshal = Marshal("shapes.move", shape, coders, depth=1, items=1)
     assert marshal.decode_arguments(b'[{"x": 1}]') == (Point(1),)

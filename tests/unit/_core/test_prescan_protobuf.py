@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastrpc._core.prescan_protobuf import MessageLayout
-from fastrpc.codecs.protobuf import message_layout
+from fastrpc.codecs.protobuf import PACKED_EIGHT_BYTES, PACKED_FOUR_BYTES, PACKED_VARINTS, message_layout
 from tests.support.people import nested_people, person_class
 from tests.support.stopwatch import fastest
 
@@ -29,7 +29,7 @@ def result(payload: bytes, **limits: int) -> str:
         (b"\x20\x05", 1, 1),  # a number
         (b"\x21" + bytes(8) + b"\x25" + bytes(4), 2, 1),  # eight bytes, four bytes
         (b"\x22\x03abc", 1, 1),  # text
-        (b"\x22\x04\x08\x01\x08\x01", 1, 1),  # packed numbers
+        (b"\x22\x04\x08\x01\x08\x01", 1, 1),  # numbers, or a message, that the layout does not know
         (b"\x0a\x00", 1, 2),  # an empty message
         (b"\x0a\x02\x0a\x00\x0a\x00", 3, 4),
         (b"\x13\x20\x05\x14", 2, 2),  # a group with a number
@@ -91,7 +91,25 @@ def test_unknown_groups_are_levels_too() -> None:
     assert result(b"\x23" * 100 + b"\x24" * 100) == "too deep"
 
 
-@pytest.mark.parametrize("messages", [[], [{10: 1}], [{10: -1}]])
+@pytest.mark.parametrize(
+    ("held", "numbers", "count"),
+    [
+        (PACKED_VARINTS, b"", 0),
+        (PACKED_VARINTS, b"\x01" * 7, 7),
+        (PACKED_VARINTS, b"\x01" * 8 + b"\x80\x01" * 9, 17),
+        (PACKED_VARINTS, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" * 5 + b"\x00", 6),
+        (PACKED_FOUR_BYTES, bytes(4 * 9), 9),
+        (PACKED_EIGHT_BYTES, bytes(8 * 9), 9),
+    ],
+)
+def test_each_packed_number_is_an_item_beside_its_field(held: int, numbers: bytes, count: int) -> None:
+    layout = MessageLayout([{1 << 3 | 2: held}])
+    payload = b"\x0a" + bytes([len(numbers)]) + numbers
+    assert layout.prescan_payload(payload, max_items=count + 1) == ("ok", len(payload) + CONTAINER)
+    assert layout.prescan_payload(payload, max_items=count)[0] == "too many items"
+
+
+@pytest.mark.parametrize("messages", [[], [{10: 1}], [{10: -1}], [{10: -5}]])
 def test_layout_that_leads_nowhere_is_refused(messages: Any) -> None:
     with pytest.raises(ValueError, match=r"needs one message|tag 10 holds message"):
         MessageLayout(messages)
@@ -106,7 +124,7 @@ def test_layout_of_something_else_is_refused(messages: Any) -> None:
 def test_layout_follows_a_message_class() -> None:
     person, named_entry, tag = 0, 2, 1
     assert message_layout(person_class()) == [
-        {3 << 3 | 2: person, 4 << 3 | 2: tag, 5 << 3 | 2: named_entry},
+        {2 << 3 | 2: PACKED_VARINTS, 3 << 3 | 2: person, 4 << 3 | 2: tag, 5 << 3 | 2: named_entry},
         {},
         {2 << 3 | 2: tag},
     ]

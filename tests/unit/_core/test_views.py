@@ -20,19 +20,24 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_view_has_its_key_and_the_options_of_the_view_it_is_made_of(client: Any, key: Any) -> None:
-    base = client.with_options(codec="json", metadata={"tenant": "acme"}, priority=2)
+    base = client.with_options(codec="json", metadata={"tenant": "acme"}, idempotent=True)
     view = base.with_options(hash_key=key)
     assert type(view) is type(client)
-    assert (view.hash_key, view.codec, view.priority, view.is_view) == (key, "json", 2, True)
+    assert (view.hash_key, view.codec, view.idempotent, view._is_view) == (key, "json", True, True)
     assert view.metadata == {"tenant": "acme"}
-    assert (client.hash_key, client.codec, client.priority, client.is_view) == (None, "msgpack", 0, False)
+    assert (client.hash_key, client.codec, client.idempotent, client._is_view) == (
+        None,
+        "msgpack",
+        None,
+        False,
+    )
 
 
 def test_a_key_is_inherited_until_another_one_or_none_is_given(client: Any) -> None:
     view = client.with_options(hash_key="a")
     assert view.with_options(timeout=1).hash_key == "a"
     assert view.with_options(hash_key=None).hash_key is None
-    assert view.with_options(hash_key="b", priority=1).hash_key == "b"
+    assert view.with_options(hash_key="b", idempotent=True).hash_key == "b"
     assert view.hash_key == "a"
 
 
@@ -43,10 +48,10 @@ def test_views_that_are_kept_are_different_ones(client: Any) -> None:
 
 
 def test_a_view_that_nobody_has_is_used_again_with_nothing_of_what_it_was(client: Any) -> None:
-    place = id(client.with_options(hash_key="first", priority=2))
+    place = id(client.with_options(hash_key="first", idempotent=True))
     view = client.with_options(hash_key="second")
     assert id(view) == place
-    assert (view.hash_key, view.priority) == ("second", 0)
+    assert (view.hash_key, view.idempotent) == ("second", None)
 
 
 def test_attributes_of_ones_own_are_not_handed_on(client: Any) -> None:

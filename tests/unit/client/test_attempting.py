@@ -22,10 +22,14 @@ class Connecting:
         self.is_closed = False
         self.waiting: list[asyncio.Future[None]] = []
         for candidate in self.fleet.candidates:
-            start = functools.partial(self.started.append, candidate.endpoint)
+            start = functools.partial(self._note, candidate.endpoint)
             candidate.link = SimpleNamespace(usable=lambda *, ready: None, start=start, may_come=True)
 
     def check_open(self) -> None: ...
+
+    def _note(self, endpoint: Endpoint, *, is_wanted: bool = False) -> None:
+        assert is_wanted
+        self.started.append(endpoint)
 
     def start(self) -> None: ...
 
@@ -46,9 +50,9 @@ def attempts_of(pool: Connecting) -> Attempting:
     call = SimpleNamespace(
         method="arith.mul",
         hash_key="key",
-        needs_ready=False,
+        _needs_ready=False,
         remaining=lambda: None,
-        options=SimpleNamespace(endpoint=None, wait_for_ready=False),
+        _options=SimpleNamespace(endpoint=None, wait_for_ready=False),
     )
     return Attempting(cast(Any, pool), cast(Any, call), None)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastrpc.codecs import base
-from fastrpc.codecs.base import Payload, codec_named, codec_names, codec_with_id
+from fastrpc.codecs.base import Payload, codec_named, codec_names, codec_numbers, codec_with_id
 from fastrpc.errors import ConfigError
 
 Install = Callable[[dict[str, str]], None]
@@ -39,7 +39,7 @@ upper_object = UpperCodec()
 
 
 def forget_codecs() -> None:
-    for cached in (codec_named, base._installed, base._installed_names):
+    for cached in (codec_named, base._installed, codec_numbers):
         cached.cache_clear()
 
 

@@ -40,7 +40,7 @@ class GreedyCompressor(ReverseCompressor):
 
 
 def forget_compressors() -> None:
-    for cached in (compressor_named, available, base._installed):
+    for cached in (compressor_named, base.compressor_numbers, base._installed):
         cached.cache_clear()
 
 

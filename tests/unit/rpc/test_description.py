@@ -1,8 +1,9 @@
 """What a service tells about itself, and the name that was meant."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import msgspec
 import pytest
@@ -59,6 +60,18 @@ def test_signatures_are_written_as_in_a_program(name: str, text: str) -> None:
     assert signature_text(service_definition(Users).methods[name]) == text
 
 
+def parameter(name: str, kind: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": kind,
+        "required": "default" not in changes,
+        "default": None,
+        "by_position": True,
+        "by_name": True,
+        **changes,
+    }
+
+
 def test_a_description_is_plain_data() -> None:
     description = describe(Users())
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(description)) == description
@@ -68,13 +81,16 @@ def test_a_description_is_plain_data() -> None:
     assert description["methods"][0] == {
         "name": "find",
         "full_name": "users.find",
+        "attribute": "find",
         "kind": "unary",
         "signature": signature_text(method_definition(Users.find)),
         "parameters": [
-            {"name": "name", "type": "str", "required": True},
-            {"name": "most", "type": "int", "required": False},
-            {"name": "order", "type": "Literal['up', 'down']", "required": False},
+            parameter("name", "str", by_name=False),
+            parameter("most", "int", default="10"),
+            parameter("order", "Literal['up', 'down']", default="'up'", by_position=False),
         ],
+        "stream": None,
+        "renamed": {},
         "result": "list[User] | None",
         "idempotent": True,
         "timeout": 2.0,
@@ -82,6 +98,82 @@ def test_a_description_is_plain_data() -> None:
         "documentation": "Return those of a name.",
     }
     assert describe(service_definition(Users)) == describe(Users) == description
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Cat(msgspec.Struct, tag=True, rename="camel", forbid_unknown_fields=True):
+    long_name: str
+    color: Color = Color.RED
+    friends: list["Cat"] = []
+
+
+class Options(TypedDict):
+    strict: bool
+    cats: NotRequired[dict[str, Cat]]
+
+
+class Point(NamedTuple):
+    x: int
+    y: float = 0.5
+
+
+@dataclass
+class Page:
+    number: int
+    items: list[int] = field(default_factory=list)
+    label: str = field(default="x" * 100)
+    hidden: int = field(default=3, init=False)
+
+
+@service("shapes")
+class Shapes:
+    @method(renamed={"opts": "options"})
+    async def draw(self, options: Options, points: list[Point]) -> Page | None: ...
+
+    @method
+    async def feed(self, strict: bool, points: AsyncIterator[Point]) -> None: ...
+
+
+def member(name: str, kind: str, default: str | None = None, wire_name: str = "") -> dict[str, Any]:
+    return {
+        "name": name,
+        "wire_name": wire_name or name,
+        "type": kind,
+        "required": default is None,
+        "default": default,
+    }
+
+
+def test_classes_of_payloads_are_described() -> None:
+    types = {one["name"]: one for one in describe(Shapes)["types"]}
+    assert set(types) == {"Options", "Point", "Page", "Cat", "Color"}
+    assert types["Color"] == {"name": "Color", "kind": "enum", "values": {"RED": "red"}}
+    assert types["Options"]["fields"] == [member("strict", "bool"), member("cats", "dict[str, Cat]", "...")]
+    assert types["Point"]["fields"] == [member("x", "int"), member("y", "float", "0.5")]
+    assert types["Page"]["fields"] == [
+        member("number", "int"),
+        member("items", "list[int]", "[]"),
+        member("label", "str", "..."),
+    ]
+    assert types["Cat"] == {
+        "name": "Cat",
+        "kind": "struct",
+        "fields": [
+            member("long_name", "str", wire_name="longName"),
+            member("color", "Color", "..."),
+            member("friends", "list[Cat]", "[]"),
+        ],
+        "options": {"tag": "Cat", "tag_field": "type", "forbid_unknown_fields": True},
+    }
+
+
+def test_stream_and_old_names_are_described() -> None:
+    draw, feed = describe(Shapes)["methods"]
+    assert draw["renamed"] == {"opts": "options"}
+    assert feed["stream"] == {"name": "points", "type": "Point", "position": 1}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Arith:
     async def mul(self, a: int, b: int) -> int:
         return a * b
 
-    @method(name="divide", inline=True, idempotent=True, timeout=2, public=True)
+    @method(name="divide", inline=True, idempotent=True, timeout=2)
     def div(self, a: int, b: int = 1) -> float:
         return a / b
 
@@ -99,7 +99,6 @@ def test_an_override_may_change_options() -> None:
 
     definition = method_definition(Own.div)
     assert (definition.name, definition.idempotent, definition.timeout) == ("divide", False, 9.0)
-    assert definition.public
 
 
 def test_an_override_of_another_kind_is_refused() -> None:

@@ -2,45 +2,107 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
 from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.peer import Identity, Peer
 
-ADA = Identity("ada", tenant="acme", roles=("admin",))
+ADA = Identity("ada", roles=("admin",), claims={"tenant": "acme"})
 
 
-def test_what_is_known_of_an_identity_are_its_attributes() -> None:
-    assert (ADA.name, ADA.tenant, ADA.attributes["roles"]) == ("ada", "acme", ("admin",))
+def test_an_identity_has_a_name_roles_and_claims() -> None:
+    assert (ADA.name, ADA.roles, ADA.claims) == ("ada", frozenset({"admin"}), {"tenant": "acme"})
+    assert (Identity("ada").roles, Identity("ada").claims) == (frozenset(), {})
+    assert eval(repr(ADA)) == ADA
 
 
-def test_an_unknown_attribute_of_an_identity_is_named() -> None:
-    with pytest.raises(AttributeError, match="no 'team'"):
-        _ = ADA.team
+def test_what_was_given_may_change_afterwards() -> None:
+    roles, claims = {"admin"}, {"tenant": "acme"}
+    ada = Identity("ada", roles=roles, claims=claims)
+    roles.add("root")
+    claims["tenant"] = "other"
+    assert ada == ADA
 
 
 def test_an_identity_cannot_be_changed() -> None:
-    with pytest.raises(AttributeError, match="'name' was set"):
-        ADA.name = "bob"  # type: ignore[misc]
-    with pytest.raises(AttributeError, match="'tenant' was set"):
-        ADA.tenant = "other"
-    with pytest.raises(AttributeError, match="'tenant' was deleted"):
-        del ADA.tenant
+    for name in ("name", "roles", "claims", "other"):
+        with pytest.raises(AttributeError, match=f"'{name}' was set"):
+            setattr(ADA, name, "bob")
+        with pytest.raises(AttributeError, match=f"'{name}' was deleted"):
+            delattr(ADA, name)
     with pytest.raises(TypeError):
-        ADA.attributes["tenant"] = "other"  # type: ignore[index]
+        ADA.claims["tenant"] = "other"  # type: ignore[index]
 
 
-def test_identities_are_equal_by_name_and_attributes() -> None:
-    same = Identity("ada", roles=("admin",), tenant="acme")
+def test_identities_are_equal_by_name_roles_and_claims() -> None:
+    same = Identity("ada", claims={"tenant": "acme"}, roles=frozenset({"admin"}))
     assert same == ADA
     assert hash(same) == hash(ADA)
-    assert Identity("ada") != ADA
-    assert Identity("ada") != "ada"
+    for other in (Identity("ada"), Identity("ada", roles={"admin"}), Identity("bob", roles={"admin"}), "ada"):
+        assert other != ADA
 
 
-def test_an_identity_may_have_an_attribute_that_cannot_be_hashed() -> None:
-    assert len({Identity("ada", roles={"admin"}), Identity("ada", roles={"admin"})}) == 1
+def test_an_identity_may_have_claims_that_cannot_be_hashed() -> None:
+    assert len({Identity("ada", claims={"groups": []}), Identity("ada", claims={"groups": []})}) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "anonymous",
+        "role:admin",
+        "role:",
+        "*",
+        "spiffe://corp/*",
+        "a*b",
+        "a\nb",
+        "\x00",
+        "a\x1b[31m",
+        "a\x9b",
+        "\u202eada",
+        "a\u2028b",
+    ],
+)
+def test_a_name_that_could_be_taken_for_something_else_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="Identity"):
+        Identity(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Anonymous", "roles:x", "spiffe://corp/a", "ada@acme", "Ада Лавлейс", "艾达", "a role:b"]
+)
+def test_other_names_are_taken(name: str) -> None:
+    assert Identity(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((None,), {}),
+        ((b"ada",), {}),
+        (("ada",), {"roles": "admin"}),
+        (("ada",), {"roles": 1}),
+        (("ada",), {"roles": [1]}),
+        (("ada",), {"claims": None}),
+        (("ada",), {"claims": [1]}),
+        (("ada",), {"tenant": "acme"}),
+        (("ada", "admin"), {}),
+        ((), {}),
+    ],
+)
+def test_wrong_kinds_are_refused(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        Identity(*arguments, **options)
+
+
+@pytest.mark.parametrize("role", ["", "a\nb"])
+def test_a_role_that_does_not_show_is_refused(role: str) -> None:
+    with pytest.raises(ConfigError, match="role of an Identity"):
+        Identity("ada", roles={role})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ class Arith:
     async def mul(self, a: int, b: int) -> int:
         return a * b
 
-    @method(name="divide", inline=True, idempotent=True, timeout=2, public=True)
+    @method(name="divide", inline=True, idempotent=True, timeout=2)
     def div(self, a: int, b: int = 1) -> float:
         return a / b
 
@@ -90,7 +90,7 @@ def test_options_are_kept() -> None:
     definition = definition_of("divide")
     assert definition.full_name == "arith.divide"
     assert definition.attribute == "div"
-    assert (definition.idempotent, definition.timeout, definition.public) == (True, 2.0, True)
+    assert (definition.idempotent, definition.timeout, definition.public) == (True, 2.0, False)
     assert (definition_of("mul").idempotent, definition_of("mul").timeout) == (False, None)
 
 

@@ -172,8 +172,8 @@ async def test_watch_that_is_given_up_leaves_nothing(store: MemoryStore) -> None
 async def test_folder_that_is_gone_leaves_nothing(store: MemoryStore) -> None:
     await store.put("a", "k", b"")
     await store.delete("a", "k")
-    assert store._folders == {}
-    assert store._revisions == {}
+    await store.list("a")
+    assert (store._items, store._folders, store._lists, store._revisions) == ({}, {}, {}, {})
 
 
 async def test_revisions_are_not_given_twice(store: MemoryStore) -> None:
@@ -185,88 +185,125 @@ async def test_revisions_are_not_given_twice(store: MemoryStore) -> None:
     assert len(set(revisions)) == 3
 
 
-async def test_dump_is_read_in_by_another_store(store: MemoryStore) -> None:
+def restored(store: MemoryStore, clock: FakeClock) -> MemoryStore:
+    """Return another store with what this one saves."""
+    other = MemoryStore(clock=clock)
+    for item in store.save():
+        other.restore(item, grace_seconds=15.0)
+    return other
+
+
+async def test_what_is_saved_is_restored_by_another_store(store: MemoryStore) -> None:
     lease = await store.lease(10.0)
     await store.put("a", "leased", b"\x00\xff", lease=lease)
     await store.put("b", "stays", b"v")
     clock = FakeClock()
-    restored = MemoryStore(clock=clock)
-    restored.load(store.dump(), grace_seconds=15.0)
-    assert restored.folders() == {"a": 1, "b": 1}
-    assert restored.revision > store.revision
-    item = await restored.get("a", "leased")
+    other = restored(store, clock)
+    assert other.folders() == {"a": 1, "b": 1}
+    item = await other.get("a", "leased")
     assert item is not None
     assert item.value == b"\x00\xff"
     # Nobody could renew it while the store was away: it starts anew, and lasts for the grace.
     clock.advance(14.0)
-    restored.expire()
-    assert await keys(restored) == ["leased"]
-    assert await restored.renew(lease)
+    other.expire()
+    assert await keys(other) == ["leased"]
+    assert await other.renew(lease)
     clock.advance(10.0)
-    restored.expire()
-    assert await keys(restored) == []
-    assert await keys(restored, "b") == ["stays"]
+    other.expire()
+    assert await keys(other) == []
+    assert await keys(other, "b") == ["stays"]
 
 
-async def test_lease_whose_item_was_taken_over_lives_on_in_a_dump(store: MemoryStore) -> None:
+async def test_lease_whose_item_was_taken_over_is_saved_as_well(store: MemoryStore, clock: FakeClock) -> None:
     first, second = await store.lease(10.0), await store.lease(10.0)
     for lease in (first, second):
         await store.put("a", "k", b"", lease=lease)
-    restored = MemoryStore()
-    restored.load(store.dump(), grace_seconds=15.0)
-    assert await restored.revoke(first)
-    assert await keys(restored) == ["k"]
-    other = MemoryStore()
-    other.load(store.dump(), grace_seconds=15.0)
+    other = restored(store, clock)
+    assert await other.revoke(first)
+    assert await keys(other) == ["k"]
+    other = restored(store, clock)
     assert other.is_whole(first)
     assert await other.revoke(second)
     assert not other.is_whole(first)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b"[]", b'{"format": 2, "revision": 1, "leases": {}, "items": []}', b"\xff"]
-)
-def test_what_is_no_dump_is_refused(data: bytes, store: MemoryStore) -> None:
-    with pytest.raises(StoreError):
-        store.load(data, grace_seconds=1.0)
+async def test_saving_goes_on_while_the_store_changes(store: MemoryStore) -> None:
+    leases = [await store.lease(10.0) for _ in range(3)]
+    for number, lease in enumerate(leases):
+        await store.put("a", str(number), b"before", lease=lease)
+    saving = store.save()
+    assert next(saving).key == "0"
+    revision = store.revision
+    await store.put("a", "1", b"after", lease=leases[1])
+    await store.put("a", "3", b"after")
+    await store.revoke(leases[2])
+    # Each item is told as it was or as it is; that there were changes can be seen by the revision.
+    assert [(item.key, item.value) for item in saving] == [("1", b"after")]
+    assert store.revision != revision
 
 
-@pytest.mark.parametrize("most_items", [2, 100])
-async def test_dump_that_cannot_be_held_changes_nothing(clock: FakeClock, most_items: int) -> None:
-    whole = MemoryStore(clock=clock)
-    for key in ("1", "2"):
-        await whole.put("a", key, b"", lease=await whole.lease(10.0))
-    await whole.put("a", "3", b"")
-    data = whole.dump()
-    if most_items > 2:
-        # The last item ends with a lease that is not in the dump.
-        data = data.replace(b",null]", b',"lost"]')
-    store = MemoryStore(clock=clock, most_items=most_items)
-    await store.put("b", "before", b"", lease=await store.lease(10.0))
-    before, waiting = store.dump(), asyncio.ensure_future(anext(store.watch("a", after=0)))
-    await asyncio.sleep(0)
-    with pytest.raises(StoreError):
-        store.load(data, grace_seconds=15.0)
-    assert store.dump() == before
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    waiting.cancel()
+async def test_leases_that_were_given_up_leave_nothing(store: MemoryStore) -> None:
+    for _ in range(5_000):
+        lease = await store.lease(3_600.0)
+        await store.put("a", "k", b"", lease=lease)
+        await store.put("a", "k", b"", lease=lease)
+        await store.revoke(lease)
+    assert len(store._dues) < 2_000
+    assert store._overtaken == set()
 
 
-async def test_dump_takes_the_place_of_what_was_held_and_watches_see_it(
+async def test_leases_end_in_the_order_of_their_time_however_often_they_were_renewed(
     store: MemoryStore, clock: FakeClock
 ) -> None:
-    other = MemoryStore(clock=clock)
-    await other.put("a", "new", b"")
-    await store.put("a", "old", b"", lease=await store.lease(10.0))
-    known = await store.list("a")
-    waiting = asyncio.ensure_future(anext(store.watch("a", after=known.revision)))
-    await asyncio.sleep(0)
-    store.load(other.dump(), grace_seconds=15.0)
-    found = await waiting
-    assert [item.key for item in found.items] == ["new"]
-    assert found.revision > known.revision
-    assert store.expire() is None
+    leases = [await store.lease(float(seconds)) for seconds in (4, 2, 3)]
+    for number, lease in enumerate(leases):
+        await store.put("a", str(number), b"", lease=lease)
+    clock.advance(1.0)
+    assert await store.renew(leases[1])
+    clock.advance(1.5)
+    store.expire()
+    assert await keys(store) == ["0", "1", "2"]
+    clock.advance(0.5)
+    assert store.expire() == pytest.approx(1.0)
+    assert await keys(store) == ["0"]
+
+
+async def test_bytes_have_a_limit(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock, most_bytes=20)
+    await store.put("a", "1", b"x" * 8)
+    await store.put("b", "2", b"x" * 8)
+    with pytest.raises(StoreError, match="have 20 bytes and this one 2 more, the limit is 20") as caught:
+        await store.put("c", "3", b"")
+    assert caught.value.status is Status.RESOURCE_EXHAUSTED
+    with pytest.raises(StoreError, match="1 more"):
+        await store.put("a", "1", b"x" * 9)
+    # A refusal leaves everything as it was; what takes as much room, or less, is taken.
+    assert await keys(store) == ["1"]
+    await store.put("a", "1", b"y" * 8)
+    await store.put("a", "1", b"y" * 5)
+    await store.put("a", "1", b"y" * 8)
+    await store.delete("b", "2")
+    await store.put("c", "3", b"x" * 8)
+
+
+async def test_bytes_are_given_back_with_a_lease(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock, most_bytes=10)
+    for _ in range(5):
+        lease = await store.lease(1.0)
+        await store.put("a", "1", b"x" * 8, lease=lease)
+        clock.advance(1.0)
+        store.expire()
+    assert store._bytes == 0
+
+
+async def test_list_tells_its_bytes_and_is_made_once_for_each_change(store: MemoryStore) -> None:
+    await store.put("a", "1", b"xx")
+    await store.put("a", "0", b"x")
+    found = await store.list("a")
+    assert found.size == 3
+    assert await store.list("a") is found
+    await store.delete("a", "1")
+    assert (await store.list("a")).size == 1
 
 
 async def test_leases_are_bounded(clock: FakeClock) -> None:

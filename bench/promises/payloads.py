@@ -1,0 +1,182 @@
+"""How long the loop stands still for payloads that are made to be expensive, and what honest ones pay for the look."""
+
+import datetime
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import msgpack
+import msgspec
+
+import fastrpc
+from fastrpc import CallError
+from fastrpc._core.marshal import Marshal
+from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.service import method_definition
+
+__all__ = ["BOMB_BYTES", "FLOOD_KEYS", "HONEST_KEYS", "flood_ratios", "honest_ratios", "protobuf_bomb"]
+
+FLOOD_KEYS = 5_000
+HONEST_KEYS = 100_000
+BOMB_BYTES = 15_000_000
+
+#: Numbers that differ by this have the same hash.
+MODULUS = 2**61 - 1
+DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@fastrpc.service("tables")
+class Tables:
+    """One method for each type of key."""
+
+    @fastrpc.method
+    async def numbers(self, table: dict[int, int]) -> None: ...
+
+    @fastrpc.method
+    async def decimals(self, table: dict[Decimal, int]) -> None: ...
+
+    @fastrpc.method
+    async def pairs(self, table: dict[tuple[Decimal, int], int]) -> None: ...
+
+    @fastrpc.method
+    async def points(self, table: dict[tuple[int, int], int]) -> None: ...
+
+    @fastrpc.method
+    async def days(self, table: dict[datetime.datetime, int]) -> None: ...
+
+    @fastrpc.method
+    async def values(self, values: set[Decimal]) -> None: ...
+
+    @fastrpc.method
+    async def plain(self, table) -> None: ...  # type: ignore[no-untyped-def]
+
+
+def flood_ratios() -> dict[str, float]:
+    """Return, for keys of one hash in several spellings, how many times as long they take as honest ones by msgspec."""
+    alike = [5 + times * MODULUS for times in range(FLOOD_KEYS)]
+    spellings = {"{}": "plain", "+{}": "with a sign", "{}E0": "with an exponent", "{}.0": "with a fraction"}
+    ratios = {}
+    for spelling, name in spellings.items():
+        ratios[f"decimals {name}"] = _ratio(
+            Tables.decimals, _map(spelling.format(key) for key in alike), _map(map(str, range(FLOOD_KEYS)))
+        )
+    ratios["tuples"] = _ratio(
+        Tables.pairs, _map((str(key), 1) for key in alike), _map((str(key), 1) for key in range(FLOOD_KEYS))
+    )
+    ratios["a set"] = _ratio(
+        Tables.values,
+        msgspec.msgpack.encode([str(key) for key in alike]),
+        _array(map(str, range(FLOOD_KEYS))),
+    )
+    return ratios
+
+
+def honest_ratios() -> dict[str, float]:
+    """Return, for maps that nobody made to collide, how many times as long they take as msgspec alone; ∞ if refused."""
+    count = HONEST_KEYS
+    tables: list[tuple[str, Any, Any, Iterable[Any]]] = [
+        ("ints", Tables.numbers, dict[int, int], range(count)),
+        ("decimals", Tables.decimals, dict[Decimal, int], (str(Decimal(key) / 100) for key in range(count))),
+        (
+            "tuples",
+            Tables.points,
+            dict[tuple[int, int], int],
+            ((key // 300, key % 300) for key in range(count)),
+        ),
+        (
+            "aware datetimes",
+            Tables.days,
+            dict[datetime.datetime, int],
+            (DAY + datetime.timedelta(minutes=key) for key in range(count)),
+        ),
+        ("untyped texts", Tables.plain, Any, map(str, range(count))),
+    ]
+    return {name: _cost(method, kind, _map(keys)) for name, method, kind, keys in tables}
+
+
+def protobuf_bomb() -> tuple[float, float]:
+    """Return the seconds and the MiB that one payload of empty messages takes, in a process of its own."""
+    found = subprocess.run([sys.executable, "-m", __spec__.name], check=True, capture_output=True, text=True)
+    seconds, mebibytes = map(float, found.stdout.split())
+    return seconds, mebibytes
+
+
+def _cost(method: Any, kind: Any, payload: bytes) -> float:
+    """Return how many times as long as by msgspec alone an argument is decoded; ∞ if it is refused."""
+    marshal, decoder = _marshal(method), msgspec.msgpack.Decoder(kind)
+    try:
+        return _seconds(lambda: marshal.decode_arguments(b"\x91" + payload)) / _seconds(
+            lambda: decoder.decode(payload)
+        )
+    except CallError:
+        return math.inf
+
+
+def _marshal(method: Any, codec: str = "msgpack") -> Marshal:
+    return marshal_for(method_definition(method), codec, depth=100, items=1_000_000)
+
+
+def _map(keys: Iterable[Any]) -> bytes:
+    encoded = [msgspec.msgpack.encode(key) for key in keys]
+    return bytes(msgpack.Packer().pack_map_header(len(encoded))) + b"".join(key + b"\0" for key in encoded)
+
+
+def _array(values: Iterable[Any]) -> bytes:
+    return msgspec.msgpack.encode(list(values))
+
+
+def _ratio(method: Any, hostile: bytes, honest: bytes) -> float:
+    marshal = _marshal(method)
+
+    def refused() -> None:
+        try:
+            marshal.decode_arguments(b"\x91" + hostile)
+        except CallError:
+            return
+
+    decoder = msgspec.msgpack.Decoder(*method_definition(method).types().parameters)
+    return _seconds(refused) / _seconds(lambda: decoder.decode(honest))
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        action()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def _measure_bomb() -> None:
+    """Decode the bomb and print how long it took and how much the process grew."""
+    import resource
+
+    from google.protobuf import descriptor_pb2
+
+    kind = descriptor_pb2.FileDescriptorProto
+
+    @fastrpc.service("files")
+    class Files:
+        @fastrpc.method
+        async def take(self, file: kind) -> None: ...  # type: ignore[valid-type]
+
+    marshal = _marshal(Files.take, "protobuf")
+    # Field 4, `message_type`, again and again.
+    payload = b"\x22\x00" * (BOMB_BYTES // 2)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def take() -> None:
+        try:
+            marshal.decode_arguments(payload)
+        except CallError:
+            return
+
+    print(_seconds(take), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+if __name__ == "__main__":
+    _measure_bomb()

@@ -1,0 +1,119 @@
+"""Puts the defaults of plain dataclasses where encoders look.
+
+msgspec asks each decoded dataclass whether it has a field that did not come, and finds the default, which is an attribute
+of the class. So it sets nothing, and the field is missing in the object's `__dict__`, which is what it encodes: a value
+that is sent on loses it, and the next reader's default counts. Here each such object gets all its fields.
+
+Fillers are a graph like that of the types (`rpc/defaults.py`); a type that holds no such dataclass has none.
+"""
+
+cimport cython
+
+from msgspec import ValidationError
+
+cdef enum:
+    UNDEFINED
+    # What is gone through, by what it is when it is decoded.
+    OBJECT
+    TYPED_DICT
+    MAP
+    COLLECTION
+    PLACES
+    UNION
+
+cdef dict KINDS = {
+    "object": OBJECT,
+    "typed dict": TYPED_DICT,
+    "map": MAP,
+    "collection": COLLECTION,
+    "places": PLACES,
+    "union": UNION,
+}
+
+cdef extern from "Python.h":
+    object PyObject_GenericGetDict(object value, void* context)
+
+
+@cython.final
+cdef class DefaultFiller:
+    def define(self, kind, *, cls=None, parts=None, defaults=None, each=None, keys=None, by_class=None):
+        self._kind = KINDS[kind]
+        self.cls = cls
+        self._names = tuple(parts or ())
+        self._parts = tuple((parts or {}).values())
+        self._defaults = defaults
+        self._each = each
+        self._keys = keys
+        self._by_class = by_class
+
+    def __call__(self, value):
+        self.fill(value)
+        return value
+
+    cdef int fill(self, object value) except -1:
+        # As deep as the value, which the pre-scan bounded; a value of another type is none of ours.
+        cdef object found
+        if self._kind == UNION:
+            found = self._by_class.get(type(value))
+            return 0 if found is None else (<DefaultFiller>found).fill(value)
+        if self._kind == OBJECT:
+            return self._fill_object(value) if type(value) is self.cls else 0
+        if self._kind == COLLECTION:
+            return self._fill_each(value) if isinstance(value, (list, tuple, set, frozenset)) else 0
+        if self._kind == PLACES:
+            return self._fill_places(value) if isinstance(value, tuple) else 0
+        return self._fill_map(value) if isinstance(value, dict) else 0
+
+    cdef int _fill_object(self, object value) except -1:
+        cdef dict fields
+        cdef Py_ssize_t at
+        if self._defaults is not None:
+            fields = <dict>PyObject_GenericGetDict(value, NULL)
+            for name, (default, factory, is_required) in self._defaults.items():
+                if name in fields:
+                    continue
+                if is_required:
+                    raise ValidationError(f"Object missing required field `{name}`")
+                fields[name] = default if factory is None else factory()
+        for at in range(len(self._names)):
+            (<DefaultFiller>self._parts[at]).fill(getattr(value, self._names[at]))
+        return 0
+
+    cdef int _fill_map(self, dict value) except -1:
+        cdef Py_ssize_t at
+        if self._kind == TYPED_DICT:
+            for at in range(len(self._names)):
+                if self._names[at] in value:
+                    (<DefaultFiller>self._parts[at]).fill(value[self._names[at]])
+            return 0
+        for key, part in value.items():
+            if self._keys is not None:
+                self._keys.fill(key)
+            if self._each is not None:
+                self._each.fill(part)
+        return 0
+
+    cdef int _fill_each(self, object value) except -1:
+        for part in value:
+            self._each.fill(part)
+        return 0
+
+    cdef int _fill_places(self, object value) except -1:
+        cdef Py_ssize_t at, place
+        for at in range(len(self._names)):
+            place = self._names[at]
+            if place < len(value):
+                (<DefaultFiller>self._parts[at]).fill(value[place])
+        return 0
+
+
+@cython.final
+cdef class FillingDecoder:
+    def __init__(self, decode not None, DefaultFiller filler not None):
+        self._decode = decode
+        self._filler = filler
+
+    def __call__(self, payload):
+        value = self._decode(payload)
+        self._filler.fill(value)
+        return value

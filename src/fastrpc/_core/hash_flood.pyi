@@ -1,0 +1,42 @@
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+@final
+class KeyTable:
+    """A table of Python's own kind, of slots only, that counts how often keys meet in it."""
+
+    seen: int
+    misses: int
+    def __init__(self, *, is_set: bool) -> None: ...
+    def weigh(self, keys: Iterable[Any]) -> bool:
+        """Add the keys of one container and return whether those seen so far collide."""
+
+@final
+class HashFloodGuard:
+    """Decodes the keys of long maps and the values of long arrays apart, and says whether they collide.
+
+    Args:
+        codec_id: msgpack (1) or JSON (2).
+        keys: for each type that a key may have, what `key_decoder` returns for it.
+        values: the same for each type that a value of a set may have.
+        skips_texts: keys that are text or bytes stay what they are, and need no look.
+    """
+
+    codec_id: int
+    skips_texts: bool
+    keys: tuple[Callable[[Any], Any], ...]
+    values: tuple[Callable[[Any], Any], ...]
+    def __init__(
+        self,
+        codec_id: int,
+        *,
+        keys: tuple[Callable[[Any], Any], ...],
+        values: tuple[Callable[[Any], Any], ...],
+        skips_texts: bool = False,
+    ) -> None: ...
+
+def key_decoder(codec_id: int, type: Any, *, is_key: bool = True) -> Callable[[Any], Any]:
+    """Return what decodes many keys, or values of a set, of one type."""
+
+def untyped_guard() -> HashFloodGuard:
+    """Return the guard of msgpack values of which no type is known."""

@@ -1,0 +1,64 @@
+"""Where the keys of long maps and the values of long arrays lie in a payload."""
+
+cdef enum:
+    # A container of up to so many entries is not noted: whatever they are, a dict compares each with at most 63 others.
+    UNNOTED_ENTRIES = 64
+
+
+cdef struct Span:
+    # Bytes start ... end - 1 of the payload.
+    Py_ssize_t start
+    Py_ssize_t end
+
+
+cdef struct Group:
+    # The keys of one map, or the values of one array: kept[first], … kept[first + count - 1].
+    Py_ssize_t first
+    Py_ssize_t count
+    bint is_map
+
+
+cdef struct KeyLog:
+    # What is noted: keys of maps, values of arrays. Neither: the scan is given no log.
+    bint notes_maps
+    bint notes_arrays
+    # Keys of msgpack that are text or bytes are left out: whatever they are, nobody foresees their hashes.
+    bint skips_texts
+
+    # Of the containers being read, those of the innermost one last; the first `size` of `capacity`.
+    Span* open
+    Py_ssize_t size
+    Py_ssize_t capacity
+
+    # Of the long containers that ended.
+    Span* kept
+    Py_ssize_t kept_size
+    Py_ssize_t kept_capacity
+    Group* groups
+    Py_ssize_t group_count
+    Py_ssize_t group_capacity
+
+    # The sum of count * count over the groups: at most so often are entries compared with each other.
+    double comparisons
+
+
+cdef bint grow_open(KeyLog* log) noexcept nogil
+
+# An entry of the innermost container begins. False: no memory.
+cdef inline bint note_start(KeyLog* log, Py_ssize_t start) noexcept nogil:
+    if log.size == log.capacity and not grow_open(log):
+        return False
+    log.open[log.size].start = log.open[log.size].end = start
+    log.size += 1
+    return True
+
+# The entry noted last ends, if one was noted since `base` that has no end yet.
+cdef inline void note_end(KeyLog* log, Py_ssize_t base, Py_ssize_t end) noexcept nogil:
+    if log.size > base and log.open[log.size - 1].end == log.open[log.size - 1].start:
+        log.open[log.size - 1].end = end
+
+# The container ended at `end` whose entries begin at `base`; they are kept if they are many. The entries of an array
+# end where the next one begins. False: no memory.
+cdef bint close_group(KeyLog* log, Py_ssize_t base, bint is_map, Py_ssize_t end) noexcept nogil
+
+cdef void release(KeyLog* log) noexcept nogil

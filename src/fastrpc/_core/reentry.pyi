@@ -1,0 +1,17 @@
+from types import TracebackType
+from typing import Self, final
+
+@final
+class ReentryGuard:
+    """Knows which threads wait inside one blocking client, so that a call made meanwhile by one of them is refused.
+
+    A signal handler or a finalizer runs in a thread that is stopped inside the client. A call that it makes there would
+    wait for what only the stopped call can do. `with` marks a block as such a wait.
+    """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def refuse(self) -> None:
+        """Raise RuntimeError if this thread waits inside already."""

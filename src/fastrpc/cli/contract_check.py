@@ -1,0 +1,177 @@
+"""Which changes of a service its callers do not notice: callers that know OLD, a server that has NEW.
+
+The rules stand in README.md, "Two versions of one service".
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from fastrpc.cli.descriptions import MethodDescription, ParameterDescription, ServiceDescription
+from fastrpc.cli.type_tree import Types, mismatches, read_type
+
+__all__ = ["Change", "changes"]
+
+
+class Change(NamedTuple):
+    """One difference, and whether callers of the old version go on as before."""
+
+    where: str
+    text: str
+    is_compatible: bool
+
+
+def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[Change]:
+    """Say what changed from `old` to `new`, in the order of `old`."""
+    known = {service.name: service for service in new}
+    for service in old:
+        if service.name in known:
+            yield from _service_changes(service, known[service.name])
+        else:
+            yield Change(service.name, "the service is gone", False)
+    names = {service.name for service in old}
+    for service in new:
+        if service.name not in names:
+            yield Change(service.name, "the service is new", True)
+
+
+def _service_changes(old: ServiceDescription, new: ServiceDescription) -> Iterator[Change]:
+    if old.version != new.version:
+        yield Change(old.name, f"the version was {old.version}, now it is {new.version}", True)
+    types = {one.name: one for one in old.types}, {one.name: one for one in new.types}
+    known = {method.name: method for method in new.methods}
+    for method in old.methods:
+        where = f"{old.name}.{method.name}"
+        if method.name not in known:
+            yield Change(where, "the method is gone", False)
+            continue
+        for text, is_compatible in _Methods(method, known[method.name], *types).differences():
+            yield Change(where, text, is_compatible)
+    names = {method.name for method in old.methods}
+    for method in new.methods:
+        if method.name not in names:
+            yield Change(f"{new.name}.{method.name}", "the method is new", True)
+
+
+class _Methods:
+    """One method in both versions."""
+
+    def __init__(
+        self, old: MethodDescription, new: MethodDescription, old_types: Types, new_types: Types
+    ) -> None:
+        self._old = old
+        self._new = new
+        self._types = old_types, new_types
+
+    def differences(self) -> Iterator[tuple[str, bool]]:
+        old, new = self._old, self._new
+        if old.kind != new.kind:
+            yield f"it was {old.kind}, now it is {new.kind}", False
+            return
+        yield from self._options()
+        yield from self._parameters()
+        if old.stream is not None and new.stream is not None:
+            yield from self._narrower("the stream", old.stream.type, new.stream.type)
+            if old.stream.position != new.stream.position:
+                yield "the stream stands at another position", False
+        yield from self._result()
+
+    def _options(self) -> Iterator[tuple[str, bool]]:
+        old, new = self._old, self._new
+        if old.codec != new.codec:
+            yield f"the codec was {old.codec}, now it is {new.codec}", False
+        if old.idempotent and not new.idempotent:
+            yield "it is not idempotent any more: callers that try again may run it twice", False
+        elif new.idempotent and not old.idempotent:
+            yield "it is idempotent now", True
+        if old.timeout != new.timeout:
+            yield f"the timeout was {old.timeout}, now it is {new.timeout}", True
+
+    def _parameters(self) -> Iterator[tuple[str, bool]]:
+        here = {parameter.name: number for number, parameter in enumerate(self._new.parameters)}
+        meant = set()
+        for position, parameter in enumerate(self._old.parameters):
+            name = self._new.renamed.get(parameter.name, parameter.name)
+            if name not in here:
+                yield self._missing(position, parameter), False
+                continue
+            meant.add(name)
+            if name != parameter.name:
+                yield f"parameter {parameter.name!r} is called {name!r} now, its old name is kept", True
+            yield from self._parameter(parameter, position, here[name])
+        yield from self._old_names(here)
+        for parameter in self._new.parameters:
+            if parameter.name not in meant and not self._is_renaming(here[parameter.name]):
+                yield _added(parameter)
+
+    def _missing(self, position: int, parameter: ParameterDescription) -> str:
+        if self._is_renaming(position):
+            now = self._new.parameters[position].name
+            return (
+                f"parameter {parameter.name!r} is called {now!r} now:"
+                f" keep the old name by renamed={{{parameter.name!r}: {now!r}}}"
+            )
+        return f"parameter {parameter.name!r} is gone"
+
+    def _is_renaming(self, position: int) -> bool:
+        """Whether what stands at a position now seems to be what stood there under another name."""
+        if position >= min(len(self._old.parameters), len(self._new.parameters)):
+            return False
+        was, now = self._old.parameters[position], self._new.parameters[position]
+        return self._new.renamed.get(was.name, was.name) not in {
+            one.name for one in self._new.parameters
+        } and now.name not in {self._new.renamed.get(one.name, one.name) for one in self._old.parameters}
+
+    def _parameter(self, old: ParameterDescription, was: int, now: int) -> Iterator[tuple[str, bool]]:
+        new, place = self._new.parameters[now], f"parameter {old.name!r}"
+        if old.by_position and not new.by_position:
+            yield f"{place} cannot be given by position any more", False
+        elif old.by_position and was != now:
+            yield f"{place} was number {was + 1}, now it is number {now + 1}", False
+        if old.by_name and not new.by_name:
+            yield f"{place} cannot be given by name any more", False
+        if new.required and not old.required:
+            yield f"{place} has no default any more", False
+        elif old.required and not new.required:
+            yield f"{place} has a default now", True
+        elif old.default != new.default:
+            yield f"{place}: the default was {old.default}, now it is {new.default}", True
+        yield from self._narrower(place, old.type, new.type)
+
+    def _old_names(self, here: dict[str, int]) -> Iterator[tuple[str, bool]]:
+        """Old names that OLD still took are callers' names as well."""
+        for name, meant in self._old.renamed.items():
+            now = self._new.renamed.get(name, name)
+            if now not in here:
+                yield f"the old name {name!r} of parameter {meant!r} is not kept any more", False
+            elif now != self._new.renamed.get(meant, meant):
+                yield f"the old name {name!r} of parameter {meant!r} means {now!r} now", False
+
+    def _narrower(self, place: str, old: str, new: str) -> Iterator[tuple[str, bool]]:
+        """What callers send must be taken: the type may become wider."""
+        before, after = self._types
+        for text in mismatches(old, before, new, after, keeps_all=True):
+            yield f"{place} takes less: {text}", False
+        if old != new:
+            yield f"{place} was {old}, now it is {new}", True
+
+    def _result(self) -> Iterator[tuple[str, bool]]:
+        """What callers get must be what they expect: the type may become narrower."""
+        before, after = self._types
+        old, new = _message(self._old), _message(self._new)
+        for text in mismatches(new, after, old, before, keeps_all=False):
+            yield f"the result is another one: {text}", False
+        if old != new:
+            yield f"the result was {old}, now it is {new}", True
+
+
+def _added(parameter: ParameterDescription) -> tuple[str, bool]:
+    if parameter.required:
+        return f"parameter {parameter.name!r} is new and has no default", False
+    return f"parameter {parameter.name!r} is new, with a default", True
+
+
+def _message(method: MethodDescription) -> str:
+    """Return the type of the result, or of one message of the stream."""
+    tree = read_type(method.result)
+    is_stream = method.kind in {"server_stream", "both_ways"} and tree.name == "AsyncIterator"
+    return str(tree.arguments[0]) if is_stream and tree.arguments else method.result

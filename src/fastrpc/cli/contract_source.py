@@ -1,0 +1,108 @@
+"""Where `fastrpc contract` reads a contract: from a server's reflection, a module, or a file."""
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fastrpc.cli.calling import run_async
+from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
+from fastrpc.cli.import_string import import_from_string
+from fastrpc.cli.listing import explained
+from fastrpc.client.client import Client
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.description import describe
+from fastrpc.rpc.service import SERVICE_MARK, service_definition
+from fastrpc.server.builtin import BUILTIN_PREFIX
+
+__all__ = ["read_contracts"]
+
+
+def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
+    """Return the services of an address, of a `.json` or `.py` file, or of `module:name`; fastrpc's own are left out.
+
+    Raises:
+        ConfigError: it is none of these, or holds no service.
+        DecodeError: what it says of its services has another form.
+        FastRPCError: the server cannot be reached, or does not tell.
+        OSError: the file cannot be read.
+    """
+    if "://" in source:
+        found = read_descriptions(_asked(source, timeout), source)
+    elif source.endswith(".json"):
+        found = read_descriptions(_decoded(Path(source)), source)
+    elif source.endswith(".py"):
+        found = _described(_services_in(_executed(Path(source))), source)
+    else:
+        found = _described(_services_of(import_from_string(source)), source)
+    services = [one for one in found if not one.name.startswith(BUILTIN_PREFIX)]
+    if not services:
+        raise ConfigError(f"{source} has no service", hint="give a class under @service, or a list of them")
+    return services
+
+
+def _asked(address: str, timeout: float) -> Any:
+    client = Client(address)
+
+    async def ask() -> Any:
+        async with client:
+            view = client.with_options(timeout=timeout, idempotent=True)
+            return await explained(view.call(SERVICES_METHOD), address)
+
+    return run_async(ask())
+
+
+def _decoded(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            f"{path} is no JSON: {error}", hint="fastrpc contract ADDRESS --json writes such a file"
+        ) from None
+
+
+def _described(services: list[Any], source: str) -> list[ServiceDescription]:
+    return read_descriptions([describe(service) for service in services], source)
+
+
+def _executed(path: Path) -> Any:
+    """Run a file of Python and return its module."""
+    path.stat()
+    spec = importlib.util.spec_from_file_location(f"fastrpc_contract_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is no file of Python")
+    module = importlib.util.module_from_spec(spec)
+    # Types are looked up in the module by its name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _services_in(module: Any) -> list[Any]:
+    """Return the classes under `@service` that a module itself defines."""
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and SERVICE_MARK in vars(value)
+    ]
+
+
+def _services_of(value: Any) -> list[Any]:
+    """Return the services that an attribute of a module stands for; nothing of it is run."""
+    if inspect.ismodule(value):
+        return _services_in(value)
+    if isinstance(value, list | tuple):
+        return [service for one in value for service in _services_of(one)]
+    try:
+        service_definition(value)
+    except TypeError as error:
+        raise ConfigError(
+            str(error), hint="give a class under @service, an instance of one, or a list of these"
+        ) from None
+    return [value]

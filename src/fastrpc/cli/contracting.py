@@ -1,0 +1,73 @@
+"""`fastrpc contract`: write the contract of a server or a module, or compare two versions."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.text import Text
+
+from fastrpc.cli.calling import Timeout
+from fastrpc.cli.contract_check import Change, changes
+from fastrpc.cli.contract_source import read_contracts
+from fastrpc.cli.contract_text import contract_text
+from fastrpc.cli.printing import print_json, reported, shown, stdout
+from fastrpc.errors import ConfigError
+from fastrpc.server.plan import ExitCode
+
+__all__ = ["contract"]
+
+
+def contract(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="A server's address, module:name, or a file: .py as this command writes it, .json as --json does.",
+        ),
+    ],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare two sources, OLD NEW; end with 1 if callers of OLD break."),
+    ] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Write `def` methods, for SyncClient.bind.")] = False,
+    timeout: Timeout = 5.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the description, or the changes, as one line of JSON.")
+    ] = False,
+) -> None:
+    """Print the contract class that callers of a server or module need, or check a new version against an old one.
+
+    A file ending in .py is run, as `module:name` is. A change is compatible if programs that have the old class go on
+    as before with a server of the new one; README.md, "Two versions of one service", has the rules.
+    """
+    with reported(ExitCode.USAGE, as_json=as_json):
+        if len(sources) != 1 + check:
+            wanted = "--check takes two sources: OLD NEW" if check else "give one source, or --check OLD NEW"
+            raise ConfigError(f"{len(sources)} sources are given", hint=wanted)
+        if check and sync:
+            raise ConfigError("--sync changes nothing about --check", hint="leave one of the two out")
+    with reported(ExitCode.FAILED, as_json=as_json):
+        found = [read_contracts(source, timeout) for source in sources]
+    if check:
+        _report(list(changes(*found)), as_json=as_json)
+    elif as_json:
+        print_json(msgspec.to_builtins(found[0]))
+    else:
+        # Source, as it is: nothing of it wraps or has a colour.
+        sys.stdout.write(contract_text(found[0], is_sync=sync))
+
+
+def _report(found: Sequence[Change], *, as_json: bool) -> None:
+    is_compatible = all(change.is_compatible for change in found)
+    if as_json:
+        print_json({"compatible": is_compatible, "changes": [change._asdict() for change in found]})
+    else:
+        for change in sorted(found, key=lambda one: one.is_compatible):
+            mark = ("compatible   ", "green") if change.is_compatible else ("incompatible ", "bold red")
+            stdout.print(Text.assemble(mark, shown(f"{change.where}: {change.text}")))
+        if not found:
+            stdout.print("no changes")
+    if not is_compatible:
+        raise typer.Exit(ExitCode.FAILED)

@@ -1,0 +1,62 @@
+"""What the embedded registry takes: one record under one lease, in the list of one service."""
+
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.backed import check_service_name
+from fastrpc.registries.base.record import RecordError, decode_record
+
+__all__ = [
+    "LONGEST_LEASE_SECONDS",
+    "LONGEST_RECORD_BYTES",
+    "RECORDS_BYTES",
+    "check_lease_seconds",
+    "check_record_size",
+    "check_registration",
+]
+
+#: Longest record. Address, zone, version and a handful of labels have a few hundred bytes.
+LONGEST_RECORD_BYTES = 8_192
+
+#: Bytes of all records together, with their services and addresses, unless the registry is told otherwise. Too low
+#: refuses servers, too high lets strangers fill the memory: a registry takes up to twice as much.
+RECORDS_BYTES = 128 * 1024 * 1024
+
+#: Longest lease: what dies with its server is gone after that.
+LONGEST_LEASE_SECONDS = 3_600.0
+
+
+def check_record_size(record: str) -> None:
+    """Refuse a record that is too long.
+
+    Raises:
+        ValueError: it is; the text says so.
+    """
+    size = len(record.encode())
+    if size > LONGEST_RECORD_BYTES:
+        raise ValueError(f"the record has {size} bytes, the limit is {LONGEST_RECORD_BYTES}")
+
+
+def check_lease_seconds(seconds: float) -> None:
+    """Refuse a lease that is too short or too long.
+
+    Raises:
+        ValueError: it is; the text says so.
+    """
+    if not 1.0 <= seconds <= LONGEST_LEASE_SECONDS:
+        raise ValueError(f"lease_seconds is {seconds}, it must be from 1 to {LONGEST_LEASE_SECONDS:g}")
+
+
+def check_registration(service: str, record: str) -> str:
+    """Return the address of a record that may be in the list of a service.
+
+    Raises:
+        ValueError: it may not; the text says why.
+    """
+    try:
+        check_service_name(service)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+    check_record_size(record)
+    try:
+        return str(decode_record(record).address)
+    except RecordError as error:
+        raise ValueError(f"the record cannot be read: {error}") from None

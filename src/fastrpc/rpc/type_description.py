@@ -1,0 +1,137 @@
+"""The classes that payloads of a service are made of, as plain data."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, Final, NotRequired, Required, get_args, get_origin
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.annotation import type_text
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.signature import LONGEST_DEFAULT
+
+__all__ = ["describe_types"]
+
+#: Factories of defaults that have a short form.
+_EMPTY: Final[dict[Any, str]] = {list: "[]", dict: "{}", set: "set()", frozenset: "frozenset()", tuple: "()"}
+#: Options of a Struct that change its payload.
+_STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields")
+
+
+def describe_types(definition: ServiceDefinition) -> list[dict[str, Any]]:
+    """Return the dataclasses, Structs, typed dicts, named tuples and enums in the types of all methods.
+
+    Types are told by their names, so of two classes of one name the first one stands for both.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    waiting = list(_method_types(definition))
+    while waiting:
+        annotation = waiting.pop(0)
+        arguments = get_args(annotation)
+        waiting += [argument for argument in arguments if not isinstance(argument, str | int | bytes)]
+        # A generic class would have to be told once for each of its arguments.
+        if arguments or not isinstance(annotation, type) or annotation.__name__ in found:
+            continue
+        described = _describe_class(annotation)
+        if described is not None:
+            found[annotation.__name__], parts = described
+            waiting += parts
+    return list(found.values())
+
+
+def _method_types(definition: ServiceDefinition) -> Iterator[Any]:
+    for method in definition.methods.values():
+        try:
+            known = method.types()
+        except ConfigError:  # not known at run time; the name is all there is
+            continue
+        yield from known.parameters
+        yield known.result
+        yield known.message
+
+
+def _describe_class(cls: type[Any]) -> tuple[dict[str, Any], list[Any]] | None:
+    """Return a class as plain data, and the types of its fields; None for one that is no payload by its fields."""
+    if issubclass(cls, Enum):
+        members = {name: member.value for name, member in cls.__members__.items()}
+        plain = {name: value for name, value in members.items() if isinstance(value, str | int)}
+        return {"name": cls.__name__, "kind": "enum", "values": plain}, []
+    kind = _kind_of(cls)
+    if kind is None or getattr(cls, "__parameters__", None):
+        return None
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except Exception:  # a name that is known to type checkers only
+        return None
+    fields = list(_fields(cls, kind, hints))
+    options = {}
+    if kind == "struct":
+        config = cls.__struct_config__
+        options = {name: getattr(config, name) for name in _STRUCT_OPTIONS if getattr(config, name)}
+    described = {"name": cls.__name__, "kind": kind, "fields": fields, "options": options}
+    return described, [hints[field["name"]] for field in fields]
+
+
+def _kind_of(cls: type[Any]) -> str | None:
+    if hasattr(cls, "__struct_config__"):
+        return "struct"
+    if dataclasses.is_dataclass(cls):
+        return "dataclass"
+    if typing.is_typeddict(cls):
+        return "typed_dict"
+    if issubclass(cls, tuple) and hasattr(cls, "_field_defaults"):
+        return "named_tuple"
+    return None
+
+
+def _fields(cls: Any, kind: str, hints: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    match kind:
+        case "struct":
+            import msgspec
+
+            for one in msgspec.structs.fields(cls):
+                default = _default_text(one.default, one.default_factory, msgspec.NODEFAULT)
+                yield _field(one.name, hints[one.name], default, wire_name=one.encode_name)
+        case "dataclass":
+            for part in dataclasses.fields(cls):
+                if part.init:
+                    default = _default_text(part.default, part.default_factory, dataclasses.MISSING)
+                    yield _field(part.name, hints[part.name], default)
+        case "named_tuple":
+            for name in cls._fields:
+                defaults = cls._field_defaults
+                yield _field(name, hints[name], _literal(defaults[name]) if name in defaults else None)
+        case _:
+            for name in dict.fromkeys(hints):
+                # Where annotations are texts the class itself does not know.
+                said = {Required: True, NotRequired: False}.get(get_origin(hints[name]))
+                is_required = name in cls.__required_keys__ if said is None else said
+                yield _field(name, hints[name], None if is_required else "...")
+
+
+def _field(
+    name: str, annotation: Any, default: str | None, *, wire_name: str | None = None
+) -> dict[str, Any]:
+    while get_origin(annotation) in {Required, NotRequired}:
+        annotation = get_args(annotation)[0]
+    return {
+        "name": name,
+        "wire_name": wire_name or name,
+        "type": type_text(annotation),
+        "required": default is None,
+        "default": default,
+    }
+
+
+def _default_text(default: Any, factory: Any, nothing: Any) -> str | None:
+    """Return a default as one would write it, `...` where it has no short form, None where there is none."""
+    if factory is not nothing:
+        return _EMPTY.get(factory, "...")
+    return None if default is nothing else _literal(default)
+
+
+def _literal(value: Any) -> str:
+    text = repr(value)
+    is_plain = type(value) in {bool, int, float, str, bytes, type(None)} and len(text) <= LONGEST_DEFAULT
+    return text if is_plain else "..."

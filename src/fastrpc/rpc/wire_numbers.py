@@ -1,0 +1,32 @@
+"""What one side of a connection calls the codecs and compressors it takes: the same for clients and servers."""
+
+from collections.abc import Iterable
+
+from fastrpc._core.settings import LIST_LIMIT, WireNumbers
+from fastrpc.codecs.base import codec_number, codec_numbers
+from fastrpc.compressors.base import compressor_numbers
+from fastrpc.errors import ConfigError
+
+__all__ = ["compressor_list", "numbers_of", "numbers_of_all"]
+
+
+def numbers_of(codecs: Iterable[str]) -> WireNumbers:
+    """Return the numbers of some codecs, and of all compressors that are installed.
+
+    Raises:
+        ConfigError: there is no such codec, or there are more than can be announced.
+    """
+    named = {codec_number(name): name for name in codecs}
+    if len(named) > LIST_LIMIT:
+        raise ConfigError(f"{len(named)} codecs are to be accepted, {LIST_LIMIT} can be announced")
+    return WireNumbers(named, dict(list(compressor_numbers().items())[:LIST_LIMIT]))
+
+
+def numbers_of_all() -> WireNumbers:
+    """Return the numbers of everything that is installed: what a client takes in answers."""
+    return numbers_of(list(codec_numbers().values())[:LIST_LIMIT])
+
+
+def compressor_list(numbers: WireNumbers) -> dict[int, str]:
+    """Return the compressors as they are announced."""
+    return {number: compressor.name for number, compressor in numbers.compressors.items()}

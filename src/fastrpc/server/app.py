@@ -1,0 +1,113 @@
+"""What a program says of how it is served: `fastrpc.App`."""
+
+import functools
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fastrpc.config import ServerConfig
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.server.plan import Plan
+
+__all__ = ["App", "loaded"]
+
+_DEFAULT_CONFIG = ServerConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What `fastrpc run` starts: services, and what stands around them.
+
+    ::
+
+        app = fastrpc.App([Arith, Users], interceptors=[log])       # fastrpc run module:app
+
+    A function that returns one may stand in its place, `def make() -> fastrpc.App`. It is called once, before worker
+    processes are forked: it has no event loop and should start no threads. The sources run in each worker.
+
+    Args:
+        sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
+        interceptors: functions around every call, the first outermost.
+        config: settings as a value; what the command line, its environment and its file say counts before it.
+
+    Raises:
+        ConfigError: interceptors or config are not what they should be.
+    """
+
+    sources: Any
+    interceptors: Sequence[Interceptor] = field(default=(), kw_only=True)
+    config: ServerConfig = field(default=_DEFAULT_CONFIG, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interceptors", checked_interceptors(self.interceptors))
+        if not isinstance(self.config, ServerConfig):
+            raise ConfigError(
+                f"config is a {type(self.config).__name__}, it must be a ServerConfig",
+                hint="write config=ServerConfig(…)",
+            )
+
+
+def loaded(plan: Plan) -> Plan:
+    """Return a plan that has its sources at hand, and follows the App among them, if that is what they are.
+
+    Raises:
+        ConfigError: something stands beside an App, or is said twice.
+    """
+    if plan.is_loaded:
+        return plan
+    sources = tuple(_flat(plan.load()))
+    if not any(isinstance(one, App) or _makes_app(one) for one in sources):
+        return replace(plan, load=lambda: sources, is_loaded=True)
+    if len(sources) > 1:
+        raise ConfigError("an App is served alone", hint="put the other services into its sources")
+    app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
+    for name, default in (("interceptors", ()), ("config", _DEFAULT_CONFIG)):
+        if plan.configure is None and getattr(plan, name) != default:
+            raise ConfigError(f"{name} is given beside an App", hint=f"give it to the App: App(…, {name}=…)")
+    return replace(
+        plan,
+        load=lambda: (app.sources,),
+        is_loaded=True,
+        interceptors=tuple(app.interceptors),
+        config=app.config if plan.configure is None else plan.configure(app.config),
+    )
+
+
+def _flat(sources: Sequence[Any]) -> Sequence[Any]:
+    """Return the sources of a list of one list."""
+    while len(sources) == 1 and isinstance(sources[0], list | tuple):
+        sources = sources[0]
+    return sources
+
+
+def _makes_app(source: Any) -> bool:
+    """Whether a function returns an App: its annotation says so, or without one its code speaks of App.
+
+    It cannot be called to find out: functions that are sources are called in each worker only, on its loop.
+    """
+    while isinstance(source, functools.partial):
+        source = source.func
+    if isinstance(source, types.MethodType):
+        source = source.__func__
+    if not isinstance(source, types.FunctionType):
+        return False
+    annotation = source.__annotations__.get("return")
+    if annotation is not None:
+        return annotation is App or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "App")
+    names = source.__code__.co_names
+    return "App" in names or any(source.__globals__.get(name) is App for name in names)
+
+
+def _made(function: Any) -> App:
+    made = function()
+    if not isinstance(made, App):
+        name = getattr(function, "__qualname__", repr(function))
+        if hasattr(made, "close"):
+            made.close()  # a coroutine: `async def` is for sources, which have a loop
+        raise ConfigError(
+            f"{name} returned a {type(made).__name__}, it is to return an App",
+            hint="write it as `def`, with a `return` of the App; a function that makes services says what it returns",
+        )
+    return made

@@ -1,0 +1,192 @@
+"""What a caller is told of an error that left the handler and the interceptors around it.
+
+::
+
+    CallError                                     its own words, details and `retry_after`
+    a group whose leaves are all such errors      the first of them
+    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; else as a crash
+    NotImplementedError                           UNIMPLEMENTED
+    anything else, SystemExit too                 INTERNAL, with an id that the log carries
+
+A caller is never told the text of an exception, nor what another server said: both may name what is not for its eyes.
+"""
+
+import asyncio
+import logging
+import os
+from typing import Any, NamedTuple, TypeGuard
+
+import msgspec
+
+from fastrpc._core.served_call import ServerCall
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.status import Status
+
+__all__ = ["Failure", "Failures"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: The pause that says: do not try again.
+_DO_NOT_RETRY = 0xFFFFFFFF
+
+#: What another server's status says of the call that it was made for as well; every other one was about our own call.
+_PASSED_ON = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED})
+
+
+class Failure(NamedTuple):
+    """The answer to a call that failed."""
+
+    status: Status
+    text: str
+    details: bytes = b""
+    #: Milliseconds after which to try again; 0: nothing said, all ones: do not.
+    pushback_ms: int = 0
+    #: Whether the handler may have run, or something made a call in its place.
+    has_run: bool = True
+
+
+class Failures:
+    """Tells callers of errors, and the log of what callers are not told.
+
+    Args:
+        expose_errors: whether callers are told the text of exceptions as well.
+    """
+
+    def __init__(self, *, expose_errors: bool) -> None:
+        self._expose_errors = expose_errors
+
+    def status_of(self, call: ServerCall, error: BaseException) -> Status:
+        """Return the status that `tell` answers with."""
+        error = _unwrapped(error)
+        if isinstance(error, FastRPCError) and error._of_own_call:
+            return _status_behind(call, error) or Status.INTERNAL
+        if isinstance(error, CallError) or _refuses(error, call):
+            # OK would be read as a value.
+            return error.status or Status.UNKNOWN
+        if _is_late(call, error):
+            return Status.DEADLINE_EXCEEDED
+        if isinstance(error, asyncio.CancelledError):
+            return Status.CANCELLED
+        return Status.UNIMPLEMENTED if isinstance(error, NotImplementedError) else Status.INTERNAL
+
+    def tell(self, call: ServerCall, error: BaseException) -> Failure:
+        """Return what the caller is told; what it is not told is logged."""
+        error = _unwrapped(error)
+        has_run = not call.never_started
+        if isinstance(error, FastRPCError) and error._of_own_call:
+            return self._behind(call, error)
+        if isinstance(error, CallError):
+            return _refusal(call, error)
+        if _refuses(error, call):
+            text = f"{call.method}: {error.message}"
+            return Failure(error.status, text, pushback_ms=_pushback_of(error), has_run=has_run)
+        if _is_late(call, error):
+            return Failure(Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", has_run=has_run)
+        if isinstance(error, asyncio.CancelledError):
+            return Failure(Status.CANCELLED, f"{call.method} was cancelled", has_run=has_run)
+        if isinstance(error, NotImplementedError):
+            return self._unimplemented(call, error)
+        return self._crash(call, error)._replace(has_run=has_run)
+
+    def _behind(self, call: ServerCall, error: FastRPCError) -> Failure:
+        """Tell of an error that a call which this process made came to."""
+        status = _status_behind(call, error)
+        if status is None:
+            return self._crash(call, error)._replace(pushback_ms=_DO_NOT_RETRY)
+        logger.warning(
+            "%s: a call it made failed: %s: %s",
+            call.method,
+            type(error).__name__,
+            error,
+            extra=_fields(call, status),
+        )
+        text = self._with_text(f"{call.method}: a call it made failed ({status.name})", error)
+        # The client that made the call has tried again where that was of use.
+        return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
+
+    def _unimplemented(self, call: ServerCall, error: NotImplementedError) -> Failure:
+        logger.warning(
+            "%s is not implemented", call.method, exc_info=error, extra=_fields(call, Status.UNIMPLEMENTED)
+        )
+        text = self._with_text(f"{call.method} is not implemented", error)
+        return Failure(Status.UNIMPLEMENTED, text, has_run=not call.never_started)
+
+    def _crash(self, call: ServerCall, error: BaseException) -> Failure:
+        identifier = os.urandom(4).hex()
+        fields = {**_fields(call, Status.INTERNAL), "error_id": identifier}
+        logger.error("%s failed [%s]", call.method, identifier, exc_info=error, extra=fields)
+        text = f"{call.method} failed; the server's log has the reason under id {identifier}"
+        return Failure(Status.INTERNAL, self._with_text(text, error))
+
+    def _with_text(self, text: str, error: BaseException) -> str:
+        return f"{text}: {type(error).__name__}: {error}" if self._expose_errors else text
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return what an exception group counts as: the first of its leaves if all were meant for the caller."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    first: BaseException | None = None
+    waiting: list[BaseException] = [error]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, BaseExceptionGroup):
+            waiting += reversed(part.exceptions)
+        elif isinstance(part, CallError) or (isinstance(part, FastRPCError) and part._of_own_call):
+            first = part if first is None else first
+        else:
+            return error
+    return error if first is None else first
+
+
+def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
+    """Return the status that an error of a call of our own has for our caller; None: it is a crash like others."""
+    if error.status is Status.DEADLINE_EXCEEDED:
+        # The call that it made may have had less time than this one has left.
+        return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE
+    return error.status if error.status in _PASSED_ON else None
+
+
+def _refuses(error: BaseException, call: ServerCall) -> TypeGuard[UnavailableError | DeadlineExceededError]:
+    """Whether an interceptor refuses the call by an error that a client knows as a refusal."""
+    return call.never_started and isinstance(error, UnavailableError | DeadlineExceededError)
+
+
+def _is_late(call: ServerCall, error: BaseException) -> bool:
+    """Whether it is the end of the call's time that shows."""
+    if isinstance(error, asyncio.CancelledError):
+        return call.is_expired
+    return isinstance(error, DeadlineExceededError) and call.remaining() == 0
+
+
+def _refusal(call: ServerCall, error: CallError) -> Failure:
+    details = b""
+    if error.details is not None:
+        try:
+            details = (
+                msgspec.json.encode(error.details)
+                if call.codec_id == 2
+                else msgspec.msgpack.encode(error.details)
+            )
+        except Exception as problem:  # whatever its types raise
+            logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
+    # OK would be read as a value.
+    status = error.status or Status.UNKNOWN
+    return Failure(status, error.message, details, _pushback_of(error), not call.never_started)
+
+
+def _pushback_of(error: CallError | UnavailableError | DeadlineExceededError) -> int:
+    """Return what the caller is told of trying again, in milliseconds."""
+    if isinstance(error, DeadlineExceededError) or error.retry_after is None:
+        return 0
+    return int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
+
+
+def _fields(call: ServerCall, status: Status) -> dict[str, Any]:
+    """Return what a log record says beside its text."""
+    return {
+        "service": call.method.rpartition(".")[0],
+        "method": call.method,
+        "peer": str(call.peer),
+        "status": status.name,
+    }

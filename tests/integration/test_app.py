@@ -1,0 +1,322 @@
+"""`fastrpc.App`: what a program says of how it is served, wherever it is started from."""
+
+import dataclasses
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, ConfigError, Limits, ServerConfig, Status, SyncClient
+from tests.support.program import Program, command_line, run_program
+
+PROGRAM = """
+import os
+import sys
+
+import fastrpc
+
+
+@fastrpc.service("texts")
+class Texts:
+    @fastrpc.method
+    async def same(self, text: str) -> str:
+        return text
+
+    @fastrpc.method
+    async def secret(self) -> str:
+        raise ValueError("swordfish")
+
+    @fastrpc.method
+    async def process(self) -> int:
+        return os.getpid()
+
+
+async def shout(call, proceed):
+    value = await proceed(call)
+    return value.upper() if isinstance(value, str) else value
+
+
+config = fastrpc.ServerConfig(expose_errors=True, limits=fastrpc.Limits(concurrent_calls=77, streams=7))
+app = fastrpc.App([Texts], interceptors=[shout], config=config)
+
+
+def opened() -> Texts:
+    print("opened in", os.getpid(), flush=True)
+    return Texts()
+
+
+def annotated() -> fastrpc.App:
+    print("made in", os.getpid(), flush=True)
+    return fastrpc.App(opened, interceptors=[shout], config=config)
+
+
+def unannotated():
+    print("made in", os.getpid(), flush=True)
+    return fastrpc.App([opened], interceptors=[shout], config=config)
+
+
+async def coroutine() -> fastrpc.App:
+    return app
+
+
+def broken() -> fastrpc.App:
+    return Texts()
+
+
+def failing() -> fastrpc.App:
+    raise LookupError("no database")
+
+
+nested = fastrpc.App([app])
+beside = [app, Texts]
+alone = [app]
+"""
+
+SERVE = """
+import sys
+import program
+import fastrpc
+
+fastrpc.serve(getattr(program, sys.argv[1]), address=sys.argv[2], workers=int(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "serving.py").write_text(SERVE)
+    return tmp_path
+
+
+@contextmanager
+def started(
+    start: str, app: str, folder: Path, *options: str, workers: int = 1
+) -> Iterator[tuple[Program, str]]:
+    """Start a program and yield it with its address."""
+    address = f"unix://{folder / 'socket'}"
+    common = ["--address", address, *options]
+    if start == "serve":
+        with Program(["serving.py", app, address, str(workers)], folder) as program:
+            yield program, address
+    elif start == "run":
+        with command_line(["run", f"program:{app}", "--workers", str(workers), *common], folder) as program:
+            yield program, address
+    else:
+        with command_line(["dev", f"program:{app}", *common], folder) as program:
+            yield program, address
+
+
+def ended(program: Program) -> None:
+    program.signal(signal.SIGTERM)
+    assert program.wait().code == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "workers", "app"),
+    [
+        ("run", 1, "app"),
+        ("run", 1, "alone"),
+        ("run", 2, "app"),
+        ("serve", 1, "app"),
+        ("serve", 1, "annotated"),
+        ("serve", 2, "unannotated"),
+        ("dev", 1, "app"),
+        ("dev", 1, "unannotated"),
+    ],
+)
+def test_its_interceptors_and_its_config_are_in_force(
+    start: str, workers: int, app: str, folder: Path
+) -> None:
+    with started(start, app, folder, workers=workers) as (program, address), SyncClient(address) as client:
+        patient = client.with_options(timeout=20, wait_for_ready=True)
+        assert patient.call("texts.same", "loud") == "LOUD"
+        with pytest.raises(CallError, match="ValueError: swordfish"):
+            client.call("texts.secret")
+        ended(program)
+
+
+@pytest.mark.parametrize(
+    ("start", "workers", "app"),
+    [
+        ("run", 2, "annotated"),
+        ("run", 1, "unannotated"),
+        ("serve", 2, "unannotated"),
+        ("serve", 1, "annotated"),
+    ],
+)
+def test_a_function_that_makes_it_runs_once_before_the_fork_and_sources_in_each_worker(
+    start: str, workers: int, app: str, folder: Path
+) -> None:
+    with started(start, app, folder, workers=workers) as (program, address):
+        with SyncClient(address) as client:
+            client.with_options(timeout=20, wait_for_ready=True).call("texts.process")
+        program.signal(signal.SIGTERM)
+        output = program.wait().output
+    made = [line for line in output.splitlines() if line.startswith("made in")]
+    opened = {line for line in output.splitlines() if line.startswith("opened in")}
+    assert made == [f"made in {program.process_id}"]
+    assert len(opened) == workers
+    if workers > 1:
+        assert f"opened in {program.process_id}" not in opened
+
+
+def test_flags_win_over_it(folder: Path) -> None:
+    (folder / "settings.toml").write_text("expose_errors = false\n[limits]\nstreams = 5\n")
+    options = ("--config", str(folder / "settings.toml"))
+    with started("run", "app", folder, *options) as (program, address), SyncClient(address) as client:
+        patient = client.with_options(timeout=20, wait_for_ready=True)
+        assert patient.call("texts.same", "loud") == "LOUD"
+        with pytest.raises(CallError) as failed:
+            client.call("texts.secret")
+        assert "swordfish" not in str(failed.value)
+        ended(program)
+
+
+@pytest.mark.parametrize(
+    ("app", "text"),
+    [
+        ("coroutine", "coroutine returned a coroutine, it is to return an App"),
+        ("broken", "broken returned a Texts, it is to return an App"),
+        ("failing", "no database"),
+        ("nested", "an App is no source of services"),
+        ("beside", "an App is served alone"),
+    ],
+)
+def test_what_is_wrong_with_it_is_told_at_the_start(app: str, text: str, folder: Path) -> None:
+    address = f"unix://{folder / 'socket'}"
+    with command_line(["run", f"program:{app}", "--address", address], folder) as program:
+        done = program.wait()
+    assert done.code == 3
+    assert text in " ".join(done.errors.split())
+    assert "never awaited" not in done.errors
+
+
+def test_nothing_is_said_twice(folder: Path) -> None:
+    program = (
+        "import program, fastrpc\n"
+        "try:\n    fastrpc.serve(program.app, address='unix://socket', {})\n"
+        "except fastrpc.ConfigError as error:\n    print(error)"
+    )
+    for given, name in (
+        ("interceptors=[program.shout]", "interceptors"),
+        ("config=fastrpc.ServerConfig(expose_errors=True)", "config"),
+    ):
+        done = run_program(["-c", program.format(given)], folder)
+        assert f"{name} is given beside an App" in done.output
+
+
+def test_it_is_frozen_and_checks_what_it_is_given() -> None:
+    async def plain(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+        return await proceed(call)
+
+    config = ServerConfig(limits=Limits(connections=5))
+    app = fastrpc.App([int], interceptors=[plain], config=config)
+    assert (app.sources, app.interceptors, app.config) == ([int], (plain,), config)
+    assert fastrpc.App(int).config == ServerConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        app.config = ServerConfig()  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"interceptors\[0\] is 5"):
+        fastrpc.App([int], interceptors=[5])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="config is a dict"):
+        fastrpc.App([int], config={})  # type: ignore[arg-type]
+    for later in ("authenticate", "authorize", "limits", "registry"):
+        with pytest.raises(TypeError, match=later):
+            fastrpc.App([int], **{later: None})  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        fastrpc.App([int], [plain])  # type: ignore[call-arg, misc]
+
+
+# Logging
+
+
+LOGGING = """
+import logging
+import fastrpc
+
+{configured}
+
+@fastrpc.service("texts")
+class Texts:
+    @fastrpc.method
+    async def crash(self) -> str:
+        logging.getLogger("mine").info("told by the handler")
+        raise ValueError("swordfish")
+
+{more}
+"""
+
+
+def logged(folder: Path, configured: str, *options: str, more: str = "", app: str = "Texts") -> str:
+    """Return what a program logs from its start over one crash to its end."""
+    (folder / "logs.py").write_text(LOGGING.format(configured=configured, more=more))
+    address = f"unix://{folder / 'socket'}"
+    with command_line(["run", f"logs:{app}", "--address", address, *options], folder) as program:
+        with SyncClient(address) as client, pytest.raises(CallError) as failed:
+            client.with_options(timeout=20, wait_for_ready=True).call("texts.crash")
+        assert failed.value.status is Status.INTERNAL
+        program.signal(signal.SIGTERM)
+        done = program.wait()
+    assert done.code == 0
+    return done.errors
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_the_programs_own_logging_configuration_stands(options: tuple[str, ...], folder: Path) -> None:
+    configured = "logging.basicConfig(level=logging.WARNING, format='MINE %(levelname)s %(message)s')"
+    errors = logged(folder, configured, *options)
+    assert "MINE ERROR texts.crash failed" in errors
+    assert "told by the handler" not in errors
+    assert "drain" not in errors
+    assert all(line.startswith("MINE ") for line in errors.splitlines() if "texts.crash failed" in line)
+
+
+def test_a_configuration_of_info_shows_the_life_of_the_server_once(folder: Path) -> None:
+    errors = logged(folder, "logging.basicConfig(level=logging.INFO, format='MINE %(message)s')")
+    assert errors.count("texts.crash failed") == 1
+    assert errors.count("the drain began") == errors.count("MINE the drain began") == 1
+    assert errors.count("MINE listening at unix://") == 1
+    assert "MINE told by the handler" in errors
+
+
+def test_logging_configured_by_the_function_that_makes_the_app_stands(folder: Path) -> None:
+    more = (
+        "def make() -> fastrpc.App:\n"
+        "    logging.basicConfig(level=logging.ERROR, format='MINE %(message)s')\n"
+        "    return fastrpc.App([Texts])\n"
+    )
+    errors = logged(folder, "", more=more, app="make")
+    assert "MINE texts.crash failed" in errors
+    assert "told by the handler" not in errors
+
+
+def test_logging_configured_by_a_source_is_not_doubled(folder: Path) -> None:
+    more = (
+        "def make() -> Texts:\n"
+        "    logging.basicConfig(level=logging.WARNING, format='MINE %(message)s')\n"
+        "    return Texts()\n"
+    )
+    errors = logged(folder, "", more=more, app="make")
+    assert errors.count("texts.crash failed") == errors.count("MINE texts.crash failed") == 1
+
+
+def test_without_a_configuration_records_go_to_standard_error(folder: Path) -> None:
+    errors = logged(folder, "")
+    assert "ERROR fastrpc.server: texts.crash failed" in errors
+    assert "INFO mine: told by the handler" in errors
+    assert "INFO fastrpc.server: the drain ended after" in errors
+    # It is printed, so it is not logged as well.
+    assert "listening at" not in errors
+
+
+def test_a_level_that_is_demanded_counts(folder: Path) -> None:
+    errors = logged(folder, "", "--log-level", "error")
+    assert "texts.crash failed" in errors
+    assert "told by the handler" not in errors
+    assert "drain" not in errors
+    configured = "logging.basicConfig(level=logging.WARNING, format='MINE %(message)s')"
+    errors = logged(folder, configured, "--log-level", "info")
+    assert "MINE the drain began" in errors

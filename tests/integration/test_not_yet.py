@@ -1,0 +1,168 @@
+"""What a later version will do is refused or named by this one, and never taken without effect."""
+
+import re
+import tomllib
+import warnings
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import (
+    CallError,
+    Client,
+    ClientConfig,
+    ConfigError,
+    Memory,
+    Server,
+    ServerConfig,
+    Status,
+    SyncClient,
+    Timeouts,
+)
+from fastrpc.config import TLS
+from fastrpc.testing import connected
+
+NOWHERE = "tcp://127.0.0.1:9"
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "Timeouts.stream_idle": lambda: Timeouts(stream_idle=30),
+    "Memory.stream_pool": lambda: Memory(stream_pool=1024 * 1024),
+    "public": lambda: fastrpc.method(public=True),
+    "ClientConfig.tls": lambda: Client(NOWHERE, config=ClientConfig(tls=TLS())),
+    "ServerConfig.tls": lambda: Server(config=ServerConfig(tls=TLS(cert_file="a.pem"))),
+    "ServerConfig.admin_address": lambda: Server(config=ServerConfig(admin_address="tcp://127.0.0.1:0")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_setting_without_effect_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(name)} is .*not yet"):
+        REFUSED[name]()
+
+
+@pytest.mark.parametrize("priority", [1, 2])
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_a_priority_is_refused(kind: Any, priority: int) -> None:
+    with pytest.raises(ConfigError, match=r"^priority is .*not yet"):
+        kind(NOWHERE).with_options(priority=priority)
+    with pytest.raises(ConfigError, match=r"^priority is .*not yet"):
+        kind(NOWHERE).with_options(timeout=1).with_options(priority=priority, hash_key="a")
+
+
+def test_defaults_written_out_are_taken() -> None:
+    assert Timeouts(stream_idle=None) == Timeouts()
+    assert Memory(stream_pool=32 * 1024 * 1024) == Memory()
+    for kind in (Client, SyncClient):
+        assert kind(NOWHERE).with_options(priority=0).priority == 0
+        assert kind(NOWHERE).with_options(priority=None).priority == 0
+
+    @fastrpc.method(public=False)
+    def mul(self: Any, a: int) -> int:
+        return a
+
+
+def test_every_extra_is_used_by_the_package() -> None:
+    root = Path(fastrpc.__file__).parent
+    sources = "\n".join(path.read_text() for path in root.rglob("*.py"))
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = {
+        name for name in project["optional-dependencies"] if name not in {"bench", "dev", "standard", "all"}
+    }
+    modules = {
+        "cli": "typer",
+        "consul": "consul",
+        "dns": "dns",
+        "protobuf": "fastrpc.codecs.protobuf",
+        "zstd": "zstd",
+    }
+    assert extras == modules.keys()
+    for module in modules.values():
+        assert re.search(rf"import {module}|from {module}|\"{module}", sources), module
+
+
+# Streams
+
+
+@fastrpc.service("feed")
+class Feed:
+    @fastrpc.method
+    async def latest(self) -> int:
+        return 42
+
+    @fastrpc.method
+    async def follow(self, limit: int) -> AsyncIterator[int]:
+        for number in range(limit):
+            yield number
+
+    @fastrpc.method
+    async def total(self, numbers: AsyncIterator[int]) -> int:
+        return sum([number async for number in numbers])
+
+
+@fastrpc.service("chat")
+class Chat:
+    @fastrpc.method
+    async def talk(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for message in messages:
+            yield message
+
+
+async def test_services_with_streams_are_served_and_one_warning_names_them() -> None:
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        async with connected(Feed, Chat) as client:
+            assert await client.call(Feed.latest) == 42
+            for name in ("feed.follow", "feed.total", "chat.talk"):
+                with pytest.raises(CallError) as refused:
+                    await client.call(name, 3)
+                assert refused.value.status is Status.UNIMPLEMENTED
+                assert refused.value.processed == "no"
+    [text] = [str(one.message) for one in noted if "streams" in str(one.message)]
+    for name in ("feed.follow", "feed.total", "chat.talk"):
+        assert name in text
+    assert "feed.latest" not in text
+
+
+async def test_a_service_that_is_added_later_is_named_as_well() -> None:
+    async with Server() as server:
+        with pytest.warns(RuntimeWarning, match=r"chat\.talk"):
+            server.add(Chat())
+
+
+# Services without methods
+
+
+@fastrpc.service("forgotten")
+class Forgotten:
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+    def _hidden(self) -> None: ...
+
+
+@fastrpc.service("empty")
+class Empty: ...
+
+
+@fastrpc.service("heir")
+class Heir(Forgotten): ...
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        (Forgotten, "above mul"),
+        (Forgotten(), "above mul"),
+        (Empty, "above each function"),
+        (Heir, "@fastrpc.method"),
+    ],
+)
+async def test_a_service_without_a_method_is_refused(source: Any, advice: str) -> None:
+    with pytest.raises(ConfigError, match=rf"without a method.*{advice}"):
+        await Server(source).start()
+    async with Server() as server:
+        with pytest.raises(ConfigError, match=r"without a method"):
+            server.add(source() if isinstance(source, type) else source)

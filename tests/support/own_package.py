@@ -1,0 +1,92 @@
+"""A package with a codec and a compressor of its own, as `pip` installs it: files on the path, no stand-in."""
+
+from pathlib import Path
+
+__all__ = ["forget_tables", "write_package"]
+
+MODULE = '''
+import json
+import zlib
+
+
+class Reversed:
+    """JSON, from its end to its beginning."""
+
+    name = "{codec}"
+    wire_id = {codec_number}
+
+    def encode(self, value):
+        return self.encoder()(value)
+
+    def decode(self, payload, type=None):
+        return self.decoder(type)(payload)
+
+    def encoder(self):
+        return lambda value: {made}(json.dumps(value, default=vars).encode()[::-1])
+
+    def decoder(self, type=None):
+        return lambda payload: json.loads(bytes(payload)[::-1])
+
+
+class Deflating:
+    name = "{compressor}"
+    wire_id = {compressor_number}
+    used = 0
+
+    def compress(self, payload):
+        Deflating.used += 1
+        return {made}(zlib.compress(payload)[::-1])
+
+    def decompress(self, payload, max_size):
+        Deflating.used += 1
+        return zlib.decompress(bytes(payload)[::-1])
+'''
+
+
+def write_package(
+    folder: Path,
+    name: str,
+    *,
+    codec: str = "reversed",
+    codec_number: int = 64,
+    compressor: str = "deflating",
+    compressor_number: int = 64,
+    made: str = "bytes",
+) -> None:
+    """Write a module of that name into a folder, and what tells Python that it was installed there.
+
+    Args:
+        made: what its codec and compressor give their output as.
+    """
+    text = MODULE.format(
+        codec=codec,
+        codec_number=codec_number,
+        compressor=compressor,
+        compressor_number=compressor_number,
+        made=made,
+    )
+    (folder / f"{name}.py").write_text(text)
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        f"[fastrpc.codecs]\n{codec} = {name}:Reversed\n\n[fastrpc.compressors]\n{compressor} = {name}:Deflating\n"
+    )
+
+
+def forget_tables() -> None:
+    """Have this process look again which codecs and compressors are installed."""
+    from fastrpc.codecs import base as codecs
+    from fastrpc.compressors import base as compressors
+    from fastrpc.rpc.schema import untyped_marshal
+
+    for cached in (
+        codecs._installed,
+        codecs.codec_named,
+        codecs.codec_numbers,
+        compressors._installed,
+        compressors.compressor_named,
+        compressors.compressor_numbers,
+        untyped_marshal,
+    ):
+        cached.cache_clear()

@@ -1,0 +1,36 @@
+"""What the types of payloads are made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import inspect as schema
+
+from fastrpc.rpc.type_graph import all_parts, parts_of
+
+
+@dataclass
+class Tree:
+    name: str
+    children: "list[Tree] | None" = None
+
+
+def kinds_of(*kinds: Any) -> list[str]:
+    return sorted(type(part).__name__ for part in all_parts(kinds))
+
+
+def test_a_type_that_refers_to_itself_is_gone_through_once() -> None:
+    assert kinds_of(Tree) == ["DataclassType", "ListType", "NoneType", "StrType", "UnionType"]
+
+
+def test_parts_are_what_a_value_holds() -> None:
+    assert [type(part) for part in parts_of(schema.type_info(dict[int, str]))] == [
+        schema.IntType,
+        schema.StrType,
+    ]
+    assert [type(part) for part in parts_of(schema.type_info(tuple[int, str]))] == [
+        schema.IntType,
+        schema.StrType,
+    ]
+    assert [type(part) for part in parts_of(schema.type_info(tuple[int, ...]))] == [schema.IntType]
+    assert parts_of(schema.type_info(int)) == []
+    assert kinds_of() == []
