@@ -78,7 +78,8 @@ class _Writer:
                 is_own = is_name(one.name) and one.name not in _BUILTIN and one.name not in _MODULES
                 if is_own and one.kind in _CLASS_KINDS:
                     self._classes.setdefault(one.name, one)
-        self._taken = {*self._classes, *_MODULES, "fastrpc", "msgspec"}
+        self._types = frozenset({*self._classes, *_MODULES, "fastrpc", "msgspec"})
+        self._taken = set(self._types)
         self._written: set[str] = set()
 
     def text(self) -> str:
@@ -136,9 +137,7 @@ class _Writer:
         return name
 
     def _method(self, method: MethodDescription) -> list[str]:
-        attribute = method.attribute or method.name
-        if not is_name(attribute):
-            attribute = "".join(one if one.isalnum() and one.isascii() else "_" for one in f"m_{attribute}")
+        attribute = self._attribute(method)
         streams = method.kind in {"server_stream", "both_ways"}
         word = "def" if self._is_sync or streams else "async def"
         parameters = list(self._parameters(method))
@@ -154,6 +153,15 @@ class _Writer:
         if problem is not None:
             return [f"    # {_comment(method.name)} cannot be written in Python: {_comment(problem)}"]
         return lines
+
+    def _attribute(self, method: MethodDescription) -> str:
+        attribute = method.attribute or method.name
+        if not is_name(attribute):
+            attribute = "".join(one if one.isalnum() and one.isascii() else "_" for one in f"m_{attribute}")
+        # A class body looks names up in itself first: behind a method `list` there is no type `list` any more.
+        while attribute in self._types or attribute in _BUILTIN:
+            attribute += "_"
+        return attribute
 
     def _decorator(self, method: MethodDescription, attribute: str) -> str:
         options = [literal(method.name)] if method.name != attribute else []

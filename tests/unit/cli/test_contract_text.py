@@ -311,3 +311,21 @@ def test_a_long_chain_of_classes_is_written() -> None:
     ]
     text = contract_text(service(types=types, method={"result": "T0"}))
     assert text.index("class T4999:") < text.index("class T0:")
+
+
+@pytest.mark.parametrize("name", ["list", "set", "str", "int", "date", "Node", "fastrpc", "Protocol"])
+def test_a_method_named_like_a_type_leaves_the_type_alone(name: str) -> None:
+    source = (
+        "import fastrpc\nfrom dataclasses import dataclass\nfrom datetime import date\n\n"
+        "@dataclass\nclass Node:\n    a: int\n\n"
+        "@fastrpc.service('s')\nclass S:\n"
+        f"    @fastrpc.method({name!r})\n"
+        "    async def named(self) -> list[str]: ...\n"
+        "    @fastrpc.method\n"
+        "    async def other(self, a: list[int], b: set[int], c: str, d: date) -> Node: ...\n"
+    )
+    described = told(imported(source).S)
+    described[0].methods[0].attribute = name
+    text = contract_text(described)
+    assert f'@fastrpc.method("{name}")\n    async def {name}_(self)' in text
+    assert list(changes(described, told(imported(text).S))) == []
