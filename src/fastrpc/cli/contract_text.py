@@ -19,6 +19,7 @@ from fastrpc.cli.descriptions import (
     ServiceDescription,
 )
 from fastrpc.cli.type_tree import TypeTree, read_type
+from fastrpc.rpc.type_description import STRUCT_OPTIONS
 
 __all__ = ["contract_text"]
 
@@ -49,11 +50,12 @@ _MODULES: Final = {
 }
 #: Defaults that need a factory in a dataclass.
 _FACTORIES: Final = {"[]": "list", "{}": "dict", "set()": "set"}
+#: Stand for a default that is not known, in a Struct that leaves out what has its default.
+_UNSET: Final = "msgspec.UNSET"
+_UNSET_TYPE: Final = "msgspec.UnsetType"
 _LONGEST_LINE: Final = 110
 #: Kinds of classes that can be written; a later version may know more.
 _CLASS_KINDS: Final = frozenset({"dataclass", "struct", "typed_dict", "named_tuple", "enum"})
-#: Options of a Struct that change its payload.
-_STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields")
 
 
 def contract_text(services: Sequence[ServiceDescription], *, is_sync: bool = False) -> str:
@@ -214,11 +216,12 @@ class _Writer:
                 self._imported.add("dataclass")
                 lines = ["@dataclass", f"class {described.name}:", *self._dataclass_fields(described)]
             case "struct":
-                known = [name for name in _STRUCT_OPTIONS if name in described.options]
+                known = [name for name in STRUCT_OPTIONS if name in described.options]
                 options = "".join(f", {name}={literal(described.options[name])}" for name in known)
                 options += ", kw_only=True" if _breaks_order(described) else ""
                 lines = [f"class {described.name}(msgspec.Struct{options}):"]
-                lines += [self._struct_field(one) for one in described.fields]
+                omits = bool(described.options.get("omit_defaults"))
+                lines += [self._struct_field(one, omits=omits) for one in described.fields]
             case "typed_dict":
                 self._imported.add("TypedDict")
                 lines = [f"class {described.name}(TypedDict):"]
@@ -261,9 +264,19 @@ class _Writer:
             had_default = had_default or " = " in line
             yield line
 
-    def _struct_field(self, one: FieldDescription) -> str:
-        line = f"    {one.name}: {self._field_type(one)}"
+    def _struct_field(self, one: FieldDescription, *, omits: bool) -> str:
         default = _plain_default(one)
+        kind = self._field_type(one)
+        if default is None and omits and not one.required:
+            # It is left out where it has a default that nobody here knows.
+            is_quoted = kind.startswith('"')
+            kind = (
+                literal(f"{ast.literal_eval(kind)} | {_UNSET_TYPE}")
+                if is_quoted
+                else f"{kind} | {_UNSET_TYPE}"
+            )
+            default = _UNSET
+        line = f"    {one.name}: {kind}"
         if one.wire_name and one.wire_name != one.name:
             before = "" if default is None else f"default={default}, "
             if default in _FACTORIES:
