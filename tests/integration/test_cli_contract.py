@@ -138,3 +138,10 @@ def test_texts_of_a_file_reach_no_terminal_raw(folder: Path) -> None:
     for arguments in (("old.json",), ("old.json", "--json"), ("--check", "old.json", "new.json")):
         ended = contract(folder, *arguments)
         assert not {"\x1b", "\x07", "\u202e"} & set(ended.output + ended.errors)
+
+
+def test_an_app_stands_for_its_services(folder: Path) -> None:
+    (folder / "served.py").write_text("import fastrpc\nfrom v1 import Bank\n\napp = fastrpc.App([Bank])\n")
+    written = contract(folder, "served:app")
+    assert written.code == 0
+    assert written.output == contract(folder, "v1:services").output
