@@ -109,6 +109,10 @@ class Server:
 
     # Life
 
+    def log_drain(self, level: int) -> None:
+        """Log the drain at another level than INFO: of several workers, their supervisor tells it."""
+        self._life.level = level
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
