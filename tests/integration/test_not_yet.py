@@ -49,7 +49,10 @@ LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
     "Client": (partial(Client, NOWHERE), {"credentials": None, "services": ()}),
     "SyncClient": (partial(SyncClient, NOWHERE), {"credentials": None, "services": ()}),
     "Server": (Server, {"authenticate": None, "authorize": None, "limits": ()}),
-    "App": (partial(fastrpc.App, []), {"authenticate": None, "authorize": None, "limits": ()}),
+    "App": (
+        partial(fastrpc.App, []),
+        {"authenticate": None, "authorize": None, "limits": (), "registry": None},
+    ),
     "serve": (fastrpc.serve, {"authenticate": None, "authorize": None, "limits": ()}),
     "method": (fastrpc.method, {"roles": (), "safe": False, "tool": False, "alias": ()}),
     "service": (partial(fastrpc.service, "arith"), {"alias": (), "rpcx": None}),

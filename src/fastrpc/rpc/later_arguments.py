@@ -31,7 +31,13 @@ _SERVER: Final[_Later] = {
 LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
     "Client": _CLIENT,
     "Server": _SERVER,
-    "App": _SERVER,
+    "App": {
+        **_SERVER,
+        "registry": (
+            None,
+            "an App does not yet say where it is registered (give it to serve, or to --registry)",
+        ),
+    },
     "serve": _SERVER,
     "method": {
         "roles": ((), "callers do not yet have to prove who they are: everybody could call"),
