@@ -132,7 +132,9 @@ class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
     A handler raises it to refuse: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
-    value the codec can carry. `retry_after` is seconds; setting it marks the call as safe to try again.
+    value the codec can carry, within the limits of a message; other details are left out, which the server
+    logs. A text above 4,096 bytes is cut. `retry_after` is seconds; setting it marks the call as safe to try
+    again.
 
     Raises:
         TypeError: `retry_after` is no number, or the message no text.

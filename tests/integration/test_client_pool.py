@@ -9,6 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
+from fastrpc.client.link import Link
 from fastrpc.client.pool import Pool as ConnectionPool
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry
@@ -37,6 +38,22 @@ async def fleet(count: int, settings: ServerConfig | None = None) -> AsyncIterat
 def connections(target: Served) -> int:
     live: int = target.server.stats()["live"]["connections"]
     return live
+
+
+async def test_further_connections_are_made_when_settings_come_before_the_dial_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial(link: Link) -> Any:
+        session = await original(link)
+        await eventually(lambda: session.is_ready)
+        return session
+
+    original = Link._dial
+    monkeypatch.setattr(Link, "_dial", dial)
+    async with served(Who("one"), scheme="tcp") as target:
+        async with Client(target, config=config(Pool(connections_per_endpoint=4))) as client:
+            assert await client.call(Who.name_of) == "one"
+            await eventually(lambda: connections(target) == 4)
 
 
 @contextlib.asynccontextmanager

@@ -50,7 +50,7 @@ cdef class BlockingSession(BlockingStream):
     cdef bint start_many(self, list calls, list payloads) except -1
     cdef bint wait(self, Wait wait) except -1
     cdef bint wait_handed(self, PendingCall call, Wait wait) except -1
-    cdef int give_up_all(self, list calls, bint is_overdue) except -1
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
 
     # The turns.
     cdef bint _wears_out(self, uint64_t now) except -1

@@ -187,8 +187,11 @@ cdef class BlockingSession(BlockingStream):
         self.wait(wait)
         return self.is_ready and self.is_usable
 
-    cdef int give_up_all(self, list calls, bint is_overdue) except -1:
-        """Nobody waits for these calls any more; the server is told. Overdue ones get their error."""
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
+        """Nobody waits for these calls any more; the server is told. Overdue ones get their error, others `error` if given.
+
+        What is settled keeps its outcome.
+        """
         cdef PendingCall call
         self.enter()
         self.users += 1
@@ -200,7 +203,9 @@ cdef class BlockingSession(BlockingStream):
                 handed = self._leaves(call)
                 if not self.is_closed:
                     self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
-                if not is_overdue:
+                if error is not None:
+                    call.failed(error)
+                elif not is_overdue:
                     call.forget()
                 elif self.is_closed and (self.is_left_behind or self.now < call.deadline_ns):
                     call.failed(lost_error(self, self.endpoint, call, handed, self.lost_because or "it was closed"))

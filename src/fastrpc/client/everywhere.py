@@ -175,12 +175,17 @@ class BlockingEverywhere:
         """
         client: Any = self
         endpoints = _endpoints_now(client, method)
-        views = [client.with_options(endpoint=each) for each in endpoints]
+        running, views = _running_views(client, endpoints)
         pool = client._pool
         with pool.reentry:
             calls = [functools.partial(view.request, method, *args, **kwargs) for view in views]
-            ended = _start(calls, client._seconds_for(method))
-            outcomes = dict(_next_of(ended, pool) for _ in endpoints)
+            ended = _start(calls, client._seconds_for(method), running)
+            try:
+                outcomes = dict(_next_of(ended, pool) for _ in endpoints)
+            finally:
+                # After an exception, such as that of a signal handler, nothing more begins.
+                if not pool.is_of_parent:
+                    running.end()
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
     @overload
@@ -199,10 +204,7 @@ class BlockingEverywhere:
         """
         client: Any = self
         endpoints = _endpoints_now(client, method)
-        views = [client.with_options(endpoint=each) for each in endpoints]
-        running = Running()
-        for view in views:
-            view._set_options({"running": running})
+        running, views = _running_views(client, endpoints)
         pool = client._pool
         with pool.reentry:
             calls = [functools.partial(view.call, method, *args, **kwargs) for view in views]
@@ -243,6 +245,15 @@ class Running:
             attempt._cancel()
 
 
+def _running_views(client: Any, endpoints: Sequence[Endpoint]) -> tuple[Running, list[Any]]:
+    """Return a view for each endpoint, and what ends the calls made through them."""
+    running = Running()
+    views = [client.with_options(endpoint=each) for each in endpoints]
+    for view in views:
+        view._set_options({"running": running})
+    return running, views
+
+
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
     """Return all endpoints; what stands in the way counts as an error of the call."""
     try:
@@ -262,7 +273,7 @@ def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
 
 
 def _start(
-    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running | None = None
+    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running
 ) -> "queue.SimpleQueue[tuple[int, Any]]":
     """Run the calls in threads; their numbers come in the order in which they end, with their outcomes.
 
@@ -277,7 +288,7 @@ def _start(
         while True:
             with lock:
                 number, call = next(waiting, (-1, None))
-            if call is None or (running is not None and running.is_over):
+            if call is None or running.is_over:
                 return
             try:
                 left = None if until is None else max(0.0, until - time.monotonic())

@@ -7,7 +7,7 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from fastrpc.errors import ConfigError, DecodeError
+from fastrpc.errors import ConfigError, DecodeError, FastRPCError
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -170,12 +170,18 @@ def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | Non
 def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
     """Return a generator of short steps whose return value is `compressor.decompress(payload, max_size)`.
 
-    A compressor without steps of its own does all the work in one.
+    A compressor without steps of its own does all the work in one. Whatever an installed compressor raises is a
+    DecodeError here.
     """
     own_steps = getattr(compressor, "decompress_steps", None)
-    if own_steps is not None:
-        return _own_steps(own_steps, payload, max_size)
-    return _single_step(compressor, payload, max_size)
+    try:
+        if own_steps is not None:
+            return (yield from _own_steps(own_steps, payload, max_size))
+        return (yield from _single_step(compressor, payload, max_size))
+    except FastRPCError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"the payload cannot be decompressed: {error!r}") from error
 
 
 def run_steps(steps: Steps) -> bytes:
