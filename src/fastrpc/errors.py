@@ -113,6 +113,21 @@ def _checked_pause(retry_after: float | None) -> float | None:
     return retry_after
 
 
+def _checked_status(status: Any) -> Status:
+    try:
+        return Status(status)
+    except ValueError:
+        text = status if isinstance(status, str) and status else "…"
+        raise ValueError(
+            f"the status of a CallError is {status!r}, which is no Status "
+            f"(write {_call_error_text(Status.NOT_FOUND, text)})"
+        ) from None
+
+
+def _call_error_text(status: Status, message: str = "…") -> str:
+    return f'CallError(Status.{status.name}, "{message}")'
+
+
 class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
@@ -122,7 +137,7 @@ class CallError(FastRPCError):
     again.
 
     Raises:
-        TypeError: `retry_after` is no number.
+        TypeError: `retry_after` is no number, or the message no text.
         ValueError: `retry_after` is negative or not finite; `status` is OK, or none there is.
     """
 
@@ -143,7 +158,12 @@ class CallError(FastRPCError):
         hint: str | None = None,
     ) -> None:
         self.retry_after = _checked_pause(retry_after)
-        status = Status(status)
+        status = _checked_status(status)
+        if not isinstance(message, str):
+            raise TypeError(
+                f"the message of a CallError is {message!r}, it must be text (write {_call_error_text(status)}; "
+                "a value goes into details=)"
+            )
         if status is Status.OK:
             raise ValueError("status is OK, which no error has (return the value instead)")
         if retryable is None:

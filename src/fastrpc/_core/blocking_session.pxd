@@ -60,7 +60,7 @@ cdef class BlockingSession(BlockingStream):
     cdef int _push(self, Wait wait) except -1
     cdef int _sleep(self, Wait wait) except -1
     cdef bint _wants_pusher(self) noexcept
-    cdef int _go(self) except -1
+    cdef int _go(self, bint refused=*) except -1
     cdef int _settle_down(self) except -1
 
     # The checks and the end.
