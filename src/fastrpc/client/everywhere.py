@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
+from fastrpc.client.link_rules import own_call
 from fastrpc.client.sync_pool import FORK_LOOK_SECONDS
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -256,20 +257,14 @@ def _running_views(client: Any, endpoints: Sequence[Endpoint]) -> tuple[Running,
 
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
     """Return all endpoints; what stands in the way counts as an error of the call."""
-    try:
+    with own_call():
         return cast(list[Endpoint], await client._endpoints_of(method))
-    except FastRPCError as error:
-        error._of_own_call = True
-        raise
 
 
 def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
     """Return the same for a client without a loop."""
-    try:
+    with own_call():
         return cast(list[Endpoint], client._endpoints_of(method))
-    except FastRPCError as error:
-        error._of_own_call = True
-        raise
 
 
 def _start(
