@@ -5,7 +5,8 @@
     add, begin ──► owners ──► once a turn of the loop: a slice for one after the other, TURN_NS in all ──► loop
 
 One queue serves everything of a loop that is put off: received bytes that are not handled yet, payloads that are being
-decompressed. However many there are, other callbacks wait for one turn of it and no longer.
+decompressed. However much is queued, other callbacks wait for one turn of it and no longer. What the loop reads from
+sockets itself comes on top: each connection with something to read has up to a slice of its own in that turn.
 """
 
 import contextvars
