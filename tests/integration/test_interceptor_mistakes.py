@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Call, CallError, Interceptor, Proceed, ServerConfig, Status, SyncClient
+from fastrpc import Call, CallError, Client, Interceptor, Proceed, ServerConfig, Status, SyncClient
 from fastrpc.testing import connected, serving
+from tests.support.served import served
 
 
 @fastrpc.service("desk")
@@ -233,7 +234,7 @@ async def test_none_is_an_answer_where_the_result_may_be_none(method: str, answe
 
 
 async def test_what_the_handler_itself_returned_is_no_mistake_of_an_interceptor() -> None:
-    async with connected(Desk, interceptors=[plain, plain]) as client:
+    async with served(Desk, interceptors=[plain, plain]) as target, Client(target) as client:
         with pytest.raises(fastrpc.DecodeError):
             await client.call(Desk.broken_promise)
         assert await client.call("desk.broken_promise") is None
@@ -313,7 +314,7 @@ async def test_an_answer_of_an_interceptor_that_is_too_large_counts_as_run() -> 
     async def large(call: Call, proceed: Proceed) -> Any:
         return bytes(17 << 20)
 
-    async with connected(Desk, interceptors=[large]) as client:
+    async with served(Desk, interceptors=[large]) as target, Client(target) as client:
         with pytest.raises(CallError, match="Limits.message_bytes") as failed:
             await client.call("desk.mul", 6, 7)
     assert (failed.value.status, failed.value.processed) == (Status.RESOURCE_EXHAUSTED, "yes")
