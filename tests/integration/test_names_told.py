@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -25,7 +25,7 @@ ATTEMPT, NAMES_AT, PAYLOAD_AT = 6, 9, 11
 
 
 @fastrpc.service("bank")
-class Bank:
+class Bank(Protocol):
     @fastrpc.method(idempotent=True)
     async def transfer(
         self, source: str, target: str = "t", cents: int = 0, note: str = "", *, tag: str = ""

@@ -49,7 +49,8 @@ def uses(client: SyncClient) -> None:
     assert client.request("desk.mul", 6, 7).attempts == 1
     assert client.call_many(Desk.mul, [(1, 2), (3, 4)]) == [2, 12]
     client.notify(Desk.note, 1)
-    assert client.bind(Desk).mul(6, 7) == 42
+    bound: Any = client.bind(Desk)
+    assert bound.mul(6, 7) == 42
     client.ready(5)
     assert len(client.broadcast(Desk.mul, 6, 7)) == 1 if client._pool.fleet else True
 

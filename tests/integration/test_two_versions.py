@@ -32,7 +32,7 @@ DIFFERENT = (
 
 
 @fastrpc.service("bank")
-class Old:
+class Old(Protocol):
     """What the clients know."""
 
     @fastrpc.method(idempotent=True)
@@ -222,7 +222,7 @@ async def test_names_that_agree_as_far_as_arguments_go_are_enough() -> None:
 
 async def test_more_positions_than_the_server_has_are_too_many_arguments() -> None:
     @fastrpc.service("bank")
-    class Longer:
+    class Longer(Protocol):
         @fastrpc.method
         async def pair(self, left: str, right: str, third: str) -> str: ...
 
@@ -254,7 +254,7 @@ async def test_a_parameter_given_by_both_its_names_is_refused() -> None:
 
 async def test_other_names_than_those_kept_are_refused_with_both_lists() -> None:
     @fastrpc.service("bank")
-    class Strange:
+    class Strange(Protocol):
         @fastrpc.method
         async def transfer(self, target: str, source: str) -> str: ...
 

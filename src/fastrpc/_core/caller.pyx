@@ -84,7 +84,11 @@ cdef class CallerState(ViewState):
 
     def set_sessions(self, sessions):
         """Replace the connections that calls may go out on."""
-        self.sessions = list(sessions)
+        cdef list checked = list(sessions)
+        for session in checked:
+            if not isinstance(session, ClientSession):
+                raise TypeError(f"a connection is {session!r}, it must be a ClientSession")
+        self.sessions = checked
 
     cdef int check_use(self) except -1:
         # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for

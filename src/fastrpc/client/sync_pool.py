@@ -447,9 +447,7 @@ class SyncPool:
             ConnectionLostError: this is the child; whether the call runs only the parent will know.
         """
         if self.is_of_parent:
-            raise ConnectionLostError(
-                "this process was forked while the call was under way, which goes on in the parent"
-            )
+            raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
 
     def _lock(self) -> threading.Condition:
         """Return what guards all this; in the child a thread that is not here may hold it."""

@@ -78,7 +78,8 @@ def test_raw_payload_has_no_names_on_the_wire() -> None:
 
         class Refused:
             @fastrpc.method(codec="raw", renamed={"blob": "data"})
-            async def echo(self, data: bytes) -> bytes: ...
+            async def echo(self, data: bytes) -> bytes:
+                return data
 
 
 def test_a_method_without_parameters_has_none_to_rename() -> None:
@@ -121,7 +122,7 @@ def test_a_contract_whose_names_mean_other_parameters_here_does_not_count() -> N
         async def move(self, note: str, source: str, target: str) -> None: ...
 
     class Ledger(Contract):
-        async def move(self, text: str, target: str, source: str) -> None: ...
+        async def move(self, text: str, target: str, source: str) -> None: ...  # type: ignore[override]
 
     assert takes(Ledger.move, "note")
     assert takes(Ledger.move, "text", "target", "source")
