@@ -53,6 +53,11 @@ SANS_IO |= {
     "selector",
     "marshal",
     "prescan",
+    "prescan_protobuf",
+    "key_log",
+    "payload_scan",
+    "hash_flood",
+    "field_defaults",
 }
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 from bench.promises.crowd import crowd
+from bench.promises.flooder import flooding
 from bench.promises.payloads import (
     BOMB_BYTES,
     FLOOD_KEYS,
@@ -19,6 +20,7 @@ from bench.promises.payloads import (
     protobuf_bomb,
 )
 from bench.promises.picks import pick_nanoseconds
+from bench.promises.stalls import longest_turn, many_bombs, one_read, unknown_names
 
 __all__ = ["MEASURES", "Finding", "idle_connection_kib"]
 
@@ -192,6 +194,42 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
     )
 
 
+def idle_work() -> list[Finding]:
+    """A good client beside one whose calls are opened to be cancelled or refused."""
+    return [_beside_flood(kind) for kind in ("cancelled", "unknown", "malformed", "undecodable")]
+
+
+def _beside_flood(kind: str, *, seconds: float = 4.0) -> Finding:
+    """Compare the rate of a good client beside a flood with its rate alone."""
+    with serving("usual") as server:
+        alone = call(server, "rate", seconds / 4, 0)["calls_per_second"]
+        with flooding(server.address, kind, 1) as found:
+            beside = call(server, "rate", seconds, 0)["calls_per_second"]
+    return Finding(
+        f"a good client beside calls that are {kind}",
+        max(0.0, 1 - beside / alone) * 100,
+        10,
+        "% slower",
+        f"{beside:,.0f} and {alone:,.0f} calls/s; the flood made {found['calls_per_second']:,.0f} calls/s "
+        f"and was thrown out {found['thrown_out']:.0f} times",
+    )
+
+
+def stalls() -> list[Finding]:
+    """The longest turn of the loop while a server is attacked."""
+    attacks = {
+        "200 decompression bombs on as many connections": (many_bombs, 50),
+        "15,000 calls opened and cancelled, as fast as they are read": (one_read, 25),
+        "200 calls of unknown methods beside 200 methods of similar names": (unknown_names, 25),
+    }
+    return [
+        Finding(
+            title, statistics.median(longest_turn(attack) for _ in range(3)) * 1e3, limit, "ms", "median of 3"
+        )
+        for title, (attack, limit) in attacks.items()
+    ]
+
+
 def given_up_answers() -> Finding:
     """Answers of 16 MiB, two at a time, given up 10 ms after they were asked for."""
     answers = 60
@@ -270,6 +308,8 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         live_deadlines,
         counters,
         selectors,
+        idle_work,
+        stalls,
         given_up_answers,
         silent_openings,
         registry_snapshot,

@@ -1,7 +1,7 @@
-"""The server under test, in a process of its own: `python -m bench.promises.server [COUNT]`; ends with its input.
+"""The server under test, in a process of its own; it ends with its input: `python -m bench.promises.server [WHAT]`.
 
-With a count there are so many servers in it, and an embedded registry that names them; it announces that one's URL and
-their addresses.
+With `usual` it has the configuration that servers have by default. With a number there are so many servers in it, and
+an embedded registry that names them; it announces that one's URL and their addresses.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ class Promised:
         await asyncio.Event().wait()
 
 
-async def serve() -> None:
+async def serve(config: fastrpc.ServerConfig) -> None:
     """Serve until standard input closes."""
-    async with fastrpc.Server(Promised(), config=CONFIG) as server:
+    async with fastrpc.Server(Promised(), config=config) as server:
         announce(str(await server.listen("tcp://127.0.0.1:0")))
         await asyncio.to_thread(read_all_input)
         # Nobody waits for an answer any more.
@@ -72,4 +72,8 @@ def read_all_input() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve_several(int(sys.argv[1])) if len(sys.argv) > 1 else serve())
+    kind = sys.argv[1] if len(sys.argv) > 1 else ""
+    if kind.isdecimal():
+        uvloop.run(serve_several(int(kind)))
+    else:
+        uvloop.run(serve(fastrpc.ServerConfig() if kind == "usual" else CONFIG))

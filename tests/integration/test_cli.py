@@ -222,6 +222,16 @@ class TestDev:
             program.signal(signal.SIGTERM)
             assert program.wait().code == 0
 
+    def test_result_that_does_not_fit_its_annotation_fails_the_call(self, folder: Path) -> None:
+        (folder / "app.py").write_text(APP.replace("return a * b", "return str(a)"))
+        with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            target = program.wait_output(r"serving at (\S+)")[1]
+            ended = command(folder, "call", target, "arith.mul", "6", "7")
+            assert (ended.code, "INTERNAL" in ended.errors) == (1, True)
+            program.wait_errors(r"arith\.mul.*")
+            program.signal(signal.SIGTERM)
+            assert program.wait().code == 0
+
 
 class TestCall:
     def test_prints_the_answer_and_tells_about_it_aside(self, folder: Path, address: str) -> None:

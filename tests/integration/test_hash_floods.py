@@ -1,5 +1,6 @@
 """Keys chosen to collide are refused before a dict is made of them, on either side; honest ones pass."""
 
+import asyncio
 import datetime
 import uuid
 from collections.abc import AsyncIterator
@@ -18,8 +19,11 @@ from fastrpc.rpc.service import method_definition
 from fastrpc.testing import connected
 from tests.support.colliding import alike_decimals, alike_numbers, colliding_numbers, colliding_set_values
 from tests.support.colliding_payloads import json_map, packed_map
+from tests.support.raw_peer import RawServer
 from tests.support.served import SCHEMES, served
 from tests.support.threaded_server import ThreadedServer
+from tests.support.wire_frames import Request, Response, SettingsFrame
+from tests.support.wire_parser import Preface
 
 MODULUS = 2**61 - 1
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -194,13 +198,26 @@ def test_an_untyped_result_with_such_keys_is_a_decode_error(codec: str) -> None:
         marshal.decode_result(payload)
 
 
-async def test_details_of_an_error_with_such_keys_stay_bytes() -> None:
+async def test_details_of_an_error_with_such_keys_are_left_out_by_the_server() -> None:
     async with connected(Tables) as client:
-        for count, kind in ((500, dict), (7_000, bytes)):
+        for count, kind in ((500, dict), (7_000, type(None))):
             with pytest.raises(CallError) as refused:
                 await client.call(Tables.refused, count)
             assert refused.value.status is Status.NOT_FOUND
             assert type(refused.value.details) is kind
+
+
+async def test_details_of_an_error_with_such_keys_stay_bytes_at_the_client() -> None:
+    async with RawServer() as server, Client(server.address) as client:
+        call = asyncio.create_task(client.call(Tables.refused, 1))
+        peer = await server.accept()
+        peer.send(Preface(1, 1).encode(), SettingsFrame().encode())
+        request = await peer.next(Request)
+        payload = packed_map(NUMBERS)
+        peer.send(Response(request.id, Status.NOT_FOUND, payload, codec=request.codec).encode())
+        with pytest.raises(CallError) as refused:
+            await call
+        assert (refused.value.status, refused.value.details) == (Status.NOT_FOUND, payload)
 
 
 def test_messages_of_streams_are_looked_at_as_well() -> None:

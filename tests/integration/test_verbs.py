@@ -139,6 +139,7 @@ async def test_call_many_takes_any_iterable_and_an_empty_one() -> None:
         ([{1: 2}], "item 0 is of type dict"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:a SyncClient blocks the event loop")
 async def test_call_many_wants_a_tuple_for_each_call(given: Any, text: str) -> None:
     async with served(Arith) as target, Client(target) as client:
         with pytest.raises(TypeError, match=rf"{text}: write \(value,\)"):

@@ -228,7 +228,10 @@ def test_both_lose_patience_with_calls_that_come_to_nothing_at_the_same_frame(sc
                 for number in range(max(1, call - 100), call + 2, 2):
                     state = pair.reference.callee.state(number)
                     if state == "cancelled" or (state == "ended" and number != late):
-                        pair.respond(number) if random.random() < 0.5 else pair.respond_error(number, 1)
+                        if random.random() < 0.5:
+                            pair.respond(number)
+                        else:
+                            pair.respond_error(number, 1)
                 pair.highest = 0
                 pair.compare()
             except DifferenceError as difference:

@@ -106,7 +106,7 @@ cdef class BlockingStream(Connection):
         return 0
 
     cdef int check_signals(self) except -1:
-        """Run signal handlers, without the guard. One of them may have forked: this thread then returns in the child, too."""
+        """Run signal handlers, without the guard. One may have forked: this thread then returns in the child, too."""
         PyErr_CheckSignals()
         return self.check_process()
 

@@ -81,6 +81,7 @@ class RouteTable:
     def get(self, method: str) -> Route | None:
         """Return the route of a full method name."""
 
+    def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Route]: ...
 
 @final

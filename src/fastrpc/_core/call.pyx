@@ -172,6 +172,9 @@ cdef class RouteTable:
         self._routes.append(route)
         self._rebuild()
 
+    def __len__(self):
+        return len(self._routes)
+
     def __iter__(self):
         return iter(list(self._routes))
 

@@ -91,3 +91,5 @@ cdef class BatchCall(PlacedCall):
         bint return_exceptions
         list members
         Py_ssize_t missing
+
+    cdef list _collected(self, bint* failed)

@@ -219,6 +219,10 @@ class PlacedCall(CoroutineCall):
     def hash_key(self) -> str | bytes | int | None:
         """What the caller gave to place it by, or None."""
 
+    @property
+    def _is_attempt(self) -> bool:
+        """Whether it is an attempt of another call."""
+
 @final
 class ClientCall(PlacedCall):
     """What `call`, `request` and `notify` return: awaiting it makes the call."""
@@ -246,11 +250,7 @@ class ClientCall(PlacedCall):
 
     # For the runner
 
-    @property
-    def _packed_answer(self) -> tuple[Any, bytes]:
-        """The compressor and the payload of an answer that is not decompressed yet."""
-
-    def _finish_unpacked(self, payload: bytes) -> Any:
+    def _finish_unpacked(self) -> Any:
         """Return what the answer stands for, now that it is decompressed."""
 
     def _start_clock(self) -> None:
@@ -288,6 +288,12 @@ class BatchCall(PlacedCall):
     @property
     def arguments(self) -> tuple[Any, ...]:
         """Those of its first call, which stand for the batch where it is placed by them."""
+
+    def _packed(self) -> list[BatchMember]:
+        """Those of its calls whose answers are not decompressed yet."""
+
+    def _collect(self) -> list[Any]:
+        """Return what its calls stand for, errors in place of values; once."""
 
     @property
     def _needs_ready(self) -> bool:

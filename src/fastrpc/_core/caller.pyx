@@ -14,7 +14,6 @@ coroutine this one delegates to. A loop's own C future is what the task waits on
 import asyncio
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_REFCNT
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
@@ -22,6 +21,7 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
 from fastrpc._core.coroutine_call cimport RETURNED, make_awaitable
+from fastrpc._core.client_session cimport next_usable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport encode_metadata
@@ -31,7 +31,7 @@ from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc._core.loop_state import no_loop, wrong_loop
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import DecodeError, FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -45,10 +45,6 @@ cdef enum:
     VERB_CALL = 0
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
-
-cdef enum:
-    # A compressed answer above this is decompressed in slices, so that other tasks get their turn.
-    UNPACKED_AT_ONCE = 4096
 
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
@@ -213,6 +209,11 @@ cdef class PlacedCall(CoroutineCall):
         """Those of the client or view that made it."""
         return self.options
 
+    @property
+    def _is_attempt(self):
+        """Whether it is an attempt of another call."""
+        return self.is_attempt
+
     @cython.final
     @cython.nonecheck(False)
     cdef ClientSession place(self, Fleet fleet, uint64_t now):
@@ -327,7 +328,7 @@ cdef class ClientCall(PlacedCall):
                 raise self.failure
             finally:
                 self.failure = None
-        if self.answer_compressor and PyBytes_GET_SIZE(self.answer) > UNPACKED_AT_ONCE:
+        if self.answer_compressor:
             return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
         try:
             value = self.finish()
@@ -362,15 +363,10 @@ cdef class ClientCall(PlacedCall):
 
     # For the runner
 
-    @property
-    def _packed_answer(self):
-        """The compressor and the payload of an answer that is not decompressed yet."""
-        return self.compressor_of_answer(), self.answer
-
-    def _finish_unpacked(self, bytes payload not None):
+    def _finish_unpacked(self):
         """Return what the answer stands for, now that it is decompressed."""
-        self.answer = payload
-        self.answer_compressor = 0
+        if self.answer is None or self.answer_compressor:
+            raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
         return self.finish()
 
     def _start_clock(self):
@@ -563,28 +559,58 @@ cdef class BatchCall(PlacedCall):
 
     cdef int resume(self, PyObject** result) except -1:
         cdef BatchMember member
-        cdef list values = []
+        cdef list values
+        cdef bint failed = False, is_packed = False
+        for member in self.members:
+            is_packed |= member.answer_compressor != 0
+        member = None
+        if is_packed and self._packed():
+            return self.delegate((<CallerState>self.options.shared).runner.unpack_batch(self), result)
+        values = self._collected(&failed)
+        if failed and not self.is_attempt:
+            return self.delegate((<CallerState>self.options.shared).runner.finish_batch(self, values), result)
+        Py_INCREF(values)
+        result[0] = <PyObject*>values
+        return RETURNED
+
+    def _packed(self):
+        """Those of its calls whose answers are not decompressed yet."""
+        cdef BatchMember member
+        cdef list found = []
+        for member in self.members or ():
+            if member.answer_compressor and member.failure is None:
+                found.append(member)
+        return found
+
+    def _collect(self):
+        """Return what its calls stand for, errors in place of values; once."""
         cdef bint failed = False
+        if self.members is None or self.missing:
+            raise RuntimeError(f"the answers of {self.route.method} are not there, or were collected")
+        return self._collected(&failed)
+
+    cdef list _collected(self, bint* failed):
+        cdef BatchMember member
+        cdef list values = []
         for member in self.members:
             if member.failure is not None:
-                failed = True
+                failed[0] = True
                 values.append(member.failure)
                 continue
             try:
-                values.append(member.value())
+                # As `value` does: one handler of errors for each member is enough.
+                values.append(member._decoded())
             except FastRPCError as error:
-                failed = True
+                failed[0] = True
+                if isinstance(error, DecodeError):
+                    member._count_undecoded(error)
                 mark_own(error)
                 values.append(error)
             member.batch = None
         member = None
         (<CallerState>self.options.shared).take_back(self.members)
         self.members = None
-        if failed and not self.is_attempt:
-            return self.delegate((<CallerState>self.options.shared).runner.finish_batch(self, values), result)
-        Py_INCREF(values)
-        result[0] = <PyObject*>values
-        return RETURNED
+        return values
 
     cdef int abandon(self, int reason) except -1:
         cdef BatchMember member
@@ -660,21 +686,6 @@ cdef class BatchCall(PlacedCall):
         attempt.is_attempt = True
         self.session = session
         return attempt
-
-
-@cython.nonecheck(False)
-cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
-    """The next connection in turn that takes calls, or None."""
-    cdef ClientSession session
-    cdef Py_ssize_t count = len(sessions), _i
-    for _i in range(count):
-        turn[0] += 1
-        if turn[0] >= count:
-            turn[0] = 0
-        session = sessions[turn[0]]
-        if session.is_usable:
-            return session
-    return None
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:

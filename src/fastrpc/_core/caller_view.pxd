@@ -59,6 +59,7 @@ cdef class ViewOptions:
         readonly object running
 
     cdef ViewOptions changed(self, dict options)
+    cdef uint64_t timeout_of(self, Route route) noexcept
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1
     cdef int dress_alike(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)

@@ -114,6 +114,12 @@ cdef class ViewOptions:
         new.needs_runner = new.wait_for_ready or new.fail_mode is not None or new.endpoint is not None
         return new
 
+    cdef uint64_t timeout_of(self, Route route) noexcept:
+        """The time of one call, in nanoseconds; 0: no limit."""
+        if self.has_timeout:
+            return self.timeout_ns
+        return route.timeout_ns or self.shared.default_timeout_ns
+
     cdef int dress(self, PendingCall call, Route route, uint64_t now) except -1:
         """Give a call its options and its deadline; raises when nothing of its time is left."""
         cdef Scope scope
@@ -130,12 +136,7 @@ cdef class ViewOptions:
         call.started_ns = now
         call.numbers = self.shared.numbers
         call.message_limit = self.shared.message_limit
-        if self.has_timeout:
-            timeout = self.timeout_ns
-        elif route.timeout_ns:
-            timeout = route.timeout_ns
-        else:
-            timeout = self.shared.default_timeout_ns
+        timeout = self.timeout_of(route)
         # Attempts of one call share its deadline, which stands there already.
         if timeout and now + timeout < call.deadline_ns:
             call.deadline_ns = now + timeout
@@ -284,6 +285,11 @@ cdef class CallerView:
     @property
     def endpoint(self):
         return self.options.endpoint
+
+    def _seconds_for(self, method):
+        """Return how many seconds a call of a method has, or None."""
+        cdef uint64_t timeout = self.options.timeout_of(self.route_of(method))
+        return timeout / 1e9 if timeout else None
 
     cdef Route route_of(self, object method):
         cdef ViewOptions options = self.options

@@ -24,3 +24,6 @@ cdef class ClientSession(Session):
     cdef int abandon(self, Call call, int reason) except -1
     cdef int _begin_retiring(self) except -1
     cdef int _close_when_idle(self) except -1
+
+
+cdef ClientSession next_usable(list sessions, Py_ssize_t* turn)

@@ -1,5 +1,7 @@
 """A connection of a client on asyncio."""
 
+cimport cython
+
 from fastrpc._core.call cimport NO_DEADLINE
 from fastrpc._core.frame cimport ONE_WAY, Frame
 from fastrpc._core.outgoing cimport Outgoing
@@ -220,3 +222,18 @@ cdef class ClientSession(Session):
             "buffered": self.buffered_bytes(),
             "credit": self.send_left,
         }
+
+
+@cython.nonecheck(False)
+cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
+    """The next connection in turn that takes calls, or None."""
+    cdef ClientSession session
+    cdef Py_ssize_t count = len(sessions), _i
+    for _i in range(count):
+        turn[0] += 1
+        if turn[0] >= count:
+            turn[0] = 0
+        session = sessions[turn[0]]
+        if session.is_usable:
+            return session
+    return None

@@ -2,6 +2,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 cdef extern from "Python.h":
     bint PyCoro_CheckExact(object value) noexcept
@@ -17,6 +18,10 @@ cdef enum:
     PENDING = 1                          # from begin() until the coroutine ended
     FINISHED = 2                         # ended with a value or an exception
     CANCELLED = 3                        # ended with CancelledError
+
+# A step that takes longer holds all other calls of the loop for too long.
+cdef enum:
+    LONG_STEP_NS = 1_000_000_000
 
 cdef enum:
     POOLED_TASKS = 64                    # as many handlers as one read of a busy connection starts
@@ -59,6 +64,7 @@ cdef class HandlerTask:
     cdef int step_as_current(self, object coroutine, object context) except -1
     cdef int stop_being_current(self) except -1
     cdef int finished(self) except -1
+    cdef int held_loop(self, uint64_t nanoseconds) except -1
     cdef object make_name(self)
     cdef void rearm(self) noexcept
     cdef bint is_reusable(self, Py_ssize_t references=*) noexcept

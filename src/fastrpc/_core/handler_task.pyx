@@ -24,6 +24,8 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from fastrpc._core.wire cimport tick_ns
+
 import contextvars
 from asyncio import base_tasks, tasks
 from asyncio.coroutines import iscoroutine
@@ -200,6 +202,10 @@ cdef class HandlerTask:
         # that of the call that ended: copied for another call, it would carry this one's variables over.
         return 0
 
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        # Called when a step after the first took longer than LONG_STEP_NS, before finished().
+        return 0
+
     cdef object make_name(self):
         # Called when somebody asks for the name of a task that was not given one.
         return "rpc"
@@ -257,13 +263,17 @@ cdef class HandlerTask:
     @cython.final
     cdef int _resume(self, object error) except -1:
         cdef int ended
+        cdef uint64_t began
         if self._phase != PENDING:
             raise InvalidStateError(f"__step(): already done: {self!r} {error!r}")
         enter(self)
+        began = tick_ns()
         try:
             ended = self._step_once(error)
         finally:
             leave(self)
+        if tick_ns() > began + LONG_STEP_NS:
+            self.held_loop(tick_ns() - began)
         if not ended:
             return 0
         error = self.error

@@ -56,7 +56,7 @@ cdef class Inbox(Messages):
 
     # The parts of the state tables.
     cdef int _request(self, Frame* frame, bytes payload) except -1
-    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem, bint is_faulty) except -1
+    cdef bint _refuse_early(self, Call call, Frame* frame) except -1
     cdef int _begin_request(self, Call call, Frame* frame) except -1
     cdef int _unlist(self, Call call) except -1
     cdef int _cancel(self, Frame* frame) except -1

@@ -92,9 +92,6 @@ cdef class Inbox(Messages):
     @cython.nonecheck(False)
     cdef int _request(self, Frame* frame, bytes payload) except -1:
         cdef Call call
-        cdef str problem = None
-        cdef int status = 0
-        cdef bint is_faulty = False
         if frame.id <= self.highest_seen:
             return self.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
         if not self.serves_calls:
@@ -103,8 +100,6 @@ cdef class Inbox(Messages):
         if frame.id > self.last_taken:
             return self._discard(frame)
         self.highest_id = frame.id
-        if not self._is_modest(frame):
-            problem = self._over_limit(frame, &status, &is_faulty)
         call = self.new_call()
         call.id = frame.id
         call.flags = frame.flags & ~MORE
@@ -114,8 +109,8 @@ cdef class Inbox(Messages):
         call.priority = frame.priority
         call.started_ns = self.held_at if self.held_at else self.now
         call.stated_timeout_us = frame.timeout_us
-        if problem is not None:
-            return self._refuse_early(call, frame, status, problem, is_faulty)
+        if not self._is_modest(frame) and self._refuse_early(call, frame):
+            return 0
         call.send_left = self.peer.stream_window
         if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
             if frame.flags & ONE_WAY:
@@ -189,11 +184,20 @@ cdef class Inbox(Messages):
             )
         return None
 
-    cdef int _refuse_early(self, Call call, Frame* frame, int status, str problem, bint is_faulty) except -1:
-        """Refuse a REQUEST of which nothing was kept; more of it may come."""
+    cdef bint _refuse_early(self, Call call, Frame* frame) except -1:
+        """Refuse a REQUEST that is over a limit before anything of it is kept; more of it may come."""
+        cdef int status = 0
+        cdef bint is_faulty = False
+        cdef str problem = self._over_limit(frame, &status, &is_faulty)
+        if problem is None:
+            return False
         call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
         self.on_begun(call, frame)
-        return self.refuse_faulty(call, status, problem) if is_faulty else self.refuse(call, status, problem)
+        if is_faulty:
+            self.refuse_faulty(call, status, problem)
+        else:
+            self.refuse(call, status, problem)
+        return True
 
     cdef int _begin_request(self, Call call, Frame* frame) except -1:
         """The first piece of a cut REQUEST."""

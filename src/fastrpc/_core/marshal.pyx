@@ -26,6 +26,8 @@ from fastrpc._core.prescan cimport (
     PRESCAN_TOO_MANY_ITEMS,
 )
 
+from msgspec import MsgspecError
+
 from fastrpc._core.hash_flood import untyped_guard
 from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
@@ -46,8 +48,9 @@ cdef enum:
     CODEC_RAW = 0
     CODEC_PROTOBUF = 3
 
-# What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes.
-cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError)
+# What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes. The errors
+# of msgspec are no ValueErrors before 0.21.
+cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
 
 # Stands for an argument that was left out.
 cdef object MISSING = object()

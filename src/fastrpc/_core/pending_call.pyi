@@ -41,6 +41,16 @@ class PendingCall(Call):
     def error(self) -> BaseException | None:
         """What it failed with, or None."""
 
+    @property
+    def _packed_answer(self) -> tuple[Any, bytes]:
+        """The compressor and the payload of an answer that is not decompressed yet."""
+
+    def _take_unpacked(self, payload: bytes) -> None:
+        """Have the decompressed payload as the answer."""
+
+    def _take_failure(self, error: Exception) -> None:
+        """Have an error in place of the answer, which cannot be decompressed."""
+
     def _unpacking_failed(self, error: DecodeError) -> DecodeError:
         """Return the error of a decompression, saying whose answer it is about."""
 

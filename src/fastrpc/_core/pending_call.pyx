@@ -124,6 +124,20 @@ cdef class PendingCall(Call):
             )
         return self.route.marshal.decode_result(payload)
 
+    @property
+    def _packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def _take_unpacked(self, bytes payload not None):
+        """Have the decompressed payload as the answer."""
+        self.answer = payload
+        self.answer_compressor = 0
+
+    def _take_failure(self, error not None):
+        """Have an error in place of the answer, which cannot be decompressed."""
+        self.failure = error
+
     def _unpacking_failed(self, error):
         """Return the error of a decompression, saying whose answer it is about."""
         if not isinstance(error, DecodeError):

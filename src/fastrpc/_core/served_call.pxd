@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.admission cimport AdmittedCall, Admission, GuardedSession
-from fastrpc._core.call cimport RouteTable
+from fastrpc._core.call cimport Route, RouteTable
 from fastrpc._core.handler_context cimport HandlerContexts
 from fastrpc._core.handler_task cimport HandlerTask, TaskPool
 from fastrpc._core.settings cimport WireNumbers
@@ -73,3 +73,6 @@ cdef class ServerCall(AdmittedCall):
 
     cdef int stop(self) except -1
     cdef bint make_new(self) noexcept
+
+
+cdef int report_long_step(Route route, uint64_t nanoseconds) except -1

@@ -1,5 +1,6 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Coroutine, Mapping
+from logging import Logger
 from typing import Any, TypeVar, final
 
 from fastrpc._core.admission import Admission, AdmittedCall
@@ -12,6 +13,8 @@ from fastrpc.rpc.peer import Identity
 from fastrpc.status import Status
 
 _Kind = TypeVar("_Kind", bound=ServerCall)
+
+logger: Logger
 
 @final
 class ServerState(Admission):

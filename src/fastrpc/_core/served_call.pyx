@@ -1,8 +1,11 @@
 """A call being served, the task its handler runs in, and what all connections of a server share."""
 
 import asyncio
+import logging
 
 cimport cython
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.call cimport Draining
 from fastrpc._core.handler_task cimport IDLE
@@ -10,6 +13,8 @@ from fastrpc._core.marshal cimport BoundArguments
 from fastrpc._core.metadata cimport encode_metadata
 from fastrpc._core.settings cimport WireNumbers
 from fastrpc._core.wire cimport now_ns
+
+logger = logging.getLogger("fastrpc.server")
 
 
 @cython.final
@@ -65,6 +70,9 @@ cdef class ServerTask(HandlerTask):
 
     cdef int finished(self) except -1:
         return self.call.session.task_finished(self)
+
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        return report_long_step(self.call.route, nanoseconds)
 
     cdef object make_name(self):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
@@ -157,6 +165,18 @@ cdef class ServerCall(AdmittedCall):
             self.is_expired = True
             self.stop()
         return 0
+
+
+cdef int report_long_step(Route route, uint64_t nanoseconds) except -1:
+    """Log that a handler held the loop: meanwhile no other call went on, no signal of life was answered."""
+    seconds = nanoseconds / 1e9
+    logger.warning(
+        "%s held the loop for %.1f s; what blocks belongs in a thread: a `def` handler, or asyncio.to_thread",
+        route.method,
+        seconds,
+        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
+    )
+    return 0
 
 
 def detached_call(kind, metadata, identity, timeout):

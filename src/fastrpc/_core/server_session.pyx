@@ -24,13 +24,14 @@ from fastrpc._core.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE, STYLE
 from fastrpc._core.call cimport scope_variable
 from fastrpc._core.frame cimport CANCEL_DEADLINE, OUTCOME_NOT_STARTED, OUTCOME_RAN, PUSHBACK_NEVER, TIMEOUT_NONE
 from fastrpc._core.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
-from fastrpc._core.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.handler_task cimport IDLE, LONG_STEP_NS, is_coroutine, take_raised
 from fastrpc._core.invocation cimport call_handler, start_handler
 from fastrpc._core.loop_state cimport STALL_NS
 from fastrpc._core.marshal cimport Marshal
 from fastrpc._core.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.outgoing cimport Outgoing, new_failure
 from fastrpc._core.parameter_names cimport refusal_text, told_count
+from fastrpc._core.served_call cimport report_long_step
 from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.status cimport UNAVAILABLE, UNIMPLEMENTED
@@ -188,6 +189,7 @@ cdef class ServerSession(GuardedSession):
         """Decode the arguments and start the handler."""
         assert call is not None and call.route is not None and payload is not None
         cdef Route route = call.route
+        cdef uint64_t before = self.stepped_ns
         if call.codec == CODEC_RAW and route.marshal._takes_bytes:
             call.given = payload
             call.weight = PyBytes_GET_SIZE(payload)
@@ -199,6 +201,9 @@ cdef class ServerSession(GuardedSession):
         if self.stepped_ns > max(self.received_ns, self.turn_ns) + STALL_NS:
             # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
             self.hold_for_stall(self.received_ns)
+            before = max(before, max(self.received_ns, self.turn_ns))
+            if self.stepped_ns > before + LONG_STEP_NS:
+                report_long_step(route, self.stepped_ns - before)
         return 0
 
     cdef bint _decode(self, ServerCall call, bytes payload) except -1:
@@ -520,7 +525,7 @@ cdef class ServerSession(GuardedSession):
         if <uint64_t>size > limit:
             problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
         elif not call.route.marshal.takes_details(details, call.codec):
-            problem = "they are nested too deep or hold too many items (Limits.depth, Memory.items)"
+            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
         else:
             return details
         logger.error("%s: the details of its error are left out: %s", call.route.method, problem)

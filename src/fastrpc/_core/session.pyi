@@ -52,6 +52,10 @@ class Session(Connection):
 
     @property
     def is_write_paused(self) -> bool: ...
+    @property
+    def is_put_off(self) -> bool:
+        """Whether something received waits for its turn, with reading paused."""
+
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin: a client sends its opening, a server waits for it."""
 

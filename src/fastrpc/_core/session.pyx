@@ -222,8 +222,8 @@ cdef class Session(Connection):
         return False
 
     def connection_lost(self, error):
-        cdef Py_ssize_t room = 0
         """The stream is gone."""
+        cdef Py_ssize_t room = 0
         if self.is_put_off and self.is_client and not self.is_closed:
             # Answers that came before the end of the stream count.
             self._place(&room)

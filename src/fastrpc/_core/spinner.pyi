@@ -21,5 +21,5 @@ class Spinner:
     def tick(self) -> None:
         """Keep the loop awake for one more round, or let it sleep; called by the loop."""
 
-def allowed_spin(microseconds: int) -> int:
+def allowed_spin(microseconds: int, stacklevel: int = 2) -> int:
     """Return for how many microseconds a side may spin here: 0, with a warning, where there is one core only."""

@@ -69,7 +69,7 @@ cdef class Spinner:
             self._arm()
 
 
-def allowed_spin(int microseconds):
+def allowed_spin(int microseconds, int stacklevel=2):
     """Return for how many microseconds a side may spin here: 0, with a warning, where there is one core only.
 
     What counts are the cores of the machine, not those this process is bound to: the other side of a connection runs
@@ -80,7 +80,7 @@ def allowed_spin(int microseconds):
         warnings.warn(
             "spin_microseconds is ignored: this machine has one core, and a peer could not run while we spin",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
         return 0
     return microseconds

@@ -63,6 +63,10 @@ cdef class Turns:
                 try:
                     if self._give_slice(<Timed>owner, now + self.slice_ns()):
                         self._owners.append((owner, context))
+                except BaseException:
+                    # It leaves the loop, as from any callback; the work is not done.
+                    self._owners.append((owner, context))
+                    raise
                 finally:
                     PyContext_Exit(context)
                 now = now_ns()
@@ -85,7 +89,8 @@ cdef class SlicedWork(Timed):
         step: does a little of it, for less than a millisecond if it can be; says whether there is more.
     """
 
-    def __init__(self, Turns turns not None, step):
+    # Not in __init__, which could be left out.
+    def __cinit__(self, Turns turns not None, step):
         self._turns = turns
         self._step = step
 
@@ -97,9 +102,13 @@ cdef class SlicedWork(Timed):
             began = now_ns()
             # The round resets what was taken.
             self._turns._schedule()
-            has_more = self.on_turn(began + TURN_NS - self._turns._taken_ns)
-            self._turns._taken_ns += now_ns() - began
-        if has_more:
+            try:
+                has_more = self.on_turn(began + TURN_NS - self._turns._taken_ns)
+            finally:
+                self._turns._taken_ns += now_ns() - began
+                if has_more:
+                    self._turns.add(self)
+        else:
             self._turns.add(self)
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:

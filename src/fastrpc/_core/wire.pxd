@@ -10,6 +10,7 @@ cdef extern from "wire.h" nogil:
     void store32 "frpc_store32"(char* p, uint32_t value) noexcept
     void store64 "frpc_store64"(char* p, uint64_t value) noexcept
     uint64_t now_ns "frpc_now_ns"() noexcept
+    uint64_t tick_ns "frpc_tick_ns"() noexcept
     bint utf8_valid "frpc_utf8_valid"(const char* text, Py_ssize_t size) noexcept
     const int64_t SECOND "FRPC_SECOND"
     const int64_t MINUTE "FRPC_MINUTE"

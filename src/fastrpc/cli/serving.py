@@ -146,7 +146,8 @@ def dev(
 ) -> None:
     """Serve while you work on it: loads the app again when a file below this directory changes.
 
-    One process, with reflection, the text of handlers' exceptions in answers, debug output and a short drain.
+    One process, with reflection, the text of handlers' exceptions in answers, results checked against their
+    annotations, debug output and a short drain.
     """
     with reported(ExitCode.USAGE):
         arguments = {
@@ -154,6 +155,7 @@ def dev(
             "address": address or None,
             "reflection": True,
             "expose_errors": True,
+            "check_results": True,
             "timeouts.drain": DEV_DRAIN_SECONDS,
             "log_level": checked_level(log_level) or "debug",
         }

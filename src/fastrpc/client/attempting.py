@@ -54,7 +54,7 @@ class BaseAttempting:
         """Return how long the next attempt waits for a connection; None for the first, which fails at once."""
         if not self._was_attempted:
             return None
-        return Patience(self._pool.links, self._pool.config.backoff.first)
+        return Patience(self._pool.config.backoff.first)
 
     @property
     def asks_once(self) -> bool:
@@ -246,16 +246,17 @@ class Attempting(BaseAttempting):
                 if session is not None:
                     return session, placement
                 link: Link = placement.candidate.link
-                pool.start()
-                link.start()
+                if pinned is None:
+                    pool.start()
+                link.start(is_wanted=True)
                 is_kept = link.may_come and self.asks_once
                 if not is_kept:
                     placement.undone()
                 if not call._options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
                     links = [link] if pinned else pool.links
-                    if not pool.is_worth_waiting(links, patience):
+                    if patience is None or patience.is_over(links):
                         raise pool.unreachable(links)
-                await pool.wait_changed()
+                await (pool.wait_changed() if pinned is None else link.wait_changed())
                 if not is_kept or not link.may_come:
                     placement.undone()
                     self._connecting.remove(placement)

@@ -1,7 +1,6 @@
 """What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
@@ -12,9 +11,9 @@ from fastrpc._core.interception import Chain
 from fastrpc._core.pending_call import PendingCall
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.compressors.base import decompress_steps
+from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
 from fastrpc.failmodes.failfast import FailFast
 from fastrpc.failmodes.failover import FailOver
@@ -27,7 +26,6 @@ from fastrpc.status import Status
 __all__ = [
     "NOTIFY",
     "REQUEST",
-    "UNPACK_SLICE_SECONDS",
     "Balancer",
     "batch_result",
     "may_retry",
@@ -42,9 +40,6 @@ REQUEST = 1
 NOTIFY = 2
 
 _SEQUENTIAL_MODES = (FailFast, FailOver, FailTry)
-
-#: How long a decompression may keep the loop before others get their turn.
-UNPACK_SLICE_SECONDS = 0.003
 
 
 class Balancer:
@@ -157,26 +152,23 @@ class Balancer:
         return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:
-        """Decompress a long answer in slices, so that other tasks get their turn in between."""
+        """Decompress an answer in slices, so that other tasks get their turn in between."""
         try:
-            compressor, payload = call._packed_answer
-        except DecodeError as error:
-            call._count_undecoded(error)
+            await unpack(call, call._options.shared.message_limit)
+            return call._finish_unpacked()
+        except FastRPCError as error:
+            error._of_own_call = True
             raise
-        steps = decompress_steps(compressor, payload, call._options.shared.message_limit)
-        ends = time.perf_counter() + UNPACK_SLICE_SECONDS
-        while True:
+
+    async def unpack_batch(self, batch: BatchCall) -> list[Any]:
+        """Decompress the answers of a batch, and finish it."""
+        for member in batch._packed():
             try:
-                next(steps)
-            except StopIteration as end:
-                return call._finish_unpacked(end.value)
-            except DecodeError as error:
-                failure = call._unpacking_failed(error)
-                call._count_undecoded(failure)
-                raise failure from None
-            if time.perf_counter() > ends:
-                await asyncio.sleep(0)
-                ends = time.perf_counter() + UNPACK_SLICE_SECONDS
+                await unpack(member, batch._options.shared.message_limit)
+            except FastRPCError as error:
+                member._take_failure(error)
+        values = batch._collect()
+        return values if batch._is_attempt else await self.finish_batch(batch, values)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.

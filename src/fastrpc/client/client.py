@@ -103,7 +103,7 @@ class Client(Caller, Everywhere):
         fleet = fleet_for(where, selector, config.pool)
         prober = prober_for(fleet, config)
         pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
             Balancer(pool, interceptors, policy, mode),
@@ -239,14 +239,27 @@ class OptionsCheck:
         self, target: Target, fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for
     ) -> None:
         self._target = target
+        # Of the target, once a view names one.
+        self._addresses: frozenset[Address] = frozenset()
         self._fail_mode_for = fail_mode_for
 
     def __call__(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        _check_routing(options, self._target)
+        self._check_routing(options)
         checked = _checked_options(options)
         if checked.get("fail_mode") is not None:
             checked["fail_mode"] = self._fail_mode_for(checked["fail_mode"])
         return checked
+
+    def _check_routing(self, options: Mapping[str, Any]) -> None:
+        """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
+        wanted = options.get("endpoint")
+        if wanted is None or self._target.registry is not None:
+            return
+        address = _address_of(wanted)
+        if not self._addresses:
+            self._addresses = frozenset(endpoint.address for endpoint in self._target.endpoints)
+        if address not in self._addresses:
+            raise ConfigError(f"endpoint is {address}, this client has {self._target}")
 
 
 class RouteMaker:
@@ -325,17 +338,6 @@ def check_config(config: Any) -> ClientConfig:
         )
     check_later_parts(config, tls="nothing would be encrypted")
     return config
-
-
-def _check_routing(options: Mapping[str, Any], target: Target) -> None:
-    """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
-    wanted = options.get("endpoint")
-    if wanted is None or target.registry is not None:
-        return
-    address = _address_of(wanted)
-    known = [endpoint.address for endpoint in target.endpoints]
-    if address not in known:
-        raise ConfigError(f"endpoint is {address}, this client has {', '.join(map(str, known))}")
 
 
 def _address_of(place: Any) -> Address:

@@ -5,14 +5,16 @@ import contextvars
 import functools
 import queue
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast, overload
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
 from fastrpc.client.sync_pool import FORK_LOOK_SECONDS
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
+from fastrpc.rpc.scope import timeout
 
 __all__ = ["BlockingEverywhere", "Everywhere", "Running"]
 
@@ -24,6 +26,13 @@ Method: TypeAlias = Callable[Concatenate[Any, P], T]
 
 #: What each endpoint answered or failed with.
 Outcomes: TypeAlias = dict[Endpoint, Reply[T] | FastRPCError]
+
+
+#: Calls begun in one turn of the loop; more would keep it for long.
+BEGUN_TOGETHER = 64
+
+#: Threads that the calls of a blocking client run in beside each other.
+MOST_THREADS = 64
 
 
 class _UseStream:
@@ -66,8 +75,9 @@ class Everywhere:
     async def _broadcast(self, method: Any, args: Any, kwargs: Any) -> dict[Endpoint, Any]:
         client: Any = self
         endpoints = await _endpoints(client, method)
-        calls = [client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        calls = (client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints)
+        async with _Beginning(calls) as running:
+            outcomes = await asyncio.gather(*running.tasks, return_exceptions=True)
         return _checked(dict(zip(endpoints, outcomes, strict=True)))
 
     @overload
@@ -99,25 +109,47 @@ class Everywhere:
     async def _fork(self, method: Any, args: Any, kwargs: Any) -> Any:
         client: Any = self
         endpoints = await _endpoints(client, method)
-        running = {
-            asyncio.ensure_future(client.with_options(endpoint=each).call(method, *args, **kwargs))
-            for each in endpoints
-        }
-        every = list(running)
+        calls = (client.with_options(endpoint=each).call(method, *args, **kwargs) for each in endpoints)
+        async with _Beginning(calls) as running:
+            error: BaseException | None = None
+            for _ in endpoints:
+                ended = await running.ended.get()
+                error = ended.exception()
+                if error is None:
+                    return ended.result()
+            raise cast(BaseException, error)
+
+
+class _Beginning:
+    """Calls that are begun some at a time, so that others have their turn; all end with the block."""
+
+    def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]]) -> None:
+        self._calls = calls
+        self.tasks: list[asyncio.Future[Any]] = []
+        #: Those that are over, in the order in which they ended.
+        self.ended: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
         try:
-            while True:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                errors = [ended.exception() for ended in done]
-                for ended, error in zip(done, errors, strict=True):
-                    if error is None:
-                        return ended.result()
-                if not running:
-                    raise cast(BaseException, errors[-1])
-        finally:
-            for each in every:
-                each.cancel()
-            # Looked at, so that asyncio does not report errors that nobody waits for.
-            await asyncio.gather(*every, return_exceptions=True)
+            for call in self._calls:
+                task = asyncio.ensure_future(call)
+                task.add_done_callback(self.ended.put_nowait)
+                self.tasks.append(task)
+                if len(self.tasks) % BEGUN_TOGETHER == 0:
+                    await asyncio.sleep(0)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        # Looked at, so that asyncio does not report errors that nobody waits for.
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 class BlockingEverywhere:
@@ -146,7 +178,8 @@ class BlockingEverywhere:
         views = [client.with_options(endpoint=each) for each in endpoints]
         pool = client._pool
         with pool.reentry:
-            ended = _start([functools.partial(view.request, method, *args, **kwargs) for view in views])
+            calls = [functools.partial(view.request, method, *args, **kwargs) for view in views]
+            ended = _start(calls, client._seconds_for(method))
             outcomes = dict(_next_of(ended, pool) for _ in endpoints)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
@@ -172,7 +205,8 @@ class BlockingEverywhere:
             view._set_options({"running": running})
         pool = client._pool
         with pool.reentry:
-            ended = _start([functools.partial(view.call, method, *args, **kwargs) for view in views])
+            calls = [functools.partial(view.call, method, *args, **kwargs) for view in views]
+            ended = _start(calls, client._seconds_for(method), running)
             try:
                 for _ in endpoints:
                     _, outcome = _next_of(ended, pool)
@@ -227,20 +261,34 @@ def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
         raise
 
 
-def _start(calls: list[Callable[[], Any]]) -> "queue.SimpleQueue[tuple[int, Any]]":
-    """Run each call in a thread; their numbers come in the order in which they end, with their outcomes."""
+def _start(
+    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running | None = None
+) -> "queue.SimpleQueue[tuple[int, Any]]":
+    """Run the calls in threads; their numbers come in the order in which they end, with their outcomes.
+
+    Where there are more calls than threads those that begin later have what is left of the time they all have.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
     ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    waiting = enumerate(calls)
+    lock = threading.Lock()
 
-    def run(number: int, call: Callable[[], Any]) -> None:
-        try:
-            outcome = call()
-        except BaseException as error:
-            outcome = error
-        ended.put((number, outcome))
+    def run() -> None:
+        while True:
+            with lock:
+                number, call = next(waiting, (-1, None))
+            if call is None or (running is not None and running.is_over):
+                return
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                with timeout(left):
+                    outcome = call()
+            except BaseException as error:
+                outcome = error
+            ended.put((number, outcome))
 
-    for number, call in enumerate(calls):
-        arguments = (run, number, call)
-        threading.Thread(target=contextvars.copy_context().run, args=arguments, daemon=True).start()
+    for _ in range(min(len(calls), MOST_THREADS)):
+        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
     return ended
 
 

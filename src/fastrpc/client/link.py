@@ -52,17 +52,20 @@ class Link:
         self._was_ready = False
         self._pool = pool
         self._delays = Delays(pool.config.backoff)
-        self._task: asyncio.Task[None] | None = None
-        self._is_pausing = False
+        self._task: asyncio.Task[bool] | None = None
+        #: Runs while the next attempt is put off.
+        self._pause: asyncio.TimerHandle | None = None
         self._turn = 0
         self._probes: EndpointProbes | None = None
+        # Calls that wait for a connection to this very endpoint.
+        self._waiters: set[asyncio.Future[None]] = set()
         # When each was made; those that take no new calls included.
         self._sessions: dict[ClientSession, float] = {}
 
     @property
     def is_trying(self) -> bool:
-        """Whether an attempt is under way, as opposed to a pause between two."""
-        return self._task is not None and not self._is_pausing
+        """Whether an attempt is under way or has its place in the queue, as opposed to a pause between two."""
+        return self._task is not None or self in self._pool.dials
 
     @property
     def may_come(self) -> bool:
@@ -78,46 +81,79 @@ class Link:
             return True
         return count >= (self._pool.config.pool.connections_per_endpoint if count else 1)
 
-    def start(self) -> None:
-        """Connect in the background unless that is under way or done."""
+    def start(self, *, is_wanted: bool = False) -> None:
+        """Connect in the background unless that is under way or done; soon where a call waits for this endpoint."""
         self.is_dormant = False
-        if self._task is None and not self._is_complete and not self._is_removed and not self._pool.is_closed:
-            # In a context of its own: what the first caller has in its must not live as long as the connection.
-            self._task = self._pool.loop.create_task(
-                self._connect(), name=f"fastrpc connect {self.endpoint}", context=contextvars.Context()
-            )
+        if not self._may_dial or self._task is not None or self._pause is not None:
+            return
+        if self in self._pool.dials:
+            if is_wanted:
+                self._pool.dials.ask(self, is_wanted=True)
+        elif self.error is not None:
+            self._begin_pause()
+        else:
+            self._pool.dials.ask(self, is_wanted=is_wanted)
 
-    async def _connect(self) -> None:
-        """Try until all connections stand; pauses grow until a server has shown its settings."""
-        try:
-            if self.error is not None:
-                await self._pause()
-            while not self._is_complete:
-                try:
-                    session = await self._dial()
-                except FastRPCError as error:
-                    self._note_failure(error)
-                else:
-                    if session.is_usable:
-                        self.live = [*self.live, session]
-                        self._was_connected = True
-                        if not self._is_complete:
-                            self._pool.changed()
-                        continue
-                    self.failures += 1
-                    self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
-                await self._pause()
-        finally:
-            self._task = None
-            self._pool.changed()
+    @property
+    def _may_dial(self) -> bool:
+        return not (self._is_complete or self._is_removed or self._pool.is_closed)
 
-    async def _pause(self) -> None:
-        self._is_pausing = True
-        self._pool.changed()
+    @property
+    def dial_rank(self) -> int:
+        """How likely its server answers: it did, nothing is known of it, it failed since, it always failed."""
+        if self.error is None:
+            return 0 if self._was_ready else 1
+        return 2 if self._was_ready else 3
+
+    def dial(self) -> None:
+        """Begin an attempt; called by the queue of the pool."""
+        # In a context of its own: what the first caller has in its must not live as long as the connection.
+        context = contextvars.Context()
+        self._task = self._pool.loop.create_task(
+            self._connect(), name=f"fastrpc connect {self.endpoint}", context=context
+        )
+        # One that is cancelled before its first step never runs.
+        self._task.add_done_callback(self._end_dial, context=context)
+
+    async def _connect(self) -> bool:
+        """Make one attempt, and return whether it led to a connection."""
         try:
-            await asyncio.sleep(self._delays.take())
-        finally:
-            self._is_pausing = False
+            session = await self._dial()
+        except FastRPCError as error:
+            self._note_failure(error)
+            return False
+        if not session.is_usable:
+            self.failures += 1
+            self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
+            return False
+        self.live = [*self.live, session]
+        self._was_connected = True
+        return True
+
+    def _end_dial(self, task: asyncio.Task[bool]) -> None:
+        """Go on until all connections stand, with pauses that grow until a server has shown its settings."""
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("cannot dial %s", self.endpoint, exc_info=error)
+        if self._may_dial:
+            if not task.cancelled() and task.exception() is None and task.result():
+                self._pool.dials.ask(self)
+            else:
+                self._begin_pause()
+        self._pool.dials.ended(self)
+        self._changed()
+
+    def _begin_pause(self) -> None:
+        self._pause = self._pool.loop.call_later(
+            self._delays.take(), self._end_pause, context=contextvars.Context()
+        )
+        self._changed()
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        if self._may_dial:
+            self._pool.dials.ask(self)
+        self._changed()
 
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
@@ -157,6 +193,26 @@ class Link:
         self.error = without_frames(error)
         self.failures += 1
 
+    def _changed(self) -> None:
+        """Tell everybody who waits for this endpoint, or for any, that something is different now."""
+        self._wake_waiters()
+        self._pool.changed()
+
+    def _wake_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_changed(self) -> None:
+        """Return after the next change at this endpoint."""
+        waiter: asyncio.Future[None] = self._pool.loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
     # What a session reports
 
     def session_ready(self, session: ClientSession) -> None:
@@ -167,7 +223,7 @@ class Link:
         self._was_ready = True
         self._delays.reset()
         self._let_aged_go()
-        self._pool.changed()
+        self._changed()
         # The server is there: if more than one connection is wanted, now is the time for the others.
         self.start()
         prober = self._pool.prober
@@ -193,7 +249,7 @@ class Link:
     def session_draining(self, session: ClientSession) -> None:
         """No new calls on this connection; those under way may still end there."""
         self._leave(session)
-        self._pool.changed()
+        self._changed()
 
     def session_used(self, session: ClientSession) -> None:
         """A call goes out: it may be the first one for long."""
@@ -206,7 +262,7 @@ class Link:
             self._note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
         self._leave(session)
         self._sessions.pop(session, None)
-        self._pool.changed()
+        self._changed()
 
     def _leave(self, session: ClientSession) -> None:
         if session not in self.live:
@@ -220,6 +276,7 @@ class Link:
             self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
         if session.is_dispensable and not self.is_warm:
             self.is_dormant = not self._is_complete
+            self._pool.note_dormant()
         elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now.
             self._pool.loop.call_soon(self.start)
@@ -269,8 +326,13 @@ class Link:
 
     def _stop(self) -> None:
         """Begin nothing by itself any more."""
+        self._pool.dials.forget(self)
         if self._task is not None:
             self._task.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._wake_waiters()
         if self._probes is not None:
             self._probes.end()
 

@@ -3,16 +3,17 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.selector import ConsistentHashSelector, DoubleJumpSelector, JumpHashSelector, UserSelector
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 
 __all__ = [
     "KEYED",
     "LOOK_SECONDS",
+    "LinkIndex",
     "Patience",
     "REACH_HINT",
     "choose_warm",
@@ -30,6 +31,9 @@ KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelec
 
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05
+
+#: Addresses that one message names.
+MOST_NAMED = 100
 
 #: What to do where no connection came in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
@@ -55,23 +59,40 @@ class Patience:
     that pause at least.
 
     Args:
-        links: where the dial may be.
         least_seconds: the first pause.
         clock: gives an instant in seconds that never goes back.
     """
 
-    def __init__(
-        self, links: Sequence[_Link], least_seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._failures = {link: link.failures for link in links}
+    def __init__(self, least_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._least_seconds = least_seconds
         self._clock = clock
-        self._ends = clock() + least_seconds
+        self._ends: float | None = None
+        self._failures: dict[_Link, int] = {}
 
     def is_over(self, links: Sequence[_Link]) -> bool:
-        """Whether the attempt fails now if none of these links has a connection."""
+        """Whether the attempt fails now that none of these links has a connection; asked first, the wait begins."""
+        if self._ends is None:
+            self._ends = self._clock() + self._least_seconds
+            self._failures = {link: link.failures for link in links}
+        if not links:
+            return True
         if self._clock() < self._ends:
             return False
         return any(link.failures != self._failures.get(link, link.failures) for link in links)
+
+
+class LinkIndex(Generic[L]):
+    """Links by their addresses: a list that is searched for each of its endpoints would take long."""
+
+    def __init__(self) -> None:
+        self._links: Sequence[L] = ()
+        self._by_address: dict[Address, L] = {}
+
+    def find(self, links: Sequence[L], address: Address) -> L | None:
+        """Return the link of one address; a list that changes is another list."""
+        if self._links is not links:
+            self._links, self._by_address = links, {link.endpoint.address: link for link in links}
+        return self._by_address.get(address)
 
 
 def links_of(fleet: Fleet, make: Callable[[Endpoint], L]) -> list[L]:
@@ -118,8 +139,9 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 
 
 def what_came_of(links: Sequence[_Link]) -> str:
-    """Name addresses and why there is no connection."""
-    return "; ".join(trouble_at(link.endpoint, link.error) for link in links)
+    """Name addresses and why there is no connection; of very many the first."""
+    text = "; ".join(trouble_at(link.endpoint, link.error) for link in links[:MOST_NAMED])
+    return text if len(links) <= MOST_NAMED else f"{text}; and {len(links) - MOST_NAMED} more"
 
 
 def reach_hint(links: Sequence[_Link]) -> str:

@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals
+from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
 from fastrpc.client.link import Link
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    LinkIndex,
     Patience,
     choose_warm,
     links_of,
@@ -35,6 +39,10 @@ logger = logging.getLogger("fastrpc.client")
 
 #: Links of which one look at all of them is felt.
 MANY_LINKS = 64
+
+#: Where there are so many: the pause after telling of a change, as a multiple of what that took, and in seconds.
+TELLING_SHARE = 4
+LONGEST_PAUSE = 0.25
 
 
 class Pool:
@@ -60,11 +68,17 @@ class Pool:
         self.is_closed = self.is_used = False
         self.totals = CallTotals()
         self.loop: asyncio.AbstractEventLoop
+        #: Says which links may connect now.
+        self.dials = DialQueue()
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()
+        # The list of links that was started last, and whether one of them fell asleep since.
+        self._started: list[Link] | None = None
+        self._has_dormant = False
         # Whether changes of this turn of the loop were told, and whether there were more since.
         self._has_told = self._has_more = False
         self.links: list[Link] = []
+        self._index: LinkIndex[Link] = LinkIndex()
         #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
         self.wanted: list[Link] = []
         #: Those among them that calls need while all endpoints are in good health.
@@ -73,33 +87,37 @@ class Pool:
         self._removed: list[Link] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
-        if fleet is not None:
-            fleet.on_narrowed = self._take_left
+        self._take_first(target)
+
+    def _take_first(self, target: Target) -> None:
+        """Begin with the endpoints that are known without anybody being asked."""
+        if self.fleet is not None:
+            self.fleet.on_narrowed = self._take_left
             self.update(target.endpoints)
             self._has_list = target.registry is None
         else:
             self.links = self.wanted = [Link(self, endpoint) for endpoint in target.endpoints[:1]]
-            choose_warm(self.links, config.pool.warm)
+            choose_warm(self.links, self.config.pool.warm)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
         if self._follower is not None:
             self._follower.open()
-        self.loop = loop
+        self.loop = self.dials.loop = loop
         self.is_used = True
         for link in self.wanted:
             if link.is_warm:
                 link.start()
             else:
                 # The first call may go to a warm one; it wakes the others.
-                link.is_dormant = True
+                link.is_dormant = self._has_dormant = True
         if self._follower is not None:
             self._follower.start(loop)
 
     @property
     def sessions(self) -> list[ClientSession]:
         """Connections that calls may go out on; as long as one is through its opening, none that is not."""
-        usable = [session for link in self.links for session in link.usable_sessions]
+        usable = [session for link in self.links if link.live for session in link.usable_sessions]
         return [session for session in usable if session.is_ready] or usable
 
     @property
@@ -150,13 +168,19 @@ class Pool:
         Where keys say which endpoint takes a call, one that is being connected for the first time keeps its keys.
         """
         usable = set(self.sessions)
+        nowhere: list[ClientSession] = []
         keeps_new = isinstance(self._fleet.selector, KEYED)
-        leaving = set()
-        untried = {link.candidate for link in self.links if link.is_untried}
+        leaving, untried = set(), set()
         for link in self.links:
-            link.candidate.sessions = link.usable_sessions
-            if usable.isdisjoint(link.candidate.sessions) and not (keeps_new and link.is_new):
-                leaving.add(link.candidate)
+            candidate = link.candidate
+            if link.live:
+                candidate.sessions = link.usable_sessions
+            elif candidate.sessions:
+                candidate.sessions = nowhere
+            if (not link.live or usable.isdisjoint(candidate.sessions)) and not (keeps_new and link.is_new):
+                leaving.add(candidate)
+            if link.error is None and link.is_untried:
+                untried.add(candidate)
         try:
             self._fleet.set_all_leaving(leaving, untried)
         except Exception:
@@ -166,22 +190,30 @@ class Pool:
     def start(self) -> None:
         """Connect wherever there is no connection."""
         self._choose_wanted()
-        for link in self.wanted:
-            link.start()
+        if self._has_dormant or self._started is not self.wanted:
+            self._has_dormant, self._started = False, self.wanted
+            for link in self.wanted:
+                link.start()
+
+    def note_dormant(self) -> None:
+        """A link has no connection and makes none by itself: the next call that looks for one starts it."""
+        self._has_dormant = True
 
     def changed(self) -> None:
         """Tell everybody who waits that something is different now.
 
-        Each look at all links takes its time, and a thousand of them may be connected at once: where there are many, of
-        several changes in one turn of the loop the first is told at once and the others together in the next turn.
+        Each look at all links takes its time, and many of them are dialled at once: where there are many, the first
+        change is told at once, and those that follow together, when several times as long has passed as telling took.
         """
         if self._has_told:
             self._has_more = True
             return
+        began = time.perf_counter()
         self._tell()
         if len(self.links) > MANY_LINKS and self.is_used and not self.loop.is_closed():
             self._has_told = True
-            self.loop.call_soon(self._begin_turn)
+            pause = min(LONGEST_PAUSE, TELLING_SHARE * (time.perf_counter() - began))
+            self.loop.call_later(pause, self._begin_turn, context=contextvars.Context())
 
     def _begin_turn(self) -> None:
         self._has_told = False
@@ -237,7 +269,7 @@ class Pool:
             if sessions:
                 return random.choice(sessions)
             self.start()
-            if not (wait or self.may_come() or self.is_worth_waiting(self.links, patience)):
+            if not (wait or self.may_come()) and (patience is None or patience.is_over(self.links)):
                 raise self.unreachable(self.links)
             await self.wait_changed()
 
@@ -259,10 +291,6 @@ class Pool:
     def may_come(self) -> bool:
         """Whether a connection may be there in a moment."""
         return any(link.may_come for link in self.links)
-
-    def is_worth_waiting(self, links: Sequence[Link], patience: Patience | None) -> bool:
-        """Whether an attempt that follows another one waits although no connection may be there in a moment."""
-        return patience is not None and bool(links) and not patience.is_over(links)
 
     @property
     def has_list(self) -> bool:
@@ -290,7 +318,7 @@ class Pool:
 
     def link_at(self, address: Address) -> Link | None:
         """Return the link of one endpoint."""
-        return next((link for link in self.links if link.endpoint.address == address), None)
+        return self._index.find(self.links, address)
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
@@ -320,6 +348,7 @@ class Pool:
     async def close(self) -> None:
         """Close every connection; nothing is made again."""
         self.is_closed = True
+        self.dials.close()
         for link in (*self.links, *self._removed):
             link.close()
         if self._follower is not None:

@@ -86,7 +86,8 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         state.numbers = numbers_of_all()
         state.message_limit = config.limits.message_bytes
         state.kind = SyncClient
-        parts = _Parts(target, registry, selector, fail_mode or DEFAULT_FAIL_MODE, interceptors, config)
+        spin = allowed_spin(config.spin_microseconds, stacklevel=3)
+        parts = _Parts(target, registry, selector, fail_mode or DEFAULT_FAIL_MODE, interceptors, config, spin)
         parts.give(state)
         state.remake = partial(parts.renew, state)
         codec_named(config.codec)
@@ -209,6 +210,7 @@ class _Parts:
     fail_mode: Any
     interceptors: Sequence[Interceptor]
     config: ClientConfig
+    spin_microseconds: int
 
     def give(self, state: BlockingState) -> SyncPool:
         """Make the parts and have the client work with them."""
@@ -216,7 +218,7 @@ class _Parts:
         where = target_of(self.target, self.registry)
         fleet = fleet_for(where, self.selector, config.pool)
         pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
-        pool.spin_microseconds = allowed_spin(config.spin_microseconds)
+        pool.spin_microseconds = self.spin_microseconds
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
         state.take_parts(

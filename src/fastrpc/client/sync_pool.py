@@ -1,6 +1,7 @@
 """The connections of a blocking client: made by the thread that needs one, made again when they are lost."""
 
 import logging
+import math
 import threading
 import time
 import warnings
@@ -16,6 +17,7 @@ from fastrpc._core.settings import Settings
 from fastrpc.client.link_rules import (
     KEYED,
     LOOK_SECONDS,
+    LinkIndex,
     Patience,
     choose_warm,
     links_of,
@@ -63,6 +65,7 @@ class SyncPool:
         self.target = target
         self.fleet = fleet
         self.links: list[SyncLink] = []
+        self._index: LinkIndex[SyncLink] = LinkIndex()
         #: Links that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
         #: Those among them that calls need while all endpoints are in good health.
@@ -206,7 +209,7 @@ class SyncPool:
 
     def link_at(self, address: Address) -> SyncLink | None:
         """Return the link of one endpoint."""
-        return next((link for link in self.links if link.endpoint.address == address), None)
+        return self._index.find(self.links, address)
 
     @property
     def sessions(self) -> list[BlockingSession]:
@@ -214,12 +217,7 @@ class SyncPool:
         return [session for link in self.links for session in link.sessions]
 
     def acquire(
-        self,
-        until: float | None,
-        *,
-        wait: bool,
-        choice: Any = None,
-        patience: Patience | None = None,
+        self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
     ) -> BlockingSession:
         """Return a usable connection, making one if there is none.
 
@@ -250,7 +248,7 @@ class SyncPool:
                     if session is not None:
                         self._publish()
                         return session
-                    is_patient = patience is not None and bool(links) and not patience.is_over(links)
+                    is_patient = patience is not None and not patience.is_over(links)
                     self._await_change(until, wait or is_patient, links)
                     continue
                 link.is_dialing = True
@@ -334,7 +332,9 @@ class SyncPool:
             if not wait:
                 raise self._unreachable(links)
             limits.append(min(link.due for link in links))
-        self._changed.wait(max(0.0, min([*limits, now + FORK_LOOK_SECONDS]) - now))
+        ends = min(limits, default=math.inf)
+        while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
+            self.check_process()
 
     def _dial(self, link: SyncLink, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
@@ -408,11 +408,8 @@ class SyncPool:
         return what_came_of(self.links)
 
     def _unreachable(self, links: list[SyncLink]) -> ConnectError:
-        known = [link for link in self.links if link in links]
-        return ConnectError(
-            f"no connection to be had: {what_came_of(known)}",
-            hint=reach_hint(known),
-        )
+        known = list(filter(set(links).__contains__, self.links))
+        return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""
@@ -432,8 +429,6 @@ class SyncPool:
             self._publish()
             self._changed.notify_all()
         return sessions
-
-    # The child of a fork
 
     @property
     def is_of_parent(self) -> bool:

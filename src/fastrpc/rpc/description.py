@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from fastrpc._core.nearest_name import NameIndex
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import UNANNOTATED, type_text
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
@@ -11,15 +12,6 @@ from fastrpc.rpc.signature import Parameter
 from fastrpc.rpc.type_description import describe_types
 
 __all__ = ["describe", "nearest_name", "signature_text"]
-
-#: Longer names are not compared: the work grows with the product of the lengths, and a peer chooses one.
-LONGEST_COMPARED = 100
-
-#: How alike two names must be, from 0 to 1.
-ALIKE = 0.6
-
-#: How many of the nearest names are looked at for one whose last part is near as well.
-COMPARED_AGAIN = 5
 
 _STREAM = "AsyncIterator[{}]"
 
@@ -58,22 +50,7 @@ def signature_text(definition: MethodDefinition) -> str:
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that `name` was probably meant to be, None when none is near."""
-    import difflib
-
-    if len(name) > LONGEST_COMPARED:
-        return None
-    known = sorted(names)
-    folded = {candidate.casefold(): candidate for candidate in reversed(known)}
-    wanted = name.casefold()
-    last = wanted.rpartition(".")[2]
-    for found in difflib.get_close_matches(wanted, folded, n=COMPARED_AGAIN, cutoff=ALIKE):
-        method = found.rpartition(".")[2]
-        # Two methods of one service share most of their names, whatever the methods are.
-        begins = last and (method.startswith(last) or last.startswith(method))
-        if begins or difflib.SequenceMatcher(None, last, method).ratio() >= ALIKE:
-            return folded[found]
-    # `mul` for `arith.mul`: the service was left out.
-    return next((candidate for candidate in known if candidate.rpartition(".")[2] == name), None)
+    return NameIndex(names).nearest(name)
 
 
 def _describe_method(definition: MethodDefinition) -> dict[str, Any]:

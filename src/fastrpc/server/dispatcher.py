@@ -2,8 +2,6 @@
 
 import asyncio
 import contextvars
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -12,30 +10,31 @@ from fastrpc._core.call import Route
 from fastrpc._core.interception import Chain
 from fastrpc._core.invocation import invoke, run_handler
 from fastrpc._core.marshal import Marshal
+from fastrpc._core.nearest_name import NameIndex
 from fastrpc._core.served_call import ServerCall, ServerState
 from fastrpc._core.server_session import ServerSession
 from fastrpc.codecs.base import codec_label, codec_with_id
-from fastrpc.compressors.base import Compressor, Steps, compressor_label, decompress_steps
+from fastrpc.compressors.base import Compressor, compressor_label
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DecodeError, FastRPCError
-from fastrpc.rpc.description import nearest_name
+from fastrpc.errors import CallError, FastRPCError
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.failures import Failure, Failures
 from fastrpc.server.life import Life
+from fastrpc.server.unpacking import Unpacking
 from fastrpc.server.workers import Workers
 from fastrpc.status import Status
 
 __all__ = ["Dispatcher"]
 
+#: How many methods are listed to a caller whose own is not near any of them.
+SHOWN_NAMES = 10
+
 #: How often a drain looks whether all connections have taken their part of it.
 _LOOK_SECONDS = 0.02
-
-#: How long a decompression may keep the loop before others get their turn.
-_UNPACK_SLICE_SECONDS = 0.003
 
 
 class Dispatcher:
@@ -50,19 +49,31 @@ class Dispatcher:
         self._workers = workers
         self._config = config
         self._life = life
+        # What may be meant by an unknown name, made of so many routes; the names that are listed.
+        self._names = NameIndex(())
+        self._indexed = 0
+        self._first_names = ""
         self._jobs: dict[ServerCall, _ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
-        self._unpacking: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
+        self._unpacking = Unpacking(config.limits.message_bytes)
 
     def unknown_method(self, method: str, session: ServerSession) -> str:
         """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
         if not getattr(session, "reveals_services", False):
             return f"no method {method!r} here"
-        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
-        near = nearest_name(method, names)
+        if self._indexed != len(self.state.routes):
+            self.index_methods()
+        near = self._names.nearest(method)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
-        return f"no method {method!r} here; there are {', '.join(sorted(names)[:10]) or 'none'}"
+        return f"no method {method!r} here; there are {self._first_names or 'none'}"
+
+    def index_methods(self) -> None:
+        """Prepare to say which method may be meant: that is asked by whoever can connect, as often as they like."""
+        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        self._names = NameIndex(names)
+        self._first_names = ", ".join(sorted(names)[:SHOWN_NAMES])
+        self._indexed = len(self.state.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Say that requests may not come in its codec, and in which ones they may."""
@@ -154,7 +165,7 @@ class Dispatcher:
         await self._wait(lambda: not self.state.sessions)
 
     def _is_idle(self) -> bool:
-        return self.state.running == 0 and self.state.waiting == 0 and not self._unpacking
+        return self.state.running == 0 and self.state.waiting == 0 and self._unpacking.is_idle
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -173,30 +184,9 @@ class Dispatcher:
         finally:
             self.state.is_watched = False
 
-    # Compressed requests
-
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request, a little at a time, one request of a connection after the other."""
-        queue = self._unpacking.setdefault(call.session, deque())
-        queue.append((call, decompress_steps(compressor, payload, self._config.limits.message_bytes)))
-        if len(queue) == 1:
-            self._unpack_slice(call.session)
-
-    def _unpack_slice(self, session: ServerSession) -> None:
-        queue = self._unpacking[session]
-        ends = time.perf_counter() + _UNPACK_SLICE_SECONDS
-        while queue:
-            call, steps = queue[0]
-            if call.cancelled or session.is_closed:
-                payload, error, is_done = b"", None, True
-            else:
-                payload, error, is_done = _advance(steps, ends)
-            if not is_done:
-                asyncio.get_running_loop().call_soon(self._unpack_slice, session)
-                return
-            queue.popleft()
-            session.unpacked(call, payload, error)
-        del self._unpacking[session]
+        """Decompress a request; its session hears of the end by `unpacked`."""
+        self._unpacking.unpack(call, compressor, payload)
 
     # Threads
 
@@ -222,22 +212,6 @@ class Dispatcher:
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
         """Say what the caller is told of an error, and log what it is not told."""
         return self._failures.tell(call, error)
-
-
-def _advance(steps: Steps, ends: float) -> tuple[bytes, FastRPCError | None, bool]:
-    """Take steps until they are done or the time is up: the result, what is wrong, whether they are done."""
-    try:
-        while True:
-            next(steps)
-            if time.perf_counter() > ends:
-                return b"", None, False
-    except StopIteration as end:
-        return end.value, None, True
-    except FastRPCError as error:
-        return b"", error, True
-    except Exception as error:
-        # An installed compressor may raise anything; it must not cost the connection.
-        return b"", DecodeError(f"the payload cannot be decompressed: {error!r}"), True
 
 
 class _ThreadJob:

@@ -174,8 +174,7 @@ class Server:
             call_timeout=config.timeouts.call,
         )
         state.has_interceptors, state.checks_results = bool(self._interceptors), config.check_results
-        dispatcher.state = state
-        self._state = state
+        dispatcher.state = self._state = state
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
@@ -183,6 +182,7 @@ class Server:
         self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
+        dispatcher.index_methods()
 
     def add(self, source: Any) -> None:
         """Serve another source; once the server runs only instances can be added.

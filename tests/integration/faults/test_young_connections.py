@@ -284,11 +284,13 @@ async def test_waiting_for_ready_goes_on_as_before(is_blocking: bool) -> None:
 def test_patience_lasts_for_one_dial_in_vain_and_for_the_first_pause_at_least() -> None:
     clock = FakeClock()
     links = [SyncLink(Endpoint(f"tcp://127.0.0.1:{port}"), Backoff()) for port in (1, 2)]
-    patience = Patience(links, 0.1, clock)
+    patience = Patience(0.1, clock)
+    assert not patience.is_over(links)
     links[0].note_failure(ConnectError("refused"))
     assert not patience.is_over(links)
     clock.advance(0.1)
     assert patience.is_over(links)
     assert not patience.is_over(links[1:])
+    assert patience.is_over([])
     # One that came later has no dial in vain that this attempt waited for.
     assert not patience.is_over([SyncLink(Endpoint("tcp://127.0.0.1:1"), Backoff())])

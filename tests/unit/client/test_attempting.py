@@ -22,10 +22,14 @@ class Connecting:
         self.is_closed = False
         self.waiting: list[asyncio.Future[None]] = []
         for candidate in self.fleet.candidates:
-            start = functools.partial(self.started.append, candidate.endpoint)
+            start = functools.partial(self._note, candidate.endpoint)
             candidate.link = SimpleNamespace(usable=lambda *, ready: None, start=start, may_come=True)
 
     def check_open(self) -> None: ...
+
+    def _note(self, endpoint: Endpoint, *, is_wanted: bool = False) -> None:
+        assert is_wanted
+        self.started.append(endpoint)
 
     def start(self) -> None: ...
 

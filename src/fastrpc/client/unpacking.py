@@ -1,0 +1,47 @@
+"""Decompresses answers without holding the loop: a little at a time, in turn with all else that the loop puts off."""
+
+import asyncio
+
+from fastrpc._core.loop_state import loop_state
+from fastrpc._core.pending_call import PendingCall
+from fastrpc._core.turns import SlicedWork
+from fastrpc.compressors.base import decompress_steps
+from fastrpc.errors import DecodeError
+
+__all__ = ["unpack"]
+
+
+async def unpack(call: PendingCall, most: int) -> None:
+    """Decompress the answer of a call, which keeps the result; a short one at once, unless others wait.
+
+    Raises:
+        DecodeError: it is damaged, has more than `most` bytes, or its compressor is not known here.
+    """
+    try:
+        compressor, payload = call._packed_answer
+    except DecodeError as error:
+        call._count_undecoded(error)
+        raise
+    loop = asyncio.get_running_loop()
+    unpacked: asyncio.Future[bytes] = loop.create_future()
+    steps = decompress_steps(compressor, payload, most)
+
+    def step() -> bool:
+        if unpacked.done():
+            # Nobody waits any more.
+            return False
+        try:
+            next(steps)
+        except StopIteration as end:
+            unpacked.set_result(end.value)
+        except Exception as error:
+            unpacked.set_exception(error)
+        return not unpacked.done()
+
+    SlicedWork(loop_state(loop).turns, step).begin()
+    try:
+        call._take_unpacked(await unpacked)
+    except DecodeError as error:
+        failure = call._unpacking_failed(error)
+        call._count_undecoded(failure)
+        raise failure from None

@@ -1,0 +1,66 @@
+"""Decompresses requests without holding the loop.
+
+::
+
+    unpack ──► the connection's queue ──► one request after the other, a little at a time ──► session.unpacked
+
+Each connection has one decompression under way, so that a bomb holds no more than one message limit; all of them, and
+whatever else a loop puts off, share a few milliseconds of each turn (`_core/turns.pyx`).
+"""
+
+from collections import deque
+from functools import partial
+
+from fastrpc._core.served_call import ServerCall
+from fastrpc._core.server_session import ServerSession
+from fastrpc._core.turns import SlicedWork
+from fastrpc.compressors.base import Compressor, Steps, decompress_steps
+from fastrpc.errors import DecodeError, FastRPCError
+
+__all__ = ["Unpacking"]
+
+
+class Unpacking:
+    """The compressed requests of one server."""
+
+    def __init__(self, message_bytes: int) -> None:
+        self._message_bytes = message_bytes
+        self._queues: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being decompressed."""
+        return not self._queues
+
+    def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Decompress a request; its session hears of the end by `unpacked`."""
+        job = call, decompress_steps(compressor, payload, self._message_bytes)
+        queue = self._queues.get(call.session)
+        if queue is None:
+            self._queues[call.session] = deque([job])
+            SlicedWork(call.session.loop_state.turns, partial(self._step, call.session)).begin()
+        else:
+            queue.append(job)
+
+    def _step(self, session: ServerSession) -> bool:
+        """Do a little for the first request of a connection; say whether there is more."""
+        queue = self._queues[session]
+        call, steps = queue[0]
+        payload, error = b"", None
+        if not (call.cancelled or session.is_closed):
+            try:
+                next(steps)
+                return True
+            except StopIteration as end:
+                payload = end.value
+            except FastRPCError as problem:
+                error = problem
+            except Exception as problem:
+                # An installed compressor may raise anything; it must not cost the connection.
+                error = DecodeError(f"the payload cannot be decompressed: {problem!r}")
+        queue.popleft()
+        if not queue:
+            del self._queues[session]
+        has_more = bool(queue)
+        session.unpacked(call, payload, error)
+        return has_more

@@ -1,0 +1,251 @@
+"""What one read brings is handled in slices: others have their turn in between, and nothing else changes."""
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, ClientConfig, Keepalive, ServerConfig, Timeouts
+from tests.support.frame_factory import opening, request
+from tests.support.raw_peer import raw_client
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
+from tests.support.wire_frames import Goaway, Response
+from tests.support.wire_layout import FLAG_ONE_WAY, Reason
+
+#: Calls of one read, and how long each keeps the loop: many times what one turn may take.
+CALLS = 300
+BURN_SECONDS = 0.0003
+
+each_scheme = pytest.mark.parametrize("scheme", SCHEMES)
+
+
+@fastrpc.service("work")
+class Work:
+    """Keeps the loop for a moment with each call, and notes them in their order."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.is_cancelled: list[int] = []
+
+    @fastrpc.method
+    async def burn(self, number: int) -> int:
+        self.started.append(number)
+        until = time.perf_counter() + BURN_SECONDS
+        while time.perf_counter() < until:
+            pass
+        return number
+
+    @fastrpc.method
+    async def wait(self, number: int) -> None:
+        await self.burn(number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_cancelled.append(number)
+
+    @fastrpc.method(inline=True)
+    def now(self) -> int:
+        return len(self.started)
+
+
+@each_scheme
+async def test_one_turn_of_the_loop_handles_a_few_milliseconds_of_a_read(scheme: str) -> None:
+    work = Work()
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        before = len(work.started)
+        while True:
+            await asyncio.sleep(0)
+            most, before = max(most, len(work.started) - before), len(work.started)
+
+    async with served(work, scheme=scheme) as target, Client(target) as client:
+        await client.ready()
+        watching = asyncio.ensure_future(watch())
+        values = await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
+        watching.cancel()
+    assert values == work.started == list(range(CALLS))
+    # However slow this machine is, no handler takes less than it is told to; two slices may lie between two looks.
+    assert most * BURN_SECONDS <= 0.012
+
+
+@each_scheme
+async def test_another_connection_is_served_in_between(scheme: str) -> None:
+    work = Work()
+    async with served(work, scheme=scheme) as target, Client(target) as busy, Client(target) as other:
+        await other.ready()
+        batch = asyncio.ensure_future(busy.call_many(Work.burn, [(number,) for number in range(CALLS)]))
+        await eventually(lambda: bool(work.started))
+        assert await other.call(Work.now) < CALLS
+        await batch
+
+
+async def test_frames_behind_the_rest_of_a_read_come_after_it() -> None:
+    work = Work()
+    async with served(work, scheme="tcp") as target, raw_client(target) as peer:
+        peer.send(opening(False))
+        calls = range(1, 2 * CALLS + 1, 2)
+        frames = [
+            request(call, b"\x91\xcd" + call.to_bytes(2), method=b"work.burn", codec=1) for call in calls
+        ]
+        peer.send(*frames)
+        peer.send(
+            *[
+                request(call + 2 * CALLS, b"\x91\xcd" + call.to_bytes(2), method=b"work.burn", codec=1)
+                for call in calls
+            ]
+        )
+        for call in range(1, 4 * CALLS + 1, 2):
+            assert (await peer.next(Response)).id == call
+    assert work.started == [*calls, *calls]
+
+
+async def test_a_broken_rule_behind_the_rest_of_a_read_is_found_after_it() -> None:
+    work = Work()
+    async with served(work, scheme="tcp") as target, raw_client(target) as peer:
+        peer.send(opening(False))
+        calls = range(1, 2 * CALLS + 1, 2)
+        frames = [
+            request(call, b"\x91\xcd" + call.to_bytes(2), method=b"work.burn", codec=1) for call in calls
+        ]
+        peer.send(*frames, request(1))
+        goaway = await peer.next(Goaway)
+        assert goaway.reason == Reason.PROTOCOL
+        assert work.started == list(calls)[: len(work.started)]
+        await peer.ended()
+
+
+@each_scheme
+async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> None:
+    work = Work()
+    async with served(work, scheme=scheme) as target, Client(target) as client:
+        await client.ready()
+        batch = asyncio.ensure_future(
+            client.call_many(Work.burn, [(number,) for number in range(CALLS)], return_exceptions=True)
+        )
+        await eventually(lambda: bool(work.started))
+        assert any(session.is_put_off for session in target.server._state.sessions)  # type: ignore[union-attr]
+        await target.server.close()
+        values = await batch
+        await eventually(lambda: not target.server._state.sessions)  # type: ignore[union-attr]
+    assert len(work.started) < CALLS
+    assert any(isinstance(value, fastrpc.FastRPCError) for value in values)
+
+
+@each_scheme
+async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
+    work = Work()
+    async with served(work, scheme=scheme) as target, Client(target) as client:
+        await client.ready()
+        batch = asyncio.ensure_future(
+            client.call_many(Work.wait, [(number,) for number in range(CALLS)], return_exceptions=True)
+        )
+        await eventually(lambda: bool(work.started))
+        for session in client._pool.open_sessions:  # type: ignore[attr-defined]
+            session.abort()
+        await batch
+        await eventually(lambda: not target.server._state.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: sorted(work.is_cancelled) == sorted(work.started))
+
+
+@each_scheme
+async def test_time_spent_in_the_queue_counts_from_the_arrival(scheme: str) -> None:
+    work = Work()
+    async with served(work, scheme=scheme) as target, Client(target) as client:
+        await client.ready()
+        hasty = client.with_options(timeout=BURN_SECONDS * CALLS / 3)
+        values = await hasty.call_many(
+            Work.burn, [(number,) for number in range(CALLS)], return_exceptions=True
+        )
+        await client.call(Work.now)
+    assert 0 < len(work.started) < CALLS
+    assert isinstance(values[-1], fastrpc.DeadlineExceededError)
+
+
+@each_scheme
+async def test_calls_are_cancelled_by_what_lies_in_the_rest_of_a_read(scheme: str) -> None:
+    work = Work()
+    async with served(work, scheme=scheme) as target, Client(target) as client:
+        await client.ready()
+        calls = [asyncio.ensure_future(client.call(Work.wait, number)) for number in range(CALLS)]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await eventually(lambda: sorted(work.is_cancelled) == sorted(work.started))
+        assert await client.call(Work.now) == len(work.started)
+
+
+@each_scheme
+async def test_no_side_takes_the_other_for_dead_meanwhile(scheme: str) -> None:
+    work = Work()
+    keepalive = Keepalive(interval=0.05, timeout=0.05, minimum_interval=0.001)
+    server = ServerConfig(keepalive=keepalive)
+    async with (
+        served(work, scheme=scheme, config=server) as target,
+        Client(target, config=ClientConfig(keepalive=keepalive)) as client,
+    ):
+        await client.ready()
+        for _ in range(5):
+            await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
+        assert client.stats()["totals"]["connections"] == 1
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+async def test_a_spinning_loop_does_not_read_past_what_waits(scheme: str) -> None:
+    work = Work()
+    config = ServerConfig(spin_microseconds=200)
+    async with served(work, scheme=scheme, config=config) as target, Client(target) as client:
+        await client.ready()
+        batches = [
+            client.call_many(Work.burn, [(number,) for number in range(first, first + 100)])
+            for first in range(0, 400, 100)
+        ]
+        await asyncio.gather(*batches)
+    assert work.started == list(range(400))
+
+
+@each_scheme
+async def test_answers_in_front_of_the_end_of_the_stream_all_count(scheme: str) -> None:
+    """A client that wakes slow readers reads its answers in slices as well."""
+
+    @fastrpc.service("answers")
+    class Answers:
+        @fastrpc.method(inline=True)
+        def give(self, number: int) -> int:
+            return number
+
+    config = ServerConfig(timeouts=Timeouts(drain=5))
+    async with served(Answers(), scheme=scheme, config=config) as target, Client(target) as client:
+        await client.ready()
+        calls = [asyncio.ensure_future(client.call(Answers.give, number)) for number in range(3_000)]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(target.server.drain())
+        assert await asyncio.gather(*calls) == list(range(3_000))
+        await closing
+
+
+@each_scheme
+async def test_nothing_is_left_behind(scheme: str) -> None:
+    work = Work()
+    async with served(work, scheme=scheme) as target:
+        for _ in range(3):
+            async with Client(target) as client:
+                await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
+                loop_state = client._pool.open_sessions[0].loop_state  # type: ignore[attr-defined]
+        await eventually(lambda: not target.server._state.sessions)  # type: ignore[union-attr]
+        assert len(loop_state.turns) == 0
+    gc.collect()
+
+
+async def test_one_way_calls_of_unknown_methods_are_dropped_in_slices_too() -> None:
+    work = Work()
+    async with served(work, scheme="tcp") as target, raw_client(target) as peer:
+        peer.send(opening(False))
+        frames = [request(call, method=b"work.nothing", flags=FLAG_ONE_WAY) for call in range(1, 40_001, 2)]
+        peer.send(*frames, request(50_001, b"\x90", method=b"work.now", codec=1))
+        assert (await peer.next(Response)).id == 50_001

@@ -1,0 +1,131 @@
+"""A list of thousands of endpoints: few are dialled at a time, and the good one is found and used meanwhile."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, ClientConfig, FastRPCError, SyncClient, Timeouts
+from fastrpc.client.dial_queue import MOST_DIALS
+from fastrpc.client.everywhere import MOST_THREADS
+from fastrpc.testing import serving
+from tests.support.served import served
+from tests.support.waiting import eventually
+from tests.support.who import Who
+
+MANY = 2_000
+
+
+@pytest.fixture
+def nobody() -> Iterator[list[str]]:
+    """Addresses of this machine at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("0.0.0.0", 0))
+        port = bound.getsockname()[1]
+        yield [f"tcp://127.1.{number // 200}.{number % 200 + 1}:{port}" for number in range(MANY)]
+
+
+def under_way(client: Client) -> int:
+    return client._pool.dials.under_way  # type: ignore[attr-defined]
+
+
+async def test_at_most_so_many_are_dialled_at_the_same_time(nobody: list[str]) -> None:
+    most = 0
+    async with served(Who("one"), scheme="tcp") as target:
+        async with Client([*nobody, target]) as client:
+            call = asyncio.ensure_future(
+                client.with_options(timeout=60, wait_for_ready=True).call(Who.name_of)
+            )
+            while not call.done():
+                most = max(most, under_way(client))
+                await asyncio.sleep(0)
+            assert await call == "one"
+    assert 0 < most <= MOST_DIALS
+
+
+async def test_the_good_one_is_used_while_others_are_dialled(nobody: list[str]) -> None:
+    async with served(Who("one"), scheme="tcp") as target:
+        async with Client([*nobody[:10], target, *nobody[10:]]) as client:
+            view = client.with_options(timeout=60, wait_for_ready=True)
+            for _ in range(20):
+                assert await view.call(Who.name_of) == "one"
+            # All others have not failed yet.
+            pool = client._pool  # type: ignore[attr-defined]
+            assert any(link.error is None and not link.live for link in pool.links)
+
+
+async def test_an_endpoint_that_a_call_names_is_dialled_before_others(nobody: list[str]) -> None:
+    async with served(Who("one"), scheme="tcp") as target:
+        async with Client([*nobody, target]) as client:
+            client._pool.bind(asyncio.get_running_loop())  # type: ignore[attr-defined]
+            client._pool.start()  # type: ignore[attr-defined]
+            assert await client.with_options(endpoint=target, timeout=60).call(Who.name_of) == "one"
+            pool = client._pool  # type: ignore[attr-defined]
+            assert sum(link.error is not None for link in pool.links) < MANY / 2
+
+
+async def test_closing_meanwhile_leaves_nothing(nobody: list[str]) -> None:
+    client = Client(nobody)
+    call = asyncio.ensure_future(client.with_options(wait_for_ready=True).call(Who.name_of))
+    await eventually(lambda: under_way(client) > 0)
+    await client.close()
+    with pytest.raises(FastRPCError):
+        await call
+    await eventually(lambda: under_way(client) == 0)
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    assert not [name for name in names if name.startswith("fastrpc connect")]
+
+
+async def test_broadcast_reaches_everybody_and_says_what_came_of_each(nobody: list[str]) -> None:
+    async with served(Who("one"), scheme="tcp") as target, Client([*nobody, target]) as client:
+        outcomes = await client.with_options(timeout=60).broadcast(Who.name_of)
+    assert len(outcomes) == MANY + 1
+    values = [outcome for outcome in outcomes.values() if not isinstance(outcome, FastRPCError)]
+    assert [reply.value for reply in values] == ["one"]
+
+
+async def test_fork_takes_the_only_one_that_answers(nobody: list[str]) -> None:
+    async with served(Who("one"), scheme="tcp") as target, Client([*nobody, target]) as client:
+        assert await client.with_options(timeout=60).fork(Who.name_of) == "one"
+
+
+def test_a_blocking_broadcast_takes_few_threads(nobody: list[str]) -> None:
+    most, before = 0, threading.active_count()
+    with serving(Who("one")) as target, SyncClient([*nobody[:300], target]) as client:
+        outcomes: list[dict[fastrpc.Endpoint, object]] = []
+        asking = threading.Thread(
+            target=lambda: outcomes.append(client.with_options(timeout=60).broadcast(Who.name_of))
+        )
+        asking.start()
+        while asking.is_alive():
+            most = max(most, threading.active_count() - before)
+            time.sleep(0)
+    (found,) = outcomes
+    assert len(found) == 301
+    assert sum(not isinstance(outcome, FastRPCError) for outcome in found.values()) == 1
+    # Beside them the one that asks, and the server's own.
+    assert most <= MOST_THREADS + 10
+
+
+def test_a_blocking_fork_takes_the_only_one_that_answers(nobody: list[str]) -> None:
+    with serving(Who("one")) as target, SyncClient([*nobody[:300], target]) as client:
+        assert client.with_options(timeout=60).fork(Who.name_of) == "one"
+
+
+def test_all_calls_of_a_blocking_broadcast_share_one_deadline() -> None:
+    with socket.socket() as listening:
+        # It accepts by its backlog and never answers.
+        listening.bind(("0.0.0.0", 0))
+        listening.listen(1_000)
+        port = listening.getsockname()[1]
+        targets = [f"tcp://127.2.0.{number + 1}:{port}" for number in range(3 * MOST_THREADS)]
+        with SyncClient(targets, config=ClientConfig(timeouts=Timeouts(call=1.0))) as client:
+            began = time.monotonic()
+            outcomes = client.broadcast("who.name_of")
+            assert time.monotonic() - began < 2.5
+    assert len(outcomes) == 3 * MOST_THREADS
+    assert all(isinstance(outcome, fastrpc.DeadlineExceededError) for outcome in outcomes.values())

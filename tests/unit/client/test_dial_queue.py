@@ -1,0 +1,107 @@
+"""Few dials at a time, those that are most likely to answer first."""
+
+import asyncio
+
+from fastrpc.client.dial_queue import BEGUN_TOGETHER, MOST_DIALS, DialQueue
+
+
+class Noted:
+    """Notes that it is dialled."""
+
+    def __init__(self, name: str, notes: list["Noted"], rank: int = 1) -> None:
+        self.name = name
+        self.dial_rank = rank
+        self._notes = notes
+
+    def dial(self) -> None:
+        self._notes.append(self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def queue_here() -> DialQueue:
+    queue = DialQueue()
+    queue.loop = asyncio.get_running_loop()
+    return queue
+
+
+async def some_turns() -> None:
+    for _ in range(2 * MOST_DIALS // BEGUN_TOGETHER):
+        await asyncio.sleep(0)
+
+
+async def test_only_so_many_are_dialled_at_the_same_time() -> None:
+    notes: list[Noted] = []
+    queue = queue_here()
+    links = [Noted(str(number), notes) for number in range(1_000)]
+    for link in links:
+        queue.ask(link)
+    assert len(notes) == BEGUN_TOGETHER
+    await some_turns()
+    assert notes == links[:MOST_DIALS]
+    queue.ended(links[5])
+    await some_turns()
+    assert notes == links[: MOST_DIALS + 1]
+    assert queue.under_way == MOST_DIALS
+
+
+async def test_the_likeliest_is_dialled_first_and_the_one_a_call_waits_for_before_it() -> None:
+    notes: list[Noted] = []
+    queue = queue_here()
+    first = [Noted("first", notes) for _ in range(MOST_DIALS)]
+    for link in first:
+        queue.ask(link)
+    await some_turns()
+    failed, unknown, known = (Noted(name, notes, rank) for name, rank in (("f", 3), ("u", 1), ("k", 0)))
+    wanted = Noted("w", notes, 3)
+    for link in (failed, unknown, known):
+        queue.ask(link)
+    queue.ask(wanted)
+    queue.ask(failed)
+    queue.ask(known)
+    queue.ask(wanted, is_wanted=True)
+    del notes[:]
+    for link in first:
+        queue.ended(link)
+    await some_turns()
+    assert notes == [known, wanted, unknown, failed]
+
+
+async def test_what_is_forgotten_is_not_dialled() -> None:
+    notes: list[Noted] = []
+    queue = queue_here()
+    links = [Noted(str(number), notes) for number in range(20)]
+    for link in links:
+        queue.ask(link)
+    queue.forget(links[10])
+    assert links[10] not in queue
+    assert links[11] in queue
+    await some_turns()
+    assert notes == [*links[:10], *links[11:]]
+
+
+async def test_nothing_begins_after_the_end() -> None:
+    notes: list[Noted] = []
+    queue = queue_here()
+    links = [Noted(str(number), notes) for number in range(100)]
+    for link in links:
+        queue.ask(link)
+    queue.close()
+    for link in notes[:]:
+        queue.ended(link)
+    await some_turns()
+    assert len(notes) == BEGUN_TOGETHER
+
+
+async def test_who_is_dialled_is_not_dialled_twice() -> None:
+    notes: list[Noted] = []
+    queue = queue_here()
+    link = Noted("one", notes)
+    queue.ask(link)
+    queue.ask(link, is_wanted=True)
+    assert notes == [link]
+    queue.ended(link)
+    queue.ask(link)
+    await some_turns()
+    assert notes == [link, link]
