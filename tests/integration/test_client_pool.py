@@ -9,6 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
+from fastrpc.client.link import Link
 from fastrpc.client.pool import Pool as ConnectionPool
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry
@@ -105,6 +106,23 @@ async def test_a_server_that_is_silent_is_not_pressed_by_several_connections() -
             assert len(accepted) == 1
         for writer in accepted:
             writer.close()
+
+
+async def test_all_connections_come_where_the_settings_arrive_before_the_dial_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dial = Link._dial
+
+    async def dial_slowly(link: Link) -> Any:
+        session = await dial(link)
+        await eventually(lambda: session.is_ready)
+        return session
+
+    monkeypatch.setattr(Link, "_dial", dial_slowly)
+    async with fleet(1) as (target,):
+        async with Client(target, config=config(Pool(connections_per_endpoint=4))) as client:
+            assert await client.call(Who.name_of) == "server 0"
+            await eventually(lambda: connections(target) == 4)
 
 
 async def test_a_connection_that_is_lost_is_made_again_beside_the_others() -> None:

@@ -135,12 +135,13 @@ class Link:
         self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
+        # First: the queue takes no second request of a link whose dial is under way.
+        self._pool.dials.ended(self)
         if self._may_dial:
             if not task.cancelled() and task.exception() is None and task.result():
                 self._pool.dials.ask(self)
             else:
                 self._begin_pause()
-        self._pool.dials.ended(self)
         self._changed()
 
     def _begin_pause(self) -> None:
