@@ -171,11 +171,26 @@ def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) ->
     """Return a generator of short steps whose return value is `compressor.decompress(payload, max_size)`.
 
     A compressor without steps of its own does all the work in one.
+
+    Raises:
+        DecodeError: whatever the compressor raises, from the first step on; an installed one may raise anything.
     """
     own_steps = getattr(compressor, "decompress_steps", None)
-    if own_steps is not None:
-        return _own_steps(own_steps, payload, max_size)
-    return _single_step(compressor, payload, max_size)
+    try:
+        if own_steps is not None:
+            unpacked = yield from own_steps(payload, max_size)
+        else:
+            yield
+            unpacked = compressor.decompress(payload, max_size)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"the payload cannot be decompressed: {error!r}") from error
+    if not isinstance(unpacked, bytes):
+        raise DecodeError(
+            f"compressor {compressor.name!r} returned {type(unpacked).__name__}, it must return bytes"
+        )
+    return unpacked
 
 
 def run_steps(steps: Steps) -> bytes:
@@ -269,16 +284,6 @@ class BoundedOutput:
         self._buffer.write(b"\0")
         self._buffer.seek(self.size)
         self._capacity = capacity
-
-
-def _own_steps(own_steps: Callable[[Payload, int], Steps], payload: Payload, max_size: int) -> Steps:
-    # As a generator, so that what is wrong with a header comes out of the first step and not before it.
-    return (yield from own_steps(payload, max_size))
-
-
-def _single_step(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
-    yield
-    return compressor.decompress(payload, max_size)
 
 
 @cache
