@@ -1,6 +1,7 @@
 """The verbs that go to all endpoints of a client."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import queue
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.blocking_caller import BlockingCall
+from fastrpc.client.link_rules import own_call
 from fastrpc.client.sync_pool import FORK_LOOK_SECONDS
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
@@ -173,14 +175,9 @@ class BlockingEverywhere:
             NoEndpointError: there is none.
             TypeError: arguments do not fit the method's signature.
         """
-        client: Any = self
-        endpoints = _endpoints_now(client, method)
-        views = [client.with_options(endpoint=each) for each in endpoints]
-        pool = client._pool
-        with pool.reentry:
-            calls = [functools.partial(view.request, method, *args, **kwargs) for view in views]
-            ended = _start(calls, client._seconds_for(method))
-            outcomes = dict(_next_of(ended, pool) for _ in endpoints)
+        endpoints = _endpoints_now(self, method)
+        with _begun(self, endpoints, method, "request", args, kwargs) as ended:
+            outcomes = dict(ended)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
     @overload
@@ -197,25 +194,12 @@ class BlockingEverywhere:
         Raises:
             FastRPCError: all of them failed; this is the last error.
         """
-        client: Any = self
-        endpoints = _endpoints_now(client, method)
-        views = [client.with_options(endpoint=each) for each in endpoints]
-        running = Running()
-        for view in views:
-            view._set_options({"running": running})
-        pool = client._pool
-        with pool.reentry:
-            calls = [functools.partial(view.call, method, *args, **kwargs) for view in views]
-            ended = _start(calls, client._seconds_for(method), running)
-            try:
-                for _ in endpoints:
-                    _, outcome = _next_of(ended, pool)
-                    if not isinstance(outcome, BaseException):
-                        return outcome
-                raise outcome
-            finally:
-                if not pool.is_of_parent:
-                    running.end()
+        endpoints = _endpoints_now(self, method)
+        with _begun(self, endpoints, method, "call", args, kwargs) as ended:
+            for _, outcome in ended:
+                if not isinstance(outcome, BaseException):
+                    return outcome
+            raise outcome
 
 
 class Running:
@@ -245,24 +229,40 @@ class Running:
 
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
     """Return all endpoints; what stands in the way counts as an error of the call."""
-    try:
+    with own_call():
         return cast(list[Endpoint], await client._endpoints_of(method))
-    except FastRPCError as error:
-        error._of_own_call = True
-        raise
 
 
 def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
     """Return the same for a client without a loop."""
-    try:
+    with own_call():
         return cast(list[Endpoint], client._endpoints_of(method))
-    except FastRPCError as error:
-        error._of_own_call = True
-        raise
+
+
+@contextlib.contextmanager
+def _begun(
+    client: Any, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
+) -> Iterator[Iterator[tuple[int, Any]]]:
+    """Call every endpoint from threads; yield the outcomes as they come. All calls end with the block."""
+    running = Running()
+    calls = []
+    for each in endpoints:
+        view = client.with_options(endpoint=each)
+        view._set_options({"running": running})
+        calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
+    pool = client._pool
+    with pool.reentry:
+        # A signal handler may raise anywhere in here, while calls begin as well.
+        try:
+            ended = _start(calls, client._seconds_for(method), running)
+            yield (_next_of(ended, pool) for _ in endpoints)
+        finally:
+            if not pool.is_of_parent:
+                running.end()
 
 
 def _start(
-    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running | None = None
+    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running
 ) -> "queue.SimpleQueue[tuple[int, Any]]":
     """Run the calls in threads; their numbers come in the order in which they end, with their outcomes.
 
@@ -277,7 +277,7 @@ def _start(
         while True:
             with lock:
                 number, call = next(waiting, (-1, None))
-            if call is None or (running is not None and running.is_over):
+            if call is None or running.is_over:
                 return
             try:
                 left = None if until is None else max(0.0, until - time.monotonic())

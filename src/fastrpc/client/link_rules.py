@@ -1,8 +1,9 @@
 """What the links of both pools have in common."""
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.fleet import Fleet
@@ -18,6 +19,7 @@ __all__ = [
     "REACH_HINT",
     "choose_warm",
     "links_of",
+    "own_call",
     "reach_hint",
     "trouble_at",
     "wanted_links",
@@ -37,6 +39,19 @@ MOST_NAMED = 100
 
 #: What to do where no connection came in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
+
+
+@contextlib.contextmanager
+def own_call() -> Iterator[None]:
+    """Note on an error that something this process asked for raises it: a handler that lets it through did not mean it.
+
+    The attempts of calls do so themselves; this is for what is awaited beside them.
+    """
+    try:
+        yield
+    except FastRPCError as error:
+        error._of_own_call = True
+        raise
 
 
 class _Link(Protocol):
