@@ -17,7 +17,7 @@ from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
 from fastrpc.client.everywhere import Everywhere
-from fastrpc.client.link_rules import REACH_HINT
+from fastrpc.client.link_rules import REACH_HINT, own_call
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
@@ -153,16 +153,17 @@ class Client(Caller, Everywhere):
         """
         check_timeout(timeout, zero=True)
         self._state.use()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._pool.acquire(wait=True, ready=True)
-        except TimeoutError:
-            errors = [link.error for link in self._pool.links if link.error is not None]
-            raise DeadlineExceededError(
-                f"not ready within {timeout:g} s: {self._pool.tried()}",
-                processed="no",
-                hint=REACH_HINT,
-            ) from (errors[-1] if errors else None)
+        with own_call():
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._pool.acquire(wait=True, ready=True)
+            except TimeoutError:
+                errors = [link.error for link in self._pool.links if link.error is not None]
+                raise DeadlineExceededError(
+                    f"not ready within {timeout:g} s: {self._pool.tried()}",
+                    processed="no",
+                    hint=REACH_HINT,
+                ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
         """Close all connections; calls under way fail. Closing twice is fine."""

@@ -22,7 +22,7 @@ from fastrpc.client.client import (
     needs_runner,
 )
 from fastrpc.client.everywhere import BlockingEverywhere
-from fastrpc.client.link_rules import REACH_HINT
+from fastrpc.client.link_rules import REACH_HINT, own_call
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.sync_balancer import SyncBalancer
 from fastrpc.client.sync_pool import SyncPool
@@ -120,22 +120,23 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         """
         check_timeout(timeout, zero=True)
         self._state.use()
-        until = None if timeout is None else time.monotonic() + timeout
-        while until is None or time.monotonic() < until:
-            try:
-                self._pool.follow()
-                self._pool.wait_list("ready", until, wait=True)
-                if self._pool.acquire(until, wait=True).wait_ready(until):
-                    self._pool.warm_up(until)
-                    return
-            except TimeoutError:
-                break
-        errors = [link.error for link in self._pool.links if link.error is not None]
-        raise DeadlineExceededError(
-            f"not ready within {timeout:g} s: {self._pool.tried()}",
-            processed="no",
-            hint=REACH_HINT,
-        ) from (errors[-1] if errors else None)
+        with own_call():
+            until = None if timeout is None else time.monotonic() + timeout
+            while until is None or time.monotonic() < until:
+                try:
+                    self._pool.follow()
+                    self._pool.wait_list("ready", until, wait=True)
+                    if self._pool.acquire(until, wait=True).wait_ready(until):
+                        self._pool.warm_up(until)
+                        return
+                except TimeoutError:
+                    break
+            errors = [link.error for link in self._pool.links if link.error is not None]
+            raise DeadlineExceededError(
+                f"not ready within {timeout:g} s: {self._pool.tried()}",
+                processed="no",
+                hint=REACH_HINT,
+            ) from (errors[-1] if errors else None)
 
     def close(self) -> None:
         """Close all connections; calls of other threads fail. Closing twice is fine."""
