@@ -19,14 +19,12 @@ __all__ = [
     "Feed",
     "Payload",
     "Steps",
-    "available",
     "bounded_steps",
     "compress_if_smaller",
     "compressor_label",
     "compressor_named",
     "compressor_names",
     "compressor_numbers",
-    "compressor_with_id",
     "damaged",
     "decompress_steps",
     "run_steps",
@@ -108,17 +106,6 @@ def compressor_named(name: str) -> Compressor:
     return _load(entry_point)
 
 
-def compressor_with_id(wire_id: int) -> Compressor:
-    """Return the compressor whose number in this process is `wire_id`; ConfigError when there is none."""
-    found = compressor_numbers().get(wire_id)
-    if found is not None:
-        return found
-    for name, (number, *_) in _BUILT_IN.items():
-        if number == wire_id:
-            return compressor_named(name)  # says what to install
-    raise ConfigError(f"no compressor has the number {wire_id}; there are {', '.join(compressor_names())}")
-
-
 def compressor_label(number: int) -> str:
     """Say what people call the compressor that a frame names by its number."""
     for name, (known, *_) in _BUILT_IN.items():
@@ -131,11 +118,6 @@ def compressor_label(number: int) -> str:
 def compressor_names() -> tuple[str, ...]:
     """Return the names `compressor_named` knows, whether their packages are installed or not."""
     return (*_BUILT_IN, *sorted(_installed()))
-
-
-def available() -> tuple[Compressor, ...]:
-    """Return the compressors that work here, in the order of their numbers."""
-    return tuple(compressor_numbers().values())
 
 
 @cache
