@@ -117,6 +117,47 @@ def test_a_rule_names_each_offending_file_and_what_is_wrong_there() -> None:
     assert found == ["setup.py: 1", "setup.py: 2"]
 
 
+def takes_clock(node: ast.AST) -> bool:
+    """Whether code subtracts from the clock or adds to it."""
+    return any(
+        isinstance(part, ast.BinOp) and re.search(r"\b(monotonic|perf_counter|time)\(\)", ast.unparse(part))
+        for part in ast.walk(node)
+    )
+
+
+def timed_asserts(path: Path) -> Iterator[str]:
+    """Yield the asserts of elapsed time in tests that are not marked as measures."""
+    for test in ast.walk(tree(path)):
+        if not isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) or not test.name.startswith("test"):
+            continue
+        if any("mark.measures" in ast.unparse(mark) for mark in test.decorator_list):
+            continue
+        spans = {
+            target.id
+            for node in ast.walk(test)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and takes_clock(node.value)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(test):
+            if isinstance(node, ast.Assert) and (
+                takes_clock(node.test)
+                or any(isinstance(part, ast.Name) and part.id in spans for part in ast.walk(node.test))
+            ):
+                yield f"{node.lineno}: {test.name} asserts a time and is no measure"
+
+
+def test_only_measures_assert_elapsed_time() -> None:
+    texts = {path: path.read_text() for path in sources(".py") if path.name.startswith("test_")}
+    files = [
+        path
+        for path, text in texts.items()
+        if re.search(r"\b(monotonic|perf_counter|time)\(\)", text)
+        and "pytestmark = pytest.mark.measures" not in text
+    ]
+    assert offenders(files, timed_asserts) == []
+
+
 class TestLayers:
     def test_every_part_of_the_package_has_a_rank(self) -> None:
         parts = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}

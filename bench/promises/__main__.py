@@ -5,7 +5,8 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from bench.promises.measures import MEASURES, Finding
+from bench.promises.finding import Finding
+from bench.promises.measures import MEASURES
 
 #: For the sockets of one side and what else a process has open.
 DESCRIPTORS = 12_000

@@ -113,14 +113,31 @@ def _checked_pause(retry_after: float | None) -> float | None:
     return retry_after
 
 
+def _checked_status(status: Any) -> Status:
+    try:
+        return Status(status)
+    except ValueError:
+        text = status if isinstance(status, str) and status else "…"
+        raise ValueError(
+            f"the status of a CallError is {status!r}, which is no Status "
+            f"(write {_call_error_text(Status.NOT_FOUND, text)})"
+        ) from None
+
+
+def _call_error_text(status: Status, message: str = "…") -> str:
+    return f'CallError(Status.{status.name}, "{message}")'
+
+
 class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
     A handler raises it to refuse: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
-    value the codec can carry. `retry_after` is seconds; setting it marks the call as safe to try again.
+    value the codec can carry, within the limits of a message; other details are left out, which the server
+    logs. A text above 4,096 bytes is cut. `retry_after` is seconds; setting it marks the call as safe to try
+    again.
 
     Raises:
-        TypeError: `retry_after` is no number.
+        TypeError: `retry_after` is no number, or the message no text.
         ValueError: `retry_after` is negative or not finite; `status` is OK, or none there is.
     """
 
@@ -141,7 +158,12 @@ class CallError(FastRPCError):
         hint: str | None = None,
     ) -> None:
         self.retry_after = _checked_pause(retry_after)
-        status = Status(status)
+        status = _checked_status(status)
+        if not isinstance(message, str):
+            raise TypeError(
+                f"the message of a CallError is {message!r}, it must be text (write {_call_error_text(status)}; "
+                "a value goes into details=)"
+            )
         if status is Status.OK:
             raise ValueError("status is OK, which no error has (return the value instead)")
         if retryable is None:

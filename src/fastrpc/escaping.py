@@ -3,7 +3,7 @@
 import logging
 import traceback
 
-__all__ = ["LOGGERS", "escape_loggers", "escape_record", "printable", "printable_json"]
+__all__ = ["LOGGERS", "escape_loggers", "escape_record", "hidden_in", "printable", "printable_json"]
 
 #: Every logger of the package.
 LOGGERS = (
@@ -34,7 +34,7 @@ def printable(text: str, *, multiline: bool = False) -> str:
     return text.translate(
         {
             ord(character): character.encode("unicode_escape").decode("ascii")
-            for character in _hidden_in(text)
+            for character in hidden_in(text)
             if character not in kept
         }
     )
@@ -48,7 +48,7 @@ def printable_json(text: str) -> str:
     return text.translate(
         {
             ord(character): _json_escape(character)
-            for character in _hidden_in(text)
+            for character in hidden_in(text)
             if character not in "\n\r\t"
         }
     )
@@ -56,7 +56,11 @@ def printable_json(text: str) -> str:
 
 def escape_record(record: logging.LogRecord) -> bool:
     """Escape message and traceback of a log record, the message to one line; a filter that lets every record pass."""
-    message = record.getMessage()
+    try:
+        message = record.getMessage()
+    except Exception:
+        # The text of an argument may fail. The handler finds that out as well, and reports it as it does everywhere.
+        return True
     escaped = printable(message)
     if escaped != message:
         record.msg, record.args = escaped, None
@@ -75,12 +79,15 @@ def escape_loggers() -> None:
         logging.getLogger(name).addFilter(escape_record)
 
 
-def _json_escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
-
-
-def _hidden_in(text: str) -> set[str]:
+def hidden_in(text: str) -> set[str]:
+    """Return the characters of a text that are not shown as themselves."""
+    if text.isprintable():
+        return set()
     from unicodedata import category  # a table that most programs never need
 
     return {character for character in set(text) if category(character) in _ESCAPED}
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))

@@ -2,9 +2,11 @@
 
 import pytest
 
-from bench.promises.measures import MEASURES, Finding, idle_connection_kib
+from bench.promises.finding import Finding
+from bench.promises.measures import MEASURES, idle_connection_kib
 from bench.promises.picks import pick_nanoseconds
 from tests.conftest import Scale
+from tests.support.source_tree import ROOT
 
 
 def test_finding_is_kept_up_to_its_limit() -> None:
@@ -14,6 +16,11 @@ def test_finding_is_kept_up_to_its_limit() -> None:
 
 def test_every_measure_says_what_it_measures() -> None:
     assert all(measure.__doc__ for measure in MEASURES.values())
+
+
+def test_every_measure_stands_in_the_table_of_the_readme() -> None:
+    lines = (ROOT / "bench" / "README.md").read_text().splitlines()
+    assert [name for name in MEASURES if not any(line.startswith(f"| `{name}` |") for line in lines)] == []
 
 
 @pytest.mark.measures

@@ -223,9 +223,6 @@ def test_it_is_frozen_and_checks_what_it_is_given() -> None:
         fastrpc.App([int], interceptors=[5])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="config is a dict"):
         fastrpc.App([int], config={})  # type: ignore[arg-type]
-    for later in ("authenticate", "authorize", "limits", "registry"):
-        with pytest.raises(TypeError, match=later):
-            fastrpc.App([int], **{later: None})  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         fastrpc.App([int], [plain])  # type: ignore[call-arg, misc]
 

@@ -108,6 +108,7 @@ async def test_retries_of_a_batch_take_the_budget_and_have_numbers(
     assert client._state.budget.calls <= len(CALLS)
 
 
+@pytest.mark.measures
 async def test_what_is_tried_again_stands_in_its_place(address: str, refusing: Refusing) -> None:
     refusing.first_accepted, refusing.retry_after = 1, 0.2
     async with Client(address) as client:

@@ -229,11 +229,9 @@ def test_silent_server_is_pinged_and_dropped(server: ReferenceServer) -> None:
         answer = server.start(client.with_options(timeout=None).call, "arith.mul", 6, 7)
         connection = server.accept({Setting.MIN_PING_MS: 10})
         connection.next("request")
-        started = time.monotonic()
         error = answer.exception()
         assert isinstance(error, fastrpc.ConnectionLostError)
         assert "nothing came for" in str(error)
-        assert time.monotonic() - started < 2
         assert connection.next("ping")
         assert connection.next("goaway")[2] == Reason.KEEPALIVE
 

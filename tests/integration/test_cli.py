@@ -144,6 +144,24 @@ class TestRun:
             program.signal(signal.SIGTERM)
             assert program.wait().code == 0
 
+    def test_tells_the_drain_of_the_app_that_was_served(self, folder: Path) -> None:
+        (folder / "drained.py").write_text(
+            "import fastrpc\nfrom app import services\nfrom fastrpc.config import ServerConfig, Timeouts\n"
+            "served = fastrpc.App(services, config=ServerConfig(timeouts=Timeouts(drain=0.2)))\n"
+        )
+        with Program(
+            ["-m", "fastrpc", "run", "drained:served", "-a", "tcp://127.0.0.1:0"], folder
+        ) as program:
+            target = program.wait_output(r"serving at (\S+)")[1]
+            with Program(["-m", "fastrpc", "call", target, "users.hang", "x"], folder) as caller:
+                program.wait_output("begun x")
+                program.signal(signal.SIGTERM)
+                assert caller.wait().code == 1
+            ended = program.wait()
+        assert ended.code == 4
+        assert "they were not done 0.2 s after the drain began" in ended.errors
+        assert "the config of the App" in " ".join(ended.errors.split())
+
     def test_reads_file_and_environment(self, folder: Path) -> None:
         (folder / "f.toml").write_text(
             'app = "app:services"\naddress = "tcp://127.0.0.1:0"\nworkers = 3\n[timeouts]\ndrain = 0.1\n'

@@ -141,7 +141,7 @@ async def test_reflection_is_listed_escaped(tmp_path: Path) -> None:
     assert json.loads(as_json.output)[0]["name"] == EVIL
 
 
-@pytest.mark.parametrize("answer", [None, 7, "text", [1], [{}], [{"name": 1}], {"name": "a"}], ids=repr)
+@pytest.mark.parametrize("answer", [7, "text", [1], [{}], [{"name": 1}], {"name": "a"}], ids=repr)
 async def test_reflection_of_another_form_is_an_error_in_words(answer: Any, tmp_path: Path) -> None:
     async with served(
         Evil(), scheme="tcp", interceptors=[lying("fastrpc.reflection.services", answer)]

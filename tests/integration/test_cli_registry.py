@@ -169,6 +169,7 @@ class TestList:
             for service in json.loads(ended.output)
         } == {"who": {open_one: "SERVING", other: "UNKNOWN"}, "no.such": {open_one: "SERVICE_UNKNOWN"}}
 
+    @pytest.mark.measures
     def test_waits_no_longer_than_it_was_told_to(self, folder: Path, registry: str) -> None:
         with Holder(registry) as holder, contextlib.ExitStack() as sockets:
             for service in ("one", "two"):

@@ -40,6 +40,22 @@ def connections(target: Served) -> int:
     return live
 
 
+async def test_further_connections_are_made_when_settings_come_before_the_dial_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial(link: Link) -> Any:
+        session = await original(link)
+        await eventually(lambda: session.is_ready)
+        return session
+
+    original = Link._dial
+    monkeypatch.setattr(Link, "_dial", dial)
+    async with served(Who("one"), scheme="tcp") as target:
+        async with Client(target, config=config(Pool(connections_per_endpoint=4))) as client:
+            assert await client.call(Who.name_of) == "one"
+            await eventually(lambda: connections(target) == 4)
+
+
 @contextlib.asynccontextmanager
 async def calling(client: Client, tasks: int = 8) -> AsyncIterator[list[str]]:
     """Keep calls that must not run twice going inside the block, none of which may fail; yield the answers."""
@@ -106,23 +122,6 @@ async def test_a_server_that_is_silent_is_not_pressed_by_several_connections() -
             assert len(accepted) == 1
         for writer in accepted:
             writer.close()
-
-
-async def test_all_connections_come_where_the_settings_arrive_before_the_dial_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dial = Link._dial
-
-    async def dial_slowly(link: Link) -> Any:
-        session = await dial(link)
-        await eventually(lambda: session.is_ready)
-        return session
-
-    monkeypatch.setattr(Link, "_dial", dial_slowly)
-    async with fleet(1) as (target,):
-        async with Client(target, config=config(Pool(connections_per_endpoint=4))) as client:
-            assert await client.call(Who.name_of) == "server 0"
-            await eventually(lambda: connections(target) == 4)
 
 
 async def test_a_connection_that_is_lost_is_made_again_beside_the_others() -> None:

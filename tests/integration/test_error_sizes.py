@@ -229,6 +229,26 @@ async def test_an_interceptor_that_refuses_with_large_details_tells_its_status(
         assert len(errors_in(caplog, "details of its error are left out")) == 2
 
 
+@pytest.mark.parametrize("kind", ["20 MB of bytes", "lists 101 deep", "no value of any codec", "a cycle"])
+async def test_interceptors_around_a_handler_do_not_log_its_error_again(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Status | None] = []
+
+    async def watch(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
+        try:
+            return await proceed(call)
+        finally:
+            seen.append(call.status)
+
+    async with erring(interceptors=(watch, watch)) as client:
+        with pytest.raises(CallError) as caught:
+            await client.call(Erring.refuse, kind)
+        assert is_told(caught.value)
+        assert seen == [Status.DATA_LOSS] * 2
+        assert len(errors_in(caplog, "erring.refuse")) == 1
+
+
 async def test_batches_tell_each_status() -> None:
     async with erring() as client:
         kinds = ["20 MB of bytes", "bytes", "lists 101 deep", "more than a million items", "nothing"]

@@ -119,6 +119,7 @@ async def test_slices_and_flips(kind: str, tmp_path: Path) -> None:
             assert changed == [0, 6, 7, 1_000]
 
 
+@pytest.mark.measures
 async def test_delay_keeps_order_and_does_not_add_up(tmp_path: Path) -> None:
     async with proxied("tcp", tmp_path) as (_, proxy):
         proxy.upstream.delay_seconds = 0.05
@@ -132,6 +133,7 @@ async def test_delay_keeps_order_and_does_not_add_up(tmp_path: Path) -> None:
             assert 0.05 <= loop.time() - began < 2
 
 
+@pytest.mark.measures
 async def test_rate_is_limited(tmp_path: Path) -> None:
     async with proxied("tcp", tmp_path) as (_, proxy):
         proxy.downstream.bytes_per_second = 50_000

@@ -141,6 +141,17 @@ async def test_a_call_with_such_keys_is_not_started_and_the_connection_lives(sch
         assert tables.ran == 1
 
 
+def test_keys_in_keys_too_deep_to_look_at_are_an_invalid_argument() -> None:
+    body = packed_map(range(20_000))
+    for _ in range(20):
+        body = b"\xde\x00\xc8" + packed_map(range(199))[3:] + body + b"\xc0"
+    marshal = marshal_for(method_definition(Tables.plain), "msgpack", depth=100, items=1_000_000)
+    with pytest.raises(CallError, match="long maps lie in keys, or long arrays in each other") as refused:
+        marshal.decode_arguments(b"\x91" + body)
+    assert (refused.value.status, refused.value.processed) == (Status.INVALID_ARGUMENT, "no")
+    assert refused.value.hint == "send a flatter value"
+
+
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
 async def test_honest_keys_pass_however_many(codec: str) -> None:
     tables: list[Any] = [

@@ -234,6 +234,7 @@ async def test_none_is_an_answer_where_the_result_may_be_none(method: str, answe
 
 
 async def test_what_the_handler_itself_returned_is_no_mistake_of_an_interceptor() -> None:
+    # `connected` checks results itself.
     async with served(Desk, interceptors=[plain, plain]) as target, Client(target) as client:
         with pytest.raises(fastrpc.DecodeError):
             await client.call(Desk.broken_promise)

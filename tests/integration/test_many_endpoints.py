@@ -1,6 +1,8 @@
 """A list of thousands of endpoints: few are dialled at a time, and the good one is found and used meanwhile."""
 
 import asyncio
+import os
+import signal
 import socket
 import threading
 import time
@@ -116,6 +118,56 @@ def test_a_blocking_fork_takes_the_only_one_that_answers(nobody: list[str]) -> N
         assert client.with_options(timeout=60).fork(Who.name_of) == "one"
 
 
+@fastrpc.service("slow")
+class Slow:
+    """Raises a signal in the main thread once so many calls have begun, and answers none before it is released."""
+
+    def __init__(self, calls: int) -> None:
+        self.begun = 0
+        self.released = threading.Event()
+        self._calls = calls
+
+    @fastrpc.method
+    async def wait(self) -> int:
+        self.begun += 1
+        if self.begun == self._calls:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        while not self.released.is_set():
+            await asyncio.sleep(0)
+        return self.begun
+
+
+class LeavingError(Exception):
+    """What a signal handler raises."""
+
+
+@pytest.fixture
+def raising_signal() -> Iterator[None]:
+    def leave(*_: object) -> None:
+        raise LeavingError
+
+    before = signal.signal(signal.SIGUSR1, leave)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("raising_signal")
+def test_a_blocking_broadcast_that_its_caller_leaves_begins_no_more_calls() -> None:
+    slow, threads = Slow(MOST_THREADS), threading.active_count()
+    with serving(slow, address="tcp://0.0.0.0:0") as target:
+        port = target.rpartition(":")[2]
+        targets = [f"tcp://127.3.0.{number + 1}:{port}" for number in range(3 * MOST_THREADS)]
+        with SyncClient(targets) as client:
+            with pytest.raises(LeavingError):
+                client.with_options(timeout=60).broadcast(Slow.wait)
+            slow.released.set()
+            # The server keeps one.
+            while threading.active_count() > threads + 1:
+                time.sleep(0)
+    assert slow.begun == MOST_THREADS
+
+
+@pytest.mark.measures
 def test_all_calls_of_a_blocking_broadcast_share_one_deadline() -> None:
     with socket.socket() as listening:
         # It accepts by its backlog and never answers.

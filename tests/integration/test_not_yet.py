@@ -4,6 +4,7 @@ import re
 import tomllib
 import warnings
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,50 @@ REFUSED: dict[str, Callable[[], object]] = {
 def test_a_setting_without_effect_is_refused_by_name(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{re.escape(name)} is .*not yet"):
         REFUSED[name]()
+
+
+#: What takes arguments that only a later version acts upon, with their defaults.
+LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
+    "Client": (partial(Client, NOWHERE), {"credentials": None, "services": ()}),
+    "SyncClient": (partial(SyncClient, NOWHERE), {"credentials": None, "services": ()}),
+    "Server": (Server, {"authenticate": None, "authorize": None, "limits": ()}),
+    "App": (
+        partial(fastrpc.App, []),
+        {"authenticate": None, "authorize": None, "limits": (), "registry": None},
+    ),
+    "serve": (fastrpc.serve, {"authenticate": None, "authorize": None, "limits": ()}),
+    "method": (fastrpc.method, {"roles": (), "safe": False, "tool": False, "alias": ()}),
+    "service": (partial(fastrpc.service, "arith"), {"alias": (), "rpcx": None}),
+}
+
+
+@pytest.mark.parametrize("owner", LATER.keys() - {"serve"})
+def test_an_argument_of_a_later_version_is_taken_at_its_default(owner: str) -> None:
+    make, defaults = LATER[owner]
+    assert make(**defaults) is not None
+    for name, default in defaults.items():
+        assert make(**{name: default}) is not None
+
+
+def test_serve_takes_the_defaults_of_later_arguments_before_it_looks_at_the_rest() -> None:
+    with pytest.raises(ConfigError, match="workers is 0"):
+        fastrpc.serve(workers=0, **LATER["serve"][1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("owner", LATER)
+def test_an_argument_of_a_later_version_is_refused_without_being_shown(owner: str) -> None:
+    make, defaults = LATER[owner]
+    for name in defaults:
+        with pytest.raises(ConfigError, match=rf"^{name} is given to .*\byet\b") as refused:
+            make(**{name: "secret"})
+        assert "secret" not in str(refused.value)
+        assert refused.value.hint == f"leave {name} out"
+
+
+@pytest.mark.parametrize("owner", LATER)
+def test_an_argument_that_there_is_not_stays_a_type_error(owner: str) -> None:
+    with pytest.raises(TypeError, match="colour"):
+        LATER[owner][0](colour="red")
 
 
 @pytest.mark.parametrize("priority", [1, 2])

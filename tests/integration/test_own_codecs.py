@@ -241,6 +241,28 @@ async def test_a_compressor_that_fails_costs_that_call_alone(
     assert await client.call(Texts.double, "a") == "aa"
 
 
+async def test_an_answer_that_a_compressor_cannot_decompress_fails_that_call_alone(
+    monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    def fail(self: Any, payload: Any, max_size: int) -> bytes:
+        text = deflating(self, payload, max_size)
+        if len(text) > 2 * len(LONG):
+            raise KeyError("broken")
+        return text
+
+    kind = importlib.import_module("own_one").Deflating
+    deflating = kind.decompress
+    monkeypatch.setattr(kind, "decompress", fail)
+    await client.ready()
+    view = client.with_options(compressor="deflating")
+    with pytest.raises(fastrpc.DecodeError, match="KeyError\\('broken'\\)"):
+        await view.call(Texts.double, LONG, 3)
+    outcomes = await view.call_many(Texts.double, [(LONG, 3), (LONG, 1)], return_exceptions=True)
+    assert isinstance(outcomes[0], fastrpc.DecodeError)
+    assert outcomes[1] == LONG
+    assert client.stats()["totals"]["failed"] == {"INTERNAL": 2}
+
+
 # Numbers
 
 

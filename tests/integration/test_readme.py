@@ -138,7 +138,8 @@ def test_commands_start_a_registry_and_servers_that_a_program_finds(page: Page) 
 def test_a_contract_is_written_and_kept(page: Page) -> None:
     ended = page.shell(blocks("sh")[2], "echo ended $?; cat contract.py")
     assert_quiet(ended)
-    assert ended.output.startswith("no changes\nended 0\n")
+    assert ended.output.startswith("no changes of what is compared\nnot compared: ")
+    assert "ended 0\n" in ended.output
     assert "    async def mul(self, a: int, b: int) -> int: ..." in ended.output
 
 

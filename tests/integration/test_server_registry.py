@@ -172,6 +172,7 @@ async def test_service_added_later_is_registered_too() -> None:
         await eventually(lambda: places(registry, "users") == [str(address)])
 
 
+@pytest.mark.measures
 async def test_it_leaves_the_registry_before_it_tells_clients_and_waits_between() -> None:
     registry = StaticRegistry()
     config = ServerConfig(timeouts=Timeouts(announce=0.3))
@@ -360,6 +361,7 @@ async def test_it_serves_while_the_registry_is_away_and_registers_once_it_is_the
                     await asyncio.sleep(0.01)
 
 
+@pytest.mark.measures
 async def test_drain_does_not_wait_for_a_registry_that_went_away() -> None:
     loop = asyncio.get_running_loop()
     async with RegistryServer("tcp://127.0.0.1:0") as embedded:

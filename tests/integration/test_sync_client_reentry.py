@@ -1,12 +1,10 @@
 """A thread that waits in a SyncClient and is interrupted there: what the interruption may do with the client."""
 
-import asyncio
 import contextlib
 import gc
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 
 import fastrpc
 from fastrpc import ClientConfig, ConnectError, DeadlineExceededError, SyncClient, Timeouts, UnavailableError
-from fastrpc.client.everywhere import MOST_THREADS
 from fastrpc.testing import serving
 
 INSIDE = "used inside itself"
@@ -38,25 +35,6 @@ class Patient:
     @fastrpc.method
     async def mul(self, a: int, b: int) -> int:
         return a * b
-
-
-@fastrpc.service("waiting")
-class Waiting:
-    """A handler that waits on the loop until it is released."""
-
-    def __init__(self) -> None:
-        self.entered = 0
-        self.all_entered = threading.Event()
-        self.release = threading.Event()
-
-    @fastrpc.method
-    async def wait(self) -> int:
-        self.entered += 1
-        if self.entered == MOST_THREADS:
-            self.all_entered.set()
-        while not self.release.is_set():
-            await asyncio.sleep(0.005)
-        return 42
 
 
 @pytest.fixture
@@ -334,41 +312,3 @@ def test_another_thread_calls_while_one_waits(patient: Patient, address: str) ->
         assert client.call(Patient.mul, 6, 7) == 42
         patient.release.set()
         waiting.join(10)
-
-
-class LeaveError(Exception):
-    """What a signal handler raises to take its thread out of a call."""
-
-
-@pytest.mark.parametrize("verb", ["broadcast", "fork"])
-def test_nothing_more_is_begun_once_a_signal_handler_took_the_caller_out(verb: str) -> None:
-    waiting = Waiting()
-    before = threading.active_count()
-
-    def leave(*_: object) -> None:
-        raise LeaveError
-
-    def interrupt() -> None:
-        waiting.all_entered.wait(20)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-    with serving(waiting, address="tcp://0.0.0.0:0") as address:
-        port = address.rpartition(":")[2]
-        targets = [f"tcp://127.0.1.{number}:{port}" for number in range(1, MOST_THREADS + 41)]
-        threads = threading.active_count()
-        previous = signal.signal(signal.SIGUSR1, leave)
-        try:
-            with SyncClient(targets, config=NO_TIMEOUTS) as client:
-                helper = threading.Thread(target=interrupt)
-                helper.start()
-                with pytest.raises(LeaveError):
-                    getattr(client, verb)(Waiting.wait)
-                helper.join(20)
-                waiting.release.set()
-                until = time.monotonic() + 20
-                while threading.active_count() > threads and time.monotonic() < until:
-                    threading.Event().wait(0.001)
-                assert waiting.entered == MOST_THREADS
-        finally:
-            signal.signal(signal.SIGUSR1, previous)
-    assert threading.active_count() <= before

@@ -90,10 +90,8 @@ def test_waiting_for_a_server_that_comes(desk: Desk, tmp_path: Path) -> None:
 
 def test_waiting_for_a_server_ends_at_the_deadline() -> None:
     with SyncClient("tcp://127.0.0.1:9") as client:
-        started = time.monotonic()
         with pytest.raises(DeadlineExceededError, match="refused") as caught:
             client.with_options(wait_for_ready=True, timeout=0.2).call(Desk.mul, 1)
-        assert 0.2 <= time.monotonic() - started < 1
         assert caught.value.processed == "no"
 
 
@@ -164,6 +162,7 @@ def test_close_is_final_and_may_be_repeated(tcp_address: str) -> None:
         client.call(Desk.mul, 1)
 
 
+@pytest.mark.measures
 def test_close_is_quick_when_the_server_answers_it(tcp_address: str) -> None:
     client = SyncClient(tcp_address, config=ClientConfig(timeouts=Timeouts(linger=20)))
     client.call(Desk.mul, 1)

@@ -110,6 +110,7 @@ def test_an_interceptor_that_fails_after_proceeding_says_so(address: str) -> Non
     assert failed.value.processed == "yes"
 
 
+@pytest.mark.measures
 def test_interceptor_may_sleep_and_try_again(address: str) -> None:
     attempts = 0
 

@@ -207,6 +207,7 @@ async def test_thread_without_a_loop_watches_and_registers(opening: Open, servic
     assert await asyncio.to_thread(work) == (ONE,)
 
 
+@pytest.mark.measures
 async def test_closing_ends_iterations_and_threads(opening: Open, service: str) -> None:
     before = set(threading.enumerate())
     registry = opening()

@@ -62,3 +62,20 @@ def test_broken_rules_are_a_lost_connection_too() -> None:
         3,
     )
     assert pickle.loads(pickle.dumps(error)).reason == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal", "advice"),
+    [
+        (("no such user",), ValueError, 'CallError(Status.NOT_FOUND, "no such user")'),
+        ((404, "x"), ValueError, 'CallError(Status.NOT_FOUND, "…")'),
+        ((Status.ABORTED, 5), TypeError, 'CallError(Status.ABORTED, "…")'),
+        ((Status.ABORTED, None), TypeError, 'CallError(Status.ABORTED, "…")'),
+    ],
+)
+def test_call_error_of_wrong_parts_says_what_to_write(
+    given: tuple[Any, ...], refusal: type[Exception], advice: str
+) -> None:
+    with pytest.raises(refusal) as refused:
+        CallError(*given)
+    assert advice in str(refused.value)

@@ -84,7 +84,17 @@ class Lines(logging.Handler):
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(self.format(record))
+        try:
+            self.texts.append(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+class Mute:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise LookupError("no text")
 
 
 @pytest.fixture
@@ -103,6 +113,21 @@ def test_a_record_of_fastrpc_is_one_line_whatever_a_peer_says(name: str, lines: 
     text = r"tcp://a:1\u202e: NOT_FOUND: gone\nERROR root: forged \x1b[2J 100 %s after 0.2 s"
     assert lines.texts == [f"ERROR {name}: {text}"]
     assert "\x1b" in str(error)
+
+
+@pytest.mark.parametrize("arguments", [(Mute(),), ("one", "too many"), ()])
+def test_a_record_that_cannot_be_formatted_is_left_to_the_handler(
+    arguments: tuple[object, ...], lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[logging.LogRecord] = []
+    monkeypatch.setattr(lines, "handleError", told.append)
+    # pytest's own handler would raise.
+    monkeypatch.setattr(logging.getLogger("fastrpc"), "propagate", False)
+    logging.getLogger("fastrpc.server").error(
+        "%s fails" if arguments else "%(name)s fails", *arguments or ({},)
+    )
+    assert len(told) == 1
+    assert lines.texts == []
 
 
 def test_a_traceback_of_fastrpc_is_logged_escaped(lines: Lines) -> None:

@@ -431,9 +431,9 @@ cdef class BlockingCall(PendingCall):
     def _cancel(self):
         """Give up an attempt that another thread waits for, and let that thread go."""
         if not self.is_settled:
-            self.session.give_up_all([self], False)
-            self.failure = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
-            self.wait.came()
+            error = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
+            # The answer or the deadline may come first: the session looks again, under its guard.
+            self.session.give_up_all([self], False, error)
 
     def _adopt(self, BlockingCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""

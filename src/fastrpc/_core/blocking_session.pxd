@@ -50,7 +50,7 @@ cdef class BlockingSession(BlockingStream):
     cdef bint start_many(self, list calls, list payloads) except -1
     cdef bint wait(self, Wait wait) except -1
     cdef bint wait_handed(self, PendingCall call, Wait wait) except -1
-    cdef int give_up_all(self, list calls, bint is_overdue) except -1
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
 
     # The turns.
     cdef bint _wears_out(self, uint64_t now) except -1
@@ -60,7 +60,7 @@ cdef class BlockingSession(BlockingStream):
     cdef int _push(self, Wait wait) except -1
     cdef int _sleep(self, Wait wait) except -1
     cdef bint _wants_pusher(self) noexcept
-    cdef int _go(self) except -1
+    cdef int _go(self, bint refused=*) except -1
     cdef int _settle_down(self) except -1
 
     # The checks and the end.

@@ -56,6 +56,10 @@ class BlockingSession(BlockingStream):
         """How many threads have a call here."""
 
     @property
+    def used_at(self) -> float:
+        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+
+    @property
     def lifetime(self) -> float:
         """Seconds from the connection's making to its end, or to now."""
 

@@ -83,7 +83,7 @@ cdef class BlockingSession(BlockingStream):
                 self._take_over(call, payload)
                 is_started = True
         finally:
-            self.leave() if is_started else self._go()
+            self.leave() if is_started else self._go(True)
         return is_started
 
     cdef bint start_many(self, list calls, list payloads) except -1:
@@ -103,7 +103,7 @@ cdef class BlockingSession(BlockingStream):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
         finally:
-            self.leave() if is_started else self._go()
+            self.leave() if is_started else self._go(True)
         return is_started
 
     cdef bint _wears_out(self, uint64_t now) except -1:
@@ -187,8 +187,11 @@ cdef class BlockingSession(BlockingStream):
         self.wait(wait)
         return self.is_ready and self.is_usable
 
-    cdef int give_up_all(self, list calls, bint is_overdue) except -1:
-        """Nobody waits for these calls any more; the server is told. Overdue ones get their error."""
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
+        """Nobody waits for these calls any more; the server is told. Overdue ones get their error, others `error` if given.
+
+        What is settled keeps its outcome.
+        """
         cdef PendingCall call
         self.enter()
         self.users += 1
@@ -200,7 +203,9 @@ cdef class BlockingSession(BlockingStream):
                 handed = self._leaves(call)
                 if not self.is_closed:
                     self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
-                if not is_overdue:
+                if error is not None:
+                    call.failed(error)
+                elif not is_overdue:
                     call.forget()
                 elif self.is_closed and (self.is_left_behind or self.now < call.deadline_ns):
                     call.failed(lost_error(self, self.endpoint, call, handed, self.lost_because or "it was closed"))
@@ -294,10 +299,10 @@ cdef class BlockingSession(BlockingStream):
             return False
         return self.has_news or len(self.parts) > 0
 
-    cdef int _go(self) except -1:
-        """Give up a use of the connection, and the guard."""
+    cdef int _go(self, bint refused=False) except -1:
+        """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
         self.users -= 1
-        if self.users == 0:
+        if self.users == 0 and not refused:
             self.rests_ns = self.now
         try:
             self._settle_down()
@@ -537,6 +542,11 @@ cdef class BlockingSession(BlockingStream):
         self.users += 1
         self.is_usable = False
         self._go()
+
+    @property
+    def used_at(self):
+        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+        return (now_ns() if self.users else self.rests_ns) / 1e9
 
     @property
     def lifetime(self):

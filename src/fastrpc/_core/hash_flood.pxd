@@ -5,6 +5,12 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.key_log cimport Group, KeyLog, Span
 
+cdef enum:
+    # What `HashFloodGuard.look_at` finds. Overlapping: entries lie in each other so deep that looking would cost too much.
+    KEYS_PASS = 0
+    KEYS_COLLIDE = 1
+    KEYS_OVERLAP = 2
+
 
 @cython.final
 cdef class KeyTable:
@@ -47,8 +53,16 @@ cdef class HashFloodGuard:
         # Whether keys of maps that are text or bytes stay what they are, and so need no look.
         readonly bint skips_texts
 
-    # Whether the entries noted in `log` collide; `data` is borrowed for the call.
-    cdef bint finds_flood(self, const char* data, const KeyLog* log) except -1
-    cdef bint _weighs_too_much(self, object decode, bint is_map, const char* data, const KeyLog* log) except -1
-    cdef int _weigh(self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count) except -1
-    cdef object _payload_of(self, const char* data, const Span* spans, Py_ssize_t count)
+    # What is found of the entries noted in `log`; `data`, the payload of `size` bytes, is borrowed for the call.
+    cdef int look_at(self, const char* data, Py_ssize_t size, const KeyLog* log) except -1
+
+    # `left`: bytes that may still be decoded apart; below 0 nothing is, and KEYS_OVERLAP is the result.
+    cdef int _weigh_group(
+        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+    ) except -1
+    cdef int _weigh(
+        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+    ) except -1
+    cdef object _decoded(self, object decode, bytes payload, const Py_ssize_t* left)
+    cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1
+    cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left)

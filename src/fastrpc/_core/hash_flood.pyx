@@ -6,14 +6,21 @@ which keys of such types its payloads may have (`rpc/key_types.py`). Where the p
 decoded apart, once for each such type, and hashed by Python itself. Then they walk through a table as they would
 through a dict or a set.
 
-What is bounded, and so what a payload that passes may cost more than an honest one of the same size:
+What is bounded:
 
+- bytes decoded apart: those of the payload once for each type and three times more. An entry lies within others where
+  keys are containers, or arrays lie in arrays, and is decoded with each; a payload for which that does not suffice is
+  refused. An entry of more than 64 bytes is decoded once for each container that it is an entry of; a smaller one again
+  where up to 1024 that are decoded together fail: then up to 16 are, and the one that is not of the type is looked for
+  by halves.
 - keys that differ and have the same hash: at most 64 of each hash. They are compared, which may be Python code.
-- slots looked at in vain, over all maps of a payload: 64 for each key, 256 for each value of a set, and 200,000 once; a
-  comparison counts as 16. Numbers in a row or at random miss 1 or 2 times; the worst that nobody made for it, steps of
-  2**n and fractions with a power of two below, up to 44 times in a dict and 211 times in a set, which looks at
-  neighbours. A slot takes some 3 ns, so what passes costs about as much as these do: a few times what decoding takes.
-- maps that together allow fewer than 32,768 / 2 comparisons pass unseen, as do those of up to 64 entries.
+- slots looked at in vain, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and
+  200,000 once; a comparison counts as 16. Numbers in a row or at random miss 1 or 2 times; the worst that were measured
+  and nobody made for it, steps of 2**n and fractions with a power of two below, up to 44 times in a dict and 211 times
+  in a set, which looks at neighbours.
+
+What is not: maps that together allow fewer than 32,768 comparisons pass unseen, as do those of up to 64 entries. What
+`==` and `hash` of a program's own types cost is not known here.
 
 The walks are those of CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then
 5 * slot + 1 + what is left of the hash, which loses five bits each time; a table that is two thirds full is replaced by
@@ -52,15 +59,23 @@ cdef enum:
 
     # Keys decoded at a time: few enough to leave little behind, many enough that the call does not count.
     KEYS_AT_ONCE = 1024
+    # As many as fail together only where one of them is at fault: in a longer key msgspec makes lists of inner arrays.
+    SURE_AT_ONCE = 16
 
     # Found by `_find` instead of a slot.
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # How `_weigh` ends.
-    GOES_ON = 0
-    STOPS = 1
-    FLOODS = 2
+    # How `_weigh` ends, beside the results of `look_at`: a key is not of the type, those behind it do not count.
+    KEYS_STOP = 3
+    # So many together were not decoded.
+    KEYS_FAIL = 4
+
+    # Larger entries are decoded one by one, so that none of them is decoded twice; much larger ones if their head fits.
+    SMALL_ENTRY = 64
+    LARGE_ENTRY = 1024
+    # Of the payload's size, what may be decoded beyond once for each type.
+    SPARE_SIZES = 3
 
 # Maps whose entries can be compared so often, at most, are let through: less than a millisecond.
 cdef double UNSEEN_COMPARISONS = 1 << 15
@@ -194,65 +209,114 @@ cdef class HashFloodGuard:
         self.keys = keys
         self.values = values
 
-    cdef bint finds_flood(self, const char* data, const KeyLog* log) except -1:
+    cdef int look_at(self, const char* data, Py_ssize_t size, const KeyLog* log) except -1:
+        cdef Py_ssize_t left = (len(self.keys) + len(self.values) + SPARE_SIZES) * size, number
+        cdef const Group* group
+        cdef KeyTable table
+        cdef int found
         if log.comparisons < UNSEEN_COMPARISONS:
-            return False
-        for decode in self.keys:
-            if self._weighs_too_much(decode, True, data, log):
-                return True
-        for decode in self.values:
-            if self._weighs_too_much(decode, False, data, log):
-                return True
-        return False
-
-    cdef bint _weighs_too_much(self, object decode, bint is_map, const char* data, const KeyLog* log) except -1:
-        """Weigh the entries of all maps, or of all arrays, taken for one type."""
-        cdef KeyTable table = KeyTable(is_set=not is_map)
-        cdef Py_ssize_t number, at, count
-        cdef int found
+            return KEYS_PASS
+        of_maps = [(decode, KeyTable(is_set=False)) for decode in self.keys]
+        of_arrays = [(decode, KeyTable(is_set=True)) for decode in self.values]
+        # Inner containers ended first and so come first: no dict or set within an entry is a flood when that is decoded.
         for number in range(log.group_count):
-            if log.groups[number].is_map != is_map:
-                continue
-            table.restart()
-            count = log.groups[number].count
-            for at in range(0, count, KEYS_AT_ONCE):
-                found = self._weigh(
-                    table, decode, data, &log.kept[log.groups[number].first + at], min(count - at, KEYS_AT_ONCE)
-                )
-                if found == FLOODS:
-                    return True
-                if found == STOPS:
-                    break
-        return False
+            group = &log.groups[number]
+            for decode, table in of_maps if group.is_map else of_arrays:
+                table.restart()
+                found = self._weigh_group(table, decode, data, log.kept + group.first, group.count, &left)
+                if found == KEYS_COLLIDE or found == KEYS_OVERLAP:
+                    return found
+        return KEYS_PASS
 
-    cdef int _weigh(self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count) except -1:
-        """Add some keys to the table, up to the first one that is not of this type: the decoder stops there as well."""
-        cdef int found
+    cdef int _weigh_group(
+        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+    ) except -1:
+        """Add the entries of one container to the table: the first alone, then more and more at a time."""
+        cdef Py_ssize_t at = 0, taken, most = KEYS_AT_ONCE
+        cdef int found = KEYS_PASS
+        while at < count and found == KEYS_PASS:
+            taken = small_entries(spans + at, min(count - at, max(1, 3 * at), most))
+            if taken == 0:
+                taken = 1
+                if not self._can_begin(decode, data, spans + at, left):
+                    return KEYS_STOP
+            found = self._weigh(table, decode, data, spans + at, taken, left)
+            if found == KEYS_FAIL:
+                most = SURE_AT_ONCE
+                found = KEYS_PASS
+            else:
+                at += taken
+        return found
+
+    cdef int _weigh(
+        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+    ) except -1:
+        """Add some entries to the table, up to the first one that is not of this type: the decoder stops there as well."""
+        cdef Py_ssize_t tried = count
+        cdef bint fails = False                             # whether one of the `count` is known to
+        while True:
+            keys = self._decoded(decode, self._payload_of(data, spans, tried, left), left)
+            if left[0] < 0:
+                return KEYS_OVERLAP
+            if keys is None and tried > SURE_AT_ONCE:
+                return KEYS_FAIL
+            if keys is None:
+                count = tried
+                fails = True
+            else:
+                for key, number in keys:
+                    if table.add(key, <uint64_t><int64_t>number):
+                        return KEYS_COLLIDE
+                if not fails:
+                    return KEYS_PASS
+                spans += tried
+                count -= tried
+            if count == 1:
+                return KEYS_STOP
+            tried = count // 2
+
+    cdef object _decoded(self, object decode, bytes payload, const Py_ssize_t* left):
+        """Return the entries with their hashes; None where one of them is not of this type, or none is to be decoded."""
+        if left[0] < 0:
+            return None
         try:
-            keys = decode(self._payload_of(data, spans, count))
+            keys = decode(payload)
             if self.codec_id == MSGPACK:
                 keys = next(iter(keys))
-            hashes = [hash(key) for key in keys]
+            return [(key, hash(key)) for key in keys]
         except Exception:
             # Whatever it is, the map itself cannot have this key either.
-            if count == 1:
-                return STOPS
-            found = self._weigh(table, decode, data, spans, count // 2)
-            if found != GOES_ON:
-                return found
-            return self._weigh(table, decode, data, spans + count // 2, count - count // 2)
-        for key, number in zip(keys, hashes):
-            if table.add(key, <uint64_t><int64_t>number):
-                return FLOODS
-        return GOES_ON
+            return None
 
-    cdef object _payload_of(self, const char* data, const Span* spans, Py_ssize_t count):
-        """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as keys."""
+    cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1:
+        """Whether a value of this type can have the head of a large entry: the rest of others is left alone."""
+        cdef Py_ssize_t size = head_size(self.codec_id, data + span.start, span.end - span.start)
+        cdef Span head = Span(span.start, span.start + size)
+        if size == 0:
+            return True
+        payload = self._payload_of(data, &head, 1, left)
+        try:
+            decode(payload[:len(payload) - 1])
+        except msgspec.ValidationError:
+            return False
+        except Exception:
+            # It is cut off.
+            return True
+        return True
+
+    cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left):
+        """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as keys.
+
+        Their bytes are taken off `left`; where that goes below 0, it is nothing.
+        """
         cdef Py_ssize_t size = 5 + count, index
         cdef bytes payload
         cdef char* place
         for index in range(count):
             size += spans[index].end - spans[index].start
+        left[0] -= size - 5 - count
+        if left[0] < 0:
+            return b""
         payload = PyBytes_FromStringAndSize(NULL, size)
         # Filled before anybody else sees it.
         place = PyBytes_AS_STRING(payload)
@@ -273,6 +337,29 @@ cdef class HashFloodGuard:
             place += size
         place[0] = <char>0xC0 if self.codec_id == MSGPACK else c"]"
         return payload[:place + 1 - PyBytes_AS_STRING(payload)]
+
+
+cdef Py_ssize_t small_entries(const Span* spans, Py_ssize_t count) noexcept:
+    """Return how many of the first entries are small."""
+    cdef Py_ssize_t index
+    for index in range(count):
+        if spans[index].end - spans[index].start > SMALL_ENTRY:
+            return index
+    return count
+
+
+cdef Py_ssize_t head_size(int codec_id, const char* entry, Py_ssize_t size) noexcept:
+    """Return the size of what stands before the entries of a large container; 0 where it is none."""
+    cdef unsigned char lead = <unsigned char>entry[0]
+    if size <= LARGE_ENTRY:
+        return 0
+    if codec_id != MSGPACK:
+        return 1 if lead == c"[" or lead == c"{" else 0
+    if lead == 0xDC or lead == 0xDE:                        # array and map 16
+        return 3
+    if lead == 0xDD or lead == 0xDF:                        # 32
+        return 5
+    return 1 if 0x80 <= lead < 0xA0 else 0
 
 
 cdef Py_ssize_t trimmed(const char* text, Py_ssize_t size) noexcept:

@@ -22,6 +22,7 @@ from fastrpc._core.prescan cimport (
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
     PRESCAN_OK,
+    PRESCAN_OVERLAPPING_KEYS,
     PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
 )
@@ -608,6 +609,8 @@ cdef str _scan_text(Marshal marshal, int found, str what):
         return f"{what}: more than {marshal._item_limit} items"
     if found == PRESCAN_COLLIDING_KEYS:
         return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
+    if found == PRESCAN_OVERLAPPING_KEYS:
+        return f"{what}: long maps lie in keys, or long arrays in each other, too deep to see whether keys collide"
     return f"{what}: malformed {marshal.coders.codec}"
 
 
@@ -618,6 +621,8 @@ cdef str _scan_hint(int found):
         return "raise Memory.items on the server, or send less at a time"
     if found == PRESCAN_COLLIDING_KEYS:
         return "send a list of pairs"
+    if found == PRESCAN_OVERLAPPING_KEYS:
+        return "send a flatter value"
     return None
 
 

@@ -51,4 +51,4 @@ cdef class Outbox(SendQueue):
     cdef bint _write_request(self, Call call, bytes payload) except -1
     cdef int _take_place(self, Call call) noexcept
     cdef int _release(self, Queue waiters) except -1
-    cdef bint _may_tell(self, Call call, int reason) noexcept
+    cdef bint _may_tell(self, Call call) noexcept

@@ -15,10 +15,10 @@ from cpython.ref cimport PyObject
 
 
 from fastrpc._core.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
-from fastrpc._core.frame cimport CANCEL_DEADLINE, HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, REQUEST
+from fastrpc._core.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.frame cimport STREAM_IN, STREAM_OUT, Frame
 from fastrpc._core.outgoing cimport new_item, too_large
-from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE
+from fastrpc._core.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.window cimport IDLE_CALLS, IDLE_CALLS_PER_PLACE, IDLE_CALLS_PER_SECOND, open_budget, open_window
 from fastrpc._core.window cimport spend, widen
 from fastrpc._core.wire cimport SECOND
@@ -198,31 +198,38 @@ cdef class Outbox(SendQueue):
         if call.id == 0:
             call.state = STATE_GONE
             return 0
-        call.is_untold = not (self._may_tell(call, reason) or is_cut)
+        call.is_untold = not (self._may_tell(call) or is_cut)
         call.state = STATE_GIVEN_UP
         return 0 if call.is_untold else self.send_cancel(call, reason)
 
-    cdef bint _may_tell(self, Call call, int reason) noexcept:
+    cdef bint _may_tell(self, Call call) noexcept:
         """Whether a CANCEL may be sent: the peer has a budget for them, and closes the connection where it is used up.
 
-        A unary call whose REQUEST has left goes on without one; its answer is dropped. Any other has to be cancelled.
+        A unary call whose REQUEST has left goes on without one; its answer is dropped. A stream has to be cancelled.
+        A deadline counts as any other reason: the peer may read REQUEST and CANCEL together, and then believes neither.
         """
-        if reason == CANCEL_DEADLINE or spend(&self.their_idle_work, 1, self.now):
-            return True
-        return call.state != STATE_WAITING or call.flags & (STREAM_IN | STREAM_OUT)
+        return spend(&self.their_idle_work, 1, self.now) or call.flags & (STREAM_IN | STREAM_OUT)
 
     cdef int note_answer(self, Frame* frame) noexcept:
         """Follow the peer's budget: answers fill it up, refusals that our calls may be to blame for use it."""
-        cdef int64_t tokens = 1
-        if frame.outcome == OUTCOME_NOT_STARTED:
-            tokens = 0 if frame.status in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE) else -1
-        if self.their_idle_work.left < self.their_idle_work.capacity or tokens < 0:
-            self.their_idle_work.left += tokens * self.their_idle_work.period
+        if frame.outcome != OUTCOME_NOT_STARTED:
+            if self.their_idle_work.left < self.their_idle_work.capacity:
+                self.their_idle_work.left += self.their_idle_work.period
+        elif frame.status == RESOURCE_EXHAUSTED:
+            # We keep to the limits we know. What remains is load, which is free, and what would never be taken.
+            if frame.pushback_ms == PUSHBACK_NEVER:
+                spend(&self.their_idle_work, 1, self.now)
+        elif frame.status not in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE):
+            spend(&self.their_idle_work, 1, self.now)
         return 0
 
     cdef int know_places(self, int64_t places) noexcept:
-        """The peer announced MAX_CALLS. Some of its budget is left for what it counts and we do not."""
-        widen(&self.their_idle_work, IDLE_CALLS // 2 + IDLE_CALLS_PER_PLACE * places)
+        """The peer announced MAX_CALLS.
+
+        Some of its budget is left for what it counts and we do not, and a token for each place: so many CANCELs may lie
+        unread while time fills our count up again.
+        """
+        widen(&self.their_idle_work, IDLE_CALLS // 2 + (IDLE_CALLS_PER_PLACE - 1) * places)
         return 0
 
     cdef int drop_unsent(self, Call call) except -1:

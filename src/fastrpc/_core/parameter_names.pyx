@@ -8,11 +8,15 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
 
+from fastrpc.errors import ConfigError
+
 # http://www.isthe.com/chongo/tech/comp/fnv/, 64 bits.
 cdef uint64_t FNV_OFFSET = 0xCBF29CE484222325
 cdef uint64_t FNV_PRIME = 0x100000001B3
 cdef enum:
     SEPARATOR = 0x0A
+    # Mixtures of old and present names; the four old names of a method make 16 at most.
+    MOST_MIXTURES = 64
 
 
 @cython.final
@@ -71,6 +75,12 @@ def _numbers_of(spelling):
     cdef set hashes = {FNV_OFFSET}, numbers = set()
     for names in spelling:
         count += 1
+        if len(hashes) * len(names) > MOST_MIXTURES:
+            raise ConfigError(
+                f"the names of the first {count} parameters, old ones included, make {len(hashes) * len(names)} mixtures, "
+                f"more than {MOST_MIXTURES}",
+                hint="rename fewer parameters",
+            )
         hashes = {_extended(hashed, name) for hashed in hashes for name in names}
         if count <= MOST_TOLD:
             numbers.update({_number(hashed, count) for hashed in hashes})

@@ -21,5 +21,10 @@ class PayloadScan:
     ) -> None: ...
     def scan(
         self, payload: bytes | bytearray | memoryview, *, max_depth: int = 100, max_items: int = 1_000_000
-    ) -> tuple[Literal["ok", "too deep", "too many items", "malformed", "colliding keys", "no memory"], int]:
+    ) -> tuple[
+        Literal[
+            "ok", "too deep", "too many items", "malformed", "colliding keys", "no memory", "overlapping keys"
+        ],
+        int,
+    ]:
         """Return what the scan says of `payload`, and the bytes its decoding is charged with."""

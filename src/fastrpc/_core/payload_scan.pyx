@@ -11,8 +11,16 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.string cimport memset
 
+from fastrpc._core.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
 from fastrpc._core.key_log cimport release
-from fastrpc._core.prescan cimport PRESCAN_COLLIDING_KEYS, PRESCAN_NAMES, PRESCAN_NO_MEMORY, PRESCAN_OK, prescan
+from fastrpc._core.prescan cimport (
+    PRESCAN_COLLIDING_KEYS,
+    PRESCAN_NAMES,
+    PRESCAN_NO_MEMORY,
+    PRESCAN_OK,
+    PRESCAN_OVERLAPPING_KEYS,
+    prescan,
+)
 
 
 @cython.final
@@ -63,8 +71,11 @@ cdef class PayloadScan:
         log.skips_texts = self.guard.skips_texts
         try:
             found = prescan(self.codec_id, data, size, max_depth, max_items, charge, &log)
-            if found == PRESCAN_OK and self.guard.finds_flood(data, &log):
+            if found != PRESCAN_OK:
+                return found
+            found = self.guard.look_at(data, size, &log)
+            if found == KEYS_COLLIDE:
                 return PRESCAN_COLLIDING_KEYS
-            return found
+            return PRESCAN_OVERLAPPING_KEYS if found == KEYS_OVERLAP else PRESCAN_OK
         finally:
             release(&log)

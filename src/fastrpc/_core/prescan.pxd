@@ -15,6 +15,7 @@ cdef enum:
     PRESCAN_MALFORMED = 3
     PRESCAN_COLLIDING_KEYS = 4
     PRESCAN_NO_MEMORY = 5
+    PRESCAN_OVERLAPPING_KEYS = 6
 
 cdef enum:
     # The scan's own stack, 8 bytes a level; a larger `max_depth` counts as this one.

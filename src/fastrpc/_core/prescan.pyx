@@ -14,7 +14,7 @@ from libc.string cimport memchr, memset
 
 from fastrpc._core.key_log cimport UNNOTED_ENTRIES, Group, KeyLog, close_group, note_end, note_start, release
 
-PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory")
+PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory", "overlapping keys")
 
 
 cdef int prescan(

@@ -229,7 +229,11 @@ cdef class Session(Connection):
             self._place(&room)
             self.is_put_off = False
             self.turn_ends_ns = now_ns() + SECOND
-            self.receive(self.loop_state.buffer.data, self._tail_size)
+            try:
+                self.receive(self.loop_state.buffer.data, self._tail_size)
+            except Exception as problem:
+                # Whatever became of these answers, the end of the stream has to be told.
+                logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
         self.transport = None
         self._write = None
         self.descriptor = -1

@@ -104,6 +104,10 @@ cdef class SlicedWork(Timed):
             self._turns._schedule()
             try:
                 has_more = self.on_turn(began + TURN_NS - self._turns._taken_ns)
+            except Exception:
+                # It failed, and is not stepped again. Any other error leaves the loop and the work is not done.
+                has_more = False
+                raise
             finally:
                 self._turns._taken_ns += now_ns() - began
                 if has_more:

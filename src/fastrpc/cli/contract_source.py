@@ -16,6 +16,7 @@ from fastrpc.client.client import Client
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import SERVICE_MARK, service_definition
+from fastrpc.server.app import App
 from fastrpc.server.builtin import BUILTIN_PREFIX
 
 __all__ = ["read_contracts"]
@@ -97,12 +98,15 @@ def _services_of(value: Any) -> list[Any]:
     """Return the services that an attribute of a module stands for; nothing of it is run."""
     if inspect.ismodule(value):
         return _services_in(value)
+    if isinstance(value, App):
+        return _services_of(value.sources)
     if isinstance(value, list | tuple):
         return [service for one in value for service in _services_of(one)]
     try:
         service_definition(value)
     except TypeError as error:
         raise ConfigError(
-            str(error), hint="give a class under @service, an instance of one, or a list of these"
+            str(error),
+            hint="give a class under @service, an instance of one, a list of these, or an App of them",
         ) from None
     return [value]

@@ -19,6 +19,7 @@ from fastrpc.cli.descriptions import (
     ServiceDescription,
 )
 from fastrpc.cli.type_tree import TypeTree, read_type
+from fastrpc.rpc.type_description import STRUCT_OPTIONS
 
 __all__ = ["contract_text"]
 
@@ -49,11 +50,12 @@ _MODULES: Final = {
 }
 #: Defaults that need a factory in a dataclass.
 _FACTORIES: Final = {"[]": "list", "{}": "dict", "set()": "set"}
+#: Stand for a default that is not known, in a Struct that leaves out what has its default.
+_UNSET: Final = "msgspec.UNSET"
+_UNSET_TYPE: Final = "msgspec.UnsetType"
 _LONGEST_LINE: Final = 110
 #: Kinds of classes that can be written; a later version may know more.
 _CLASS_KINDS: Final = frozenset({"dataclass", "struct", "typed_dict", "named_tuple", "enum"})
-#: Options of a Struct that change its payload.
-_STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields")
 
 
 def contract_text(services: Sequence[ServiceDescription], *, is_sync: bool = False) -> str:
@@ -78,7 +80,8 @@ class _Writer:
                 is_own = is_name(one.name) and one.name not in _BUILTIN and one.name not in _MODULES
                 if is_own and one.kind in _CLASS_KINDS:
                     self._classes.setdefault(one.name, one)
-        self._taken = {*self._classes, *_MODULES, "fastrpc", "msgspec"}
+        self._types = frozenset({*self._classes, *_MODULES, "fastrpc", "msgspec"})
+        self._taken = set(self._types)
         self._written: set[str] = set()
 
     def text(self) -> str:
@@ -136,9 +139,7 @@ class _Writer:
         return name
 
     def _method(self, method: MethodDescription) -> list[str]:
-        attribute = method.attribute or method.name
-        if not is_name(attribute):
-            attribute = "".join(one if one.isalnum() and one.isascii() else "_" for one in f"m_{attribute}")
+        attribute = self._attribute(method)
         streams = method.kind in {"server_stream", "both_ways"}
         word = "def" if self._is_sync or streams else "async def"
         parameters = list(self._parameters(method))
@@ -154,6 +155,15 @@ class _Writer:
         if problem is not None:
             return [f"    # {_comment(method.name)} cannot be written in Python: {_comment(problem)}"]
         return lines
+
+    def _attribute(self, method: MethodDescription) -> str:
+        attribute = method.attribute or method.name
+        if not is_name(attribute):
+            attribute = "".join(one if one.isalnum() and one.isascii() else "_" for one in f"m_{attribute}")
+        # A class body looks names up in itself first: behind a method `list` there is no type `list` any more.
+        while attribute in self._types or attribute in _BUILTIN:
+            attribute += "_"
+        return attribute
 
     def _decorator(self, method: MethodDescription, attribute: str) -> str:
         options = [literal(method.name)] if method.name != attribute else []
@@ -206,11 +216,12 @@ class _Writer:
                 self._imported.add("dataclass")
                 lines = ["@dataclass", f"class {described.name}:", *self._dataclass_fields(described)]
             case "struct":
-                known = [name for name in _STRUCT_OPTIONS if name in described.options]
+                known = [name for name in STRUCT_OPTIONS if name in described.options]
                 options = "".join(f", {name}={literal(described.options[name])}" for name in known)
                 options += ", kw_only=True" if _breaks_order(described) else ""
                 lines = [f"class {described.name}(msgspec.Struct{options}):"]
-                lines += [self._struct_field(one) for one in described.fields]
+                omits = bool(described.options.get("omit_defaults"))
+                lines += [self._struct_field(one, omits=omits) for one in described.fields]
             case "typed_dict":
                 self._imported.add("TypedDict")
                 lines = [f"class {described.name}(TypedDict):"]
@@ -253,9 +264,19 @@ class _Writer:
             had_default = had_default or " = " in line
             yield line
 
-    def _struct_field(self, one: FieldDescription) -> str:
-        line = f"    {one.name}: {self._field_type(one)}"
+    def _struct_field(self, one: FieldDescription, *, omits: bool) -> str:
         default = _plain_default(one)
+        kind = self._field_type(one)
+        if default is None and omits and not one.required:
+            # It is left out where it has a default that nobody here knows.
+            is_quoted = kind.startswith('"')
+            kind = (
+                literal(f"{ast.literal_eval(kind)} | {_UNSET_TYPE}")
+                if is_quoted
+                else f"{kind} | {_UNSET_TYPE}"
+            )
+            default = _UNSET
+        line = f"    {one.name}: {kind}"
         if one.wire_name and one.wire_name != one.name:
             before = "" if default is None else f"default={default}, "
             if default in _FACTORIES:

@@ -68,6 +68,7 @@ def _report(found: Sequence[Change], *, as_json: bool) -> None:
             mark = ("compatible   ", "green") if change.is_compatible else ("incompatible ", "bold red")
             stdout.print(Text.assemble(mark, shown(f"{change.where}: {change.text}")))
         if not found:
-            stdout.print("no changes")
+            stdout.print("no changes of what is compared")
+        stdout.print("not compared: the fields of generic classes, constraints such as Meta(ge=10)")
     if not is_compatible:
         raise typer.Exit(ExitCode.FAILED)

@@ -12,12 +12,12 @@ from fastrpc.cli.printing import print_json, reported, stdout
 from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
-from fastrpc.coordination.registration import RECORDS_BYTES
 from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_url
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
+from fastrpc.stores.memory import MOST_BYTES
 
 __all__ = ["registry"]
 
@@ -43,7 +43,7 @@ def registry(
     ] = None,
     records_bytes: Annotated[
         int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
-    ] = RECORDS_BYTES,
+    ] = MOST_BYTES,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
 ) -> None:

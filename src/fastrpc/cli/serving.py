@@ -135,7 +135,9 @@ def run(
     install_logging(settings.log_level)
     for warning in warnings:
         stderr.print(Text.assemble(("warning: ", "yellow"), warning))
-    raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
+    known = [plan]
+    code = run_reported(lambda: run_plan(plan, on_loaded=known.append), settings, lambda: known[-1])
+    raise typer.Exit(code)
 
 
 def dev(
@@ -214,8 +216,14 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     return plan
 
 
-def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCode:
-    """Serve, and say how it ended where that is not as it should."""
+def run_reported(
+    serve: Callable[[], ExitCode], settings: RunSettings, served: Callable[[], Plan] | None = None
+) -> ExitCode:
+    """Serve, and say how it ended where that is not as it should.
+
+    Args:
+        served: returns the plan as it was served: an App has settings of its own.
+    """
     try:
         code = serve()
     except Exception as error:
@@ -225,10 +233,10 @@ def run_reported(serve: Callable[[], ExitCode], settings: RunSettings) -> ExitCo
             logging.getLogger("fastrpc.server").debug("it could not start", exc_info=error)
         return ExitCode.NOT_STARTED
     if code is ExitCode.DRAIN_TIMED_OUT:
-        seconds = settings.config.timeouts.drain
+        seconds = (settings if served is None else served()).config.timeouts.drain
         print_error(
             f"calls were cut off, they were not done {seconds} s after the drain began",
-            "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN)",
+            "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN), or in the config of the App",
         )
     return code
 

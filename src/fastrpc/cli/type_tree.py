@@ -197,7 +197,7 @@ class _Comparison:
                 if field.required:
                     yield f"{expected.name}.{field.name} is required, {given.name} has no such field"
                 continue
-            if field.required and given.kind == "typed_dict" and not source.required:
+            if field.required and not source.required and _may_omit(given):
                 yield f"{expected.name}.{field.name} is required, in {given.name} it may be left out"
             yield from self._field(source, field, expected)
         if self._keeps_all or expected.options.get("forbid_unknown_fields"):
@@ -252,6 +252,11 @@ def _kind_text(described: ClassDescription) -> str:
     return (
         "enum" if described.kind == "enum" else "row of values" if _is_array(described) else "map of fields"
     )
+
+
+def _may_omit(described: ClassDescription) -> bool:
+    """Whether fields that are not required may be missing in a payload."""
+    return described.kind == "typed_dict" or bool(described.options.get("omit_defaults"))
 
 
 def _tag(described: ClassDescription) -> Any:

@@ -135,11 +135,12 @@ class Link:
         self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
-        # First: the queue takes no second request of a link whose dial is under way.
+        # First: what is still under way cannot ask for another dial.
         self._pool.dials.ended(self)
         if self._may_dial:
             if not task.cancelled() and task.exception() is None and task.result():
-                self._pool.dials.ask(self)
+                # The connection may have ended meanwhile: then its error, if there is one, demands a pause.
+                self.start()
             else:
                 self._begin_pause()
         self._changed()
@@ -277,9 +278,11 @@ class Link:
             self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
         if session.is_dispensable and not self.is_warm:
             self.is_dormant = not self._is_complete
-            self._pool.note_dormant()
+            self._pool.note_idle()
         elif not self._pool.is_closed:
-            # Not inside the session's own callback: the loop may be closing everything right now.
+            # Not inside the session's own callback: the loop may be closing everything right now. A call that looks for
+            # a connection before that must find this one under way.
+            self._pool.note_idle()
             self._pool.loop.call_soon(self.start)
 
     @property

@@ -72,9 +72,9 @@ class Pool:
         self.dials = DialQueue()
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()
-        # The list of links that was started last, and whether one of them fell asleep since.
+        # The list of links that was started last, and whether one of them lost a connection since.
         self._started: list[Link] | None = None
-        self._has_dormant = False
+        self._has_idle = False
         # Whether changes of this turn of the loop were told, and whether there were more since.
         self._has_told = self._has_more = False
         self.links: list[Link] = []
@@ -110,7 +110,7 @@ class Pool:
                 link.start()
             else:
                 # The first call may go to a warm one; it wakes the others.
-                link.is_dormant = self._has_dormant = True
+                link.is_dormant = self._has_idle = True
         if self._follower is not None:
             self._follower.start(loop)
 
@@ -190,14 +190,14 @@ class Pool:
     def start(self) -> None:
         """Connect wherever there is no connection."""
         self._choose_wanted()
-        if self._has_dormant or self._started is not self.wanted:
-            self._has_dormant, self._started = False, self.wanted
+        if self._has_idle or self._started is not self.wanted:
+            self._has_idle, self._started = False, self.wanted
             for link in self.wanted:
                 link.start()
 
-    def note_dormant(self) -> None:
-        """A link has no connection and makes none by itself: the next call that looks for one starts it."""
-        self._has_dormant = True
+    def note_idle(self) -> None:
+        """A link lost a connection and is not dialled yet: the next call that looks for one starts it."""
+        self._has_idle = True
 
     def changed(self) -> None:
         """Tell everybody who waits that something is different now.

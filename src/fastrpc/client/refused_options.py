@@ -1,24 +1,18 @@
-"""What is said to whoever gives a client what is no argument of it: where it belongs, or that it does not exist yet."""
+"""What is said to whoever gives a client what is no argument of it: where it belongs."""
 
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Final, ParamSpec
+from typing import Any, ParamSpec
 
 from fastrpc.config import ClientConfig
-from fastrpc.errors import ConfigError
+from fastrpc.rpc.later_arguments import check_later
 from fastrpc.rpc.options import OPTION_NAMES
 
 __all__ = ["explain_options"]
 
 P = ParamSpec("P")
-
-#: What a client will take; given today it would have no effect.
-_LATER: Final = {
-    "credentials": "clients do not yet prove who they are: nothing would be sent",
-    "services": "clients do not yet serve: nobody could call them",
-}
 
 
 def explain_options(init: Callable[P, None]) -> Callable[P, None]:
@@ -32,17 +26,18 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(init)
     def explained(*args: P.args, **kwargs: P.kwargs) -> None:
-        for name in kwargs:
-            if name not in known:
-                raise _refusal(type(args[0]).__name__, name)
+        unknown = [name for name in kwargs if name not in known]
+        if unknown:
+            kwargs = check_later("Client", kwargs)  # type: ignore[assignment]
+            for name in unknown:
+                if name in kwargs:
+                    raise _refusal(type(args[0]).__name__, name)
         init(*args, **kwargs)
 
     return explained
 
 
-def _refusal(client: str, name: str) -> Exception:
-    if name in _LATER:
-        return ConfigError(f"{name} is given to {client}, but {_LATER[name]}", hint=f"leave {name} out")
+def _refusal(client: str, name: str) -> TypeError:
     text = f"{client}() has no argument {name!r}"
     if name == "timeout":
         return TypeError(

@@ -48,9 +48,11 @@ class SyncLink:
                 self.error = None
                 self._delays.reset()
         for session in [session for session in self.sessions if not session.is_usable]:
+            # A rested connection's end is seen with the next call: the pause began when it was last of use.
+            used_at = session.used_at
             self.sessions.remove(session)
             session.retire()
-            self._note_end(session)
+            self._note_end(session, used_at)
         if any(session.is_ready for session in self.lasting):
             for session in [session for session in self.sessions if session.is_aged]:
                 self.sessions.remove(session)
@@ -61,7 +63,7 @@ class SyncLink:
         """The connections that are not to be replaced."""
         return [session for session in self.sessions if not session.is_aged]
 
-    def _note_end(self, session: BlockingSession) -> None:
+    def _note_end(self, session: BlockingSession, used_at: float) -> None:
         if session.is_spent:
             self._delays.reset()
             return
@@ -72,19 +74,19 @@ class SyncLink:
             # A server that drops every connection right behind its settings is not hammered either.
             lived = session.lifetime
             self.note_failure(
-                ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
+                ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}"), used_at
             )
         else:
             # From now on a loss is tried again without delay.
             self._delays.reset()
 
-    def note_failure(self, error: FastRPCError) -> None:
-        """Pause before the next attempt, longer each time."""
+    def note_failure(self, error: FastRPCError, since: float | None = None) -> None:
+        """Pause before the next attempt, longer each time; from now, or from an earlier instant."""
         if self.error is None:
             logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = without_frames(error)
         self.failures += 1
-        self.due = time.monotonic() + self._delays.take()
+        self.due = (time.monotonic() if since is None else since) + self._delays.take()
 
     @property
     def is_new(self) -> bool:

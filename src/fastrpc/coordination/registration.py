@@ -7,7 +7,6 @@ from fastrpc.registries.base.record import RecordError, decode_record
 __all__ = [
     "LONGEST_LEASE_SECONDS",
     "LONGEST_RECORD_BYTES",
-    "RECORDS_BYTES",
     "check_lease_seconds",
     "check_record_size",
     "check_registration",
@@ -15,10 +14,6 @@ __all__ = [
 
 #: Longest record. Address, zone, version and a handful of labels have a few hundred bytes.
 LONGEST_RECORD_BYTES = 8_192
-
-#: Bytes of all records together, with their services and addresses, unless the registry is told otherwise. Too low
-#: refuses servers, too high lets strangers fill the memory: a registry takes up to twice as much.
-RECORDS_BYTES = 128 * 1024 * 1024
 
 #: Longest lease: what dies with its server is gone after that.
 LONGEST_LEASE_SECONDS = 3_600.0

@@ -4,10 +4,10 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
-from fastrpc.coordination.registration import RECORDS_BYTES
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.endpoint import Address
 from fastrpc.server.server import Server
+from fastrpc.stores.memory import MOST_BYTES
 
 __all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_url"]
 
@@ -29,7 +29,7 @@ class RegistryServer:
         address: str | Address = DEFAULT_REGISTRY_ADDRESS,
         *,
         data_dir: str | os.PathLike[str] | None = None,
-        records_bytes: int = RECORDS_BYTES,
+        records_bytes: int = MOST_BYTES,
     ) -> None:
         self._wanted = Address.parse(address)
         self._server = Server(RegistryService(data_dir, records_bytes=records_bytes))

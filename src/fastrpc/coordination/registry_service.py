@@ -18,15 +18,14 @@ from typing import Self
 
 from fastrpc._core.call import current_call
 from fastrpc.coordination.listings import Listings, page_of
-from fastrpc.coordination.registration import RECORDS_BYTES, check_lease_seconds, check_registration
+from fastrpc.coordination.registration import check_lease_seconds, check_registration
 from fastrpc.coordination.snapshot import Fault, encode_snapshot, read_snapshot
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.errors import CallError, ConfigError, StoreError
-from fastrpc.escaping import printable
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder
-from fastrpc.stores.memory import MemoryStore
+from fastrpc.stores.memory import MOST_BYTES, MemoryStore
 
 __all__ = ["LONGEST_WAIT_SECONDS", "RegistryService", "ServiceList"]
 
@@ -81,7 +80,7 @@ class RegistryService:
     """
 
     def __init__(
-        self, data_dir: str | os.PathLike[str] | None = None, *, records_bytes: int = RECORDS_BYTES
+        self, data_dir: str | os.PathLike[str] | None = None, *, records_bytes: int = MOST_BYTES
     ) -> None:
         if not isinstance(records_bytes, int) or isinstance(records_bytes, bool) or records_bytes < 1:
             raise ConfigError(f"records_bytes is {records_bytes!r}, it must be a whole number from 1")
@@ -110,8 +109,11 @@ class RegistryService:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        for failure in outcomes:
+            if failure is not None and not isinstance(failure, asyncio.CancelledError):
+                logger.error("what the registry does beside its calls had ended early", exc_info=failure)
         if self._file is not None:
             try:
                 await self._save(self._file)
@@ -263,9 +265,7 @@ class RegistryService:
             if number % RESTORED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         for fault in faults[:MOST_LOGGED]:
-            logger.error(
-                "%s is left out of what is restored: %s", printable(fault.name), printable(fault.reason)
-            )
+            logger.error("%s is left out of what is restored: %s", fault.name, fault.reason)
         if len(faults) > MOST_LOGGED:
             logger.error("%d more records are left out of what is restored", len(faults) - MOST_LOGGED)
         self._saved_revision = self._store.revision

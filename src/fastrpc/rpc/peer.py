@@ -1,20 +1,16 @@
 """Who is on the other side of a connection, and who they proved to be."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import hidden_in
 
 __all__ = ["Identity", "Peer"]
 
 _NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
-
-# Control characters, and what else ends a line or is no character at all; what changes the direction of writing.
-_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 class Peer:
@@ -27,7 +23,7 @@ class Peer:
 
     #: Where it is; an address of its transport's scheme, such as `tcp://10.0.0.7:51814`.
     address: Address
-    #: How it proves who it is: "token" for `credentials=` of a client; "" when it sent no proof.
+    #: How it proves who it is: "bearer" for a token, "certificate" for TLS alone; "" when it sent no proof.
     scheme: str
     #: The proof, a token for one; None when it sent none.
     credentials: str | None
@@ -74,7 +70,7 @@ class Identity:
     Raises:
         TypeError: the name or a role is no text, or the claims are no mapping.
         ConfigError: the name could be taken for something else in a rule or a log: it begins with `role:`, is
-            `anonymous` or empty, or holds `*` or a control character.
+            `anonymous` or empty, or holds `*` or a character that is not shown, such as a line feed.
     """
 
     __slots__ = ("_claims", "_name", "_roles")
@@ -177,9 +173,6 @@ def _checked_roles(roles: Any) -> frozenset[str]:
 
 def _check_visible(what: str, text: str) -> None:
     """Refuse what would not show in a log, or change how the rest of it shows."""
-    for character in text:
-        if (
-            unicodedata.category(character) in _CONTROLS
-            or unicodedata.bidirectional(character) in _DIRECTIONS
-        ):
-            raise ConfigError(f"{what} is {text!a}, it must not hold the control character {character!a}")
+    hidden = sorted(hidden_in(text))
+    if hidden:
+        raise ConfigError(f"{what} is {text!a}, it must not hold the hidden character {hidden[0]!a}")

@@ -16,6 +16,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.method_options import (
     NAME,
     MethodOptions,
@@ -79,6 +80,7 @@ def method(
     public: bool = False,
     renamed: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]: ...
+@later_arguments("method")
 def method(
     name: Any = None,
     *,
@@ -123,6 +125,7 @@ def method(
     return functools.partial(_mark, options=options)
 
 
+@later_arguments("service")
 def service(
     name: str, /, *, version: str | None = None, implements: type[Any] | None = None
 ) -> Callable[[C], C]:

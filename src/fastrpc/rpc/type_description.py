@@ -1,6 +1,7 @@
 """The classes that payloads of a service are made of, as plain data."""
 
 import dataclasses
+import types
 import typing
 from collections.abc import Iterator
 from enum import Enum
@@ -11,12 +12,12 @@ from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.signature import LONGEST_DEFAULT
 
-__all__ = ["describe_types"]
+__all__ = ["STRUCT_OPTIONS", "describe_types"]
 
 #: Factories of defaults that have a short form.
 _EMPTY: Final[dict[Any, str]] = {list: "[]", dict: "{}", set: "set()", frozenset: "frozenset()", tuple: "()"}
 #: Options of a Struct that change its payload.
-_STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields")
+STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields", "omit_defaults")
 
 
 def describe_types(definition: ServiceDefinition) -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ def _describe_class(cls: type[Any]) -> tuple[dict[str, Any], list[Any]] | None:
     options = {}
     if kind == "struct":
         config = cls.__struct_config__
-        options = {name: getattr(config, name) for name in _STRUCT_OPTIONS if getattr(config, name)}
+        options = {name: getattr(config, name) for name in STRUCT_OPTIONS if getattr(config, name)}
     described = {"name": cls.__name__, "kind": kind, "fields": fields, "options": options}
     return described, [hints[field["name"]] for field in fields]
 
@@ -118,10 +119,17 @@ def _field(
     return {
         "name": name,
         "wire_name": wire_name or name,
-        "type": type_text(annotation),
+        "type": type_text(_without_unset(annotation)),
         "required": default is None,
         "default": default,
     }
+
+
+def _without_unset(annotation: Any) -> Any:
+    """Return the type of a field that is there: UNSET never travels."""
+    arguments = get_args(annotation) if get_origin(annotation) in {typing.Union, types.UnionType} else ()
+    rest = tuple(one for one in arguments if getattr(one, "__name__", None) != "UnsetType")
+    return annotation if len(rest) == len(arguments) else typing.Union[rest]  # noqa: UP007 (known at run time only)
 
 
 def _default_text(default: Any, factory: Any, nothing: Any) -> str | None:

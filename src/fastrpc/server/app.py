@@ -1,21 +1,31 @@
 """What a program says of how it is served: `fastrpc.App`."""
 
 import functools
+import sys
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.plan import Plan
 
 __all__ = ["App", "loaded"]
 
+A = TypeVar("A", bound=type[Any])
+
 _DEFAULT_CONFIG = ServerConfig()
 
 
+def _taking_later(cls: A) -> A:
+    cls.__init__ = later_arguments("App")(cls.__init__)
+    return cls
+
+
+@_taking_later
 @dataclass(frozen=True, slots=True)
 class App:
     """What `fastrpc run` starts: services, and what stands around them.
@@ -83,7 +93,7 @@ def _flat(sources: Sequence[Any]) -> Sequence[Any]:
 
 
 def _makes_app(source: Any) -> bool:
-    """Whether a function returns an App: its annotation says so, or without one its code speaks of App.
+    """Whether a function returns an App: its annotation says so, or without one its code names this App.
 
     It cannot be called to find out: functions that are sources are called in each worker only, on its loop.
     """
@@ -96,8 +106,13 @@ def _makes_app(source: Any) -> bool:
     annotation = source.__annotations__.get("return")
     if annotation is not None:
         return annotation is App or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "App")
-    names = source.__code__.co_names
-    return "App" in names or any(source.__globals__.get(name) is App for name in names)
+    names, known = source.__code__.co_names, source.__globals__
+    if any(known.get(name) is App for name in names):
+        return True
+    # `fastrpc.App`, or an import of it inside the function. Something else may have an attribute of this name.
+    package = sys.modules.get("fastrpc")
+    is_imported_inside = "fastrpc" in names and "fastrpc" not in known
+    return "App" in names and (is_imported_inside or any(known.get(name) is package for name in names))
 
 
 def _made(function: Any) -> App:

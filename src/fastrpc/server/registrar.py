@@ -11,7 +11,6 @@ from fastrpc.config import Backoff, ServerConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
-from fastrpc.escaping import printable
 from fastrpc.registries.base.registry import Registry
 from fastrpc.registries.base.urls import open_registry
 
@@ -54,7 +53,7 @@ class Registrar:
         self._has_changed = asyncio.Event()
         # Whether the first registration was logged, and what of it the registry did not take yet.
         self._was_told = False
-        self._is_away: set[Record] = set()
+        self._untaken: set[Record] = set()
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
         """Say what is to be in the registry; `settle` or `follow` see to it."""
@@ -85,7 +84,7 @@ class Registrar:
     def _tell_first(self) -> None:
         places = ", ".join(sorted({str(place) for _, place in self._held}))
         services = ", ".join(sorted({service for service, _ in self._held}))
-        state = "registered" if self._is_away == set() else "to be registered once the registry is back"
+        state = "registered" if not self._untaken else "to be registered once the registry is back"
         life.info("%s at %s: %s", state, places, services, extra={"event": "registered"})
 
     def follow(self) -> None:
@@ -105,9 +104,8 @@ class Registrar:
                 if str(error) != refusal:
                     refusal = str(error)
                     trace = None if isinstance(error, FastRPCError) else error
-                    told = printable(refusal)
                     logger.error(
-                        "the registry does not take what is to be registered: %s", told, exc_info=trace
+                        "the registry does not take what is to be registered: %s", refusal, exc_info=trace
                     )
                 if isinstance(error, ConfigError):
                     continue  # It cannot hold the record, now or later.
@@ -123,7 +121,7 @@ class Registrar:
         async with AsyncExitStack() as stack:
             entered = await stack.enter_async_context(self._registry.register(record[0], endpoint))
             if not getattr(entered, "is_registered", True):
-                self._is_away.add(record)
+                self._untaken.add(record)
             self._held[record] = stack.pop_all()
 
     async def _leave(self, record: Record) -> None:

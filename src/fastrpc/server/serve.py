@@ -12,6 +12,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.app import loaded
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
@@ -32,6 +33,7 @@ THREAD_SECONDS = 0.2
 _is_running = False
 
 
+@later_arguments("serve")
 def serve(
     *sources: Any,
     address: str | Address | Sequence[str | Address] = DEFAULT_ADDRESS,
@@ -79,13 +81,19 @@ def serve(
         raise SystemExit(int(code))
 
 
-def run(plan: Plan, supervise: Callable[[], ExitCode] | None = None) -> ExitCode:
+def run(
+    plan: Plan,
+    supervise: Callable[[], ExitCode] | None = None,
+    *,
+    on_loaded: Callable[[Plan], None] = lambda _: None,
+) -> ExitCode:
     """Do what `serve` does, for a plan; returns how it ended.
 
     Where handlers that were cut off still hold threads it ends the process itself: Python would wait for them.
 
     Args:
-        supervise: runs worker processes in a way of its own.
+        supervise: runs worker processes in a way of its own, and loads the plan itself.
+        on_loaded: told the plan as it is served, with the settings of an App.
     """
     global _is_running
     _check_place()
@@ -94,6 +102,7 @@ def run(plan: Plan, supervise: Callable[[], ExitCode] | None = None) -> ExitCode
     try:
         if supervise is None:
             plan = loaded(plan)
+            on_loaded(plan)
             supervise = partial(_run_workers if plan.workers > 1 else _run_here, plan)
         code = supervise()
     finally:

@@ -23,6 +23,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.wire_numbers import numbers_of
@@ -70,6 +71,7 @@ class Server:
             the server, or an object of `fastrpc.registries`, which stays its owner's.
     """
 
+    @later_arguments("Server")
     def __init__(
         self,
         *sources: Any,
@@ -103,9 +105,13 @@ class Server:
         self._numbers = numbers_of(config.codecs)
         # What every connection announces; all of them share it.
         self._settings = server_settings(config, self._numbers)
-        self._spin_microseconds = allowed_spin(config.spin_microseconds)
+        self._spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
 
     # Life
+
+    def log_drain(self, level: int) -> None:
+        """Log the drain at another level than INFO: of several workers, their supervisor tells it."""
+        self._life.level = level
 
     async def __aenter__(self) -> Self:
         await self.start()

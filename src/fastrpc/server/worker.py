@@ -51,7 +51,7 @@ class Worker:
     async def _open_doors(self, server: Server) -> list[str]:
         self._server = server
         # The supervisor tells it once for all of them.
-        server._life.level = logging.DEBUG
+        server.log_drain(logging.DEBUG)
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
         return [str(address) for address in self._addresses]
 

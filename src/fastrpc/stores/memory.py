@@ -17,7 +17,8 @@ __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 #: Items of a store, and leases.
 MOST_ITEMS = 100_000
 
-#: Bytes of all items of a store: folders, keys and values.
+#: Bytes of all items of a store, folders, keys and values, unless it is told otherwise. Too low refuses servers of a
+#: registry, too high lets strangers fill the memory: what is held takes up to twice as much.
 MOST_BYTES = 128 * 1024 * 1024
 
 

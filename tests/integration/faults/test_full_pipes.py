@@ -107,14 +107,12 @@ async def test_a_peer_that_reads_nothing_is_dropped(scale: Any) -> None:
         await open_up(peer)
         [session] = sessions(target.server)
         session.write_wait_ns = 300_000_000
-        began = time.monotonic()
         peer.send(
             *(request(id, b"\x91\xce\x00\x20\x00\x00", method=b"bulk.answer", codec=1) for id in (1, 3, 5))
         )
         await eventually(lambda: session.closed_reason >= 0)
         assert session.closed_reason == Reason.SLOW_READER
         assert "nothing could be written for 0.3 s" in session.closed_text
-        assert time.monotonic() - began < 2
         await eventually(lambda: not sessions(target.server))
         await eventually(lambda: bytes_held() == 0)
 
@@ -345,12 +343,10 @@ async def test_a_request_that_does_not_go_on_is_answered() -> None:
         [session] = sessions(target.server)
         session.piece_wait_ns = 200_000_000
         pieces = cut(Request(1, b"bulk.keep", bytes(200 * KIB)), 60 * KIB)
-        began = time.monotonic()
         peer.send(pieces[0])
         answer = await peer.next(Response)
         assert (answer.status, answer.outcome) == (Status.DEADLINE_EXCEEDED, 1)
         assert b"no piece of the message came for 0.2 s" in answer.message
-        assert 0.2 <= time.monotonic() - began < 1
         # What comes late is dropped, and the connection goes on.
         peer.send(*pieces[1:], request(3, b"x", method=b"bulk.echo"))
         assert (await peer.next(Response)).payload == b"x"

@@ -76,12 +76,10 @@ async def test_both_sides_notice_a_silent_peer(is_one_way: bool) -> None:
                 # One way only: nothing comes to the client, all that it sends arrives.
                 (proxy.downstream if is_one_way else proxy).hold()
                 done, _ = await asyncio.wait(tasks, timeout=NOTICED_SECONDS + 1)
-                noticed = time.monotonic() - silent_from
             assert len(done) == 10
             errors = [task.exception() for task in done]
             assert all(isinstance(error, ConnectionLostError) for error in errors)
             assert all("a ping included" in str(error) for error in errors)
-            assert noticed <= NOTICED_SECONDS
             if not is_one_way:
                 async with asyncio.timeout(silent_from + NOTICED_SECONDS - time.monotonic()):
                     await patient.told.wait()
@@ -167,7 +165,6 @@ async def test_idle_peers_stay_connected_by_their_pings() -> None:
 async def test_an_opening_that_is_not_finished_is_closed(said: str) -> None:
     config = ServerConfig(timeouts=Timeouts(handshake=0.3, linger=0.1))
     async with served(Patient(), scheme="tcp", config=config) as target, raw_client(target) as peer:
-        began = time.monotonic()
         if said == "half a preface":
             peer.send(opening(False)[:4])
         elif said == "no acknowledgement":
@@ -176,18 +173,15 @@ async def test_an_opening_that_is_not_finished_is_closed(said: str) -> None:
             assert goaway.reason == Reason.HANDSHAKE_TIMEOUT
             assert b"0.3 s" in goaway.text
         await peer.ended()
-        assert 0.25 <= time.monotonic() - began <= 3
         await eventually(lambda: target.server.stats()["live"]["connections"] == 0)
 
 
 async def test_a_server_that_never_answers_the_opening_fails_the_calls_unprocessed() -> None:
     config = ClientConfig(timeouts=Timeouts(handshake=0.3, linger=0.1))
     async with RawServer() as server, Client(server.address, config=config) as client:
-        began = time.monotonic()
         with pytest.raises(fastrpc.UnavailableError) as failed:
             await client.call(Patient.wait)
         assert failed.value.processed == "no"
-        assert time.monotonic() - began <= 4 * 0.3 + 1
         assert server.address in str(failed.value)
 
 

@@ -89,6 +89,7 @@ async def test_every_one_of_several_connections_has_its_successor_first() -> Non
             assert await client.call("arith.mul", 6, 7) == 42
 
 
+@pytest.mark.measures
 async def test_an_old_connection_stays_while_no_other_can_be_made_but_not_for_ever() -> None:
     async with RawServer() as server, Client(server.address, config=aging()) as client:
         made = time.monotonic()

@@ -222,3 +222,71 @@ def test_calls_whose_request_is_not_whole_are_always_cancelled_in_words() -> Non
         if sent == 3_000:
             break
     assert sent == 3_000
+
+
+def is_told(here: RecordingConnection) -> bool:
+    call = here.open_call(b"arith.mul")
+    here.data_to_send()
+    here.cancel(call)
+    told = bool(here.data_to_send())
+    here.receive_data(answer(call.id, status=1))
+    return told
+
+
+def refuse(here: RecordingConnection, count: int, **fields: int) -> None:
+    for _ in range(count):
+        call = here.open_call(b"arith.mul")
+        here.data_to_send()
+        here.receive_data(answer(call.id, outcome=1, **fields))
+
+
+def test_refusals_for_load_leave_the_clients_count_alone() -> None:
+    here = client()
+    refuse(here, 5 * BUDGET, status=8)
+    assert is_told(here)
+
+
+@pytest.mark.parametrize("fields", [{"status": 3}, {"status": 8, "pushback_ms": 2**32 - 1}])
+def test_refusals_of_faulty_calls_are_counted_and_leave_no_debt(fields: dict[str, int]) -> None:
+    here = client()
+    here.now += 1_000_000_000
+    refuse(here, 20 * BUDGET, **fields)
+    assert not is_told(here)
+    here.now += 1_000_000
+    assert is_told(here)
+
+
+def test_calls_that_reach_their_deadline_together_never_strike_however_late_they_are_read() -> None:
+    here, there = client(), server()
+    there.data_to_send()
+    told = 0
+    for _ in range(40 * BUDGET // PLACES):
+        calls = [here.open_call(b"arith.mul", timeout_us=50_000) for _ in range(PLACES)]
+        unread = here.data_to_send()
+        for call in calls:
+            here.cancel(call, 1)
+        unread += here.data_to_send()
+        # The server was blocked: it reads all of it at once, and time has filled the client's count up.
+        here.now = there.now = here.now + 100_000
+        told += sum(event[0] == "cancel" for event in there.receive_data(unread))
+        assert not there.is_closed
+        for call in calls:
+            there.respond_error(call.id, 1)
+        here.receive_data(there.data_to_send())
+    assert told >= BUDGET // 2
+
+
+def test_a_call_whose_answer_has_begun_is_given_up_in_silence_too() -> None:
+    here = client()
+    for _ in range(2 * BUDGET):
+        call = here.open_call(b"arith.mul")
+        here.data_to_send()
+        here.receive_data(answer(call.id, b"x", total=2))
+        here.cancel(call)
+        was_told = bool(here.data_to_send())
+        here.receive_data(piece(call.id, b"x"))
+        if not was_told:
+            break
+    assert not was_told
+    assert here.state_of(call.id) == "gone"
+    assert not here.is_closed

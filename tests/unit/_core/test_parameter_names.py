@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from fastrpc import ConfigError
 from fastrpc._core.parameter_names import ParameterNames
 from tests.support.wire_names import names_refuse, names_told
 
@@ -91,3 +92,11 @@ def test_a_method_of_many_parameters_with_old_names_is_told_too() -> None:
     names = ParameterNames(own, (spelling,))
     assert names.takes(names_told(("old_p0", "p1", "old_p2", *own[3:255])))
     assert not names.takes(names_told(("old_p0", "p1", "old_p3", *own[3:255])))
+
+
+def test_mixtures_without_number_are_a_config_error() -> None:
+    names = tuple(f"p{number}" for number in range(40))
+    spelling = [{name, f"old_{name}"} for name in names]
+    assert ParameterNames(names, (spelling[:6],)).takes(names_told(("old_p0", "p1", "p2", "old_p3")))
+    with pytest.raises(ConfigError, match="first 7 parameters, old ones included, make 128 mixtures"):
+        ParameterNames(names, (spelling,))

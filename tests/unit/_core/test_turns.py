@@ -119,6 +119,21 @@ async def test_work_that_fails_is_reported_and_the_others_go_on() -> None:
     assert [str(report["exception"]) for report in reports] == ["no more"]
 
 
+async def test_work_that_fails_at_once_is_not_stepped_again() -> None:
+    steps: list[None] = []
+    turns = Turns(asyncio.get_running_loop())
+
+    def step() -> bool:
+        steps.append(None)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        SlicedWork(turns, step).begin()
+    assert len(turns) == 0
+    await asyncio.sleep(0)
+    assert len(steps) == 1
+
+
 async def test_all_of_a_loop_share_one_queue() -> None:
     assert turns_here() is turns_here()
 

@@ -311,3 +311,44 @@ def test_a_long_chain_of_classes_is_written() -> None:
     ]
     text = contract_text(service(types=types, method={"result": "T0"}))
     assert text.index("class T4999:") < text.index("class T0:")
+
+
+@pytest.mark.parametrize("name", ["list", "set", "str", "int", "date", "Node", "fastrpc", "Protocol"])
+def test_a_method_named_like_a_type_leaves_the_type_alone(name: str) -> None:
+    source = (
+        "import fastrpc\nfrom dataclasses import dataclass\nfrom datetime import date\n\n"
+        "@dataclass\nclass Node:\n    a: int\n\n"
+        "@fastrpc.service('s')\nclass S:\n"
+        f"    @fastrpc.method({name!r})\n"
+        "    async def named(self) -> list[str]: ...\n"
+        "    @fastrpc.method\n"
+        "    async def other(self, a: list[int], b: set[int], c: str, d: date) -> Node: ...\n"
+    )
+    described = told(imported(source).S)
+    described[0].methods[0].attribute = name
+    text = contract_text(described)
+    assert f'@fastrpc.method("{name}")\n    async def {name}_(self)' in text
+    assert list(changes(described, told(imported(text).S))) == []
+
+
+@pytest.mark.parametrize("options", ["omit_defaults=True", "kw_only=True, omit_defaults=True, tag=True"])
+def test_a_struct_that_leaves_out_its_defaults_is_read_by_its_contract(options: str) -> None:
+    source = (
+        "import fastrpc, msgspec\nfrom decimal import Decimal\n\n"
+        f"class Price(msgspec.Struct, {options}):\n"
+        "    name: str\n"
+        "    amount: Decimal = Decimal(0)\n"
+        "    rows: list[int] = msgspec.field(default_factory=lambda: [1], name='lines')\n"
+        "    count: int = 1\n\n"
+        "@fastrpc.service('s')\nclass S:\n"
+        "    @fastrpc.method\n"
+        "    async def f(self, price: Price) -> Price: ...\n"
+    )
+    served = imported(source)
+    contract = imported(contract_text(told(served.S)))
+    assert list(changes(told(served.S), told(contract.S))) == []
+    received = msgspec.json.decode(msgspec.json.encode(served.Price(name="a")), type=contract.Price)
+    assert (received.name, received.count) == ("a", 1)
+    assert received.amount is msgspec.UNSET
+    sent = msgspec.json.encode(contract.Price(name="b"))
+    assert msgspec.json.decode(sent, type=served.Price) == served.Price(name="b")

@@ -65,6 +65,11 @@ def test_an_identity_may_have_claims_that_cannot_be_hashed() -> None:
         "a\x9b",
         "\u202eada",
         "a\u2028b",
+        "ada\u200b",
+        "a\u200dda",
+        "\ufeffada",
+        "a\xadda",
+        "ada\U000e0041",
     ],
 )
 def test_a_name_that_could_be_taken_for_something_else_is_refused(name: str) -> None:

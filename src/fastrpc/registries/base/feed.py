@@ -10,7 +10,6 @@ from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import StoreError
-from fastrpc.escaping import printable
 from fastrpc.registries.base.backend import Entry, Listing, Lookup
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
@@ -72,7 +71,7 @@ class Sieve:
         if (key, reason) in self._logged or len(self._logged) >= MOST_REMEMBERED:
             return
         self._logged.add((key, reason))
-        logger.warning("%s: %r is left out: %s", self._service, key, printable(reason))
+        logger.warning("%s: %r is left out: %s", self._service, key, reason)
 
 
 class Feed:
@@ -179,7 +178,7 @@ class Feed:
                 "%s: the registry cannot be asked, the last list (%d endpoints) is used: %s",
                 self._service,
                 len(believed),
-                printable(str(error)),
+                error,
                 exc_info=None if isinstance(error, StoreError) else error,
             )
         return self._delays.take()

@@ -13,7 +13,6 @@ from typing import Self
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import StoreError
-from fastrpc.escaping import printable
 from fastrpc.registries.base.backend import Lease
 from fastrpc.registries.base.feed import BACKOFF
 from fastrpc.status import Status
@@ -212,8 +211,7 @@ class Keeper:
             # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
             trace = None if isinstance(error, StoreError) else error
             text = "%s: %s cannot be registered now: %s"
-            told = printable(str(error))
-            logger.warning(text, registration.service, registration.endpoint, told, exc_info=trace)
+            logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
         # What the registry holds is not known; writing it again does no harm.
         registration.is_registered, registration.error = False, error
         pause = self._away_until - self._clock() if is_away else BACKOFF.longest
@@ -243,8 +241,7 @@ class Keeper:
             self._away_until = self._clock() + self._delays.take()
             text = "%s: %s could not be removed, its lease ends by itself: %s"
             trace = None if isinstance(error, StoreError) else error
-            told = printable(str(error))
-            logger.warning(text, registration.service, registration.endpoint, told, exc_info=trace)
+            logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
         registration.is_registered = False
         with self._changed:
             self._registrations.remove(registration)

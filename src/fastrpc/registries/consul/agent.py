@@ -15,7 +15,10 @@ from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 
-__all__ = ["Access", "Agent", "Index", "typed"]
+__all__ = ["KEY_CHARACTERS", "Access", "Agent", "Index", "typed"]
+
+#: So much of the name of an instance, or of a key, is shown.
+KEY_CHARACTERS = 200
 
 #: How an answer of an agent begins that was asked too often: waiting helps.
 _RATE_LIMITED = "429"

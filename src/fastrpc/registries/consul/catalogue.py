@@ -15,7 +15,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import Access, Agent, Index, typed
+from fastrpc.registries.consul.agent import KEY_CHARACTERS, Access, Agent, Index, typed
 from fastrpc.status import Status
 
 __all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
@@ -37,10 +37,6 @@ _FORGET = "1m"
 
 #: The service that Consul itself is.
 _CONSUL = "consul"
-
-
-#: So much of an instance's name is shown.
-_KEY_CHARACTERS = 200
 
 
 class _Weights(msgspec.Struct):
@@ -219,7 +215,7 @@ def read_instance(instance: Any) -> Entry:
     """Read one element of `/v1/health/service`, whoever registered it."""
     key = "an instance"
     with contextlib.suppress(KeyError, TypeError, IndexError):
-        key = str(instance["Service"]["ID"])[:_KEY_CHARACTERS]
+        key = str(instance["Service"]["ID"])[:KEY_CHARACTERS]
     try:
         read = msgspec.convert(instance, _Instance)
         service = read.service

@@ -20,7 +20,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import Access, Agent, Index, typed
+from fastrpc.registries.consul.agent import KEY_CHARACTERS, Access, Agent, Index, typed
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 
@@ -37,9 +37,6 @@ _LOCK_DELAY_SECONDS = 0.001
 #: Longest value of a key that is read.
 _VALUE_BYTES = 65_536
 
-
-#: So much of a key is shown.
-_KEY_CHARACTERS = 200
 
 #: The name of a session stands in paths.
 _SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
@@ -204,7 +201,7 @@ def read_key(prefix: str, pair: Any) -> Entry | None:
     key = read.key.removeprefix(prefix)
     network, separator, place = key.partition("@")
     if not separator:
-        return key[:_KEY_CHARACTERS], RecordError("it is not network@address")
+        return key[:KEY_CHARACTERS], RecordError("it is not network@address")
     try:
         value = (read.value or b"").decode()
         if len(value) > _VALUE_BYTES:
