@@ -224,8 +224,8 @@ async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_ea
             await client.call(Who.once)
             await eventually(lambda: len(client._pool.sessions) == count)
             assert looks < count / 2
-            # The last ones are known as well.
-            await asyncio.sleep(0)
+            # The last ones are known as well, once the pool has told of them.
+            await eventually(lambda: all(link.candidate.sessions for link in client._pool.links))
             replies = [await client.request(Who.once) for _ in range(count)]
     assert len({reply.endpoint for reply in replies}) == count
 

@@ -43,7 +43,7 @@ REACH_HINT = "check that the address is right and a server runs there, or give i
 
 @contextlib.contextmanager
 def own_call() -> Iterator[None]:
-    """Note on an error that something this process asked for raises it: a handler that lets it through did not mean it.
+    """Mark errors as raised by a call of this process: a handler that lets one through did not mean its own caller.
 
     The attempts of calls do so themselves; this is for what is awaited beside them.
     """
