@@ -12,7 +12,7 @@ from fastrpc._core.caller_view import process_generation
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.selector import UserSelector
-from fastrpc._core.settings import Settings
+from fastrpc._core.settings import Settings, WireNumbers
 from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
@@ -99,10 +99,11 @@ class Client(Caller, Everywhere):
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         check_config(config)
+        numbers = numbers_of_all()
         where = target_of(target, registry)
         fleet = fleet_for(where, selector, config.pool)
         prober = prober_for(fleet, config)
-        pool = Pool(where, fleet, config, client_settings(config), self._sessions_changed, prober)
+        pool = Pool(where, fleet, config, client_settings(config, numbers), self._sessions_changed, prober)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
@@ -115,7 +116,7 @@ class Client(Caller, Everywhere):
         self._unclosed = _Unclosed(pool)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
-        state.numbers = numbers_of_all()
+        state.numbers = numbers
         state.message_limit = config.limits.message_bytes
         state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
         state.kind = Client
@@ -376,7 +377,7 @@ def checked_endpoints(method: str, fleet: Fleet | None, links: Sequence[Any]) ->
     return [link.endpoint for link in links]
 
 
-def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Settings:
+def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
     """Return what a client announces. It serves no calls; one that reads only while it waits answers no PING."""
     settings = Settings(False)
     limits = config.limits
@@ -385,7 +386,6 @@ def client_settings(config: ClientConfig, *, reads_always: bool = True) -> Setti
     settings.max_metadata = limits.metadata_bytes
     settings.stream_window = limits.stream_window_bytes
     settings.open_messages = 4
-    numbers = numbers_of_all()
     settings.codecs, settings.compressors = numbers.codecs, compressor_list(numbers)
     settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
     settings.ping_reply_ms = int(config.keepalive.timeout * 1000) if reads_always else 0

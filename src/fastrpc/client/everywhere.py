@@ -1,6 +1,7 @@
 """The verbs that go to all endpoints of a client."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import queue
@@ -174,19 +175,9 @@ class BlockingEverywhere:
             NoEndpointError: there is none.
             TypeError: arguments do not fit the method's signature.
         """
-        client: Any = self
-        endpoints = _endpoints_now(client, method)
-        running, views = _running_views(client, endpoints)
-        pool = client._pool
-        with pool.reentry:
-            calls = [functools.partial(view.request, method, *args, **kwargs) for view in views]
-            ended = _start(calls, client._seconds_for(method), running)
-            try:
-                outcomes = dict(_next_of(ended, pool) for _ in endpoints)
-            finally:
-                # After an exception, such as that of a signal handler, nothing more begins.
-                if not pool.is_of_parent:
-                    running.end()
+        endpoints = _endpoints_now(self, method)
+        with _begun(self, endpoints, method, "request", args, kwargs) as ended:
+            outcomes = dict(ended)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
     @overload
@@ -203,22 +194,12 @@ class BlockingEverywhere:
         Raises:
             FastRPCError: all of them failed; this is the last error.
         """
-        client: Any = self
-        endpoints = _endpoints_now(client, method)
-        running, views = _running_views(client, endpoints)
-        pool = client._pool
-        with pool.reentry:
-            calls = [functools.partial(view.call, method, *args, **kwargs) for view in views]
-            ended = _start(calls, client._seconds_for(method), running)
-            try:
-                for _ in endpoints:
-                    _, outcome = _next_of(ended, pool)
-                    if not isinstance(outcome, BaseException):
-                        return outcome
-                raise outcome
-            finally:
-                if not pool.is_of_parent:
-                    running.end()
+        endpoints = _endpoints_now(self, method)
+        with _begun(self, endpoints, method, "call", args, kwargs) as ended:
+            for _, outcome in ended:
+                if not isinstance(outcome, BaseException):
+                    return outcome
+            raise outcome
 
 
 class Running:
@@ -246,15 +227,6 @@ class Running:
             attempt._cancel()
 
 
-def _running_views(client: Any, endpoints: Sequence[Endpoint]) -> tuple[Running, list[Any]]:
-    """Return a view for each endpoint, and what ends the calls made through them."""
-    running = Running()
-    views = [client.with_options(endpoint=each) for each in endpoints]
-    for view in views:
-        view._set_options({"running": running})
-    return running, views
-
-
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
     """Return all endpoints; what stands in the way counts as an error of the call."""
     with own_call():
@@ -265,6 +237,28 @@ def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
     """Return the same for a client without a loop."""
     with own_call():
         return cast(list[Endpoint], client._endpoints_of(method))
+
+
+@contextlib.contextmanager
+def _begun(
+    client: Any, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
+) -> Iterator[Iterator[tuple[int, Any]]]:
+    """Call every endpoint from threads; yield the outcomes as they come. All calls end with the block."""
+    running = Running()
+    calls = []
+    for each in endpoints:
+        view = client.with_options(endpoint=each)
+        view._set_options({"running": running})
+        calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
+    pool = client._pool
+    with pool.reentry:
+        # A signal handler may raise anywhere in here, while calls begin as well.
+        try:
+            ended = _start(calls, client._seconds_for(method), running)
+            yield (_next_of(ended, pool) for _ in endpoints)
+        finally:
+            if not pool.is_of_parent:
+                running.end()
 
 
 def _start(

@@ -218,7 +218,7 @@ class _Parts:
         config = self.config
         where = target_of(self.target, self.registry)
         fleet = fleet_for(where, self.selector, config.pool)
-        pool = SyncPool(where, fleet, config, client_settings(config, reads_always=False))
+        pool = SyncPool(where, fleet, config, client_settings(config, state.numbers, reads_always=False))
         pool.spin_microseconds = self.spin_microseconds
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)

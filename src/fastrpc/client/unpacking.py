@@ -34,7 +34,7 @@ async def unpack(call: PendingCall, most: int) -> None:
             next(steps)
         except StopIteration as end:
             unpacked.set_result(end.value)
-        except Exception as error:
+        except DecodeError as error:
             unpacked.set_exception(error)
         return not unpacked.done()
 

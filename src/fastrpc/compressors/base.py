@@ -7,7 +7,7 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from fastrpc.errors import ConfigError, DecodeError, FastRPCError
+from fastrpc.errors import ConfigError, DecodeError
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -19,14 +19,12 @@ __all__ = [
     "Feed",
     "Payload",
     "Steps",
-    "available",
     "bounded_steps",
     "compress_if_smaller",
     "compressor_label",
     "compressor_named",
     "compressor_names",
     "compressor_numbers",
-    "compressor_with_id",
     "damaged",
     "decompress_steps",
     "run_steps",
@@ -108,17 +106,6 @@ def compressor_named(name: str) -> Compressor:
     return _load(entry_point)
 
 
-def compressor_with_id(wire_id: int) -> Compressor:
-    """Return the compressor whose number in this process is `wire_id`; ConfigError when there is none."""
-    found = compressor_numbers().get(wire_id)
-    if found is not None:
-        return found
-    for name, (number, *_) in _BUILT_IN.items():
-        if number == wire_id:
-            return compressor_named(name)  # says what to install
-    raise ConfigError(f"no compressor has the number {wire_id}; there are {', '.join(compressor_names())}")
-
-
 def compressor_label(number: int) -> str:
     """Say what people call the compressor that a frame names by its number."""
     for name, (known, *_) in _BUILT_IN.items():
@@ -131,11 +118,6 @@ def compressor_label(number: int) -> str:
 def compressor_names() -> tuple[str, ...]:
     """Return the names `compressor_named` knows, whether their packages are installed or not."""
     return (*_BUILT_IN, *sorted(_installed()))
-
-
-def available() -> tuple[Compressor, ...]:
-    """Return the compressors that work here, in the order of their numbers."""
-    return tuple(compressor_numbers().values())
 
 
 @cache
@@ -170,18 +152,27 @@ def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | Non
 def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
     """Return a generator of short steps whose return value is `compressor.decompress(payload, max_size)`.
 
-    A compressor without steps of its own does all the work in one. Whatever an installed compressor raises is a
-    DecodeError here.
+    A compressor without steps of its own does all the work in one.
+
+    Raises:
+        DecodeError: whatever the compressor raises, from the first step on; an installed one may raise anything.
     """
     own_steps = getattr(compressor, "decompress_steps", None)
     try:
         if own_steps is not None:
-            return (yield from _own_steps(own_steps, payload, max_size))
-        return (yield from _single_step(compressor, payload, max_size))
-    except FastRPCError:
+            unpacked = yield from own_steps(payload, max_size)
+        else:
+            yield
+            unpacked = compressor.decompress(payload, max_size)
+    except DecodeError:
         raise
     except Exception as error:
         raise DecodeError(f"the payload cannot be decompressed: {error!r}") from error
+    if not isinstance(unpacked, bytes):
+        raise DecodeError(
+            f"compressor {compressor.name!r} returned {type(unpacked).__name__}, it must return bytes"
+        )
+    return unpacked
 
 
 def run_steps(steps: Steps) -> bytes:
@@ -275,16 +266,6 @@ class BoundedOutput:
         self._buffer.write(b"\0")
         self._buffer.seek(self.size)
         self._capacity = capacity
-
-
-def _own_steps(own_steps: Callable[[Payload, int], Steps], payload: Payload, max_size: int) -> Steps:
-    # As a generator, so that what is wrong with a header comes out of the first step and not before it.
-    return (yield from own_steps(payload, max_size))
-
-
-def _single_step(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
-    yield
-    return compressor.decompress(payload, max_size)
 
 
 @cache

@@ -14,11 +14,13 @@ A caller is never told the text of an exception, nor what another server said: b
 import asyncio
 import logging
 import os
-from typing import Any, NamedTuple, TypeGuard
+from enum import Enum, auto
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import msgspec
 
 from fastrpc._core.served_call import ServerCall
+from fastrpc.codecs.base import codec_numbers
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
@@ -45,6 +47,22 @@ class Failure(NamedTuple):
     has_run: bool = True
 
 
+class _Kind(Enum):
+    """What an error is to the caller of the handler that it left."""
+
+    #: A call that this process made failed, in a way that concerns the caller.
+    BEHIND = auto()
+    #: The same, in a way that is nothing to the caller.
+    HIDDEN_BEHIND = auto()
+    MEANT = auto()
+    #: An interceptor turns the call away before it began.
+    REFUSED = auto()
+    LATE = auto()
+    CANCELLED = auto()
+    UNIMPLEMENTED = auto()
+    CRASH = auto()
+
+
 class Failures:
     """Tells callers of errors, and the log of what callers are not told.
 
@@ -57,42 +75,35 @@ class Failures:
 
     def status_of(self, call: ServerCall, error: BaseException) -> Status:
         """Return the status that `tell` answers with."""
-        error = _unwrapped(error)
-        if isinstance(error, FastRPCError) and error._of_own_call:
-            return _status_behind(call, error) or Status.INTERNAL
-        if isinstance(error, CallError) or _refuses(error, call):
-            # OK would be read as a value.
-            return error.status or Status.UNKNOWN
-        if _is_late(call, error):
-            return Status.DEADLINE_EXCEEDED
-        if isinstance(error, asyncio.CancelledError):
-            return Status.CANCELLED
-        return Status.UNIMPLEMENTED if isinstance(error, NotImplementedError) else Status.INTERNAL
+        return _classified(call, _unwrapped(error))[1]
 
     def tell(self, call: ServerCall, error: BaseException) -> Failure:
         """Return what the caller is told; what it is not told is logged."""
         error = _unwrapped(error)
+        kind, status = _classified(call, error)
         has_run = not call.never_started
-        if isinstance(error, FastRPCError) and error._of_own_call:
-            return self._behind(call, error)
-        if isinstance(error, CallError):
-            return _refusal(call, error)
-        if _refuses(error, call):
-            text = f"{call.method}: {error.message}"
-            return Failure(error.status, text, pushback_ms=_pushback_of(error), has_run=has_run)
-        if _is_late(call, error):
-            return Failure(Status.DEADLINE_EXCEEDED, f"{call.method}: its deadline passed", has_run=has_run)
-        if isinstance(error, asyncio.CancelledError):
-            return Failure(Status.CANCELLED, f"{call.method} was cancelled", has_run=has_run)
-        if isinstance(error, NotImplementedError):
-            return self._unimplemented(call, error)
-        return self._crash(call, error)._replace(has_run=has_run)
+        match kind:
+            case _Kind.BEHIND:
+                return self._behind(call, error, status)
+            case _Kind.HIDDEN_BEHIND:
+                return self._crash(call, error)._replace(pushback_ms=_DO_NOT_RETRY)
+            case _Kind.MEANT:
+                return _refusal(call, cast(CallError, error), status)
+            case _Kind.REFUSED:
+                refusal = cast(UnavailableError | DeadlineExceededError, error)
+                text = f"{call.method}: {refusal.message}"
+                return Failure(status, text, pushback_ms=_pushback_of(refusal), has_run=has_run)
+            case _Kind.LATE:
+                return Failure(status, f"{call.method}: its deadline passed", has_run=has_run)
+            case _Kind.CANCELLED:
+                return Failure(status, f"{call.method} was cancelled", has_run=has_run)
+            case _Kind.UNIMPLEMENTED:
+                return self._unimplemented(call, error)
+            case _Kind.CRASH:
+                return self._crash(call, error)._replace(has_run=has_run)
 
-    def _behind(self, call: ServerCall, error: FastRPCError) -> Failure:
+    def _behind(self, call: ServerCall, error: BaseException, status: Status) -> Failure:
         """Tell of an error that a call which this process made came to."""
-        status = _status_behind(call, error)
-        if status is None:
-            return self._crash(call, error)._replace(pushback_ms=_DO_NOT_RETRY)
         logger.warning(
             "%s: a call it made failed: %s: %s",
             call.method,
@@ -104,7 +115,7 @@ class Failures:
         # The client that made the call has tried again where that was of use.
         return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
 
-    def _unimplemented(self, call: ServerCall, error: NotImplementedError) -> Failure:
+    def _unimplemented(self, call: ServerCall, error: BaseException) -> Failure:
         logger.warning(
             "%s is not implemented", call.method, exc_info=error, extra=_fields(call, Status.UNIMPLEMENTED)
         )
@@ -139,6 +150,25 @@ def _unwrapped(error: BaseException) -> BaseException:
     return error if first is None else first
 
 
+def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
+    """Return what an error is to the caller, and the status of the answer."""
+    if isinstance(error, FastRPCError) and error._of_own_call:
+        status = _status_behind(call, error)
+        return (_Kind.HIDDEN_BEHIND, Status.INTERNAL) if status is None else (_Kind.BEHIND, status)
+    if isinstance(error, CallError):
+        # OK would be read as a value.
+        return _Kind.MEANT, error.status or Status.UNKNOWN
+    if _refuses(error, call):
+        return _Kind.REFUSED, error.status
+    if _is_late(call, error):
+        return _Kind.LATE, Status.DEADLINE_EXCEEDED
+    if isinstance(error, asyncio.CancelledError):
+        return _Kind.CANCELLED, Status.CANCELLED
+    if isinstance(error, NotImplementedError):
+        return _Kind.UNIMPLEMENTED, Status.UNIMPLEMENTED
+    return _Kind.CRASH, Status.INTERNAL
+
+
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
     """Return the status that an error of a call of our own has for our caller; None: it is a crash like others."""
     if error.status is Status.DEADLINE_EXCEEDED:
@@ -159,19 +189,17 @@ def _is_late(call: ServerCall, error: BaseException) -> bool:
     return isinstance(error, DeadlineExceededError) and call.remaining() == 0
 
 
-def _refusal(call: ServerCall, error: CallError) -> Failure:
+def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     details = b""
     if error.details is not None:
         try:
             details = (
                 msgspec.json.encode(error.details)
-                if call.codec_id == 2
+                if codec_numbers().get(call.codec_id) == "json"
                 else msgspec.msgpack.encode(error.details)
             )
         except Exception as problem:  # whatever its types raise
             logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
-    # OK would be read as a value.
-    status = error.status or Status.UNKNOWN
     return Failure(status, error.message, details, _pushback_of(error), not call.never_started)
 
 

@@ -15,7 +15,7 @@ from fastrpc._core.served_call import ServerCall
 from fastrpc._core.server_session import ServerSession
 from fastrpc._core.turns import SlicedWork
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import DecodeError
 
 __all__ = ["Unpacking"]
 
@@ -53,7 +53,7 @@ class Unpacking:
                 return True
             except StopIteration as end:
                 payload = end.value
-            except FastRPCError as problem:
+            except DecodeError as problem:
                 error = problem
         queue.popleft()
         if not queue:
