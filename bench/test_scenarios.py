@@ -160,7 +160,7 @@ def test_many_methods(shop: Shop, measure_per_call: MeasurePerCall) -> None:
 
 def test_many_connections(shop: Shop, measure_per_call: MeasurePerCall) -> None:
     """Call over 50 connections in turn, as a client of many servers does."""
-    address = str(shop.back._pool.links[0].endpoint.address)
+    address = str(shop.back._pool.subchannels[0].endpoint.address)
     clients = [fastrpc.Client(address) for _ in range(50)]
     in_turn = itertools.cycle(clients)
     measure_per_call(lambda: shop.run(lambda: next(in_turn).call(Back.price, ORDER), 10), TASKS * 10)

@@ -10,8 +10,8 @@ CYTHON = '''"""A module.
 
 def not_a_function(a): in a text
 """
-from fastrpc._core cimport wire
-from fastrpc._core.buffer cimport (
+from fastrpc._core.base cimport wire
+from fastrpc._core.base.buffer cimport (
     ReadBuffer,  # with a comment
     WriteBuffer,
 )
@@ -73,8 +73,8 @@ def test_parameters_are_counted_without_self_and_signs(cython_file: Path) -> Non
 def test_imports_of_cython_are_found_with_the_module_they_need(cython_file: Path) -> None:
     found = {item.module: item.deferred for item in imports(cython_file)}
     assert found == {
-        "fastrpc._core.wire": False,
-        "fastrpc._core.buffer": False,
+        "fastrpc._core.base.wire": False,
+        "fastrpc._core.base.buffer": False,
         "cython": False,
         "asyncio": False,
         "socket": False,

@@ -100,7 +100,7 @@ class Line(asyncio.Transport):
         session.connection_lost(None)
 
 
-class _Door:
+class _ListeningSocket:
     """Listener of the recorded transport."""
 
     def __init__(self, address: Address) -> None:
@@ -125,9 +125,9 @@ class RecordedTransport:
         self._lines: list[Line] = []
         self._step = 0
 
-    async def listen(self, address: Address, session_factory: Callable[[], S], **_: object) -> _Door:
+    async def listen(self, address: Address, session_factory: Callable[[], S], **_: object) -> _ListeningSocket:
         self._server_factory = session_factory
-        return _Door(address)
+        return _ListeningSocket(address)
 
     async def dial(
         self, address: Address, session_factory: Callable[[], S], **_: object

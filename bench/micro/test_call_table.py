@@ -6,7 +6,7 @@ pytest bench/micro/test_call_table.py
 import pytest
 
 from bench.conftest import MeasurePerCall
-from fastrpc._core.call_table import CallTable
+from fastrpc._core.native.call_table import CallTable
 
 CALLS = 20_000
 

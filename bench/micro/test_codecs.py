@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from fastrpc._core.prescan import prescan_payload
+from fastrpc._core.payload.prescan import prescan_payload
 from fastrpc.codecs.base import codec_named
 
 

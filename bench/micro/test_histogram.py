@@ -6,7 +6,7 @@ pytest bench/micro/test_histogram.py
 import pytest
 
 from bench.conftest import MeasurePerCall
-from fastrpc._core.histogram import CounterRegistry, MethodCounters
+from fastrpc._core.base.histogram import CounterRegistry, MethodCounters
 from fastrpc.metrics import collector
 
 CALLS = 20_000

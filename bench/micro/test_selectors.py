@@ -6,9 +6,9 @@ pytest bench/micro/test_selectors.py
 import pytest
 
 from bench.conftest import MeasurePerCall
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.hash_ring import HashRing
-from fastrpc._core.retry_budget import RetryBudget
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.hash_ring import HashRing
+from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc.config import Breaker, Outlier
 from fastrpc.endpoint import Endpoint
 from fastrpc.selectors import selector_for
@@ -19,7 +19,7 @@ CALLS = 20_000
 endpoint_counts = pytest.mark.parametrize("endpoints", [3, 1_000])
 
 
-def fleet(size: int) -> list[Endpoint]:
+def endpoint_set(size: int) -> list[Endpoint]:
     return [Endpoint(f"tcp://10.0.{n // 250}.{n % 250}:8972") for n in range(size)]
 
 
@@ -27,18 +27,18 @@ def fleet(size: int) -> list[Endpoint]:
 @pytest.mark.parametrize("name", selector_names())
 def test_pick_with_a_new_key_each(measure_per_call: MeasurePerCall, name: str, endpoints: int) -> None:
     selector = selector_for(name)
-    selector.update(fleet(endpoints))
+    selector.update(endpoint_set(endpoints))
     keys = [f"customer:{number}" for number in range(CALLS)]
     measure_per_call(lambda: selector._measure_picks(CALLS, keys), CALLS)
 
 
 def test_ring_is_built(measure_per_call: MeasurePerCall) -> None:
-    nodes = {str(endpoint.address): 1 for endpoint in fleet(1_000)}
+    nodes = {str(endpoint.address): 1 for endpoint in endpoint_set(1_000)}
     measure_per_call(lambda: HashRing(nodes), 1_000)
 
 
 def test_ring_changes_by_one_node(measure_per_call: MeasurePerCall) -> None:
-    ring = HashRing({str(endpoint.address): 1 for endpoint in fleet(1_000)})
+    ring = HashRing({str(endpoint.address): 1 for endpoint in endpoint_set(1_000)})
 
     def come_and_go() -> None:
         ring.add("tcp://10.9.9.9:8972")
@@ -52,10 +52,10 @@ def test_ring_changes_by_one_node(measure_per_call: MeasurePerCall) -> None:
 def test_placement_with_breaker_and_outlier_detection(
     measure_per_call: MeasurePerCall, name: str, endpoints: int
 ) -> None:
-    fleet_of_client = Fleet(selector_for(name), breaker=Breaker(), outlier=Outlier())
-    fleet_of_client.update(fleet(endpoints))
+    endpoint_set_of_client = EndpointSet(selector_for(name), breaker=Breaker(), outlier=Outlier())
+    endpoint_set_of_client.update(endpoint_set(endpoints))
     keys = [f"customer:{number}" for number in range(CALLS)]
-    measure_per_call(lambda: fleet_of_client._measure_placements(CALLS, keys), CALLS)
+    measure_per_call(lambda: endpoint_set_of_client._measure_picks(CALLS, keys), CALLS)
 
 
 def test_budget_counts_a_call(measure_per_call: MeasurePerCall) -> None:

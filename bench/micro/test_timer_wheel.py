@@ -6,7 +6,7 @@ pytest bench/micro/test_timer_wheel.py
 import pytest
 
 from bench.conftest import MeasurePerCall
-from fastrpc._core.timer_wheel import Schedule, TimerWheel
+from fastrpc._core.base.timer_wheel import Schedule, TimerWheel
 
 CALLS = 20_000
 SECOND = 10**9

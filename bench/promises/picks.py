@@ -14,12 +14,12 @@ def pick_nanoseconds(selector: str, endpoints: int) -> float:
     """Return the time of one pick and of taking in its result, another key each, in a loop in C."""
     addresses = [f"tcp://10.0.{number // 250}.{number % 250}:8972" for number in range(endpoints)]
     # As `Client` sets it up, with breakers and outlier detection.
-    fleet = fastrpc.Client(addresses, selector=selector)._state.fleet
-    assert fleet is not None
+    endpoint_set = fastrpc.Client(addresses, selector=selector)._state.endpoint_set
+    assert endpoint_set is not None
     keys = [f"customer:{number}" for number in range(PICKS)]
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        fleet._measure_placements(PICKS, keys)
+        endpoint_set._measure_picks(PICKS, keys)
         times.append((time.perf_counter() - started) / PICKS * 1e9)
     return statistics.median(times)

@@ -19,8 +19,8 @@ import logging
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastrpc._core.call import Call, current_call
-from fastrpc._core.metadata import Metadata
+from fastrpc._core.calls.call import Call, current_call
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
 from fastrpc.client.client import Client
 from fastrpc.client.sync_client import SyncClient

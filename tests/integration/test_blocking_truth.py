@@ -6,8 +6,8 @@ import threading
 import time
 
 from fastrpc import DeadlineExceededError, SyncClient, method, service
-from fastrpc._core.blocking_session import BlockingSession
-from fastrpc._core.settings import usual_settings
+from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.framing.settings import usual_settings
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.testing import serving
 

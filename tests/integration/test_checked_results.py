@@ -188,7 +188,7 @@ def test_a_blocking_client_counts_it_as_well() -> None:
 
 
 async def test_the_metrics_of_a_method_count_it_as_well() -> None:
-    from fastrpc._core.histogram import default_registry
+    from fastrpc._core.base.histogram import default_registry
 
     counters = default_registry.counters("results.late", "client")
     before = counters.snapshot()

@@ -24,7 +24,7 @@ QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 
 
 @contextlib.asynccontextmanager
-async def fleet(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[list[Who], list[Served]]]:
+async def endpoint_set(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[list[Who], list[Served]]]:
     """Serve several of them."""
     async with contextlib.AsyncExitStack() as stack:
         people = [Who(f"server {number}") for number in range(count)]
@@ -64,7 +64,7 @@ async def calling(client: Client, method: Any, tasks: int = 8) -> AsyncIterator[
 
 @pytest.mark.parametrize("method", [Who.name_of, Who.once])
 async def test_endpoints_come_and_go_without_a_failed_call(method: Any) -> None:
-    async with fleet(3) as (people, targets):
+    async with endpoint_set(3) as (people, targets):
         registry = StaticRegistry({"who": targets[:1]})
         async with Client("who", registry=registry, config=QUICK) as client:
             async with calling(client, method) as ended:
@@ -79,7 +79,7 @@ async def test_endpoints_come_and_go_without_a_failed_call(method: Any) -> None:
 
 
 async def test_embedded_registry_tells_a_client_who_serves() -> None:
-    async with fleet(2) as (people, targets), RegistryServer("tcp://127.0.0.1:0") as server:
+    async with endpoint_set(2) as (people, targets), RegistryServer("tcp://127.0.0.1:0") as server:
         async with open_registry(server.url) as registry, contextlib.AsyncExitStack() as first:
             await first.enter_async_context(registry.register("who", Endpoint(targets[0])))
             async with Client(f"{server.url}/who", config=QUICK) as client:
@@ -92,7 +92,7 @@ async def test_embedded_registry_tells_a_client_who_serves() -> None:
 
 
 async def test_registry_url_and_service_name() -> None:
-    async with fleet(1) as (_, targets), RegistryServer("tcp://127.0.0.1:0") as server:
+    async with endpoint_set(1) as (_, targets), RegistryServer("tcp://127.0.0.1:0") as server:
         async with open_registry(server.url) as registry, registry.register("who", Endpoint(targets[0])):
             async with Client("who", registry=server.url) as client:
                 assert await client.call(Who.name_of) == "server 0"
@@ -101,7 +101,7 @@ async def test_registry_url_and_service_name() -> None:
 
 
 async def test_dns_target() -> None:
-    async with fleet(1) as (_, targets):
+    async with endpoint_set(1) as (_, targets):
         async with Client(f"dns://127.0.0.1:{targets[0].rpartition(':')[2]}", config=QUICK) as client:
             assert await client.call(Who.name_of) == "server 0"
 
@@ -118,7 +118,7 @@ async def test_nobody_serves() -> None:
 
 async def test_waiting_until_somebody_serves() -> None:
     registry = StaticRegistry({"who": []})
-    async with fleet(1) as (_, targets), Client("who", registry=registry) as client:
+    async with endpoint_set(1) as (_, targets), Client("who", registry=registry) as client:
         call = asyncio.create_task(client.with_options(wait_for_ready=True).call(Who.name_of))
         await asyncio.sleep(0)
         registry.update("who", targets)
@@ -191,7 +191,7 @@ async def test_a_registry_of_ones_own_has_names_of_its_own() -> None:
 
 
 async def test_keys_stay_with_their_endpoint() -> None:
-    async with fleet(3) as (_, targets):
+    async with endpoint_set(3) as (_, targets):
         async with (
             Client(list(targets), selector="consistent_hash") as one,
             Client(list(targets), selector="consistent_hash") as two,
@@ -224,7 +224,7 @@ async def test_a_selector_of_ones_own() -> None:
             self.observed.append((str(endpoint), error))
 
     selector = Last()
-    async with fleet(2) as (_, targets):
+    async with endpoint_set(2) as (_, targets):
         async with Client(list(targets), selector=selector) as client:
             await connected(client, 2)
             view = client.with_options(metadata={"kind": "test"})
@@ -234,7 +234,7 @@ async def test_a_selector_of_ones_own() -> None:
 
 
 async def test_one_endpoint_and_no_other() -> None:
-    async with fleet(2) as (_, targets):
+    async with endpoint_set(2) as (_, targets):
         registry = StaticRegistry({"who": targets})
         async with Client("who", registry=registry) as client:
             view = client.with_options(endpoint=targets[1])
@@ -244,7 +244,7 @@ async def test_one_endpoint_and_no_other() -> None:
 
 
 async def test_placements_come_to_an_end() -> None:
-    async with fleet(2) as (people, targets):
+    async with endpoint_set(2) as (people, targets):
         async with Client(list(targets), selector="least_loaded") as client:
             await connected(client, 2)
             await asyncio.gather(*(client.call(Who.name_of) for _ in range(20)))
@@ -260,9 +260,9 @@ async def test_placements_come_to_an_end() -> None:
             people[0].is_stuck = people[1].is_stuck = False
             await client.notify(Who.name_of)
             await client.call_many(Who.name_of, [()] * 3)
-            fleet_ = client._state.fleet
+            fleet_ = client._state.endpoint_set
             assert fleet_ is not None
-            assert [candidate.in_flight for candidate in fleet_.candidates] == [0, 0]
+            assert [endpoint_state.in_flight for endpoint_state in fleet_.endpoint_states] == [0, 0]
 
 
 # Fail modes
@@ -270,7 +270,7 @@ async def test_placements_come_to_an_end() -> None:
 
 async def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
     config = ClientConfig(pool=Pool(breaker=Breaker(consecutive=3, open_seconds=30), outlier=None))
-    async with fleet(2) as (people, targets):
+    async with endpoint_set(2) as (people, targets):
         people[0].is_failing = True
         async with Client(list(targets), config=config) as client:
             await connected(client, 2)
@@ -292,7 +292,7 @@ async def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> No
 
 
 async def test_hedging_takes_the_first_answer() -> None:
-    async with fleet(2) as (people, targets):
+    async with endpoint_set(2) as (people, targets):
         people[0].is_stuck = True
         async with Client(list(targets), fail_mode=FailBackup(delay=0.01)) as client:
             await connected(client, 2)
@@ -304,7 +304,7 @@ async def test_hedging_takes_the_first_answer() -> None:
 
 
 async def test_no_hedge_for_a_method_that_is_not_idempotent() -> None:
-    async with fleet(2) as (people, targets):
+    async with endpoint_set(2) as (people, targets):
         async with Client(list(targets), fail_mode=FailBackup(delay=0)) as client:
             await connected(client, 2)
             for _ in range(10):
@@ -313,7 +313,7 @@ async def test_no_hedge_for_a_method_that_is_not_idempotent() -> None:
 
 
 async def test_fail_mode_of_one_call() -> None:
-    async with fleet(2) as (_, targets):
+    async with endpoint_set(2) as (_, targets):
         async with Client([targets[0], "tcp://127.0.0.1:9"], config=QUICK) as client:
             pinned = client.with_options(endpoint="tcp://127.0.0.1:9", fail_mode="failfast")
             with pytest.raises(fastrpc.ConnectError):
@@ -326,7 +326,7 @@ async def test_fail_mode_of_one_call() -> None:
 
 
 async def test_a_killed_server_costs_no_idempotent_call() -> None:
-    async with fleet(3) as (_, targets), Client(list(targets), config=QUICK) as client:
+    async with endpoint_set(3) as (_, targets), Client(list(targets), config=QUICK) as client:
         await connected(client, 3)
         async with calling(client, Who.name_of) as ended:
             enough = ended() + 200
@@ -340,7 +340,7 @@ async def test_a_killed_server_costs_no_idempotent_call() -> None:
 
 
 async def test_broadcast_returns_every_outcome() -> None:
-    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+    async with endpoint_set(3) as (people, targets), Client(list(targets), config=QUICK) as client:
         people[1].is_failing = True
         outcomes = await client.broadcast(Who.name_of)
         assert [str(endpoint) for endpoint in outcomes] == list(targets)
@@ -361,7 +361,7 @@ async def test_broadcast_to_nobody() -> None:
 
 
 async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
-    async with fleet(3) as (people, targets), Client(list(targets), config=QUICK) as client:
+    async with endpoint_set(3) as (people, targets), Client(list(targets), config=QUICK) as client:
         people[0].is_stuck = True
         people[1].is_failing = True
         assert await client.fork(Who.name_of) == "server 2"
@@ -376,13 +376,13 @@ async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
 
 def in_flight(client: Client) -> list[int]:
     """Return how many attempts each endpoint is thought to have."""
-    fleet_ = client._state.fleet
+    fleet_ = client._state.endpoint_set
     assert fleet_ is not None
-    return [candidate.in_flight for candidate in fleet_.candidates]
+    return [endpoint_state.in_flight for endpoint_state in fleet_.endpoint_states]
 
 
 async def test_call_that_nobody_goes_on_with_holds_no_place() -> None:
-    async with fleet(1) as (_, targets):
+    async with endpoint_set(1) as (_, targets):
         async with Client("who", registry=StaticRegistry({"who": targets})) as client:
             await connected(client, 1)
             call = client.call(Who.name_of)
@@ -395,7 +395,7 @@ async def test_call_that_nobody_goes_on_with_holds_no_place() -> None:
 
 async def test_notification_takes_no_place_and_teaches_nothing() -> None:
     config = ClientConfig(pool=Pool(breaker=Breaker(consecutive=2, open_seconds=30), outlier=None))
-    async with fleet(2) as (people, targets), Client(list(targets), config=config) as client:
+    async with endpoint_set(2) as (people, targets), Client(list(targets), config=config) as client:
         await connected(client, 2)
         people[0].is_failing = people[1].is_failing = True
         for _ in range(2):
@@ -413,7 +413,7 @@ async def test_notification_takes_no_place_and_teaches_nothing() -> None:
 
 async def test_endpoint_that_fails_in_a_row_is_ejected() -> None:
     config = ClientConfig(pool=Pool(breaker=None, outlier=Outlier(consecutive=2, ejection=30)))
-    async with fleet(3) as (people, targets), Client(list(targets), config=config) as client:
+    async with endpoint_set(3) as (people, targets), Client(list(targets), config=config) as client:
         await connected(client, 3)
         people[0].is_failing = True
         outcomes = await asyncio.gather(*(client.call(Who.name_of) for _ in range(6)), return_exceptions=True)
@@ -422,7 +422,7 @@ async def test_endpoint_that_fails_in_a_row_is_ejected() -> None:
 
 
 async def test_weights_of_the_registry_give_the_smooth_order() -> None:
-    async with fleet(3) as (_, targets):
+    async with endpoint_set(3) as (_, targets):
         letters: dict[str, str] = dict(zip(sorted(targets), "abc", strict=True))
         weighted = [Endpoint(target, weight=5 if letters[target] == "a" else 1) for target in sorted(targets)]
         async with Client("who", registry=StaticRegistry({"who": weighted}), selector="weighted") as client:
@@ -436,7 +436,7 @@ async def test_weights_of_the_registry_give_the_smooth_order() -> None:
 async def test_least_loaded_leaves_a_server_made_slow_and_comes_back() -> None:
     # Without outlier detection: that would eject the slow one whatever the selector does.
     config = ClientConfig(pool=Pool(breaker=None, outlier=None))
-    async with fleet(3) as (people, targets):
+    async with endpoint_set(3) as (people, targets):
         for who in people:
             who.seconds = 0.002
         async with Client(list(targets), selector="least_loaded", config=config) as client:
@@ -466,7 +466,7 @@ async def test_view_is_of_the_class_of_its_client() -> None:
     class Mine(Client):
         pass
 
-    async with fleet(1) as (_, targets), Mine(targets[0]) as client:
+    async with endpoint_set(1) as (_, targets), Mine(targets[0]) as client:
         view = client.with_options(hash_key="a")
         assert type(view) is type(view.with_options(timeout=1)) is Mine
         assert (view.hash_key, client.hash_key) == ("a", None)

@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
-from fastrpc.client.link import Link
+from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.pool import Pool as ConnectionPool
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry
@@ -26,7 +26,7 @@ def config(pool: Pool, **options: Any) -> ClientConfig:
 
 
 @contextlib.asynccontextmanager
-async def fleet(count: int, settings: ServerConfig | None = None) -> AsyncIterator[list[Served]]:
+async def endpoint_set(count: int, settings: ServerConfig | None = None) -> AsyncIterator[list[Served]]:
     """Serve several of them over tcp."""
     async with contextlib.AsyncExitStack() as stack:
         yield [
@@ -43,13 +43,13 @@ def connections(target: Served) -> int:
 async def test_further_connections_are_made_when_settings_come_before_the_dial_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial(link: Link) -> Any:
-        session = await original(link)
+    async def dial(subchannel: Subchannel) -> Any:
+        session = await original(subchannel)
         await eventually(lambda: session.is_ready)
         return session
 
-    original = Link._dial
-    monkeypatch.setattr(Link, "_dial", dial)
+    original = Subchannel._dial
+    monkeypatch.setattr(Subchannel, "_dial", dial)
     async with served(Who("one"), scheme="tcp") as target:
         async with Client(target, config=config(Pool(connections_per_endpoint=4))) as client:
             assert await client.call(Who.name_of) == "one"
@@ -86,7 +86,7 @@ def tcp_servers() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("count", [1, 2])
 async def test_calls_take_the_connections_of_an_endpoint_in_turn(count: int) -> None:
-    async with fleet(count) as targets:
+    async with endpoint_set(count) as targets:
         async with Client(list(targets), config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
             await eventually(lambda: len(client._pool.sessions) == 3 * count)
@@ -104,7 +104,7 @@ async def test_calls_take_the_connections_of_an_endpoint_in_turn(count: int) -> 
 
 
 async def test_one_connection_is_enough_by_default() -> None:
-    async with fleet(1) as (target,), Client(target) as client:
+    async with endpoint_set(1) as (target,), Client(target) as client:
         async with calling(client) as answers:
             await eventually(lambda: len(answers) > 100)
         assert client.stats()["totals"]["connections"] == 1
@@ -125,7 +125,7 @@ async def test_a_server_that_is_silent_is_not_pressed_by_several_connections() -
 
 
 async def test_a_connection_that_is_lost_is_made_again_beside_the_others() -> None:
-    async with fleet(1) as (target,):
+    async with endpoint_set(1) as (target,):
         async with Client(target, config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
             await eventually(lambda: len(client._pool.sessions) == 3)
@@ -140,7 +140,7 @@ async def test_a_connection_that_is_lost_is_made_again_beside_the_others() -> No
 
 async def test_several_connections_age_without_a_failed_call() -> None:
     settings = ServerConfig(keepalive=Keepalive(max_age=0.1))
-    async with fleet(1, settings) as (target,):
+    async with endpoint_set(1, settings) as (target,):
         async with Client(target, config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
             async with calling(client):
@@ -149,7 +149,7 @@ async def test_several_connections_age_without_a_failed_call() -> None:
 
 async def test_connections_that_nobody_needs_are_closed_and_come_back_with_a_call() -> None:
     settings = config(Pool(connections_per_endpoint=2), timeouts=Timeouts(idle=0.1, linger=0.1))
-    async with fleet(1) as (target,), Client(target, config=settings) as client:
+    async with endpoint_set(1) as (target,), Client(target, config=settings) as client:
         for times in (1, 2):
             assert await client.call(Who.once) == "server 0"
             await eventually(lambda: client.stats()["totals"]["connections"] >= 2 * times)  # noqa: B023
@@ -160,7 +160,7 @@ async def test_connections_that_nobody_needs_are_closed_and_come_back_with_a_cal
 
 
 async def test_a_restart_behind_several_connections_fails_no_call() -> None:
-    async with fleet(2) as targets, contextlib.AsyncExitStack() as stack:
+    async with endpoint_set(2) as targets, contextlib.AsyncExitStack() as stack:
         settings = config(Pool(connections_per_endpoint=3))
         async with Client(list(targets), config=settings) as client:
             await client.ready()
@@ -176,7 +176,7 @@ async def test_a_restart_behind_several_connections_fails_no_call() -> None:
 
 
 async def test_an_endpoint_that_drains_gets_no_further_call() -> None:
-    async with fleet(2) as targets, Client(list(targets), config=config(Pool())) as client:
+    async with endpoint_set(2) as targets, Client(list(targets), config=config(Pool())) as client:
         await client.ready()
         await eventually(lambda: len(client._pool.sessions) == 2)
         pinned = client.with_options(endpoint=targets[0], timeout=None)
@@ -195,7 +195,7 @@ async def test_an_endpoint_that_drains_gets_no_further_call() -> None:
 
 @pytest.mark.parametrize(("warm", "wanted"), [(0, [0, 0, 0]), (1, [0, 0, 2]), (2, [0, 2, 2]), (9, [2, 2, 2])])
 async def test_warm_endpoints_are_connected_before_the_first_call(warm: int, wanted: list[int]) -> None:
-    async with fleet(3) as targets:
+    async with endpoint_set(3) as targets:
         settings = config(Pool(warm=warm, connections_per_endpoint=2))
         async with Client(list(targets), config=settings) as client:
             await eventually(lambda: sorted(map(connections, targets)) == wanted)
@@ -225,19 +225,19 @@ async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_ea
             await eventually(lambda: len(client._pool.sessions) == count)
             assert looks < count / 2
             # The last ones are known as well, once the pool has told of them.
-            await eventually(lambda: all(link.candidate.sessions for link in client._pool.links))
+            await eventually(lambda: all(subchannel.endpoint_state.sessions for subchannel in client._pool.subchannels))
             replies = [await client.request(Who.once) for _ in range(count)]
     assert len({reply.endpoint for reply in replies}) == count
 
 
 async def test_warm_connections_of_one_address() -> None:
-    async with fleet(1) as (target,), Client(target, config=config(Pool(warm=1))) as client:
+    async with endpoint_set(1) as (target,), Client(target, config=config(Pool(warm=1))) as client:
         await eventually(lambda: connections(target) == 1)
         assert client.stats()["totals"]["calls"] == 0
 
 
 async def test_warm_endpoints_of_a_registry_are_connected_as_they_come() -> None:
-    async with fleet(2) as targets:
+    async with endpoint_set(2) as targets:
         registry = StaticRegistry({"who": targets[:1]})
         async with Client("who", registry=registry, config=config(Pool(warm=5))):
             await eventually(lambda: list(map(connections, targets)) == [1, 0])
@@ -246,7 +246,7 @@ async def test_warm_endpoints_of_a_registry_are_connected_as_they_come() -> None
 
 
 async def test_different_clients_warm_different_endpoints() -> None:
-    async with fleet(3) as targets, contextlib.AsyncExitStack() as stack:
+    async with endpoint_set(3) as targets, contextlib.AsyncExitStack() as stack:
         for _ in range(40):
             client = Client(list(targets), config=config(Pool(warm=1)))
             await stack.enter_async_context(client)
@@ -260,7 +260,7 @@ async def test_warm_connections_stay_though_nobody_calls(side: str) -> None:
     idle = Timeouts(idle=0.05, linger=0.1)
     server = ServerConfig(timeouts=idle if side == "server" else Timeouts())
     client_timeouts = idle if side == "client" else Timeouts()
-    async with fleet(1, server) as (target,):
+    async with endpoint_set(1, server) as (target,):
         async with Client(target, config=config(Pool(warm=1), timeouts=client_timeouts)) as client:
             await eventually(lambda: connections(target) == 1)
             await asyncio.sleep(0.3)

@@ -271,14 +271,14 @@ async def test_arguments_are_let_go_when_the_call_is_over() -> None:
     kept: list[fastrpc.Call] = []
 
     @fastrpc.service("keeper")
-    class Keeper:
+    class LeaseKeeper:
         @fastrpc.method
         async def keep(self, data: bytes) -> int:
             kept.append(current_call())
             return len(current_call().arguments[0])
 
-    async with connected(Keeper) as client:
-        assert await client.call(Keeper.keep, bytes(5_000)) == 5_000
+    async with connected(LeaseKeeper) as client:
+        assert await client.call(LeaseKeeper.keep, bytes(5_000)) == 5_000
         assert kept[0].arguments == ()
 
 

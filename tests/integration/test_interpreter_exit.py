@@ -7,7 +7,7 @@ import pytest
 
 FORGOTTEN_POOL = """
 import asyncio
-from fastrpc.server.workers import Workers
+from fastrpc.server.thread_pool import Workers
 
 class Job:
     expired = False

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fastrpc import Client, SyncClient, method, service
-from fastrpc._core.blocking_session import BlockingSession
-from fastrpc._core.client_session import ClientSession
+from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.testing import serving
 from tests.support.served import served

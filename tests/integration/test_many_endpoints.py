@@ -13,7 +13,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, ClientConfig, FastRPCError, SyncClient, Timeouts
 from fastrpc.client.dial_queue import MOST_DIALS
-from fastrpc.client.everywhere import MOST_THREADS
+from fastrpc.client.fan_out import MOST_THREADS
 from fastrpc.testing import serving
 from tests.support.served import served
 from tests.support.waiting import eventually
@@ -57,7 +57,7 @@ async def test_the_good_one_is_used_while_others_are_dialled(nobody: list[str]) 
                 assert await view.call(Who.name_of) == "one"
             # All others have not failed yet.
             pool = client._pool  # type: ignore[attr-defined]
-            assert any(link.error is None and not link.live for link in pool.links)
+            assert any(subchannel.error is None and not subchannel.live for subchannel in pool.subchannels)
 
 
 async def test_an_endpoint_that_a_call_names_is_dialled_before_others(nobody: list[str]) -> None:
@@ -67,7 +67,7 @@ async def test_an_endpoint_that_a_call_names_is_dialled_before_others(nobody: li
             client._pool.start()  # type: ignore[attr-defined]
             assert await client.with_options(endpoint=target, timeout=60).call(Who.name_of) == "one"
             pool = client._pool  # type: ignore[attr-defined]
-            assert sum(link.error is not None for link in pool.links) < MANY / 2
+            assert sum(subchannel.error is not None for subchannel in pool.subchannels) < MANY / 2
 
 
 async def test_closing_meanwhile_leaves_nothing(nobody: list[str]) -> None:

@@ -121,7 +121,7 @@ async def probing(
 
 def down(client: Client) -> list[bool]:
     """Return of each endpoint whether it is down."""
-    return [link.candidate.health.is_down for link in client._pool.links]
+    return [subchannel.endpoint_state.health.is_down for subchannel in client._pool.subchannels]
 
 
 async def answering(client: Client) -> set[str]:
@@ -238,7 +238,7 @@ async def test_a_single_failed_probe_takes_nobody_out() -> None:
 async def test_an_ejected_endpoint_stays_out_until_a_probe_passes() -> None:
     outlier = Outlier(consecutive=1, interval=0.01, ejection=0.02)
     async with serving(3) as places, probing(places, config(fall=1000, outlier=outlier)) as client:
-        health = client._pool.links[0].candidate.health
+        health = client._pool.subchannels[0].endpoint_state.health
         places[0].asked.error = fastrpc.CallError(Status.INTERNAL, "it fell over")
         places[0].who.is_failing = True
         await eventually(lambda: health.failed_probes)
@@ -318,8 +318,8 @@ async def test_probes_are_no_calls_of_the_client() -> None:
         assert client.stats()["totals"] == before
         assert before["calls"] == 0
         assert client._state.budget.calls == client._state.budget.retries == 0
-        assert [link.candidate.health.attempts for link in client._pool.links] == [0, 0, 0]
-        assert [link.candidate.in_flight for link in client._pool.links] == [0, 0, 0]
+        assert [subchannel.endpoint_state.health.attempts for subchannel in client._pool.subchannels] == [0, 0, 0]
+        assert [subchannel.endpoint_state.in_flight for subchannel in client._pool.subchannels] == [0, 0, 0]
         assert {call.attempt for call in places[0].asked.seen} == {0}
         assert seen == []
 
@@ -364,7 +364,7 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(link.is_dormant and not link.sessions for link in client._pool.links)
+                lambda: all(subchannel.is_dormant and not subchannel.sessions for subchannel in client._pool.subchannels)
             )
             # It stays that way: a further client tells how much time went by.
             made = client.stats()["totals"]["connections"]
@@ -381,7 +381,7 @@ async def test_a_connection_of_age_that_had_only_probes_is_not_replaced() -> Non
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(link.is_dormant and not link.sessions for link in client._pool.links)
+                lambda: all(subchannel.is_dormant and not subchannel.sessions for subchannel in client._pool.subchannels)
             )
             assert await client.call(Who.name_of) in {"0", "1"}
 
@@ -395,7 +395,7 @@ async def test_unanswered_probes_keep_no_connection_either() -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(link.is_dormant and not link.sessions for link in client._pool.links)
+                lambda: all(subchannel.is_dormant and not subchannel.sessions for subchannel in client._pool.subchannels)
             )
 
 
@@ -403,13 +403,13 @@ async def test_probes_wake_no_connection_that_nobody_needed() -> None:
     quiet = ServerConfig(timeouts=Timeouts(idle=0.1, linger=0.1))
     async with serving(1, config=quiet) as (sleeping,), serving(1) as (awake,):
         async with Client([sleeping.target, awake.target], config=config()) as client:
-            link = client._pool.links[0]
+            subchannel = client._pool.subchannels[0]
             await client.call(Who.name_of)
             await eventually(lambda: sleeping.asked.seen)
-            await eventually(lambda: link.is_dormant and not link.sessions)
+            await eventually(lambda: subchannel.is_dormant and not subchannel.sessions)
             asked = len(sleeping.asked.seen)
             await awake.asked.again(20)
-            assert link.is_dormant
+            assert subchannel.is_dormant
             assert len(sleeping.asked.seen) == asked
             # A call does, and a new connection begins with a probe.
             await client.call(Who.name_of)
@@ -464,7 +464,7 @@ async def test_closing_under_a_probe_leaves_nothing(scheme: str) -> None:
         assert client.stats()["buffered"] == 0
         # The handlers are told, too.
         await eventually(lambda: not any(place.target.server.stats()["live"]["calls"] for place in places))
-        assert [link._probes._timer for link in client._pool.links] == [None] * 3  # type: ignore[union-attr]
+        assert [subchannel._probes._timer for subchannel in client._pool.subchannels] == [None] * 3  # type: ignore[union-attr]
     await eventually(lambda: asyncio.all_tasks() == before)
     await eventually(lambda: timers.live_timers == 0)
 
@@ -494,5 +494,5 @@ async def test_endpoints_that_come_are_asked() -> None:
             registry.update("who", [place.target for place in places])
             # A registry has an order of its own.
             await eventually(lambda: sum(down(client)) == 1)
-            assert client._pool.links[down(client).index(True)].endpoint == Endpoint(places[3].target)
+            assert client._pool.subchannels[down(client).index(True)].endpoint == Endpoint(places[3].target)
             assert await answering(client) == {"0", "1", "2"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastrpc import Call, Client, DeadlineExceededError, FastRPCError, Proceed, method, service
-from fastrpc._core.client_session import ClientSession
+from fastrpc._core.calling.client_session import ClientSession
 from tests.support.served import served
 
 

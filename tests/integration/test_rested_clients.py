@@ -65,8 +65,8 @@ def test_the_pause_counts_from_when_the_connection_was_last_used(
         used_at = time.monotonic()
         with pytest.raises(ConnectionError, match="ended the connection after"):
             client.call_many("a.b", [()]) if is_batch else client.call("a.b")
-        (link,) = client._pool.links
-        assert link.due <= used_at + pause
+        (subchannel,) = client._pool.subchannels
+        assert subchannel.due <= used_at + pause
 
 
 @pytest.mark.parametrize("early_calls", ["all", "idempotent"])

@@ -16,7 +16,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, ClientConfig, Endpoint, SyncClient
-from fastrpc._core.selector import Candidate
+from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc.config import Breaker, Outlier, Pool
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.failmodes import FailBackup
@@ -29,20 +29,20 @@ QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 
 
 @contextmanager
-def fleet(count: int) -> Iterator[tuple[list[Who], list[str]]]:
+def endpoint_set(count: int) -> Iterator[tuple[list[Who], list[str]]]:
     """Serve several of them, each in a thread."""
     with ExitStack() as stack:
         people = [Who(f"server {number}") for number in range(count)]
         yield people, [stack.enter_context(serving(who)) for who in people]
 
 
-def candidates_of(client: SyncClient) -> list[Candidate]:
-    return [] if client._state.fleet is None else client._state.fleet.candidates
+def states_of(client: SyncClient) -> list[EndpointState]:
+    return [] if client._state.endpoint_set is None else client._state.endpoint_set.endpoint_states
 
 
 def test_endpoints_come_and_go_without_a_failed_call() -> None:
     stopping = threading.Event()
-    with fleet(3) as (people, targets):
+    with endpoint_set(3) as (people, targets):
         registry = StaticRegistry({"who": targets[:1]})
         with SyncClient("who", registry=registry, config=QUICK) as client, ThreadPoolExecutor(3) as pool:
 
@@ -72,7 +72,7 @@ def test_endpoints_come_and_go_without_a_failed_call() -> None:
 
 
 def test_embedded_registry_tells_a_client_who_serves() -> None:
-    with serving(RegistryService()) as place, fleet(1) as (_, targets):
+    with serving(RegistryService()) as place, endpoint_set(1) as (_, targets):
         url = f"registry://{place.partition('://')[2]}"
         with open_registry(url) as registry, registry.register("who", Endpoint(targets[0])):
             with SyncClient(f"{url}/who") as client:
@@ -99,7 +99,7 @@ def test_registry_that_cannot_be_asked() -> None:
 
 
 def test_keys_stay_with_their_endpoint() -> None:
-    with fleet(3) as (_, targets):
+    with endpoint_set(3) as (_, targets):
         with (
             SyncClient(targets, selector="consistent_hash") as one,
             SyncClient(targets, selector="consistent_hash") as two,
@@ -110,14 +110,14 @@ def test_keys_stay_with_their_endpoint() -> None:
 
 
 def test_one_endpoint_and_no_other() -> None:
-    with fleet(2) as (_, targets), SyncClient(targets) as client:
+    with endpoint_set(2) as (_, targets), SyncClient(targets) as client:
         view = client.with_options(endpoint=targets[1])
         assert [view.call(Who.name_of) for _ in range(4)] == ["server 1"] * 4
 
 
 def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
     config = ClientConfig(pool=Pool(breaker=Breaker(consecutive=3, open_seconds=30), outlier=None))
-    with fleet(2) as (people, targets), SyncClient(targets, config=config) as client:
+    with endpoint_set(2) as (people, targets), SyncClient(targets, config=config) as client:
         people[0].is_failing = people[1].is_failing = True
         for _ in range(6):
             with pytest.raises(fastrpc.CallError):
@@ -129,7 +129,7 @@ def test_breaker_keeps_calls_away_from_an_endpoint_that_fails_them() -> None:
 
 def test_calls_spill_from_a_zone_that_is_not_sound_and_come_back() -> None:
     config = ClientConfig(pool=Pool(breaker=None, outlier=Outlier(consecutive=3, ejection=0.5)))
-    with fleet(5) as (people, targets):
+    with endpoint_set(5) as (people, targets):
         zones = dict(zip(targets, "nnnff", strict=True))
         registry = StaticRegistry({"who": [Endpoint(target, zone=zones[target]) for target in targets]})
         selector = RoundRobin(filters=[zone("n", sound=0.7)])
@@ -163,7 +163,7 @@ def test_errors_that_are_kept_hold_no_place(verb: str, is_connected: bool) -> No
         return await proceed(call)
 
     kept = []
-    with fleet(2) as (_, targets):
+    with endpoint_set(2) as (_, targets):
         # With an interceptor every call takes the long way.
         with SyncClient(targets, interceptors=[through] if is_connected else [], config=QUICK) as client:
             if is_connected:
@@ -173,7 +173,7 @@ def test_errors_that_are_kept_hold_no_place(verb: str, is_connected: bool) -> No
                 with pytest.raises(fastrpc.EncodeError) as caught:
                     getattr(client, verb)("who.name_of", *arguments)
                 kept.append(caught.value)
-            assert [candidate.in_flight for candidate in candidates_of(client)] == [0, 0]
+            assert [endpoint_state.in_flight for endpoint_state in states_of(client)] == [0, 0]
     assert len(kept) == 3
 
 
@@ -186,13 +186,13 @@ def test_endpoints_that_could_not_be_reached_are_forgotten_when_they_are_gone() 
             registry.update("who", [f"unix:///nowhere/{number + step}" for step in range(2)])
             with pytest.raises(fastrpc.ConnectError):
                 client.call(Who.name_of)
-            gone.append(weakref.ref(client._pool.links[0]))
+            gone.append(weakref.ref(client._pool.subchannels[0]))
         gc.collect()
-        assert [link() for link in gone[:-2]] == [None] * 8
+        assert [subchannel() for subchannel in gone[:-2]] == [None] * 8
 
 
 def test_placements_come_to_an_end() -> None:
-    with fleet(2) as (people, targets), SyncClient(targets, selector="least_loaded") as client:
+    with endpoint_set(2) as (people, targets), SyncClient(targets, selector="least_loaded") as client:
         for _ in range(10):
             client.call(Who.name_of)
         with pytest.raises(TypeError):
@@ -205,12 +205,12 @@ def test_placements_come_to_an_end() -> None:
         client.call_many(Who.name_of, [()] * 3)
         with pytest.raises(TypeError):
             client.call_many(Who.name_of, [(1,)])
-        assert [candidate.in_flight for candidate in candidates_of(client)] == [0, 0]
+        assert [endpoint_state.in_flight for endpoint_state in states_of(client)] == [0, 0]
 
 
 @pytest.mark.parametrize("mode", ["failfast", "failtry", "failover"])
 def test_fail_modes(mode: Any) -> None:
-    with fleet(2) as (people, targets), SyncClient(targets, fail_mode=mode) as client:
+    with endpoint_set(2) as (people, targets), SyncClient(targets, fail_mode=mode) as client:
         for _ in range(5):
             client.call(Who.name_of)
         assert people[0].calls + people[1].calls == 5
@@ -238,7 +238,7 @@ def test_a_fail_mode_that_needs_a_loop() -> None:
 
 
 def test_broadcast_returns_every_outcome() -> None:
-    with fleet(3) as (people, targets), SyncClient(targets, config=QUICK) as client:
+    with endpoint_set(3) as (people, targets), SyncClient(targets, config=QUICK) as client:
         people[1].is_failing = True
         outcomes = client.broadcast(Who.name_of)
         assert [str(endpoint) for endpoint in outcomes] == targets
@@ -250,7 +250,7 @@ def test_broadcast_returns_every_outcome() -> None:
 
 
 def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
-    with fleet(2) as (people, targets), SyncClient(targets, config=QUICK) as client:
+    with endpoint_set(2) as (people, targets), SyncClient(targets, config=QUICK) as client:
         people[0].is_stuck = True
         assert client.fork(Who.name_of) == "server 1"
         until = time.monotonic() + 5
@@ -293,7 +293,7 @@ class Withholding:
 
 
 def test_fork_starts_nothing_after_it_returned() -> None:
-    with fleet(2) as (people, targets), contextlib.closing(Withholding(targets[1])) as late:
+    with endpoint_set(2) as (people, targets), contextlib.closing(Withholding(targets[1])) as late:
         with SyncClient([targets[0], late.target], config=QUICK) as client:
             before = set(threading.enumerate())
             # Compressed calls wait for the server's settings.

@@ -52,7 +52,7 @@ def uses(client: SyncClient) -> None:
     bound: Any = client.bind(Desk)
     assert bound.mul(6, 7) == 42
     client.ready(5)
-    assert len(client.broadcast(Desk.mul, 6, 7)) == 1 if client._pool.fleet else True
+    assert len(client.broadcast(Desk.mul, 6, 7)) == 1 if client._pool.endpoint_set else True
 
 
 def test_a_used_client_works_in_the_child_and_in_the_parent(address: str) -> None:

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 NO_TIMEOUTS = ClientConfig(timeouts=Timeouts(call=None, connect=None))
 
-#: With a breaker of its own a single address has a fleet, too.
-KEPT_FLEET = ClientConfig(timeouts=Timeouts(call=None), pool=Pool(breaker=Breaker(consecutive=50)))
+#: With a breaker of its own a single address has an endpoint set, too.
+KEPT_ENDPOINTS = ClientConfig(timeouts=Timeouts(call=None), pool=Pool(breaker=Breaker(consecutive=50)))
 
 
 class ForkInside:
@@ -127,7 +127,7 @@ def test_a_call_that_the_forking_thread_is_in_ends_in_the_child_and_goes_on_in_t
         client = stack.enter_context(SyncClient(target, interceptors=interceptors, config=NO_TIMEOUTS))
         stack.callback(patient.release.set)
         if call in ("broadcast", "fork") and makes != "several":
-            client = stack.enter_context(SyncClient([address], interceptors=interceptors, config=KEPT_FLEET))
+            client = stack.enter_context(SyncClient([address], interceptors=interceptors, config=KEPT_ENDPOINTS))
         # All of its threads, where it takes some.
         count = 2 if makes == "several" and call in ("broadcast", "fork") else 1
         inside = ForkInside(
@@ -161,9 +161,9 @@ def test_a_thread_that_forks_while_it_connects_ends_its_call_in_the_child() -> N
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         client = stack.enter_context(SyncClient(address, config=NO_TIMEOUTS))
-        link = client._pool.links[0]
+        subchannel = client._pool.subchannels[0]
         inside = ForkInside(
-            lambda: client.with_options(timeout=2).call(Desk.mul, 6, 7), lambda: link.is_dialing, lambda: None
+            lambda: client.with_options(timeout=2).call(Desk.mul, 6, 7), lambda: subchannel.is_dialing, lambda: None
         )
     assert inside.outcome_of_child == "ConnectionLostError unknown"
 
@@ -176,12 +176,12 @@ def test_a_thread_that_forks_while_another_one_connects_ends_its_call_in_the_chi
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         client = stack.enter_context(SyncClient(address, config=NO_TIMEOUTS))
-        link = client._pool.links[0]
+        subchannel = client._pool.subchannels[0]
         other = threading.Thread(
             target=outcome_of, args=(lambda: client.with_options(timeout=2).call("a.b"),)
         )
         other.start()
-        eventually_blocking(lambda: link.is_dialing)
+        eventually_blocking(lambda: subchannel.is_dialing)
         inside = ForkInside(
             lambda: client.with_options(timeout=2).call("a.b"),
             lambda: client._pool._changed._waiters,  # type: ignore[attr-defined]

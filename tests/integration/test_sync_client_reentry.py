@@ -195,11 +195,11 @@ def full_listener() -> Iterator[str]:
 @pytest.mark.parametrize("use", ["call", "ready", "broadcast"])
 def test_a_call_of_a_signal_handler_while_its_thread_connects_is_refused_at_once(use: str) -> None:
     with full_listener() as address, SyncClient(address, config=NO_TIMEOUTS) as client:
-        link = client._pool.links[0]
+        subchannel = client._pool.subchannels[0]
         interrupted = Interrupted(
             lambda: client.with_options(timeout=0.5).call(Patient.mul, 6, 7),
             lambda: USES[use](client),
-            when=lambda: link.is_dialing,
+            when=lambda: subchannel.is_dialing,
             after=lambda: None,
         )
         assert isinstance(interrupted.inside, RuntimeError)
@@ -208,11 +208,11 @@ def test_a_call_of_a_signal_handler_while_its_thread_connects_is_refused_at_once
 
 def test_a_call_of_a_signal_handler_while_its_thread_waits_for_anothers_connection_is_refused() -> None:
     with full_listener() as address, SyncClient(address, config=NO_TIMEOUTS) as client:
-        link, changed = client._pool.links[0], client._pool._changed
+        subchannel, changed = client._pool.subchannels[0], client._pool._changed
         view = client.with_options(timeout=1)
         other = threading.Thread(target=outcome_of, args=(lambda: view.call(Patient.mul, 6, 7),))
         other.start()
-        while not link.is_dialing:
+        while not subchannel.is_dialing:
             pass
         interrupted = Interrupted(
             lambda: view.call(Patient.mul, 6, 7),

@@ -127,9 +127,9 @@ async def test_attempt_that_got_no_connection_is_taken_back_with_its_error() -> 
             view = client.with_options(compressor="gzip", timeout=0.05)
             with pytest.raises(fastrpc.DeadlineExceededError) as kept:
                 await view.call(Who.name_of)
-            fleet = client._state.fleet
-            assert fleet is not None
-            assert [candidate.in_flight for candidate in fleet.candidates] == [0, 0]
+            endpoint_set = client._state.endpoint_set
+            assert endpoint_set is not None
+            assert [endpoint_state.in_flight for endpoint_state in endpoint_set.endpoint_states] == [0, 0]
             assert kept.value.processed == "no"
 
 
@@ -166,7 +166,7 @@ async def test_filter_that_raised_once_takes_later_lists() -> None:
             # The list that it could not take is taken up now, without another one.
             assert await client.call(Who.name_of) == "new"
             registry.update("who", [old])
-            await eventually(lambda: [str(link.endpoint.address) for link in client._pool.links] == [old])
+            await eventually(lambda: [str(subchannel.endpoint.address) for subchannel in client._pool.subchannels] == [old])
             assert await client.call(Who.name_of) == "old"
 
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from fastrpc._core.breaker import Breaker
+from fastrpc._core.balancing.breaker import Breaker
 from fastrpc.config import Breaker as Settings
 from tests.conftest import Scale
 

@@ -78,6 +78,6 @@ def test_damaged_payload_gives_the_original_or_an_error(
 @given(compressors, st.binary(max_size=2000), st.sampled_from([bytes, bytearray, memoryview]))
 def test_any_bytes_give_bytes_or_a_decode_error(compressor: Compressor, payload: bytes, buffer: Any) -> None:
     starts = {"gzip": b"\x1f\x8b\x08\x00", "lz4": b"\x04\x22\x4d\x18", "zstd": b"\x28\xb5\x2f\xfd"}
-    for candidate in (payload, starts[compressor.name] + payload):
-        restored = decompressed(compressor, buffer(candidate), 4096)
+    for endpoint_state in (payload, starts[compressor.name] + payload):
+        restored = decompressed(compressor, buffer(endpoint_state), 4096)
         assert restored is None or len(restored) <= 4096

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.hash_ring import HashRing
+from fastrpc._core.balancing.hash_ring import HashRing
 
 node_names = st.sampled_from([f"tcp://10.0.0.{number}:8972" for number in range(12)])
 weights = st.dictionaries(node_names, st.integers(0, 5), max_size=12)

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.marshal import Marshal
+from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, DecodeError
 from fastrpc.rpc import method, service, service_definition
 from fastrpc.rpc.schema import marshal_for

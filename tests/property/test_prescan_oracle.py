@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastrpc._core.prescan import prescan_payload
+from fastrpc._core.payload.prescan import prescan_payload
 
 MSGPACK, JSON = 1, 2
 UNLIMITED = 2**62

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.prescan_protobuf import MessageLayout
+from fastrpc._core.payload.prescan_protobuf import MessageLayout
 from fastrpc.codecs.protobuf import message_layout
 from tests.support.people import person_class
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
-from fastrpc._core.payload_scan import PayloadScan
+from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.errors import CallError
 
 __all__ = ["Point", "encode", "marshal_of", "nested", "refuse", "refused", "single", "untyped"]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastrpc.server.workers import Workers
+from fastrpc.server.thread_pool import ThreadPool
 
 __all__ = ["LONG", "BlockedJob", "RecordedJob", "pool", "submit", "until"]
 
@@ -61,8 +61,8 @@ class BlockedJob(RecordedJob):
 @asynccontextmanager
 async def pool(
     *, threads: int = 1, queue_length: int = 100, queue_age: float = LONG
-) -> AsyncIterator[Workers]:
-    workers = Workers(
+) -> AsyncIterator[ThreadPool]:
+    workers = ThreadPool(
         threads=threads, queue_length=queue_length, queue_age=queue_age, loop=asyncio.get_running_loop()
     )
     try:
@@ -75,7 +75,7 @@ async def pool(
         assert names == []
 
 
-def submit(workers: Workers, *jobs: RecordedJob, stream: bool = False) -> None:
+def submit(workers: ThreadPool, *jobs: RecordedJob, stream: bool = False) -> None:
     for job in jobs:
         workers.submit(job, stream=stream)
         assert "done" not in job.events

@@ -88,12 +88,12 @@ def _left(base: dict[str, Any], client: Client) -> list[str]:
 def _held(client: Client) -> dict[str, Any]:
     """Return what calls hold while they run."""
     stats = client.stats()
-    fleet = client._state.fleet
-    assert fleet is not None
+    endpoint_set = client._state.endpoint_set
+    assert endpoint_set is not None
     return {
         "live": stats["live"],
         "buffered": stats["buffered"],
-        "placements": sum(candidate.in_flight for candidate in fleet.candidates),
+        "placements": sum(endpoint_state.in_flight for endpoint_state in endpoint_set.endpoint_states),
         "tasks": len(asyncio.all_tasks()),
         "descriptors": open_descriptors(),
     }

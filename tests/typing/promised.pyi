@@ -1,6 +1,6 @@
 """Verbs whose types are fixed but whose engine comes with a later change; each moves to its caller then.
 
-`Streams` to `fastrpc/_core/caller.pyi`, `BlockingStreams` to `fastrpc/_core/blocking_caller.pyi`, the others
+`Streams` to `fastrpc/_core/calling/caller.pyi`, `BlockingStreams` to `fastrpc/_core/calling/blocking_caller.pyi`, the others
 to `fastrpc/rpc/stream.py`. Until then a program that uses them is refused, as it would be at run time.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from fastrpc._core.metadata import Metadata
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc.rpc.reply import Reply
 
 P = ParamSpec("P")

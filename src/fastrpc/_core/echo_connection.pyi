@@ -1,7 +1,7 @@
 from typing import final
 
-from fastrpc._core.connection import Connection
-from fastrpc._core.settings import Settings
+from fastrpc._core.native.connection import Connection
+from fastrpc._core.framing.settings import Settings
 
 @final
 class EchoConnection(Connection):

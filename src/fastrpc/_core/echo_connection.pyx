@@ -3,10 +3,10 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.call cimport Route
-from fastrpc._core.settings cimport Settings
+from fastrpc._core.calls.call cimport Route
+from fastrpc._core.framing.settings cimport Settings
 
-from fastrpc._core.settings import usual_settings
+from fastrpc._core.framing.settings import usual_settings
 
 
 @cython.final

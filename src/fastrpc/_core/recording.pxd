@@ -1,8 +1,8 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.call cimport Call, Route
-from fastrpc._core.connection cimport Connection
-from fastrpc._core.frame cimport Frame
+from fastrpc._core.calls.call cimport Call, Route
+from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.framing.frame cimport Frame
 
 
 cdef class RecordedCall(Call):

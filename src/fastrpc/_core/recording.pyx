@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from collections import deque
 
-from fastrpc._core.call cimport (
+from fastrpc._core.calls.call cimport (
     STATE_ANSWERING,
     STATE_ASSEMBLING,
     STATE_CANCELLED,
@@ -25,7 +25,7 @@ from fastrpc._core.call cimport (
     STATE_STREAMING,
     STATE_WAITING,
 )
-from fastrpc._core.frame cimport (
+from fastrpc._core.framing.frame cimport (
     ACK,
     AUTH,
     CANCEL,
@@ -47,12 +47,12 @@ from fastrpc._core.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.outgoing cimport Outgoing
-from fastrpc._core.settings cimport Settings, decode_settings
-from fastrpc._core.status cimport HIGHEST_STATUS, UNKNOWN
-from fastrpc._core.wire cimport load16, load32, load64
+from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.framing.settings cimport Settings, decode_settings
+from fastrpc._core.base.status cimport HIGHEST_STATUS, UNKNOWN
+from fastrpc._core.base.wire cimport load16, load32, load64
 
-from fastrpc._core.settings import usual_settings
+from fastrpc._core.framing.settings import usual_settings
 from fastrpc.errors import LocalProtocolError
 
 cdef extern from "Python.h":

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fastrpc._core.metadata import check_entry
+from fastrpc._core.payload.metadata import check_entry
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
 

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from fastrpc._core.caller import BatchCall, ClientCall
-from fastrpc._core.client_session import ClientSession
-from fastrpc._core.fleet import Fleet, Placement
-from fastrpc._core.selector import UserSelector
-from fastrpc.client.link import Link
-from fastrpc.client.link_rules import REACH_HINT, Patience
+from fastrpc._core.calling.caller import BatchCall, ClientCall
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
+from fastrpc._core.balancing.selectors import UserSelector
+from fastrpc.client.subchannel import Subchannel
+from fastrpc.client.subchannel_rules import REACH_HINT, Patience
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
@@ -38,17 +38,17 @@ class BaseAttempting:
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._tried: list[Endpoint] = []
-        self._placements: list[Placement] = []
-        self._running: list[tuple[Any, Placement | None]] = []
+        self._picks: list[Pick] = []
+        self._running: list[tuple[Any, Pick | None]] = []
         #: Where attempts are still on the way to a connection.
-        self._connecting: list[Placement] = []
+        self._connecting: list[Pick] = []
         #: Where attempts went instead, because there was no connection yet where they were to go.
         self._moved: dict[Endpoint, Endpoint] = {}
 
     @property
     def waits_for_list(self) -> bool:
         """Whether nothing can be picked yet."""
-        return not self._pool.has_list or (not self._pool.links and self._call._options.wait_for_ready)
+        return not self._pool.has_list or (not self._pool.subchannels and self._call._options.wait_for_ready)
 
     def patience(self) -> Patience | None:
         """Return how long the next attempt waits for a connection; None for the first, which fails at once."""
@@ -59,27 +59,27 @@ class BaseAttempting:
     @property
     def asks_once(self) -> bool:
         """Whether a pick stands while a connection may still come: those of users are told what came of each."""
-        return isinstance(self._pool.fleet.selector, UserSelector)
+        return isinstance(self._pool.endpoint_set.selector, UserSelector)
 
     def pick(self) -> Endpoint:
         """Return where the next attempt goes."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
         pinned: Address | None = self._call._options.endpoint
-        if self._pool.fleet is None or pinned is not None:
-            return cast(Endpoint, self._link_at(pinned).endpoint)
-        placement = self.place(None)
-        self._placements.append(placement)
-        return placement.endpoint
+        if self._pool.endpoint_set is None or pinned is not None:
+            return cast(Endpoint, self._subchannel_at(pinned).endpoint)
+        pick = self.place(None)
+        self._picks.append(pick)
+        return pick.endpoint
 
-    def _link_at(self, address: Address | None) -> Any:
-        link = self._pool.links[0] if address is None else self._pool.link_at(address)
-        if link is None:
+    def _subchannel_at(self, address: Address | None) -> Any:
+        subchannel = self._pool.subchannels[0] if address is None else self._pool.subchannel_at(address)
+        if subchannel is None:
             raise NoEndpointError(
                 f"{self._call.method}: {address} is none of the endpoints of {self._pool.target}",
                 hint="with_options(endpoint=…) takes an endpoint that its target or registry names now",
             )
-        return link
+        return subchannel
 
     def _fail_again(self, endpoint: Endpoint) -> None:
         """Let the fail mode judge the attempt that was made before."""
@@ -91,28 +91,28 @@ class BaseAttempting:
             # The error holds this frame by its traceback; the frame must not hold the error.
             del made
 
-    def _taken(self, endpoint: Endpoint) -> Placement | None:
-        """Return the placement that was picked for an endpoint; None for one that nobody picked."""
-        for placement in self._placements:
-            if placement.endpoint is endpoint:
-                self._placements.remove(placement)
-                return placement
+    def _taken(self, endpoint: Endpoint) -> Pick | None:
+        """Return the pick that was picked for an endpoint; None for one that nobody picked."""
+        for pick in self._picks:
+            if pick.endpoint is endpoint:
+                self._picks.remove(pick)
+                return pick
         return None
 
-    def _went(self, endpoint: Endpoint, placement: Placement) -> None:
+    def _went(self, endpoint: Endpoint, pick: Pick) -> None:
         """Have another attempt at the same endpoint go where this one goes."""
-        if placement.endpoint is not endpoint:
-            self._moved[endpoint] = placement.endpoint
+        if pick.endpoint is not endpoint:
+            self._moved[endpoint] = pick.endpoint
 
-    def place(self, pinned: Address | None) -> Placement:
+    def place(self, pinned: Address | None) -> Pick:
         """Place the next attempt: at this address, or where the selector says."""
-        fleet: Fleet = self._pool.fleet
+        endpoint_set: EndpointSet = self._pool.endpoint_set
         if pinned is None:
             # A hedge goes elsewhere than what it runs beside, and so does what it runs beside when it has to move.
-            beside = [placement for _, placement in self._running if placement is not None]
+            beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
-            return fleet.pick(self._call, [*self._tried, *(placement.endpoint for placement in beside)])
-        return fleet.pick_at(self._call, self._link_at(pinned).candidate)
+            return endpoint_set.pick(self._call, [*self._tried, *(pick.endpoint for pick in beside)])
+        return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
 
     @contextmanager
     def _connecting_for_call(self) -> Iterator[None]:
@@ -130,19 +130,19 @@ class BaseAttempting:
             name_call(call.method, unavailable)
             raise
 
-    def _begin(self, attempt: Any, placement: Placement | None) -> None:
+    def _begin(self, attempt: Any, pick: Pick | None) -> None:
         self._number += 1
         self.was_sent = self._call._may_have_run = True
-        self._running.append((attempt, placement))
+        self._running.append((attempt, pick))
 
     def _end(
-        self, attempt: Any, session: Any, placement: Placement | None, error: BaseException | None
+        self, attempt: Any, session: Any, pick: Pick | None, error: BaseException | None
     ) -> None:
         """Take note of how an attempt ended, and on which connection."""
         call = self._call
-        self._running.remove((attempt, placement))
-        if placement is not None:
-            placement.ended(error)
+        self._running.remove((attempt, pick))
+        if pick is not None:
+            pick.ended(error)
         if error is None:
             call._adopt(attempt)
         elif isinstance(error, FastRPCError):
@@ -168,42 +168,42 @@ class Attempting(BaseAttempting):
         """Make one attempt."""
         if self._made is not None:
             return self._fail_again(endpoint)
-        session, placement = await self._connection(endpoint)
+        session, pick = await self._connection(endpoint)
         try:
             attempt = cast(ClientCall, self._call)._attempt_on(session, self._number)
         except BaseException:
             # At once: an error that is kept keeps this frame, and what was placed in it.
-            if placement is not None:
-                placement.dropped()
+            if pick is not None:
+                pick.dropped()
             raise
-        self._begin(attempt, placement)
+        self._begin(attempt, pick)
         try:
             value = await attempt
         except BaseException as error:
-            self._end(attempt, session, placement, error)
+            self._end(attempt, session, pick, error)
             raise
-        self._end(attempt, session, placement, None)
+        self._end(attempt, session, pick, None)
         for other, _ in self._running:
             other._lose()
         return value
 
     async def attempt_batch(self, batch: BatchCall) -> list[Any]:
         """Make a whole batch in one attempt; errors stand in place of values."""
-        session, placement = await self._connection(self.pick())
+        session, pick = await self._connection(self.pick())
         try:
             values: list[Any] = await batch._attempt_on(session)
         except BaseException as error:
-            if placement is not None:
-                placement.ended(error)
+            if pick is not None:
+                pick.ended(error)
             raise
-        if placement is not None:
-            placement.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
+        if pick is not None:
+            pick.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
         return values
 
-    async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Placement | None]:
-        """Return a connection for the next attempt, and what the fleet is to be told of it."""
+    async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Pick | None]:
+        """Return a connection for the next attempt, and what the endpoint set is to be told of it."""
         pool, call = self._pool, self._call
-        if pool.fleet is None:
+        if pool.endpoint_set is None:
             session = pool.at_once(ready=call._needs_ready)
             if session is None:
                 session = await self._in_time(
@@ -212,63 +212,63 @@ class Attempting(BaseAttempting):
                     )
                 )
             return session, None
-        placement = self._taken(endpoint)
+        pick = self._taken(endpoint)
         pinned = None
-        if placement is None:
+        if pick is None:
             pinned = self._moved.get(endpoint, endpoint).address
-            placement = self.place(pinned)
-        session = self._session_of(placement)
+            pick = self.place(pinned)
+        session = self._session_of(pick)
         if session is not None and not pool.is_closed:
-            return session, placement
-        found = await self._in_time(self._wait_connection(placement, pinned))
+            return session, pick
+        found = await self._in_time(self._wait_connection(pick, pinned))
         if pinned is None:
             self._went(endpoint, found[1])
         return found
 
-    def _session_of(self, placement: Placement) -> ClientSession | None:
-        link: Link = placement.candidate.link
-        return link.usable(ready=self._call._needs_ready)
+    def _session_of(self, pick: Pick) -> ClientSession | None:
+        subchannel: Subchannel = pick.endpoint_state.subchannel
+        return subchannel.usable(ready=self._call._needs_ready)
 
     async def _wait_connection(
-        self, placement: Placement, pinned: Address | None
-    ) -> tuple[ClientSession, Placement]:
+        self, pick: Pick, pinned: Address | None
+    ) -> tuple[ClientSession, Pick]:
         """Pick again with each change, until there is a connection where the call is to go.
 
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
         """
         pool, call = self._pool, self._call
         patience = self.patience()
-        self._connecting.append(placement)
+        self._connecting.append(pick)
         try:
             while True:
                 pool.check_open()
-                session = self._session_of(placement)
+                session = self._session_of(pick)
                 if session is not None:
-                    return session, placement
-                link: Link = placement.candidate.link
+                    return session, pick
+                subchannel: Subchannel = pick.endpoint_state.subchannel
                 if pinned is None:
                     pool.start()
-                link.start(is_wanted=True)
-                is_kept = link.may_come and self.asks_once
+                subchannel.start(is_wanted=True)
+                is_kept = subchannel.may_come and self.asks_once
                 if not is_kept:
-                    placement.undone()
-                if not call._options.wait_for_ready and not (link.may_come if pinned else pool.may_come()):
-                    links = [link] if pinned else pool.links
-                    if patience is None or patience.is_over(links):
-                        raise pool.unreachable(links)
-                await (pool.wait_changed() if pinned is None else link.wait_changed())
-                if not is_kept or not link.may_come:
-                    placement.undone()
-                    self._connecting.remove(placement)
-                    placement = self.place(pinned)
-                    self._connecting.append(placement)
+                    pick.undone()
+                if not call._options.wait_for_ready and not (subchannel.may_come if pinned else pool.may_come()):
+                    subchannels = [subchannel] if pinned else pool.subchannels
+                    if patience is None or patience.is_over(subchannels):
+                        raise pool.unreachable(subchannels)
+                await (pool.wait_changed() if pinned is None else subchannel.wait_changed())
+                if not is_kept or not subchannel.may_come:
+                    pick.undone()
+                    self._connecting.remove(pick)
+                    pick = self.place(pinned)
+                    self._connecting.append(pick)
         except BaseException:
             # Above all the end of its time: nobody is on the way there any more.
-            placement.dropped()
+            pick.dropped()
             raise
         finally:
-            if placement in self._connecting:
-                self._connecting.remove(placement)
+            if pick in self._connecting:
+                self._connecting.remove(pick)
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""

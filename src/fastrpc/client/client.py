@@ -6,22 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from fastrpc._core.call import Route
-from fastrpc._core.caller import Caller, CallerState
-from fastrpc._core.caller_view import process_generation
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.histogram import CallTotals, default_registry
-from fastrpc._core.selector import UserSelector
-from fastrpc._core.settings import Settings, WireNumbers
-from fastrpc._core.spinner import allowed_spin
+from fastrpc._core.calls.call import Route
+from fastrpc._core.calling.caller import Caller, CallerState
+from fastrpc._core.calling.caller_view import process_generation
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.base.histogram import CallTotals, default_registry
+from fastrpc._core.balancing.selectors import UserSelector
+from fastrpc._core.framing.settings import Settings, WireNumbers
+from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._version import __version__
-from fastrpc.client.balancer import Balancer
-from fastrpc.client.everywhere import Everywhere
-from fastrpc.client.link_rules import REACH_HINT, own_call
+from fastrpc.client.call_runner import CallRunner
+from fastrpc.client.fan_out import FanOut
+from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.target import Target, fleet_for, target_of
+from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
@@ -66,7 +66,7 @@ _DEFAULT_CONFIG = ClientConfig()
 DEFAULT_FAIL_MODE = "failover"
 
 
-class Client(Caller, Everywhere):
+class Client(Caller, FanOut):
     """Calls the methods of one service, wherever it runs.
 
     Making one does no I/O: the first call connects. A client belongs to the event loop of its first use.
@@ -101,16 +101,16 @@ class Client(Caller, Everywhere):
         check_config(config)
         numbers = numbers_of_all()
         where = target_of(target, registry)
-        fleet = fleet_for(where, selector, config.pool)
-        prober = prober_for(fleet, config)
-        pool = Pool(where, fleet, config, client_settings(config, numbers), self._sessions_changed, prober)
+        endpoint_set = endpoint_set_for(where, selector, config.pool)
+        prober = prober_for(endpoint_set, config)
+        pool = Pool(where, endpoint_set, config, client_settings(config, numbers), self._sessions_changed, prober)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
-            Balancer(pool, interceptors, policy, mode),
+            CallRunner(pool, interceptors, policy, mode),
             RouteMaker(config, pool.totals),
             policy.budget,
-            fleet,
+            endpoint_set,
         )
         state.pool = pool
         self._unclosed = _Unclosed(pool)
@@ -118,7 +118,7 @@ class Client(Caller, Everywhere):
         state.compress_above = config.compress_above
         state.numbers = numbers
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors) or needs_runner(fleet, mode)
+        state.needs_runner = bool(interceptors) or needs_runner(endpoint_set, mode)
         state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)
@@ -159,7 +159,7 @@ class Client(Caller, Everywhere):
                 async with asyncio.timeout(timeout):
                     await self._pool.acquire(wait=True, ready=True)
             except TimeoutError:
-                errors = [link.error for link in self._pool.links if link.error is not None]
+                errors = [subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None]
                 raise DeadlineExceededError(
                     f"not ready within {timeout:g} s: {self._pool.tried()}",
                     processed="no",
@@ -197,7 +197,7 @@ class Client(Caller, Everywhere):
             raise DeadlineExceededError(
                 f"{route}: {self._pool.tried()}", processed="no", hint=REACH_HINT
             ) from None
-        return checked_endpoints(route, self._pool.fleet, self._pool.wanted)
+        return checked_endpoints(route, self._pool.endpoint_set, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
@@ -347,21 +347,21 @@ def _address_of(place: Any) -> Address:
     return place.address if isinstance(place, Endpoint) else Address.parse(place)
 
 
-def prober_for(fleet: Fleet | None, config: ClientConfig) -> Prober | None:
+def prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> Prober | None:
     """Return what asks the endpoints of a client how they are, if that is wanted and there is a choice."""
     settings = config.pool.probes
-    if fleet is None or settings is None:
+    if endpoint_set is None or settings is None:
         return None
-    return Prober(settings, fleet, config, RouteMaker(config, CallTotals()))
+    return Prober(settings, endpoint_set, config, RouteMaker(config, CallTotals()))
 
 
-def needs_runner(fleet: Fleet | None, mode: FailMode) -> bool:
+def needs_runner(endpoint_set: EndpointSet | None, mode: FailMode) -> bool:
     """Whether first attempts need more than a pick and a connection.
 
     A selector of the user's own may look at all of a call, which is complete only there; a fail mode that does not
     begin with one attempt has to be asked first.
     """
-    has_own_selector = fleet is not None and isinstance(fleet.selector, UserSelector)
+    has_own_selector = endpoint_set is not None and isinstance(endpoint_set.selector, UserSelector)
     return has_own_selector or type(mode) not in (FailFast, FailOver, FailTry)
 
 
@@ -370,11 +370,11 @@ def name_of(method: Any) -> str:
     return method if isinstance(method, str) else method_definition(method).full_name
 
 
-def checked_endpoints(method: str, fleet: Fleet | None, links: Sequence[Any]) -> list[Endpoint]:
-    """Return the endpoints of links, of which there must be one."""
-    if not links and fleet is not None:
-        raise fleet.nobody(method)
-    return [link.endpoint for link in links]
+def checked_endpoints(method: str, endpoint_set: EndpointSet | None, subchannels: Sequence[Any]) -> list[Endpoint]:
+    """Return the endpoints of subchannels, of which there must be one."""
+    if not subchannels and endpoint_set is not None:
+        raise endpoint_set.nobody(method)
+    return [subchannel.endpoint for subchannel in subchannels]
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:

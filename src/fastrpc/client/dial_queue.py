@@ -35,30 +35,30 @@ class DialQueue:
         # By rank; dictionaries keep the order in which the dials were asked for.
         self._waiting: tuple[dict[Dialled, None], ...] = ({}, {}, {}, {})
 
-    def __contains__(self, link: Dialled) -> bool:
-        return any(link in waiting for waiting in self._waiting)
+    def __contains__(self, subchannel: Dialled) -> bool:
+        return any(subchannel in waiting for waiting in self._waiting)
 
     @property
     def under_way(self) -> int:
         """How many attempts are being made."""
         return len(self._under_way)
 
-    def ask(self, link: Dialled, *, is_wanted: bool = False) -> None:
+    def ask(self, subchannel: Dialled, *, is_wanted: bool = False) -> None:
         """Dial as soon as there is a place; before all others where a call waits for this very endpoint."""
-        if link in self._under_way:
+        if subchannel in self._under_way:
             return
-        self.forget(link)
-        self._waiting[0 if is_wanted else link.dial_rank][link] = None
+        self.forget(subchannel)
+        self._waiting[0 if is_wanted else subchannel.dial_rank][subchannel] = None
         self._go_on()
 
-    def forget(self, link: Dialled) -> None:
+    def forget(self, subchannel: Dialled) -> None:
         """Do not dial what waits."""
         for waiting in self._waiting:
-            waiting.pop(link, None)
+            waiting.pop(subchannel, None)
 
-    def ended(self, link: Dialled) -> None:
+    def ended(self, subchannel: Dialled) -> None:
         """An attempt is over: the next one may begin."""
-        self._under_way.discard(link)
+        self._under_way.discard(subchannel)
         self._go_on()
 
     def close(self) -> None:
@@ -69,13 +69,13 @@ class DialQueue:
     def _go_on(self) -> None:
         for waiting in self._waiting:
             while waiting and len(self._under_way) < MOST_DIALS and self._begun < BEGUN_TOGETHER:
-                link = next(iter(waiting))
-                del waiting[link]
-                self._under_way.add(link)
+                subchannel = next(iter(waiting))
+                del waiting[subchannel]
+                self._under_way.add(subchannel)
                 if self._begun == 0:
                     self.loop.call_soon(self._begin_turn, context=contextvars.Context())
                 self._begun += 1
-                link.dial()
+                subchannel.dial()
 
     def _begin_turn(self) -> None:
         self._begun = 0

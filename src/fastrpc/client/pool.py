@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastrpc._core.client_session import ClientSession
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.histogram import CallTotals
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.base.histogram import CallTotals
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
-from fastrpc.client.link import Link
-from fastrpc.client.link_rules import (
+from fastrpc.client.subchannel import Subchannel
+from fastrpc.client.subchannel_rules import (
     KEYED,
     LOOK_SECONDS,
-    LinkIndex,
+    SubchannelIndex,
     Patience,
     choose_warm,
-    links_of,
+    subchannels_of,
     reach_hint,
-    wanted_links,
+    wanted_subchannels,
     what_came_of,
     with_left,
 )
@@ -37,7 +37,7 @@ __all__ = ["Pool"]
 
 logger = logging.getLogger("fastrpc.client")
 
-#: Links of which one look at all of them is felt.
+#: Subchannels of which one look at all of them is felt.
 MANY_LINKS = 64
 
 #: Where there are so many: the pause after telling of a change, as a multiple of what that took, and in seconds.
@@ -46,19 +46,19 @@ LONGEST_PAUSE = 0.25
 
 
 class Pool:
-    """All links of a client. `on_change` is told whenever a connection came or went."""
+    """All subchannels of a client. `on_change` is told whenever a connection came or went."""
 
     def __init__(
         self,
         target: Target,
-        fleet: Fleet | None,
+        endpoint_set: EndpointSet | None,
         config: ClientConfig,
         settings: Any,
         on_change: Callable[[], None],
         prober: Prober | None = None,
     ) -> None:
         self.target = target
-        self.fleet = fleet
+        self.endpoint_set = endpoint_set
         self.config = config
         self.settings = settings
         #: Asks endpoints how they are, if that is wanted and there is a choice.
@@ -68,36 +68,36 @@ class Pool:
         self.is_closed = self.is_used = False
         self.totals = CallTotals()
         self.loop: asyncio.AbstractEventLoop
-        #: Says which links may connect now.
+        #: Says which subchannels may connect now.
         self.dials = DialQueue()
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()
-        # The list of links that was started last, and whether one of them lost a connection since.
-        self._started: list[Link] | None = None
+        # The list of subchannels that was started last, and whether one of them lost a connection since.
+        self._started: list[Subchannel] | None = None
         self._has_idle = False
         # Whether changes of this turn of the loop were told, and whether there were more since.
         self._has_told = self._has_more = False
-        self.links: list[Link] = []
-        self._index: LinkIndex[Link] = LinkIndex()
-        #: Links that calls may need, in the order of the endpoints: what the filters of the selector leave.
-        self.wanted: list[Link] = []
+        self.subchannels: list[Subchannel] = []
+        self._index: SubchannelIndex[Subchannel] = SubchannelIndex()
+        #: Subchannels that calls may need, in the order of the endpoints: what the filters of the selector leave.
+        self.wanted: list[Subchannel] = []
         #: Those among them that calls need while all endpoints are in good health.
-        self._usual: list[Link] = []
-        self._narrowed: list[Link] | None = None
-        self._removed: list[Link] = []
+        self._usual: list[Subchannel] = []
+        self._narrowed: list[Subchannel] | None = None
+        self._removed: list[Subchannel] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
         self._take_first(target)
 
     def _take_first(self, target: Target) -> None:
         """Begin with the endpoints that are known without anybody being asked."""
-        if self.fleet is not None:
-            self.fleet.on_narrowed = self._take_left
+        if self.endpoint_set is not None:
+            self.endpoint_set.on_narrowed = self._take_left
             self.update(target.endpoints)
             self._has_list = target.registry is None
         else:
-            self.links = self.wanted = [Link(self, endpoint) for endpoint in target.endpoints[:1]]
-            choose_warm(self.links, self.config.pool.warm)
+            self.subchannels = self.wanted = [Subchannel(self, endpoint) for endpoint in target.endpoints[:1]]
+            choose_warm(self.subchannels, self.config.pool.warm)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
@@ -105,37 +105,37 @@ class Pool:
             self._follower.open()
         self.loop = self.dials.loop = loop
         self.is_used = True
-        for link in self.wanted:
-            if link.is_warm:
-                link.start()
+        for subchannel in self.wanted:
+            if subchannel.is_warm:
+                subchannel.start()
             else:
                 # The first call may go to a warm one; it wakes the others.
-                link.is_dormant = self._has_idle = True
+                subchannel.is_dormant = self._has_idle = True
         if self._follower is not None:
             self._follower.start(loop)
 
     @property
     def sessions(self) -> list[ClientSession]:
         """Connections that calls may go out on; as long as one is through its opening, none that is not."""
-        usable = [session for link in self.links if link.live for session in link.usable_sessions]
+        usable = [session for subchannel in self.subchannels if subchannel.live for session in subchannel.usable_sessions]
         return [session for session in usable if session.is_ready] or usable
 
     @property
     def open_sessions(self) -> list[ClientSession]:
         """All connections, those that take no new calls included."""
-        return [session for link in (*self.links, *self._removed) for session in link.sessions]
+        return [session for subchannel in (*self.subchannels, *self._removed) for session in subchannel.sessions]
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Make these the endpoints; what is under way at those that are gone ends there."""
         try:
-            self._fleet.update(endpoints)
+            self._endpoint_set.update(endpoints)
         finally:
-            # What a filter of the user's raises at is taken up by a later pick, which needs the links.
-            before, self.links = self.links, links_of(self._fleet, lambda endpoint: Link(self, endpoint))
+            # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
+            before, self.subchannels = self.subchannels, subchannels_of(self._endpoint_set, lambda endpoint: Subchannel(self, endpoint))
             self._has_list = True
-            for link in set(before).difference(self.links):
-                self._removed.append(link)
-                link.remove()
+            for subchannel in set(before).difference(self.subchannels):
+                self._removed.append(subchannel)
+                subchannel.remove()
             if self.is_used and not self.is_closed:
                 self.changed()
         self._choose_wanted()
@@ -143,46 +143,46 @@ class Pool:
             self.start()
 
     def _choose_wanted(self) -> None:
-        if self.fleet is not None and self._narrowed is not self.links:
-            self._usual = wanted_links(self.fleet, self.links)
+        if self.endpoint_set is not None and self._narrowed is not self.subchannels:
+            self._usual = wanted_subchannels(self.endpoint_set, self.subchannels)
             choose_warm(self._usual, self.config.pool.warm)
-            self._narrowed = self.links
-            self.wanted = with_left(self._usual, self.fleet)
+            self._narrowed = self.subchannels
+            self.wanted = with_left(self._usual, self.endpoint_set)
 
     def _take_left(self) -> None:
         """Connect where the filters let calls go now."""
-        before, self.wanted = set(self.wanted), with_left(self._usual, self._fleet)
+        before, self.wanted = set(self.wanted), with_left(self._usual, self._endpoint_set)
         if self.is_used and not self.is_closed:
-            for link in self.wanted:
-                if link not in before:
-                    link.start()
+            for subchannel in self.wanted:
+                if subchannel not in before:
+                    subchannel.start()
 
     @property
-    def _fleet(self) -> Fleet:
-        assert self.fleet is not None
-        return self.fleet
+    def _endpoint_set(self) -> EndpointSet:
+        assert self.endpoint_set is not None
+        return self.endpoint_set
 
     def _mark(self) -> None:
-        """Tell the fleet where there is no connection: calls go there only as long as there is none anywhere.
+        """Tell the endpoint set where there is no connection: calls go there only as long as there is none anywhere.
 
         Where keys say which endpoint takes a call, one that is being connected for the first time keeps its keys.
         """
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
-        keeps_new = isinstance(self._fleet.selector, KEYED)
+        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
         leaving, untried = set(), set()
-        for link in self.links:
-            candidate = link.candidate
-            if link.live:
-                candidate.sessions = link.usable_sessions
-            elif candidate.sessions:
-                candidate.sessions = nowhere
-            if (not link.live or usable.isdisjoint(candidate.sessions)) and not (keeps_new and link.is_new):
-                leaving.add(candidate)
-            if link.error is None and link.is_untried:
-                untried.add(candidate)
+        for subchannel in self.subchannels:
+            endpoint_state = subchannel.endpoint_state
+            if subchannel.live:
+                endpoint_state.sessions = subchannel.usable_sessions
+            elif endpoint_state.sessions:
+                endpoint_state.sessions = nowhere
+            if (not subchannel.live or usable.isdisjoint(endpoint_state.sessions)) and not (keeps_new and subchannel.is_new):
+                leaving.add(endpoint_state)
+            if subchannel.error is None and subchannel.is_untried:
+                untried.add(endpoint_state)
         try:
-            self._fleet.set_all_leaving(leaving, untried)
+            self._endpoint_set.set_all_leaving(leaving, untried)
         except Exception:
             # Filters and selectors of the user's run in there; a connection that reports something must not hear of it.
             logger.exception("%s: the selector cannot take the endpoints", self.target)
@@ -192,17 +192,17 @@ class Pool:
         self._choose_wanted()
         if self._has_idle or self._started is not self.wanted:
             self._has_idle, self._started = False, self.wanted
-            for link in self.wanted:
-                link.start()
+            for subchannel in self.wanted:
+                subchannel.start()
 
     def note_idle(self) -> None:
-        """A link lost a connection and is not dialled yet: the next call that looks for one starts it."""
+        """A subchannel lost a connection and is not dialled yet: the next call that looks for one starts it."""
         self._has_idle = True
 
     def changed(self) -> None:
         """Tell everybody who waits that something is different now.
 
-        Each look at all links takes its time, and many of them are dialled at once: where there are many, the first
+        Each look at all subchannels takes its time, and many of them are dialled at once: where there are many, the first
         change is told at once, and those that follow together, when several times as long has passed as telling took.
         """
         if self._has_told:
@@ -210,7 +210,7 @@ class Pool:
             return
         began = time.perf_counter()
         self._tell()
-        if len(self.links) > MANY_LINKS and self.is_used and not self.loop.is_closed():
+        if len(self.subchannels) > MANY_LINKS and self.is_used and not self.loop.is_closed():
             self._has_told = True
             pause = min(LONGEST_PAUSE, TELLING_SHARE * (time.perf_counter() - began))
             self.loop.call_later(pause, self._begin_turn, context=contextvars.Context())
@@ -223,10 +223,10 @@ class Pool:
 
     def _tell(self) -> None:
         if self._removed:
-            self._removed = [link for link in self._removed if link.sessions]
-        if self.fleet is not None:
+            self._removed = [subchannel for subchannel in self._removed if subchannel.sessions]
+        if self.endpoint_set is not None:
             self._mark()
-        is_dormant = any(link.is_dormant for link in self.links)
+        is_dormant = any(subchannel.is_dormant for subchannel in self.subchannels)
         for session in self.sessions:
             session.announces_calls = is_dormant
         self._on_change()
@@ -237,9 +237,9 @@ class Pool:
 
     def wake(self) -> None:
         """Connect again where nobody needed a connection for a while."""
-        for link in self.links:
-            if link.is_dormant:
-                link.start()
+        for subchannel in self.subchannels:
+            if subchannel.is_dormant:
+                subchannel.start()
 
     async def wait_changed(self) -> None:
         """Return after the next change."""
@@ -269,16 +269,16 @@ class Pool:
             if sessions:
                 return random.choice(sessions)
             self.start()
-            if not (wait or self.may_come()) and (patience is None or patience.is_over(self.links)):
-                raise self.unreachable(self.links)
+            if not (wait or self.may_come()) and (patience is None or patience.is_over(self.subchannels)):
+                raise self.unreachable(self.subchannels)
             await self.wait_changed()
 
     def at_once(self, *, ready: bool) -> ClientSession | None:
         """Return a usable connection if there is one."""
-        if len(self.links) == 1:
-            live = self.links[0].live
+        if len(self.subchannels) == 1:
+            live = self.subchannels[0].live
             if len(live) != 1:
-                return self.links[0].usable(ready=ready)
+                return self.subchannels[0].usable(ready=ready)
             return live[0] if live[0].is_usable and (live[0].is_ready or not ready) else None
         sessions = [session for session in self.sessions if session.is_ready or not ready]
         return random.choice(sessions) if sessions else None
@@ -290,7 +290,7 @@ class Pool:
 
     def may_come(self) -> bool:
         """Whether a connection may be there in a moment."""
-        return any(link.may_come for link in self.links)
+        return any(subchannel.may_come for subchannel in self.subchannels)
 
     @property
     def has_list(self) -> bool:
@@ -303,7 +303,7 @@ class Pool:
         Raises:
             NoEndpointError: it cannot be asked.
         """
-        while not self._has_list or (wait and not self.links):
+        while not self._has_list or (wait and not self.subchannels):
             self.check_open()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
@@ -316,22 +316,22 @@ class Pool:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.wait_changed()
 
-    def link_at(self, address: Address) -> Link | None:
-        """Return the link of one endpoint."""
-        return self._index.find(self.links, address)
+    def subchannel_at(self, address: Address) -> Subchannel | None:
+        """Return the subchannel of one endpoint."""
+        return self._index.find(self.subchannels, address)
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
-        if not self.links:
+        if not self.subchannels:
             error = None if self._follower is None else self._follower.error
             return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
-        return what_came_of(self.links)
+        return what_came_of(self.subchannels)
 
-    def unreachable(self, links: Sequence[Link]) -> ConnectError:
+    def unreachable(self, subchannels: Sequence[Subchannel]) -> ConnectError:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
-            f"no connection to be had: {what_came_of(links)}",
-            hint=reach_hint(links),
+            f"no connection to be had: {what_came_of(subchannels)}",
+            hint=reach_hint(subchannels),
         )
 
     def abandon(self) -> None:
@@ -339,18 +339,18 @@ class Pool:
         self.is_closed = True
         if self._follower is not None:
             self._follower.stop()
-        for link in self.links:
-            link.live = []
-            if link.candidate is not None:
-                link.candidate.sessions = []
+        for subchannel in self.subchannels:
+            subchannel.live = []
+            if subchannel.endpoint_state is not None:
+                subchannel.endpoint_state.sessions = []
         self._on_change()
 
     async def close(self) -> None:
         """Close every connection; nothing is made again."""
         self.is_closed = True
         self.dials.close()
-        for link in (*self.links, *self._removed):
-            link.close()
+        for subchannel in (*self.subchannels, *self._removed):
+            subchannel.close()
         if self._follower is not None:
             await self._follower.close()
         if not self.is_used:
@@ -361,5 +361,5 @@ class Pool:
                 while self.open_sessions:
                     await self.wait_changed()
         except TimeoutError:
-            for link in (*self.links, *self._removed):
-                link.abort()
+            for subchannel in (*self.subchannels, *self._removed):
+                subchannel.abort()

@@ -11,17 +11,17 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.call import Route
-from fastrpc._core.caller import Caller, CallerState, ClientCall
-from fastrpc._core.client_session import ClientSession
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.retry_budget import RetryBudget
+from fastrpc._core.calls.call import Route
+from fastrpc._core.calling.caller import Caller, CallerState, ClientCall
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc.config import ClientConfig, Probes
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
-    from fastrpc.client.link import Link
+    from fastrpc.client.subchannel import Subchannel
 
 __all__ = ["HEALTH_METHOD", "EndpointProbes", "Prober"]
 
@@ -48,10 +48,10 @@ class Prober:
     """
 
     def __init__(
-        self, settings: Probes, fleet: Fleet, config: ClientConfig, resolve: Callable[[Any, str], Route]
+        self, settings: Probes, endpoint_set: EndpointSet, config: ClientConfig, resolve: Callable[[Any, str], Route]
     ) -> None:
         self.settings = settings
-        self._fleet = fleet
+        self._endpoint_set = endpoint_set
         self._caller = Caller()
         codec = config.codec if config.codec in _PLAIN_CODECS else _PLAIN_CODECS[0]
         self._caller._share(CallerState(_NoRunner(), resolve, RetryBudget()), codec)
@@ -65,14 +65,14 @@ class Prober:
         call.close()
         return probe
 
-    def answered(self, link: "Link", answer: object) -> None:
+    def answered(self, subchannel: "Subchannel", answer: object) -> None:
         """Judge what a server said of itself."""
         if answer == "SERVING":
-            self._passed(link)
+            self._passed(subchannel)
         else:
-            self._failed(link, 1, f"it says {answer!r:.50}")
+            self._failed(subchannel, 1, f"it says {answer!r:.50}")
 
-    def failed(self, link: "Link", error: FastRPCError) -> None:
+    def failed(self, subchannel: "Subchannel", error: FastRPCError) -> None:
         """Judge a probe that was not answered as it should be."""
         status, fall = error.status, self.settings.fall
         if status in _UNTOLD:
@@ -80,26 +80,26 @@ class Prober:
                 self._warned.add(status)
                 logger.warning(
                     "%s does not tell its health (%s): probes only show that it answers",
-                    link.endpoint,
+                    subchannel.endpoint,
                     status.name,
                 )
-            self._passed(link)
+            self._passed(subchannel)
         elif status is Status.RESOURCE_EXHAUSTED:
             # It is full, and says so in time.
-            self._passed(link)
+            self._passed(subchannel)
         elif not _was_left(error):
             # One that found no place before its time was over is among them: a call would have fared no better.
             reason = status.name if error.processed == "yes" else error.message
-            self._failed(link, fall, f"its probes fail, the last one with {reason!r:.200}")
+            self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
         # Else the next connection tells.
 
-    def _passed(self, link: "Link") -> None:
-        if self._fleet.probe_passed(link.candidate, self.settings.rise):
-            logger.info("%s is up: it passed its probes", link.endpoint)
+    def _passed(self, subchannel: "Subchannel") -> None:
+        if self._endpoint_set.probe_passed(subchannel.endpoint_state, self.settings.rise):
+            logger.info("%s is up: it passed its probes", subchannel.endpoint)
 
-    def _failed(self, link: "Link", fall: int, reason: str) -> None:
-        if self._fleet.probe_failed(link.candidate, fall):
-            logger.warning("%s is down: %s", link.endpoint, reason)
+    def _failed(self, subchannel: "Subchannel", fall: int, reason: str) -> None:
+        if self._endpoint_set.probe_failed(subchannel.endpoint_state, fall):
+            logger.warning("%s is down: %s", subchannel.endpoint, reason)
 
 
 def _was_left(error: FastRPCError) -> bool:
@@ -120,9 +120,9 @@ class _NoRunner:
 class EndpointProbes:
     """The probes of one endpoint: one when it gets a connection, then one per interval while it has any."""
 
-    def __init__(self, prober: Prober, link: "Link", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, prober: Prober, subchannel: "Subchannel", loop: asyncio.AbstractEventLoop) -> None:
         self._prober = prober
-        self._link = link
+        self._subchannel = subchannel
         self._loop = loop
         # What the first caller has in its context must not live as long as the client.
         self._context = contextvars.Context()
@@ -155,7 +155,7 @@ class EndpointProbes:
 
     def _send(self) -> None:
         self._timer = None
-        sessions = [each for each in self._link.sessions if each.is_ready and each.is_usable]
+        sessions = [each for each in self._subchannel.sessions if each.is_ready and each.is_usable]
         if not sessions:
             return  # The next connection begins anew.
         session = random.choice(sessions)
@@ -195,6 +195,6 @@ class EndpointProbes:
         self._is_first = False
         self._set_timer(interval * random.uniform(low, high))
         if isinstance(outcome, FastRPCError):
-            self._prober.failed(self._link, outcome)
+            self._prober.failed(self._subchannel, outcome)
         else:
-            self._prober.answered(self._link, outcome)
+            self._prober.answered(self._subchannel, outcome)

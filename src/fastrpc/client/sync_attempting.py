@@ -2,11 +2,11 @@
 
 from typing import Any, cast
 
-from fastrpc._core.blocking_caller import BlockingBatch, BlockingCall
-from fastrpc._core.blocking_session import BlockingSession
-from fastrpc._core.fleet import Placement
+from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
+from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc.client.attempting import BaseAttempting
-from fastrpc.client.sync_link import SyncLink
+from fastrpc.client.sync_subchannel import SyncLink
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectionLostError, FastRPCError
@@ -53,59 +53,59 @@ class SyncAttempting(BaseAttempting):
         running = call._options.running
         while attempt is None:
             # A connection may turn out to be over at the last moment: the next one, then.
-            session, placement = self._connection(endpoint)
+            session, pick = self._connection(endpoint)
             if running is not None and running.is_over:
-                if placement is not None:
-                    placement.dropped()
+                if pick is not None:
+                    pick.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             try:
                 attempt = call._attempt_on(session, self._number)
             finally:
                 # At once: an error that is kept keeps this frame, and what was placed in it.
-                if attempt is None and placement is not None:
-                    placement.dropped()
-        self._begin(attempt, placement)
+                if attempt is None and pick is not None:
+                    pick.dropped()
+        self._begin(attempt, pick)
         if running is not None:
             running.add(attempt)
         try:
             value = attempt._finish()
         except BaseException as error:
-            self._end(attempt, session, placement, error)
+            self._end(attempt, session, pick, error)
             raise
-        self._end(attempt, session, placement, None)
+        self._end(attempt, session, pick, None)
         return value
 
     def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
         """Make a whole batch in one attempt; errors stand in place of values."""
         is_begun = False
         while not is_begun:
-            session, placement = self._connection(self.pick())
+            session, pick = self._connection(self.pick())
             try:
                 is_begun = batch._attempt_on(session)
             finally:
-                if not is_begun and placement is not None:
-                    placement.dropped()
+                if not is_begun and pick is not None:
+                    pick.dropped()
         try:
             values = batch._finish()
         except BaseException as error:
-            if placement is not None:
-                placement.ended(error)
+            if pick is not None:
+                pick.ended(error)
             raise
-        if placement is not None:
-            placement.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
+        if pick is not None:
+            pick.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
         return values
 
-    def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Placement | None]:
-        """Return a connection for the next attempt, and what the fleet is to be told of it."""
-        if self._pool.fleet is None:
+    def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Pick | None]:
+        """Return a connection for the next attempt, and what the endpoint set is to be told of it."""
+        if self._pool.endpoint_set is None:
             return self._session(), None
-        placement = self._taken(endpoint)
-        pinned = self._moved.get(endpoint, endpoint).address if placement is None else None
-        choice = _Choice(self, pinned, placement)
+        pick = self._taken(endpoint)
+        pinned = self._moved.get(endpoint, endpoint).address if pick is None else None
+        choice = _Choice(self, pinned, pick)
         session = self._session(choice)
-        if pinned is None and choice.placement is not None:
-            self._went(endpoint, choice.placement)
-        return session, choice.placement
+        if pinned is None and choice.pick is not None:
+            self._went(endpoint, choice.pick)
+        return session, choice.pick
 
     def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
         call, pool, patience = self._call, self._pool, self.patience()
@@ -122,43 +122,43 @@ class SyncAttempting(BaseAttempting):
 
 
 class _Choice:
-    """Says at which link a connection is wanted; the pool asks under its lock, again after each change."""
+    """Says at which subchannel a connection is wanted; the pool asks under its lock, again after each change."""
 
     def __init__(
-        self, attempting: SyncAttempting, pinned: Address | None, placement: Placement | None
+        self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None
     ) -> None:
         self._attempting = attempting
         self._pinned = pinned
-        self._picked = placement
-        self.placement: Placement | None = None
+        self._picked = pick
+        self.pick: Pick | None = None
 
-    def link(self) -> SyncLink:
+    def subchannel(self) -> SyncLink:
         """Pick anew, taking back what was picked before, unless that stands."""
-        if self.placement is None or not self._stands(self.placement):
+        if self.pick is None or not self._stands(self.pick):
             self.drop()
-            self.placement, self._picked = self._picked or self._place(), None
-        link: SyncLink = self.placement.candidate.link
-        return link
+            self.pick, self._picked = self._picked or self._place(), None
+        subchannel: SyncLink = self.pick.endpoint_state.subchannel
+        return subchannel
 
-    def _stands(self, placement: Placement) -> bool:
-        link: SyncLink = placement.candidate.link
-        return self._attempting.asks_once and link.error is None
+    def _stands(self, pick: Pick) -> bool:
+        subchannel: SyncLink = pick.endpoint_state.subchannel
+        return self._attempting.asks_once and subchannel.error is None
 
     def release(self) -> None:
         """Take back what was picked while there is no connection to it, unless that stands."""
-        if self.placement is not None and not self._stands(self.placement):
+        if self.pick is not None and not self._stands(self.pick):
             self.drop()
 
     def drop(self) -> None:
         """Take back what was picked."""
-        if self.placement is not None:
-            self.placement.dropped()
-            self.placement = None
+        if self.pick is not None:
+            self.pick.dropped()
+            self.pick = None
 
     @property
     def is_pinned(self) -> bool:
         """Whether no other endpoint will do."""
         return self._pinned is not None
 
-    def _place(self) -> Placement:
+    def _place(self) -> Pick:
         return self._attempting.place(self._pinned)

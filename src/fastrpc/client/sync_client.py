@@ -7,8 +7,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from fastrpc._core.blocking_caller import BlockingCaller, BlockingState
-from fastrpc._core.spinner import allowed_spin
+from fastrpc._core.calling.blocking_caller import BlockingCaller, BlockingState
+from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
@@ -21,12 +21,12 @@ from fastrpc.client.client import (
     name_of,
     needs_runner,
 )
-from fastrpc.client.everywhere import BlockingEverywhere
-from fastrpc.client.link_rules import REACH_HINT, own_call
+from fastrpc.client.fan_out import BlockingFanOut
+from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.sync_balancer import SyncBalancer
+from fastrpc.client.sync_call_runner import SyncCallRunner
 from fastrpc.client.sync_pool import SyncPool
-from fastrpc.client.target import fleet_for, target_of
+from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
@@ -48,7 +48,7 @@ S = TypeVar("S")
 _DEFAULT_CONFIG = ClientConfig()
 
 
-class SyncClient(BlockingCaller, BlockingEverywhere):
+class SyncClient(BlockingCaller, BlockingFanOut):
     """Calls the methods of one service from ordinary, blocking code; any number of threads may share it.
 
     It has no event loop and no thread of its own: the thread that waits for an answer sends and receives, for the
@@ -131,7 +131,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
                         return
                 except TimeoutError:
                     break
-            errors = [link.error for link in self._pool.links if link.error is not None]
+            errors = [subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None]
             raise DeadlineExceededError(
                 f"not ready within {timeout:g} s: {self._pool.tried()}",
                 processed="no",
@@ -143,7 +143,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
         self._refuse_view("closed")
         if self._state.is_of_parent:
             # Its connections and its registry are the parent's, and locks may be held for ever.
-            self._pool.forsake()
+            self._pool.detach()
             return
         self._pool.close()
 
@@ -181,7 +181,7 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
             raise DeadlineExceededError(
                 f"{name}: {self._pool.tried()}", processed="no", hint=REACH_HINT
             ) from None
-        return checked_endpoints(name, self._pool.fleet, self._pool.wanted)
+        return checked_endpoints(name, self._pool.endpoint_set, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
@@ -217,20 +217,20 @@ class _Parts:
         """Make the parts and have the client work with them."""
         config = self.config
         where = target_of(self.target, self.registry)
-        fleet = fleet_for(where, self.selector, config.pool)
-        pool = SyncPool(where, fleet, config, client_settings(config, state.numbers, reads_always=False))
+        endpoint_set = endpoint_set_for(where, self.selector, config.pool)
+        pool = SyncPool(where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False))
         pool.spin_microseconds = self.spin_microseconds
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
         state.take_parts(
-            SyncBalancer(pool, self.interceptors, policy, mode),
+            SyncCallRunner(pool, self.interceptors, policy, mode),
             RouteMaker(config, pool.totals),
             pool.reentry,
             policy.budget,
-            fleet,
+            endpoint_set,
         )
         state.pool = pool
-        state.needs_runner = bool(self.interceptors) or needs_runner(fleet, mode)
+        state.needs_runner = bool(self.interceptors) or needs_runner(endpoint_set, mode)
         state.follows = where.registry is not None
         state.check = OptionsCheck(where, blocking_fail_mode_for)
         return pool
@@ -248,11 +248,11 @@ class _Parts:
                 f"{left.target.registry!r} was used before the fork, and its threads are the parent's "
                 "(give the client the URL of the registry: each process then opens its own)"
             )
-        left.forsake()
+        left.detach()
         renewed = self.give(state)
         renewed.is_closed = was_closed
-        if renewed.fleet is not None:
-            renewed.fleet.reseed()
+        if renewed.endpoint_set is not None:
+            renewed.endpoint_set.reseed()
 
 
 def _check_probes(config: ClientConfig) -> None:

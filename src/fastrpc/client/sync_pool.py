@@ -8,25 +8,25 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.blocking_session import BlockingSession
-from fastrpc._core.caller_view import process_generation
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.histogram import CallTotals
-from fastrpc._core.reentry import ReentryGuard
-from fastrpc._core.settings import Settings
-from fastrpc.client.link_rules import (
+from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.calling.caller_view import process_generation
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.base.histogram import CallTotals
+from fastrpc._core.calling.reentry import ReentryGuard
+from fastrpc._core.framing.settings import Settings
+from fastrpc.client.subchannel_rules import (
     KEYED,
     LOOK_SECONDS,
-    LinkIndex,
+    SubchannelIndex,
     Patience,
     choose_warm,
-    links_of,
+    subchannels_of,
     reach_hint,
-    wanted_links,
+    wanted_subchannels,
     what_came_of,
     with_left,
 )
-from fastrpc.client.sync_link import SyncLink
+from fastrpc.client.sync_subchannel import SyncLink
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -59,14 +59,14 @@ FORK_LOOK_SECONDS = 0.1
 
 
 class SyncPool:
-    """All links of a blocking client."""
+    """All subchannels of a blocking client."""
 
-    def __init__(self, target: Target, fleet: Fleet | None, config: ClientConfig, settings: Settings) -> None:
+    def __init__(self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: Settings) -> None:
         self.target = target
-        self.fleet = fleet
-        self.links: list[SyncLink] = []
-        self._index: LinkIndex[SyncLink] = LinkIndex()
-        #: Links that calls may need: what the filters of the selector leave.
+        self.endpoint_set = endpoint_set
+        self.subchannels: list[SyncLink] = []
+        self._index: SubchannelIndex[SyncLink] = SubchannelIndex()
+        #: Subchannels that calls may need: what the filters of the selector leave.
         self.wanted: list[SyncLink] = []
         #: Those among them that calls need while all endpoints are in good health.
         self._usual: list[SyncLink] = []
@@ -89,13 +89,13 @@ class SyncPool:
         #: Which threads wait in here, or in one of the connections.
         self.reentry = ReentryGuard()
         self._process = process_generation()
-        if fleet is None:
-            self.links = self.wanted = [
+        if endpoint_set is None:
+            self.subchannels = self.wanted = [
                 SyncLink(endpoint, config.backoff) for endpoint in target.endpoints[:1]
             ]
-            choose_warm(self.links, config.pool.warm)
+            choose_warm(self.subchannels, config.pool.warm)
         else:
-            fleet.on_narrowed = self._take_left
+            endpoint_set.on_narrowed = self._take_left
             self._update(target.endpoints)
 
     @property
@@ -141,7 +141,7 @@ class SyncPool:
             NoEndpointError: it cannot be asked.
             TimeoutError: the time is over.
         """
-        while not self.has_list or (wait and not self.links):
+        while not self.has_list or (wait and not self.subchannels):
             watch = self.watch
             self._check_open()
             assert watch is not None
@@ -164,18 +164,18 @@ class SyncPool:
         """Make these the endpoints; what is under way at those that are gone ends there."""
         backoff = self.config.backoff
         try:
-            self._fleet.update(endpoints)
+            self._endpoint_set.update(endpoints)
         finally:
-            # What a filter of the user's raises at is taken up by a later pick, which needs the links.
-            before, self.links = self.links, links_of(self._fleet, lambda each: SyncLink(each, backoff))
-            kept = set(self.links)
-            for link in before:
-                if link not in kept:
-                    link.remove()
-            self._usual = [link for link in self._usual if not link.is_removed]
+            # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
+            before, self.subchannels = self.subchannels, subchannels_of(self._endpoint_set, lambda each: SyncLink(each, backoff))
+            kept = set(self.subchannels)
+            for subchannel in before:
+                if subchannel not in kept:
+                    subchannel.remove()
+            self._usual = [subchannel for subchannel in self._usual if not subchannel.is_removed]
             self._mark()
             self._take_left()
-        self._usual = wanted_links(self._fleet, self.links)
+        self._usual = wanted_subchannels(self._endpoint_set, self.subchannels)
         choose_warm(self._usual, self.config.pool.warm)
         self._take_left()
 
@@ -184,37 +184,37 @@ class SyncPool:
 
         A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
         """
-        before, self.wanted = set(self.wanted), with_left(self._usual, self._fleet)
+        before, self.wanted = set(self.wanted), with_left(self._usual, self._endpoint_set)
         if not before.issuperset(self.wanted):
             self.on_need()
 
     @property
-    def _fleet(self) -> Fleet:
-        assert self.fleet is not None
-        return self.fleet
+    def _endpoint_set(self) -> EndpointSet:
+        assert self.endpoint_set is not None
+        return self.endpoint_set
 
     def _mark(self) -> bool:
-        """Tell the fleet where there is no connection, as in `Pool`; returns whether that was news."""
-        keeps_new = isinstance(self._fleet.selector, KEYED)
+        """Tell the endpoint set where there is no connection, as in `Pool`; returns whether that was news."""
+        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
         leaving = {
-            link.candidate for link in self.links if not link.sessions and not (keeps_new and link.is_new)
+            subchannel.endpoint_state for subchannel in self.subchannels if not subchannel.sessions and not (keeps_new and subchannel.is_new)
         }
-        untried = {link.candidate for link in self.links if link.is_new}
+        untried = {subchannel.endpoint_state for subchannel in self.subchannels if subchannel.is_new}
         try:
-            return self._fleet.set_all_leaving(leaving, untried)
+            return self._endpoint_set.set_all_leaving(leaving, untried)
         except Exception:
             # Of the user's filters: the next pick raises it to its caller. Here others wait to be told of a connection.
             logger.exception("%s: the selector cannot take the endpoints", self.target)
             return True
 
-    def link_at(self, address: Address) -> SyncLink | None:
-        """Return the link of one endpoint."""
-        return self._index.find(self.links, address)
+    def subchannel_at(self, address: Address) -> SyncLink | None:
+        """Return the subchannel of one endpoint."""
+        return self._index.find(self.subchannels, address)
 
     @property
     def sessions(self) -> list[BlockingSession]:
         """Every connection there is."""
-        return [session for link in self.links for session in link.sessions]
+        return [session for subchannel in self.subchannels for session in subchannel.sessions]
 
     def acquire(
         self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
@@ -224,7 +224,7 @@ class SyncPool:
         Args:
             until: instant of `time.monotonic()` at which to give up, or None.
             wait: go on while no server can be reached, instead of failing once every address was tried.
-            choice: says at which link, where there is a fleet; None takes the connections in turn.
+            choice: says at which subchannel, where there is an endpoint set; None takes the connections in turn.
             patience: of an attempt that follows another one.
 
         Raises:
@@ -240,60 +240,60 @@ class SyncPool:
         has_dialed = False
         while True:
             with self._lock():
-                session, links = self._choose() if choice is None else self._choose_placed(choice)
+                session, subchannels = self._choose() if choice is None else self._choose_placed(choice)
                 if session is None and until is not None and time.monotonic() >= until:
                     raise TimeoutError
-                link = None if has_dialed and session is not None else self._link_to_dial(session, links)
-                if link is None:
+                subchannel = None if has_dialed and session is not None else self._subchannel_to_dial(session, subchannels)
+                if subchannel is None:
                     if session is not None:
                         self._publish()
                         return session
-                    is_patient = patience is not None and not patience.is_over(links)
-                    self._await_change(until, wait or is_patient, links)
+                    is_patient = patience is not None and not patience.is_over(subchannels)
+                    self._await_change(until, wait or is_patient, subchannels)
                     continue
-                link.is_dialing = True
+                subchannel.is_dialing = True
                 self._publish()
             has_dialed = True
-            self._dial(link, until, None if session is None else _spare_seconds(until))
+            self._dial(subchannel, until, None if session is None else _spare_seconds(until))
 
     def warm_up(self, until: float | None) -> None:
         """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
         width = self.config.pool.connections_per_endpoint
-        for link in [link for link in self.wanted if link.is_warm]:
+        for subchannel in [subchannel for subchannel in self.wanted if subchannel.is_warm]:
             for _ in range(width):
                 with self._lock():
                     self._check_open()
-                    if len(link.sessions) >= width or link.is_removed or not link.may_dial(time.monotonic()):
+                    if len(subchannel.sessions) >= width or subchannel.is_removed or not subchannel.may_dial(time.monotonic()):
                         break
-                    link.is_dialing = True
+                    subchannel.is_dialing = True
                 with self.reentry:
-                    self._dial(link, until, None)
+                    self._dial(subchannel, until, None)
 
     def _choose(self) -> tuple[BlockingSession | None, list[SyncLink]]:
         """Return the least used connection of the next endpoint in turn that has one, and where to make others."""
         self._check_open()
         self._turn += 1
-        links = self._in_turn()
-        for link in links:
-            link.refresh()
-            session = link.least_used()
+        subchannels = self._in_turn()
+        for subchannel in subchannels:
+            subchannel.refresh()
+            session = subchannel.least_used()
             if session is not None:
-                return session, links
-        return None, links
+                return session, subchannels
+        return None, subchannels
 
     def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncLink]]:
         """Return a connection to the endpoint that was picked, and where to make others."""
         self._check_open()
         while True:
-            link: SyncLink = choice.link()
-            link.refresh()
-            session = link.least_used()
-            links = [link] if choice.is_pinned else [link, *self._in_turn()]
+            subchannel: SyncLink = choice.subchannel()
+            subchannel.refresh()
+            session = subchannel.least_used()
+            subchannels = [subchannel] if choice.is_pinned else [subchannel, *self._in_turn()]
             if session is not None:
-                return session, links
+                return session, subchannels
             if choice.is_pinned or not self._mark():
                 choice.release()
-                return None, links
+                return None, subchannels
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -303,57 +303,57 @@ class SyncPool:
         start = self._turn % max(1, len(self.wanted))
         return self.wanted[start:] + self.wanted[:start]
 
-    def _link_to_dial(self, session: BlockingSession | None, links: list[SyncLink]) -> SyncLink | None:
+    def _subchannel_to_dial(self, session: BlockingSession | None, subchannels: list[SyncLink]) -> SyncLink | None:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
-        for link in links:
-            if not link.lasting and not link.is_removed and link.may_dial(now):
-                return link
+        for subchannel in subchannels:
+            if not subchannel.lasting and not subchannel.is_removed and subchannel.may_dial(now):
+                return subchannel
         if session is None:
             return None
         width = self.config.pool.connections_per_endpoint
-        for link in links:
+        for subchannel in subchannels:
             if (
-                session in link.sessions
+                session in subchannel.sessions
                 and session.users
-                and len(link.sessions) < width
-                and link.may_dial(now)
+                and len(subchannel.sessions) < width
+                and subchannel.may_dial(now)
             ):
-                return link
+                return subchannel
         return None
 
-    def _await_change(self, until: float | None, wait: bool, links: list[SyncLink]) -> None:
+    def _await_change(self, until: float | None, wait: bool, subchannels: list[SyncLink]) -> None:
         """Wait while other threads dial, or until the next attempt may be made."""
         now = time.monotonic()
         if until is not None and now >= until:
             raise TimeoutError
         limits = [] if until is None else [until]
-        if not any(link.is_dialing for link in links):
+        if not any(subchannel.is_dialing for subchannel in subchannels):
             if not wait:
-                raise self._unreachable(links)
-            limits.append(min(link.due for link in links))
+                raise self._unreachable(subchannels)
+            limits.append(min(subchannel.due for subchannel in subchannels))
         ends = min(limits, default=math.inf)
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
             self.check_process()
 
-    def _dial(self, link: SyncLink, until: float | None, spare_seconds: float | None) -> None:
+    def _dial(self, subchannel: SyncLink, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
         session = None
         try:
-            replaces = bool(link.sessions) and not link.lasting
-            made = self._connect(link.endpoint, until, spare_seconds)
+            replaces = bool(subchannel.sessions) and not subchannel.lasting
+            made = self._connect(subchannel.endpoint, until, spare_seconds)
             session = _opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._lock():
-                    link.note_failure(error)
+                    subchannel.note_failure(error)
         finally:
             with self._lock():
-                link.is_dialing = False
-                link.was_dialed = True
-                if session is not None and not self.is_closed and not link.is_removed:
+                subchannel.is_dialing = False
+                subchannel.was_dialed = True
+                if session is not None and not self.is_closed and not subchannel.is_removed:
                     self.totals.connections += 1
-                    link.sessions.append(session)
+                    subchannel.sessions.append(session)
                     session = None
                 self._publish()
                 self._changed.notify_all()
@@ -385,30 +385,30 @@ class SyncPool:
 
     def _publish(self) -> None:
         """Say which connections calls may go out on without asking here."""
-        if self.fleet is not None:
+        if self.endpoint_set is not None:
             self._mark()
-        for link in self.links:
-            if link.candidate is not None:
-                link.candidate.sessions = list(link.sessions)
+        for subchannel in self.subchannels:
+            if subchannel.endpoint_state is not None:
+                subchannel.endpoint_state.sessions = list(subchannel.sessions)
         look_after: list[float] = []
-        for link in self.wanted:
-            if link.error is not None and link.sessions:
+        for subchannel in self.wanted:
+            if subchannel.error is not None and subchannel.sessions:
                 # Until it is known that the server is back.
                 look_after.append(0.0)
-            elif not link.sessions and not link.is_dialing:
-                look_after.append(link.due)
-        groups = [list(link.sessions) for link in self.links if link.sessions]
+            elif not subchannel.sessions and not subchannel.is_dialing:
+                look_after.append(subchannel.due)
+        groups = [list(subchannel.sessions) for subchannel in self.subchannels if subchannel.sessions]
         self.on_change(groups, min(look_after, default=None))
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
-        if not self.links:
+        if not self.subchannels:
             error = getattr(self.watch, "error", None)
             return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
-        return what_came_of(self.links)
+        return what_came_of(self.subchannels)
 
-    def _unreachable(self, links: list[SyncLink]) -> ConnectError:
-        known = list(filter(set(links).__contains__, self.links))
+    def _unreachable(self, subchannels: list[SyncLink]) -> ConnectError:
+        known = list(filter(set(subchannels).__contains__, self.subchannels))
         return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
 
     def close(self) -> None:
@@ -424,8 +424,8 @@ class SyncPool:
         with self._lock():
             self.is_closed = True
             sessions = self.sessions
-            for link in self.links:
-                link.sessions = []
+            for subchannel in self.subchannels:
+                subchannel.sessions = []
             self._publish()
             self._changed.notify_all()
         return sessions
@@ -449,17 +449,17 @@ class SyncPool:
         self.check_process()
         return self._changed
 
-    def forsake(self) -> None:
+    def detach(self) -> None:
         """Leave everything to the parent. No lock here, and no word to anybody: only descriptors are closed."""
         self.is_closed = True
         for session in self.sessions:
-            session.forsake()
+            session.detach()
 
     def __del__(self) -> None:
         if self.is_closed or not self.sessions:
             return
         if self.is_of_parent:
-            self.forsake()
+            self.detach()
             return
         warnings.warn(f"unclosed SyncClient of {self}", ResourceWarning, source=self, stacklevel=2)
         for session in self.sessions:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.fleet import Fleet
+from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import Breaker, Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
@@ -14,7 +14,7 @@ from fastrpc.transports.base import names_transport, transport_for
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
 
-__all__ = ["Target", "endpoints_of", "fleet_for", "target_of"]
+__all__ = ["Target", "endpoints_of", "endpoint_set_for", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _check_place(address: Address) -> None:
         raise ConfigError(f"{address} goes on after its port", hint="write tcp://host:port")
 
 
-def fleet_for(target: Target, selector: Any, settings: Pool) -> Fleet | None:
+def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointSet | None:
     """Return what picks among the endpoints of a target; None where there is one address, and nothing to watch over.
 
     Raises:
@@ -130,4 +130,4 @@ def fleet_for(target: Target, selector: Any, settings: Pool) -> Fleet | None:
     source = ""
     if target.registry is not None:
         source = f"{target.registry!r} names nobody for {target.service!r}"
-    return Fleet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)
+    return EndpointSet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)

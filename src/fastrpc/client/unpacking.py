@@ -2,9 +2,9 @@
 
 import asyncio
 
-from fastrpc._core.loop_state import loop_state
-from fastrpc._core.pending_call import PendingCall
-from fastrpc._core.turns import SlicedWork
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.loop.turns import SlicedWork
 from fastrpc.compressors.base import decompress_steps
 from fastrpc.errors import DecodeError
 

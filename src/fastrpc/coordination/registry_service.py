@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fastrpc._core.call import current_call
+from fastrpc._core.calls.call import current_call
 from fastrpc.coordination.listings import Listings, page_of
 from fastrpc.coordination.registration import check_lease_seconds, check_registration
 from fastrpc.coordination.snapshot import Fault, encode_snapshot, read_snapshot

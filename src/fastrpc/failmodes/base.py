@@ -4,7 +4,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, cast
 
-from fastrpc._core.retry_budget import RetryBudget
+from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc.config import Retries
 from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint

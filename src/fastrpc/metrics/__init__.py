@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from fastrpc._core.histogram import CounterRegistry
+    from fastrpc._core.base.histogram import CounterRegistry
     from fastrpc.metrics.prometheus import CallCollector
 
 __all__ = ["collector"]
@@ -25,7 +25,7 @@ def collector(
     Each worker process counts its own calls: a collector in the process that started them shows none, and `serve` warns
     of that. Serve with one process, or have each worker show its own at another port.
     """
-    from fastrpc._core.histogram import default_registry
+    from fastrpc._core.base.histogram import default_registry
     from fastrpc.metrics.prometheus import CallCollector
 
     return CallCollector(default_registry if registry is None else registry, buckets_per_doubling)

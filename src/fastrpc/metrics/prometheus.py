@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from fastrpc._core.histogram import CounterRegistry
+from fastrpc._core.base.histogram import CounterRegistry
 
 __all__ = ["CallCollector"]
 

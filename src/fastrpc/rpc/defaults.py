@@ -7,7 +7,7 @@ from typing import Any, Final, get_origin
 
 from msgspec import inspect as schema
 
-from fastrpc._core.field_defaults import DefaultFiller, FillingDecoder
+from fastrpc._core.payload.field_defaults import DefaultFiller, FillingDecoder
 from fastrpc.rpc.type_graph import parts_of
 
 __all__ = ["filled", "filler_for"]

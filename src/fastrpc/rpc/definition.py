@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fastrpc._core.parameter_names import ParameterNames
+from fastrpc._core.payload.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
 from fastrpc.rpc.method_options import MethodOptions

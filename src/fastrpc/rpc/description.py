@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from fastrpc._core.nearest_name import NameIndex
+from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import UNANNOTATED, type_text
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition

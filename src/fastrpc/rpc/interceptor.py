@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol
 
-from fastrpc._core.call import Call
+from fastrpc._core.calls.call import Call
 from fastrpc.errors import ConfigError
 
 __all__ = ["Interceptor", "Proceed", "admits_none", "checked_interceptors"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
-from fastrpc._core.metadata import Metadata
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 

@@ -2,7 +2,7 @@
 
 from typing import Generic, TypeVar
 
-from fastrpc._core.metadata import Metadata
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Endpoint
 
 __all__ = ["Reply"]

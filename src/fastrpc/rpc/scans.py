@@ -15,9 +15,9 @@ from uuid import UUID
 
 from msgspec import inspect as schema
 
-from fastrpc._core.hash_flood import HashFloodGuard, key_decoder
-from fastrpc._core.payload_scan import PayloadScan
-from fastrpc._core.prescan_protobuf import MessageLayout
+from fastrpc._core.payload.hash_flood import HashFloodGuard, key_decoder
+from fastrpc._core.payload.payload_scan import PayloadScan
+from fastrpc._core.payload.prescan_protobuf import MessageLayout
 from fastrpc.codecs.base import Codec
 from fastrpc.codecs.protobuf import message_layout
 from fastrpc.rpc.type_graph import all_parts

@@ -7,8 +7,8 @@ from enum import Enum
 from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
-from fastrpc._core.marshal import ArgumentShape, Marshal, PayloadCoders
-from fastrpc._core.payload_scan import PayloadScan
+from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text

@@ -4,7 +4,7 @@ from contextvars import Token
 from types import TracebackType
 from typing import Any, Self
 
-from fastrpc._core.call import enter_scope, leave_scope
+from fastrpc._core.calls.call import enter_scope, leave_scope
 from fastrpc.config.validation import check_timeout
 
 __all__ = ["detached", "timeout"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fastrpc._core.settings import LIST_LIMIT, WireNumbers
+from fastrpc._core.framing.settings import LIST_LIMIT, WireNumbers
 from fastrpc.codecs.base import codec_number, codec_numbers
 from fastrpc.compressors.base import compressor_numbers
 from fastrpc.errors import ConfigError

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
-from fastrpc._core.selector import BaseSelector, UserSelector
+from fastrpc._core.balancing.selectors import BaseSelector, UserSelector
 from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
@@ -37,11 +37,11 @@ class Selector(Protocol):
     """
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Replace the candidates; called when the registry or the health of an endpoint changes."""
+        """Replace the endpoints; called when the registry or the health of an endpoint changes."""
         ...
 
     def pick(self, call: Any) -> Endpoint:
-        """Return one of the candidates, of which there is at least one.
+        """Return one of the endpoints, of which there is at least one.
 
         It may be asked again when that one was already tried for this call. `call` is what interceptors get; its
         `hash_key` is what the caller gave with `with_options(hash_key=)`, or None.

@@ -1,6 +1,6 @@
 """Calls with the same key to the same endpoint."""
 
-from fastrpc._core.selector import ConsistentHashSelector
+from fastrpc._core.balancing.selectors import ConsistentHashSelector
 
 __all__ = ["ConsistentHash"]
 

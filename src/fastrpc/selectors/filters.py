@@ -1,10 +1,10 @@
-"""What narrows the endpoints before one is picked: labels, version, zone, a subset of a large fleet."""
+"""What narrows the endpoints before one is picked: labels, version, zone, a subset of a large endpoint set."""
 
 import operator
 import re
 from collections.abc import Callable, Sequence
 
-from fastrpc._core.hash_ring import key_hash
+from fastrpc._core.balancing.hash_ring import key_hash
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.selectors.base import Filter
@@ -83,7 +83,7 @@ def zone(name: str, *, sound: float = 0.7) -> Filter:
 
 
 def subset(size: int, *, client: str | bytes | int) -> Filter:
-    """Keep `size` endpoints of a large fleet, so that not every client connects to every server.
+    """Keep `size` endpoints of a large endpoint set, so that not every client connects to every server.
 
     Which ones depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
     the same after a restart, and one endpoint that comes or goes changes at most one of them. Each client of many must

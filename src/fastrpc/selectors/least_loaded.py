@@ -1,6 +1,6 @@
 """Away from what is slow or busy."""
 
-from fastrpc._core.selector import LeastLoadedSelector
+from fastrpc._core.balancing.selectors import LeastLoadedSelector
 
 __all__ = ["LeastLoaded"]
 

@@ -1,6 +1,6 @@
 """Any endpoint, with equal probability."""
 
-from fastrpc._core.selector import RandomSelector
+from fastrpc._core.balancing.selectors import RandomSelector
 
 __all__ = ["Random"]
 

@@ -1,6 +1,6 @@
 """One endpoint after the other."""
 
-from fastrpc._core.selector import RoundRobinSelector
+from fastrpc._core.balancing.selectors import RoundRobinSelector
 
 __all__ = ["RoundRobin"]
 

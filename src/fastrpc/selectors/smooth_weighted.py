@@ -1,6 +1,6 @@
 """By weight, spread out."""
 
-from fastrpc._core.selector import SmoothWeightedSelector
+from fastrpc._core.balancing.selectors import SmoothWeightedSelector
 
 __all__ = ["SmoothWeighted"]
 

@@ -10,10 +10,10 @@ from fastrpc.errors import ConfigError
 from fastrpc.transports import tcp, unix
 from fastrpc.transports.base import BACKLOG, close_all, listen_error
 
-__all__ = ["Acceptor", "Door"]
+__all__ = ["Acceptor", "ListeningSocket"]
 
 
-class Door:
+class ListeningSocket:
     """A listening socket, and which of the addresses it is for."""
 
     __slots__ = ("index", "socket")
@@ -44,7 +44,7 @@ class Acceptor:
 
     def __init__(self, addresses: Sequence[Address], config: ServerConfig) -> None:
         self.addresses: list[Address] = []
-        self.doors: list[Door] = []
+        self.listening_sockets: list[ListeningSocket] = []
         self._removals: list[Callable[[], None]] = []
         try:
             for index, address in enumerate(addresses):
@@ -71,17 +71,17 @@ class Acceptor:
                 f"{str(address)!r} cannot be served by several processes", hint="leave workers at 1 for it"
             )
         self.addresses.append(address)
-        self.doors += [Door(index, one) for one in bound]
+        self.listening_sockets += [ListeningSocket(index, one) for one in bound]
 
     def listen(self) -> None:
         """Let connections arrive; until then they are refused (tcp) or wait (unix)."""
-        for door in self.doors:
+        for listening_socket in self.listening_sockets:
             try:
-                door.socket.listen(BACKLOG)
+                listening_socket.socket.listen(BACKLOG)
             except OSError as failure:
                 # Two programs can bind to one port as long as neither listens.
-                raise listen_error(self.addresses[door.index], failure) from failure
-            door.socket.setblocking(False)
+                raise listen_error(self.addresses[listening_socket.index], failure) from failure
+            listening_socket.socket.setblocking(False)
 
     def close(self) -> None:
         """Stop accepting. Closing twice is fine."""
@@ -92,5 +92,5 @@ class Acceptor:
 
     def abandon(self) -> None:
         """Close this process's copies only; the addresses stay with the other."""
-        close_all([door.socket for door in self.doors])
-        self.doors.clear()
+        close_all([listening_socket.socket for listening_socket in self.listening_sockets])
+        self.listening_sockets.clear()

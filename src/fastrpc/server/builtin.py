@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastrpc._core.call import current_call
+from fastrpc._core.calls.call import current_call
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import ServiceDefinition

@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from fastrpc._core.call import Route
-from fastrpc._core.interception import Chain
-from fastrpc._core.invocation import invoke, run_handler
-from fastrpc._core.marshal import Marshal
-from fastrpc._core.nearest_name import NameIndex
-from fastrpc._core.served_call import ServerCall, ServerState
-from fastrpc._core.server_session import ServerSession
+from fastrpc._core.calls.call import Route
+from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calls.invocation import invoke, run_handler
+from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.base.nearest_name import NameIndex
+from fastrpc._core.serving.served_call import ServerCall, ServerState
+from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.codecs.base import codec_label, codec_with_id
 from fastrpc.compressors.base import Compressor, compressor_label
 from fastrpc.config import ServerConfig
@@ -25,7 +25,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.failures import Failure, Failures
 from fastrpc.server.life import Life
 from fastrpc.server.unpacking import Unpacking
-from fastrpc.server.workers import Workers
+from fastrpc.server.thread_pool import ThreadPool
 from fastrpc.status import Status
 
 __all__ = ["Dispatcher"]
@@ -41,7 +41,7 @@ class Dispatcher:
     """What connections ask when a call takes a turn of its own."""
 
     def __init__(
-        self, interceptors: Sequence[Interceptor], workers: Workers, config: ServerConfig, life: Life
+        self, interceptors: Sequence[Interceptor], workers: ThreadPool, config: ServerConfig, life: Life
     ) -> None:
         self.state: ServerState
         self._failures = Failures(expose_errors=config.expose_errors)

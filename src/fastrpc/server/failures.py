@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 import msgspec
 
-from fastrpc._core.served_call import ServerCall
+from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.codecs.base import codec_numbers
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status

@@ -34,11 +34,11 @@ class ServingProcess:
     def __init__(
         self,
         plan: Plan,
-        open_doors: Callable[[Server], Awaitable[list[str]]],
+        open_listener: Callable[[Server], Awaitable[list[str]]],
         on_leaving: Callable[[], None] = lambda: None,
     ) -> None:
         self._plan = plan
-        self._open_doors = open_doors
+        self._open_listener = open_listener
         self._on_leaving = on_leaving
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,7 +117,7 @@ class ServingProcess:
 
     async def _start(self, server: Server) -> list[str]:
         await server.start()
-        return await self._open_doors(server)
+        return await self._open_listener(server)
 
     def _report(self, server: Server, addresses: list[str]) -> None:
         if self._plan.on_started is None:

@@ -10,12 +10,12 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from fastrpc._core.call import Route
-from fastrpc._core.histogram import default_registry
-from fastrpc._core.loop_state import no_loop, wrong_loop
-from fastrpc._core.served_call import ServerState
-from fastrpc._core.server_session import ServerSession
-from fastrpc._core.spinner import allowed_spin
+from fastrpc._core.calls.call import Route
+from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.loop.loop_state import no_loop, wrong_loop
+from fastrpc._core.serving.served_call import ServerState
+from fastrpc._core.serving.server_session import ServerSession
+from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
@@ -32,7 +32,7 @@ from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
-from fastrpc.server.workers import Workers
+from fastrpc.server.thread_pool import ThreadPool
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Server:
         self._services: list[ServiceDefinition] = []
         self._life = Life()
         self._state: ServerState | None = None
-        self._workers: Workers | None = None
+        self._workers: ThreadPool | None = None
         # Whoever starts second waits: nobody is served before every source is entered.
         self._starting = asyncio.Lock()
         # The process and the loop of the first use; 0 before.
@@ -163,7 +163,7 @@ class Server:
         config = self._config
         loop = asyncio.get_running_loop()
         self._process_id, self._loop = os.getpid(), loop
-        self._workers = Workers(
+        self._workers = ThreadPool(
             loop=loop,
             threads=config.admission.handler_threads,
             queue_length=config.admission.queue_length,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc._core.settings import Settings, WireNumbers
+from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_later_parts

@@ -20,11 +20,11 @@ from dataclasses import replace
 from typing import Any
 
 from fastrpc.config import Backoff
-from fastrpc.server.acceptor import Acceptor, Door
+from fastrpc.server.acceptor import Acceptor, ListeningSocket
 from fastrpc.server.life import log_listening
 from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
 from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
-from fastrpc.server.worker import run_worker
+from fastrpc.server.worker_process import run_worker
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 
 __all__ = ["Supervisor", "WorkerRecord"]
@@ -234,7 +234,7 @@ class Supervisor:
         """Do what is to be done until `until`, but at most one round of it."""
         timeout = None if until is None else max(0.0, until - self._clock())
         for key, _ in self._selector.select(timeout):
-            if isinstance(key.fileobj, Door):
+            if isinstance(key.fileobj, ListeningSocket):
                 self._accept(key.fileobj)
             elif isinstance(key.data, WorkerRecord):
                 self._hear(key.data)
@@ -296,16 +296,16 @@ class Supervisor:
 
     # Accepting
 
-    def _accept(self, door: Door) -> None:
+    def _accept(self, listening_socket: ListeningSocket) -> None:
         try:
-            connection = door.accept()
+            connection = listening_socket.accept()
         except OSError as error:
             logger.error("cannot accept connections: %s", error)
             self._pause_accepting()
             return
         if connection is not None:
             with connection:
-                if not self._hand_over(door.index, connection):
+                if not self._hand_over(listening_socket.index, connection):
                     self._pause_accepting()
 
     def _hand_over(self, index: int, connection: socket.socket) -> bool:
@@ -322,14 +322,14 @@ class Supervisor:
         self._resume_at = self._clock() + PAUSE_SECONDS
 
     def _stop_accepting(self) -> None:
-        for door in self._acceptor.doors:
+        for listening_socket in self._acceptor.listening_sockets:
             with contextlib.suppress(KeyError):
-                self._selector.unregister(door)
+                self._selector.unregister(listening_socket)
 
     def _accept_again(self) -> None:
         self._resume_at = None
-        for door in self._acceptor.doors:
-            self._selector.register(door, selectors.EVENT_READ)
+        for listening_socket in self._acceptor.listening_sockets:
+            self._selector.register(listening_socket, selectors.EVENT_READ)
 
     # Ending
 

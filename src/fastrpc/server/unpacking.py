@@ -5,15 +5,15 @@
     unpack ──► the connection's queue ──► one request after the other, a little at a time ──► session.unpacked
 
 Each connection has one decompression under way, so that a bomb holds no more than one message limit; all of them, and
-whatever else a loop puts off, share a few milliseconds of each turn (`_core/turns.pyx`).
+whatever else a loop puts off, share a few milliseconds of each turn (`_core/loop/turns.pyx`).
 """
 
 from collections import deque
 from functools import partial
 
-from fastrpc._core.served_call import ServerCall
-from fastrpc._core.server_session import ServerSession
-from fastrpc._core.turns import SlicedWork
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.serving.server_session import ServerSession
+from fastrpc._core.loop.turns import SlicedWork
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.errors import DecodeError
 

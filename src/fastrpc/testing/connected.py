@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from fastrpc._core.call import enter_call, leave_scope
-from fastrpc._core.served_call import ServerCall, detached_call
+from fastrpc._core.calls.call import enter_call, leave_scope
+from fastrpc._core.serving.served_call import ServerCall, detached_call
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.config.validation import check_timeout

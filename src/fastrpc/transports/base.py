@@ -30,7 +30,7 @@ __all__ = [
     "connect_error",
     "listen_error",
     "names_transport",
-    "open_doors",
+    "open_listener",
     "remove_transport",
     "transport_for",
 ]
@@ -255,7 +255,7 @@ class Handover(asyncio.BufferedProtocol):
             transport.close()
 
 
-class _Doors:
+class _Listener:
     """Listener over the servers of an event loop."""
 
     def __init__(
@@ -294,7 +294,7 @@ def _stop(server: asyncio.AbstractServer) -> None:
         vars(server)["_sockets"] = []
 
 
-async def open_doors(
+async def open_listener(
     address: Address,
     sockets: Sequence[socket.socket],
     session_factory: SessionFactory,
@@ -304,7 +304,7 @@ async def open_doors(
     """Accept connections on bound sockets; the listener owns them from then on. A failure closes them."""
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer] = []
-    doors = _Doors(address, servers, before_close)
+    listening_sockets = _Listener(address, servers, before_close)
     try:
         for bound in sockets:
             # For a unix socket too: `create_unix_server` would remove the file of a socket that others share.
@@ -314,10 +314,10 @@ async def open_doors(
             servers.append(server)
             await server.start_serving()
     except BaseException:
-        doors.close()
+        listening_sockets.close()
         close_all(sockets)
         raise
-    return doors
+    return listening_sockets
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:

@@ -20,7 +20,7 @@ from fastrpc.transports.base import (
     close_all,
     connect_error,
     listen_error,
-    open_doors,
+    open_listener,
 )
 
 __all__ = ["TRANSPORT", "TcpTransport", "bind"]
@@ -80,7 +80,7 @@ class TcpTransport:
                 _set_options(bound, options.get("silence_seconds", SILENCE_SECONDS))
             host, port = sockets[0].getsockname()[:2]
             shown = Address("tcp", host=address.host or host, port=port, path=address.path)
-            return await open_doors(shown, sockets, session_factory, options.get("backlog", BACKLOG))
+            return await open_listener(shown, sockets, session_factory, options.get("backlog", BACKLOG))
         except BaseException as failure:
             close_all(sockets)
             if isinstance(failure, OSError):

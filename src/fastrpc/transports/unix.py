@@ -23,7 +23,7 @@ from fastrpc.transports.base import (
     close_all,
     connect_error,
     listen_error,
-    open_doors,
+    open_listener,
 )
 
 __all__ = ["TRANSPORT", "UnixTransport", "bind"]
@@ -74,7 +74,7 @@ class UnixTransport:
         try:
             if bound is None:
                 bound, before_close = await bind(address, backlog)
-            return await open_doors(address, [bound], session_factory, backlog, before_close)
+            return await open_listener(address, [bound], session_factory, backlog, before_close)
         except BaseException as failure:
             close_all([bound] if bound is not None else [])
             if isinstance(failure, OSError | ValueError):

@@ -19,7 +19,7 @@ from fastrpc import (
     Status,
     Timeouts,
 )
-from fastrpc._core.admission import bytes_held
+from fastrpc._core.serving.admission import bytes_held
 from tests.support.frame_factory import cut, opening, request
 from tests.support.raw_peer import RawPeer, raw_client
 from tests.support.served import served

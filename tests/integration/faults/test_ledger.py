@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, ServerConfig, Timeouts
-from fastrpc._core.loop_state import loop_state
+from fastrpc._core.loop.loop_state import loop_state
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
 from tests.support.ledger import Entry, Journal, Ledger, differences
 from tests.support.noted import Noted

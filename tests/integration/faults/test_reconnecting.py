@@ -161,7 +161,7 @@ async def test_wait_for_ready_waits_until_a_server_comes() -> None:
     async with Client(address, config=ClientConfig(backoff=BACKOFF)) as client:
         patient = client.with_options(wait_for_ready=True)
         calls = [asyncio.create_task(patient.call(Noted.once, bytes([0, n]))) for n in range(10)]
-        await eventually(lambda: client._pool.links[0].error is not None)
+        await eventually(lambda: client._pool.subchannels[0].error is not None)
         assert not any(call.done() for call in calls)
         async with Server(Noted(Journal())) as server:
             await server.listen(address)
@@ -225,8 +225,8 @@ async def test_one_line_is_logged_for_each_change(caplog: pytest.LogCaptureFixtu
     async with Client(address, config=ClientConfig(backoff=BACKOFF)) as client:
         waiting = asyncio.create_task(client.ready())
         for _ in range(3):
-            failed = client._pool.links[0].error
-            await eventually(lambda failed=failed: client._pool.links[0].error is not failed)
+            failed = client._pool.subchannels[0].error
+            await eventually(lambda failed=failed: client._pool.subchannels[0].error is not failed)
         async with Server(Noted(Journal())) as server:
             await server.listen(address)
             await waiting

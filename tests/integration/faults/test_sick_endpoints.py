@@ -86,27 +86,27 @@ async def test_bad_endpoints_are_out_in_one_sweep_and_below_half_all_are_used() 
     config = ClientConfig(pool=Pool(breaker=None, outlier=outlier))
     async with serving(5) as (sick, addresses), Client(addresses, config=config) as client:
         await connected(client, 5)
-        fleet = client._state.fleet
-        assert fleet is not None
+        endpoint_set = client._state.endpoint_set
+        assert endpoint_set is not None
         sizes = [5]
 
         async def call(number: int) -> None:
             with contextlib.suppress(CallError):
                 await client.call(Sick.work)
-            if sizes[-1] != len(fleet.endpoints):
-                sizes.append(len(fleet.endpoints))
+            if sizes[-1] != len(endpoint_set.endpoints):
+                sizes.append(len(endpoint_set.endpoints))
 
         sick[0].failing = 2
         sick[1].seconds = 0.1
         async with OpenLoop(RATE, call):
             await eventually(lambda: len(sizes) > 1)
             assert sizes == [5, 3]
-            assert {str(one) for one in fleet.endpoints} == set(addresses[2:])
+            assert {str(one) for one in endpoint_set.endpoints} == set(addresses[2:])
             assert await called_by(client, sick) == [False, False, True, True, True]
             sick[2].failing = sick[3].failing = 1
             await eventually(lambda: len(sizes) > 2)
             assert sizes == [5, 3, 5]
-            assert fleet.is_panicking
+            assert endpoint_set.is_panicking
             assert await called_by(client, sick) == [True] * 5
 
 

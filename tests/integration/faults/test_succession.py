@@ -95,11 +95,11 @@ async def test_an_old_connection_stays_while_no_other_can_be_made_but_not_for_ev
         made = time.monotonic()
         first = await opened(client, server)
         server.stop()
-        link = client._pool.links[0]
+        subchannel = client._pool.subchannels[0]
         async with asyncio.timeout(10):
-            while link.error is None:
+            while subchannel.error is None:
                 await asyncio.sleep(0)
-        assert isinstance(link.error, fastrpc.ConnectError)
+        assert isinstance(subchannel.error, fastrpc.ConnectError)
         await called(client, first)
         await first.ended()
         assert time.monotonic() - made >= 2 * 0.9 * AGE_SECONDS
@@ -113,7 +113,7 @@ async def test_an_old_connection_whose_server_drains_is_left_at_once() -> None:
         second = await server.accept()
         first.send(Goaway(HIGHEST_ID, 0, final=False).encode())
         async with asyncio.timeout(10):
-            while client._pool.links[0].usable(ready=True) is not None:
+            while client._pool.subchannels[0].usable(ready=True) is not None:
                 await asyncio.sleep(0)
         call = asyncio.create_task(client.call("arith.mul", 6, 7))
         second.send(opening(True))

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from fastrpc._core.outgoing import Outgoing
+from fastrpc._core.native.outgoing import Outgoing
 from fastrpc._core.recording import RecordedCall, RecordingConnection
 from tests.support.engine import client, engine_settings, server
 from tests.support.frame_factory import answer, cut, header, opening, piece, request

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.handler_task import DrivenTask, HandlerTask, TaskDriver, TaskPool
+from fastrpc._core.loop.handler_task import DrivenTask, HandlerTask, TaskDriver, TaskPool
 from tests.support.handler_tasks import LOOP_FACTORIES, begin, new_loop, outside_tasks
 
 Loop = asyncio.AbstractEventLoop

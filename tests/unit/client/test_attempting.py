@@ -5,7 +5,7 @@ import functools
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fastrpc._core.fleet import Fleet
+from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.client.attempting import Attempting
 from fastrpc.endpoint import Endpoint
 from fastrpc.selectors import selector_for
@@ -16,14 +16,14 @@ class Connecting:
     """A pool whose endpoints are all being connected; `started` is where attempts are on the way to."""
 
     def __init__(self, *addresses: str) -> None:
-        self.fleet = Fleet(selector_for("consistent_hash"))
-        self.fleet.update([Endpoint(address) for address in addresses])
+        self.endpoint_set = EndpointSet(selector_for("consistent_hash"))
+        self.endpoint_set.update([Endpoint(address) for address in addresses])
         self.started: list[Endpoint] = []
         self.is_closed = False
         self.waiting: list[asyncio.Future[None]] = []
-        for candidate in self.fleet.candidates:
-            start = functools.partial(self._note, candidate.endpoint)
-            candidate.link = SimpleNamespace(usable=lambda *, ready: None, start=start, may_come=True)
+        for endpoint_state in self.endpoint_set.endpoint_states:
+            start = functools.partial(self._note, endpoint_state.endpoint)
+            endpoint_state.subchannel = SimpleNamespace(usable=lambda *, ready: None, start=start, may_come=True)
 
     def check_open(self) -> None: ...
 

@@ -34,15 +34,15 @@ async def some_turns() -> None:
 async def test_only_so_many_are_dialled_at_the_same_time() -> None:
     notes: list[Noted] = []
     queue = queue_here()
-    links = [Noted(str(number), notes) for number in range(1_000)]
-    for link in links:
-        queue.ask(link)
+    subchannels = [Noted(str(number), notes) for number in range(1_000)]
+    for subchannel in subchannels:
+        queue.ask(subchannel)
     assert len(notes) == BEGUN_TOGETHER
     await some_turns()
-    assert notes == links[:MOST_DIALS]
-    queue.ended(links[5])
+    assert notes == subchannels[:MOST_DIALS]
+    queue.ended(subchannels[5])
     await some_turns()
-    assert notes == links[: MOST_DIALS + 1]
+    assert notes == subchannels[: MOST_DIALS + 1]
     assert queue.under_way == MOST_DIALS
 
 
@@ -50,20 +50,20 @@ async def test_the_likeliest_is_dialled_first_and_the_one_a_call_waits_for_befor
     notes: list[Noted] = []
     queue = queue_here()
     first = [Noted("first", notes) for _ in range(MOST_DIALS)]
-    for link in first:
-        queue.ask(link)
+    for subchannel in first:
+        queue.ask(subchannel)
     await some_turns()
     failed, unknown, known = (Noted(name, notes, rank) for name, rank in (("f", 3), ("u", 1), ("k", 0)))
     wanted = Noted("w", notes, 3)
-    for link in (failed, unknown, known):
-        queue.ask(link)
+    for subchannel in (failed, unknown, known):
+        queue.ask(subchannel)
     queue.ask(wanted)
     queue.ask(failed)
     queue.ask(known)
     queue.ask(wanted, is_wanted=True)
     del notes[:]
-    for link in first:
-        queue.ended(link)
+    for subchannel in first:
+        queue.ended(subchannel)
     await some_turns()
     assert notes == [known, wanted, unknown, failed]
 
@@ -71,25 +71,25 @@ async def test_the_likeliest_is_dialled_first_and_the_one_a_call_waits_for_befor
 async def test_what_is_forgotten_is_not_dialled() -> None:
     notes: list[Noted] = []
     queue = queue_here()
-    links = [Noted(str(number), notes) for number in range(20)]
-    for link in links:
-        queue.ask(link)
-    queue.forget(links[10])
-    assert links[10] not in queue
-    assert links[11] in queue
+    subchannels = [Noted(str(number), notes) for number in range(20)]
+    for subchannel in subchannels:
+        queue.ask(subchannel)
+    queue.forget(subchannels[10])
+    assert subchannels[10] not in queue
+    assert subchannels[11] in queue
     await some_turns()
-    assert notes == [*links[:10], *links[11:]]
+    assert notes == [*subchannels[:10], *subchannels[11:]]
 
 
 async def test_nothing_begins_after_the_end() -> None:
     notes: list[Noted] = []
     queue = queue_here()
-    links = [Noted(str(number), notes) for number in range(100)]
-    for link in links:
-        queue.ask(link)
+    subchannels = [Noted(str(number), notes) for number in range(100)]
+    for subchannel in subchannels:
+        queue.ask(subchannel)
     queue.close()
-    for link in notes[:]:
-        queue.ended(link)
+    for subchannel in notes[:]:
+        queue.ended(subchannel)
     await some_turns()
     assert len(notes) == BEGUN_TOGETHER
 
@@ -97,11 +97,11 @@ async def test_nothing_begins_after_the_end() -> None:
 async def test_who_is_dialled_is_not_dialled_twice() -> None:
     notes: list[Noted] = []
     queue = queue_here()
-    link = Noted("one", notes)
-    queue.ask(link)
-    queue.ask(link, is_wanted=True)
-    assert notes == [link]
-    queue.ended(link)
-    queue.ask(link)
+    subchannel = Noted("one", notes)
+    queue.ask(subchannel)
+    queue.ask(subchannel, is_wanted=True)
+    assert notes == [subchannel]
+    queue.ended(subchannel)
+    queue.ask(subchannel)
     await some_turns()
-    assert notes == [link, link]
+    assert notes == [subchannel, subchannel]

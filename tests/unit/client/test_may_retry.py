@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from fastrpc.client.balancer import may_retry
+from fastrpc.client.call_runner import may_retry
 from fastrpc.errors import (
     CallError,
     ConnectionLostError,

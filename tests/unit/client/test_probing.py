@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.histogram import CallTotals
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.base.histogram import CallTotals
 from fastrpc.client.client import RouteMaker
 from fastrpc.client.probing import EndpointProbes, Prober
 from fastrpc.config import ClientConfig, Probes
@@ -34,12 +34,12 @@ def refused(error: UnavailableError) -> UnavailableError:
     return error
 
 
-def links(*names: str, **settings: Any) -> tuple[Prober, list[Any]]:
-    fleet = Fleet(RoundRobin())
-    fleet.update([Endpoint(f"memory://{name}") for name in names])
+def subchannels(*names: str, **settings: Any) -> tuple[Prober, list[Any]]:
+    endpoint_set = EndpointSet(RoundRobin())
+    endpoint_set.update([Endpoint(f"memory://{name}") for name in names])
     config = ClientConfig()
-    prober = Prober(Probes(**settings), fleet, config, RouteMaker(config, CallTotals()))
-    return prober, [SimpleNamespace(endpoint=each.endpoint, candidate=each) for each in fleet.candidates]
+    prober = Prober(Probes(**settings), endpoint_set, config, RouteMaker(config, CallTotals()))
+    return prober, [SimpleNamespace(endpoint=each.endpoint, endpoint_state=each) for each in endpoint_set.endpoint_states]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -51,11 +51,11 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("answer", ["NOT_SERVING", "SERVICE_UNKNOWN", "", None, 7, ["SERVING"]])
 def test_any_answer_but_serving_takes_an_endpoint_out_at_once(answer: object) -> None:
-    prober, (link,) = links("a", fall=5)
-    prober.answered(link, answer)
-    assert link.candidate.health.is_down
-    prober.answered(link, "SERVING")
-    assert not link.candidate.health.is_down
+    prober, (subchannel,) = subchannels("a", fall=5)
+    prober.answered(subchannel, answer)
+    assert subchannel.endpoint_state.health.is_down
+    prober.answered(subchannel, "SERVING")
+    assert not subchannel.endpoint_state.health.is_down
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_any_answer_but_serving_takes_an_endpoint_out_at_once(answer: object) ->
     ids=repr,
 )
 def test_failed_probes_take_an_endpoint_out_after_the_fall(error: FastRPCError) -> None:
-    prober, (link,) = links("a", fall=3)
+    prober, (subchannel,) = subchannels("a", fall=3)
     states = []
     for _ in range(3):
-        prober.failed(link, error)
-        states.append(link.candidate.health.is_down)
+        prober.failed(subchannel, error)
+        states.append(subchannel.endpoint_state.health.is_down)
     assert states == [False, False, True]
 
 
@@ -92,11 +92,11 @@ def test_failed_probes_take_an_endpoint_out_after_the_fall(error: FastRPCError) 
     ids=repr,
 )
 def test_a_server_that_refuses_to_tell_lives(error: FastRPCError) -> None:
-    prober, (link,) = links("a", fall=1)
-    prober.failed(link, LATE)
-    assert link.candidate.health.is_down
-    prober.failed(link, error)
-    assert not link.candidate.health.is_down
+    prober, (subchannel,) = subchannels("a", fall=1)
+    prober.failed(subchannel, LATE)
+    assert subchannel.endpoint_state.health.is_down
+    prober.failed(subchannel, error)
+    assert not subchannel.endpoint_state.health.is_down
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,22 @@ def test_a_server_that_refuses_to_tell_lives(error: FastRPCError) -> None:
 )
 @pytest.mark.parametrize("is_down", [False, True])
 def test_a_probe_that_did_not_get_there_says_nothing(error: FastRPCError, is_down: bool) -> None:
-    prober, (link,) = links("a", fall=1)
+    prober, (subchannel,) = subchannels("a", fall=1)
     if is_down:
-        prober.failed(link, LATE)
-    prober.failed(link, error)
-    assert link.candidate.health.is_down is is_down
+        prober.failed(subchannel, LATE)
+    prober.failed(subchannel, error)
+    assert subchannel.endpoint_state.health.is_down is is_down
 
 
 def test_settings_say_how_many_probes_it_takes() -> None:
-    prober, (link,) = links("a", fall=2, rise=2)
+    prober, (subchannel,) = subchannels("a", fall=2, rise=2)
     states = []
     for is_good in (False, False, True, False, True, True):
         if is_good:
-            prober.answered(link, "SERVING")
+            prober.answered(subchannel, "SERVING")
         else:
-            prober.failed(link, LATE)
-        states.append(link.candidate.health.is_down)
+            prober.failed(subchannel, LATE)
+        states.append(subchannel.endpoint_state.health.is_down)
     assert states == [False, True, True, True, True, False]
 
 
@@ -128,7 +128,7 @@ def test_settings_say_how_many_probes_it_takes() -> None:
 
 def test_each_transition_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastrpc.client")
-    prober, (first, second) = links("a", "b", fall=2)
+    prober, (first, second) = subchannels("a", "b", fall=2)
     for _ in range(3):
         prober.answered(first, "NOT_SERVING")
         prober.failed(second, LATE)
@@ -142,10 +142,10 @@ def test_each_transition_is_logged_once_with_its_reason(caplog: pytest.LogCaptur
 
 
 def test_servers_that_do_not_tell_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    prober, (first, second) = links("a", "b")
-    for link in (first, second, first):
-        prober.failed(link, CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.health.check' here"))
-        prober.failed(link, CallError(Status.PERMISSION_DENIED, "not you"))
+    prober, (first, second) = subchannels("a", "b")
+    for subchannel in (first, second, first):
+        prober.failed(subchannel, CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.health.check' here"))
+        prober.failed(subchannel, CallError(Status.PERMISSION_DENIED, "not you"))
     assert logged(caplog) == [
         ("WARNING", "memory://a does not tell its health (UNIMPLEMENTED): probes only show that it answers"),
         (
@@ -156,7 +156,7 @@ def test_servers_that_do_not_tell_are_named_once(caplog: pytest.LogCaptureFixtur
 
 
 def test_what_a_server_sends_cannot_write_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    prober, (first, second) = links("a", "b", fall=1)
+    prober, (first, second) = subchannels("a", "b", fall=1)
     prober.answered(first, "fine\nERROR root is on fire " + 10_000 * "!")
     prober.failed(second, ConnectionLostError("lost (bye\nERROR root)" + 10_000 * "!", processed="unknown"))
     for _, message in logged(caplog):
@@ -247,17 +247,17 @@ class Schedule:
     def __init__(self, interval: float = 10.0) -> None:
         self.loop = Loop()
         self.session = Session()
-        self.link = SimpleNamespace(sessions={self.session})
+        self.subchannel = SimpleNamespace(sessions={self.session})
         self.made: list[Probe] = []
         self.outcomes: list[object] = []
         self.error: FastRPCError | None = None
         prober = SimpleNamespace(
             settings=Probes(interval=interval),
             probe_on=self._make,
-            answered=lambda link, answer: self.outcomes.append(answer),
-            failed=lambda link, error: self.outcomes.append(error),
+            answered=lambda subchannel, answer: self.outcomes.append(answer),
+            failed=lambda subchannel, error: self.outcomes.append(error),
         )
-        self.probes = EndpointProbes(prober, self.link, self.loop)  # type: ignore[arg-type]
+        self.probes = EndpointProbes(prober, self.subchannel, self.loop)  # type: ignore[arg-type]
 
     def _make(self, session: Session) -> Probe:
         assert session is self.session

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastrpc._core.histogram import CounterRegistry, default_registry
+from fastrpc._core.base.histogram import CounterRegistry, default_registry
 from fastrpc.metrics import collector
 from fastrpc.status import Status
 

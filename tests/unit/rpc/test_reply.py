@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.metadata import Metadata
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Endpoint
 from fastrpc.rpc.reply import Reply
 

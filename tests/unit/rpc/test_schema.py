@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
 import msgspec
 import pytest
 
-from fastrpc._core.marshal import BoundArguments, Marshal
+from fastrpc._core.payload.marshal import BoundArguments, Marshal
 from fastrpc.errors import CallError, ConfigError, DecodeError
 from fastrpc.rpc import method, method_definition, service, service_definition
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for, may_hold_containers, untyped_marshal

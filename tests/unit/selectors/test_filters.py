@@ -86,12 +86,12 @@ def test_zone_refuses_a_share_that_makes_no_sense(sound: float) -> None:
         zone("x", sound=sound)
 
 
-def fleet(size: int) -> list[Endpoint]:
+def endpoint_set(size: int) -> list[Endpoint]:
     return [Endpoint(f"tcp://10.0.{number // 250}.{number % 250}:1") for number in range(size)]
 
 
 def test_subset_depends_on_the_client_alone() -> None:
-    endpoints = fleet(100)
+    endpoints = endpoint_set(100)
     first = subset(10, client="web-1")(endpoints, lambda each: True)
     again = subset(10, client="web-1")(endpoints[::-1], lambda each: True)
     other = subset(10, client="web-2")(endpoints, lambda each: True)
@@ -100,7 +100,7 @@ def test_subset_depends_on_the_client_alone() -> None:
 
 
 def test_subset_changes_by_one_when_one_goes() -> None:
-    endpoints = fleet(100)
+    endpoints = endpoint_set(100)
     narrow = subset(10, client="web-1")
     before = set(narrow(endpoints, lambda each: True))
     for gone in endpoints:
@@ -109,7 +109,7 @@ def test_subset_changes_by_one_when_one_goes() -> None:
 
 
 def test_subsets_of_many_clients_load_servers_alike() -> None:
-    endpoints = fleet(50)
+    endpoints = endpoint_set(50)
     counts: Counter[Endpoint] = Counter()
     for client in range(1_000):
         counts.update(subset(10, client=client)(endpoints, lambda each: True))
@@ -118,7 +118,7 @@ def test_subsets_of_many_clients_load_servers_alike() -> None:
 
 
 def test_small_fleet_is_kept_whole() -> None:
-    endpoints = fleet(3)
+    endpoints = endpoint_set(3)
     assert subset(3, client="web-1")(endpoints, lambda each: True) == endpoints
 
 

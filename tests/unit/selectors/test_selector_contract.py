@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.selector import BaseSelector
+from fastrpc._core.balancing.selectors import BaseSelector
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, NoEndpointError
 from fastrpc.selectors import RoundRobin, selector_for
@@ -53,12 +53,12 @@ def selector(request: pytest.FixtureRequest) -> BaseSelector:
     return MAKERS[request.param]()
 
 
-def fleet(size: int) -> list[Endpoint]:
+def endpoint_set(size: int) -> list[Endpoint]:
     return [Endpoint(f"tcp://10.0.0.{number}:8972") for number in range(1, size + 1)]
 
 
 def test_without_endpoints_there_is_no_pick(selector: BaseSelector) -> None:
-    for endpoints in ((), fleet(2), ()):
+    for endpoints in ((), endpoint_set(2), ()):
         selector.update(endpoints)
         if not endpoints:
             with pytest.raises(NoEndpointError):
@@ -66,13 +66,13 @@ def test_without_endpoints_there_is_no_pick(selector: BaseSelector) -> None:
 
 
 def test_one_endpoint_takes_every_call(selector: BaseSelector) -> None:
-    endpoints = fleet(1)
+    endpoints = endpoint_set(1)
     selector.update(endpoints)
     assert {id(selector.pick(Keyed(hash_key=key))) for key in range(20)} == {id(endpoints[0])}
 
 
 def test_every_endpoint_gets_calls(selector: BaseSelector) -> None:
-    endpoints = fleet(5)
+    endpoints = endpoint_set(5)
     selector.update(endpoints)
     counts: Counter[Endpoint] = Counter()
     for key in range(500):
@@ -84,13 +84,13 @@ def test_every_endpoint_gets_calls(selector: BaseSelector) -> None:
 
 
 def test_calls_without_a_key_are_spread(selector: BaseSelector) -> None:
-    selector.update(fleet(3))
+    selector.update(endpoint_set(3))
     picked = [selector.pick(Keyed()) for _ in range(60)]
     assert len(set(picked)) == 3
 
 
 def test_endpoint_that_was_tried_is_left_out(selector: BaseSelector) -> None:
-    endpoints = fleet(3)
+    endpoints = endpoint_set(3)
     selector.update(endpoints)
     for key in range(50):
         tried = [selector.pick(Keyed(hash_key=key))]
@@ -102,7 +102,7 @@ def test_endpoint_that_was_tried_is_left_out(selector: BaseSelector) -> None:
 
 
 def test_endpoint_that_went_is_not_picked(selector: BaseSelector) -> None:
-    endpoints = fleet(4)
+    endpoints = endpoint_set(4)
     selector.update(endpoints)
     selector.update(endpoints[:2])
     assert {selector.pick(Keyed(hash_key=key)) for key in range(50)} <= set(endpoints[:2])
@@ -121,44 +121,44 @@ def test_endpoints_that_all_have_weight_0_are_picked(selector: BaseSelector) -> 
 
 
 def test_address_that_comes_twice_counts_once(selector: BaseSelector) -> None:
-    selector.update([*fleet(2), *fleet(2)])
+    selector.update([*endpoint_set(2), *endpoint_set(2)])
     assert len(selector) == 2
 
 
 def test_attempts_under_way_are_counted(selector: BaseSelector) -> None:
-    endpoints = fleet(2)
+    endpoints = endpoint_set(2)
     selector.update(endpoints)
-    picked = [selector.pick_candidate(Keyed(hash_key=key)) for key in range(10)]
+    picked = [selector.pick_endpoint(Keyed(hash_key=key)) for key in range(10)]
     assert sum(each.in_flight for each in set(picked)) == 10
     for each in picked:
-        selector.observe_candidate(each, 0.01, None)
+        selector.observe_endpoint(each, 0.01, None)
     assert {each.in_flight for each in picked} == {0}
 
 
 def test_renewed_record_of_an_address_keeps_what_was_counted(selector: BaseSelector) -> None:
     selector.update([Endpoint("tcp://a:1")])
-    before = selector.pick_candidate(Keyed(hash_key=1))
+    before = selector.pick_endpoint(Keyed(hash_key=1))
     renewed = Endpoint("tcp://a:1", weight=7, labels={"tier": "fast"})
     selector.update([renewed])
-    after = selector.pick_candidate(Keyed(hash_key=1))
+    after = selector.pick_endpoint(Keyed(hash_key=1))
     assert after is before
     assert after.endpoint is renewed
     assert (after.weight, after.in_flight) == (7, 2)
 
 
 def test_observation_of_an_endpoint_that_went_is_ignored(selector: BaseSelector) -> None:
-    endpoints = fleet(3)
+    endpoints = endpoint_set(3)
     selector.update(endpoints)
     picked = [selector.pick(Keyed(hash_key=key)) for key in range(9)]
-    selector.update(fleet(4)[3:])
+    selector.update(endpoint_set(4)[3:])
     for each in picked:
         selector.observe(each, 0.01, None)
-    candidate = selector.pick_candidate(Keyed(hash_key=1))
-    assert candidate.in_flight == 1
+    endpoint_state = selector.pick_endpoint(Keyed(hash_key=1))
+    assert endpoint_state.in_flight == 1
 
 
 def test_threads_may_share_a_selector_while_endpoints_change(selector: BaseSelector) -> None:
-    small, large = fleet(3), fleet(40)
+    small, large = endpoint_set(3), endpoint_set(40)
     selector.update(small)
     wrong: list[object] = []
     stop = threading.Event()
@@ -167,10 +167,10 @@ def test_threads_may_share_a_selector_while_endpoints_change(selector: BaseSelec
         key = 0
         while not stop.is_set():
             key += 1
-            picked = selector.pick_candidate(Keyed(hash_key=key))
+            picked = selector.pick_endpoint(Keyed(hash_key=key))
             if picked.endpoint not in large:
                 wrong.append(picked)
-            selector.observe_candidate(picked, 0.001, None)
+            selector.observe_endpoint(picked, 0.001, None)
 
     threads = [threading.Thread(target=use) for _ in range(3)]
     for thread in threads:
@@ -182,7 +182,7 @@ def test_threads_may_share_a_selector_while_endpoints_change(selector: BaseSelec
         thread.join()
     selector.update(small)
     assert wrong == []
-    assert {selector.candidate(each).in_flight for each in small if selector.candidate(each)} == {0}  # type: ignore[union-attr]
+    assert {selector.endpoint_state(each).in_flight for each in small if selector.endpoint_state(each)} == {0}  # type: ignore[union-attr]
 
 
 # The table and the adapter
@@ -210,18 +210,18 @@ def test_each_name_gives_a_new_object() -> None:
 def test_selector_of_the_user_is_told_what_happened() -> None:
     theirs = Theirs()
     adapted = selector_for(theirs)
-    adapted.update(fleet(2))
+    adapted.update(endpoint_set(2))
     error = ValueError("theirs")
     picked = adapted.pick(Keyed())
     adapted.observe(picked, 0.25, error)
-    assert theirs.endpoints == fleet(2)
+    assert theirs.endpoints == endpoint_set(2)
     assert theirs.observed == [(picked, 0.25, error)]
 
 
 def test_selector_of_the_user_must_pick_what_there_is() -> None:
     theirs = Theirs()
     adapted = selector_for(theirs)
-    adapted.update(fleet(2))
+    adapted.update(endpoint_set(2))
     theirs.endpoints = [Endpoint("tcp://stranger:1")]
     with pytest.raises(ConfigError, match=r"Theirs\.pick returned tcp://stranger:1"):
         adapted.pick(Keyed())
@@ -233,8 +233,8 @@ def test_selector_of_the_user_that_insists_gets_its_way() -> None:
             return self.endpoints[0]
 
     adapted = selector_for(First())
-    adapted.update(fleet(2))
-    assert adapted.pick(Keyed(), fleet(1)) == fleet(1)[0]
+    adapted.update(endpoint_set(2))
+    assert adapted.pick(Keyed(), endpoint_set(1)) == endpoint_set(1)[0]
 
 
 def test_methods_that_a_subclass_replaced_are_called() -> None:
@@ -247,8 +247,8 @@ def test_methods_that_a_subclass_replaced_are_called() -> None:
 
     counting = Counting()
     adapted = selector_for(counting)
-    adapted.update(fleet(2))
+    adapted.update(endpoint_set(2))
     for _ in range(3):
         adapted.observe(adapted.pick(Keyed()), 0.001, None)
     assert counting.picks == 3
-    assert {counting.candidate(each).in_flight for each in fleet(2)} == {0}  # type: ignore[union-attr]
+    assert {counting.endpoint_state(each).in_flight for each in endpoint_set(2)} == {0}  # type: ignore[union-attr]

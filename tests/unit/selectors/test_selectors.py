@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.fleet import Fleet
-from fastrpc._core.hash_ring import go_key_hash, jump
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.hash_ring import go_key_hash, jump
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConnectError
 from fastrpc.selectors import (
@@ -30,21 +30,21 @@ from fastrpc.status import Status
 NO_CALL = SimpleNamespace(hash_key=None)
 
 
-def fleet(*weights: int) -> list[Endpoint]:
+def endpoint_set(*weights: int) -> list[Endpoint]:
     return [Endpoint(f"memory://{chr(97 + index)}", weight=weight) for index, weight in enumerate(weights)]
 
 
 def test_record_that_lies_where_a_renewed_one_was_is_another_one() -> None:
     selector = RoundRobin()
-    selector.update(fleet(1))
-    candidate = selector.candidate(selector.endpoints[0])
-    place = id(candidate.endpoint)
-    candidate.renew(Endpoint("memory://a", weight=2))
+    selector.update(endpoint_set(1))
+    endpoint_state = selector.endpoint_state(selector.endpoints[0])
+    place = id(endpoint_state.endpoint)
+    endpoint_state.renew(Endpoint("memory://a", weight=2))
     others = [Endpoint(f"memory://other{number}") for number in range(1_000)]
     there = next((each for each in others if id(each) == place), None)
     if there is None:
         pytest.skip("this allocator gives no place out again")
-    assert selector.candidate(there) is None
+    assert selector.endpoint_state(there) is None
 
 
 def keyed(key: str | int) -> SimpleNamespace:
@@ -60,7 +60,7 @@ def test_threads_that_have_tried_everything_between_them_still_pick() -> None:
             go_on.wait(10)
         return 0.0
 
-    endpoints = fleet(1, 1, 1, 1)
+    endpoints = endpoint_set(1, 1, 1, 1)
     selector = LeastLoaded(clock=clock)
     other = threading.Thread(target=lambda: selector.pick(NO_CALL, endpoints[:2]))
     selector.update(endpoints)
@@ -76,7 +76,7 @@ def test_threads_that_have_tried_everything_between_them_still_pick() -> None:
 
 def test_random_picks_all_alike() -> None:
     selector = Random(seed=1)
-    selector.update(fleet(*[1] * 7))
+    selector.update(endpoint_set(*[1] * 7))
     counts = Counter(selector.pick(NO_CALL) for _ in range(70_000))
     # Chi square with 6 degrees of freedom: above 22.5 once in a thousand.
     assert sum((count - 10_000) ** 2 / 10_000 for count in counts.values()) < 22.5
@@ -85,14 +85,14 @@ def test_random_picks_all_alike() -> None:
 def test_seed_repeats_random_picks() -> None:
     first, second, other = Random(seed=1), Random(seed=1), Random(seed=2)
     for selector in (first, second, other):
-        selector.update(fleet(*[1] * 7))
+        selector.update(endpoint_set(*[1] * 7))
     picks = [[selector.pick(NO_CALL) for _ in range(30)] for selector in (first, second, other)]
     assert picks[0] == picks[1] != picks[2]
 
 
 def test_round_robin_goes_round() -> None:
     selector = RoundRobin()
-    endpoints = fleet(1, 1, 1)
+    endpoints = endpoint_set(1, 1, 1)
     selector.update(endpoints)
     first = endpoints.index(selector.pick(NO_CALL))
     assert [endpoints.index(selector.pick(NO_CALL)) for _ in range(6)] == [
@@ -104,7 +104,7 @@ def test_round_robin_begins_anywhere() -> None:
     begins = set()
     for seed in range(50):
         selector = RoundRobin(seed=seed)
-        selector.update(fleet(1, 1, 1))
+        selector.update(endpoint_set(1, 1, 1))
         begins.add(selector.pick(NO_CALL))
     assert len(begins) == 3
 
@@ -116,7 +116,7 @@ def picks(selector: RoundRobin | SmoothWeighted, count: int) -> str:
 def test_round_robin_goes_on_where_it_was_when_the_endpoints_change() -> None:
     for seed in range(20):
         selector = RoundRobin(seed=seed)
-        a, b, c, d = fleet(1, 1, 1, 1)
+        a, b, c, d = endpoint_set(1, 1, 1, 1)
         selector.update([a, b, c, d])
         while picks(selector, 1) != "b":
             pass
@@ -143,14 +143,14 @@ def test_round_robin_goes_on_where_it_was_when_the_endpoints_change() -> None:
 )
 def test_weighted_picks_in_the_smooth_order(weights: tuple[int, ...], expected: str) -> None:
     selector = SmoothWeighted()
-    selector.update(fleet(*weights))
+    selector.update(endpoint_set(*weights))
     assert "".join(selector.pick(NO_CALL).address.path for _ in expected) == expected
 
 
 @given(st.lists(st.integers(1, 50_000), min_size=1, max_size=5), st.integers(1, 200))
 def test_weighted_picks_like_the_definition(weights: list[int], picks: int) -> None:
     selector = SmoothWeighted()
-    selector.update(fleet(*weights))
+    selector.update(endpoint_set(*weights))
     current = [0] * len(weights)
     for _ in range(picks):
         current = [value + weight for value, weight in zip(current, weights, strict=True)]
@@ -161,9 +161,9 @@ def test_weighted_picks_like_the_definition(weights: list[int], picks: int) -> N
 
 def test_weighted_takes_other_weights_up() -> None:
     selector = SmoothWeighted()
-    selector.update(fleet(5, 1, 1))
+    selector.update(endpoint_set(5, 1, 1))
     selector.pick(NO_CALL)
-    selector.update(fleet(1, 1, 2))
+    selector.update(endpoint_set(1, 1, 2))
     assert Counter(selector.pick(NO_CALL).address.path for _ in range(40)) == {"a": 10, "b": 10, "c": 20}
 
 
@@ -172,15 +172,15 @@ def test_weighted_goes_on_where_it_was_after_endpoints_were_away(
     weights: list[int], pauses: list[int]
 ) -> None:
     selector, undisturbed = SmoothWeighted(), SmoothWeighted()
-    endpoints = fleet(*weights)
-    fleet_of = Fleet(selector)
-    fleet_of.update(endpoints)
+    endpoints = endpoint_set(*weights)
+    endpoint_set_of = EndpointSet(selector)
+    endpoint_set_of.update(endpoints)
     undisturbed.update(endpoints)
-    candidates = fleet_of.candidates
+    endpoint_states = endpoint_set_of.endpoint_states
     for number, pause in enumerate(pauses):
         assert picks(selector, pause) == picks(undisturbed, pause)
-        fleet_of.set_leaving(candidates[number % len(weights)], True)
-        fleet_of.set_leaving(candidates[number % len(weights)], False)
+        endpoint_set_of.set_leaving(endpoint_states[number % len(weights)], True)
+        endpoint_set_of.set_leaving(endpoint_states[number % len(weights)], False)
     assert picks(selector, 60) == picks(undisturbed, 60)
 
 
@@ -192,13 +192,13 @@ def test_weighted_keeps_its_shares_whatever_came_and_went(
     weights: list[int], changes: list[tuple[int, int]]
 ) -> None:
     selector = SmoothWeighted()
-    fleet_of = Fleet(selector)
-    fleet_of.update(fleet(*weights))
-    candidates = fleet_of.candidates
+    endpoint_set_of = EndpointSet(selector)
+    endpoint_set_of.update(endpoint_set(*weights))
+    endpoint_states = endpoint_set_of.endpoint_states
     for index, count in changes:
-        fleet_of.set_leaving(candidates[index % len(weights)], True)
+        endpoint_set_of.set_leaving(endpoint_states[index % len(weights)], True)
         picks(selector, count)
-        fleet_of.set_leaving(candidates[index % len(weights)], False)
+        endpoint_set_of.set_leaving(endpoint_states[index % len(weights)], False)
         picks(selector, count)
     picks(selector, 10 * sum(weights))
     counts = Counter(picks(selector, 3 * sum(weights)))
@@ -207,7 +207,7 @@ def test_weighted_keeps_its_shares_whatever_came_and_went(
 
 def test_weighted_does_not_spend_at_once_what_it_saved_beside_a_heavy_endpoint() -> None:
     selector = SmoothWeighted()
-    a, b, heavy = fleet(1, 1, 1_000)
+    a, b, heavy = endpoint_set(1, 1, 1_000)
     selector.update([a, b, heavy])
     picks(selector, 300)
     selector.update([a, b])
@@ -223,7 +223,7 @@ class Simulation:
     def __init__(self, selector: Callable[[Callable[[], float]], LeastLoaded], seconds: list[float]) -> None:
         self.now = 0.0
         self.seconds = seconds
-        self.endpoints = fleet(*[1] * len(seconds))
+        self.endpoints = endpoint_set(*[1] * len(seconds))
         self.selector = selector(lambda: self.now)
         self.selector.update(self.endpoints)
         self._ends: list[tuple[float, int, int, float]] = []
@@ -263,7 +263,7 @@ def test_least_loaded_leaves_an_endpoint_made_slow_and_comes_back(count: int) ->
 
 def test_least_loaded_gives_a_heavy_endpoint_more() -> None:
     selector = LeastLoaded(seed=1)
-    endpoints = fleet(3, 1)
+    endpoints = endpoint_set(3, 1)
     selector.update(endpoints)
     counts = Counter(selector.pick(NO_CALL) for _ in range(400))
     assert counts[endpoints[0]] == 300
@@ -272,7 +272,7 @@ def test_least_loaded_gives_a_heavy_endpoint_more() -> None:
 def test_least_loaded_does_not_take_failing_fast_for_being_fast() -> None:
     now = 0.0
     selector = LeastLoaded(clock=lambda: now, seed=1)
-    good, bad = fleet(1, 1)
+    good, bad = endpoint_set(1, 1)
     selector.update([good, bad])
     counts: Counter[Endpoint] = Counter()
     for _ in range(1_000):
@@ -289,7 +289,7 @@ def test_least_loaded_does_not_take_failing_fast_for_being_fast() -> None:
 def test_least_loaded_takes_a_refusal_by_the_handler_for_an_answer() -> None:
     now = 0.0
     selector = LeastLoaded(clock=lambda: now, seed=1)
-    one, other = fleet(1, 1)
+    one, other = endpoint_set(1, 1)
     selector.update([one, other])
     counts: Counter[Endpoint] = Counter()
     for _ in range(1_000):
@@ -315,8 +315,8 @@ def test_least_loaded_tries_a_new_endpoint_soon() -> None:
 
 def test_key_stays_with_its_endpoint() -> None:
     selector, elsewhere = ConsistentHash(), ConsistentHash()
-    selector.update(fleet(1, 1, 1, 1))
-    elsewhere.update(reversed(fleet(1, 1, 1, 1)))
+    selector.update(endpoint_set(1, 1, 1, 1))
+    elsewhere.update(reversed(endpoint_set(1, 1, 1, 1)))
     for key in range(200):
         picked = selector.pick(keyed(key))
         selector.observe(picked, 0.01, None)
@@ -326,7 +326,7 @@ def test_key_stays_with_its_endpoint() -> None:
 
 def test_key_whose_endpoint_was_tried_goes_to_the_next_on_the_ring() -> None:
     selector = ConsistentHash()
-    endpoints = fleet(1, 1, 1, 1)
+    endpoints = endpoint_set(1, 1, 1, 1)
     selector.update(endpoints)
     for key in range(100):
         way = selector.ring.find_all(key, 4)
@@ -340,7 +340,7 @@ def test_key_whose_endpoint_was_tried_goes_to_the_next_on_the_ring() -> None:
 
 def test_bound_spreads_a_hot_key() -> None:
     selector = ConsistentHash(bound=1.25)
-    endpoints = fleet(*[1] * 8)
+    endpoints = endpoint_set(*[1] * 8)
     selector.update(endpoints)
     counts = Counter(selector.pick(keyed("hot")) for _ in range(800))
     assert max(counts.values()) <= 125
@@ -348,26 +348,26 @@ def test_bound_spreads_a_hot_key() -> None:
 
 def test_no_bound_keeps_a_hot_key_where_it_is() -> None:
     selector = ConsistentHash(bound=None)
-    selector.update(fleet(*[1] * 8))
+    selector.update(endpoint_set(*[1] * 8))
     assert len({selector.pick(keyed("hot")) for _ in range(800)}) == 1
 
 
 def test_few_calls_of_one_key_stay_together() -> None:
     selector = ConsistentHash()
-    selector.update(fleet(*[1] * 8))
+    selector.update(endpoint_set(*[1] * 8))
     assert len({selector.pick(keyed("hot")) for _ in range(4)}) == 1
 
 
 def test_load_of_an_endpoint_that_left_and_came_back_is_not_counted_twice() -> None:
     selector = ConsistentHash()
-    endpoints = fleet(1, 1)
+    endpoints = endpoint_set(1, 1)
     selector.update(endpoints)
-    old = [selector.pick_candidate(keyed(key)) for key in range(8)]
+    old = [selector.pick_endpoint(keyed(key)) for key in range(8)]
     selector.update(endpoints[:1])
     selector.update(endpoints)
     selector.pick(keyed(0))
     for each in old:
-        selector.observe_candidate(each, 0.01, None)
+        selector.observe_endpoint(each, 0.01, None)
     assert 0 <= selector.ring.total_load <= 1
 
 
@@ -376,7 +376,7 @@ def test_load_of_an_endpoint_that_left_and_came_back_is_not_counted_twice() -> N
 
 def test_jump_hash_picks_by_sorted_address() -> None:
     selector = JumpHash()
-    selector.update(reversed(fleet(1, 1, 1, 1, 1)))
+    selector.update(reversed(endpoint_set(1, 1, 1, 1, 1)))
     for method, arguments, bucket in (
         ("Arith.Mul", (1,), 1),
         ("Arith.Mul", (42,), 4),
@@ -392,7 +392,7 @@ def test_jump_hash_picks_by_sorted_address() -> None:
 )
 def test_jump_hash_places_calls_by_the_key_of_rpcx(argument: int | str | float, method: str) -> None:
     selector = JumpHash()
-    endpoints = fleet(*[1] * 97)
+    endpoints = endpoint_set(*[1] * 97)
     selector.update(endpoints)
     key = rpcx_key(method, (argument,))
     assert key is not None
@@ -403,7 +403,7 @@ def test_jump_hash_places_calls_by_the_key_of_rpcx(argument: int | str | float, 
 
 def test_hash_key_goes_before_the_arguments() -> None:
     selector = JumpHash()
-    selector.update(fleet(*[1] * 10))
+    selector.update(endpoint_set(*[1] * 10))
     call = SimpleNamespace(hash_key="customer:1", method="Arith.Mul", arguments=(1,))
     assert selector.pick(call).address.path == chr(97 + jump(go_key_hash("customer:1"), 10))
 

@@ -11,8 +11,8 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backend import Backend, Lookup
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.closing import Closing
-from fastrpc.registries.base.feed import Feed
-from fastrpc.registries.base.keeper import Keeper, Registration
+from fastrpc.registries.base.poller import Poller
+from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.urls import UNDIALABLE, names_registry
 from fastrpc.registries.base.watch import Channel, Watch
@@ -54,13 +54,13 @@ def _check_reachable(endpoint: Endpoint) -> None:
 class _Followed:
     """A service that somebody watches, and the thread that asks for it."""
 
-    def __init__(self, service: str, lookup: Lookup, feed: Feed, channel: Channel) -> None:
+    def __init__(self, service: str, lookup: Lookup, poller: Poller, channel: Channel) -> None:
         self.channel = channel
         self.watches = 0
         self._lookup = lookup
         self._stop = threading.Event()
         self.thread = threading.Thread(
-            target=feed.run, args=(self._stop,), name=f"fastrpc registry watch of {service}", daemon=True
+            target=poller.run, args=(self._stop,), name=f"fastrpc registry watch of {service}", daemon=True
         )
 
     def stop(self) -> None:
@@ -97,7 +97,7 @@ class BackedRegistry(Closing):
         self._lock = threading.RLock()
         self._versions = itertools.count(1)
         self._followed: dict[str, _Followed] = {}
-        self._keeper = Keeper()
+        self._lease_keeper = LeaseKeeper()
         self._keeping: threading.Thread | None = None
         self._is_closed = False
         self._process_id = 0
@@ -116,10 +116,10 @@ class BackedRegistry(Closing):
             self._use()
             if self._keeping is None:
                 self._keeping = threading.Thread(
-                    target=self._keeper.run, name=f"fastrpc registry leases at {self._name}", daemon=True
+                    target=self._lease_keeper.run, name=f"fastrpc registry leases at {self._name}", daemon=True
                 )
                 self._keeping.start()
-        return Registration(service, endpoint, lease, self._keeper)
+        return Registration(service, endpoint, lease, self._lease_keeper)
 
     def watch(self, service: str) -> Watch:
         """Follow who serves a service, until the watch is closed or dropped."""
@@ -158,8 +158,8 @@ class BackedRegistry(Closing):
     def _follow(self, service: str) -> _Followed:
         channel = Channel(self._versions)
         lookup = self._backend.open_lookup(service)
-        feed = Feed(service, lookup, channel, policy=self._policy, cache=self._cache)
-        return _Followed(service, lookup, feed, channel)
+        poller = Poller(service, lookup, channel, policy=self._policy, cache=self._cache)
+        return _Followed(service, lookup, poller, channel)
 
     def _release(self, service: str, followed: _Followed) -> None:
         with self._lock:
@@ -195,7 +195,7 @@ class BackedRegistry(Closing):
             followed, self._followed = list(self._followed.values()), {}
         for one in followed:
             one.stop()
-        self._keeper.close()
+        self._lease_keeper.close()
         for thread in [*(one.thread for one in followed), self._keeping]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(CLOSE_SECONDS)

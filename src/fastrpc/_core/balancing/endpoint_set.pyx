@@ -1,0 +1,444 @@
+"""The endpoints of a client: which of them may be picked, and what their results come to.
+
+::
+
+                                              probes
+                                                │
+    registry ─► filters ─► not leaving ─► neither down nor ejected ─► selector ─► breaker of endpoint and method ─► attempt
+                             (if any)       (if half are left)            ▲                                            │
+                                                                          └──────────── result ◄───────────────────────┘
+
+The first three happen when something changes; the rest for each attempt. There is no timer: a pick that finds the next
+comparison due makes it.
+
+Calls that go the plain way keep what belongs to their attempt themselves and read no clock for it; a Pick is for those
+that the runner makes.
+"""
+
+from random import getrandbits
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.balancing.breaker cimport Breaker
+from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
+from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState, JumpHashSelector
+from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc.errors import (
+    CallError,
+    CircuitOpenError,
+    ConnectionLostError,
+    NoEndpointError,
+    UnavailableError,
+    is_endpoint_fault,
+)
+
+cdef enum:
+    # Endpoints that an error names: in an outage each call makes one.
+    NAMED_BREAKERS = 3
+
+cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)
+
+
+cdef uint64_t NEVER = <uint64_t>-1
+
+
+@cython.final
+cdef class Pick:
+
+    @property
+    def endpoint(self):
+        return self.endpoint_state.endpoint
+
+    def ended(self, error=None):
+        self.end(error)
+
+    cdef int end(self, object error) except -1:
+        cdef EndpointSet endpoint_set = self._endpoint_set
+        if endpoint_set is not None:
+            self._endpoint_set = None
+            endpoint_set.conclude(self.endpoint_state, self._method, self._ticket, self._started_ns, endpoint_set.now(), error)
+        return 0
+
+    def dropped(self):
+        cdef EndpointSet endpoint_set = self._endpoint_set
+        if endpoint_set is not None:
+            self._endpoint_set = None
+            endpoint_set.drop(self.endpoint_state, self._method, self._ticket)
+
+    def undone(self):
+        cdef EndpointSet endpoint_set = self._endpoint_set
+        if endpoint_set is not None:
+            self._endpoint_set = None
+            endpoint_set.undo(self.endpoint_state, self._method, self._ticket)
+
+    def __del__(self):
+        # A pick that nobody ended, say of a task that was never resumed, must not hold its place for ever.
+        self.dropped()
+
+
+@cython.final
+cdef class EndpointSet:
+
+    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source=""):
+        self.selector = selector
+        self.source = source
+        self._breaker_settings = breaker
+        self._generation = 1
+        self._detector = None if outlier is None else OutlierDetector(outlier)
+        self._clock = clock
+        # The jump hashes make the keys of Go rpcx themselves.
+        ours = JumpHashSelector if isinstance(selector, JumpHashSelector) else BaseSelector
+        self._makes_keys = type(selector).key_of is not ours.key_of
+        self._known = {}
+        self.left = []
+        self._look_ns = NEVER if outlier is None else 0
+
+    cdef uint64_t now(self) except? 0:
+        return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
+
+    # What the registry and the connections say
+
+    @property
+    def endpoint_states(self):
+        return list(self._known.values())
+
+    @property
+    def endpoints(self):
+        if self._is_stale:
+            self._narrow()
+        return self.selector.endpoints
+
+    def reseed(self):
+        if not self.selector._is_seeded:
+            self.selector._random = getrandbits(64) | 1
+
+    @property
+    def is_panicking(self):
+        if self._is_stale:
+            self._narrow()
+        return self._is_panicking
+
+    def __len__(self):
+        return len(self._known)
+
+    def update(self, endpoints):
+        cdef EndpointState endpoint_state
+        known = {}
+        for endpoint in endpoints:
+            name = str(endpoint.address)
+            endpoint_state = self._known.get(name)
+            if endpoint_state is None:
+                endpoint_state = EndpointState(endpoint)
+            elif endpoint_state.endpoint is not endpoint:
+                endpoint_state.renew(endpoint)
+            known.setdefault(name, endpoint_state)
+        self._known = known
+        self._changes += 1
+        self._narrow()
+
+    def set_leaving(self, EndpointState endpoint_state not None, bint is_leaving):
+        if endpoint_state.is_leaving != is_leaving:
+            endpoint_state.is_leaving = is_leaving
+            self._changes += 1
+            self._narrow()
+
+    def set_all_leaving(self, leaving, untried=()):
+        cdef EndpointState endpoint_state
+        cdef bint has_changed = False
+        cdef bint is_leaving, is_untried
+        for endpoint_state in self._known.values():
+            is_leaving, is_untried = endpoint_state in leaving, endpoint_state in untried
+            if endpoint_state.is_leaving != is_leaving or endpoint_state.is_untried != is_untried:
+                endpoint_state.is_leaving, endpoint_state.is_untried = is_leaving, is_untried
+                has_changed = True
+        if has_changed:
+            self._changes += 1
+            self._narrow()
+        return has_changed
+
+    def probe_failed(self, EndpointState endpoint_state not None, int64_t fall):
+        return self._probed(endpoint_state.health.probe_failed(fall))
+
+    def probe_passed(self, EndpointState endpoint_state not None, int64_t rise):
+        return self._probed(endpoint_state.health.probe_passed(rise))
+
+    cdef bint _probed(self, bint has_changed) noexcept:
+        """Have the next pick tell the selector, as where an endpoint is ejected."""
+        if has_changed:
+            self._is_stale = True
+            self._look_ns = 0
+        return has_changed
+
+    cdef int _look(self, uint64_t now) except -1:
+        """Compare the endpoints if that is due, and let the selector know what has changed since."""
+        if self._detector is None:
+            self._look_ns = NEVER
+        else:
+            if now >= self._detector.due_ns and self._detector.compare(
+                [(<EndpointState>endpoint_state).health for endpoint_state in self._known.values()], now
+            ):
+                self._is_stale = True
+            self._look_ns = self._detector.due_ns
+        return self._narrow() if self._is_stale else 0
+
+    def _is_sound(self, endpoint):
+        cdef EndpointState endpoint_state = self._known.get(str(endpoint.address))
+        if endpoint_state is None or endpoint_state.health.is_out():
+            return False
+        return not endpoint_state.is_leaving or endpoint_state.is_untried
+
+    cdef int _narrow(self) except -1:
+        """Tell the selector which endpoints it may pick now."""
+        cdef uint64_t changes
+        cdef list usable
+        # Cleared before the filters run: what is ejected meanwhile, by another thread, is for the next pick.
+        self._is_stale = False
+        try:
+            while True:
+                changes = self._changes
+                usable = self._usable()
+                if changes == self._changes:
+                    break
+                # Filters let other threads run, one of which has changed what they were asked about.
+            self.selector.take_up(usable)
+        except BaseException:
+            # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
+            self._is_stale = True
+            self._look_ns = 0
+            raise
+        if self.on_narrowed is not None and self.selector.filters:
+            self.on_narrowed()
+        return 0
+
+    cdef list _usable(self):
+        """Return the endpoints that may be picked now."""
+        cdef EndpointState endpoint_state
+        cdef dict known = self._known
+        endpoint_states = list(known.values())
+        if self.selector.filters:
+            endpoints = [(<EndpointState>each).endpoint for each in endpoint_states]
+            for narrow in self.selector.filters:
+                endpoints = narrow(endpoints, self._is_sound)
+            endpoint_states = [known[str(endpoint.address)] for endpoint in endpoints]
+        self.left = endpoint_states
+        endpoint_states = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.is_leaving] or endpoint_states
+        sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
+        # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
+        self._is_panicking = 2 * len(sound) < len(endpoint_states)
+        return endpoint_states if self._is_panicking else sound
+
+    # What happens for each attempt
+
+    def pick(self, call, tried=()):
+        cdef str method = call.method
+        cdef int64_t ticket = 0
+        cdef uint64_t now = self.now()
+        cdef EndpointState endpoint_state = self.choose(call, getattr(call, "hash_key", None), method, tuple(tried), now, &ticket)
+        if endpoint_state is None:
+            if self.selector.size:
+                raise self._held(self.selector.endpoint_states, method, now)
+            raise self.nobody(method)
+        return self._placed(endpoint_state, method, ticket, now)
+
+    def nobody(self, str method):
+        if self._known:
+            return NoEndpointError(
+                f"{method}: the filters leave no endpoint",
+                hint="compare the selector's filters with the labels, versions and zones of the servers",
+            )
+        return NoEndpointError(
+            f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}",
+            hint="check the name of the service, and that a server that has it runs and registers it",
+        )
+
+    def pick_at(self, call, EndpointState endpoint_state not None):
+        cdef str method = call.method
+        cdef uint64_t now = self.now()
+        cdef int64_t ticket = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
+        if ticket < 0:
+            raise self._held([endpoint_state], method, now)
+        self.selector.take(endpoint_state)
+        return self._placed(endpoint_state, method, ticket, now)
+
+    cdef Pick _placed(self, EndpointState endpoint_state, str method, int64_t ticket, uint64_t now):
+        cdef Pick pick = Pick.__new__(Pick)
+        pick.endpoint_state, pick._method, pick._ticket = endpoint_state, method, ticket
+        pick._started_ns, pick._endpoint_set = now, self
+        return pick
+
+    @cython.nonecheck(False)
+    cdef EndpointState choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
+        """Pick an endpoint whose breaker lets a call of this method through; None where there is none."""
+        cdef EndpointState endpoint_state
+        if now >= self._look_ns:
+            self._look(now)
+        if not self.selector.size:
+            return None
+        if key is None and self._makes_keys:
+            key = self.selector.key_of(call)
+        endpoint_state = self.selector.choose(call, key, tried, now)
+        ticket[0] = 0
+        if endpoint_state.breakers is None or self._admits(endpoint_state, method, now, ticket):
+            return endpoint_state
+        return self._pass_by(call, key, method, tried, now, ticket)
+
+    cdef EndpointState _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
+        """Pick anew, and leave out whom breakers hold back.
+
+        In an outage that is most of them: they are passed by all at once, not each found out by a pick of its own.
+        """
+        cdef EndpointState endpoint_state = None
+        cdef tuple held = self._held_back(method, now)
+        if <Py_ssize_t>len(held) < self.selector.size:
+            endpoint_state = self._choose_one(call, key, method, tried + held if tried else held, now, ticket)
+            if endpoint_state is None and tried:
+                # Better one that was tried than none at all.
+                endpoint_state = self._choose_one(call, key, method, held, now, ticket)
+        return endpoint_state
+
+    cdef EndpointState _choose_one(
+        self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
+    ):
+        """Let the selector pick once; None when the breaker there holds the call back."""
+        cdef EndpointState endpoint_state = self.selector.choose(call, key, avoided, now)
+        return endpoint_state if self._admits(endpoint_state, method, now, ticket) else None
+
+    cdef bint _admits(self, EndpointState endpoint_state, str method, uint64_t now, int64_t* ticket) except -1:
+        """Pass a breaker if there is one; where it holds the call back, the pick is taken back."""
+        ticket[0] = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
+        if ticket[0] >= 0:
+            return True
+        self.selector.take_back(endpoint_state)
+        return False
+
+    cdef tuple _held_back(self, str method, uint64_t now):
+        """Return the endpoints whose breakers let no call of this method through now."""
+        cdef EndpointState endpoint_state
+        cdef Breaker breaker
+        held = []
+        for endpoint_state in self.selector.endpoint_states:
+            if endpoint_state.breakers is not None:
+                breaker = endpoint_state.breakers.get(method)
+                if breaker is not None and not breaker.admits(now):
+                    held.append(endpoint_state.endpoint)
+        return tuple(held)
+
+    cdef int64_t _enter(self, EndpointState endpoint_state, str method, uint64_t now) except -2:
+        """Return the ticket of the breaker, 0 when there is none, -1 when it holds the call back."""
+        cdef Breaker breaker = endpoint_state.breakers.get(method)
+        if breaker is None:
+            return 0
+        return breaker.enter(now) or -1
+
+    def _held(self, list endpoint_states, str method, uint64_t now):
+        cdef EndpointState endpoint_state
+        cdef Breaker breaker
+        waits = []
+        for endpoint_state in endpoint_states[:NAMED_BREAKERS]:
+            breaker = None if endpoint_state.breakers is None else endpoint_state.breakers.get(method)
+            if breaker is not None:
+                waits.append(f"{endpoint_state.name} for {breaker.opens_in(<double>now * 1e-9):.3g} s")
+        if len(endpoint_states) > NAMED_BREAKERS:
+            waits.append(f"{len(endpoint_states) - NAMED_BREAKERS} more")
+        return CircuitOpenError(
+            f"{method}: the breaker holds calls back at {'; '.join(waits)}",
+            hint="the calls before this one failed there; see their errors",
+        )
+
+    cdef int drop(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
+        # A selector of the user's may raise when it is told.
+        self._forget(endpoint_state, method, ticket)
+        return self.selector.take_back(endpoint_state)
+
+    cdef int undo(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
+        # As in `drop`.
+        self._forget(endpoint_state, method, ticket)
+        return self.selector.undo(endpoint_state)
+
+    cdef int _forget(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
+        """Let another attempt probe instead."""
+        cdef Breaker breaker = endpoint_state.breakers.get(method) if ticket and endpoint_state.breakers is not None else None
+        if breaker is not None:
+            breaker.forget(ticket)
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int conclude(
+        self, EndpointState endpoint_state, str method, int64_t ticket, uint64_t began, uint64_t ended, object error
+    ) except -1:
+        cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
+        if error is None and endpoint_state.breakers is None:
+            # As most end.
+            endpoint_state.health.note(
+                False, seconds, 0.0 if self._detector is None else self._detector.units_of(method, seconds)
+            )
+        elif error is None:
+            self._note(endpoint_state, method, ticket, False, seconds, ended)
+        elif type(error) in NEVER_STARTED and error.processed == "no":
+            # A server that leaves, or a connection that went before the request did: that is no fault.
+            return self.drop(endpoint_state, method, ticket)
+        elif is_endpoint_fault(error):
+            self._note(endpoint_state, method, ticket, True, seconds, ended)
+        elif isinstance(error, CallError):
+            self._note(endpoint_state, method, ticket, False, seconds, ended)
+        else:
+            # Cancelled, or our own mistake: that says nothing.
+            self._forget(endpoint_state, method, ticket)
+        return self.selector.settle(endpoint_state, seconds, error, ended)
+
+    cdef int _note(
+        self, EndpointState endpoint_state, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
+    ) except -1:
+        """An attempt told something about its endpoint."""
+        cdef Breaker breaker
+        cdef double units = 0.0
+        if self._detector is not None and not is_fault:
+            units = self._detector.units_of(method, seconds)
+        endpoint_state.health.note(is_fault, seconds, units)
+        if endpoint_state.breakers is None:
+            if not is_fault or self._breaker_settings is None:
+                return self._judge(endpoint_state, is_fault, now)
+            endpoint_state.breakers = {}
+        breaker = endpoint_state.breakers.get(method)
+        if breaker is None and is_fault:
+            breaker = endpoint_state.breakers[method] = Breaker(self._breaker_settings)
+            breaker.begin(self._generation)
+        if breaker is not None:
+            # What began before there was a breaker belongs to its first generation.
+            breaker.leave(ticket or breaker.first_generation, is_fault, now)
+            if not is_fault and breaker.is_idle(now):
+                self._generation = max(self._generation, breaker.generation + 1)
+                del endpoint_state.breakers[method]
+                if not endpoint_state.breakers:
+                    endpoint_state.breakers = None
+        return self._judge(endpoint_state, is_fault, now)
+
+    cdef int _judge(self, EndpointState endpoint_state, bint is_fault, uint64_t now) except -1:
+        """Eject an endpoint that failed too often in a row; the next pick tells the selector.
+
+        Filters of the user's run then, in the turn of a caller: here that may be a connection's.
+        """
+        if (
+            is_fault
+            and self._detector is not None
+            and 0 < self._detector.consecutive <= endpoint_state.health.faults_in_row
+            and not endpoint_state.health.is_ejected
+        ):
+            self._detector.eject(endpoint_state.health, now)
+            self._is_stale = True
+            self._look_ns = 0
+        return 0
+
+    def _measure_picks(self, Py_ssize_t count, list keys not None):
+        # Bench hook: pick and conclude, one key after the other, a microsecond apart, as the engine does it.
+        cdef Py_ssize_t index
+        cdef Py_ssize_t size = len(keys)
+        cdef int64_t ticket = 0
+        cdef uint64_t now = self.now()
+        cdef EndpointState endpoint_state
+        for index in range(count):
+            endpoint_state = self.choose(None, keys[index % size], "bench.echo", None, now, &ticket)
+            self.conclude(endpoint_state, "bench.echo", ticket, now, now + 1000, None)
+            now += 1000

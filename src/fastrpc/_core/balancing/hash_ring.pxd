@@ -1,0 +1,76 @@
+"""Consistent hashing with bounded load. All of it is touched with the GIL held, and calls no Python code on the way."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "base/hash64.h" nogil:
+    uint64_t hash_number "frpc_hash_number"(uint64_t number, uint64_t seed) noexcept
+    uint64_t hash_bytes "frpc_hash_bytes"(const char* data, size_t size, uint64_t seed) noexcept
+    uint64_t fnv1a "frpc_fnv1a"(uint64_t hash, const char* data, size_t size) noexcept
+    const uint64_t FNV_EMPTY "FRPC_FNV_EMPTY"
+    uint32_t jump_hash "frpc_jump_hash"(uint64_t key, uint32_t buckets) noexcept
+
+
+cdef struct Node:
+    # What its points are derived from; how many of them the ring holds; its share.
+    uint64_t identity
+    uint32_t points
+    uint32_t weight
+
+    # Calls that were placed here and have not ended; whether the next search passes it by.
+    int64_t load
+    bint is_avoided
+
+
+cdef struct Point:
+    uint64_t position
+    uint32_t node
+
+
+@cython.final
+cdef class HashRing:
+    cdef:
+        # Node number -> name and Node; the name of a number that is free is None. Numbers are handed out again.
+        list _names
+        Node* _nodes
+        list _free
+        dict _numbers
+
+        # The points in order: point `index` is at _positions[index] and belongs to _owners[index].
+        uint64_t* _positions
+        uint32_t* _owners
+        uint32_t _size
+
+        # Points whose highest bits are `bits` are those from _starts[bits] up to _starts[bits + 1].
+        uint32_t* _starts
+        int _shift
+
+        # Points for each unit of weight, halved so often because there would be too many in all.
+        readonly uint32_t points_per_weight
+        int _halvings
+
+        # No node holds more than `bound` times its share of all load, but for the first `least_load` calls; 0: no bound.
+        double _bound
+        int64_t _least_load
+        readonly int64_t total_load
+        uint64_t _total_weight
+
+    cdef int set_nodes(self, dict weights) except -1
+    cdef Py_ssize_t number_of(self, str name) except -2
+    cdef Py_ssize_t take(self, uint64_t hash) noexcept
+    cdef void give_back(self, Py_ssize_t number) noexcept
+    cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept
+    cdef inline Node* node(self, Py_ssize_t number) noexcept:
+        return &self._nodes[number]
+    cdef uint32_t _locate(self, uint64_t hash) noexcept
+    cdef bint _has_room(self, Node* node) noexcept
+    cdef int _add_node(self, str name, uint32_t weight) except -1
+    cdef int _rebuild(self, uint8_t* is_fresh) except -1
+    cdef int _merge(self, Point* fresh, Py_ssize_t fresh_size, Py_ssize_t kept, uint8_t* is_fresh) except -1
+
+cdef uint64_t hash_key(object key) except? 0
+cdef uint64_t fnv_key(object key) except? 0
+cdef uint64_t fnv_call(str method, object argument) except? 0
+
+cdef int check_number(str name, object value, object kind, object lowest, object highest, str allowed) except -1

@@ -1,0 +1,700 @@
+"""The built-in picks: random, round robin, smooth weighted, least loaded, consistent hash, and those of Go rpcx."""
+
+cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.math cimport exp
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+import math
+import random as random_module
+
+from fastrpc._core.balancing.endpoint_health cimport EndpointHealth
+from fastrpc._core.balancing.hash_ring cimport HashRing, check_number, fnv_call, fnv_key, hash_key, jump_hash
+from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
+
+cdef extern from "Python.h":
+    # Return what was before.
+    bint PyGC_Disable()
+    bint PyGC_Enable()
+
+cdef enum:
+    # Picks of smooth weighted round robin that are remembered, 256 KiB.
+    LONGEST_CYCLE = 65536
+    MOST_WEIGHT = 65536
+    # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
+    REPEATED_PICKS = 4
+    # How often a selector of the user's is asked for one pick.
+    MOST_ASKED = 64
+    # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
+    FAULT_FACTOR = 10
+
+# Weight of an attempt in the average of all.
+cdef double MEAN_SHARE = 0.05
+
+# Second hash of the double jump, as in Go's `doublejump`.
+cdef uint64_t COMPACT_FACTOR = 0xc6a4a7935bd1e995
+
+
+def always_sound(endpoint):
+    """What filters are told of endpoints when nobody watches their health."""
+    return True
+
+
+@cython.final
+cdef class EndpointState:
+
+    def __init__(self, endpoint):
+        self.name = str(endpoint.address)
+        self.node = -1
+        self.health = EndpointHealth()
+        self.sessions = []
+        self.renew(endpoint)
+
+    def renew(self, endpoint):
+        self.endpoint = endpoint
+        self.weight = min(endpoint.weight, MOST_WEIGHT)
+
+    def __repr__(self):
+        return f"<Candidate {self.name} weight={self.weight} in_flight={self.in_flight}>"
+
+
+# `inspect.signature` reads the first line of a compiled class.
+cdef class BaseSelector:
+    """BaseSelector(*, filters=(), seed=None)\n--\n\nWhat the built-in selectors share."""
+
+    def __init__(self, *, filters=(), seed=None):
+        self.endpoint_states = []
+        self._by_id, self._by_name = {}, {}
+        try:
+            self.filters = tuple(filters)
+        except TypeError:
+            raise ConfigError(f"filters is {filters!r}, it must be a list", hint="write filters=[…]") from None
+        for narrow in self.filters:
+            if not callable(narrow):
+                raise ConfigError(
+                    f"{narrow!r} is no filter", hint="write filters=[labels(…), version(…), …] of fastrpc.selectors"
+                )
+        if seed is not None and not isinstance(seed, (str, bytes, int)):
+            raise ConfigError(f"seed is {seed!r}, it must be a text, bytes or a whole number")
+        self._is_seeded = seed is not None
+        self._random = (random_module.getrandbits(64) if seed is None else hash_key(seed)) | 1
+
+    @property
+    def endpoints(self):
+        return [(<EndpointState>endpoint_state).endpoint for endpoint_state in self.endpoint_states]
+
+    def __len__(self):
+        return self.size
+
+    cdef uint64_t random(self) noexcept:
+        # xorshift64* (Vigna, ACM Transactions on Mathematical Software 42, 2016): its high bits are good.
+        cdef uint64_t state = self._random
+        state ^= state >> 12
+        state ^= state << 25
+        state ^= state >> 27
+        self._random = state
+        return state * <uint64_t>0x2545f4914f6cdd1d
+
+    cdef uint32_t random_below(self, uint32_t size) noexcept:
+        # The high half of 32 random bits times the size (Lemire, arXiv 1805.10941), uneven by less than 2**-20.
+        return <uint32_t>(((self.random() >> 32) * size) >> 32)
+
+    # What the registry and the caller say
+
+    def update(self, endpoints):
+        """Replace the endpoints; those that stay keep what was learned of them.
+
+        An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
+        """
+        cdef EndpointState endpoint_state
+        endpoint_states = []
+        for narrow in self.filters:
+            endpoints = narrow(endpoints, always_sound)
+        for endpoint in endpoints:
+            endpoint_state = self.state_of(endpoint)
+            if endpoint_state is None:
+                endpoint_state = EndpointState(endpoint)
+            elif endpoint_state.endpoint is not endpoint:
+                endpoint_state.renew(endpoint)
+            endpoint_states.append(endpoint_state)
+        self.take_up(endpoint_states)
+
+    def update_endpoints(self, endpoint_states):
+        self.take_up(list(endpoint_states))
+
+    cdef int take_up(self, list endpoint_states) except -1:
+        cdef EndpointState endpoint_state
+        cdef bint is_collecting
+        by_name = {}
+        for endpoint_state in endpoint_states:
+            by_name.setdefault(endpoint_state.name, endpoint_state)
+        # Weight 0 asks for no calls; if all do, that cannot be meant.
+        known = list(by_name.values())
+        listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
+        by_id = {id((<EndpointState>each).endpoint): each for each in known}
+        # Until all of it fits together nobody may pick. Up to Python 3.11 each allocation may start the garbage collection,
+        # and that finalizers, which make calls or let other threads do so; and so may what is let go of here.
+        before = (self.endpoint_states, self._by_name, self._by_id)
+        is_collecting = PyGC_Disable()
+        try:
+            for endpoint_state in self.endpoint_states:
+                endpoint_state.is_listed = False
+            for endpoint_state in listed:
+                endpoint_state.is_listed = True
+            self._by_name = by_name
+            self._by_id = by_id
+            self.endpoint_states = listed
+            self.size = <uint32_t>len(listed)
+            self._changed()
+        finally:
+            if is_collecting:
+                PyGC_Enable()
+        del before
+        return 0
+
+    def endpoint_state(self, endpoint):
+        return self.state_of(endpoint)
+
+    cdef EndpointState state_of(self, object endpoint):
+        found = self._by_id.get(id(endpoint))
+        # Since the list was taken up a record may have been renewed, and another one lie where the old one was.
+        if found is not None and (<EndpointState>found).endpoint is endpoint:
+            return <EndpointState>found
+        return self._by_name.get(str(endpoint.address))
+
+    def key_of(self, call):
+        """Return what places a call; only selectors that hash ask for it."""
+        return getattr(call, "hash_key", None)
+
+    def pick(self, call, tried=()):
+        """Return the endpoint of the next attempt; one of `tried` only when there is no other.
+
+        Raises NoEndpointError when there is none at all. To each pick belongs one `observe`.
+        """
+        return self.pick_endpoint(call, tried).endpoint
+
+    def pick_endpoint(self, call, tried=()):
+        return self.choose(call, self.key_of(call), tuple(tried), self.instant())
+
+    def observe(self, endpoint, double seconds, error):
+        """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
+        cdef EndpointState endpoint_state = self.state_of(endpoint)
+        if endpoint_state is not None:
+            self.observe_endpoint(endpoint_state, seconds, error)
+
+    def observe_endpoint(self, EndpointState endpoint_state not None, double seconds, error):
+        self.settle(endpoint_state, seconds, error, self.instant())
+
+    cdef uint64_t instant(self) except? 0:
+        """Hook: the time, for those who are not given it."""
+        return now_ns()
+
+    # What happens for each attempt
+
+    @cython.nonecheck(False)
+    cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
+        """Pick the endpoint of the next attempt; those in `tried` only when there is no other."""
+        cdef EndpointState endpoint_state
+        if not self.size:
+            raise NoEndpointError("there is no endpoint to pick from")
+        # The list holds endpoints and nothing else.
+        endpoint_state = (
+            self._next_untried(call, key, tried, now) if tried else <EndpointState>self.endpoint_states[self._next(call, key, now)]
+        )
+        endpoint_state.in_flight += 1
+        return endpoint_state
+
+    cdef int take(self, EndpointState endpoint_state) except -1:
+        """An attempt goes to this endpoint, whatever would have been picked."""
+        endpoint_state.in_flight += 1
+        return 0
+
+    cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
+        """An attempt ended."""
+        if endpoint_state.in_flight > 0:
+            endpoint_state.in_flight -= 1
+        return 0
+
+    cdef int take_back(self, EndpointState endpoint_state) except -1:
+        """An attempt that was picked is not made, or ended without saying anything."""
+        return BaseSelector.settle(self, endpoint_state, 0.0, None, 0)
+
+    cdef int undo(self, EndpointState endpoint_state) except -1:
+        """The pick just made leads nowhere now, and another one follows for the same attempt: as if it had not been made."""
+        return self.take_back(endpoint_state)
+
+    cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
+        """Mark the endpoints of these endpoints; return how many that are."""
+        cdef EndpointState endpoint_state
+        cdef uint32_t marked = 0
+        for endpoint in tried:
+            endpoint_state = self.state_of(endpoint)
+            if endpoint_state is not None and endpoint_state.is_listed and endpoint_state.is_tried != is_tried:
+                endpoint_state.is_tried = is_tried
+                marked += 1
+        return marked
+
+    cdef EndpointState _next_untried(self, object call, object key, tuple tried, uint64_t now):
+        """A endpoint that was not tried, if there is one.
+
+        Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring
+        another list.
+        """
+        cdef Py_ssize_t index = 0
+        cdef uint32_t marked
+        cdef int _
+        try:
+            marked = self._mark_tried(tried, True)
+            if not self.size:
+                raise NoEndpointError("there is no endpoint to pick from")
+            if marked == self.size:
+                return <EndpointState>self.endpoint_states[self._next(call, key, now)]
+            for _ in range(REPEATED_PICKS):
+                index = self._next(call, key, now)
+                if not (<EndpointState>self.endpoint_states[index]).is_tried:
+                    return <EndpointState>self.endpoint_states[index]
+            # No more steps than endpoints: threads that pick at the same time see each other's marks.
+            for _ in range(<int>self.size):
+                if not (<EndpointState>self.endpoint_states[index]).is_tried:
+                    break
+                index = (index + 1) % self.size
+            return <EndpointState>self.endpoint_states[index]
+        finally:
+            self._mark_tried(tried, False)
+
+    def _measure_picks(self, Py_ssize_t count, list keys not None):
+        # Bench hook: pick and observe, one key after the other, as the engine does it.
+        cdef Py_ssize_t index
+        cdef Py_ssize_t size = len(keys)
+        for index in range(count):
+            self.settle(self.choose(None, keys[index % size], None, index), 1e-3, None, index)
+
+    cdef int _changed(self) except -1:
+        """Hook: the endpoints are others. It runs no code of Python's."""
+        return 0
+
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        """Hook: the index of the next endpoint. There is at least one."""
+        raise NotImplementedError(f"{type(self).__name__} does not pick")
+
+
+cdef class RandomSelector(BaseSelector):
+
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        return self.random_below(self.size)
+
+
+cdef class RoundRobinSelector(BaseSelector):
+
+    def __cinit__(self):
+        self._listed = self._order = []
+
+    cdef int _changed(self) except -1:
+        """Go on after whoever was picked last, or the nearest one before it that is still there.
+
+        Beginning anew at each change would give some endpoints more calls than others as long as connections come and go.
+        """
+        cdef Py_ssize_t size, step
+        if self._picks:
+            self._order, self._next_turn = self._listed, self._turn
+        self._listed, self._picks = self.endpoint_states, 0
+        size = len(self._order)
+        for step in range(1, size + 1):
+            endpoint_state = self._by_name.get((<EndpointState>self._order[(self._next_turn + size - step) % size]).name)
+            if endpoint_state is not None and (<EndpointState>endpoint_state).is_listed:
+                self._turn = (self.endpoint_states.index(endpoint_state) + 1) % self.size
+                return 0
+        # Clients that start together must not all begin with the same endpoint.
+        self._turn = self.random_below(self.size) if self.size else 0
+        return 0
+
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        cdef Py_ssize_t index = self._turn
+        self._turn = self._turn + 1 if self._turn + 1 < self.size else 0
+        self._picks += 1
+        return index
+
+    cdef int undo(self, EndpointState endpoint_state) except -1:
+        cdef uint32_t last = (self._turn or self.size) - 1
+        # Other picks may have been made since, by threads, or before the last change.
+        if self._picks and self.endpoint_states[last] is endpoint_state:
+            self._turn = last
+            self._picks -= 1
+        return self.take_back(endpoint_state)
+
+
+cdef class SmoothWeightedSelector(BaseSelector):
+
+    def __cinit__(self):
+        self._order = []
+
+    def __dealloc__(self):
+        PyMem_Free(self._weights)
+        PyMem_Free(self._start)
+        PyMem_Free(self._current)
+        PyMem_Free(self._cycle)
+
+    cdef int _changed(self) except -1:
+        cdef Py_ssize_t index
+        cdef uint64_t period
+        if self._has_picked:
+            self._save()
+            self._has_picked = False
+        weights = [max((<EndpointState>each).weight, 1) for each in self.endpoint_states]
+        period = sum(weights) // math.gcd(*weights) if weights else 0
+        self._order = []
+        self._total = sum(weights)
+        self._begin_cycle(period if period <= LONGEST_CYCLE else 0)
+        self._order = self.endpoint_states
+        for index in range(<Py_ssize_t>self.size):
+            self._weights[index] = weights[index]
+            # What was saved up beside heavier endpoints is not spent at once where they have gone.
+            self._start[index] = max(-self._total, min(self._total, (<EndpointState>self.endpoint_states[index]).current))
+        memcpy(self._current, self._start, self.size * sizeof(int64_t))
+        return 0
+
+    cdef int _save(self) except -1:
+        """Note with each endpoint where the algorithm stands: it goes on there, also when one was away for a moment."""
+        cdef uint32_t index
+        cdef uint32_t size = <uint32_t>len(self._order)
+        if self._period and self._turn != self._known:
+            # The rest of the cycle is known, but was not given out.
+            for index in range(size):
+                self._current[index] = self._start[index] + self._turn * self._weights[index]
+            for index in range(self._turn):
+                self._current[self._cycle[index]] -= self._total
+        for index in range(size):
+            (<EndpointState>self._order[index]).current = self._current[index]
+        return 0
+
+    cdef int _begin_cycle(self, uint64_t period) except -1:
+        """Make room for the endpoints there are now."""
+        cdef int64_t* weights = <int64_t*>PyMem_Realloc(self._weights, (self.size + 1) * sizeof(int64_t))
+        if weights is not NULL:
+            self._weights = weights
+        cdef int64_t* start = <int64_t*>PyMem_Realloc(self._start, (self.size + 1) * sizeof(int64_t))
+        if start is not NULL:
+            self._start = start
+        cdef int64_t* current = <int64_t*>PyMem_Realloc(self._current, (self.size + 1) * sizeof(int64_t))
+        if current is not NULL:
+            self._current = current
+        cdef uint32_t* cycle = <uint32_t*>PyMem_Realloc(self._cycle, (period + 1) * sizeof(uint32_t))
+        if cycle is not NULL:
+            self._cycle = cycle
+        if weights is NULL or start is NULL or current is NULL or cycle is NULL:
+            self.size = 0
+            raise MemoryError
+        self._period = <uint32_t>period
+        self._known = self._turn = 0
+        return 0
+
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        cdef uint32_t turn = self._turn
+        self._has_picked = True
+        if not self._period:
+            return self._advance()
+        if turn == self._known:
+            self._cycle[turn] = self._advance()
+            self._known += 1
+            if self._known == self._period and memcmp(self._current, self._start, self.size * sizeof(int64_t)):
+                # After a change it does not begin where such a cycle does: these picks do not repeat.
+                memcpy(self._start, self._current, self.size * sizeof(int64_t))
+                self._known = 0
+        self._turn = turn + 1 if turn + 1 < self._period else 0
+        return self._cycle[turn]
+
+    cdef int undo(self, EndpointState endpoint_state) except -1:
+        # At the beginning of a cycle the one before is not known any more.
+        if self._period and self._turn and self.endpoint_states[self._cycle[self._turn - 1]] is endpoint_state:
+            self._turn -= 1
+        return self.take_back(endpoint_state)
+
+    cdef uint32_t _advance(self) noexcept:
+        """Every weight grows by its own, the largest is picked and pays for all (nginx, commit 52327e0627f4)."""
+        cdef uint32_t index
+        cdef uint32_t best = 0
+        for index in range(self.size):
+            self._current[index] += self._weights[index]
+            if self._current[index] > self._current[best]:
+                best = index
+        self._current[best] -= self._total
+        return best
+
+
+cdef class LeastLoadedSelector(BaseSelector):
+    """LeastLoadedSelector(*, decay=1.0, clock=None, filters=(), seed=None)\n--\n\nPicks the better of two at random."""
+
+    def __init__(self, *, decay=1.0, clock=None, filters=(), seed=None):
+        super().__init__(filters=filters, seed=seed)
+        check_number("decay", decay, (int, float), 1e-3, 3600, "a number of seconds from 0.001 to 3,600")
+        self.decay = decay
+        self._clock = clock
+
+    cdef uint64_t instant(self) except? 0:
+        return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
+
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        """Compare two at random (Mitzenmacher, IEEE TPDS 12, 2001)."""
+        cdef uint32_t first, second
+        if self.size == 1:
+            return 0
+        if self._clock is not None:
+            now = self.instant()
+        first = self.random_below(self.size)
+        second = self.random_below(self.size - 1)
+        second += second >= first
+        if self._cost(self.endpoint_states[second], now) < self._cost(self.endpoint_states[first], now):
+            return second
+        return first
+
+    cdef int _changed(self) except -1:
+        cdef EndpointState endpoint_state
+        for endpoint_state in self.endpoint_states:
+            if not endpoint_state.observed_ns:
+                # Better than most, so that a new one is tried soon; not so good that all calls rush there at once.
+                endpoint_state.seconds = self._mean_seconds / 2
+                endpoint_state.observed_ns = self.instant()
+        return 0
+
+    cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept:
+        """How long a call would wait here: what attempts take, times those under way, per weight."""
+        # What nobody asks for long is forgotten, or a slow endpoint would never be tried again. As long as nothing is
+        # known the number of attempts under way decides.
+        cdef double seconds = endpoint_state.seconds * self._fading(endpoint_state, now) + 1e-9
+        return seconds * <double>(endpoint_state.in_flight + 1) / <double>max(endpoint_state.weight, 1)
+
+    cdef double _fading(self, EndpointState endpoint_state, uint64_t now) noexcept:
+        if now <= endpoint_state.observed_ns:
+            return 1.0
+        return exp(-(<double>(now - endpoint_state.observed_ns)) * 1e-9 / self.decay)
+
+    cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
+        cdef double rest
+        if self._clock is not None:
+            now = self.instant()
+        BaseSelector.settle(self, endpoint_state, seconds, error, now)
+        if error is not None and is_endpoint_fault(error):
+            seconds = max(seconds, FAULT_FACTOR * self._mean_seconds)
+        elif error is not None and not isinstance(error, CallError) and seconds <= endpoint_state.seconds:
+            return 0  # It was cut short: that it took no longer says nothing.
+        else:
+            self._mean_seconds += (seconds - self._mean_seconds) * (MEAN_SHARE if self._mean_seconds else 1.0)
+        # A peak counts at once, better news only as time goes by: the peak EWMA of Finagle.
+        rest = self._fading(endpoint_state, now)
+        if seconds >= endpoint_state.seconds:
+            endpoint_state.seconds = seconds
+        else:
+            endpoint_state.seconds = endpoint_state.seconds * rest + seconds * (1.0 - rest)
+        endpoint_state.observed_ns = now
+        return 0
+
+
+cdef class ConsistentHashSelector(BaseSelector):
+    """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
+
+    def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
+        super().__init__(filters=filters, seed=seed)
+        if bound is not None:
+            check_number("bound", bound, (int, float), 1, 1e6, "a number from 1 to 1,000,000, or None")
+        check_number("least_load", least_load, int, 0, 1 << 40, "a whole number from 0 to 2**40")
+        self.ring = HashRing(bound=bound, least_load=least_load)
+        self._owners = []
+
+    cdef int _changed(self) except -1:
+        cdef EndpointState endpoint_state
+        self.ring.set_nodes({(<EndpointState>each).name: max((<EndpointState>each).weight, 1) for each in self.endpoint_states})
+        for endpoint_state in self._owners:
+            if endpoint_state is not None:
+                endpoint_state.node = -1
+        self._owners = [None] * self.ring.numbers
+        for endpoint_state in self.endpoint_states:
+            endpoint_state.node = self.ring.number_of(endpoint_state.name)
+            self._owners[endpoint_state.node] = endpoint_state
+            # It may have been away while calls went on there.
+            self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
+        return 0
+
+    cdef int take(self, EndpointState endpoint_state) except -1:
+        endpoint_state.in_flight += 1
+        if endpoint_state.node >= 0:
+            self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
+        return 0
+
+    cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
+        cdef uint64_t hash
+        if not self.size:
+            raise NoEndpointError("there is no endpoint to pick from")
+        # A call that names no key may go anywhere.
+        hash = self.random() if key is None else hash_key(key)
+        if not tried:
+            return self._take(hash)
+        try:
+            self._avoid(tried, self._mark_tried(tried, True) < self.size)
+            return self._take(hash)
+        finally:
+            self._avoid(tried, False)
+            self._mark_tried(tried, False)
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef EndpointState _take(self, uint64_t hash):
+        """Count a call on whom the ring names; no code of Python's runs in between, which might change both."""
+        cdef EndpointState endpoint_state
+        cdef Py_ssize_t number = self.ring.take(hash)
+        if number < 0:
+            raise NoEndpointError("the ring has no endpoint")
+        endpoint_state = <EndpointState>self._owners[number]
+        endpoint_state.in_flight += 1
+        return endpoint_state
+
+    cdef int _avoid(self, tuple tried, bint is_avoided) except -1:
+        cdef EndpointState endpoint_state
+        for endpoint in tried:
+            endpoint_state = self.state_of(endpoint)
+            if endpoint_state is not None and endpoint_state.node >= 0:
+                self.ring.node(endpoint_state.node).is_avoided = is_avoided
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
+        BaseSelector.settle(self, endpoint_state, seconds, error, now)
+        if endpoint_state.node >= 0:
+            self.ring.give_back(endpoint_state.node)
+        return 0
+
+    cdef int take_back(self, EndpointState endpoint_state) except -1:
+        return ConsistentHashSelector.settle(self, endpoint_state, 0.0, None, 0)
+
+
+cdef class JumpHashSelector(BaseSelector):
+
+    def key_of(self, call):
+        key = getattr(call, "hash_key", None)
+        return self.rpcx_key(call.method, call.arguments) if key is None else key
+
+    def rpcx_key(self, method, arguments):
+        return None
+
+    cdef int _changed(self) except -1:
+        order = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
+        self._sorted = [order[name] for name in sorted(order)]
+        return 0
+
+    cdef uint64_t _hash(self, object call, object key) except? 0:
+        if key is None and call is not None:
+            arguments = <tuple?>call.arguments
+            if len(arguments) == 1:
+                argument = arguments[0]
+                if type(argument) is int or type(argument) is str:
+                    return fnv_call(call.method, argument)
+                if isinstance(argument, (int, str, float)):
+                    key = self.rpcx_key(call.method, arguments)
+        return self.random() if key is None else fnv_key(key)
+
+    @cython.nonecheck(False)
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        return self._sorted[jump_hash(self._hash(call, key), self.size)]
+
+
+cdef class DoubleJumpSelector(JumpHashSelector):
+
+    def __init__(self, *, filters=(), seed=None):
+        super().__init__(filters=filters, seed=seed)
+        self._loose = []
+        self._compact = []
+        self._holes = []
+
+    cdef int _changed(self) except -1:
+        indices = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
+        present = set(self._compact)
+        # New ones first, as rpcx does; by address, because Go leaves the order to chance.
+        for name in sorted(indices):
+            if name not in present:
+                self._add(name)
+        for name in sorted(present.difference(indices)):
+            self._remove(name)
+        self._loose_indices = [indices.get(name, -1) for name in self._loose]
+        self._compact_indices = [indices[name] for name in self._compact]
+        return 0
+
+    cdef int _add(self, str name) except -1:
+        self._compact.append(name)
+        if self._holes:
+            self._loose[self._holes.pop()] = name
+        else:
+            self._loose.append(name)
+        return 0
+
+    cdef int _remove(self, str name) except -1:
+        hole = self._loose.index(name)
+        self._loose[hole] = None
+        self._holes.append(hole)
+        place = self._compact.index(name)
+        last = self._compact.pop()
+        if place < len(self._compact):
+            self._compact[place] = last
+        return 0
+
+    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
+        cdef uint64_t hash = self._hash(call, key)
+        cdef Py_ssize_t index = self._loose_indices[jump_hash(hash, <uint32_t>len(self._loose_indices))]
+        if index >= 0:
+            return index
+        return self._compact_indices[jump_hash(hash * COMPACT_FACTOR, <uint32_t>len(self._compact_indices))]
+
+
+@cython.final
+cdef class UserSelector(BaseSelector):
+
+    def __init__(self, selector):
+        # One that is derived from ours applies its filters itself.
+        super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
+        self.selector = selector
+
+    cdef int take_up(self, list endpoint_states) except -1:
+        BaseSelector.take_up(self, endpoint_states)
+        self.selector.update(self.endpoints)
+        return 0
+
+    cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
+        cdef EndpointState endpoint_state = None
+        cdef Py_ssize_t _
+        if not self.size:
+            raise NoEndpointError("there is no endpoint to pick from")
+        if not tried:
+            endpoint_state = self._ask(call)
+        else:
+            self._mark_tried(tried, True)
+            try:
+                # One that goes round gets past all of them.
+                for _ in range(min(<Py_ssize_t>len(tried) + REPEATED_PICKS, <Py_ssize_t>MOST_ASKED)):
+                    endpoint_state = self._ask(call)
+                    if not endpoint_state.is_tried:
+                        break
+            finally:
+                self._mark_tried(tried, False)
+        endpoint_state.in_flight += 1
+        return endpoint_state
+
+    cdef EndpointState _ask(self, object call):
+        endpoint = self.selector.pick(call)
+        cdef EndpointState endpoint_state = self.state_of(endpoint) if isinstance(endpoint, Endpoint) else None
+        if endpoint_state is None or not endpoint_state.is_listed:
+            raise ConfigError(
+                f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
+                "last update"
+            )
+        return endpoint_state
+
+    cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
+        BaseSelector.settle(self, endpoint_state, seconds, error, now)
+        self.selector.observe(endpoint_state.endpoint, seconds, error)
+        return 0
+
+    cdef int take_back(self, EndpointState endpoint_state) except -1:
+        # Told as well, since to each pick belongs an observation.
+        return UserSelector.settle(self, endpoint_state, 0.0, UnavailableError("it was not attempted"), 0)

@@ -1,0 +1,143 @@
+"""Blocks of bytes: what is to be written, what was just read, and a large payload on its way in.
+
+::
+
+    ReadBuffer     one per loop; the socket writes into it, the parser reads from it
+    WriteBuffer    one or two per connection; the frames of one loop turn
+    Assembly       one per large or cut message: received straight into the bytes object the handler gets
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.ref cimport Py_XDECREF
+from libc.string cimport memcpy
+
+from fastrpc._core.base.block_pool cimport keep_block, used_block
+
+cdef extern from "Python.h":
+    PyObject* new_bytes "PyBytes_FromStringAndSize"(const char* data, Py_ssize_t size) except NULL
+    int _PyBytes_Resize(PyObject** place, Py_ssize_t size) except -1
+    char* raw_bytes "PyBytes_AS_STRING"(PyObject* block) noexcept
+
+cdef enum:
+    # One small answer.
+    FIRST_BLOCK = 128
+    # A block above this is given back once it is empty: one burst must not pin memory for ever.
+    KEPT_BLOCK = 65536
+    # Memory for a payload grows with what was received, not with what was announced: so much to begin with, and up to
+    # so many times of what is there when the connection has shown that its large payloads do arrive.
+    FIRST_PIECE = 65536
+    TRUST = 16
+
+
+@cython.final
+cdef class WriteBuffer:
+    def __dealloc__(self):
+        PyMem_Free(self._block)
+
+    cdef int _grow(self, Py_ssize_t size) except -1:
+        cdef Py_ssize_t capacity = max(self._capacity, <Py_ssize_t>FIRST_BLOCK)
+        while capacity < self.size + size:
+            capacity *= 2
+        cdef char* block = <char*>PyMem_Realloc(self._block, capacity)
+        if block is NULL:
+            raise MemoryError()
+        self._block = block
+        self._capacity = capacity
+        return 0
+
+    cdef bytes take(self):
+        """Return what was written and become empty."""
+        cdef bytes data = PyBytes_FromStringAndSize(self._block, self.size)
+        self.clear()
+        return data
+
+    cdef void clear(self) noexcept:
+        """Become empty."""
+        self.size = 0
+        if self._capacity > KEPT_BLOCK:
+            self.release()
+
+    cdef void release(self) noexcept:
+        """Give the block back if nothing is in it."""
+        if self.size == 0:
+            PyMem_Free(self._block)
+            self._block = NULL
+            self._capacity = 0
+
+    cdef void keep(self, Py_ssize_t size) noexcept:
+        """Cut back to the first `size` bytes."""
+        self.size = size
+
+
+@cython.final
+cdef class ReadBuffer:
+    def __cinit__(self, Py_ssize_t capacity):
+        self.data = <char*>PyMem_Malloc(capacity)
+        if self.data is NULL:
+            raise MemoryError()
+        self.capacity = capacity
+
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+
+@cython.final
+cdef class Assembly:
+    def __cinit__(self, Py_ssize_t total):
+        self.total = total
+
+    def __dealloc__(self):
+        Py_XDECREF(self._block)
+
+    cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL:
+        """Make room for `size` more bytes and return where they go; call `filled += n` for those that came.
+
+        `trusted` is the size of the largest payload this connection has already delivered whole: within it more
+        may be allocated at once, beyond it the block doubles as it fills.
+        """
+        cdef Py_ssize_t filled = self.filled, needed = filled + size
+        cdef Py_ssize_t capacity = self._capacity
+        if capacity == 0:
+            # Memory that is there anyway may be as large as announced.
+            self._block = used_block(self.total)
+            if self._block is not NULL:
+                capacity = self._capacity = self.total
+        if needed > capacity:
+            if capacity == 0:
+                capacity = max(<Py_ssize_t>FIRST_PIECE, min(trusted, TRUST * needed))
+            while capacity < needed:
+                capacity *= 2
+            capacity = min(capacity, self.total)
+            # A block that cannot grow is freed: until the new one is there, nothing is received.
+            self.filled = self._capacity = 0
+            if self._block is NULL:
+                self._block = new_bytes(NULL, capacity)
+            else:
+                _PyBytes_Resize(&self._block, capacity)
+            self.filled = filled
+            self._capacity = capacity
+        return raw_bytes(self._block) + filled
+
+    cdef int append(self, const char* data, Py_ssize_t size, Py_ssize_t trusted) except -1:
+        if size == 0:
+            return 0
+        memcpy(self.reserve(size, trusted), data, size)
+        self.filled += size
+        return 0
+
+    cdef bytes finish(self):
+        """Hand over the payload; the assembly is empty afterwards."""
+        cdef Py_ssize_t filled, capacity
+        if self._block is NULL:
+            return b""
+        filled, capacity = self.filled, self._capacity
+        self.filled = self._capacity = 0
+        if capacity != filled:
+            _PyBytes_Resize(&self._block, filled)
+        keep_block(self._block)
+        payload = <bytes><object>self._block
+        Py_XDECREF(self._block)
+        self._block = NULL
+        return payload

@@ -1,0 +1,135 @@
+"""What became of the calls of each method, and how long they took. All of it is touched with the GIL held."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.status cimport HIGHEST_STATUS, UNKNOWN
+
+
+cdef extern from "base/bits.h" nogil:
+    int fastrpc_highest_bit(uint64_t word) noexcept
+
+
+cdef extern from *:
+    """
+    #ifdef FASTRPC_UNCOUNTED
+    #define FASTRPC_COUNTS 0
+    #else
+    #define FASTRPC_COUNTS 1
+    #endif
+    """
+    # 0 in the build that `ci/promises counters` compares with: what counting costs is measured, not believed.
+    const bint COUNTS "FASTRPC_COUNTS"
+
+
+cdef enum:
+    STATUSES = HIGHEST_STATUS + 1
+    LOWEST_BITS = 10                     # first bucket: up to 2**10 ns, about 1 us
+    HIGHEST_BITS = 36                    # last bucket: more than 2**36 ns, about 69 s
+    PART_BITS = 2                        # each doubling between them is cut into 4 equal parts
+    BUCKETS = ((HIGHEST_BITS - LOWEST_BITS) << PART_BITS) + 2
+
+
+cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
+    # Upper bounds belong to their bucket, as Prometheus wants it: hence the subtraction. Log-linear buckets
+    # are those of HdrHistogram (hdrhistogram.org) with 2 bits of precision.
+    cdef uint64_t below = elapsed_ns - (elapsed_ns != 0)
+    cdef int highest
+    if below < (<uint64_t>1 << LOWEST_BITS):
+        return 0
+    if below >= (<uint64_t>1 << HIGHEST_BITS):
+        return BUCKETS - 1
+    highest = fastrpc_highest_bit(below)
+    # The bits under the highest one choose the part; the highest one itself adds 1 << PART_BITS, which
+    # steps over the first bucket and is taken back but for that 1.
+    return (
+        ((highest - LOWEST_BITS) << PART_BITS)
+        + <int>(below >> (highest - PART_BITS))
+        - ((1 << PART_BITS) - 1)
+    )
+
+
+@cython.final
+cdef class MethodCounters:
+    cdef:
+        readonly str method
+        readonly str side                # "client" or "server"
+
+        # Calls started and not ended.
+        readonly int64_t in_flight
+
+        # The sum of _ended, the sum of _buckets and the number of `ended` are the same.
+        uint64_t[STATUSES] _ended
+        uint64_t[BUCKETS] _buckets
+        uint64_t _elapsed_ns
+
+        # As seen from this side.
+        readonly uint64_t received_bytes
+        readonly uint64_t sent_bytes
+
+    cdef inline void started(self) noexcept:
+        if COUNTS:
+            self.in_flight += 1
+
+    cdef inline void ended(self, int status, uint64_t elapsed_ns) noexcept:
+        if COUNTS:
+            self.in_flight -= 1
+            self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
+            self._buckets[bucket_of(elapsed_ns)] += 1
+            self._elapsed_ns += elapsed_ns
+
+    # A call that was counted as OK turned out to have failed.
+    cdef inline void failed_after_all(self, int status) noexcept:
+        if COUNTS:
+            self._ended[0] -= 1
+            self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
+
+    cdef inline void moved(self, uint64_t bytes_in, uint64_t bytes_out) noexcept:
+        if COUNTS:
+            self.received_bytes += bytes_in
+            self.sent_bytes += bytes_out
+
+    cdef void _merge_counters(self, MethodCounters other) noexcept
+    cdef int _merge_snapshot(self, object snapshot) except -1
+
+
+@cython.final
+cdef class CallTotals:
+    cdef:
+        # Attempts begun: the first of each call, and the others; those that ended, by status.
+        uint64_t _calls
+        uint64_t _retries
+        uint64_t[STATUSES] _ended
+
+        # Of payloads.
+        uint64_t _sent_bytes
+        uint64_t _received_bytes
+
+        # Connections made.
+        public uint64_t connections
+
+    cdef inline void started(self, bint is_retry, uint64_t sent_bytes) noexcept:
+        if is_retry:
+            self._retries += 1
+        else:
+            self._calls += 1
+        self._sent_bytes += sent_bytes
+
+    cdef inline void ended(self, int status) noexcept:
+        self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
+
+    cdef inline void failed_after_all(self, int status) noexcept:
+        self._ended[0] -= 1
+        self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
+
+    cdef inline void received(self, uint64_t received_bytes) noexcept:
+        self._received_bytes += received_bytes
+
+
+@cython.final
+cdef class CounterRegistry:
+    cdef:
+        # (method, side) -> MethodCounters; LIMIT entries at most, and one per side for the methods beyond.
+        dict _counters
+
+    cpdef MethodCounters counters(self, str method, str side)

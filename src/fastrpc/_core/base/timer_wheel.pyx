@@ -1,0 +1,249 @@
+"""Deadlines by the hundred thousand: a hierarchical timer wheel.
+
+Scheme 7 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), as Linux and tokio use it. A
+timer lies in the level of the highest byte in which its tick and the current tick differ, in the slot that
+this byte names::
+
+    current tick   00 00 12 F0
+    tick           00 00 12 F3    level 0, slot F3: due exactly when time reaches it
+    tick           00 00 14 01    level 1, slot 14: cascades when time reaches 00 00 14 00
+    tick           01 00 00 00    level 3, slot 01
+    tick        01 00 00 00 00    DISTANT: looked at again every 2**32 ticks
+
+All slots in use therefore lie after the current one, no level wraps around, and the first bit set in
+`_occupied` is always the next thing to happen. Adding and cancelling are O(1); a timer cascades at most once
+per level.
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
+
+
+cdef extern from "base/bits.h" nogil:
+    int fastrpc_highest_bit(uint64_t word) noexcept
+    int fastrpc_lowest_bit(uint64_t word) noexcept
+
+
+cdef enum:
+    SLOT_MASK = (1 << SLOT_BITS) - 1
+    SPAN_BITS = LEVELS * SLOT_BITS       # ticks that differ above these bits are DISTANT from each other
+    MEASURED_IN_FLIGHT = 64              # timers that the bench hooks keep linked
+
+
+@cython.final
+cdef class TimerWheel:
+
+    def __cinit__(self, uint64_t now_ns=0):
+        cdef int position
+        for position in range(LISTS):
+            self._heads[position].next = &self._heads[position]
+            self._heads[position].previous = &self._heads[position]
+        self._current = now_ns >> TICK_BITS
+
+    cdef void add(self, Timer* timer, uint64_t due_ns) noexcept:
+        cdef uint64_t tick = due_ns >> TICK_BITS
+        # Up, so that nothing is due early; not past the last tick, whose end does not fit 64 bits.
+        if due_ns & ((<uint64_t>1 << TICK_BITS) - 1) and tick < (~<uint64_t>0 >> TICK_BITS):
+            tick += 1
+        self.cancel(timer)
+        timer.tick = tick
+        self.live += 1
+        self._place(timer)
+
+    cdef void cancel(self, Timer* timer) noexcept:
+        cdef Timer* next = timer.next
+        cdef Timer* previous = timer.previous
+        cdef Py_ssize_t position
+        if next is NULL:
+            return
+        previous.next = next
+        next.previous = previous
+        timer.next = timer.previous = NULL
+        self.live -= 1
+        if next is previous:
+            # Only the head of a list is both neighbours of a timer: the list is empty now.
+            position = next - &self._heads[0]
+            self._occupied[position >> 6] &= ~(<uint64_t>1 << (position & 63))
+
+    cdef void advance(self, uint64_t now_ns) noexcept:
+        cdef uint64_t target = now_ns >> TICK_BITS
+        cdef uint64_t start
+        cdef int position = self._first_waiting()
+        while position >= 0:
+            start = self._start_of(position)
+            if start > target:
+                break
+            self._current = start
+            self._spill(position)
+            position = self._first_waiting()
+        if target > self._current:
+            self._current = target
+
+    cdef Timer* pop_expired(self) noexcept:
+        cdef Timer* timer = self._heads[EXPIRED].next
+        if timer is &self._heads[EXPIRED]:
+            return NULL
+        self.cancel(timer)
+        return timer
+
+    cdef uint64_t next_due_ns(self) noexcept:
+        cdef int position
+        if self._heads[EXPIRED].next is not &self._heads[EXPIRED]:
+            # 0 would say that there is none.
+            return (self._current << TICK_BITS) or 1
+        position = self._first_waiting()
+        return 0 if position < 0 else self._start_of(position) << TICK_BITS
+
+    cdef void _place(self, Timer* timer) noexcept:
+        """Link a timer where its tick belongs as seen from the current one."""
+        cdef uint64_t difference = timer.tick ^ self._current
+        cdef int level
+        if timer.tick <= self._current:
+            self._link(timer, EXPIRED)
+        elif difference >> SPAN_BITS:
+            self._link(timer, DISTANT)
+        else:
+            level = fastrpc_highest_bit(difference) // SLOT_BITS
+            self._link(
+                timer, (level << SLOT_BITS) | <int>((timer.tick >> (level * SLOT_BITS)) & SLOT_MASK)
+            )
+
+    cdef void _link(self, Timer* timer, int position) noexcept:
+        """Append a timer to a list: those of one tick expire in the order they were added."""
+        cdef Timer* head = &self._heads[position]
+        timer.next = head
+        timer.previous = head.previous
+        head.previous.next = timer
+        head.previous = timer
+        self._occupied[position >> 6] |= <uint64_t>1 << (position & 63)
+
+    cdef void _spill(self, int position) noexcept:
+        """Empty a list and place its timers anew; some may return to it when it is DISTANT."""
+        cdef Timer* head = &self._heads[position]
+        cdef Timer* timer = head.next
+        cdef Timer* following
+        head.previous.next = NULL
+        head.next = head.previous = head
+        self._occupied[position >> 6] &= ~(<uint64_t>1 << (position & 63))
+        while timer is not NULL:
+            following = timer.next
+            self._place(timer)
+            timer = following
+
+    cdef int _first_waiting(self) noexcept:
+        """Find the next slot that time will reach, DISTANT after all others; -1 when nothing waits."""
+        cdef int word
+        for word in range(SLOTS // 64):
+            if self._occupied[word]:
+                return word * 64 + fastrpc_lowest_bit(self._occupied[word])
+        return DISTANT if self._occupied[DISTANT // 64] & (<uint64_t>1 << (DISTANT & 63)) else -1
+
+    cdef uint64_t _start_of(self, int position) noexcept:
+        """Tell the first tick of a slot."""
+        cdef int shift
+        if position == DISTANT:
+            return ((self._current >> SPAN_BITS) + 1) << SPAN_BITS
+        shift = (position >> SLOT_BITS) * SLOT_BITS
+        return (
+            (self._current >> shift) & ~<uint64_t>SLOT_MASK | <uint64_t>(position & SLOT_MASK)
+        ) << shift
+
+    def _measure_add_cancel(self, Py_ssize_t count, uint64_t due_ns):
+        # Bench hook: count times one add and one cancel, MEASURED_IN_FLIGHT timers linked meanwhile.
+        cdef Timer[MEASURED_IN_FLIGHT] timers
+        cdef Py_ssize_t index
+        for index in range(MEASURED_IN_FLIGHT):
+            timers[index].next = timers[index].previous = NULL
+        for index in range(count):
+            # A re-added timer is cancelled first.
+            self.add(&timers[index & (MEASURED_IN_FLIGHT - 1)], due_ns + <uint64_t>index * 1000)
+        for index in range(MEASURED_IN_FLIGHT):
+            self.cancel(&timers[index])
+
+    def _measure_expiry(self, Py_ssize_t count, uint64_t now_ns, uint64_t span_ns):
+        # Bench hook: add `count` timers evenly over `span_ns`, then advance tick by tick and pop all of them.
+        cdef Timer* timers = <Timer*>calloc(count, sizeof(Timer))
+        cdef Py_ssize_t index
+        cdef uint64_t passed = 0
+        if timers is NULL:
+            raise MemoryError
+        for index in range(count):
+            self.add(&timers[index], now_ns + <uint64_t>index * (span_ns // <uint64_t>count))
+        while passed <= span_ns:
+            passed += <uint64_t>1 << TICK_BITS
+            self.advance(now_ns + passed)
+            while self.pop_expired() is not NULL:
+                pass
+        free(timers)
+
+
+@cython.final
+cdef class ScheduledValue:
+    # Alive while linked: the schedule's set holds it.
+    cdef Timer _timer
+    cdef readonly object value
+    # The one it was made by, whose wheel it may be linked into.
+    cdef Schedule _schedule
+
+
+@cython.final
+cdef class Schedule:
+    cdef readonly TimerWheel wheel
+    cdef set _linked
+
+    def __cinit__(self, uint64_t now_ns=0):
+        self.wheel = TimerWheel(now_ns)
+        self._linked = set()
+
+    def schedule(self, uint64_t due_ns, object value):
+        cdef ScheduledValue scheduled = ScheduledValue()
+        scheduled.value = value
+        scheduled._schedule = self
+        scheduled._timer.owner = <void*>scheduled
+        self._linked.add(scheduled)
+        self.wheel.add(&scheduled._timer, due_ns)
+        return scheduled
+
+    def reschedule(self, ScheduledValue scheduled not None, uint64_t due_ns):
+        self._check(scheduled)
+        self._linked.add(scheduled)
+        self.wheel.add(&scheduled._timer, due_ns)
+
+    def cancel(self, ScheduledValue scheduled not None):
+        self._check(scheduled)
+        self.wheel.cancel(&scheduled._timer)
+        self._linked.discard(scheduled)
+
+    cdef int _check(self, ScheduledValue scheduled) except -1:
+        if scheduled._schedule is not self:
+            raise ValueError("the value was scheduled elsewhere")
+        return 0
+
+    def advance(self, uint64_t now_ns):
+        self.wheel.advance(now_ns)
+
+    def pop_expired(self):
+        cdef Timer* timer = self.wheel.pop_expired()
+        cdef ScheduledValue scheduled
+        if timer is NULL:
+            return None
+        # Borrowed; the set has kept it alive until now.
+        scheduled = <ScheduledValue>timer.owner
+        self._linked.discard(scheduled)
+        return scheduled
+
+    def expired(self, uint64_t now_ns):
+        cdef list values = []
+        self.wheel.advance(now_ns)
+        scheduled = self.pop_expired()
+        while scheduled is not None:
+            values.append(scheduled.value)
+            scheduled = self.pop_expired()
+        return values
+
+    def next_due_ns(self):
+        return self.wheel.next_due_ns()
+
+    def __len__(self):
+        return self.wheel.live

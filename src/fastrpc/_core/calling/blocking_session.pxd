@@ -1,0 +1,73 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calling.blocking_stream cimport BlockingStream
+from fastrpc._core.calling.blocking_wait cimport Wait
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calling.pending_call cimport PendingCall
+from fastrpc._core.calling.reentry cimport ReentryGuard
+
+
+cdef class BlockingSession(BlockingStream):
+    cdef:
+        # Whether the server has shown its settings, and why the connection ended.
+        readonly bint is_ready
+        readonly str lost_because
+        bint lingers
+
+        # Whether it is older than `Keepalive.max_age` and waits for its successor; whether we ended it ourselves, for its
+        # age or as it was not used.
+        readonly bint is_aged
+        readonly bint is_spent
+
+        # The turns besides the reader's: whether that one also watches for room to send; who watches only for that.
+        bint reader_pushes
+        Wait pusher
+
+        # Which threads wait here, or elsewhere in the same client.
+        ReentryGuard reentry
+
+        # Threads that have a call here, from `start` to the end of `wait`.
+        readonly Py_ssize_t users
+
+        # What is waited for apart from answers: the server's settings; that one-way calls are handed over.
+        list ready_waits
+        list hand_overs
+
+        # The rules of life in nanoseconds, 0 = off, and the instants they count from.
+        uint64_t handshake_ns
+        uint64_t ping_interval_ns
+        uint64_t ping_timeout_ns
+        uint64_t linger_ns
+        uint64_t spin_ns
+        uint64_t idle_ns
+        uint64_t age_ns
+        uint64_t made_ns
+        uint64_t rests_ns
+        uint64_t ended_ns
+        uint64_t ping_sent_ns
+
+    cdef bint start(self, PendingCall call, bytes payload) except -1
+    cdef bint start_many(self, list calls, list payloads) except -1
+    cdef bint wait(self, Wait wait) except -1
+    cdef bint wait_handed(self, PendingCall call, Wait wait) except -1
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
+
+    # The turns.
+    cdef bint _is_expired(self, uint64_t now) except -1
+    cdef int _came_too_late(self, PendingCall call, bytes payload) except -1
+    cdef int _take_over(self, PendingCall call, bytes payload) except -1
+    cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
+    cdef int _push(self, Wait wait) except -1
+    cdef int _sleep(self, Wait wait) except -1
+    cdef bint _wants_pusher(self) noexcept
+    cdef int _go(self, bint refused=*) except -1
+    cdef int _settle_down(self) except -1
+
+    # The checks and the end.
+    cdef uint64_t _check(self) except? 0
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef bint _leaves(self, PendingCall call) noexcept
+    cdef int _refuse_unsent(self) except -1
+    cdef int _wake_one(self) except -1
+    cdef int _wind_up(self) except -1
+    cdef int _linger(self) except -1

@@ -1,0 +1,571 @@
+"""A connection of a client that blocks: no loop and no thread of its own. Who waits for an answer does the work.
+
+::
+
+    start(call)     the request is taken over, nothing is sent yet
+    wait(wait)      until nothing is missing or the time is over, again and again one of these turns:
+                      send    what lies there, as much as the system takes at once
+                      read    if nobody else does: one thread receives for all
+                      push    if nobody else does and the system took only a part: watch until it takes more
+                      sleep   until somebody wakes us: our answer came, or a turn is free
+
+Who leaves wakes a sleeper if it leaves a turn behind that nobody else would take.
+"""
+
+import random
+import socket
+
+from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
+
+from fastrpc._core.calling.blocking_wait cimport new_wait
+from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
+from fastrpc._core.calls.call cimport NO_DEADLINE, Call
+from fastrpc._core.calling.caller_view cimport count_start
+from fastrpc._core.native.connection cimport PHASE_OPEN
+from fastrpc._core.framing.frame cimport (
+    CANCEL_DEADLINE,
+    CANCEL_USER,
+    REASON_DRAIN,
+    REASON_HANDSHAKE,
+    REASON_KEEPALIVE,
+    REASON_SLOW_READER,
+    Frame,
+)
+from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
+from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
+from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc.errors import CallError, FastRPCError, UnavailableError
+from fastrpc.status import Status
+
+cdef uint64_t SECOND = 1_000_000_000
+# PROTOCOL.md, "Limits": nothing writable for 10 s.
+cdef uint64_t SLOW_READER_NS = 10 * SECOND
+# How often who pushes looks whether there is a reader: nobody can wake a thread that waits for the socket.
+cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
+
+
+cdef class BlockingSession(BlockingStream):
+    """One connection to one endpoint, used by any number of threads at once."""
+
+    def __init__(self, *, timeouts, keepalive, spin_microseconds=0, ReentryGuard reentry=None, **options):
+        BlockingStream.__init__(self, **options)
+        self.reentry = reentry or ReentryGuard()
+        self.ready_waits = []
+        self.hand_overs = []
+        self.handshake_ns = nanoseconds(timeouts.handshake)
+        self.linger_ns = nanoseconds(timeouts.linger)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        if keepalive.max_age is not None:
+            # Connections made together must not all end together.
+            self.age_ns = nanoseconds(keepalive.max_age * random.uniform(0.9, 1.1))
+        self.ping_interval_ns = nanoseconds(keepalive.interval)
+        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.spin_ns = spin_microseconds * 1000
+        self.made_ns = self.rests_ns = self.now
+
+    # Calls
+
+    cdef bint start(self, PendingCall call, bytes payload) except -1:
+        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew."""
+        cdef bint is_started = False, is_expired
+        self.enter()
+        self.users += 1
+        try:
+            is_expired = self._is_expired(call.started_ns)
+            if not self.look_before(call.started_ns, call.deadline_ns):
+                self._came_too_late(call, payload)
+                is_started = True
+            elif self.is_usable and not is_expired:
+                self._take_over(call, payload)
+                is_started = True
+        finally:
+            self.leave() if is_started else self._go(True)
+        return is_started
+
+    cdef bint start_many(self, list calls, list payloads) except -1:
+        """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
+        cdef Py_ssize_t i
+        cdef bint is_started = False, is_expired
+        self.enter()
+        self.users += 1
+        try:
+            is_expired = self._is_expired(now_ns())
+            if not self.look_before(self.now, (<PendingCall>calls[0]).deadline_ns):
+                for i in range(len(calls)):
+                    self._came_too_late(<PendingCall>calls[i], <bytes>payloads[i])
+                is_started = True
+            elif self.is_usable and not is_expired:
+                for i in range(len(calls)):
+                    self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
+                is_started = True
+        finally:
+            self.leave() if is_started else self._go(True)
+        return is_started
+
+    cdef bint _is_expired(self, uint64_t now) except -1:
+        """Whether a new call is to look for another connection, as this one got old or was without calls for too long.
+
+        Nobody is there to see it before that call comes. An old one takes other calls until it has a successor, or is
+        twice as old as it should be.
+        """
+        cdef uint64_t age = 0
+        self.now = max(self.now, now)
+        if self.age_ns:
+            age = (self.now - self.made_ns) // self.age_ns
+        if age >= 2 or (self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns):
+            self.is_spent = True
+            self.is_usable = False
+        elif age and not self.is_aged:
+            self.is_aged = True
+            return True
+        return False
+
+    cdef int _came_too_late(self, PendingCall call, bytes payload) except -1:
+        """The deadline passed while what the server had sent before was read: nothing is sent any more."""
+        count_start(call, payload)
+        return call.failed(overdue_error(call, self.endpoint, False))
+
+    cdef int _take_over(self, PendingCall call, bytes payload) except -1:
+        count_start(call, payload)
+        try:
+            check_request(self, call, payload)
+            if not self.settled:
+                keep_early(self, call, payload)
+            self.send_request(call, payload)
+        except FastRPCError as error:
+            call.failed(error)
+        return 0
+
+    cdef bint wait(self, Wait wait) except -1:
+        """Return whether everything came before the deadline, or the end of the connection."""
+        cdef uint64_t due_ns
+        cdef Stay stay
+        self.enter()
+        self.reentry.begin(&stay)
+        try:
+            if self.has_news and not self.is_sending and not self.is_closed:
+                # At once, whatever is to be checked: meanwhile it is under way.
+                self.flush(False)
+            while wait.missing > 0 and not self.is_closed and not wait.is_over():
+                due_ns = self._check() if self.reader is None else NO_DEADLINE
+                if self.has_news and not self.is_sending:
+                    self.flush(False)
+                if wait.missing <= 0 or self.is_closed:
+                    break
+                if self.reader is None:
+                    self._read_for_all(wait, due_ns)
+                elif self._wants_pusher():
+                    self._push(wait)
+                else:
+                    self._sleep(wait)
+            return wait.missing <= 0
+        finally:
+            end(&stay)
+            self._go()
+
+    cdef bint wait_handed(self, PendingCall call, Wait wait) except -1:
+        """Return whether a one-way call was handed over before its deadline; the call has been started."""
+        self.enter()
+        self.hand_overs.append((call, wait))
+        self.leave()
+        return self.wait(wait)
+
+    def wait_ready(self, deadline):
+        """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
+        cdef Wait wait = new_wait(1, NO_DEADLINE if deadline is None else <uint64_t>(deadline * 1e9))
+        self.enter()
+        if self.is_ready or not self.is_usable:
+            self.leave()
+            return self.is_ready and self.is_usable
+        self.users += 1
+        self.ready_waits.append(wait)
+        self.leave()
+        self.wait(wait)
+        return self.is_ready and self.is_usable
+
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
+        """Nobody waits for these calls any more; the server is told. Overdue ones get their error, others `error` if given.
+
+        What is settled keeps its outcome.
+        """
+        cdef PendingCall call
+        self.enter()
+        self.users += 1
+        try:
+            self.now = now_ns()
+            for call in calls:
+                if call.is_settled:
+                    continue
+                handed = self._leaves(call)
+                if not self.is_closed:
+                    self.give_up(call, CANCEL_DEADLINE if is_overdue else CANCEL_USER)
+                if error is not None:
+                    call.failed(error)
+                elif not is_overdue:
+                    call.forget()
+                elif self.is_closed and (self.is_left_behind or self.now < call.deadline_ns):
+                    call.failed(lost_error(self, self.endpoint, call, handed, self.lost_because or "it was closed"))
+                else:
+                    call.failed(overdue_error(call, self.endpoint, handed))
+        finally:
+            self._go()
+        return 0
+
+    # The turns
+
+    cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
+        """Receive once; until then this thread is the reader."""
+        cdef Py_ssize_t came = 0, room = 0
+        cdef char* place = self.place_for(&room)
+        # What `place` points into; nobody else touches either while there is a reader.
+        cdef ReadBuffer _block = self.block
+        cdef Assembly _sink = self.sink
+        cdef int descriptor = self.descriptor
+        cdef uint64_t spin_ns = self.spin_ns
+        cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
+        due_ns = min(due_ns, wait.deadline_ns)
+        self.reader = wait
+        self.reader_pushes = push
+        self.system_calls += 1
+        self.leave()
+        try:
+            # Also before: a signal may have ended the last turn together with bytes.
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    came = receive_until(descriptor, place, room, fill, push, due_ns, spin_ns)
+                if came == INTERRUPTED:
+                    self.check_signals()
+        finally:
+            self.enter()
+            self.reader = None
+            self.reader_pushes = False
+            self.system_calls -= 1
+        if came == WRITABLE:
+            self.has_news = True
+        elif came != TIMED_OUT and came != INTERRUPTED:
+            self.took_in(came)
+        return 0
+
+    cdef int _push(self, Wait wait) except -1:
+        """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
+
+        A server that reads nothing before its own output was taken would else wait for us, and we for it.
+        """
+        cdef int ready = 0, descriptor = self.descriptor
+        cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
+        if self.is_closed:
+            return 0
+        self.pusher = wait
+        self.system_calls += 1
+        self.leave()
+        try:
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                if ready == INTERRUPTED:
+                    self.check_signals()
+        finally:
+            self.enter()
+            self.pusher = None
+            self.system_calls -= 1
+        if ready > 0:
+            self.has_news = True
+        return 0
+
+    cdef int _sleep(self, Wait wait) except -1:
+        """Let others work until one of them wakes us."""
+        cdef PyLockStatus status = PY_LOCK_ACQUIRED
+        wait.park(self.sleepers)
+        self.leave()
+        try:
+            self.check_signals()
+            status = PY_LOCK_INTR if self.is_left_behind else wait.sleep()
+            if status == PY_LOCK_INTR:
+                self.check_signals()
+        finally:
+            self.enter()
+            wait.unpark(status == PY_LOCK_ACQUIRED)
+        return 0
+
+    cdef bint _wants_pusher(self) noexcept:
+        """Whether output waits for the system to take it, or for somebody to go on, and nobody watches for that."""
+        if self.is_sending or self.pusher is not None or self.reader_pushes or self.write_error is not None:
+            return False
+        return self.has_news or len(self.parts) > 0
+
+    cdef int _go(self, bint refused=False) except -1:
+        """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
+        self.users -= 1
+        if self.users == 0 and not refused:
+            self.rests_ns = self.now
+        try:
+            self._settle_down()
+        finally:
+            self.leave()
+        return 0
+
+    cdef int _settle_down(self) except -1:
+        """Leave nothing undone that nobody else would do: unsent bytes, a free turn, a connection to be closed."""
+        if self.has_news and not self.is_sending and not self.is_closed:
+            self.flush(False)
+        if not self.is_usable and not self.is_closed and self.users == 0:
+            self.now = now_ns()
+            self.close_with(REASON_DRAIN, "")
+        if self.is_closed:
+            self._wind_up()
+        if self.sleepers and (self.reader is None or self._wants_pusher()):
+            self._wake_one()
+        return self.return_block()
+
+    # Hooks
+
+    cdef int on_look(self) except -1:
+        # While nobody reads, silence proves nothing: it counts from here.
+        self.received_ns = self.now
+        self.ping_sent_ns = 0
+        return 0
+
+    cdef int on_left_behind(self) except -1:
+        self.lost_because = "this process was forked, and the connection is the parent's"
+        self.pusher = None
+        self.reader_pushes = False
+        self.hand_overs = []
+        self.ready_waits = []
+        return 0
+
+    cdef int on_sent(self) except -1:
+        cdef PendingCall call
+        cdef Wait wait
+        cdef list left = []
+        if not self.hand_overs:
+            return 0
+        for call, wait in self.hand_overs:
+            if call.handed_at != 0 and call.handed_at <= self.flushes:
+                wait.came()
+            elif not call.is_settled:
+                left.append((call, wait))
+        self.hand_overs = left
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        if (<PendingCall>call).early_request is not None and self.is_usable:
+            if send_again(self, <PendingCall>call, frame):
+                return 0
+        return (<PendingCall>call).answer_came(frame, payload, self.now)
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        return (<PendingCall>call).failed(error)
+
+    cdef int on_not_started(self, Call call) except -1:
+        return (<PendingCall>call).failed(
+            UnavailableError(f"{call.route.method}: {self.endpoint} drains and did not start the call")
+        )
+
+    cdef int on_ready(self) except -1:
+        cdef Wait wait
+        self.is_ready = True
+        for wait in self.ready_waits:
+            wait.came()
+        self.ready_waits = []
+        return 0
+
+    cdef int on_ids_used_up(self) except -1:
+        # Calls under way go on here, those that wait and new ones on another connection.
+        return self._refuse_unsent()
+
+    cdef int on_peer_drains(self, int reason, str text) except -1:
+        return self._refuse_unsent()
+
+    cdef int _refuse_unsent(self) except -1:
+        self.is_usable = False
+        for call in self.unsent_calls():
+            self.drop_unsent(<Call>call)
+            self.on_not_started(<Call>call)
+        return 0
+
+    # Checks
+
+    cdef uint64_t _check(self) except? 0:
+        """Compare every running instant with now, and return the next one at which something is due."""
+        cdef uint64_t now = now_ns(), due_ns = NO_DEADLINE
+        self.now = now
+        if self.handshake_ns and (self.phase != PHASE_OPEN or not self.first_settings_acknowledged):
+            due_ns = self.made_ns + self.handshake_ns
+            if now >= due_ns:
+                self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
+                return now
+        if self.blocked_ns:
+            due_ns = min(due_ns, self.blocked_ns + SLOW_READER_NS)
+            if now >= self.blocked_ns + SLOW_READER_NS:
+                self.close_with(REASON_SLOW_READER, f"nothing could be written for {SLOW_READER_NS / 1e9:g} s")
+                return now
+        return min(due_ns, self._check_life(now))
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Ping a server from which nothing came for an interval; drop it when the answer takes too long."""
+        cdef uint64_t interval = self.ping_interval_ns
+        if not interval or self.phase != PHASE_OPEN:
+            return NO_DEADLINE
+        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
+        if self.received_ns >= self.ping_sent_ns:
+            self.ping_sent_ns = 0
+        if self.ping_sent_ns:
+            if now >= self.ping_sent_ns + self.ping_timeout_ns:
+                silent = (now - self.received_ns) / 1e9
+                self.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
+            return self.ping_sent_ns + self.ping_timeout_ns
+        if now < self.received_ns + interval:
+            return self.received_ns + interval
+        self.ping_sent_ns = now
+        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
+        return now + self.ping_timeout_ns
+
+    # The end
+
+    cdef int on_closed(self) except -1:
+        return self.end_all(self.closed_text or "it was closed")
+
+    cdef int end_all(self, str why) except -1:
+        """End every call that is still under way; what was not handed over did not run."""
+        cdef PendingCall call
+        cdef Wait wait
+        self.is_usable = False
+        self.lost_because = why
+        self.ended_ns = now_ns()
+        for call in self.unsent_calls():
+            self.drop_unsent(call)
+            call.failed(lost_error(self, self.endpoint, call, False, why))
+        for call in self.opened.entries():
+            handed = self._leaves(call)
+            self.drop_unsent(call)
+            self.forget_opened(call)
+            call.failed(lost_error(self, self.endpoint, call, handed, why))
+        for call, wait in self.hand_overs:
+            call.failed(lost_error(self, self.endpoint, call, self._leaves(call), why))
+            wait.came()
+        for wait in self.ready_waits:
+            wait.came()
+        self.hand_overs = []
+        self.ready_waits = []
+        # Nothing will be missing any more, whatever it was.
+        while self.sleepers:
+            self._wake_one()
+        return 0
+
+    cdef bint _leaves(self, PendingCall call) noexcept:
+        """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        if self.is_left_behind:
+            # The parent makes the same call.
+            return True
+        return self.was_handed(call) if self.is_lost else self.was_written(call)
+
+    cdef int _wake_one(self) except -1:
+        """Wake the thread that has slept longest."""
+        return (<Wait>next(iter(self.sleepers))).wake()
+
+    cdef int _wind_up(self) except -1:
+        """Last words, then the descriptor goes: at once, or with the last thread that is in a system call on it."""
+        if self.descriptor < 0 or self.is_sending:
+            return 0
+        if not self.is_shut:
+            if not self.is_lost:
+                self.flush(True)
+            self.is_shut = True
+            self.parts = []
+            self.part_at = 0
+            # Others who wait on it have to wake up.
+            self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
+        if self.system_calls == 0 and not self.lingers:
+            self.descriptor = -1
+            self.stream.close()
+        return 0
+
+    def close(self):
+        """Say goodbye and close; calls of other threads fail. Waits up to `linger` for the server to close too."""
+        self.enter()
+        self.users += 1
+        try:
+            if not self.is_closed:
+                self.now = now_ns()
+                self.lingers = self.system_calls == 0
+                self.close_with(REASON_DRAIN, "")
+                self._wind_up()
+                if self.lingers and not self.is_lost:
+                    self._linger()
+        finally:
+            self.lingers = False
+            self._go()
+
+    cdef int _linger(self) except -1:
+        """Read and discard until the server closes, so that no reset eats our last words."""
+        cdef Py_ssize_t came = 1, room = 0
+        cdef uint64_t due_ns = now_ns() + self.linger_ns
+        cdef int descriptor = self.descriptor
+        cdef char* place
+        cdef ReadBuffer block
+        self.tail = 0
+        self.sink = None
+        place = self.place_for(&room)
+        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        block = self.block
+        self.block = None
+        while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
+            self.system_calls += 1
+            self.leave()
+            try:
+                with nogil:
+                    came = receive_until(descriptor, place, room, False, False, due_ns, 0)
+                if came == INTERRUPTED:
+                    self.check_signals()
+            finally:
+                self.enter()
+                self.system_calls -= 1
+        self.block = block
+        return 0
+
+    def detach(self):
+        """Close the descriptor without a word to the server: for a child process, whose parent goes on using it."""
+        self.leave_behind()
+
+    def retire(self):
+        """Take no new calls; the connection closes with the last call under way."""
+        self.enter()
+        self.users += 1
+        self.is_usable = False
+        self._go()
+
+    @property
+    def used_at(self):
+        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+        return (now_ns() if self.users else self.rests_ns) / 1e9
+
+    @property
+    def lifetime(self):
+        """Seconds from the connection's making to its end, or to now."""
+        return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
+
+    def stats(self):
+        """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
+        self.enter()
+        self.users += 1
+        try:
+            self.now = now_ns()
+            self.look()
+            unsent = sum([len(part) for part in self.parts]) - self.part_at
+            return {
+                "calls": self.opened.size,
+                "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.queues() for item in queue]),
+                "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
+                "credit": self.send_left,
+            }
+        finally:
+            self._go()

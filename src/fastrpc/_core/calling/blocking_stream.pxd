@@ -1,0 +1,80 @@
+from cpython.pythread cimport PyThread_type_lock
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calling.blocking_wait cimport Wait
+from fastrpc._core.base.buffer cimport ReadBuffer
+from fastrpc._core.calling.caller_view cimport fork_generation
+from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.io.socket_io cimport iovec
+
+
+cdef class BlockingStream(Connection):
+    cdef:
+        # The stream below, and where it leads. The descriptor is -1 once it is closed, which happens when the
+        # connection is over and no thread is in a system call on it.
+        object stream
+        int descriptor
+        Py_ssize_t system_calls
+        readonly object endpoint
+
+        # Whether calls may go out on it; whether the stream ended by itself; whether nothing can be written any more.
+        readonly bint is_usable
+        bint is_lost
+        bint is_shut
+
+        # Held by whoever touches the connection, never while a system call waits, but for a moment in `look`; by whom.
+        PyThread_type_lock guard
+        unsigned long holder
+
+        # The process it belongs to, as a count of forks; whether this is the child of one, and the stream the parent's.
+        uint64_t generation
+        readonly bint is_left_behind
+
+        # Who receives for all, or None; whether one sends outside the guard; who sleeps meanwhile, the longest first.
+        Wait reader
+        bint is_sending
+        dict sleepers
+
+        # Received and not consumed: the first `tail` bytes of the block, which is only ours meanwhile. Whether the
+        # last place given out was that of a long payload.
+        ReadBuffer block
+        Py_ssize_t tail
+        bint in_body
+
+        # Output on its way into the system, the first part from `part_at` on; whether there is more in the
+        # connection; the last flush of which the system took anything; since when it takes nothing; why it never
+        # will again.
+        list parts
+        Py_ssize_t part_at
+        bint has_news
+        uint64_t handed_flushes
+        uint64_t blocked_ns
+        object write_error
+
+    cdef int enter(self) except -1
+    cdef int leave(self) except -1
+    cdef int check_signals(self) except -1
+    cdef inline int check_process(self) except -1:
+        """Leave the stream behind, should this be the child of a fork and not know it yet."""
+        return 0 if self.generation == fork_generation() else self.leave_behind()
+
+    cdef int leave_behind(self) except -1
+    cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1
+    cdef bint look(self, Py_ssize_t unread=*) except -1
+    cdef char* place_for(self, Py_ssize_t* room) except NULL
+    cdef int took_in(self, Py_ssize_t came) except -1
+    cdef int return_block(self) except -1
+    cdef int flush(self, bint stays_inside) except -1
+    cdef int lose(self, object error) except -1
+    cdef int shut(self, int how) except -1
+
+    # Hooks.
+    cdef int on_look(self) except -1
+    cdef int on_sent(self) except -1
+    cdef int on_left_behind(self) except -1
+    cdef int end_all(self, str why) except -1
+
+    # The parts of sending.
+    cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1
+    cdef int _sent(self, Py_ssize_t size) except -1
+    cdef int _cannot_write(self, int number) except -1

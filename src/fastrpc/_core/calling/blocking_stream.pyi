@@ -1,0 +1,27 @@
+import socket
+from typing import Any
+
+from fastrpc._core.native.connection import Connection
+from fastrpc.endpoint import Endpoint
+
+class BlockingStream(Connection):
+    """A connection on a blocking socket, shared by the threads that use it.
+
+    It owns the socket, and closes it when the connection is over and no thread is in a system call on it.
+
+    Args:
+        stream: connected, blocking and without a timeout.
+        endpoint: where it leads; errors name it.
+        options: those of `Connection`.
+    """
+
+    def __init__(self, *, stream: socket.socket, endpoint: Endpoint, **options: Any) -> None: ...
+    @property
+    def endpoint(self) -> Endpoint: ...
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether this is the child of a fork, and the socket the parent's: closed here, and nowhere else."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls may go out on it: connected, and the server takes new ones, as far as is known."""

@@ -1,0 +1,25 @@
+from cpython.pythread cimport PyLockStatus, PyThread_type_lock
+from libc.stdint cimport uint64_t
+
+
+cdef class Wait:
+    cdef:
+        # How many events are still to come, and after which instant nobody waits for them any more.
+        Py_ssize_t missing
+        uint64_t deadline_ns
+        bint was_late
+
+        # Where the thread sleeps while others work for it: a lock it holds; who wakes it releases the lock and takes
+        # it off the sleepers. NULL before the first sleep; `sleepers` is None while it is awake.
+        PyThread_type_lock gate
+        dict sleepers
+
+    cdef int came(self) except -1
+    cdef int wake(self) except -1
+    cdef int park(self, dict sleepers) except -1
+    cdef int unpark(self, bint is_let_through) except -1
+    cdef PyLockStatus sleep(self) noexcept
+    cdef bint is_over(self) noexcept
+
+
+cdef Wait new_wait(Py_ssize_t missing, uint64_t deadline_ns)

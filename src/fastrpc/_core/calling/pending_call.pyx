@@ -1,0 +1,351 @@
+"""A call of ours that waits for its answer, whoever waits: a task or a thread."""
+
+import msgspec
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from fastrpc._core.calls.call cimport STATE_NEW
+from fastrpc._core.framing.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.payload.metadata cimport check_metadata
+from fastrpc._core.payload.parameter_names cimport answer_to_refusal
+from fastrpc._core.base.status cimport (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    HIGHEST_STATUS,
+    INVALID_ARGUMENT,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    UNKNOWN,
+)
+from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc.errors import (
+    CallError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    DecodeError,
+    EncodeError,
+    FastRPCError,
+    OverloadedError,
+    RemoteProtocolError,
+    UnavailableError,
+)
+from fastrpc.status import Status
+
+OUTCOMES = ("yes", "no", "unknown")
+
+LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+NAMES_HINT = (
+    "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
+)
+OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
+
+
+cdef class PendingCall(Call):
+    """A call of ours under way. The session settles it exactly once."""
+
+    cdef int settle(self) except -1:
+        """Hook: the answer or the failure is there; wake who waits."""
+        return 0
+
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
+        if self.is_settled:
+            return 0
+        # Settled is what has its outcome: should memory end on the way there, the call is still to be failed.
+        if frame.status == 0:
+            self.answer = payload
+            self.answer_codec = frame.codec
+            self.answer_compressor = frame.compressor
+        else:
+            self.failure = self._error_of(frame, payload)
+            mark_own(self.failure)
+        self.is_settled = True
+        try:
+            self.server_microseconds = frame.elapsed_us
+            self._count(frame.status, now)
+            self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+            self.route.totals.received(PyBytes_GET_SIZE(payload))
+        finally:
+            self.settle()
+        return 0
+
+    cdef int failed(self, object error) except -1:
+        if self.is_settled:
+            return 0
+        self.is_settled = True
+        self._count(error.status, now_ns())
+        self.failure = error
+        mark_own(error)
+        return self.settle()
+
+    cdef int _count(self, int status, uint64_t now) except -1:
+        self.ended_ns = now
+        if self.is_counted:
+            self.is_counted = False
+            self.was_counted_ok = status == 0
+            self.route.counters.ended(status, self.ended_ns - self.started_ns)
+            self.route.totals.ended(status)
+        return 0
+
+    cdef int forget(self, int status=CANCELLED) except -1:
+        """Nobody waits any more: what comes is not looked at."""
+        if not self.is_settled:
+            self.is_settled = True
+            self._count(status, now_ns())
+        return 0
+
+    cdef object value(self):
+        """Decode the answer. An answer that does not fit is counted as a failure."""
+        try:
+            return self._decoded()
+        except DecodeError as error:
+            self._count_undecoded(error)
+            raise
+
+    def _count_undecoded(self, error):
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        if self.was_counted_ok:
+            self.was_counted_ok = False
+            self.route.counters.failed_after_all(error.status)
+            self.route.totals.failed_after_all(error.status)
+
+    cdef object _decoded(self):
+        cdef bytes payload = self.answer
+        if self.answer_compressor:
+            compressor = self.compressor_of_answer()
+            try:
+                payload = compressor.decompress(payload, self.message_limit)
+            except Exception as error:  # An installed compressor may raise anything.
+                raise self._unpacking_failed(error)
+        if self.answer_codec != self.route.marshal.codec_id:
+            raise DecodeError(
+                f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
+                f"{self.route.marshal.coders.codec!r}"
+            )
+        return self.route.marshal.decode_result(payload)
+
+    @property
+    def _packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def _take_unpacked(self, bytes payload not None):
+        """Have the decompressed payload as the answer."""
+        self.answer = payload
+        self.answer_compressor = 0
+
+    def _take_failure(self, error not None):
+        """Have an error in place of the answer, which cannot be decompressed."""
+        self.failure = error
+
+    def _unpacking_failed(self, error):
+        """Return the error of a decompression, saying whose answer it is about."""
+        if not isinstance(error, DecodeError):
+            return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
+        return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
+
+    cdef object compressor_of_answer(self):
+        compressor = None if self.numbers is None else self.numbers.compressors.get(self.answer_compressor)
+        if compressor is None:
+            raise DecodeError(
+                f"{self.route.method} answered with compressor number {self.answer_compressor}, unknown here"
+            )
+        return compressor
+
+    cdef object _error_of(self, Frame* frame, bytes payload):
+        """The error a RESPONSE with a status other than OK stands for."""
+        cdef int status = frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN
+        cdef bint unstarted = frame.outcome == OUTCOME_NOT_STARTED
+        cdef bint may_return = frame.pushback_ms != PUSHBACK_NEVER
+        text = frame.text[:frame.text_size].decode("utf-8", "replace")
+        retry_after = frame.pushback_ms / 1000.0 if frame.pushback_ms and may_return else None
+        if status == DEADLINE_EXCEEDED:
+            return DeadlineExceededError(text, processed="no" if unstarted else "unknown", hint=OVERDUE_HINT)
+        if unstarted and status == UNAVAILABLE:
+            error = UnavailableError(text, retry_after=retry_after, retryable=may_return)
+        elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
+            error = OverloadedError(text, retry_after=retry_after)
+        else:
+            error = self._refusal_of(frame, payload, status, text, retry_after)
+        error._was_received = True
+        return error
+
+    cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
+        """What the other side said on purpose, with its details."""
+        details = hint = None
+        if self.names and status == INVALID_ARGUMENT:
+            own = answer_to_refusal(self.route.method, text, self.route.marshal.shape.names)
+            if own is not None:
+                text, hint = f"{text}{own}", NAMES_HINT
+        if PyBytes_GET_SIZE(payload):
+            details = payload
+            if self.route.marshal.takes_details(payload, frame.codec):
+                details = decode_details(payload, frame.codec)
+        return CallError(
+            Status(status),
+            text,
+            details=details,
+            retry_after=retry_after,
+            processed=OUTCOMES[frame.outcome],
+            hint=hint,
+        )
+
+    # For interceptors and fail modes
+
+    def _count_unsent(self, status):
+        """Count a call that failed before an attempt could be made."""
+        self.route.counters.started()
+        self.route.totals.started(False, 0)
+        self.is_counted = True
+        self._count(status, now_ns())
+
+    def _note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """What it failed with, or None."""
+        return self.outcome_error
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out."""
+        return self.outcome_status in (CANCELLED, DEADLINE_EXCEEDED)
+
+    @property
+    def is_idempotent(self):
+        """Whether the server may run it twice."""
+        return bool(self.flags & IDEMPOTENT)
+
+    @property
+    def inside_retry(self):
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        return self.is_inside_retry
+
+    @property
+    def _seconds(self):
+        """How long the call took, or takes already."""
+        # What ended before it began was an attempt: the call goes on.
+        return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
+
+    @property
+    def _elapsed(self):
+        """How long ago the call began, whatever its attempts came to."""
+        return seconds_between(self.started_ns, now_ns())
+
+
+cdef int mark_own(object error) except -1:
+    """Note on an error that a call of ours raises it: a handler that lets it through did not mean its own caller."""
+    if isinstance(error, FastRPCError):
+        error._of_own_call = True
+    return 0
+
+
+cdef double seconds_between(uint64_t first, uint64_t last) noexcept:
+    """The time from one instant to a later one; 0 where it is not later."""
+    return <double>(last - min(first, last)) * 1e-9
+
+
+cdef int check_request(Connection connection, Call call, bytes payload) except -1:
+    """Raise EncodeError when the request is over our own limits, or its metadata over the peer's."""
+    if <uint64_t>PyBytes_GET_SIZE(payload) > connection.ours.max_message:
+        raise EncodeError(
+            f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
+            f"{connection.ours.max_message}",
+            hint="raise Limits.message_bytes on both sides",
+        )
+    if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
+        raise EncodeError(
+            f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
+            f"{connection.peer.max_message}",
+            hint="raise Limits.message_bytes on the server",
+        )
+    if call.sent_metadata is not None and check_metadata(
+        PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
+    ):
+        raise EncodeError(
+            f"the metadata of {call.route.method} is over the {connection.peer.max_metadata} bytes the server takes",
+            status=Status.RESOURCE_EXHAUSTED,
+            hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
+        )
+    return 0
+
+
+cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
+    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    if not call.flags & ONE_WAY and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1:
+    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+
+    It is the same attempt: the server started nothing, and what it takes is known now.
+    """
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= connection.early_until or connection.is_closed or connection.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(connection, call, payload)
+        connection.send_request(call, payload)
+    except EncodeError as error:
+        connection.on_unsendable(call, error)
+    return True
+
+
+def decode_details(bytes payload, int codec):
+    """The details of an error: a plain value of the call's codec, or its bytes when they hold none."""
+    if codec == 0:
+        return payload
+    try:
+        return msgspec.json.decode(payload) if codec == 2 else msgspec.msgpack.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return payload
+
+
+cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
+    """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
+    processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
+    doubt = "; the call may have run" if handed else " before the call was sent"
+    if connection.is_violated():
+        text = (
+            f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol "
+            f"({why}){doubt}"
+        )
+        return RemoteProtocolError(text, reason=connection.closed_reason, processed=processed, retryable=retryable)
+    return ConnectionLostError(
+        f"{call.route.method}: the connection to {endpoint} was lost ({why}){doubt}",
+        processed=processed,
+        retryable=retryable,
+        hint=None if retryable else LOST_HINT,
+    )
+
+
+cdef object overdue_error(PendingCall call, object endpoint, bint handed):
+    """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    text = f"{call.route.method}: no answer from {endpoint} within"
+    seconds = seconds_between(call.started_ns, call.deadline_ns)
+    if call.began_ns and call.attempt_number:
+        text = f"{text} {seconds_between(call.began_ns, call.deadline_ns):.3g} s, the last {seconds:.3g} s in a retry"
+    else:
+        text = f"{text} {seconds:.3g} s"
+    return DeadlineExceededError(
+        text,
+        processed="unknown" if handed else "no",
+        hint=OVERDUE_HINT,
+    )

@@ -1,0 +1,212 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Final, Literal, final
+
+from fastrpc._core.base.histogram import CallTotals, MethodCounters
+from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.payload.metadata import Metadata
+from fastrpc._core.payload.parameter_names import ParameterNames
+from fastrpc._core.base.timed import Timed
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.peer import Identity, Peer
+from fastrpc.status import Status
+
+#: Flags of a REQUEST by the kind of its method.
+KIND_FLAGS: Final[dict[str, int]]
+#: Where handlers run, as the core knows it.
+STYLES: Final[dict[str, int]]
+
+class Scope(Timed):
+    """The deadline and the attempt number that calls made inside inherit."""
+
+@final
+class CurrentCall:
+    """What says in a context which call is current, where several handlers use that context in turn."""
+
+@final
+class Route:
+    """Where calls of one method go: how to encode them, who handles them, who counts them.
+
+    Args:
+        totals: what the client counts that calls it.
+        handler: the bound method that serves it; None on a client.
+        timeout: seconds; instead of the one that the method declares.
+    """
+
+    def __init__(
+        self,
+        definition: MethodDefinition,
+        marshal: Marshal,
+        counters: MethodCounters,
+        *,
+        totals: CallTotals | None = None,
+        handler: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+    ) -> None: ...
+    @property
+    def method(self) -> str:
+        """Full name, `service.method`."""
+
+    @property
+    def kind(self) -> Literal["unary", "client_stream", "server_stream", "both_ways"]: ...
+    @property
+    def definition(self) -> MethodDefinition: ...
+    @property
+    def marshal(self) -> Marshal: ...
+    @property
+    def counters(self) -> MethodCounters: ...
+    @property
+    def totals(self) -> CallTotals: ...
+    @property
+    def names(self) -> ParameterNames | None:
+        """What calls may tell of the names of its parameters; None on a client."""
+
+    @property
+    def handler(self) -> Any:
+        """The bound method that serves it; None on a client."""
+
+@final
+class RouteTable:
+    """The methods of a server, found by the bytes of a frame."""
+
+    def add(self, route: Route) -> None:
+        """Add a route.
+
+        Raises:
+            ConfigError: a route of this name is there already.
+        """
+
+    def get(self, method: str) -> Route | None:
+        """Return the route of a full method name."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Route]: ...
+
+@final
+class Draining(Coroutine[Any, Any, Literal[True]]):
+    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+
+    def __init__(self, event: asyncio.Event) -> None: ...
+    def __await__(self) -> Generator[Any, Any, Literal[True]]: ...
+    def send(self, value: Any) -> Any:
+        """Take one step, as a coroutine does."""
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> Any:
+        """Raise an exception where it waits."""
+
+    def close(self) -> None:
+        """End without waiting."""
+
+@final
+class Incoming:
+    """The first piece of a message that comes in several, or slowly."""
+
+class Call(Scope):
+    """One RPC and everything about it, the same on both sides.
+
+    A handler gets its own from `current_call()`, an interceptor as its first argument.
+    """
+
+    @property
+    def id(self) -> int:
+        """Number on its connection; 0 until a call of ours is sent."""
+
+    @property
+    def method(self) -> str:
+        """Full name, `service.method`."""
+
+    @property
+    def route(self) -> Route: ...
+    @property
+    def kind(self) -> Literal["unary", "client_stream", "server_stream", "both_ways"]: ...
+    @property
+    def side(self) -> Literal["client", "server"]: ...
+    @property
+    def attempt(self) -> int:
+        """0 for the first try, raised by each retry and hedge."""
+
+    @property
+    def priority(self) -> int: ...
+    @property
+    def deadline(self) -> float | None:
+        """Instant of `time.monotonic()` at which the call ends, or None."""
+
+    def remaining(self) -> float | None:
+        """Return the seconds left before the deadline, never below 0; None without one."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """What came with the request; on the client what goes with it."""
+
+    @property
+    def reply_metadata(self) -> Metadata:
+        """What goes with the answer; on the client what came with it.
+
+        A handler may also put a mapping in its place, of text and, under keys that end in `-bin`, of bytes.
+        """
+
+    @reply_metadata.setter
+    def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
+    @property
+    def peer(self) -> Peer:
+        """Who is on the other side."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller proved to be; None where nobody asked."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments, decoded on first use."""
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        """A place for interceptors and handlers of this call; never sent."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+
+    @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains or the connection is being given up: endless handlers end by it.
+
+        Each use is a new awaitable; on a client it is never done.
+        """
+
+    @property
+    def status(self) -> Status | None:
+        """What became of it; set before an interceptor's `proceed` returns."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it failed with, or None; set before an interceptor's `proceed` returns."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait, in an interceptor: works without a loop too, in SyncClient."""
+
+def enter_scope(seconds: float | None) -> Token[Scope]:
+    """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
+
+    None starts work that outlives the current call: no deadline, no owner.
+    """
+
+def leave_scope(token: Token[Scope]) -> None:
+    """Undo `enter_scope` or `enter_call`."""
+
+def enter_call(call: Call) -> Token[Scope]:
+    """Make `current_call()` return this call; return the token for `leave_scope`."""
+
+def current_call() -> Call:
+    """Return the call whose handler or interceptor is running.
+
+    Raises:
+        LookupError: no handler is running here.
+    """

@@ -1,0 +1,393 @@
+"""One RPC, and where it goes.
+
+::
+
+    Scope                 the deadline that calls made here inherit
+    └── Call              one RPC on one connection: wire state, deadline, metadata
+        ├── ClientCall    (client_session) the coroutine object that `client.call` returns
+        └── ServerCall    (served_call) what `current_call()` returns
+    Route                 method → marshal, handler, counters; built once
+    RouteTable            method name as it lies on the wire → Route
+"""
+
+import collections.abc
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.ref cimport Py_DECREF, PyObject
+from libc.string cimport memcmp
+
+from fastrpc._core.framing.frame cimport ONE_WAY
+from fastrpc._core.payload.metadata cimport decode_metadata
+from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc._core.payload.metadata import Metadata
+from fastrpc.errors import ConfigError
+
+NO_DEADLINE = <uint64_t>0xFFFFFFFFFFFFFFFF
+
+scope_variable = PyContextVar_New("fastrpc_scope", NULL)
+
+KIND_FLAGS = {"unary": 0, "client_stream": 16, "server_stream": 32, "both_ways": 48}
+STYLES = {"async": STYLE_ASYNC, "inline": STYLE_INLINE, "thread": STYLE_THREAD}
+cdef enum:
+    FLAG_IDEMPOTENT = 128
+
+
+cdef class Scope(Timed):
+    """The deadline and the attempt number that calls made inside inherit."""
+
+    def __cinit__(self):
+        self.deadline_ns = NO_DEADLINE
+
+
+@cython.final
+cdef class CurrentCall:
+    """What `scope_variable` holds in a context that several handlers use, one after the other."""
+
+
+cdef Scope current_scope():
+    """The innermost scope, or None."""
+    cdef PyObject* found = NULL
+    PyContextVar_Get(scope_variable, NULL, &found)
+    if found is NULL:
+        return None
+    scope = <object>found
+    Py_DECREF(scope)
+    if type(scope) is CurrentCall:
+        return (<CurrentCall>scope).call
+    return <Scope>scope if isinstance(scope, Scope) else None
+
+
+cdef inline Call owner_of(Scope scope):
+    return <Call>scope if isinstance(scope, Call) else scope.owner
+
+
+def enter_scope(seconds):
+    """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
+
+    None starts work that outlives the current call: no deadline, no owner.
+    """
+    cdef Scope outer = current_scope()
+    cdef Scope scope = Scope.__new__(Scope)
+    if seconds is not None:
+        scope.deadline_ns = now_ns() + <uint64_t>max(0, int(seconds * 1e9))
+        if outer is not None:
+            scope.deadline_ns = min(scope.deadline_ns, outer.deadline_ns)
+            scope.attempt_number = outer.attempt_number
+            scope.owner = owner_of(outer)
+    return PyContextVar_Set(scope_variable, scope)
+
+
+def leave_scope(token):
+    """Undo `enter_scope`."""
+    scope_variable.reset(token)
+
+
+def enter_call(Call call):
+    """Make `current_call()` return this call; returns the token for `leave_scope`."""
+    return PyContextVar_Set(scope_variable, call)
+
+
+def current_call():
+    """Return the call whose handler or interceptor is running.
+
+    Raises:
+        LookupError: no handler is running here.
+    """
+    cdef Scope scope = current_scope()
+    cdef Call call = None if scope is None else owner_of(scope)
+    if call is None:
+        raise LookupError("current_call() works inside a handler or an interceptor; none is running here")
+    return call
+
+
+@cython.final
+cdef class Route:
+    """Where calls of one method go: how to encode them, who handles them, who counts them."""
+
+    def __init__(
+        self,
+        definition,
+        Marshal marshal not None,
+        MethodCounters counters not None,
+        *,
+        CallTotals totals=None,
+        handler=None,
+        timeout=None,
+    ):
+        self.definition = definition
+        self.method = definition.full_name
+        self.name = self.method.encode()
+        self.kind = definition.kind
+        self.flags = KIND_FLAGS[self.kind]
+        self.takes_stream = self.flags & 16
+        self.gives_stream = self.flags & 32
+        if definition.idempotent:
+            self.flags |= FLAG_IDEMPOTENT
+        self.marshal = marshal
+        self.counters = counters
+        self.totals = CallTotals() if totals is None else totals
+        self.handler = handler
+        if handler is not None:
+            self.names = definition.accepted_names()
+        self.style = STYLES[definition.style]
+        self.is_public = definition.public
+        if timeout is None:
+            timeout = definition.timeout
+        self.timeout_ns = 0 if timeout is None else int(timeout * 1e9)
+
+
+cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil:
+    # FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/): names are short, so a byte at a time is enough.
+    cdef uint32_t value = 2166136261
+    cdef Py_ssize_t i
+    for i in range(size):
+        value = (value ^ <uint8_t>name[i]) * 16777619
+    return value
+
+
+@cython.final
+cdef class RouteTable:
+    """Method name → Route, looked up by the bytes of a frame."""
+
+    def __cinit__(self):
+        self._routes = []
+
+    def __dealloc__(self):
+        PyMem_Free(self._slots)
+
+    def add(self, Route route not None):
+        """Add a route.
+
+        Raises:
+            ConfigError: a route of this name is there already.
+        """
+        cdef Route known
+        for known in self._routes:
+            if known.name == route.name:
+                raise ConfigError(f"two handlers for {route.method!r}", hint="give one service another name")
+        self._routes.append(route)
+        self._rebuild()
+
+    def __len__(self):
+        return len(self._routes)
+
+    def __iter__(self):
+        return iter(list(self._routes))
+
+    def get(self, str method):
+        """Return the route of a full method name, or None."""
+        cdef bytes name = method.encode()
+        return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+
+    cdef Route find(self, const char* name, Py_ssize_t size):
+        cdef uint32_t place
+        cdef uint32_t slot
+        cdef Route route
+        if self._slots is NULL:
+            return None
+        route = <Route>self._routes[self._last]
+        if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
+            return route
+        place = hash_name(name, size) & self._mask
+        while True:
+            slot = self._slots[place]
+            if slot == 0:
+                return None
+            route = <Route>self._routes[slot - 1]
+            if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
+                self._last = slot - 1
+                return route
+            place = (place + 1) & self._mask
+
+    def _rebuild(self):
+        cdef uint32_t place
+        cdef Py_ssize_t i
+        cdef Route route
+        cdef uint32_t capacity = 8
+        while capacity < 2 * <uint32_t>len(self._routes):
+            capacity *= 2
+        PyMem_Free(self._slots)
+        self._slots = <uint32_t*>PyMem_Calloc(capacity, sizeof(uint32_t))
+        if self._slots is NULL:
+            raise MemoryError()
+        self._mask = capacity - 1
+        for i in range(len(self._routes)):
+            route = <Route>self._routes[i]
+            place = hash_name(PyBytes_AS_STRING(route.name), PyBytes_GET_SIZE(route.name)) & self._mask
+            while self._slots[place]:
+                place = (place + 1) & self._mask
+            self._slots[place] = <uint32_t>i + 1
+
+
+@cython.final
+cdef class Draining:
+    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+
+    def __init__(self, event):
+        self._event = event
+
+    def __await__(self):
+        return self._event.wait().__await__()
+
+    cdef object _begun(self):
+        if self._waiting is None:
+            self._waiting = self._event.wait()
+        return self._waiting
+
+    def send(self, value):
+        """Take one step, as a coroutine does."""
+        return self._begun().send(value)
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception where it waits."""
+        if value is None and traceback is None:
+            return self._begun().throw(kind)
+        return self._begun().throw(kind, value, traceback)
+
+    def close(self):
+        """End without waiting."""
+        if self._waiting is not None:
+            self._waiting.close()
+
+
+collections.abc.Coroutine.register(Draining)
+
+
+@cython.final
+cdef class Incoming:
+    """The first piece of a message that comes in several, or slowly."""
+
+
+cdef class Call(Scope):
+    """One RPC and everything about it, on both sides."""
+
+    cdef object get_peer(self):
+        return None
+
+    cdef bint is_plain(self) noexcept:
+        """Whether this was a unary call of theirs, answered, of which nothing unusual is left."""
+        return (
+            self.state == STATE_GONE
+            and not self.flags & ~FLAG_IDEMPOTENT
+            and not self.is_listed
+            and not self.refusal_waits
+            and not self.answer_begun
+            and self.timer.next is NULL
+            and self.received_metadata is None
+            and self.sent_metadata is None
+            and self._metadata is None
+            and self._reply_metadata is None
+            and self._state is None
+            and self.incoming is None
+            and self.unsent is None
+            and self.owner is None
+        )
+
+    @property
+    def method(self):
+        """Full name, `service.method`."""
+        return self.route.method if self.route is not None else None
+
+    @property
+    def kind(self):
+        """One of unary, client_stream, server_stream, both_ways."""
+        return self.route.kind if self.route is not None else "unary"
+
+    @property
+    def side(self):
+        """One of client, server."""
+        return "client" if self.is_local else "server"
+
+    @property
+    def _is_one_way(self):
+        # Whether nobody waits for what it comes to.
+        return bool(self.flags & ONE_WAY)
+
+    @property
+    def attempt(self):
+        """0 for the first try, raised by each retry and hedge."""
+        return self.attempt_number
+
+    @property
+    def deadline(self):
+        """Instant of `time.monotonic()` at which the call ends, or None."""
+        return None if self.deadline_ns == NO_DEADLINE else self.deadline_ns / 1e9
+
+    def remaining(self):
+        """Seconds left before the deadline, never below 0, or None without one."""
+        if self.deadline_ns == NO_DEADLINE:
+            return None
+        now = now_ns()
+        return 0.0 if now >= self.deadline_ns else (self.deadline_ns - now) / 1e9
+
+    @property
+    def metadata(self):
+        """What came with the request; on the client what goes with it."""
+        if self._metadata is None:
+            sent = self.sent_metadata if self.is_local else self.received_metadata
+            self._metadata = Metadata() if sent is None else Metadata(decode_metadata(sent))
+        return self._metadata
+
+    @property
+    def reply_metadata(self):
+        """What goes with the answer; on the client what came with it."""
+        if self._reply_metadata is None:
+            received = self.received_metadata if self.is_local else None
+            self._reply_metadata = Metadata() if received is None else Metadata(decode_metadata(received))
+        return self._reply_metadata
+
+    @reply_metadata.setter
+    def reply_metadata(self, entries):
+        self._reply_metadata = Metadata(entries)
+
+    @property
+    def state(self):
+        """A dict for interceptors and handlers of this call; never sent."""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    @property
+    def peer(self):
+        """Who is on the other side."""
+        return self.get_peer()
+
+    # What one side or the other knows more about
+
+    @property
+    def identity(self):
+        """Who the caller proved to be, or None."""
+        return None
+
+    @property
+    def arguments(self):
+        """The arguments, decoded on first use."""
+        return ()
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        return False
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return None
+
+    @property
+    def error(self):
+        """What it failed with, or None; set before an interceptor's `proceed` returns."""
+        return None
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains; on a client that never comes."""
+        raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor: works without a loop too, in SyncClient."""
+        raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")

@@ -1,0 +1,250 @@
+"""The chain of interceptors around a call, the same on both sides.
+
+::
+
+    Chain.run(call) ──► interceptor 0 (call, proceed) ──► await proceed(call) ──► interceptor 1 … ──► innermost(call)
+
+What `proceed(call)` returns is a compiled coroutine object: it costs no frame of its own, and keeps what became of the
+call, for the interceptors outside, in the moment in which the inner one is through.
+
+An interceptor that forgets `await` or `return` is told by name, where that is certain: it returned an awaitable; or None,
+though the call itself did not come to None and None is no value of the method's result, or `proceed` was called and never
+awaited. An interceptor that replaces the value by another one, or by None where the result may be None, does what it may.
+"""
+
+import collections.abc
+from types import GeneratorType
+
+cimport cython
+from cpython.ref cimport Py_DECREF
+
+from fastrpc.status import Status
+
+cdef extern from "calling/coroutine.h":
+    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
+    int install_send "fastrpc_install_send"(object type, step_function step) except -1
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    PySendResult PyIter_Send(object iterator, object value, PyObject** result) except PYGEN_ERROR
+    bint PyCoro_CheckExact(object value) noexcept
+
+cdef extern from *:
+    """
+    static int fastrpc_is_awaitable(PyObject *value)
+    {
+        PyAsyncMethods *methods = Py_TYPE(value)->tp_as_async;
+        return methods != NULL && methods->am_await != NULL;
+    }
+    """
+    bint is_awaitable "fastrpc_is_awaitable"(object value) noexcept
+
+cdef enum:
+    YIELDED = 0
+    RETURNED = 1
+
+cdef object OK = Status.OK
+cdef str ADVICE = "`return await proceed(call)`"
+
+
+@cython.final
+cdef class Chain:
+    def __init__(self, interceptors, innermost, note_failure, admits_none=None):
+        self.interceptors = tuple(interceptors)
+        self.innermost = innermost
+        self.note_failure = note_failure
+        self.admits_none = admits_none
+
+    cdef object fault_of(self, Py_ssize_t position, object call, object value):
+        """Return what an interceptor certainly did wrong when it returned `value`, or None."""
+        cdef str name = name_of(self.interceptors[position])
+        if is_awaitable(value):
+            if hasattr(value, "close"):
+                value.close()
+            return TypeError(f"interceptor {name} returned {kind_of(value)} for {call.method}; write {ADVICE}")
+        if self.admits_none is None or call._gave_none:
+            return None
+        if call._dropped_proceed:
+            # Told once: an interceptor outside of it may well answer with None after that.
+            call._dropped_proceed = False
+            return TypeError(f"interceptor {name} called proceed for {call.method} and did not await it; write {ADVICE}")
+        if self.admits_none(call):
+            return None
+        return TypeError(
+            f"interceptor {name} returned None for {call.method}, whose result is never None; write {ADVICE}"
+        )
+
+    def proceed(self):
+        """Return what starts the chain: `await proceed(call)` runs all of it."""
+        cdef Proceed following = None, proceed
+        cdef Py_ssize_t position
+        for position in range(len(self.interceptors), -1, -1):
+            proceed = Proceed.__new__(Proceed)
+            proceed.chain = self
+            proceed.position = position
+            proceed.next = following
+            following = proceed
+        return following
+
+
+@cython.final
+cdef class Proceed:
+    def __call__(self, call):
+        cdef Proceeding proceeding = Proceeding.__new__(Proceeding)
+        proceeding.origin = self
+        proceeding.call = call
+        return proceeding
+
+    cdef object begin(self, object call):
+        cdef object inner
+        if self.next is None:
+            inner = self.chain.innermost(call)
+        else:
+            inner = self.chain.interceptors[self.position](call, self.next)
+        if PyCoro_CheckExact(inner) or type(inner) is GeneratorType:
+            return inner
+        awaited = getattr(type(inner), "__await__", None)
+        if awaited is not None:
+            return awaited(inner)
+        if self.next is None:
+            raise TypeError(f"object {type(inner).__name__} can't be used in 'await' expression")
+        name = name_of(self.chain.interceptors[self.position])
+        raise TypeError(
+            f"interceptor {name} returned {kind_of(inner)} for {call.method}, which cannot be awaited; "
+            f"write it as `async def` with {ADVICE}"
+        )
+
+
+@cython.final
+cdef class Proceeding:
+    def __dealloc__(self):
+        # Never begun, as only what an interceptor drops is.
+        if self.inner is None and not self.is_over and self.call is not None:
+            note_dropped(self.call)
+
+    @property
+    def cr_await(self):
+        """The coroutine that runs meanwhile, or None."""
+        return self.inner
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return take_step(self, None)
+
+    def send(self, value):
+        """Take one step, as a coroutine does."""
+        return take_step(self, value)
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception where the inner one waits."""
+        if self.is_over:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        if self.inner is None or not hasattr(self.inner, "throw"):
+            # Not begun, or at an iterator that takes no exceptions: it is raised here, as `await` does.
+            self.is_over = True
+            self.inner = None
+            error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
+            self.failed(error)
+            raise error
+        try:
+            return self.inner.throw(kind) if value is None else self.inner.throw(kind, value, traceback)
+        except StopIteration as end:
+            self.returned(end.value)
+            raise
+        except BaseException as error:
+            self.is_over = True
+            self.inner = None
+            self.failed(error)
+            raise
+
+    def close(self):
+        """End without a result."""
+        self.is_over = True
+        inner, self.inner = self.inner, None
+        if inner is not None and hasattr(inner, "close"):
+            inner.close()
+
+    cdef int step(self, object value, PyObject** result) except -1:
+        cdef PySendResult sent
+        if self.is_over:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        try:
+            if self.inner is None:
+                self.inner = self.origin.begin(self.call)
+            sent = PyIter_Send(self.inner, value, result)
+        except BaseException as error:
+            self.is_over = True
+            self.inner = None
+            self.failed(error)
+            raise
+        if sent == PYGEN_NEXT:
+            return YIELDED
+        try:
+            self.returned(<object>result[0])
+        except BaseException:
+            Py_DECREF(<object>result[0])
+            raise
+        return RETURNED
+
+    cdef int returned(self, object value) except -1:
+        """The inner one is through: note it, or raise what an interceptor did wrong."""
+        self.is_over = True
+        self.inner = None
+        if value is None or is_awaitable(value):
+            if self.origin.next is None:
+                self.call._gave_none = value is None
+            else:
+                fault = self.origin.chain.fault_of(self.origin.position, self.call, value)
+                if fault is not None:
+                    self.failed(fault)
+                    raise fault
+        self.call._note_outcome(OK, None)
+        return 0
+
+    cdef int failed(self, object error) except -1:
+        self.origin.chain.note_failure(self.call, error)
+        return 0
+
+
+cdef int note_dropped(object call) except -1:
+    call._dropped_proceed = True
+    return 0
+
+
+cdef str name_of(object interceptor):
+    """How a person finds an interceptor in the program."""
+    function = getattr(interceptor, "func", interceptor)
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+cdef str kind_of(object value):
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+cdef object take_step(Proceeding proceeding, object value):
+    cdef PyObject* produced = NULL
+    cdef int done = proceeding.step(value, &produced)
+    result = <object>produced
+    Py_DECREF(result)
+    if done == YIELDED:
+        return result
+    raise StopIteration(result)
+
+
+cdef int step_of(PyObject* proceeding, PyObject* value, PyObject** result) except -1:
+    # The interpreter holds references to both for the length of the step.
+    return (<Proceeding>proceeding).step(<object>value, result)
+
+
+install_send(Proceeding, step_of)
+collections.abc.Coroutine.register(Proceeding)

@@ -1,0 +1,90 @@
+"""Credit and budgets: counted quantities that a peer may use up, as plain C."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.wire cimport MINUTE
+
+cdef enum:
+    # PROTOCOL.md, "Budgets", idle work: calls that may come to nothing, beside so many for each of MAX_CALLS.
+    IDLE_CALLS = 1000
+    IDLE_CALLS_PER_SLOT = 4
+    IDLE_CALLS_PER_SECOND = 10_000
+    FIRST_CONNECTION_WINDOW = 65536
+    CONNECTION_WINDOW = 16_777_216
+    HIGHEST_WINDOW = 0x7FFFFFFF
+
+
+cdef struct Window:
+    # Bytes that may still come (or be sent) before the other side returns credit; below 0 is a violation.
+    int64_t left
+    # Bytes placed and not yet returned as credit.
+    int64_t owed
+    # What `left` is when nothing is under way.
+    int64_t size
+
+
+cdef struct Budget:
+    # A token bucket that counts exactly: a token is `period` units, so that each nanosecond brings `rate` units back,
+    # up to `capacity`. `left` may be above it where `give` put it; time adds nothing then.
+    int64_t left
+    int64_t capacity
+    int64_t rate
+    int64_t period
+    uint64_t looked_ns
+
+
+cdef inline void open_window(Window* window, int64_t size) noexcept nogil:
+    window.left = size
+    window.owed = 0
+    window.size = size
+
+
+cdef inline int64_t placed(Window* window, int64_t size) noexcept nogil:
+    """Count bytes as placed; the credit to return now, or 0: half a window at a time."""
+    cdef int64_t credit
+    window.owed += size
+    if window.owed * 2 < window.size:
+        return 0
+    credit = window.owed
+    window.left += credit
+    window.owed = 0
+    return credit
+
+
+cdef inline void open_budget(Budget* budget, int64_t tokens, int64_t rate, int64_t period) noexcept nogil:
+    """Fill a budget of `tokens`, of which `rate` come back each `period` (nanoseconds)."""
+    budget.left = budget.capacity = tokens * period
+    budget.rate = rate
+    budget.period = period
+    budget.looked_ns = 0
+
+
+cdef inline bint spend(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept nogil:
+    """Take tokens from the budget; False when it has fewer."""
+    cdef uint64_t elapsed
+    if budget.left < budget.capacity and now_ns > budget.looked_ns:
+        # The cap keeps the product small.
+        elapsed = min(now_ns - budget.looked_ns, <uint64_t>MINUTE)
+        budget.left = min(budget.capacity, budget.left + <int64_t>elapsed * budget.rate)
+    budget.looked_ns = now_ns
+    if budget.left < tokens * budget.period:
+        return False
+    budget.left -= tokens * budget.period
+    return True
+
+
+cdef inline void give(Budget* budget, int64_t tokens, int64_t highest) noexcept nogil:
+    """Put tokens in, also above what time refills to, but not above `highest` of them."""
+    budget.left = max(budget.left, min(budget.left + tokens * budget.period, highest * budget.period))
+
+
+cdef inline void widen(Budget* budget, int64_t tokens) noexcept nogil:
+    """Raise the size of a budget to so many tokens; it never shrinks."""
+    cdef int64_t growth = tokens * budget.period - budget.capacity
+    if growth > 0:
+        budget.capacity += growth
+        budget.left += growth
+
+
+cdef inline void fill(Budget* budget) noexcept nogil:
+    budget.left = max(budget.left, budget.capacity)

@@ -1,0 +1,115 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.loop.spinner cimport Spinner
+
+
+cdef class Session(Connection):
+    cdef:
+        # The stream below and the loop it lives on; None before connection_made and after connection_lost.
+        readonly object transport
+        readonly LoopState loop_state
+        object _write
+        object _flush_callback
+        readonly object peer_name
+
+        # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.
+        Spinner spinner
+        uint64_t spin_ns
+
+        # The socket, to write past the transport and, while it is spun on, to read; -1 where that cannot be. Whether
+        # bytes given to the transport may still be there.
+        readonly int descriptor
+        bint transport_holds
+
+        # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
+        char* _tail
+        Py_ssize_t _tail_size
+
+        # Until when what was received is handled in this turn. What is left then waits in the tail, nothing more is
+        # read (`is_put_off`), and the session has a place among the loop's turns; since when, and whether the end of the
+        # stream came behind it.
+        uint64_t turn_ends_ns
+        readonly bint is_put_off
+        bint has_turn
+        uint64_t put_off_ns
+        bint eof_waits
+
+        # Whether a flush is scheduled, whether we are inside a read whose end flushes, whether the transport is full.
+        bint _flush_scheduled
+        bint _is_reading
+        readonly bint is_write_paused
+
+        # The rules of life, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
+        uint64_t handshake_ns
+        uint64_t ping_interval_ns
+        uint64_t ping_timeout_ns
+        uint64_t linger_ns
+        uint64_t idle_ns
+        uint64_t age_ns
+        public uint64_t write_wait_ns
+        public uint64_t piece_wait_ns
+        int64_t send_hard
+
+        # The instants the next check compares with; 0 = not running.
+        uint64_t made_ns
+        uint64_t ping_sent_ns
+        uint64_t linger_until_ns
+        uint64_t drain_started_ns
+        uint64_t check_due_ns
+        uint64_t pieces_due_ns
+        bint is_silent
+        bint is_lost
+
+        # Bytes given to the transport; since when nothing of what waits left it, and what had left it by then.
+        int64_t written
+        uint64_t blocked_ns
+        int64_t blocked_taken
+
+        # Since when no call is under way, and the ids used by then.
+        uint64_t idle_from_ns
+        uint64_t idle_ids
+
+        # How many of the calls in either direction only asked for health.
+        uint64_t probes
+
+    cdef int flush(self) except -1
+    cdef int schedule_flush(self) except -1
+    cdef int schedule_check(self, uint64_t due_ns) except -1
+    cdef uint64_t check(self, uint64_t now) except? 0
+    cdef bint wants_ping(self) noexcept
+    cdef int _give_back(self) except -1
+    cpdef uint64_t buffered_bytes(self) except? 0
+    cdef bint output_is_stuck(self) noexcept
+    cdef int _note_blocked(self) except -1
+    cdef int64_t _taken(self) except? -1
+    cdef int _forgive(self, uint64_t late) except -1
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0
+    cdef uint64_t _check_writing(self, uint64_t now) except? 0
+    cdef uint64_t _check_drain(self, uint64_t now) except? 0
+    cdef uint64_t _check_pieces(self, uint64_t now) except? 0
+    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept
+    cdef uint64_t _check_age(self, uint64_t now) except? 0
+    cdef uint64_t _check_idle(self, uint64_t now) except? 0
+    cdef bint is_unused(self) except -1
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+
+    # Hooks.
+    cdef int on_stall(self) except -1
+    cdef int on_read(self) except -1
+    cdef int on_stuck(self, Call call, str text) except -1
+    cdef int on_aged(self) except -1
+    cdef int on_idle(self) except -1
+    cdef int on_eof(self) except -1
+    cdef int on_lost(self, object error) except -1
+    cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
+    cdef int _write_output(self) except -1
+    cdef bint _send_directly(self) except -1
+    cdef int leave_closed_loop(self) except -1
+    cdef int _took_in(self, Py_ssize_t size) except -1
+    cdef int _handle(self, Py_ssize_t size) except -1
+    cdef int _put_off(self) except -1
+    cdef int _read_on(self) except -1
+    cdef char* _place(self, Py_ssize_t* room) except NULL

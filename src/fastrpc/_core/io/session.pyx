@@ -1,0 +1,699 @@
+"""A Connection bound to an asyncio transport: reading, flushing, and the checks that need a clock.
+
+An `asyncio.BufferedProtocol`: the transport receives straight into the loop's shared buffer, or into the final
+memory of a long payload.
+"""
+
+import logging
+import random
+import sys
+
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport EAGAIN
+from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.framing.frame cimport (
+    CANCEL_DEADLINE,
+    REASON_HANDSHAKE,
+    REASON_INTERNAL,
+    REASON_KEEPALIVE,
+    REASON_MAX_AGE,
+    REASON_SLOW_READER,
+)
+from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.native.frame_reader cimport FRAMES_AT_ONCE
+from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
+from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
+from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
+from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
+from fastrpc._core.base.wire cimport now_ns
+
+cdef enum:
+    # pause_writing comes above the high mark, resume_writing below the low one.
+    HIGH_WATER = 131_072
+    LOW_WATER = 65_536
+    # Output that is not larger goes straight to the socket.
+    DIRECT_BYTES = 65_536
+    # Rounds of pieces in one flush before the loop gets its turn.
+    PIECE_ROUNDS = 4
+
+cdef uint64_t SECOND = 1_000_000_000
+# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
+# after GOAWAY.
+cdef uint64_t SLOW_READER_NS = 10 * SECOND
+cdef uint64_t OVERDUE_READER_NS = SECOND
+cdef uint64_t PIECE_WAIT_NS = 10 * SECOND
+cdef uint64_t FINAL_AFTER_NS = SECOND
+# A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
+cdef uint64_t LOOK_AGAIN_NS = 2_000_000
+
+# How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
+cdef int LOOKS = 8
+
+# In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
+# resume_writing. To set the limits again makes it look.
+cdef bint WRITELINES_PAUSE = not (3, 12) <= sys.version_info < (3, 13, 5)
+
+logger = logging.getLogger("fastrpc")
+
+
+cdef class Session(Connection):
+    """A connection on an event loop. Made by a transport's session factory, driven by its callbacks."""
+
+    def __init__(self, *, loop, timeouts, keepalive, spin_microseconds=0, uniform=random.uniform, **options):
+        Connection.__init__(self, **options)
+        self.loop_state = loop_state(loop)
+        self._flush_callback = self._flush_scheduled_now
+        self.handshake_ns = nanoseconds(timeouts.handshake)
+        self.linger_ns = nanoseconds(timeouts.linger)
+        self.ping_interval_ns = nanoseconds(keepalive.interval)
+        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        self.spin_ns = <uint64_t>spin_microseconds * 1000
+        self.descriptor = -1
+        if keepalive.max_age is not None:
+            # Connections made together, after a restart say, must not all end together.
+            self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
+        self.write_wait_ns = SLOW_READER_NS
+        self.piece_wait_ns = PIECE_WAIT_NS
+        self.now = now_ns()
+
+    def __dealloc__(self):
+        PyMem_Free(self._tail)
+
+    # What the transport calls
+
+    def connection_made(self, transport):
+        """Begin: a client sends its opening, a server waits for it."""
+        self.transport = transport
+        self._write = transport.write
+        self.descriptor = plain_descriptor(transport)
+        self.peer_name = transport.get_extra_info("peername")
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        self.now = self.made_ns = self.received_ns = now_ns()
+        if self.spin_ns:
+            self.spinner = self.loop_state.shared_spinner()
+            self.spinner.join()
+        if self.handshake_ns:
+            self.schedule_check(self.now + self.handshake_ns)
+        if self.is_client:
+            self.open()
+
+    def get_buffer(self, Py_ssize_t hint):
+        """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
+        cdef Py_ssize_t room = 0
+        cdef char* place = self._place(&room)
+        if place is self.loop_state.buffer.data:
+            return self.loop_state.whole_view
+        return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
+
+    cdef char* _place(self, Py_ssize_t* room) except NULL:
+        cdef char* place = self.body_place(room)
+        if place is not NULL:
+            return place
+        if self._tail_size:
+            memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
+        room[0] = self.loop_state.buffer.capacity - self._tail_size
+        return self.loop_state.buffer.data + self._tail_size
+
+    def buffer_updated(self, Py_ssize_t size):
+        """`size` bytes were received into the last buffer."""
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
+        self._took_in(size)
+
+    cdef int _took_in(self, Py_ssize_t size) except -1:
+        self.now = now_ns()
+        self.turn_ends_ns = self.now + self.loop_state.turns.slice_ns()
+        self._handle(size)
+        return self._put_off() if self.is_put_off and not self.has_turn else 0
+
+    cdef int _handle(self, Py_ssize_t size) except -1:
+        """Handle what lies at the place for it, of which so many bytes are new, and answer."""
+        cdef Py_ssize_t consumed, room = 0
+        cdef char* data = self.loop_state.buffer.data
+        if self.now > self.loop_state.calm_until_ns:
+            self.on_stall()
+        self.received_ns = self.now
+        if self.spinner is not None:
+            self.spinner.touch(self, self.now + self.spin_ns)
+        self._is_reading = True
+        try:
+            if self.body_place(&room) is not NULL:
+                self.sink.filled += size
+                self.body_received(size)
+            else:
+                size += self._tail_size
+                consumed = self.receive(data, size)
+                self._keep_tail(data + consumed, size - consumed)
+        except BaseException as error:
+            # Part of the input is taken over and the rest is lost: what follows cannot be understood.
+            self._crashed(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._is_reading = False
+            self.on_read()
+        if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
+            self.schedule_check(self._check_pieces(self.now))
+        return self.flush()
+
+    # What is received and cannot be handled in one turn of the loop
+
+    cdef bint on_many_frames(self) except -1:
+        self.frames_left = FRAMES_AT_ONCE
+        if not self.is_closed and now_ns() > self.turn_ends_ns:
+            self.is_put_off = True
+        return self.is_put_off
+
+    cdef int _put_off(self) except -1:
+        """Let others have their turn before the rest is handled; until then nothing more is read."""
+        self.put_off_ns = self.put_off_ns or self.now
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+        self.has_turn = True
+        return self.loop_state.turns.add(self)
+
+    cdef bint on_turn(self, uint64_t ends_ns) except -1:
+        cdef Py_ssize_t room = 0
+        if not self.is_put_off or self.transport is None:
+            self.has_turn = False
+            return False
+        self.now = now_ns()
+        self.turn_ends_ns = ends_ns
+        self.is_put_off = False
+        self._place(&room)
+        # It came when it was read, however late it is handled.
+        self.came_ns = self.held_at = self.put_off_ns
+        try:
+            self._handle(0)
+        finally:
+            self.came_ns = 0
+            if not self.body_left:
+                self.held_at = 0
+            if not self.is_put_off:
+                self._read_on()
+        return self.has_turn
+
+    cdef int _read_on(self) except -1:
+        """Nothing is put off any more: read again, or hear of the end that came behind it."""
+        self.is_put_off = self.has_turn = False
+        self.put_off_ns = 0
+        if self.transport is None or self.transport.is_closing():
+            return 0
+        self.transport.resume_reading()
+        if self.eof_waits:
+            self.on_eof()
+            self.transport.close()
+        return 0
+
+    def eof_received(self):
+        """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
+        if self.is_put_off:
+            self.eof_waits = True
+            return True
+        self.on_eof()
+        return False
+
+    def connection_lost(self, error):
+        """The stream is gone."""
+        cdef Py_ssize_t room = 0
+        if self.is_put_off and self.is_client and not self.is_closed:
+            # Answers that came before the end of the stream count.
+            self._place(&room)
+            self.is_put_off = False
+            self.turn_ends_ns = now_ns() + SECOND
+            try:
+                self.receive(self.loop_state.buffer.data, self._tail_size)
+            except Exception as problem:
+                # Whatever became of these answers, the end of the stream has to be told.
+                logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
+        self.transport = None
+        self._write = None
+        self.descriptor = -1
+        self.now = now_ns()
+        self.is_lost = True
+        self._keep_tail(NULL, 0)
+        if self.spinner is not None:
+            self.spinner.leave(self)
+            self.spinner = None
+        self.loop_state.stop_timer(self)
+        self.is_closed = True
+        self.on_lost(error)
+
+    def pause_writing(self):
+        """The transport has enough: what follows waits here, in order."""
+        self.is_write_paused = True
+        self.now = now_ns()
+        self._note_blocked()
+
+    def resume_writing(self):
+        """The transport takes more."""
+        self.is_write_paused = False
+        self.blocked_ns = 0
+        self.now = now_ns()
+        self.flush()
+
+    # Flushing
+
+    cdef int on_output(self) except -1:
+        if not self._is_reading and not self._flush_scheduled:
+            self.schedule_flush()
+        return 0
+
+    cdef int schedule_flush(self) except -1:
+        try:
+            self.loop_state.call_soon(self._flush_callback)
+        except RuntimeError:
+            # The loop was closed around us: there is nobody left to write.
+            if not self.loop_state.loop.is_closed():
+                raise
+            return 0
+        self._flush_scheduled = True
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
+        return 0
+
+    def _flush_scheduled_now(self):
+        self._flush_scheduled = False
+        self.now = now_ns()
+        self.flush()
+
+    cdef int flush(self) except -1:
+        """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
+        cdef int rounds = 0
+        if self.transport is None or self.is_write_paused or self.is_closed:
+            return 0
+        while True:
+            self.pump(TRANSPORT_SHARE)
+            if not self.has_output():
+                if self.small or self.large or self.begun:
+                    # The peer returns no credit.
+                    return self._note_blocked()
+                return 0
+            self._write_output()
+            if not (self.large or self.begun) or self.is_write_paused or self.transport is None:
+                return 0
+            rounds += 1
+            if rounds == PIECE_ROUNDS or self.transport.get_write_buffer_size():
+                break
+        if not self._flush_scheduled:
+            self.schedule_flush()
+        return 0
+
+    cdef int _write_output(self) except -1:
+        self.written += self.out.size + self.control.size + self.chunk_bytes
+        if self.spinner is not None:
+            self.spinner.touch(self, self.now + self.spin_ns)
+        if self._send_directly():
+            return 0
+        output = self.take_output()
+        self.transport_holds = True
+        if type(output) is bytes:
+            self._write(output)
+        else:
+            self.transport.writelines(output)
+            if not WRITELINES_PAUSE:
+                self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        return 0
+
+    cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1:
+        """Keep the beginning of a frame until the rest of it comes."""
+        PyMem_Free(self._tail)
+        self._tail = NULL
+        self._tail_size = size
+        if size:
+            self._tail = <char*>PyMem_Malloc(size)
+            if self._tail is NULL:
+                self._tail_size = 0
+                raise MemoryError()
+            memcpy(self._tail, data, size)
+        return 0
+
+    # While the loop spins
+
+    cdef bint on_spin(self) except -1:
+        """Receive past the loop: its poll, its callback and a call of Python cost more than all the rest."""
+        cdef Py_ssize_t came, room = 0
+        cdef int descriptor = self.descriptor
+        cdef char* place
+        if descriptor < 0 or self.is_closed or self.is_put_off or self.phase != PHASE_OPEN:
+            return False
+        try:
+            place = self._place(&room)
+        except MemoryError as error:
+            # As when a transport asks for the place: what it held of the payload is lost.
+            self._crashed(error)
+            return False
+        # The loop's thread, this one, is the only one to touch the buffer, the payload on its way, and the socket.
+        with nogil:
+            came = receive_soon(descriptor, place, room, LOOKS)
+        if came > 0:
+            if self.transport.is_closing():
+                # Given up from inside: a transport of its own would not have read this any more.
+                return False
+            self._took_in(came)
+            return True
+        if came != -EAGAIN:
+            # The end, or an error: both show themselves to the transport as well, which knows what to do.
+            self.descriptor = -1
+        return False
+
+    cdef bint _send_directly(self) except -1:
+        """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
+        cdef Py_ssize_t size = self.out.size, sent
+        if self.descriptor < 0 or size > DIRECT_BYTES or self.chunk_bytes or self.control.size:
+            return False
+        if self.transport_holds:
+            if self.transport.get_write_buffer_size():
+                return False
+            self.transport_holds = False
+        if self.transport.is_closing():
+            return False
+        sent = send_bytes(self.descriptor, self.out.data(), size)
+        if sent == size:
+            self.skip_output()
+            return True
+        self.transport_holds = True
+        if sent > 0:
+            self._write(self.take_output()[sent:])
+        # Nothing went, or an error: the transport meets the same.
+        return sent > 0
+
+    cdef int leave_closed_loop(self) except -1:
+        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, and told nobody.
+
+        The number of the descriptor may be that of another connection by now.
+        """
+        if self.loop_state.loop.is_closed():
+            self.descriptor = -1
+        return 0
+
+    # Checks
+
+    cdef int schedule_check(self, uint64_t due_ns) except -1:
+        if self.check_due_ns == 0 or due_ns < self.check_due_ns or self.timer.next is NULL:
+            self.check_due_ns = due_ns
+            self.loop_state.start_timer(self, due_ns)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        cdef uint64_t due, late
+        self.now = now_ns()
+        late = self.now - self.check_due_ns if self.now > self.check_due_ns else 0
+        self.check_due_ns = 0
+        if late > STALL_NS:
+            # The loop was blocked, so silence proves nothing yet: the peer gets that time back.
+            self._forgive(late)
+        due = self.check(self.now)
+        if due and self.transport is not None:
+            self.schedule_check(due)
+        return 0
+
+    cdef int _forgive(self, uint64_t late) except -1:
+        if self.ping_sent_ns:
+            self.ping_sent_ns += late
+        self.received_ns += late
+        if self.blocked_ns:
+            self.blocked_ns += late
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Compare every running instant with now; return when to look again, 0 = never."""
+        cdef uint64_t due
+        if self.transport is None:
+            return 0
+        if self.linger_until_ns:
+            if now >= self.linger_until_ns:
+                self.transport.abort()
+                return 0
+            return self.linger_until_ns
+        due = 0 if self.is_closed else self._check_opening(now)
+        due = due if self.is_closed else earlier(due, self._check_writing(now))
+        due = due if self.is_closed else earlier(due, self._check_pieces(now))
+        due = due if self.is_closed else earlier(due, self._check_drain(now))
+        due = due if self.is_closed else earlier(due, self._check_age(now))
+        due = due if self.is_closed else earlier(due, self._check_idle(now))
+        due = due if self.is_closed else earlier(due, self._check_life(now))
+        return self.linger_until_ns if self.is_closed else due
+
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
+        if not self.handshake_ns or (self.phase == PHASE_OPEN and self.first_settings_acknowledged):
+            return 0
+        if now < self.made_ns + self.handshake_ns:
+            return self.made_ns + self.handshake_ns
+        is_stranger = self.phase == PHASE_PREFACE
+        self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
+        if is_stranger and self.transport is not None:
+            # It was told nothing, so there is nothing it could miss.
+            self.transport.abort()
+        return 0
+
+    cdef bint output_is_stuck(self) noexcept:
+        return self.is_write_paused
+
+    cdef int _note_blocked(self) except -1:
+        """Something waits and cannot be written: from now on it is watched whether that changes."""
+        if self.blocked_ns == 0 and self.transport is not None:
+            self.blocked_ns = self.now
+            self.blocked_taken = self._taken()
+            self.schedule_check(self.now + min(OVERDUE_READER_NS, self.write_wait_ns))
+        return 0
+
+    cdef uint64_t _check_writing(self, uint64_t now) except? 0:
+        cdef uint64_t limit = self.write_wait_ns
+        cdef int64_t taken
+        if not (self.small or self.large or self.begun or self.transport.get_write_buffer_size()):
+            self.blocked_ns = 0
+            return 0
+        taken = self._taken()
+        if self.blocked_ns == 0 or taken > self.blocked_taken:
+            # It was not looked at before, or the peer took something: a slow reader is still a reader.
+            self.blocked_taken = taken
+            self.blocked_ns = now
+        if self.send_hard and <int64_t>self.buffered_bytes() > self.send_hard:
+            limit = min(limit, OVERDUE_READER_NS)
+        if now >= self.blocked_ns + limit:
+            text = f"nothing could be written for {limit / 1e9:g} s, {self.buffered_bytes()} bytes wait"
+            if limit < self.write_wait_ns:
+                text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
+            self.close_with(REASON_SLOW_READER, text)
+            # It reads nothing: waiting for it to read the reason would only keep the memory longer.
+            self.transport.abort()
+            return 0
+        return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
+
+    cdef int64_t _taken(self) except? -1:
+        """Bytes that left this machine, as far as it can be known.
+
+        The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
+        """
+        return self.written - <int64_t>self.transport.get_write_buffer_size() - unsent_bytes(self.transport)
+
+    cdef uint64_t _check_pieces(self, uint64_t now) except? 0:
+        """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
+        cdef Call call
+        if now < self.pieces_due_ns:
+            return self.pieces_due_ns
+        if not self.open_requests and not self.open_responses:
+            self.pieces_due_ns = 0
+            return 0
+        self.pieces_due_ns = now + self.piece_wait_ns // 4
+        for call in self.accepted.entries() + self.opened.entries():
+            if call.incoming is not None and self._is_stuck(call, now):
+                self.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
+        return self.pieces_due_ns
+
+    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
+        cdef Py_ssize_t filled = (<Assembly>call.incoming.assembly).filled
+        if call.incoming.seen_ns == 0 or filled != call.incoming.seen_size:
+            call.incoming.seen_ns = now
+            call.incoming.seen_size = filled
+            return False
+        return now >= call.incoming.seen_ns + self.piece_wait_ns
+
+    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
+        if self.drain_step != 1:
+            return 0
+        if now < self.drain_started_ns + FINAL_AFTER_NS:
+            return self.drain_started_ns + FINAL_AFTER_NS
+        self.finish_drain()
+        self.on_output()
+        return 0
+
+    cdef uint64_t _check_age(self, uint64_t now) except? 0:
+        if not self.age_ns:
+            return 0
+        if now < self.made_ns + self.age_ns:
+            return self.made_ns + self.age_ns
+        self.age_ns = 0
+        self.on_aged()
+        # A client's connection has a second age, at which nothing keeps it.
+        return self.made_ns + self.age_ns if self.age_ns else 0
+
+    cdef uint64_t _check_idle(self, uint64_t now) except? 0:
+        # Each call takes the second next id, of whichever side it is.
+        cdef uint64_t ids = self.highest_id + self.next_id - 2 * self.probes
+        if not self.idle_ns or self.phase != PHASE_OPEN:
+            return 0
+        if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
+            self.idle_ids = ids
+            self.idle_from_ns = now
+            return now + (self.idle_ns // 4 or 1)
+        if now < self.idle_from_ns + self.idle_ns:
+            return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
+        self.idle_ns = 0
+        self.on_idle()
+        return 0
+
+    cdef bint is_unused(self) except -1:
+        """Whether nothing is under way that anybody wants."""
+        return self.is_idle()
+
+    def note_probe(self):
+        self.probes += 1
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
+        cdef uint64_t interval = self.ping_interval_ns
+        if not interval or self.phase != PHASE_OPEN:
+            return 0
+        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
+        if self.ping_sent_ns and self.received_ns >= self.ping_sent_ns:
+            self.ping_sent_ns = 0
+            self.is_silent = False
+        if self.ping_sent_ns:
+            if now < self.ping_sent_ns + self.ping_timeout_ns:
+                return self.ping_sent_ns + self.ping_timeout_ns
+            if not self.is_silent:
+                self.is_silent = True
+                return now + LOOK_AGAIN_NS
+            self.close_with(
+                REASON_KEEPALIVE, f"nothing came for {(now - self.received_ns) / 1e9:.1f} s, a ping included"
+            )
+            self.transport.abort()
+            return 0
+        if now < self.received_ns + interval:
+            return self.received_ns + interval
+        self._give_back()
+        if not self.wants_ping():
+            return now + interval
+        self.ping_sent_ns = now
+        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
+        return now + self.ping_timeout_ns
+
+    cdef int _give_back(self) except -1:
+        """Free what a burst left behind, on a connection that has become quiet."""
+        self.out.release()
+        self.opened.shrink()
+        self.accepted.shrink()
+        return 0
+
+    cdef bint wants_ping(self) noexcept:
+        """A peer that reads only while it waits for an answer is asked only then."""
+        return self.peer.ping_reply_ms != 0 or self.accepted.size > 0
+
+    cpdef uint64_t buffered_bytes(self) except? 0:
+        """Bytes of ours that the peer has not taken: here and in the transport."""
+        cdef uint64_t size = self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes
+        if self.transport is not None:
+            size += <uint64_t>self.transport.get_write_buffer_size()
+        return size
+
+    # The end
+
+    def begin_drain(self, int reason, str text=""):
+        """Take no new calls: GOAWAY now, FINAL once the peer knows."""
+        self.now = now_ns()
+        self.start_drain(reason, text)
+        self.drain_started_ns = self.now
+        self.schedule_check(self.now + FINAL_AFTER_NS)
+
+    def close(self, int reason=0, str text=""):
+        """Say why, flush, and close as soon as the peer has read it."""
+        self.now = now_ns()
+        if self.transport is None:
+            return
+        if self.drain_step == 2 and reason <= REASON_MAX_AGE:
+            # It has been said.
+            self._end_connection(reason, text, False)
+        else:
+            self.close_with(reason, text)
+
+    def abort(self):
+        """Close at once, unsent bytes are lost."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    cdef int on_closed(self) except -1:
+        """Flush and shut down writing; go on reading until the peer closes, so that no reset eats our last words."""
+        if self.transport is None:
+            return 0
+        self.now = now_ns()
+        self.is_write_paused = False
+        self.leave_closed_loop()
+        if self.is_put_off:
+            # What it had still to say is dropped, but read: see below.
+            self._keep_tail(NULL, 0)
+            self._read_on()
+        if self.has_output():
+            self._write_output()
+        if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.linger_until_ns = self.now + self.linger_ns
+            try:
+                self.transport.write_eof()
+            except OSError:
+                # The peer has reset the connection, which the transport has not noticed yet.
+                self.transport.abort()
+                return 0
+            self.schedule_check(self.linger_until_ns)
+        else:
+            self.transport.close()
+        return 0
+
+    # Hooks
+
+    cdef int on_ready(self) except -1:
+        """The connection is open: from now on its life is watched."""
+        cdef uint64_t due = self.check(self.now)
+        if due and self.transport is not None:
+            self.schedule_check(due)
+        return 0
+
+    cdef int on_read(self) except -1:
+        """Hook: all that was received is handled."""
+        return 0
+
+    cdef int on_stall(self) except -1:
+        """This read comes behind a stall of the loop, or nobody watches for stalls."""
+        return 0
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        """A cut message of this call does not go on."""
+        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
+
+    cdef int on_aged(self) except -1:
+        """The connection is older than `Keepalive.max_age`."""
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """The connection was without calls for `Timeouts.idle`."""
+        return 0
+
+    cdef int on_eof(self) except -1:
+        """The peer shut down writing."""
+        return 0
+
+    cdef int on_lost(self, object error) except -1:
+        """The stream is gone; whatever is still under way has to end now."""
+        return 0
+
+    def _crashed(self, error):
+        logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)
+        self.close_with(REASON_INTERNAL, "internal error")

@@ -1,0 +1,691 @@
+# cython: auto_pickle=False
+"""Tasks that start at once, cost nothing while a handler does not suspend, and are used again.
+
+`asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn
+later. `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so
+`asyncio.timeout`, `TaskGroup`, anyio and aiohttp work before the first suspension too, on every Python from
+3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
+are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
+
+    HandlerTask                 begin(), the hooks, and all of asyncio.Task that people touch
+      DrivenTask                one that Python code starts, for tests and benches
+    TaskPool                    idle tasks of one loop
+    TaskDriver                  starts coroutines through a pool as a session does, for tests and benches
+
+Where a HandlerTask differs from asyncio.Task, on purpose:
+
+- An exception nobody retrieves is not logged: whoever began the task always takes it.
+- When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
+  task ends with that error; an asyncio.Task would stay pending for ever.
+- SystemExit ends the task like any other exception and does not leave the loop: no handler ends its server.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from fastrpc._core.base.wire cimport tick_ns
+
+import contextvars
+from asyncio import base_tasks, tasks
+from asyncio.coroutines import iscoroutine
+from asyncio.exceptions import CancelledError, InvalidStateError
+from types import GeneratorType
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    const int PY_VERSION_HEX
+    # Leaves the raised exception set: take_raised() fetches it, so no traceback entry of ours is added.
+    PySendResult PyIter_Send(object coroutine, object value, PyObject** produced) noexcept
+    PyObject* PyObject_CallMethodNoArgs(object owner, object name) noexcept
+    PyObject* PyObject_CallMethodOneArg(object owner, object name, object argument) noexcept
+    PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject*) noexcept
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) noexcept
+    Py_ssize_t Py_REFCNT(object value) noexcept
+
+cdef extern from *:
+    """
+    /* The exception being raised, as a new reference, with its traceback attached; clears it. */
+    static PyObject *fetch_raised(void)
+    {
+    #if PY_VERSION_HEX >= 0x030C0000
+        return PyErr_GetRaisedException();
+    #else
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+        PyErr_NormalizeException(&type, &error, &traceback);
+        if (traceback != NULL) {
+            PyException_SetTraceback(error, traceback);
+            Py_DECREF(traceback);
+        }
+        Py_XDECREF(type);
+        return error;
+    #endif
+    }
+
+    /* The most recent weak reference to `value`, borrowed, or NULL. */
+    static PyObject *first_weakref(PyObject *value)
+    {
+        return *(PyObject **)((char *)value + Py_TYPE(value)->tp_weaklistoffset);
+    }
+
+    /* Whether `known` is the one and only weak reference to `value`, and not only the caller holds it.
+       The list is read under the GIL. */
+    static int has_only_weakref(PyObject *value, PyObject *known)
+    {
+        return first_weakref(value) == known && ((PyWeakReference *)known)->wr_next == NULL
+            && Py_REFCNT(known) > 1;
+    }
+
+    /* Whether `value` has attributes that its type does not declare, or somebody holds its __dict__. */
+    static int has_attributes(PyObject *value)
+    {
+        PyObject *attributes = *(PyObject **)((char *)value + Py_TYPE(value)->tp_dictoffset);
+        return attributes != NULL && (PyDict_GET_SIZE(attributes) != 0 || Py_REFCNT(attributes) != 1);
+    }
+    """
+    object fetch_raised()
+    bint has_attributes(object value) noexcept
+    PyObject* first_weakref(object value) noexcept
+    bint has_only_weakref(object value, PyObject* known) noexcept
+
+cdef object enter_task = tasks._enter_task
+cdef object leave_task = tasks._leave_task
+
+# Since 3.13 a task whose last cancel request is withdrawn before its delivery is not cancelled at all.
+cdef bint WITHDRAWN_CANCEL_IS_DROPPED = PY_VERSION_HEX >= 0x030D0000
+
+
+cdef object take_raised():
+    return fetch_raised()
+
+
+cdef bint is_coroutine(object value) except -1:
+    return PyCoro_CheckExact(value) or iscoroutine(value)
+
+
+cdef inline object owned(PyObject* reference):
+    # Takes over a reference that a C call handed out.
+    value = <object>reference
+    Py_DECREF(value)
+    return value
+
+
+cdef class HandlerTask:
+    def __cinit__(self, loop, *_arguments, **_options):
+        self._loop = loop
+        self._log_destroy_pending = True
+        # Once per object, not per call: while idle, done() hides it from all_tasks(). Whatever asyncio keeps
+        # (a WeakSet on 3.11 to 3.14) holds one weak reference, and it is the newest one now.
+        tasks._register_task(self)
+        cdef PyObject* registration = first_weakref(self)
+        if registration != NULL:
+            self._registration = <object>registration
+
+    def __del__(self):
+        if self._phase == PENDING and self._log_destroy_pending:
+            self._loop.call_exception_handler(
+                {"task": self, "message": "Task was destroyed but it is pending!"}
+            )
+
+    # ---- for the subclass
+
+    cdef int begin(self, object coroutine, object context) except -1:
+        # Runs the first step now, as the loop's current task and inside `context`, which must not be entered.
+        # 1: ended, `value` or `error` is set, finished() is not called. 0: suspended, finished() follows.
+        # To be called from a plain callback of the running loop: RuntimeError if a task is current.
+        #
+        # Raises in two cases only. Nothing was run, as the arguments do not fit or a task is current: this
+        # task is idle as before, and the coroutine is the caller's to close. Or KeyboardInterrupt left the
+        # coroutine: the task has ended with it in `error`.
+        cdef int ended
+        if self._phase != IDLE:
+            raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
+        if not is_coroutine(coroutine):
+            raise TypeError(f"a coroutine was expected, got {coroutine!r}")
+        # The caller's reference may go away while the handler runs.
+        Py_INCREF(self)
+        try:
+            PyContext_Enter(context)
+            try:
+                enter(self)
+                try:
+                    self._coro = coroutine
+                    self._context = context
+                    self._phase = PENDING
+                    ended = self._step_once(None)
+                finally:
+                    leave(self)
+            finally:
+                if PyContext_Exit(context) < 0:
+                    report(self, take_raised(), "The handler replaced the current context")
+            if ended and self.error is not None:
+                raise_interrupt(self.error)
+            return ended
+        finally:
+            Py_DECREF(self)
+
+    # For handlers that are begun one after the other in one callback: become_current() once, step_as_current()
+    # for each as long as this very task is reusable, stop_being_current() before anything else runs.
+
+    cdef int become_current(self) except -1:
+        # Make this idle task the loop's current one.
+        return enter(self)
+
+    cdef int stop_being_current(self) except -1:
+        return leave(self)
+
+    @cython.final
+    cdef int step_as_current(self, object coroutine, object context) except -1:
+        # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
+        # holds all three. KeyboardInterrupt is left in `error` like any other.
+        cdef int ended
+        if self._phase != IDLE:
+            raise InvalidStateError(f"step_as_current() needs a new or rearmed task, not {self!r}")
+        PyContext_Enter(context)
+        self._coro = coroutine
+        self._context = context
+        self._phase = PENDING
+        try:
+            ended = self._step_once(None)
+        finally:
+            if PyContext_Exit(context) < 0:
+                report(self, take_raised(), "The handler replaced the current context")
+        return ended
+
+    cdef int finished(self) except -1:
+        # Called once when a task ended after a suspension, with no task current. The current context still is
+        # that of the call that ended: copied for another call, it would carry this one's variables over.
+        return 0
+
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        # Called when a step after the first took longer than LONG_STEP_NS, before finished().
+        return 0
+
+    cdef object make_name(self):
+        # Called when somebody asks for the name of a task that was not given one.
+        return "rpc"
+
+    cdef void rearm(self) noexcept:
+        # Forgets the call that ended: begin() may follow. A subclass clears its own fields and calls this.
+        if self._phase == PENDING:
+            return
+        self.value = None
+        self.error = None
+        self._coro = None
+        self._context = None
+        self._fut_waiter = None
+        self._must_cancel = False
+        self._num_cancels_requested = 0
+        self._cancel_message = None
+        self._error_traceback = None
+        self._is_error_taken = False
+        self._callbacks = None
+        self._asyncio_future_blocking = False
+        self._log_destroy_pending = True
+        self._name = None
+        self._phase = IDLE
+
+    cdef bint is_reusable(self, Py_ssize_t references=1) noexcept:
+        # Whether no more references exist than the caller knows of, and nothing by which the next call could be taken for
+        # this one. A foreign weak reference may be the key of state that belongs to this call: anyio keeps
+        # its cancel scopes so. Attributes set from outside belong to this call as well.
+        return (
+            self._phase != PENDING
+            and Py_REFCNT(self) == references
+            and self._callbacks is None
+            and not has_attributes(self)
+            and has_only_weakref(self, <PyObject*>self._registration)
+        )
+
+    # ---- one step
+
+    @cython.binding(False)
+    def _step(self, error=None):
+        # Called by the loop, inside the task's context.
+        self._resume(error)
+
+    @cython.binding(False)
+    def _wakeup(self, future):
+        # Called by the loop, inside the task's context, once `future` is done. The future's own __await__
+        # gives its value to the coroutine.
+        cdef PyObject* result = PyObject_CallMethodNoArgs(future, "result")
+        if result == NULL:
+            self._resume(take_raised())
+        else:
+            Py_DECREF(<object>result)
+            self._resume(None)
+
+    @cython.final
+    cdef int _resume(self, object error) except -1:
+        cdef int ended
+        cdef uint64_t began
+        if self._phase != PENDING:
+            raise InvalidStateError(f"__step(): already done: {self!r} {error!r}")
+        enter(self)
+        began = tick_ns()
+        try:
+            ended = self._step_once(error)
+        finally:
+            leave(self)
+        if tick_ns() > began + LONG_STEP_NS:
+            self.held_loop(tick_ns() - began)
+        if not ended:
+            return 0
+        error = self.error
+        try:
+            self.finished()
+        finally:
+            # finished() may have rearmed the task: only what was remembered is still this call's.
+            if error is not None:
+                raise_interrupt(error)
+        return 1
+
+    @cython.final
+    cdef int _step_once(self, object error) except -1:
+        # Runs the coroutine to its next suspension (0) or its end (1).
+        cdef PyObject* produced = NULL
+        cdef PySendResult outcome
+        if self._must_cancel:
+            if not isinstance(error, CancelledError):
+                error = self._cancelled_error()
+            self._must_cancel = False
+        self._fut_waiter = None
+        if error is not None:
+            return self._throw(error)
+        outcome = PyIter_Send(self._coro, None, &produced)
+        if outcome == PYGEN_RETURN:
+            return self._settle(owned(produced))
+        if outcome == PYGEN_NEXT:
+            return self._suspend(owned(produced))
+        return self._settle_error(take_raised())
+
+    @cython.final
+    cdef int _throw(self, object error) except -1:
+        cdef PyObject* awaited = PyObject_CallMethodOneArg(self._coro, "throw", error)
+        if awaited != NULL:
+            return self._suspend(owned(awaited))
+        raised = take_raised()
+        if isinstance(raised, StopIteration):
+            return self._settle(raised.value)
+        return self._settle_error(raised)
+
+    # ---- the end
+
+    @cython.final
+    cdef int _settle(self, object value) except -1:
+        if self._must_cancel:
+            # Cancelled by itself right before it returned.
+            self._must_cancel = False
+            self.error = self._cancelled_error()
+            self._phase = CANCELLED
+        else:
+            self.value = value
+            self._phase = FINISHED
+        if self._callbacks is not None:
+            self._schedule_callbacks()
+        return 1
+
+    @cython.final
+    cdef int _settle_error(self, object error) except -1:
+        self.error = error
+        if isinstance(error, CancelledError):
+            self._cancel_message = None
+            self._phase = CANCELLED
+        else:
+            self._error_traceback = error.__traceback__
+            self._phase = FINISHED
+        if self._callbacks is not None:
+            self._schedule_callbacks()
+        return 1
+
+    @cython.final
+    cdef int _abandon(self, object error) except -1:
+        # Nobody will ever wake the coroutine.
+        try:
+            self._coro.close()
+        except BaseException as failure:
+            report(self, failure, "The coroutine of an abandoned task did not close")
+        self._must_cancel = False
+        self._fut_waiter = None
+        return self._settle_error(error)
+
+    @cython.final
+    cdef int _schedule_callbacks(self) except -1:
+        callbacks = self._callbacks
+        self._callbacks = None
+        try:
+            for callback, context in callbacks:
+                self._loop.call_soon(callback, self, context=context)
+        except Exception as error:
+            report(self, error, "Done callbacks could not be scheduled")
+        return 0
+
+    @cython.final
+    cdef object _cancelled_error(self):
+        # The exception that ended the task the first time, as its traceback would grow otherwise.
+        if self.error is not None and not self._is_error_taken:
+            self._is_error_taken = True
+            return self.error
+        if self._cancel_message is None:
+            return CancelledError()
+        return CancelledError(self._cancel_message)
+
+    # ---- suspension
+
+    @cython.final
+    cdef int _suspend(self, object awaited) except -1:
+        try:
+            self._wait_for(awaited)
+        except BaseException as error:
+            return self._abandon(error)
+        return 0
+
+    @cython.final
+    cdef int _wait_for(self, object awaited) except -1:
+        # Arranges the next step; `awaited` is what the coroutine yielded.
+        if awaited is None:
+            self._loop.call_soon(self._step, context=self._context)
+            return 0
+        blocking = getattr(awaited, "_asyncio_future_blocking", None)
+        if blocking is None:
+            if isinstance(awaited, GeneratorType):
+                mistake = "yield was used instead of yield from for generator in task "
+                mistake += f"{self!r} with {awaited!r}"
+            else:
+                mistake = f"Task got bad yield: {awaited!r}"
+        elif awaited is self:
+            mistake = f"Task cannot await on itself: {self!r}"
+        elif loop_of(awaited) is not self._loop:
+            mistake = f"Task {self!r} got Future {awaited!r} attached to a different loop"
+        elif not blocking:
+            mistake = f"yield was used instead of yield from in task {self!r} with {awaited!r}"
+        else:
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self._wakeup, context=self._context)
+            self._fut_waiter = awaited
+            if self._must_cancel and awaited.cancel(self._cancel_message):
+                self._must_cancel = False
+            return 0
+        self._loop.call_soon(self._step, RuntimeError(mistake), context=self._context)
+        return 0
+
+    # ---- asyncio.Task
+
+    def cancel(self, msg=None):
+        if self._phase != PENDING:
+            return False
+        self._num_cancels_requested += 1
+        # The waiter stays: it may be a task that refuses, and is then cancelled again by the next request.
+        if self._fut_waiter is not None and self._fut_waiter.cancel(msg):
+            return True
+        self._must_cancel = True
+        self._cancel_message = msg
+        return True
+
+    def cancelling(self):
+        return self._num_cancels_requested
+
+    def uncancel(self):
+        if self._num_cancels_requested > 0:
+            self._num_cancels_requested -= 1
+            if self._num_cancels_requested == 0 and WITHDRAWN_CANCEL_IS_DROPPED:
+                self._must_cancel = False
+        return self._num_cancels_requested
+
+    def done(self):
+        return self._phase != PENDING
+
+    def cancelled(self):
+        return self._phase == CANCELLED
+
+    def result(self):
+        if self._phase == CANCELLED:
+            raise self._cancelled_error()
+        if self._phase != FINISHED:
+            raise InvalidStateError("Result is not set.")
+        if self.error is not None:
+            raise self.error.with_traceback(self._error_traceback)
+        return self.value
+
+    def exception(self):
+        if self._phase == CANCELLED:
+            raise self._cancelled_error()
+        if self._phase != FINISHED:
+            raise InvalidStateError("Exception is not set.")
+        return self.error
+
+    def set_result(self, result, /):
+        raise RuntimeError("Task does not support set_result operation")
+
+    def set_exception(self, exception, /):
+        raise RuntimeError("Task does not support set_exception operation")
+
+    def add_done_callback(self, callback, /, *, context=None):
+        if context is None:
+            context = contextvars.copy_context()
+        if self._phase != PENDING:
+            self._loop.call_soon(callback, self, context=context)
+        elif self._callbacks is None:
+            self._callbacks = [(callback, context)]
+        else:
+            self._callbacks.append((callback, context))
+
+    def remove_done_callback(self, callback, /):
+        if self._callbacks is None:
+            return 0
+        before = self._callbacks
+        kept = [entry for entry in before if not entry[0] == callback]
+        self._callbacks = kept or None
+        return len(before) - len(kept)
+
+    def get_loop(self):
+        return self._loop
+
+    def get_coro(self):
+        return self._coro
+
+    def get_context(self):
+        return self._context
+
+    def get_name(self):
+        if self._name is None:
+            self._name = self.make_name()
+        return self._name
+
+    def set_name(self, value, /):
+        self._name = str(value)
+
+    def get_stack(self, *, limit=None):
+        return base_tasks._task_get_stack(self, limit)
+
+    def print_stack(self, *, limit=None, file=None):
+        return base_tasks._task_print_stack(self, limit, file)
+
+    def __await__(self):
+        while self._phase == PENDING:
+            if self._asyncio_future_blocking:
+                raise RuntimeError("await wasn't used with future")
+            self._asyncio_future_blocking = True
+            yield self
+        return self.result()
+
+    def __iter__(self):
+        return self.__await__()
+
+    def __repr__(self):
+        if self._phase == IDLE:
+            return f"<{type(self).__name__} idle>"
+        return base_tasks._task_repr(self)
+
+    # ---- what asyncio, anyio and debuggers read of a task beyond its documented methods
+
+    def _make_cancelled_error(self):
+        return self._cancelled_error()
+
+    @property
+    def _state(self):
+        if self._phase == PENDING:
+            return "PENDING"
+        return "CANCELLED" if self._phase == CANCELLED else "FINISHED"
+
+    @property
+    def _result(self):
+        return self.value
+
+    @property
+    def _exception(self):
+        return self.error if self._phase == FINISHED else None
+
+    @property
+    def _source_traceback(self):
+        return None
+
+    @property
+    def _log_traceback(self):
+        return False
+
+    @_log_traceback.setter
+    def _log_traceback(self, value):
+        if value:
+            raise ValueError("_log_traceback can only be set to False")
+
+
+cdef inline int enter(HandlerTask task) except -1:
+    # Borrowed, here and below: the caller holds the task, and the task its loop.
+    cdef PyObject* arguments[2]
+    arguments[0] = <PyObject*>task._loop
+    arguments[1] = <PyObject*>task
+    cdef PyObject* done = PyObject_Vectorcall(enter_task, arguments, 2, NULL)
+    if done == NULL:
+        raise take_raised()
+    Py_DECREF(<object>done)
+    return 0
+
+
+cdef inline int leave(HandlerTask task) except -1:
+    cdef PyObject* arguments[2]
+    arguments[0] = <PyObject*>task._loop
+    arguments[1] = <PyObject*>task
+    cdef PyObject* done = PyObject_Vectorcall(leave_task, arguments, 2, NULL)
+    if done == NULL:
+        return report(task, take_raised(), "The handler replaced the current task")
+    Py_DECREF(<object>done)
+    return 0
+
+
+cdef int raise_interrupt(object error) except -1:
+    # Ctrl-C also leaves the loop, as from an asyncio.Task.
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return 0
+
+
+cdef int report(HandlerTask task, object error, str message) except -1:
+    task._loop.call_exception_handler({"task": task, "exception": error, "message": message})
+    return 0
+
+
+cdef object loop_of(object future):
+    get_loop = getattr(future, "get_loop", None)
+    return future._loop if get_loop is None else get_loop()
+
+
+cdef class TaskPool:
+    def __init__(self, loop, factory=HandlerTask):
+        self.loop = loop
+        self._factory = factory
+        self._idle = [None] * POOLED_TASKS
+
+    def __len__(self):
+        return self._count
+
+    cpdef HandlerTask acquire(self):
+        # A variable that still holds the task released before keeps that one from being found.
+        cdef HandlerTask task
+        while self._count:
+            self._count -= 1
+            task = <HandlerTask>self._idle[self._count]
+            self._idle[self._count] = None
+            if task.is_reusable():
+                return task
+        return self._factory(self.loop)
+
+    cpdef bint release(self, HandlerTask task) except -1:
+        # One reference is the caller's, who forgets the task now. Inside finished() it is the bound method's
+        # that the loop calls, so the caller drops his before. A broken future could keep that method and wake
+        # the next call with it: therefore acquire() looks again.
+        if task._phase == PENDING:
+            raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
+        if task._loop is not self.loop or not task.is_reusable():
+            return False
+        task.rearm()
+        # Asked after rearm(): what it let go of may have run code that used this pool.
+        if self._count == POOLED_TASKS:
+            return False
+        self._idle[self._count] = task
+        self._count += 1
+        return True
+
+
+cdef class DrivenTask(HandlerTask):
+    def run_first_step(self, coroutine, context=None):
+        return bool(self.begin(coroutine, contextvars.copy_context() if context is None else context))
+
+    cdef int finished(self) except -1:
+        self.finished_calls += 1
+        if self._driver is not None:
+            self._driver._record(self)
+        return 0
+
+    cdef object make_name(self):
+        return f"driven:{self._coro.__qualname__}" if self._coro is not None else "driven"
+
+    cdef void rearm(self) noexcept:
+        self._driver = None
+        HandlerTask.rearm(self)
+
+
+cdef class TaskDriver:
+    def __init__(self, loop):
+        self.pool = TaskPool(loop, DrivenTask)
+        self.outcomes = []
+
+    def start(self, coroutine, context=None):
+        cdef DrivenTask task = <DrivenTask>self.pool.acquire()
+        cdef bint ended = True
+        task._driver = self
+        try:
+            ended = task.begin(coroutine, contextvars.copy_context() if context is None else context)
+        finally:
+            if ended and task._phase != IDLE:
+                self._record(task)
+        return ended
+
+    def repeat(self, function, Py_ssize_t count):
+        cdef HandlerTask task
+        context = contextvars.copy_context()
+        for _ in range(count):
+            task = self.pool.acquire()
+            if not task.begin(function(), context):
+                raise RuntimeError(f"{function!r} suspended")
+            self.pool.release(task)
+            task = None
+
+    cdef int _record(self, DrivenTask task) except -1:
+        self.outcomes.append((task.value, task.error))
+        self.pool.release(task)
+        return 0
+
+
+def send_repeatedly(function, Py_ssize_t count):
+    cdef PyObject* produced = NULL
+    for _ in range(count):
+        coroutine = function()
+        if PyIter_Send(coroutine, None, &produced) != PYGEN_RETURN:
+            raise RuntimeError(f"{function!r} did not return at once")
+        owned(produced)

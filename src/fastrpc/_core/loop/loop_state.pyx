@@ -1,0 +1,225 @@
+"""What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls."""
+
+import contextvars
+import sys
+import weakref
+
+cimport cython
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from fastrpc._core.base.timer_wheel cimport LISTS, Timer
+from fastrpc._core.base.wire cimport now_ns
+
+cdef extern from "Python.h":
+    # Declared here because cpython.object lets them raise, which a traversal must not.
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    ctypedef int (*inquiry)(PyObject*) noexcept
+    ctypedef struct PyTypeObject:
+        traverseproc tp_traverse
+        inquiry tp_clear
+
+cdef enum:
+    # As much as the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
+    READ_BLOCK = 393_216
+    # Distance of the watch's ticks, and for how long they go on when no handler runs.
+    TICK_NS = 10_000_000
+    QUIET_NS = 1_000_000_000
+
+# id(loop) -> LoopState. Weak on the state, which holds its loop: a loop nobody uses any more can go.
+states = weakref.WeakValueDictionary()
+
+
+cpdef LoopState loop_state(object loop):
+    """Return the state of a loop, made on first use and kept by those who hold it."""
+    cdef LoopState found = states.get(id(loop))
+    if found is None or found.loop is not loop:
+        found = LoopState(loop)
+        states[id(loop)] = found
+    return found
+
+
+@cython.final
+cdef class LoopState(Timed):
+    # Not in __init__, which could be called again: linked timers point into the wheel.
+    def __cinit__(self, loop):
+        self.loop = loop
+        self.call_soon = loop.call_soon
+        self.buffer = ReadBuffer(READ_BLOCK)
+        self.whole_view = PyMemoryView_FromMemory(self.buffer.data, self.buffer.capacity, PyBUF_WRITE)
+        self.wheel = TimerWheel()
+        self.turns = Turns(loop)
+        self._fire = self.fire
+        self._context = contextvars.Context()
+
+    def __dealloc__(self):
+        self._release()
+
+    cdef int _release(self) noexcept:
+        """Let go of the owners of all timers: nobody will fire them any more."""
+        cdef Timer* head
+        cdef int position
+        if self.wheel is None:
+            return 0
+        for position in range(LISTS):
+            head = &self.wheel._heads[position]
+            while head.next is not head:
+                owner = <Timed>head.next.owner
+                self.wheel.cancel(head.next)
+                Py_DECREF(owner)
+        return 0
+
+    @property
+    def live_timers(self):
+        """Timers that run now, the watch's own left out."""
+        return self.wheel.live - (self.timer.next is not NULL)
+
+    cdef Spinner shared_spinner(self):
+        if self.spinner is None:
+            self.spinner = Spinner(self.loop)
+        return self.spinner
+
+    cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1:
+        """Wake `owner` at an instant of the monotonic clock, or soon after; moves a timer that runs."""
+        if owner.timer.next is NULL:
+            Py_INCREF(owner)
+            owner.timer.owner = <void*>owner
+        self.wheel.add(&owner.timer, due_ns)
+        if self.armed_ns == 0 or due_ns + 2_000_000 < self.armed_ns:
+            self._arm(due_ns)
+        return 0
+
+    cdef int stop_timer(self, Timed owner) except -1:
+        if owner.timer.next is not NULL:
+            self.wheel.cancel(&owner.timer)
+            Py_DECREF(owner)
+        return 0
+
+    cdef int _arm(self, uint64_t due_ns) except -1:
+        if self.armed_handle is not None:
+            self.armed_handle.cancel()
+            self.armed_handle = None
+            self.armed_ns = 0
+        # A millisecond later than the tick: a timer that fires early would find nothing due and fire again.
+        self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
+        # Only now: were it set when that fails, in a wrong thread say, no timer would ever be armed again.
+        self.armed_ns = due_ns
+        return 0
+
+    def fire(self):
+        """Wake whoever is due; called by the loop."""
+        cdef Timed owner
+        cdef uint64_t due_ns, now = now_ns()
+        if now > self.armed_ns + STALL_NS and not self.is_late:
+            # Answers and signs of life may lie unread: a timer must not fire before the sockets were looked at.
+            self.is_late = True
+            self.call_soon(self.call_soon, self._fire)
+            return
+        self.is_late = False
+        self.armed_ns = 0
+        if self.armed_handle is not None:
+            self.armed_handle.cancel()
+            self.armed_handle = None
+        self.wheel.advance(now)
+        while True:
+            timer = self.wheel.pop_expired()
+            if timer is NULL:
+                break
+            owner = <Timed>timer.owner
+            Py_DECREF(owner)
+            try:
+                owner.on_timer()
+            except Exception as error:
+                self.loop.call_exception_handler({"message": f"timer of {owner!r} failed", "exception": error})
+        due_ns = self.wheel.next_due_ns()
+        if due_ns and (self.armed_ns == 0 or due_ns < self.armed_ns):
+            self._arm(due_ns)
+
+    # The watch
+
+    cdef int watch(self, uint64_t now) except -1:
+        """Begin to tick: from now on a stall is noticed, by whoever finds that `calm_until_ns` is over."""
+        self.watched_ns = now
+        self._tick(now)
+        return 0
+
+    cdef int _tick(self, uint64_t now) except -1:
+        self.seen_ns = now
+        self.calm_until_ns = now + TICK_NS + STALL_NS
+        return self.start_timer(self, now + TICK_NS)
+
+    cdef int on_timer(self) except -1:
+        """The loop runs: `fire` has seen to it that the sockets were read first if it was blocked."""
+        cdef uint64_t now = now_ns()
+        if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
+            # The next read starts it again.
+            self.calm_until_ns = 0
+            return 0
+        return self._tick(now)
+
+
+# Cython visits only declared Python objects, and the wheel's references to the owners of timers lie in C lists. So
+# the two slots of the type are replaced, as in call_table; without that the connections of a loop that was closed
+# before them, and their sockets, would live for ever.
+cdef traverseproc generated_traverse
+cdef inquiry generated_clear
+
+
+cdef int traverse(PyObject* state, visitproc visit, void* argument) noexcept:
+    """Visit the owners of all timers. Takes no reference: the collector is counting them."""
+    cdef PyObject* wheel = <PyObject*>(<LoopState>state).wheel
+    cdef Timer* head
+    cdef Timer* timer
+    cdef int position, stop
+    if wheel is not <PyObject*>None and (<TimerWheel>wheel).live:
+        for position in range(LISTS):
+            head = &(<TimerWheel>wheel)._heads[position]
+            timer = head.next
+            while timer is not head:
+                stop = visit(<PyObject*>timer.owner, argument)
+                if stop:
+                    return stop
+                timer = timer.next
+    return generated_traverse(state, visit, argument)
+
+
+cdef int clear(PyObject* state) noexcept:
+    (<LoopState>state)._release()
+    return generated_clear(state)
+
+
+cdef void install_traversal(PyTypeObject* type) noexcept:
+    global generated_traverse, generated_clear
+    generated_traverse = type.tp_traverse
+    generated_clear = type.tp_clear
+    type.tp_traverse = traverse
+    type.tp_clear = clear
+
+
+install_traversal(<PyTypeObject*>LoopState)
+
+
+def no_loop(kind):
+    """Return the error of a thing that needs an event loop and was used where asyncio runs none."""
+    trio = sys.modules.get("trio")
+    if trio is not None and hasattr(trio.lowlevel, "in_trio_run") and trio.lowlevel.in_trio_run():
+        return RuntimeError(
+            f"a {kind} needs asyncio, and trio runs here; use asyncio.run(), or SyncClient in a thread: "
+            "await trio.to_thread.run_sync(client.call, Arith.mul, 6, 7)"
+        )
+    return RuntimeError(f"a {kind} needs a running event loop; use SyncClient without one")
+
+
+def wrong_loop(kind, own, other):
+    """Return the error of a thing of one loop that was used from another."""
+    return RuntimeError(
+        f"this {kind} belongs to {loop_label(own)} and was used from {loop_label(other)}; make one for each loop"
+    )
+
+
+cdef str loop_label(loop):
+    # Their reprs are alike: where they lie tells one from the other.
+    return f"{loop!r} at {id(loop):#x}"

@@ -1,0 +1,28 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.timed cimport Timed
+
+
+cdef class Spinner:
+    cdef:
+        # The loop it keeps awake, and what it schedules there.
+        object loop
+        object _call_soon
+        object _tick
+        object _context
+
+        # Until when it spins, 0 = not at all; whether the next round is scheduled; rounds so far.
+        uint64_t until_ns
+        readonly bint is_armed
+        readonly uint64_t rounds
+
+        # Connections that want it; the one that was busy last; whether one has a callback in the queue behind us,
+        # which a look at the socket would delay.
+        readonly Py_ssize_t sessions
+        Timed last
+        bint has_waiting
+
+    cdef int join(self) except -1
+    cdef int leave(self, Timed session) except -1
+    cdef int touch(self, Timed session, uint64_t until_ns) except -1
+    cdef int _arm(self) except -1

@@ -1,0 +1,255 @@
+"""Calls of ours: when each may be opened, which id it gets, what is taken back.
+
+::
+
+    send_request ──► a slot at the peer, its size, early? ──► SendQueue
+                          │
+                     slot_waiters, stream_waiters
+
+Ids are given when the first frame is written: they appear in rising order whatever waited.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+
+
+from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
+from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
+from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT, Frame
+from fastrpc._core.native.outgoing cimport new_item, too_large
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget, open_window
+from fastrpc._core.framing.window cimport spend, widen
+from fastrpc._core.base.wire cimport SECOND
+
+cdef enum:
+    EARLY_NONE = 0
+    EARLY_IDEMPOTENT = 1
+    EARLY_ALL = 2
+    # raw and msgpack: what every server takes, also before it said so.
+    HIGHEST_EARLY_CODEC = 1
+
+EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_ALL}
+
+
+cdef class CallSlots(SendQueue):
+    """The sending half of a connection; `Connection` adds the receiving one."""
+
+    def __cinit__(self, *arguments, **options):
+        self.slot_waiters = Queue()
+        self.stream_waiters = Queue()
+        self.opened = CallTable()
+        self.accepted = CallTable()
+        self.early_calls = EARLY_IDEMPOTENT
+        open_budget(&self.their_idle_work, IDLE_CALLS // 2, IDLE_CALLS_PER_SECOND, SECOND)
+
+    cdef bint may_open(self, Call call) noexcept:
+        """Whether the peer's limits, or the floor before it named them, leave room for this call."""
+        if not self.settled:
+            if self.early_calls == EARLY_NONE or (self.early_calls == EARLY_IDEMPOTENT and not call.flags & IDEMPOTENT):
+                return False
+            if call.codec > HIGHEST_EARLY_CODEC or call.compressor:
+                return False
+        if self.is_closed or self.peer_drains or self.next_id >> 63:
+            return False
+        if call.flags & ONE_WAY:
+            # It is counted apart over there, and nobody can tell us when a slot is free again.
+            return self.peer.max_calls > 0
+        if call.flags & (STREAM_IN | STREAM_OUT) and self.streams_taken >= <Py_ssize_t>self.peer.max_streams:
+            return False
+        return self.slots_taken < <Py_ssize_t>self.peer.max_calls
+
+    cdef int send_request(self, Call call, bytes payload) except -1:
+        """Send a REQUEST now, or as soon as a slot, credit and its turn allow it.
+
+        Raises:
+            EncodeError: the peer takes less.
+        """
+        cdef Outgoing item
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        cdef bint fits = <uint64_t>size <= self.peer.max_message
+        if not fits and self.settled:
+            raise too_large(size, self.peer.max_message)
+        if fits and self.may_open(call):
+            if size <= SMALL_MESSAGE and not self.small and self._write_request(call, payload):
+                return 0
+            self._take_slot(call)
+            return self._send(new_item(call, REQUEST, payload))
+        item = new_item(call, REQUEST, payload)
+        item.last = item
+        call.unsent = item
+        self.queued_bytes += size
+        (self.stream_waiters if call.flags & (STREAM_IN | STREAM_OUT) else self.slot_waiters).append(item)
+        return 0
+
+    cdef bint _write_request(self, Call call, bytes payload) except -1:
+        """Write a small REQUEST if it fits the credit and one frame."""
+        cdef Frame frame
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
+        self._fill_request(&frame, call)
+        whole = self.wire.head_size(&frame) + size
+        if whole > self.send_left or whole - HEADER_SIZE > <Py_ssize_t>self.peer.max_frame:
+            return False
+        if frame.timeout_us == 0:
+            # Nothing is left of its time: the caller's deadline ends it, unsent.
+            return True
+        self._take_slot(call)
+        self.begin_call(call)
+        frame.id = call.id
+        frame.payload = PyBytes_AS_STRING(payload)
+        frame.payload_size = frame.payload_present = size
+        self.wire.write(self.out, &frame)
+        self.send_left -= whole
+        self.data_frames_sent += 1
+        call.handed_at = self.flushes + 1
+        self.on_output()
+        return True
+
+    cdef int begin_call(self, Call call) except -1:
+        """Give the call its id: from here on the peer knows it."""
+        call.id = self.next_id
+        self.next_id += 2
+        if call.flags & ONE_WAY:
+            call.state = STATE_GONE
+        else:
+            call.state = STATE_WAITING
+            # The floor holds for REQUESTs in front of our ACK of the peer's first SETTINGS; so long it is all we know.
+            call.send_left = self.peer.stream_window
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                open_window(&call.window, self.our_stream_window)
+                if call.flags & STREAM_IN:
+                    # From its first frame on a stream counts as handed over.
+                    call.handed_at = self.flushes + 1
+            self.opened.add(call.id, <PyObject*>call)
+        if self.next_id >> 63:
+            self.on_ids_used_up()
+        return 0
+
+    # Slots at the peer
+
+    @cython.final
+    cdef int _take_slot(self, Call call) noexcept:
+        if not call.flags & ONE_WAY:
+            call.has_slot = True
+            self.slots_taken += 1
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                self.streams_taken += 1
+        return 0
+
+    cdef int return_slot(self, Call call) except -1:
+        """A call of ours is over: another may be opened."""
+        if call.has_slot:
+            call.has_slot = False
+            self.slots_taken -= 1
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                self.streams_taken -= 1
+            if self.slot_waiters or self.stream_waiters:
+                self.release_slots()
+        return 0
+
+    cdef int release_slots(self) except -1:
+        """Start waiting calls as far as slots allow; called when one is free or the peer's limits arrived."""
+        if self.is_releasing:
+            # One of those that wait gave its place back at once: the loop that started it goes on anyhow.
+            return 0
+        self.is_releasing = True
+        try:
+            self._release(self.slot_waiters)
+            self._release(self.stream_waiters)
+        finally:
+            self.is_releasing = False
+        return 0
+
+    cdef int _release(self, Queue waiters) except -1:
+        cdef Outgoing item
+        cdef Py_ssize_t size, left = len(waiters)
+        cdef bint fits
+        while left > 0 and waiters:
+            left -= 1
+            item = <Outgoing>waiters.popleft()
+            if item.is_dropped:
+                continue
+            size = PyBytes_GET_SIZE(item.payload)
+            fits = <uint64_t>size <= self.peer.max_message
+            if fits and self.may_open(item.call):
+                self._take_slot(item.call)
+                self._enqueue(item)
+            elif not self.settled:
+                waiters.append(item)
+            elif fits:
+                waiters.appendleft(item)
+                return 0
+            else:
+                call = item.call
+                self.drop_unsent(call)
+                self.on_unsendable(call, too_large(size, self.peer.max_message))
+        return 0
+
+    # What is taken back
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        """Stop a call of ours: never sent if it still waits, else CANCEL; its place is free after the RESPONSE."""
+        cdef bint is_cut
+        if call.state == STATE_GONE or call.state == STATE_GIVEN_UP:
+            return 0
+        is_cut = call.unsent is not None
+        self.drop_unsent(call)
+        if call.id == 0:
+            call.state = STATE_GONE
+            return 0
+        call.is_untold = not (self._may_tell(call) or is_cut)
+        call.state = STATE_GIVEN_UP
+        return 0 if call.is_untold else self.send_cancel(call, reason)
+
+    cdef bint _may_tell(self, Call call) noexcept:
+        """Whether a CANCEL may be sent: the peer has a budget for them, and closes the connection where it is used up.
+
+        A unary call whose REQUEST has left goes on without one; its answer is dropped. A stream has to be cancelled.
+        A deadline counts as any other reason: the peer may read REQUEST and CANCEL together, and then believes neither.
+        """
+        return spend(&self.their_idle_work, 1, self.now) or call.flags & (STREAM_IN | STREAM_OUT)
+
+    cdef int note_answer(self, Frame* frame) noexcept:
+        """Follow the peer's budget: answers fill it up, refusals that our calls may be to blame for use it."""
+        if frame.outcome != OUTCOME_NOT_STARTED:
+            if self.their_idle_work.left < self.their_idle_work.capacity:
+                self.their_idle_work.left += self.their_idle_work.period
+        elif frame.status == RESOURCE_EXHAUSTED:
+            # We keep to the limits we know. What remains is load, which is free, and what would never be taken.
+            if frame.pushback_ms == PUSHBACK_NEVER:
+                spend(&self.their_idle_work, 1, self.now)
+        elif frame.status not in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE):
+            spend(&self.their_idle_work, 1, self.now)
+        return 0
+
+    cdef int know_slots(self, int64_t slots) noexcept:
+        """The peer announced MAX_CALLS.
+
+        Some of its budget is left for what it counts and we do not, and a token for each slot: so many CANCELs may lie
+        unread while time fills our count up again.
+        """
+        widen(&self.their_idle_work, IDLE_CALLS // 2 + (IDLE_CALLS_PER_SLOT - 1) * slots)
+        return 0
+
+    cdef int drop_unsent(self, Call call) except -1:
+        SendQueue.drop_unsent(self, call)
+        return self.return_slot(call) if call.id == 0 else 0
+
+    cdef list unsent_calls(self):
+        """Our calls of which the peer has not seen a byte."""
+        return [
+            (<Outgoing>item).call
+            for queue in self.queues()
+            for item in queue
+            if not (<Outgoing>item).is_dropped and (<Outgoing>item).kind == REQUEST and (<Outgoing>item).call.id == 0
+        ]
+
+    cdef tuple queues(self):
+        return (self.slot_waiters, self.stream_waiters, self.small, self.large, self.begun)
+
+    # Hooks
+
+    cdef int on_ids_used_up(self) except -1:
+        """The last call id was given away: what is to be called now needs another connection."""
+        return 0

@@ -1,0 +1,287 @@
+"""Call id -> what waits for its answer.
+
+A hash table with open addressing and linear probing; deleting moves later entries of the cluster back, so
+there are no tombstones and a table that lives for a billion calls stays as fast as a new one (Knuth, The Art
+of Computer Programming 3, section 6.4, algorithm R). At most half of the slots are in use.
+
+Ids rise by two. Taken as they are they would fill neighbouring slots, and a block of calls that stay open
+(streams) would be one long cluster for every later id that comes around to it. Multiplying by a fraction such
+as the golden ratio (the same section) spreads neighbours: ids of one window do not meet.
+
+The peer chooses the ids, so each table has a secret fraction of its own: with a known one a peer could choose
+ids that all meet. A fraction spreads neighbours well when the partial quotients of its continued fraction are
+small (Knuth, section 6.4, exercise 9). Those of the golden ratio are all 1; here each is 1 or 2 at random.
+"""
+
+import os
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
+
+from fastrpc.errors import LocalProtocolError
+
+
+cdef extern from "Python.h":
+    # Declared here because cpython.object lets them raise, which a traversal must not.
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    ctypedef int (*inquiry)(PyObject*) noexcept
+    ctypedef struct PyTypeObject:
+        traverseproc tp_traverse
+        inquiry tp_clear
+
+
+cdef extern from "base/bits.h" nogil:
+    void prefetch "fastrpc_prefetch"(const void* place) noexcept
+
+cdef enum:
+    SMALLEST_CAPACITY = 4
+    # An empty table keeps at most this many slots, 16 KiB: a burst must not mark a connection for life.
+    KEPT_CAPACITY = 1024
+    # The continued fraction ends there: quotients of 32 bits, which 64 bits hold shifted by 32.
+    LEAST_DENOMINATOR = 1 << 30
+
+# Advances with each table.
+cdef uint64_t chance = int.from_bytes(os.urandom(8), "little")
+
+
+@cython.final
+cdef class CallTable:
+
+    def __cinit__(self):
+        self.multiplier = spreading_multiplier()
+
+    def __dealloc__(self):
+        self._release()
+
+    cdef int add(self, uint64_t id, PyObject* entry) except -1:
+        cdef uint64_t index
+        if <uint64_t>self.size * 2 >= self._capacity:
+            self._grow()
+        index = home(id, self.multiplier, self._shift)
+        while self._slots[index].entry is not NULL:
+            if self._slots[index].id == id:
+                raise LocalProtocolError(f"call id {id} is in use")
+            index = (index + 1) & (self._capacity - 1)
+        Py_INCREF(<object>entry)
+        self._slots[index].id = id
+        self._slots[index].entry = entry
+        self.size += 1
+        # Beside many open calls the next one's slot is far from everything used lately.
+        prefetch(&self._slots[home(id + 2, self.multiplier, self._shift)])
+        return 0
+
+    cdef PyObject* get(self, uint64_t id) noexcept:
+        cdef Slot* slot = self._find(id)
+        return NULL if slot is NULL else slot.entry
+
+    cdef PyObject* take(self, uint64_t id) noexcept:
+        cdef Slot* slot = self._find(id)
+        cdef PyObject* entry
+        if slot is NULL:
+            return NULL
+        entry = slot.entry
+        self.size -= 1
+        if self.size == 0 and self._capacity > KEPT_CAPACITY:
+            self.shrink()
+        else:
+            self._close_gap(slot - self._slots)
+        return entry
+
+    cdef void shrink(self) noexcept:
+        """Give the slots back if no call is in them."""
+        if self.size == 0:
+            free(self._slots)
+            self._slots = NULL
+            self._capacity = 0
+
+    cdef list entries(self):
+        # Appending runs no Python code, so the slots stay where they are meanwhile.
+        cdef list found = []
+        cdef uint64_t index
+        for index in range(self._capacity):
+            if self._slots[index].entry is not NULL:
+                found.append(<object>self._slots[index].entry)
+        return found
+
+    cdef Slot* _find(self, uint64_t id) noexcept:
+        cdef uint64_t index
+        if self._capacity == 0:
+            return NULL
+        index = home(id, self.multiplier, self._shift)
+        while self._slots[index].entry is not NULL:
+            if self._slots[index].id == id:
+                return &self._slots[index]
+            index = (index + 1) & (self._capacity - 1)
+        return NULL
+
+    cdef void _close_gap(self, uint64_t gap) noexcept:
+        """Free a slot and move back every later entry of the cluster that would not be found any more."""
+        cdef uint64_t last = self._capacity - 1
+        cdef uint64_t index = (gap + 1) & last
+        while self._slots[index].entry is not NULL:
+            # An entry may move if the gap is not before its home, going round: if it is at least as far
+            # from its home as from the gap.
+            if ((index - home(self._slots[index].id, self.multiplier, self._shift)) & last) >= ((index - gap) & last):
+                self._slots[gap] = self._slots[index]
+                gap = index
+            index = (index + 1) & last
+        self._slots[gap].entry = NULL
+
+    cdef int _grow(self) except -1:
+        """Double the capacity; on a MemoryError the table stays as it was."""
+        cdef uint64_t capacity = max(<uint64_t>SMALLEST_CAPACITY, self._capacity * 2)
+        cdef Slot* slots = <Slot*>calloc(capacity, sizeof(Slot))
+        cdef Slot* old = self._slots
+        cdef int shift = self._shift - 1 if self._capacity else 62  # 64 - log2(SMALLEST_CAPACITY)
+        cdef uint64_t source, index
+        if slots is NULL:
+            raise MemoryError
+        for source in range(self._capacity):
+            if old[source].entry is not NULL:
+                index = home(old[source].id, self.multiplier, shift)
+                while slots[index].entry is not NULL:
+                    index = (index + 1) & (capacity - 1)
+                slots[index] = old[source]
+        self._slots = slots
+        self._capacity = capacity
+        self._shift = shift
+        free(old)
+        return 0
+
+    cdef void _release(self) noexcept:
+        """Drop every entry. An entry that dies may run code that uses this table: it finds it empty."""
+        cdef Slot* slots = self._slots
+        cdef uint64_t capacity = self._capacity
+        cdef uint64_t index
+        self._slots = NULL
+        self._capacity = 0
+        self.size = 0
+        for index in range(capacity):
+            if slots[index].entry is not NULL:
+                Py_DECREF(<object>slots[index].entry)
+        free(slots)
+
+    def __len__(self):
+        return self.size
+
+    def __contains__(self, uint64_t id):
+        return self._find(id) is not NULL
+
+    # The ids are objects here: a C integer would make Cython take them for positions in a sequence.
+    def __getitem__(self, object id):
+        cdef PyObject* entry = self.get(id)
+        if entry is NULL:
+            raise KeyError(id)
+        return <object>entry
+
+    def __setitem__(self, object id, object entry):
+        self.add(id, <PyObject*>entry)
+
+    def pop(self, uint64_t id):
+        cdef PyObject* taken = self.take(id)
+        if taken is NULL:
+            raise KeyError(id)
+        entry = <object>taken
+        Py_DECREF(entry)
+        return entry
+
+    def values(self):
+        return self.entries()
+
+    def __sizeof__(self):
+        return object.__sizeof__(self) + self._capacity * sizeof(Slot)
+
+    def _slots_searched(self, uint64_t id):
+        # Test hook: how many slots the search for an id looks at.
+        cdef uint64_t index = home(id, self.multiplier, self._shift), first = index
+        while self._capacity and self._slots[index].entry is not NULL and self._slots[index].id != id:
+            index = (index + 1) & (self._capacity - 1)
+        return ((index - first) & (self._capacity - 1)) + 1 if self._capacity else 0
+
+    def _measure_add_take(self, Py_ssize_t count, uint64_t first_id, uint64_t in_flight, object entry):
+        # Bench hook: `count` times one add and one take, `in_flight` calls being open meanwhile.
+        cdef uint64_t id = first_id
+        cdef uint64_t end = first_id + 2 * in_flight
+        cdef PyObject* taken
+        while id < end:
+            self.add(id, <PyObject*>entry)
+            id += 2
+        end += 2 * <uint64_t>count
+        while id < end:
+            self.add(id, <PyObject*>entry)
+            taken = self.take(id - 2 * in_flight)
+            Py_DECREF(<object>taken)
+            id += 2
+        for id in range(end - 2 * in_flight, end, 2):
+            taken = self.take(id)
+            Py_DECREF(<object>taken)
+
+
+cdef inline uint64_t home(uint64_t id, uint64_t multiplier, int shift) noexcept nogil:
+    """Tell the slot where the search for an id begins."""
+    # The highest bits of the product choose the slot.
+    return ((id >> 1) * multiplier) >> shift
+
+
+cdef uint64_t next_chance() noexcept:
+    """Return 64 bits that nobody outside can foresee (splitmix64)."""
+    global chance
+    cdef uint64_t bits
+    chance += <uint64_t>0x9E3779B97F4A7C15
+    bits = (chance ^ chance >> 30) * <uint64_t>0xBF58476D1CE4E5B9
+    bits = (bits ^ bits >> 27) * <uint64_t>0x94D049BB133111EB
+    return bits ^ bits >> 31
+
+
+cdef uint64_t spreading_multiplier() noexcept:
+    """Return 2**64 times a secret fraction that spreads neighbours, made odd."""
+    cdef uint64_t bits = next_chance()
+    cdef uint64_t above = 0, below = 1, above_before = 1, below_before = 0, quotient, rest
+    while below < LEAST_DENOMINATOR:
+        quotient = 1 + (bits & 1)
+        bits >>= 1
+        above, above_before = quotient * above + above_before, above
+        below, below_before = quotient * below + below_before, below
+    # Long division, 32 bits at a time: `below` is under 3 * 2**30, and `above` is less.
+    quotient = (above << 32) // below
+    rest = (above << 32) % below
+    return quotient << 32 | (rest << 32) // below | 1
+
+
+# Cython visits only declared Python objects, and the entries lie in a C array. So the two slots of the type
+# are replaced, as SageMath does for its coerce_dict; without that a session, its table and the calls in it
+# would be a cycle that no collection finds.
+cdef traverseproc generated_traverse
+cdef inquiry generated_clear
+
+
+cdef int traverse(PyObject* table, visitproc visit, void* argument) noexcept:
+    """Visit the entries. Takes no reference: the collector is counting them."""
+    cdef Slot* slots = (<CallTable>table)._slots
+    cdef uint64_t index
+    cdef int stop
+    for index in range((<CallTable>table)._capacity):
+        if slots[index].entry is not NULL:
+            stop = visit(slots[index].entry, argument)
+            if stop:
+                return stop
+    return generated_traverse(table, visit, argument)
+
+
+cdef int clear(PyObject* table) noexcept:
+    (<CallTable>table)._release()
+    return generated_clear(table)
+
+
+cdef void install_traversal(PyTypeObject* type) noexcept:
+    global generated_traverse, generated_clear
+    generated_traverse = type.tp_traverse
+    generated_clear = type.tp_clear
+    type.tp_traverse = traverse
+    type.tp_clear = clear
+
+
+install_traversal(<PyTypeObject*>CallTable)

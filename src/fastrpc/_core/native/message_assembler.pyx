@@ -1,0 +1,233 @@
+"""Messages that come in pieces, and the windows of streams.
+
+::
+
+    first piece ──► keep_first_piece ──┐
+    further ones ──► piece ────────────┴──► whole: on_whole_request, on_whole_response, on_message
+    stream DATA ──► stream_message: window, limit, then as above
+
+The window of a stream is returned when the application takes a message (`message_taken`). A message larger than the
+window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
+"""
+
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, Incoming
+from fastrpc._core.framing.frame cimport (
+    CANCEL_LOCAL_LIMIT,
+    CONT,
+    DATA,
+    HEADER_SIZE,
+    MORE,
+    REASON_CALM_DOWN,
+    REASON_CREDIT,
+    REASON_PROTOCOL,
+    REQUEST,
+    RESPONSE,
+    STREAM_MESSAGE_LIMIT,
+)
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.framing.window cimport give, placed, spend
+
+cdef enum:
+    # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
+    PIECE_COST = 64
+
+
+cdef class MessageAssembler(FrameReader):
+    """Puts cut messages together and keeps the windows of streams."""
+
+    def __cinit__(self, *arguments, **options):
+        self.pool_waiters = Queue()
+
+    # Pieces
+
+    cdef int keep_first_piece(self, Call call, Frame* frame) except -1:
+        """Begin a cut message; whoever calls has looked at its total."""
+        cdef Incoming incoming = Incoming.__new__(Incoming)
+        cdef Assembly assembly = self.arrived
+        incoming.head = frame[0]
+        # What the frame points to is gone when the next piece comes.
+        incoming.head.payload = incoming.head.method = incoming.head.text = incoming.head.metadata = NULL
+        if frame.kind == REQUEST:
+            incoming.text = PyBytes_FromStringAndSize(frame.method, frame.method_size)
+            incoming.head.method = PyBytes_AS_STRING(incoming.text)
+        elif frame.kind == RESPONSE:
+            incoming.text = PyBytes_FromStringAndSize(frame.text, frame.text_size)
+            incoming.head.text = PyBytes_AS_STRING(incoming.text)
+        if frame.kind != DATA and frame.metadata_size:
+            incoming.metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
+            incoming.head.metadata = PyBytes_AS_STRING(incoming.metadata)
+        if assembly is None:
+            assembly = Assembly(frame.total)
+            assembly.append(frame.payload, frame.payload_size, self.trusted)
+        incoming.assembly = assembly
+        call.incoming = incoming
+        return 0
+
+    cdef int piece(self, Call call, Frame* frame) except -1:
+        """Take a piece that continues the open message of a call."""
+        cdef Assembly assembly
+        cdef Py_ssize_t filled
+        cdef bint more = (frame.flags & MORE) != 0
+        if call.incoming is None:
+            return self.violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
+        if more and not self._pays_for_itself(frame):
+            return self.violate(REASON_CALM_DOWN, f"too many short pieces, the last for call {frame.id}")
+        assembly = <Assembly>call.incoming.assembly
+        filled = assembly.filled + (0 if self.arrived is not None else frame.payload_size)
+        if filled > assembly.total or (filled == assembly.total) == more:
+            return self.violate(
+                REASON_PROTOCOL, f"pieces of {filled} bytes for a message of {assembly.total} on call {frame.id}"
+            )
+        if self.arrived is None:
+            assembly.append(frame.payload, frame.payload_size, self.trusted)
+        return self.on_piece(call) if more else self._whole_message(call)
+
+    cdef bint _pays_for_itself(self, Frame* frame) noexcept:
+        """Charge a middle piece for what its bytes do not pay; False when there were too many short ones."""
+        cdef Py_ssize_t lack = PIECE_COST - frame.payload_size
+        if lack > 0:
+            return spend(&self.short_pieces, lack, self.now)
+        if self.short_pieces.left < self.short_pieces.capacity:
+            give(&self.short_pieces, -lack, self.short_pieces.capacity // self.short_pieces.period)
+        return True
+
+    cdef int _whole_message(self, Call call) except -1:
+        """The last piece of a cut message came."""
+        cdef Incoming incoming = call.incoming
+        cdef bytes payload = (<Assembly>incoming.assembly).finish()
+        call.incoming = None
+        self.trusted = max(self.trusted, PyBytes_GET_SIZE(payload))
+        if incoming.head.kind == DATA:
+            call.messages_waiting += 1
+            return self.on_message(call, &incoming.head, payload, incoming.cost)
+        call.received_metadata = incoming.metadata
+        if incoming.head.kind == REQUEST:
+            return self.on_whole_request(call, &incoming.head, payload)
+        return self.on_whole_response(call, &incoming.head, payload)
+
+    # Streams
+
+    cdef int stream_message(self, Call call, Frame* frame, bytes payload) except -1:
+        """Take DATA of a stream: a whole message, or a piece of one."""
+        cdef bint continues = (frame.flags & CONT) != 0
+        cdef Py_ssize_t cost = frame.length if continues else HEADER_SIZE + <Py_ssize_t>frame.length
+        cdef uint64_t limit, size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
+        if continues != (call.incoming is not None):
+            return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id} out of its place in a message")
+        if cost > call.window.left:
+            return self.violate(
+                REASON_CREDIT, f"DATA of {cost} bytes for call {frame.id}, its window has {call.window.left} left"
+            )
+        call.window.left -= cost
+        if continues:
+            call.incoming.cost += cost
+            return self.piece(call, frame)
+        limit = min(self.ours.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
+        if size > limit or self.was_skipped:
+            text = f"a stream message has {size} bytes, {limit} are allowed (Limits.message_bytes)"
+            return self.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
+        if frame.flags & MORE:
+            self.keep_first_piece(call, frame)
+            call.incoming.cost = cost
+            self._grant_missing(call)
+            return self.on_piece(call)
+        if payload is None:
+            payload = copied(frame.payload, frame.payload_size)
+        call.messages_waiting += 1
+        return self.on_message(call, frame, payload, cost)
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        """The application took a message: its window credit goes back, less what was granted beyond the window."""
+        cdef int64_t credit
+        cdef Py_ssize_t reserved = call.reserved
+        call.messages_waiting -= 1
+        if call.state == STATE_GONE or call.state == STATE_CANCELLED or call.state == STATE_GIVEN_UP:
+            return 0
+        credit = placed(&call.window, cost - call.granted)
+        call.reserved = call.granted = 0
+        if call.is_local or call.state == STATE_OPEN:
+            if credit:
+                self.send_credit(call.id, <uint32_t>credit)
+            self._grant_missing(call)
+        return self._return_to_pool(reserved) if reserved else 0
+
+    cdef int drop_incoming(self, Call call) except -1:
+        """Nobody wants the messages of this call any more."""
+        cdef Py_ssize_t reserved = call.reserved
+        call.incoming = None
+        call.reserved = call.granted = 0
+        if call.waits_for_pool:
+            call.waits_for_pool = False
+            self.pool_waiters.remove(call)
+            return self._return_to_pool(reserved)
+        return self._return_to_pool(reserved) if reserved else 0
+
+    # The stream pool
+
+    cdef bint _grant_missing(self, Call call) except -1:
+        """Grant what the message on its way lacks, out of the stream pool, when its reader has nothing else to read."""
+        cdef Assembly assembly
+        cdef int64_t missing
+        if call.incoming is None or call.incoming.head.kind != DATA or call.messages_waiting or call.reserved:
+            return False
+        assembly = <Assembly>call.incoming.assembly
+        missing = assembly.total - assembly.filled - call.window.left
+        if self.body_left and self.sink is assembly:
+            # Of a frame that is not whole yet the window knows nothing.
+            missing += self.held.payload_size - self.body_left
+        if missing <= 0 or not self._reserve(call, assembly.total):
+            return False
+        call.reserved = assembly.total
+        call.granted = missing
+        call.window.left += missing
+        self.send_credit(call.id, <uint32_t>missing)
+        return True
+
+    cdef bint _reserve(self, Call call, Py_ssize_t size) except -1:
+        """Take from the pool; False when that has to wait: then `_return_to_pool` looks again."""
+        if size <= self.stream_pool_left and (not self.pool_waiters or self.pool_waiters[0] is call):
+            self.stream_pool_left -= size
+            if call.waits_for_pool:
+                call.waits_for_pool = False
+                self.pool_waiters.popleft()
+            return True
+        if not call.waits_for_pool:
+            call.waits_for_pool = True
+            self.pool_waiters.append(call)
+        return False
+
+    cdef int _return_to_pool(self, Py_ssize_t size) except -1:
+        self.stream_pool_left += size
+        while self.pool_waiters and self._grant_missing(<Call>self.pool_waiters[0]):
+            pass
+        return 0
+
+    # Hooks
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        """A stream message is whole; `frame` has its codec and compressor. Call `message_taken(call, cost)` when the
+        application has it.
+        """
+        return 0
+
+    cdef int on_piece(self, Call call) except -1:
+        """A piece came that did not complete its message."""
+        return 0
+
+    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        """The last piece of a REQUEST came; `frame` has the head of its first one."""
+        return 0
+
+    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        """The last piece of a RESPONSE came; `frame` has the head of its first one."""
+        return 0
+
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
+        """What the peer sent on a call goes over a limit: the call ends."""
+        return 0

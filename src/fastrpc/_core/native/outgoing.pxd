@@ -1,0 +1,36 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+
+
+cdef class Outgoing:
+    cdef:
+        # A message that waits for a slot, for credit, or for its turn. Those of one call are a chain in order:
+        # `Call.unsent` is the first, `next` the following one, `last` (of the first) the end.
+        Call call
+        Outgoing next
+        Outgoing last
+        uint8_t kind
+        uint8_t flags
+
+        # Nobody wants it any more; it waits for credit of its stream, outside every queue; its first piece is sent.
+        bint is_dropped
+        bint is_parked
+        bint is_cut
+
+        # What its first frame carries besides the payload.
+        uint8_t outcome
+        uint16_t status
+        uint32_t pushback_ms
+        uint32_t elapsed_us
+        bytes text
+        bytes metadata
+
+        # payload[:offset] is written.
+        bytes payload
+        Py_ssize_t offset
+
+
+cdef Outgoing new_item(Call call, int kind, bytes payload)
+cdef Outgoing new_failure(int status, int outcome, str text)
+cdef object too_large(Py_ssize_t size, uint64_t limit)

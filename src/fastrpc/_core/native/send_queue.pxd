@@ -1,0 +1,98 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame, WireProtocol
+from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.base.timed cimport Timed
+
+cdef enum:
+    # What is not larger is copied into the write buffer and goes before every piece of a larger message.
+    SMALL_MESSAGE = 16_384
+    # Bytes of ours that may lie in the transport while pieces wait to be chosen.
+    TRANSPORT_SHARE = 262_144
+
+
+cdef class SendQueue(Timed):
+    cdef:
+        # The rules of the wire, the time (set by whoever drives us), what the peer accepts and whether it said so.
+        WireProtocol wire
+        public uint64_t now
+        readonly Settings peer
+        bint settled
+
+        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order, then `out`. A
+        # CANCEL lies there: no CREDIT may overtake it.
+        WriteBuffer control
+        WriteBuffer out
+        list chunks
+        Py_ssize_t chunk_bytes
+        bint opening_waits
+        bint cancel_waits
+        readonly uint64_t flushes
+
+        # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
+        # sent. Dropped ones stay in their queue until they are too many.
+        Queue small
+        Queue large
+        Queue begun
+        bint begun_first
+        Py_ssize_t dropped
+        readonly Py_ssize_t queued_bytes
+
+        # Cut messages of ours that are not wholly sent; the peer bounds each kind, those of streams it does not.
+        int cut_requests
+        int cut_responses
+
+        # Credit of the connection, and data frames sent: the peer's CREDIT budget goes by them.
+        readonly int64_t send_left
+        uint64_t data_frames_sent
+
+    cdef int send_response(self, Call call, bytes payload, uint32_t elapsed_us) except -1
+    cdef int send_failure(self, Call call, Outgoing failure) except -1
+    cdef int send_head(self, Call call, bytes metadata) except -1
+    cdef int send_message(self, Call call, bytes payload) except -1
+    cdef int send_end(self, Call call) except -1
+    cdef int send_cancel(self, Call call, int reason) except -1
+    cdef int send_credit(self, uint64_t id, uint32_t size) except -1
+    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
+    cdef int drop_unsent(self, Call call) except -1
+    cdef int drop_answer(self, Call call) except -1
+    cdef int unpark(self, Call call) except -1
+    cdef int raise_credit(self, Call call, uint32_t size) except -1
+    cdef int pump(self, Py_ssize_t room) except -1
+    cdef object take_output(self)
+    cdef int skip_output(self) except -1
+    cdef bint has_output(self) noexcept
+    cdef bint was_handed(self, Call call) noexcept
+    cdef bint was_written(self, Call call) noexcept
+    cdef tuple queues(self)
+
+    # Hooks.
+    cdef int give_up(self, Call call, int reason) except -1
+    cdef int begin_call(self, Call call) except -1
+    cdef int on_output(self) except -1
+    cdef int on_answered(self, Call call) except -1
+    cdef int on_answer_waits(self, Call call) except -1
+    cdef int on_unsendable(self, Call call, object error) except -1
+
+    # The parts of sending.
+    cdef int _send(self, Outgoing item) except -1
+    cdef int _enqueue(self, Outgoing item) except -1
+    cdef int _ended(self, Outgoing item) except -1
+    cdef int _count_cut(self, Outgoing item, int change) except -1
+    cdef int _forget_dropped(self) except -1
+    cdef int _fill_request(self, Frame* frame, Call call) noexcept
+    cdef int _fill(self, Frame* frame, Outgoing item) noexcept
+    cdef int _write_whole(self, Outgoing item) except -1
+    cdef int _write_piece(self, Outgoing item) except -1
+    cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
+    cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
+    cdef int _over_limit_now(self, Outgoing item) except -1
+    cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
+    cdef int _put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
+    cdef int _pump_large(self, Py_ssize_t room) except -1
+    cdef bint _may_begin(self, Outgoing item) noexcept
+    cdef Outgoing _next_large(self)

@@ -1,0 +1,651 @@
+"""How messages leave a connection: order, credit, and the pieces of large ones.
+
+::
+
+    message ──► credit? ──► small: copied into `out` ──────────┐
+                   │                                           ├──► take_output()
+                small    large ──► begun: one piece a message ─┘
+    control frames ──────────────► `control`: before everything ┘
+
+A message is cut when it is sent, never earlier, so a small one that comes later still goes first.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint16_t
+from libc.string cimport memset
+
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED
+from fastrpc._core.framing.frame cimport (
+    CANCEL,
+    CANCEL_LOCAL_LIMIT,
+    CONT,
+    CREDIT,
+    DATA,
+    END,
+    HEAD,
+    HEADER_SIZE,
+    MORE,
+    OUTCOME_RAN,
+    REQUEST,
+    RESPONSE,
+    STREAM_MESSAGE_LIMIT,
+    TIMEOUT_NONE,
+)
+from fastrpc._core.native.outgoing cimport new_failure, new_item, too_large
+from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
+from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
+from fastrpc._core.base.wire cimport store16, store32
+
+from fastrpc.errors import EncodeError
+
+cdef enum:
+    # A payload part this long is handed to the transport as it is instead of being copied into `out`.
+    UNCOPIED = 16_384
+    # A piece shorter than this waits for more credit, unless it is the last one.
+    SMALLEST_PIECE = 4_096
+    # Header, head, text and method of any message, its metadata aside.
+    MOST_NAMES = 4_500
+    # Dropped messages that may lie in the queues without looking for them.
+    FEW_DROPPED = 64
+    # What became of an attempt to write.
+    BLOCKED = 0
+    WRITTEN = 1
+    PARKED = 2
+    BEGUN = 3
+
+
+cdef class SendQueue(Timed):
+    """What waits to be sent, and the bytes that may leave."""
+
+    def __cinit__(self, *arguments, **options):
+        self.control = WriteBuffer()
+        self.out = WriteBuffer()
+        self.chunks = []
+        self.small = Queue()
+        self.large = Queue()
+        self.begun = Queue()
+        self.send_left = FIRST_CONNECTION_WINDOW
+
+    # Messages
+
+    @cython.nonecheck(False)
+    cdef int send_response(self, Call call, bytes payload, uint32_t elapsed_us) except -1:
+        """Answer with a value; the call is over when the last piece is written.
+
+        Raises:
+            EncodeError: the peer takes less.
+        """
+        assert call is not None and payload is not None
+        cdef Outgoing item
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
+        if call.state == STATE_CANCELLED:
+            return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
+        if <uint64_t>size > self.peer.max_message:
+            raise too_large(size, self.peer.max_message)
+        if size <= SMALL_MESSAGE and call.unsent is None and not self.small:
+            whole = self.wire.answer_head + size
+            if call.sent_metadata is not None:
+                whole += PyBytes_GET_SIZE(call.sent_metadata)
+            if whole <= self.send_left and whole - HEADER_SIZE <= <Py_ssize_t>self.peer.max_frame:
+                self.wire.write_answer(
+                    self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
+                )
+                self.send_left -= whole
+                self.data_frames_sent += 1
+                self.on_answered(call)
+                self.on_output()
+                return 0
+        item = new_item(call, RESPONSE, payload)
+        item.elapsed_us = elapsed_us
+        item.metadata = call.sent_metadata
+        return self._send(item)
+
+    cdef int send_failure(self, Call call, Outgoing failure) except -1:
+        """Answer with a status; `failure` carries status, outcome, text and, as its payload, the details."""
+        failure.call = call
+        failure.kind = RESPONSE
+        if failure.payload is None or call.state == STATE_CANCELLED:
+            # A caller that cancelled discards everything but the end of its call.
+            failure.payload = b""
+        # What was not begun of earlier messages is of no use any more; a piece that went out needs no rest.
+        self.drop_unsent(call)
+        if not call.answer_begun:
+            failure.metadata = None if call.state == STATE_CANCELLED else call.sent_metadata
+        elif PyBytes_GET_SIZE(failure.payload) > SMALLEST_PIECE:
+            # It replaces a RESPONSE whose pieces are under way, and must not be cut itself.
+            failure.payload = b""
+        return self._send(failure)
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        """Commit the initial metadata of a stream.
+
+        Raises:
+            EncodeError: the peer takes less.
+        """
+        cdef Outgoing item = new_item(call, HEAD, b"")
+        cdef Py_ssize_t limit = min(self.peer.max_metadata, self.peer.max_frame)
+        if PyBytes_GET_SIZE(metadata) > limit:
+            raise EncodeError(
+                f"the initial metadata has {len(metadata)} bytes, the peer takes at most {limit}",
+                hint="raise Limits.metadata_bytes on the other side",
+            )
+        item.metadata = metadata
+        return self._send(item)
+
+    cdef int send_message(self, Call call, bytes payload) except -1:
+        """Send one message of a stream, as its window allows.
+
+        Raises:
+            EncodeError: the peer takes less.
+        """
+        cdef uint64_t limit = min(self.peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
+        if self.settled and <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            raise too_large(PyBytes_GET_SIZE(payload), limit)
+        return self._send(new_item(call, DATA, payload))
+
+    cdef int send_end(self, Call call) except -1:
+        """Say that no further message of ours will follow."""
+        return self._send(new_item(call, END, b""))
+
+    cdef int send_cancel(self, Call call, int reason) except -1:
+        cdef Frame frame
+        cdef char[4] body
+        store16(body, <uint16_t>reason)
+        store16(body + 2, 0)
+        memset(&frame, 0, sizeof(Frame))
+        self.cancel_waits = True
+        frame.kind = CANCEL
+        frame.id = call.id
+        frame.payload = body
+        frame.payload_size = frame.payload_present = 4
+        self.wire.write(self.out, &frame)
+        return self.on_output()
+
+    cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
+        cdef Frame frame
+        cdef char[4] body
+        store32(body, size)
+        memset(&frame, 0, sizeof(Frame))
+        frame.kind = CREDIT
+        frame.id = id
+        frame.payload = body
+        frame.payload_size = frame.payload_present = 4
+        # With credit that overtakes a CANCEL the callee would send more of what was just given up.
+        self.wire.write(self.out if self.cancel_waits else self.control, &frame)
+        return self.on_output()
+
+    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
+        """Write a frame of the connection itself into `control` or, where order matters, into `out`."""
+        cdef Frame frame
+        memset(&frame, 0, sizeof(Frame))
+        frame.kind = kind
+        frame.flags = flags
+        frame.payload = PyBytes_AS_STRING(body)
+        frame.payload_size = frame.payload_present = PyBytes_GET_SIZE(body)
+        self.wire.write(buffer, &frame)
+        return self.on_output()
+
+    cdef int drop_unsent(self, Call call) except -1:
+        """Forget what was not written yet of a call's messages."""
+        cdef Outgoing item = <Outgoing>call.unsent, following
+        if item is None:
+            return 0
+        call.unsent = None
+        if item.is_cut:
+            self._count_cut(item, -1)
+        item.last = None
+        while item is not None:
+            self.queued_bytes -= PyBytes_GET_SIZE(item.payload) - item.offset
+            item.is_dropped = True
+            # Whatever queue it is in keeps no memory with it.
+            item.payload = b""
+            item.call = None
+            following = item.next
+            item.next = None
+            item = following
+        self.dropped += 1
+        if self.dropped > FEW_DROPPED:
+            self._forget_dropped()
+        return 0
+
+    cdef int drop_answer(self, Call call) except -1:
+        """The caller cancelled: send nothing more of the call but its end, if the handler gave an answer already."""
+        cdef Outgoing answer
+        cdef int status
+        if call.unsent is None:
+            return 0
+        answer = (<Outgoing>call.unsent).last
+        status = CANCELLED if call.answer_begun else answer.status or CANCELLED
+        if answer.kind == RESPONSE:
+            return self.send_failure(call, new_failure(status, answer.outcome, ""))
+        return self.drop_unsent(call)
+
+    cdef bint was_handed(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
+        return call.handed_at != 0 and call.handed_at <= self.flushes
+
+    cdef bint was_written(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
+        return call.handed_at != 0
+
+    # Hooks
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        """Stop a call of ours."""
+        return self.drop_unsent(call)
+
+    cdef int begin_call(self, Call call) except -1:
+        """The first frame of a call of ours is about to be written: it needs its id."""
+        return 0
+
+    cdef int on_output(self) except -1:
+        """There is something to take."""
+        return 0
+
+    cdef int on_answered(self, Call call) except -1:
+        """The last piece of the RESPONSE to a call of theirs is written."""
+        return 0
+
+    cdef int on_answer_waits(self, Call call) except -1:
+        """The RESPONSE to a call of theirs has to wait for credit or for its turn."""
+        return 0
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        """A waiting call of ours turned out to be over the limits the peer has now announced."""
+        return 0
+
+    # How a message leaves
+
+    cdef int _send(self, Outgoing item) except -1:
+        cdef Call call = item.call
+        cdef Outgoing first = <Outgoing>call.unsent
+        self.queued_bytes += PyBytes_GET_SIZE(item.payload)
+        if first is not None:
+            first.last.next = item
+            first.last = item
+        else:
+            item.last = item
+            call.unsent = item
+            self._enqueue(item)
+        if item.kind == RESPONSE and call.unsent is not None:
+            self.on_answer_waits(call)
+        return 0
+
+    cdef int _enqueue(self, Outgoing item) except -1:
+        """Write the first message of a call, and those behind it, or put it into the queue it belongs to."""
+        cdef Call call = item.call
+        cdef int done = WRITTEN
+        while item is not None and done == WRITTEN:
+            if PyBytes_GET_SIZE(item.payload) > SMALL_MESSAGE:
+                self.large.append(item)
+                break
+            done = BLOCKED if self.small else self._write_whole(item)
+            if done == BLOCKED:
+                self.small.append(item)
+            item = <Outgoing>call.unsent
+        return self.on_output()
+
+    cdef int _ended(self, Outgoing item) except -1:
+        """The last byte of a message is written; the one behind it is the first of its call now."""
+        cdef Call call = item.call
+        cdef Outgoing following = item.next
+        if following is not None:
+            following.last = item.last
+        call.unsent = following
+        item.next = item.last = None
+        if item.is_cut:
+            self._count_cut(item, -1)
+        if item.kind == REQUEST:
+            if call.handed_at == 0:
+                call.handed_at = self.flushes + 1
+        elif item.kind == RESPONSE:
+            self.on_answered(call)
+        return 0
+
+    cdef int _count_cut(self, Outgoing item, int change) except -1:
+        if item.kind == REQUEST:
+            self.cut_requests += change
+        elif item.kind == RESPONSE:
+            self.cut_responses += change
+        return 0
+
+    cdef tuple queues(self):
+        """Everything a message may wait in."""
+        return (self.small, self.large, self.begun)
+
+    cdef int _forget_dropped(self) except -1:
+        """Take dropped messages out of the queues once they are as many as the others."""
+        cdef Queue queue
+        if self.dropped < sum(map(len, self.queues())) // 2:
+            return 0
+        for queue in self.queues():
+            live = [item for item in queue if not (<Outgoing>item).is_dropped]
+            queue.replace(live)
+        self.dropped = 0
+        return 0
+
+    cdef int _fill_request(self, Frame* frame, Call call) noexcept:
+        memset(frame, 0, sizeof(Frame))
+        frame.kind = REQUEST
+        frame.flags = call.flags
+        frame.codec = call.codec
+        frame.compressor = call.compressor
+        frame.attempt = call.attempt_number
+        frame.priority = <uint8_t>call.priority
+        frame.names = call.names
+        frame.method = PyBytes_AS_STRING(call.route.name)
+        frame.method_size = PyBytes_GET_SIZE(call.route.name)
+        if call.sent_metadata is not None:
+            frame.metadata = PyBytes_AS_STRING(call.sent_metadata)
+            frame.metadata_size = PyBytes_GET_SIZE(call.sent_metadata)
+        if call.deadline_ns == NO_DEADLINE:
+            frame.timeout_us = TIMEOUT_NONE
+        elif call.deadline_ns > self.now:
+            frame.timeout_us = (call.deadline_ns - self.now) // 1000
+        return 0
+
+    cdef int _fill(self, Frame* frame, Outgoing item) noexcept:
+        """Set the fields of the next frame of a message."""
+        cdef Call call = item.call
+        if item.is_cut:
+            memset(frame, 0, sizeof(Frame))
+            frame.kind = DATA
+            frame.flags = CONT
+            frame.id = call.id
+            return 0
+        if item.kind == REQUEST:
+            self._fill_request(frame, call)
+            return 0
+        memset(frame, 0, sizeof(Frame))
+        frame.kind = item.kind
+        frame.id = call.id
+        if item.kind == RESPONSE or item.kind == DATA:
+            frame.codec = call.codec
+            frame.compressor = call.compressor
+        if item.kind == RESPONSE:
+            frame.status = item.status
+            frame.outcome = item.outcome
+            frame.pushback_ms = item.pushback_ms
+            frame.elapsed_us = item.elapsed_us
+            if item.status:
+                frame.compressor = 0
+        if item.text is not None:
+            frame.text = PyBytes_AS_STRING(item.text)
+            frame.text_size = PyBytes_GET_SIZE(item.text)
+        if item.metadata is not None:
+            frame.metadata = PyBytes_AS_STRING(item.metadata)
+            frame.metadata_size = PyBytes_GET_SIZE(item.metadata)
+        return 0
+
+    cdef int _write_whole(self, Outgoing item) except -1:
+        """Write a message in one frame, if its credit allows it."""
+        cdef Frame frame
+        cdef Call call = item.call
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), whole
+        if item.kind == DATA and call.is_local and <uint64_t>size > self.peer.max_message:
+            return self._over_limit_now(item)
+        self._fill(&frame, item)
+        whole = self.wire.head_size(&frame) + size
+        if whole - HEADER_SIZE > <Py_ssize_t>self.peer.max_frame:
+            # Its names are so long that even this payload has to be cut.
+            self.large.append(item)
+            return PARKED
+        if item.kind == DATA and whole > call.send_left:
+            if size > SMALLEST_PIECE:
+                # What does not fit is cut: the receiver learns its total and can make room for it.
+                self.large.append(item)
+            else:
+                item.is_parked = True
+            return PARKED
+        if whole > self.send_left and item.kind != END:
+            return BLOCKED
+        if item.kind == REQUEST and frame.timeout_us == 0:
+            # Nothing is left of its time: the caller's deadline ends it, unsent.
+            self.drop_unsent(call)
+            return WRITTEN
+        self._write_first(item, &frame, size)
+        self._ended(item)
+        return WRITTEN
+
+    cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1:
+        """Write the first frame of a message, with `size` bytes of its payload."""
+        cdef Call call = item.call
+        cdef Py_ssize_t cost = self.wire.head_size(frame) + size
+        if item.kind == REQUEST:
+            self.begin_call(call)
+            frame.id = call.id
+        if item.kind == DATA:
+            call.send_left -= cost
+        if item.kind != END:
+            self.send_left -= cost
+            self.data_frames_sent += 1
+        self.queued_bytes -= size
+        self._put(frame, item.payload, 0, size)
+        item.offset = size
+        return 0
+
+    cdef int _write_piece(self, Outgoing item) except -1:
+        """Write the next frame of a large message."""
+        cdef Frame frame
+        cdef Call call = item.call
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), left = size - item.offset, head, room
+        if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > self.peer.max_message:
+            return self._over_limit_now(item)
+        self._fill(&frame, item)
+        head = self.wire.head_size(&frame)
+        room = min(<Py_ssize_t>self.peer.max_frame + HEADER_SIZE, <Py_ssize_t>self.send_left)
+        if item.kind == DATA:
+            # A stream's window does not count the header of a piece that continues a message.
+            room = min(room, <Py_ssize_t>call.send_left + (HEADER_SIZE if item.is_cut else 0))
+        if head + left > room:
+            frame.flags |= MORE
+            frame.total = size
+            head = self.wire.head_size(&frame)
+            if head - HEADER_SIZE + SMALLEST_PIECE > <Py_ssize_t>self.peer.max_frame:
+                return self._unsendable(item, head)
+            if room - head < SMALLEST_PIECE:
+                item.is_parked = item.kind == DATA and call.send_left <= self.send_left
+                return PARKED if item.is_parked else BLOCKED
+            left = room - head
+        if item.is_cut:
+            self._write_next(item, &frame, left)
+        elif item.kind == REQUEST and frame.timeout_us == 0:
+            self.drop_unsent(call)
+            return WRITTEN
+        else:
+            self._write_first(item, &frame, left)
+        if item.offset == size:
+            self._ended(item)
+            return WRITTEN
+        if not item.is_cut:
+            item.is_cut = True
+            call.answer_begun = call.answer_begun or item.kind == RESPONSE
+            self._count_cut(item, 1)
+        return BEGUN
+
+    cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1:
+        """Write a frame that continues a message, with `size` bytes of its payload."""
+        self.send_left -= HEADER_SIZE + size
+        self.data_frames_sent += 1
+        if item.kind == DATA:
+            item.call.send_left -= size
+        self.queued_bytes -= size
+        self._put(frame, item.payload, item.offset, size)
+        item.offset += size
+        return 0
+
+    cdef int _over_limit_now(self, Outgoing item) except -1:
+        """A message given before the peer named its limit waits for that, and may then be too large."""
+        cdef Call call = item.call
+        if not self.settled:
+            item.is_parked = True
+            return PARKED
+        error = too_large(PyBytes_GET_SIZE(item.payload), self.peer.max_message)
+        self.give_up(call, CANCEL_LOCAL_LIMIT)
+        self.on_unsendable(call, error)
+        return WRITTEN
+
+    cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1:
+        """The metadata of a message leaves no room for a piece in a frame the peer takes: say so instead."""
+        cdef Call call = item.call
+        cdef int done
+        cdef object error = EncodeError(
+            f"the metadata and names of a message have {head} bytes, the peer takes frames of {self.peer.max_frame}",
+            hint="send less metadata, or raise Limits.frame_bytes on the other side",
+        )
+        if item.kind == REQUEST:
+            self.drop_unsent(call)
+            self.on_unsendable(call, error)
+            return WRITTEN
+        self.queued_bytes -= PyBytes_GET_SIZE(item.payload)
+        item.payload = b""
+        item.metadata = None
+        if item.kind == RESPONSE and item.status == 0:
+            item.status = RESOURCE_EXHAUSTED
+            item.outcome = OUTCOME_RAN
+            item.text = error.message.encode()
+        # What is left of it fits into one frame.
+        done = self._write_whole(item)
+        if done == BLOCKED:
+            self.small.appendleft(item)
+            done = PARKED
+        return done
+
+    cdef int _put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
+        """Write a frame; a long payload part goes beside the buffer, uncopied."""
+        frame.payload = PyBytes_AS_STRING(payload) + offset
+        frame.payload_size = size
+        frame.payload_present = size if size < UNCOPIED else 0
+        self.wire.write(self.out, frame)
+        if size >= UNCOPIED:
+            self.chunks.append(self.out.take())
+            if size == PyBytes_GET_SIZE(payload):
+                self.chunks.append(payload)
+            else:
+                self.chunks.append(memoryview(payload)[offset:offset + size])
+            self.chunk_bytes += size
+        return 0
+
+    cdef int raise_credit(self, Call call, uint32_t size) except -1:
+        """Take credit over, of the connection when `call` is None; returns 1 when the sum is above its bound."""
+        if call is None:
+            if self.send_left + size > HIGHEST_WINDOW:
+                return 1
+            self.send_left += size
+        else:
+            if call.send_left + size > HIGHEST_WINDOW:
+                return 1
+            call.send_left += size
+            self.unpark(call)
+        if self.small or self.large or self.begun:
+            self.on_output()
+        return 0
+
+    cdef int unpark(self, Call call) except -1:
+        """Put a message back into its queue that waited for more than its turn."""
+        cdef Outgoing item = <Outgoing>call.unsent
+        if item is not None and item.is_parked:
+            item.is_parked = False
+            if item.is_cut:
+                self.begun.append(item)
+            else:
+                self._enqueue(item)
+        return 0
+
+    cdef int pump(self, Py_ssize_t room) except -1:
+        """Move what credit allows into the output: small messages first, then pieces until `room` bytes lie there."""
+        cdef Outgoing item
+        cdef Call call
+        while self.small:
+            item = <Outgoing>self.small.popleft()
+            if item.is_dropped:
+                continue
+            call = item.call
+            if self._write_whole(item) == BLOCKED:
+                self.small.appendleft(item)
+                return 0
+            if call.unsent is not None and call.unsent is not item:
+                self._enqueue(<Outgoing>call.unsent)
+        return self._pump_large(room)
+
+    cdef int _pump_large(self, Py_ssize_t room) except -1:
+        cdef Outgoing item
+        cdef Call call
+        cdef int done
+        while self.out.size + self.chunk_bytes < room:
+            item = self._next_large()
+            if item is None:
+                return 0
+            call = item.call
+            done = self._write_piece(item)
+            if done == BEGUN:
+                self.begun.append(item)
+            elif done == BLOCKED:
+                (self.begun if item.is_cut else self.large).appendleft(item)
+                return 0
+            elif done == WRITTEN and call.unsent is not None:
+                self._enqueue(<Outgoing>call.unsent)
+        return 0
+
+    cdef bint _may_begin(self, Outgoing item) noexcept:
+        """Whether the peer takes one more message in pieces, or this one needs none."""
+        cdef Py_ssize_t room
+        if item.kind == DATA:
+            return True
+        if (self.cut_requests if item.kind == REQUEST else self.cut_responses) < self.peer.open_messages:
+            return True
+        room = min(<Py_ssize_t>self.peer.max_frame, <Py_ssize_t>self.send_left) - MOST_NAMES
+        if item.metadata is not None:
+            room -= PyBytes_GET_SIZE(item.metadata)
+        elif item.kind == REQUEST and item.call.sent_metadata is not None:
+            room -= PyBytes_GET_SIZE(item.call.sent_metadata)
+        return PyBytes_GET_SIZE(item.payload) <= room
+
+    cdef Outgoing _next_large(self):
+        """The message whose turn it is: begun ones in turn, new ones as long as the peer takes that many cut ones."""
+        self.begun_first = not self.begun_first
+        drop_dead(self.large)
+        drop_dead(self.begun)
+        if self.large and (not self.begun or not self.begun_first) and self._may_begin(<Outgoing>self.large[0]):
+            return <Outgoing>self.large.popleft()
+        if self.begun:
+            return <Outgoing>self.begun.popleft()
+        return None
+
+    cdef object take_output(self):
+        """Return what is to be written now: bytes, or a list of bytes-like parts in order."""
+        cdef list parts
+        cdef bint opens = self.opening_waits
+        self.opening_waits = self.cancel_waits = False
+        self.flushes += 1
+        if not self.chunks and self.control.size == 0:
+            return self.out.take()
+        parts = self.chunks
+        self.chunks = []
+        self.chunk_bytes = 0
+        if self.out.size:
+            parts.append(self.out.take())
+        if self.control.size:
+            # Nothing overtakes the preface and the SETTINGS behind it.
+            parts.insert(len(parts) if opens else 0, self.control.take())
+            # Rare, and most connections have no more of it for long.
+            self.control.release()
+        return parts
+
+    cdef int skip_output(self) except -1:
+        """What is in `out` has been written by other means, and nothing else waited."""
+        self.opening_waits = self.cancel_waits = False
+        self.flushes += 1
+        self.out.clear()
+        return 0
+
+    cdef bint has_output(self) noexcept:
+        return self.out.size + self.control.size + self.chunk_bytes > 0
+
+
+cdef int drop_dead(Queue queue) except -1:
+    """Remove dropped messages from the front of a queue."""
+    while queue and (<Outgoing>queue[0]).is_dropped:
+        queue.popleft()
+    return 0

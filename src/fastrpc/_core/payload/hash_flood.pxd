@@ -1,0 +1,68 @@
+"""Refuses keys of maps and values of sets that were chosen to collide."""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.payload.key_log cimport Group, KeyLog, Span
+
+cdef enum:
+    # What `HashFloodGuard.look_at` finds. Overlapping: entries lie in each other so deep that looking would cost too much.
+    KEYS_PASS = 0
+    KEYS_COLLIDE = 1
+    KEYS_OVERLAP = 2
+
+
+@cython.final
+cdef class KeyTable:
+    cdef:
+        # Which table of Python is walked through; never changes.
+        bint _is_set
+
+        # The keys met so far that differ, and their hashes: the first `used` of _capacity.
+        list _keys
+        uint64_t* _hashes
+        Py_ssize_t _used
+        Py_ssize_t _capacity
+
+        # Where Python would have put them: index + 1, 0 = free. _mask + 1 slots are in use of _slot_capacity.
+        uint32_t* _slots
+        uint64_t _mask
+        Py_ssize_t _slot_capacity
+
+        # Keys added, and what looking at taken slots cost, over all containers. A comparison counts as many slots.
+        readonly Py_ssize_t seen
+        readonly Py_ssize_t misses
+
+    cdef int restart(self) except -1
+    cdef bint add(self, object key, uint64_t hash) except -1
+    cdef bint is_overloaded(self) noexcept
+    cdef Py_ssize_t _find(self, object key, uint64_t hash) except -3
+    cdef Py_ssize_t _free_slot(self, uint64_t hash) noexcept
+    cdef int _clear_slots(self, Py_ssize_t size) except -1
+    cdef int _grow(self) except -1
+
+
+@cython.final
+cdef class HashFloodGuard:
+    cdef:
+        # One decoder for each type of key, or of a set's values: payload of many -> sequence of them.
+        readonly tuple keys
+        readonly tuple values
+        readonly int codec_id
+
+        # Whether keys of maps that are text or bytes stay what they are, and so need no look.
+        readonly bint skips_texts
+
+    # What is found of the entries noted in `log`; `data`, the payload of `size` bytes, is borrowed for the call.
+    cdef int look_at(self, const char* data, Py_ssize_t size, const KeyLog* log) except -1
+
+    # `left`: bytes that may still be decoded apart; below 0 nothing is, and KEYS_OVERLAP is the result.
+    cdef int _weigh_group(
+        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+    ) except -1
+    cdef int _weigh(
+        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+    ) except -1
+    cdef object _decoded(self, object decode, bytes payload, const Py_ssize_t* left)
+    cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1
+    cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left)

@@ -1,0 +1,128 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from fastrpc._core.payload.parameter_names import ParameterNames
+from fastrpc._core.payload.payload_scan import PayloadScan
+
+@final
+class BoundArguments:
+    """Decoded arguments that positions alone cannot express: call `handler(*args, **kwargs)`."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class ArgumentShape:
+    """Which arguments a method takes, without `self` and without a stream.
+
+    `names` are in order; the first `positional` of them may be given by position, the first
+    `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
+    is called with arguments that do not fit and raises the TypeError of a local call. `told` says what a REQUEST
+    tells of the names; `renamed` says at which position an old name stands now.
+    """
+
+    names: tuple[str, ...]
+    required: tuple[bool, ...]
+    positional: int
+    positional_only: int
+    shortest: int
+    told: ParameterNames
+    renamed: dict[str, int]
+    refuse: Callable[[tuple[Any, ...], dict[str, Any]], None]
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        required: tuple[bool, ...],
+        refuse: Callable[[tuple[Any, ...], dict[str, Any]], None],
+        *,
+        positional: int,
+        positional_only: int = 0,
+        renamed: dict[str, int] | None = None,
+    ) -> None: ...
+    def arity_text(self, got: int) -> str:
+        """Say how many arguments it takes, and how many came."""
+
+@final
+class PayloadCoders:
+    """What a codec prepared for one method.
+
+    Args:
+        encode: any value -> payload.
+        decode: payload -> result, and payload -> message of the caller's stream.
+        exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
+        open: payload -> list or dict of items.
+        items: at i, one of those items -> value of parameter i.
+        scan: what arguments, result and message are scanned by first; None for what holds no containers.
+    """
+
+    codec: str
+    codec_id: int
+    scan_arguments: PayloadScan | None
+    scan_result: PayloadScan | None
+    scan_message: PayloadScan | None
+    encode: Callable[[Any], bytes]
+    decode_result: Callable[[Any], Any]
+    decode_message: Callable[[Any], Any]
+    exact: tuple[Callable[[Any], Any] | None, ...] | None
+    open: Callable[[Any], Any]
+    items: tuple[Callable[[Any], Any], ...]
+    def __init__(
+        self,
+        codec: str,
+        codec_id: int,
+        *,
+        encode: Callable[[Any], bytes],
+        decode: tuple[Callable[[Any], Any], Callable[[Any], Any]],
+        exact: tuple[Callable[[Any], Any] | None, ...] | None,
+        open: Callable[[Any], Any],
+        items: tuple[Callable[[Any], Any], ...],
+        scan: tuple[PayloadScan | None, PayloadScan | None, PayloadScan | None],
+    ) -> None: ...
+
+@final
+class Marshal:
+    """Turns arguments and results of one method into payload and back, by one codec.
+
+    Safe to use from several threads. `shape` is None for a method known only by its name. `depth` and
+    `items` are the limits of the scan that a payload passes before any object of it exists.
+    """
+
+    method: str
+    codec_id: int
+    shape: ArgumentShape | None
+    coders: PayloadCoders
+    charge: int
+    """Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned."""
+
+    def __init__(
+        self, method: str, shape: ArgumentShape | None, coders: PayloadCoders, *, depth: int, items: int
+    ) -> None: ...
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
+        """Return the payload of a call.
+
+        Raises:
+            TypeError: the arguments do not fit the signature; worded as for a local call.
+            EncodeError: an argument cannot be encoded; the message names it.
+        """
+
+    def decode_arguments(self, payload: bytes | bytearray | memoryview) -> tuple[Any, ...] | BoundArguments:
+        """Return how to call the handler. What was left out is left to the handler's defaults.
+
+        Raises:
+            CallError: INVALID_ARGUMENT naming the parameter and what was expected, or RESOURCE_EXHAUSTED;
+                `processed` is "no".
+        """
+
+    def encode_result(self, value: Any) -> bytes:
+        """Return the payload of a result or of one message of the server's stream, or raise EncodeError."""
+
+    def decode_result(self, payload: bytes | bytearray | memoryview) -> Any:
+        """Return a result or one message of the server's stream; DecodeError names method and place."""
+
+    def encode_message(self, value: Any) -> bytes:
+        """Return the payload of one message of the caller's stream; EncodeError names the method."""
+
+    def decode_message(self, payload: bytes | bytearray | memoryview) -> Any:
+        """Return one message of the caller's stream; CallError INVALID_ARGUMENT tells what was expected."""

@@ -1,0 +1,648 @@
+"""Arguments and results of one method <-> payload, prepared for one codec.
+
+::
+
+    ArgumentShape     what a method takes          }
+    PayloadCoders     the codec's prepared parts   }  -> Marshal
+    BoundArguments    what decoded arguments become when positions alone do not do
+
+A payload of arguments is an array in parameter order, without stream parameters, or a map from
+names and positions. Raw bytes and protobuf messages are a payload as they are.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+
+from fastrpc._core.payload.parameter_names cimport ParameterNames
+from fastrpc._core.payload.payload_scan cimport PayloadScan
+from fastrpc._core.payload.prescan cimport (
+    PRESCAN_COLLIDING_KEYS,
+    PRESCAN_JSON,
+    PRESCAN_MSGPACK,
+    PRESCAN_OK,
+    PRESCAN_OVERLAPPING_KEYS,
+    PRESCAN_TOO_DEEP,
+    PRESCAN_TOO_MANY_ITEMS,
+)
+
+from msgspec import MsgspecError
+
+from fastrpc._core.payload.hash_flood import untyped_guard
+from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
+from fastrpc.status import Status
+
+cdef enum:
+    LAYOUT_MSGPACK  # an array whose first byte tells the length, or a map
+    LAYOUT_JSON  # an array or an object
+    LAYOUT_OTHER  # an array or a map of an installed codec
+    LAYOUT_RAW  # the bytes of the only parameter
+    LAYOUT_MESSAGE  # the only parameter, a protobuf message
+
+cdef enum:
+    # https://github.com/msgpack/msgpack/blob/master/spec.md
+    FIXARRAY = 0x90
+    FIXARRAY_LAST = 0x9F
+    # A map of so many arguments is opened whatever the method takes; it costs nothing.
+    SHORT_MAP = 64
+    CODEC_RAW = 0
+    CODEC_PROTOBUF = 3
+
+# What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes. The errors
+# of msgspec are no ValueErrors before 0.21.
+cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
+
+# Stands for an argument that was left out.
+cdef object MISSING = object()
+
+# What the details of an error are scanned by, which may be anything.
+cdef PayloadScan MSGPACK_DETAILS = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
+cdef PayloadScan JSON_DETAILS = PayloadScan(PRESCAN_JSON)
+
+
+@cython.final
+cdef class BoundArguments:
+    def __init__(self, tuple args not None, dict kwargs not None):
+        self.args = args
+        self.kwargs = kwargs
+
+    def __eq__(self, other):
+        if not isinstance(other, BoundArguments):
+            return NotImplemented
+        return self.args == (<BoundArguments> other).args and self.kwargs == (<BoundArguments> other).kwargs
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"BoundArguments({self.args!r}, {self.kwargs!r})"
+
+
+@cython.final
+cdef class ArgumentShape:
+    def __init__(
+        self,
+        tuple names not None,
+        tuple required not None,
+        refuse not None,
+        *,
+        Py_ssize_t positional,
+        Py_ssize_t positional_only=0,
+        dict renamed=None,
+    ):
+        cdef Py_ssize_t at
+        if len(required) != len(names) or not 0 <= positional_only <= positional <= len(names):
+            raise ValueError("the parts of an argument shape contradict each other")
+        self.names = names
+        self.told = ParameterNames(names)
+        self.renamed = {} if renamed is None else renamed
+        self.required = required
+        self.refuse = refuse
+        self.positional = positional
+        self.positional_only = positional_only
+        self.shortest = 0
+        for at in range(len(names)):
+            if required[at]:
+                self.shortest = at + 1
+
+    def arity_text(self, Py_ssize_t got):
+        """Say how many arguments it takes, and how many came."""
+        return _count_text(self, got)
+
+
+@cython.final
+cdef class PayloadCoders:
+    def __init__(
+        self,
+        str codec not None,
+        int codec_id,
+        *,
+        encode not None,
+        tuple decode not None,
+        tuple exact,
+        open not None,
+        tuple items not None,
+        tuple scan not None,
+    ):
+        self.codec = codec
+        self.codec_id = codec_id
+        self.encode = encode
+        self.decode_result, self.decode_message = decode
+        self.exact = exact
+        self.open = open
+        self.items = items
+        self.scan_arguments, self.scan_result, self.scan_message = scan
+
+
+@cython.final
+cdef class Marshal:
+    def __init__(
+        self,
+        str method not None,
+        ArgumentShape shape,
+        PayloadCoders coders not None,
+        *,
+        int depth,
+        Py_ssize_t items,
+    ):
+        if shape is not None and _layout_of(coders.codec_id) > LAYOUT_OTHER and len(shape.names) > 1:
+            raise ValueError(f"{method} has {len(shape.names)} parameters; codec {coders.codec} carries one")
+        if depth < 1 or items < 1:
+            raise ValueError(f"depth is {depth} and items is {items}; both must be 1 or more")
+        self.method = method
+        self.shape = shape
+        self.coders = coders
+        self.codec_id = coders.codec_id
+        self._layout = _layout_of(coders.codec_id)
+        self._shortest = 0 if shape is None else shape.shortest
+        self._positional = cython.cast(Py_ssize_t, 1 << 30) if shape is None else shape.positional
+        self._encode = coders.encode
+        self._decode_result = coders.decode_result
+        self._exact = coders.exact or ()
+        self._takes_bytes = self._layout == LAYOUT_RAW and (
+            shape is None or (len(shape.names) == 1 and shape.positional == 1)
+        )
+        self._scan_arguments = coders.scan_arguments
+        self._scan_opened = coders.scan_arguments
+        self._scan_result = coders.scan_result
+        self._scan_message = coders.scan_message
+        if self._scan_opened is None and self._layout <= LAYOUT_JSON:
+            self._scan_opened = PayloadScan(coders.codec_id)
+        self._depth = depth
+        self._item_limit = items
+
+    def __repr__(self):
+        return f"<Marshal {self.method} {self.coders.codec}>"
+
+    cpdef object encode_arguments(self, tuple args, dict kwargs):
+        cdef uint64_t _names
+        return self.encode_call(args, kwargs, &_names)
+
+    cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names):
+        cdef Py_ssize_t count
+        cdef object payload
+        names[0] = 0
+        if args is None:
+            raise TypeError("args must be a tuple")
+        count = PyTuple_GET_SIZE(args)
+        if not kwargs and self._shortest <= count <= self._positional and self._layout <= LAYOUT_OTHER:
+            try:
+                payload = self._encode(args)
+            except Exception as error:
+                raise _argument_failure(self, args, {}, error) from error
+            names[0] = self.names_at(count)
+            return payload
+        if self._takes_bytes and count == 1 and not kwargs and PyBytes_CheckExact(args[0]):
+            return args[0]
+        return self._encode_slowly(args, kwargs or {}, names)
+
+    @cython.nonecheck(False)
+    cdef uint64_t names_at(self, Py_ssize_t count) noexcept:
+        """What is told of arguments that fill the first `count` positions, or some of them up to there."""
+        # Nothing is known of a method given by its name, and raw bytes and messages have no positions.
+        if self.shape is None or self._layout > LAYOUT_OTHER:
+            return 0
+        return self.shape.told._numbers[count]
+
+    cpdef object decode_arguments(self, object payload):
+        cdef unsigned char first
+        cdef PyObject* decode
+        if self._layout == LAYOUT_MSGPACK and PyBytes_CheckExact(payload) and PyBytes_GET_SIZE(payload) > 0:
+            first = <unsigned char> PyBytes_AS_STRING(payload)[0]
+            if FIXARRAY <= first <= FIXARRAY_LAST and first - FIXARRAY < PyTuple_GET_SIZE(self._exact):
+                # Borrowed from the tuple, which lives as long as this object and cannot change.
+                decode = PyTuple_GET_ITEM(self._exact, first - FIXARRAY)
+                if decode != <PyObject*> None:
+                    self.charge = PyBytes_GET_SIZE(payload)
+                    if self._scan_arguments is not None:
+                        self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
+                    try:
+                        return (<object> decode)(payload)
+                    except DECODE_FAILURES as error:
+                        raise _arguments_refused(self, error) from None
+        if self._takes_bytes and PyBytes_CheckExact(payload):
+            self.charge = PyBytes_GET_SIZE(payload)
+            return (payload,)
+        return self._decode_slowly(payload)
+
+    cpdef object encode_result(self, object value):
+        if self._layout >= LAYOUT_RAW:
+            return self._encode_single(value, "the result")
+        try:
+            return self._encode(value)
+        except Exception as error:
+            raise _encode_failure(self, "the result", value, error) from error
+
+    cpdef object decode_result(self, object payload):
+        cdef int found
+        if self._layout == LAYOUT_RAW:
+            return _as_bytes(payload)
+        if self._scan_result is not None:
+            found = self._scan_result.find(payload, self._depth, self._item_limit, &self.charge)
+            if found != PRESCAN_OK:
+                raise DecodeError(f"{self.method}: {_scan_text(self, found, 'the result')}")
+        try:
+            return self._decode_result(payload)
+        except Exception as error:
+            raise DecodeError(f"{self.method}: {_described(error, 'result', ())}") from error
+
+    cdef int check_result(self, object value, bytes payload) except -1:
+        cdef object decoded
+        if self._layout == LAYOUT_RAW:
+            return 0
+        try:
+            # Not `decode_result`: the limits are for what others send.
+            decoded = self._decode_result(payload)
+        except Exception as error:
+            raise TypeError(f"{self.method}: {_described(error, 'result', ())}") from None
+        if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
+            # The bytes of one message may well be those of another.
+            expected, got = type(decoded).__name__, type(value).__name__
+            raise TypeError(f"{self.method}: result: expected `{expected}`, got `{got}`")
+        return 0
+
+    cpdef object encode_message(self, object value):
+        if self._layout >= LAYOUT_RAW:
+            return self._encode_single(value, "a message")
+        try:
+            return self._encode(value)
+        except Exception as error:
+            raise _encode_failure(self, "a message", value, error) from error
+
+    cpdef object decode_message(self, object payload):
+        if self._layout == LAYOUT_RAW:
+            return _as_bytes(payload)
+        if self._scan_message is not None:
+            self._scan_or_refuse(self._scan_message, payload, "the message")
+        try:
+            return self.coders.decode_message(payload)
+        except Exception as error:
+            raise _refusal(_described(error, "message", ())) from None
+
+    cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
+        """Arguments given by name, or the only one of a payload that is no array, or some that do not fit."""
+        cdef object values
+        if self.shape is None:
+            return self._encode_untyped(args, kwargs)
+        if self._layout <= LAYOUT_OTHER:
+            return self._encode_by_name(args, kwargs, names)
+        values = _fitted(self.shape, args, kwargs)
+        if values is None:
+            self.shape.refuse(args, kwargs)
+            raise TypeError(f"the arguments do not fit {self.method}")
+        if not values or values[0] is MISSING:
+            return b""
+        return self._encode_single(values[0], f"argument {self.shape.names[0]}")
+
+    cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
+        """An array where what is given is a row of positions, otherwise a map; no left-out defaults."""
+        cdef list values = _fitted(self.shape, args, kwargs)
+        cdef Py_ssize_t at, given = 0, row = 0, last = 0
+        cdef dict named
+        if values is None:
+            self.shape.refuse(args, kwargs)
+            raise TypeError(f"the arguments do not fit {self.method}")
+        for at in range(len(values)):
+            if values[at] is not MISSING:
+                given += 1
+                if at < self.shape.positional:
+                    last = at + 1
+                    row += at == row
+        names[0] = self.names_at(last)
+        try:
+            if given == row:
+                return self._encode(tuple(values[:row]))
+            # Positions go by number, as in an array; a keyword-only parameter has none to count on.
+            named = {}
+            for at in range(len(values)):
+                if values[at] is not MISSING:
+                    named[at if at < self.shape.positional else self.shape.names[at]] = values[at]
+            return self._encode(named)
+        except Exception as error:
+            raise _argument_failure(self, args, kwargs, error) from error
+
+    cdef object _encode_untyped(self, tuple args, dict kwargs):
+        """Arguments of a method known only by name."""
+        if self._layout > LAYOUT_OTHER:
+            if kwargs or len(args) > 1:
+                codec = self.coders.codec
+                raise TypeError(f"{self.method} by codec {codec} takes one value, given by position")
+            return self._encode_single(args[0], "the argument") if args else b""
+        try:
+            if args and kwargs:
+                return self._encode({**dict(enumerate(args)), **kwargs})
+            return self._encode(kwargs if kwargs else args)
+        except Exception as error:
+            raise _argument_failure(self, args, kwargs, error) from error
+
+    cdef object _encode_single(self, object value, str part):
+        """Return the payload that is `value` itself."""
+        if self._layout == LAYOUT_RAW:
+            if PyBytes_CheckExact(value):
+                return value
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                return _as_bytes(value)  # a copy: nothing is shared between caller and handler
+            raise EncodeError(f"{self.method}: {part} is {type(value).__name__}, raw payload is bytes")
+        if value is None:
+            return b""
+        try:
+            return self._encode(value)
+        except Exception as error:
+            raise _encode_failure(self, part, value, error) from error
+
+    cdef object _decode_slowly(self, object payload):
+        """Maps, arrays of more than 15 items or of a wrong length, JSON, payload that is one value."""
+        cdef object opened
+        self.charge = len(payload)
+        if self._layout > LAYOUT_OTHER:
+            return self._decode_single(payload)
+        if self._layout == LAYOUT_JSON and self._exact:
+            opened = self._decode_exactly(payload)
+            if opened is not None:
+                return opened
+        if self._scan_opened is not None:
+            self._scan_or_refuse(self._scan_opened, payload, "the arguments")
+            self._refuse_long_map(payload)
+        try:
+            opened = self.coders.open(payload)
+        except DECODE_FAILURES as error:
+            raise _arguments_refused(self, error) from None
+        if isinstance(opened, dict):
+            return self._decode_map(opened)
+        if isinstance(opened, (list, tuple)):
+            return self._decode_list(opened)
+        raise _refusal(f"the arguments are {type(opened).__name__}, they must be an array or a map")
+
+    cdef object _decode_exactly(self, object payload):
+        """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
+        try:
+            return self._exact[self._positional](payload)
+        except DECODE_FAILURES as error:
+            # Without a place it is the outermost value that does not fit, or no JSON at all.
+            if " - at " in str(error):
+                raise _arguments_refused(self, error) from None
+        return None
+
+    cdef object _decode_single(self, object payload):
+        """Return the arguments in a payload that is itself the only one."""
+        if self.shape is not None and not self.shape.names:
+            if len(payload):
+                raise _refusal(f"takes no arguments, got {len(payload)} bytes")
+            return ()
+        if self._layout == LAYOUT_RAW:
+            return self._bind([_as_bytes(payload)])
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
+        try:
+            if self.shape is None:
+                return (self.coders.open(payload),)
+            return self._bind([self.coders.items[0](payload)])
+        except Exception as error:  # each protobuf library has an error class of its own
+            name = "message" if self.shape is None else self.shape.names[0]
+            raise _refusal(_described(error, name, ())) from None
+
+    cdef object _decode_list(self, object items):
+        cdef Py_ssize_t at, count = len(items)
+        cdef list values
+        if self.shape is None:
+            return tuple(items)
+        if count > len(self.shape.names):
+            raise _refusal(_count_text(self.shape, count))
+        values = [MISSING] * len(self.shape.names)
+        for at in range(count):
+            values[at] = self._item(at, items[at])
+        return self._bind(values)
+
+    cdef object _decode_map(self, dict items):
+        cdef Py_ssize_t at
+        cdef list values
+        if self.shape is None:
+            return _untyped_arguments(items)
+        values = [MISSING] * len(self.shape.names)
+        for key, item in items.items():
+            at = self._position_of(key)
+            if at < 0:
+                raise _refusal(
+                    f"{key!r:.100}: {self.method} has no such parameter",
+                    hint=f"its parameters are: {', '.join(self.shape.names) or 'none'}",
+                )
+            if values[at] is not MISSING:
+                raise _refusal(f"{self.shape.names[at]}: given by position and by name, or by two names")
+            values[at] = self._item(at, item)
+        return self._bind(values)
+
+    cdef Py_ssize_t _position_of(self, object key) except -2:
+        """Return which parameter a map's key means, -1 if none."""
+        cdef Py_ssize_t at
+        if isinstance(key, str):
+            for at in range(len(self.shape.names)):
+                if self.shape.names[at] == key:
+                    return at
+            at = self.shape.renamed.get(key, -1)
+            if at >= 0:
+                return at
+            # JSON and its kin have no other keys than text; no parameter's name begins with a digit.
+            if self._layout == LAYOUT_MSGPACK or len(key) > 4 or not (key.isascii() and key.isdigit()):
+                return -1
+            key = int(key)
+        if type(key) is int and 0 <= key < len(self.shape.names):
+            return key
+        return -1
+
+    cdef object _item(self, Py_ssize_t at, object item):
+        try:
+            return self.coders.items[at](item)
+        except DECODE_FAILURES as error:
+            raise _refusal(_described(error, self.shape.names[at], ())) from None
+
+    cdef object _bind(self, list values):
+        """Return how to call the handler with what was given; the handler fills in its defaults."""
+        cdef ArgumentShape shape = self.shape
+        cdef Py_ssize_t at, row = 0
+        cdef list missing = []
+        cdef dict named = {}
+        if shape is None:
+            return tuple(values)
+        for at in range(len(values)):
+            if values[at] is MISSING:
+                if shape.required[at]:
+                    missing.append(shape.names[at])
+            elif at == row and at < shape.positional:
+                row += 1
+            elif at < shape.positional_only:
+                raise _refusal(f"{shape.names[row]}: must be given where {shape.names[at]} is given")
+            else:
+                named[shape.names[at]] = values[at]
+        if missing:
+            raise _refusal(f"{', '.join(missing)}: missing", hint=_count_text(shape, -1))
+        if named:
+            return BoundArguments(tuple(values[:row]), named)
+        return tuple(values[:row])
+
+    cdef int _refuse_long_map(self, object payload) except -1:
+        """Refuse a map of more arguments than there are parameters: its keys may be numbers, and made to collide."""
+        cdef bytes head
+        cdef Py_ssize_t count
+        if self.shape is None or self._layout != LAYOUT_MSGPACK:
+            return 0
+        head = bytes(memoryview(payload)[:5])
+        if head[:1] != b"\xde" and head[:1] != b"\xdf":
+            return 0
+        # A map with its length in 16 or 32 bits; the scan has found that they are there.
+        count = int.from_bytes(head[1:3] if head[:1] == b"\xde" else head[1:], "big")
+        if count > max(len(self.shape.names), SHORT_MAP):
+            raise _refusal(_count_text(self.shape, count))
+        return 0
+
+    cdef int _scan_or_refuse(self, PayloadScan scan, object payload, str what) except -1:
+        """Scan arguments or a message, and set `charge`."""
+        cdef int found = scan.find(payload, self._depth, self._item_limit, &self.charge)
+        if found == PRESCAN_OK:
+            return 0
+        raise _refusal(
+            _scan_text(self, found, what),
+            status=Status.RESOURCE_EXHAUSTED if found == PRESCAN_TOO_MANY_ITEMS else Status.INVALID_ARGUMENT,
+            hint=_scan_hint(found),
+        )
+
+    cdef bint takes_details(self, bytes payload, int codec_id) except -1:
+        """Whether the details of an error are within the limits that hold for every other value."""
+        cdef PayloadScan scan = JSON_DETAILS if codec_id == PRESCAN_JSON else MSGPACK_DETAILS
+        cdef Py_ssize_t charge = 0
+        return scan.find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
+
+
+cdef int _layout_of(int codec_id) noexcept:
+    if codec_id == PRESCAN_MSGPACK:
+        return LAYOUT_MSGPACK
+    if codec_id == PRESCAN_JSON:
+        return LAYOUT_JSON
+    if codec_id == CODEC_RAW:
+        return LAYOUT_RAW
+    if codec_id == CODEC_PROTOBUF:
+        return LAYOUT_MESSAGE
+    return LAYOUT_OTHER
+
+
+cdef bytes _as_bytes(object value):
+    if PyBytes_CheckExact(value):
+        return value
+    return bytes(value)
+
+
+cdef list _fitted(ArgumentShape shape, tuple args, dict kwargs):
+    """Return the value of each parameter, MISSING where it was left out; None when the call does not fit."""
+    cdef Py_ssize_t at, count = len(args), used = 0
+    cdef list values
+    if count > shape.positional:
+        return None
+    values = [MISSING] * len(shape.names)
+    values[:count] = args
+    for at in range(len(values)):
+        if at >= shape.positional_only and shape.names[at] in kwargs:
+            if at < count:
+                return None
+            values[at] = kwargs[shape.names[at]]
+            used += 1
+        elif shape.required[at] and values[at] is MISSING:
+            return None
+    return values if used == len(kwargs) else None
+
+
+cdef object _untyped_arguments(dict items):
+    """Split a map without a signature into positions and names."""
+    cdef dict positions = {key: value for key, value in items.items() if type(key) is int}
+    cdef dict named = {key: value for key, value in items.items() if type(key) is str}
+    if len(positions) + len(named) != len(items) or set(positions) != set(range(len(positions))):
+        raise _refusal("the keys of the arguments are neither names nor positions from 0")
+    return BoundArguments(tuple([positions[at] for at in range(len(positions))]), named)
+
+
+def _refusal(message, *, status=Status.INVALID_ARGUMENT, hint=None):
+    """Return the error of arguments that never reached the handler."""
+    return CallError(status, message, processed="no", hint=hint)
+
+
+cdef object _arguments_refused(Marshal marshal, object error):
+    names = () if marshal.shape is None else marshal.shape.names
+    return _refusal(_described(error, "", names))
+
+
+cdef str _described(object error, str root, tuple names):
+    """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
+
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n].
+    """
+    cdef str text, place
+    if isinstance(error, RecursionError):
+        text, place = "nested too deep", ""
+    else:
+        text, _, place = (str(error) or type(error).__name__).partition(" - at ")
+    if text.partition(" ")[0].istitle():
+        text = text[0].lower() + text[1:]
+    place = place.replace("`", "")
+    if root:
+        return f"{place.replace('$', root, 1) or root}: {text}"
+    before, opened, rest = place.partition("$[")
+    number, closed, rest = rest.partition("]")
+    if opened and closed and number.isdigit() and int(number) < len(names):
+        return f"{before}{names[int(number)]}{rest}: {text}"
+    return f"the arguments: {text}"
+
+
+cdef str _count_text(ArgumentShape shape, Py_ssize_t got):
+    cdef Py_ssize_t most = len(shape.names)
+    cdef Py_ssize_t fewest = sum(shape.required)
+    takes = f"takes {most}" if fewest == most else f"takes {fewest} to {most}"
+    text = f"{takes} argument{'' if most == 1 else 's'}"
+    if most:
+        text += f" ({', '.join(shape.names)})"
+    return text if got < 0 else f"{text}, got {got}"
+
+
+cdef str _scan_text(Marshal marshal, int found, str what):
+    if found == PRESCAN_TOO_DEEP:
+        return f"{what}: nested deeper than {marshal._depth} levels"
+    if found == PRESCAN_TOO_MANY_ITEMS:
+        return f"{what}: more than {marshal._item_limit} items"
+    if found == PRESCAN_COLLIDING_KEYS:
+        return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
+    if found == PRESCAN_OVERLAPPING_KEYS:
+        return f"{what}: long maps lie in keys, or long arrays in each other, too deep to see whether keys collide"
+    return f"{what}: malformed {marshal.coders.codec}"
+
+
+cdef str _scan_hint(int found):
+    if found == PRESCAN_TOO_DEEP:
+        return "raise Limits.depth on the server, or send a flatter value"
+    if found == PRESCAN_TOO_MANY_ITEMS:
+        return "raise Memory.items on the server, or send less at a time"
+    if found == PRESCAN_COLLIDING_KEYS:
+        return "send a list of pairs"
+    if found == PRESCAN_OVERLAPPING_KEYS:
+        return "send a flatter value"
+    return None
+
+
+cdef object _encode_failure(Marshal marshal, str part, object value, object error):
+    """Return the EncodeError that tells why a value has no payload."""
+    if isinstance(error, RecursionError):
+        reason = "it is nested too deep, or contains itself"
+    else:
+        reason = str(error) or type(error).__name__
+    kind, codec = type(value).__name__, marshal.coders.codec
+    return EncodeError(f"{marshal.method}: {part}, of type {kind}, cannot be encoded as {codec}: {reason}")
+
+
+cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object error):
+    """Return the EncodeError that names the first argument without a payload."""
+    names = () if marshal.shape is None else marshal.shape.names
+    given = [(names[at] if at < len(names) else str(at), value) for at, value in enumerate(args)]
+    for name, value in [*given, *kwargs.items()]:
+        try:
+            marshal._encode((value,))
+        except Exception as cause:
+            return _encode_failure(marshal, f"argument {name}", value, cause)
+    return _encode_failure(marshal, "an argument", args, error)

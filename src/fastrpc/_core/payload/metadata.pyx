@@ -1,0 +1,249 @@
+"""String keys and values that travel with a call.
+
+Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0-9._-]` and unique; values are text,
+or bytes when the key ends in `-bin`. An entry counts key + value + 32 against the limit, as in HTTP/2
+(RFC 9113, 6.5.2), so that many tiny entries cost what they cost.
+"""
+
+import os
+from collections.abc import MutableMapping
+
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcmp, memset
+
+from fastrpc._core.base.wire cimport load16, utf8_valid
+
+cdef enum:
+    ENTRY_HEAD = 4
+    ENTRY_COST = 32
+    # Up to so many bytes the keys are simply compared; above, those only whose bit in a filter is set already.
+    FEW_BYTES = 256
+    NOTED_BITS = 14
+
+# Odd and secret: no peer can choose keys that meet in the filter.
+cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little") | 1
+
+RESERVED_PREFIX = "frpc-"
+KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+cdef inline bint key_valid(const char* key, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef unsigned char c
+    if size == 0:
+        return False
+    for i in range(size):
+        c = <unsigned char>key[i]
+        if not (b"a" <= c <= b"z" or b"0" <= c <= b"9" or c == b"." or c == b"_" or c == b"-"):
+            return False
+    return True
+
+
+cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept nogil:
+    return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0
+
+
+cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexcept nogil:
+    """Whether an entry in front of the one whose key is at `key` has the same key."""
+    cdef const char* at = data
+    cdef Py_ssize_t length
+    while at + ENTRY_HEAD < key:
+        length = <uint8_t>at[0]
+        if length == size and memcmp(at + ENTRY_HEAD, key, size) == 0:
+            return True
+        at += ENTRY_HEAD + length + load16(at + 2)
+    return False
+
+
+cdef inline bint note_key(uint64_t* noted, const char* key, Py_ssize_t size) noexcept nogil:
+    """Note a key in a Bloom filter of one hash; False when it certainly was not there before."""
+    cdef uint64_t mixed = size, bit
+    cdef Py_ssize_t i
+    for i in range(size):
+        mixed = (mixed ^ <uint8_t>key[i]) * hash_seed
+    mixed >>= 64 - NOTED_BITS
+    bit = <uint64_t>1 << (mixed & 63)
+    if noted[mixed >> 6] & bit:
+        return True
+    noted[mixed >> 6] |= bit
+    return False
+
+
+cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noexcept nogil:
+    """Say whether the entries are within `limit`, then whether they are well formed (PROTOCOL.md, "Metadata")."""
+    cdef Py_ssize_t at = 0, cost = 0, key_size, value_size
+    if size > limit:
+        return METADATA_TOO_LARGE
+    while at < size:
+        if size - at < ENTRY_HEAD:
+            return METADATA_MALFORMED
+        key_size = <uint8_t>data[at]
+        value_size = load16(data + at + 2)
+        if key_size == 0 or key_size + value_size > size - at - ENTRY_HEAD:
+            return METADATA_MALFORMED
+        cost += key_size + value_size + ENTRY_COST
+        at += ENTRY_HEAD + key_size + value_size
+    return METADATA_TOO_LARGE if cost > limit else check_entries(data, size)
+
+
+cdef int check_entries(const char* data, Py_ssize_t size) noexcept nogil:
+    """Say whether keys and texts are as they should be; the entries are known to fill the block."""
+    cdef Py_ssize_t at = 0, key_size, value_size
+    cdef const char* key
+    # 1,771 entries fit into the highest limit: comparing each with each would take milliseconds.
+    cdef uint64_t[1 << (NOTED_BITS - 6)] noted
+    cdef bint is_long = size > FEW_BYTES
+    if is_long:
+        memset(noted, 0, sizeof(noted))
+    while at < size:
+        key_size = <uint8_t>data[at]
+        value_size = load16(data + at + 2)
+        key = data + at + ENTRY_HEAD
+        if not key_valid(key, key_size):
+            return METADATA_BAD_KEY
+        if (not is_long or note_key(noted, key, key_size)) and seen_before(data, key, key_size):
+            return METADATA_BAD_KEY
+        if not is_binary(key, key_size) and not utf8_valid(key + key_size, value_size):
+            return METADATA_BAD_TEXT
+        at += ENTRY_HEAD + key_size + value_size
+    return METADATA_OK
+
+
+cpdef bytes encode_metadata(object entries):
+    """Return the wire form of a mapping of text, or of bytes under keys that end in `-bin`.
+
+    Raises:
+        ValueError: a key or value cannot travel; the message names the key and what is allowed.
+    """
+    if isinstance(entries, Metadata):
+        entries = entries.entries
+    parts = []
+    for key, value in entries.items():
+        check_entry(key, value)
+        raw_key = key.encode("ascii")
+        raw_value = value.encode() if isinstance(value, str) else bytes(value)
+        if len(raw_value) > 65_535:
+            raise ValueError(f"metadata {key!r} has {len(raw_value)} bytes, at most 65,535 fit")
+        parts.append(bytes((len(raw_key), 0)) + len(raw_value).to_bytes(2, "little") + raw_key + raw_value)
+    return b"".join(parts)
+
+
+cpdef dict decode_metadata(bytes data):
+    """Return key → text or bytes, without reserved keys. The bytes were checked when they arrived."""
+    cdef Py_ssize_t at = 0, key_size, value_size
+    entries = {}
+    while at < len(data):
+        key_size = data[at]
+        value_size = data[at + 2] | data[at + 3] << 8
+        at += ENTRY_HEAD
+        key = data[at:at + key_size].decode("ascii")
+        at += key_size
+        value = data[at:at + value_size]
+        at += value_size
+        if not key.startswith(RESERVED_PREFIX):
+            entries[key] = value if key.endswith("-bin") else value.decode()
+    return entries
+
+
+def check_entry(key, value):
+    """Raise what is wrong with one entry.
+
+    Raises:
+        TypeError: the key is no str, or the value is neither str nor bytes.
+        ValueError: the key has other characters than a-z 0-9 . _ -, or does not fit its value's type.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a metadata key is a str, not {type(key).__name__}")
+    if not 0 < len(key) <= 255 or not KEY_CHARACTERS.issuperset(key):
+        raise ValueError(f"metadata key {key!r}: keys are 1 to 255 of a-z 0-9 . _ -")
+    if key.startswith(RESERVED_PREFIX):
+        raise ValueError(f"metadata key {key!r}: {RESERVED_PREFIX} is reserved")
+    if key.endswith("-bin"):
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise TypeError(f"metadata {key!r} takes bytes because its key ends in -bin, not {type(value).__name__}")
+    elif not isinstance(value, str):
+        raise TypeError(f"metadata {key!r} takes str, not {type(value).__name__}; for bytes end the key in -bin")
+
+
+class Metadata(MutableMapping):
+    """The text entries of a call's metadata; those whose key ends in `-bin` are in `binary`.
+
+    `entries` holds both kinds.
+    """
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries=()):
+        self.entries = {}
+        self.update(entries)
+
+    def update(self, other=(), /, **more):
+        """Take over text and, under keys that end in `-bin`, bytes; all of them or none."""
+        entries = {**(other.entries if isinstance(other, Metadata) else dict(other)), **more}
+        for key, value in entries.items():
+            check_entry(key, value)
+        self.entries.update(entries)
+
+    @property
+    def binary(self):
+        """The entries whose key ends in `-bin`, as a mapping of bytes that can be changed."""
+        return BinaryMetadata(self.entries)
+
+    def __getitem__(self, key):
+        value = self.entries[key]
+        if not isinstance(value, str):
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key, value):
+        if isinstance(key, str) and key.endswith("-bin"):
+            raise ValueError(f"metadata {key!r} holds bytes; set it in .binary")
+        check_entry(key, value)
+        self.entries[key] = value
+
+    def __delitem__(self, key):
+        self[key]
+        del self.entries[key]
+
+    def __iter__(self):
+        return (key for key, value in self.entries.items() if isinstance(value, str))
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+    def __repr__(self):
+        return f"Metadata({self.entries!r})"
+
+
+class BinaryMetadata(MutableMapping):
+    """The `-bin` entries of a `Metadata`, sharing its storage."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries):
+        self._entries = entries
+
+    def __getitem__(self, key):
+        value = self._entries[key]
+        if isinstance(value, str):
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key, value):
+        if isinstance(key, str) and not key.endswith("-bin"):
+            raise ValueError(f"metadata {key!r}: keys of binary values end in -bin")
+        check_entry(key, value)
+        self._entries[key] = bytes(value)
+
+    def __delitem__(self, key):
+        self[key]
+        del self._entries[key]
+
+    def __iter__(self):
+        return (key for key, value in self._entries.items() if not isinstance(value, str))
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+    def __repr__(self):
+        return f"BinaryMetadata({dict(self)!r})"

@@ -1,0 +1,81 @@
+"""What one part of a method's payloads goes through before it is decoded.
+
+::
+
+    msgpack, JSON    prescan            depth and items ─► hash_flood, where keys of a type that can collide may come
+    protobuf         prescan_protobuf   depth and items
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from libc.string cimport memset
+
+from fastrpc._core.payload.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
+from fastrpc._core.payload.key_log cimport release
+from fastrpc._core.payload.prescan cimport (
+    PRESCAN_COLLIDING_KEYS,
+    PRESCAN_NAMES,
+    PRESCAN_NO_MEMORY,
+    PRESCAN_OK,
+    PRESCAN_OVERLAPPING_KEYS,
+    prescan,
+)
+
+
+@cython.final
+cdef class PayloadScan:
+    def __init__(self, int codec_id, *, MessageLayout layout=None, HashFloodGuard guard=None):
+        self.codec_id = codec_id
+        self.layout = layout
+        self.guard = guard
+
+    def scan(self, payload, *, int max_depth=100, Py_ssize_t max_items=1_000_000):
+        cdef Py_ssize_t charge = 0
+        cdef int found = self.find(payload, max_depth, max_items, &charge)
+        return PRESCAN_NAMES[found], charge
+
+    cdef int find(self, object payload, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge) except -1:
+        cdef Py_buffer view
+        cdef int found
+        if PyBytes_CheckExact(payload):
+            found = self._find(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), max_depth, max_items, charge)
+        else:
+            # The view keeps the memory of the payload in place until it is released.
+            PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+            try:
+                found = self._find(<const char*>view.buf, view.len, max_depth, max_items, charge)
+            finally:
+                PyBuffer_Release(&view)
+        if found == PRESCAN_NO_MEMORY:
+            raise MemoryError("no memory to look through a payload")
+        return found
+
+    cdef int _find(
+        self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
+    ) except -1:
+        if self.layout is not None:
+            return self.layout.prescan(data, size, max_depth, max_items, charge)
+        if self.guard is not None:
+            return self._find_guarded(data, size, max_depth, max_items, charge)
+        return prescan(self.codec_id, data, size, max_depth, max_items, charge, NULL)
+
+    cdef int _find_guarded(
+        self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
+    ) except -1:
+        cdef KeyLog log
+        cdef int found
+        memset(&log, 0, sizeof(log))
+        log.notes_maps = len(self.guard.keys) > 0
+        log.notes_arrays = len(self.guard.values) > 0
+        log.skips_texts = self.guard.skips_texts
+        try:
+            found = prescan(self.codec_id, data, size, max_depth, max_items, charge, &log)
+            if found != PRESCAN_OK:
+                return found
+            found = self.guard.look_at(data, size, &log)
+            if found == KEYS_COLLIDE:
+                return PRESCAN_COLLIDING_KEYS
+            return PRESCAN_OVERLAPPING_KEYS if found == KEYS_OVERLAP else PRESCAN_OK
+        finally:
+            release(&log)

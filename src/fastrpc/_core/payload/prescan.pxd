@@ -1,0 +1,40 @@
+"""Depth and number of values in a payload, found before any object of it exists."""
+
+from fastrpc._core.payload.key_log cimport KeyLog
+
+cdef enum:
+    # Codec numbers of PROTOCOL.md that the scan reads; all others pass unread. Protobuf has a scan of its own.
+    PRESCAN_MSGPACK = 1
+    PRESCAN_JSON = 2
+
+cdef enum:
+    # What `prescan` found. A payload with any result but PRESCAN_OK must not be decoded.
+    PRESCAN_OK = 0
+    PRESCAN_TOO_DEEP = 1
+    PRESCAN_TOO_MANY_ITEMS = 2
+    PRESCAN_MALFORMED = 3
+    PRESCAN_COLLIDING_KEYS = 4
+    PRESCAN_NO_MEMORY = 5
+    PRESCAN_OVERLAPPING_KEYS = 6
+
+cdef enum:
+    # The scan's own stack, 8 bytes a level; a larger `max_depth` counts as this one.
+    PRESCAN_DEEPEST = 1024
+    # Bytes charged for each container beside the payload's own: an empty dict or list with its slot.
+    PRESCAN_CONTAINER_CHARGE = 72
+
+# `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value
+# inside a container is an item. `charge` receives the payload's bytes and those of its containers,
+# as far as the scan came. `log` receives where keys and values of long containers lie; NULL: nobody asks.
+cdef int prescan(
+    int codec_id,
+    const char* data,
+    Py_ssize_t size,
+    int max_depth,
+    Py_ssize_t max_items,
+    Py_ssize_t* charge,
+    KeyLog* log,
+) noexcept nogil
+
+# What the results are called.
+cdef tuple PRESCAN_NAMES

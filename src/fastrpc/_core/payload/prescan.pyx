@@ -1,0 +1,318 @@
+"""Depth and number of values in a payload, found before any object of it exists.
+
+Decoding turns one byte into an object of 60 or more, and calls itself once per level of nesting. So
+16 MiB of empty maps would become a gigabyte, and a million brackets would run over a thread's stack.
+The scan reads the payload once, without recursion, and refuses both. It allocates only where it is
+asked to note keys, which `hash_flood` looks at: they can be chosen to make a dict crawl. It is
+never more lenient than the decoder that follows: where a payload is malformed the decoder stops at
+the same byte or earlier, so it meets no more than what was counted here.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint64_t
+from libc.string cimport memchr, memset
+
+from fastrpc._core.payload.key_log cimport UNNOTED_ENTRIES, Group, KeyLog, close_group, note_end, note_start, release
+
+PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory", "overlapping keys")
+
+
+cdef int prescan(
+    int codec_id,
+    const char* data,
+    Py_ssize_t size,
+    int max_depth,
+    Py_ssize_t max_items,
+    Py_ssize_t* charge,
+    KeyLog* log,
+) noexcept nogil:
+    # nogil: `data` is a raw pointer that the caller keeps alive for the call; nothing here is an object.
+    cdef Py_ssize_t containers = 0
+    cdef int result = PRESCAN_OK
+    if max_depth > PRESCAN_DEEPEST:
+        max_depth = PRESCAN_DEEPEST
+    if codec_id == PRESCAN_MSGPACK:
+        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers, log)
+    elif codec_id == PRESCAN_JSON:
+        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers, log)
+    charge[0] = size + PRESCAN_CONTAINER_CHARGE * containers
+    return result
+
+
+cdef inline uint64_t load_big_endian(const uint8_t* place, int width) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int index
+    for index in range(width):
+        value = (value << 8) | place[index]
+    return value
+
+
+cdef inline bint is_container(uint8_t lead) noexcept nogil:
+    return 0x80 <= lead < 0xA0 or 0xDC <= lead <= 0xDF      # fixmap, fixarray; array and map 16, 32
+
+
+cdef inline bint is_map(uint8_t lead) noexcept nogil:
+    return lead < 0x90 or lead >= 0xDE                      # of those that are containers
+
+
+cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uint8_t lead) noexcept nogil:
+    """Return how many values the container has whose lead byte is before `place`, or -1."""
+    cdef Py_ssize_t count = lead & 0x0F
+    cdef int width
+    if lead >= 0xDC:
+        width = 2 << (lead & 1)
+        if end - place[0] < width:
+            return -1
+        count = <Py_ssize_t>load_big_endian(place[0], width)       # of 2 or 4 bytes
+        place[0] += width
+    if is_map(lead):
+        count *= 2                                          # keys and values
+    return count
+
+
+cdef inline const uint8_t* skip_scalar(
+    const uint8_t* place, const uint8_t* end, uint8_t lead
+) noexcept nogil:
+    """Return where the value ends whose lead byte is before `place`; NULL if it does not."""
+    cdef Py_ssize_t size
+    cdef int width = 0
+    if lead < 0x80 or lead >= 0xE0:                         # fixint
+        return place
+    if 0xCA <= lead <= 0xD3:                                # float 32, 64, uint 8 to 64, int 8 to 64
+        size = 1 << ((lead - 0xCC) & 3)
+    elif 0xA0 <= lead < 0xC0:                               # fixstr
+        size = lead & 0x1F
+    elif lead == 0xC0 or lead == 0xC2 or lead == 0xC3:      # nil, false, true
+        size = 0
+    elif 0xD4 <= lead <= 0xD8:                              # fixext 1 to 16, and the type
+        size = 1 + (1 << (lead - 0xD4))
+    elif lead == 0xC1:                                      # means nothing
+        return NULL
+    else:                                                   # bin, ext and str 8, 16, 32
+        width = 1 << (lead - 0xD9 if lead >= 0xD9 else (lead - 0xC4) % 3)
+        if end - place < width:
+            return NULL
+        size = width + <Py_ssize_t>load_big_endian(place, width)
+        size += 0xC7 <= lead <= 0xC9                        # an ext's type
+    return place + size if size <= end - place else NULL
+
+
+cdef struct Level:
+    # Values still to come; where the entries begin in a KeyLog, -1 where nobody asks for them; what it is. 16 bytes,
+    # which are copied at once; no payload has 2**31 entries, Memory.items is below that.
+    Py_ssize_t pending
+    int32_t noted_from
+    int32_t is_map
+
+
+cdef inline bint notes(const KeyLog* log, bint is_container_map, Py_ssize_t count) noexcept nogil:
+    """Whether the entries of a container of so many values are noted."""
+    if log == NULL:
+        return False
+    return log.notes_maps and count > 2 * UNNOTED_ENTRIES if is_container_map else (
+        log.notes_arrays and count > UNNOTED_ENTRIES
+    )
+
+
+cdef inline bint is_text(uint8_t lead) noexcept nogil:
+    return 0xA0 <= lead < 0xC0 or 0xC4 <= lead <= 0xC6 or 0xD9 <= lead <= 0xDB      # fixstr; bin, str 8, 16, 32
+
+
+cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t at) noexcept nogil:
+    """Note that the next value of a level begins. False: no memory."""
+    # Keys and values take turns, and a map ends with a value: there its last key ends.
+    if level.is_map and not level.pending & 1:
+        note_end(log, level.noted_from, at)
+        return True
+    return (level.is_map and log.skips_texts and is_text(lead)) or note_start(log, at)
+
+
+cdef int scan_msgpack(
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLog* log
+) noexcept nogil:
+    cdef Level[1024] outer                                  # PRESCAN_DEEPEST of them: the levels around this one
+    cdef Level level = Level(1, -1, 0)
+    cdef const uint8_t* data = place
+    cdef const uint8_t* end = place + size
+    cdef Py_ssize_t items = 0, count
+    cdef int depth = 0
+    cdef uint8_t lead
+    while True:
+        while level.pending == 0:
+            if level.noted_from >= 0 and not close_group(log, level.noted_from, level.is_map, place - data):
+                return PRESCAN_NO_MEMORY
+            if depth == 0:
+                return PRESCAN_OK
+            depth -= 1
+            level = outer[depth]
+        level.pending -= 1
+        if place >= end:
+            return PRESCAN_MALFORMED
+        lead = place[0]
+        if level.noted_from >= 0 and not note(log, &level, lead, place - data):
+            return PRESCAN_NO_MEMORY
+        place += 1
+        if not is_container(lead):
+            place = skip_scalar(place, end, lead)
+            if place != NULL:
+                continue
+            return PRESCAN_MALFORMED
+        count = take_count(&place, end, lead)
+        containers[0] += 1
+        items += count
+        if depth >= max_depth:
+            return PRESCAN_TOO_DEEP
+        if items > max_items or not 0 <= count <= end - place:      # each value has a byte or more
+            return PRESCAN_TOO_MANY_ITEMS if items > max_items else PRESCAN_MALFORMED
+        outer[depth] = level
+        depth += 1
+        level = Level(count, <int32_t>log.size if notes(log, is_map(lead), count) else -1, is_map(lead))
+
+
+cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    """Return where the string that begins at `place` has its closing quote, or `end`."""
+    cdef const uint8_t* quote
+    cdef const uint8_t* before
+    cdef const uint8_t* start = place
+    while True:
+        quote = <const uint8_t*> memchr(place, c'"', end - place)
+        if quote == NULL:
+            return end
+        before = quote
+        while before > start and (before - 1)[0] == c"\\":
+            before -= 1
+        if (quote - before) & 1 == 0:
+            return quote
+        # An escaped quote. What is in front of it is settled: each byte is looked at twice at most.
+        place = start = quote + 1
+
+
+cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
+    return byte <= c" " or byte == c"," or byte == c"]" or byte == c"}" or byte == c":"
+
+
+cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
+    """Whether the string whose closing quote this is has a value behind it."""
+    cdef const uint8_t* place = quote + 1
+    while place < end and place[0] <= c" ":
+        place += 1
+    return place < end and place[0] == c":"
+
+
+cdef struct JsonLevel:
+    # Where its entries begin in a KeyLog, and whether it is an object whose keys, or an array whose values, are noted.
+    int32_t noted_from
+    int16_t notes_keys
+    int16_t notes_values
+
+
+cdef inline void open_level(const KeyLog* log, JsonLevel* levels, int depth, uint8_t bracket) noexcept nogil:
+    if log != NULL:
+        levels[depth] = JsonLevel(
+            <int32_t>log.size, bracket == c"{" and log.notes_maps, bracket == c"[" and log.notes_arrays
+        )
+
+
+cdef inline bint close_level(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
+    """Keep what was noted of a level. False: no memory."""
+    return log == NULL or depth < 0 or close_group(log, levels[depth].noted_from, levels[depth].notes_keys, end)
+
+
+cdef bint close_all(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
+    """Keep what was noted of levels that nobody closed: up to its error the decoder takes their entries all the same."""
+    while depth > 0:
+        depth -= 1
+        if not close_level(log, levels, depth, end):
+            return False
+    return True
+
+
+cdef inline bint note_token(
+    KeyLog* log, const JsonLevel* level, const uint8_t* data, const uint8_t* place, const uint8_t* quote, const uint8_t* end
+) noexcept nogil:
+    """Note the token that begins at `place`, a string if `quote` is where it ends, if it is asked for. False: no memory."""
+    if level.notes_values:
+        return note_start(log, place - data)
+    if level.notes_keys and quote != NULL and is_key(quote, end):
+        if not note_start(log, place - data):
+            return False
+        note_end(log, level.noted_from, quote + 1 - data)
+    return True
+
+
+cdef int scan_json(
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLog* log
+) noexcept nogil:
+    cdef JsonLevel[1024] levels                             # PRESCAN_DEEPEST of them; kept only where there is a log
+    cdef const uint8_t* data = place
+    cdef const uint8_t* end = place + size
+    cdef const uint8_t* quote
+    cdef Py_ssize_t items = -1                              # every token is one, but not the outermost value
+    cdef int depth = 0
+    cdef uint8_t byte
+    while place < end:
+        byte = place[0]
+        place += 1
+        if byte <= c" " or byte == c"," or byte == c":":
+            continue
+        if byte == c"]" or byte == c"}":
+            depth -= 1
+            if not close_level(log, levels, depth, place - 1 - data):
+                return PRESCAN_NO_MEMORY
+            if depth <= 0:
+                return PRESCAN_OK           # whole, or closed once too often: the decoder goes no further
+            continue
+        items += 1
+        if items > max_items:
+            return PRESCAN_TOO_MANY_ITEMS
+        quote = string_end(place, end) if byte == c'"' else NULL
+        if log != NULL and depth > 0 and not note_token(log, &levels[depth - 1], data, place - 1, quote, end):
+            return PRESCAN_NO_MEMORY
+        if quote != NULL:
+            place = quote + 1
+        elif byte == c"[" or byte == c"{":
+            containers[0] += 1
+            if depth >= max_depth:
+                return PRESCAN_TOO_DEEP
+            open_level(log, levels, depth, byte)
+            depth += 1
+        else:
+            while place < end and not ends_scalar(place[0]):
+                place += 1
+    return PRESCAN_OK if close_all(log, levels, depth, end - data) else PRESCAN_NO_MEMORY
+
+
+def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_items=1_000_000):
+    cdef Py_buffer view
+    cdef Py_ssize_t charge = 0
+    cdef int result
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    # `view` keeps the payload alive and unmoved until it is released, so the GIL may go.
+    with nogil:
+        result = prescan(codec_id, <const char*> view.buf, view.len, max_depth, max_items, &charge, NULL)
+    PyBuffer_Release(&view)
+    return PRESCAN_NAMES[result], charge
+
+
+def noted_entries(int codec_id, bytes payload not None, *, bint maps=True, bint arrays=True, bint texts=True):
+    cdef KeyLog log
+    cdef Py_ssize_t charge = 0, number, index
+    cdef Group group
+    memset(&log, 0, sizeof(log))
+    log.notes_maps = maps
+    log.notes_arrays = arrays
+    log.skips_texts = not texts
+    found = []
+    try:
+        # `payload` is kept by the caller.
+        prescan(codec_id, payload, len(payload), PRESCAN_DEEPEST, len(payload), &charge, &log)
+        for number in range(log.group_count):
+            group = log.groups[number]
+            entries = [
+                payload[log.kept[index].start:log.kept[index].end]
+                for index in range(group.first, group.first + group.count)
+            ]
+            found.append(("map" if group.is_map else "array", entries))
+    finally:
+        release(&log)
+    return found

@@ -1,0 +1,243 @@
+"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, cast
+
+from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
+from fastrpc._core.calls.call import enter_call, leave_scope
+from fastrpc._core.calling.caller import BatchCall, ClientCall
+from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc.client.attempting import Attempting
+from fastrpc.client.pool import Pool
+from fastrpc.client.unpacking import unpack
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import FastRPCError, UnavailableError
+from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
+from fastrpc.failmodes.failfast import FailFast
+from fastrpc.failmodes.failover import FailOver
+from fastrpc.failmodes.failtry import FailTry
+from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
+from fastrpc.rpc.peer import Peer
+from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
+
+__all__ = [
+    "NOTIFY",
+    "REQUEST",
+    "CallRunner",
+    "batch_result",
+    "may_retry",
+    "note_failure",
+    "peer_of",
+    "reply_of",
+    "status_of",
+]
+
+#: The verbs `request` and `notify`, as calls know them.
+REQUEST = 1
+NOTIFY = 2
+
+_SEQUENTIAL_MODES = (FailFast, FailOver, FailTry)
+
+
+class CallRunner:
+    """Runs the calls of one client that need more than a connection that is there."""
+
+    def __init__(
+        self, pool: Pool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
+    ) -> None:
+        self._pool = pool
+        self._interceptors = checked_interceptors(interceptors)
+        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
+        self._mode = mode
+        self._begins_plainly = pool.endpoint_set is None and type(mode) in _SEQUENTIAL_MODES
+        #: When calls may be tried again; the budget is shared by all of them.
+        self.policy = policy
+
+    def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The client was used for the first time, on this loop."""
+        self._pool.bind(loop)
+
+    def run(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that makes a call from its beginning."""
+        return self._intercepted(call) if self._interceptors else self._run(call)
+
+    async def _run(self, call: ClientCall) -> Any:
+        call._start_clock()
+        return self._result(call, await self._first_attempts(call))
+
+    async def _intercepted(self, call: ClientCall) -> Any:
+        """Run the interceptors, the first of them outermost, around all attempts."""
+        call._start_clock()
+        token = enter_call(call)
+        try:
+            return self._result(call, await self._proceed(call))
+        finally:
+            leave_scope(token)
+
+    def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
+        """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
+        mode = call._options.fail_mode or self._mode
+        return self._again(call, error) if may_retry(call, error, mode) else None
+
+    async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
+        return self._result(call, await self._attempts(call, error))
+
+    async def _first_attempts(self, call: ClientCall) -> Any:
+        """Attempt from the beginning: at once where there is one address, connected, and nothing to choose."""
+        session = None
+        options = call._options
+        if self._begins_plainly and options.fail_mode is None and options.endpoint is None:
+            session = self._pool.at_once(ready=call._needs_ready)
+        if session is None:
+            return await self._attempts(call, None)
+        attempt = call._attempt_on(session, 0)
+        call._may_have_run = True
+        try:
+            value = await attempt
+        except FastRPCError as error:
+            call._may_have_run = error.processed != "no"
+            call._adopt(attempt)
+            if not may_retry(call, error, self._mode):
+                raise
+            return await self._attempts(call, error)
+        call._adopt(attempt)
+        return value
+
+    async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
+        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        attempts = Attempting(self._pool, call, error)
+        mode: FailMode = call._options.fail_mode or self._mode
+        try:
+            if attempts.waits_for_list:
+                await attempts.wait_list()
+            return await mode.run(call, attempts.pick, attempts.attempt)
+        except BaseException as unsent:
+            if not attempts.was_sent:
+                call._count_unsent(status_of(unsent))
+            raise
+
+    async def run_batch(self, batch: BatchCall) -> list[Any]:
+        """Make a batch for which there was no connection, or around whose calls interceptors stand."""
+        if self._interceptors:
+            singles = [batch._single(index) for index in range(batch._size)]
+            results = await asyncio.gather(*singles, return_exceptions=True)
+            return batch_result(batch, results)
+        try:
+            batch._start_clock()
+            attempts = Attempting(self._pool, batch, None)
+            if attempts.waits_for_list:
+                await attempts.wait_list()
+            values = await attempts.attempt_batch(batch)
+        except FastRPCError as error:
+            for _ in range(batch._size):
+                batch._count_unsent(error.status)
+            return batch_result(batch, [error] * batch._size)
+        return await self.finish_batch(batch, values)
+
+    async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
+        """Try again what may be, then raise the first error or return it in its place."""
+        again: dict[int, Coroutine[Any, Any, Any]] = {}
+        for index, value in enumerate(values):
+            if isinstance(value, FastRPCError):
+                attempts = self.retry(batch._attempted(index), value)
+                if attempts is not None:
+                    again[index] = attempts
+        # Beside each other: what one of them is asked to wait is no wait for all the others.
+        results = await asyncio.gather(*again.values(), return_exceptions=True)
+        for index, result in zip(again, results, strict=True):
+            values[index] = result
+        return batch_result(batch, values)
+
+    async def unpack(self, call: ClientCall) -> Any:
+        """Decompress an answer in slices, so that other tasks get their turn in between."""
+        try:
+            await unpack(call, call._options.shared.message_limit)
+            return call._finish_unpacked()
+        except FastRPCError as error:
+            error._of_own_call = True
+            raise
+
+    async def unpack_batch(self, batch: BatchCall) -> list[Any]:
+        """Decompress the answers of a batch, and finish it."""
+        for member in batch._packed():
+            try:
+                await unpack(member, batch._options.shared.message_limit)
+            except FastRPCError as error:
+                member._take_failure(error)
+        values = batch._collect()
+        return values if batch._is_attempt else await self.finish_batch(batch, values)
+
+    def _result(self, call: ClientCall, value: Any) -> Any:
+        if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+            return None
+        return self.reply(call, value) if call._verb == REQUEST else value
+
+    def peer(self, call: ClientCall) -> Peer:
+        """Say who is on the other side of a call."""
+        return peer_of(call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target))
+
+    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
+        """Wrap the answer of `request`."""
+        return reply_of(call, value)
+
+
+def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
+    """Return who answers a call: whom it went to last, or may go to."""
+    endpoint = call.endpoint or (endpoints[0] if endpoints else None)
+    return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
+
+
+def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
+    """Return the answer of a call with all that came along."""
+    return Reply(
+        value,
+        metadata=call.reply_metadata,
+        endpoint=cast(Endpoint, call.endpoint),
+        attempts=call.attempt + 1,
+        seconds=call._seconds,
+    )
+
+
+def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMode) -> bool:
+    """Whether the fail mode could try again: it decides, and ends most calls without being asked."""
+    if call.inside_retry:
+        return False
+    if error.processed == "no":
+        may_repeat = error.retryable
+    else:
+        may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
+    if not may_repeat or type(mode) not in _SEQUENTIAL_MODES or not was_load(error):
+        return may_repeat
+    # The budget is their next question. In an outage most calls end here, for little more than good ones cost.
+    return type(mode) is not FailFast and bool(call.retry_policy.budget.has_room)
+
+
+def note_failure(call: PendingCall, error: BaseException) -> None:
+    """Keep what a call failed with for the interceptors around it; one of them may have refused it."""
+    if isinstance(error, FastRPCError) and not call._may_have_run:
+        # A CallError says "yes" of itself, and an interceptor's own may be about another call.
+        error.processed = "no"
+    call._note_outcome(status_of(error), error)
+
+
+def status_of(error: BaseException) -> Status:
+    """Return what interceptors are told of an error."""
+    if isinstance(error, FastRPCError):
+        return error.status
+    return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
+
+
+def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
+    """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
+    for value in values:
+        if isinstance(value, FastRPCError):
+            value._of_own_call = True
+    for value in values:
+        if isinstance(value, BaseException) and not (
+            batch._returns_errors and isinstance(value, FastRPCError)
+        ):
+            raise value
+    return values

@@ -1,0 +1,309 @@
+"""The verbs that go to all endpoints of a client."""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
+
+from fastrpc._core.calling.blocking_caller import BlockingCall
+from fastrpc.client.subchannel_rules import own_call
+from fastrpc.client.sync_pool import FORK_LOOK_SECONDS
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import FastRPCError
+from fastrpc.rpc.reply import Reply
+from fastrpc.rpc.scope import timeout
+
+__all__ = ["BlockingFanOut", "FanOut", "Running"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: A method of a service class, as it is called without `self`.
+Method: TypeAlias = Callable[Concatenate[Any, P], T]
+
+#: What each endpoint answered or failed with.
+Outcomes: TypeAlias = dict[Endpoint, Reply[T] | FastRPCError]
+
+
+#: Calls begun in one turn of the loop; more would keep it for long.
+BEGUN_TOGETHER = 64
+
+#: Threads that the calls of a blocking client run in beside each other.
+MOST_THREADS = 64
+
+
+class _UseStream:
+    """What the verbs say they return for a method that streams: awaiting it is a type error."""
+
+
+class FanOut:
+    """What a `Client` can ask of all its endpoints."""
+
+    @overload
+    def broadcast(
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcomes[T]]: ...
+    @overload
+    def broadcast(  # type: ignore[overload-overlap]
+        self,
+        method: Method[P, AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> _UseStream: ...
+    @overload
+    def broadcast(
+        self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcomes[T]]: ...
+    @overload
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Outcomes[Any]]: ...
+    def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint, and return what each of them answered or failed with.
+
+        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
+        filters of the selector leave out are not called.
+
+        Raises:
+            NoEndpointError: there is none.
+            TypeError: arguments do not fit the method's signature.
+        """
+        return self._broadcast(method, args, kwargs)
+
+    async def _broadcast(self, method: Any, args: Any, kwargs: Any) -> dict[Endpoint, Any]:
+        client: Any = self
+        endpoints = await _endpoints(client, method)
+        calls = (client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints)
+        async with _Beginning(calls) as running:
+            outcomes = await asyncio.gather(*running.tasks, return_exceptions=True)
+        return _checked(dict(zip(endpoints, outcomes, strict=True)))
+
+    @overload
+    def fork(
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def fork(  # type: ignore[overload-overlap]
+        self,
+        method: Method[P, AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> _UseStream: ...
+    @overload
+    def fork(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
+    def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+
+        The handler may run on every one of them, so the method should be one that may.
+
+        Raises:
+            FastRPCError: all of them failed; this is the last error.
+        """
+        return self._fork(method, args, kwargs)
+
+    async def _fork(self, method: Any, args: Any, kwargs: Any) -> Any:
+        client: Any = self
+        endpoints = await _endpoints(client, method)
+        calls = (client.with_options(endpoint=each).call(method, *args, **kwargs) for each in endpoints)
+        async with _Beginning(calls) as running:
+            error: BaseException | None = None
+            for _ in endpoints:
+                ended = await running.ended.get()
+                error = ended.exception()
+                if error is None:
+                    return ended.result()
+            raise cast(BaseException, error)
+
+
+class _Beginning:
+    """Calls that are begun some at a time, so that others have their turn; all end with the block."""
+
+    def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]]) -> None:
+        self._calls = calls
+        self.tasks: list[asyncio.Future[Any]] = []
+        #: Those that are over, in the order in which they ended.
+        self.ended: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        try:
+            for call in self._calls:
+                task = asyncio.ensure_future(call)
+                task.add_done_callback(self.ended.put_nowait)
+                self.tasks.append(task)
+                if len(self.tasks) % BEGUN_TOGETHER == 0:
+                    await asyncio.sleep(0)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        # Looked at, so that asyncio does not report errors that nobody waits for.
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+class BlockingFanOut:
+    """What a `SyncClient` can ask of all its endpoints: the only verbs that take threads of their own."""
+
+    @overload
+    def broadcast(
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Outcomes[T]: ...
+    @overload
+    def broadcast(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Outcomes[T]: ...
+    @overload
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
+    def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint, and return what each of them answered or failed with.
+
+        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
+        filters of the selector leave out are not called.
+
+        Raises:
+            NoEndpointError: there is none.
+            TypeError: arguments do not fit the method's signature.
+        """
+        endpoints = _endpoints_now(self, method)
+        with _begun(self, endpoints, method, "request", args, kwargs) as ended:
+            outcomes = dict(ended)
+        return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
+
+    @overload
+    def fork(self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def fork(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+
+        The handler may run on every one of them, so the method should be one that may.
+
+        Raises:
+            FastRPCError: all of them failed; this is the last error.
+        """
+        endpoints = _endpoints_now(self, method)
+        with _begun(self, endpoints, method, "call", args, kwargs) as ended:
+            for _, outcome in ended:
+                if not isinstance(outcome, BaseException):
+                    return outcome
+            raise outcome
+
+
+class Running:
+    """The attempts of blocking calls that end together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._attempts: list[BlockingCall] = []
+        #: Whether nothing is to begin any more.
+        self.is_over = False
+
+    def add(self, attempt: BlockingCall) -> None:
+        """Take an attempt that was started; it is cancelled with the others."""
+        with self._lock:
+            if not self.is_over:
+                self._attempts.append(attempt)
+                return
+        attempt._cancel()
+
+    def end(self) -> None:
+        """Cancel what is under way, and what is added later."""
+        with self._lock:
+            self.is_over = True
+        for attempt in self._attempts:
+            attempt._cancel()
+
+
+async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
+    """Return all endpoints; what stands in the way counts as an error of the call."""
+    with own_call():
+        return cast(list[Endpoint], await client._endpoints_of(method))
+
+
+def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
+    """Return the same for a client without a loop."""
+    with own_call():
+        return cast(list[Endpoint], client._endpoints_of(method))
+
+
+@contextlib.contextmanager
+def _begun(
+    client: Any, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
+) -> Iterator[Iterator[tuple[int, Any]]]:
+    """Call every endpoint from threads; yield the outcomes as they come. All calls end with the block."""
+    running = Running()
+    calls = []
+    for each in endpoints:
+        view = client.with_options(endpoint=each)
+        view._set_options({"running": running})
+        calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
+    pool = client._pool
+    with pool.reentry:
+        # A signal handler may raise anywhere in here, while calls begin as well.
+        try:
+            ended = _start(calls, client._seconds_for(method), running)
+            yield (_next_of(ended, pool) for _ in endpoints)
+        finally:
+            if not pool.is_of_parent:
+                running.end()
+
+
+def _start(
+    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running
+) -> "queue.SimpleQueue[tuple[int, Any]]":
+    """Run the calls in threads; their numbers come in the order in which they end, with their outcomes.
+
+    Where there are more calls than threads those that begin later have what is left of the time they all have.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    waiting = enumerate(calls)
+    lock = threading.Lock()
+
+    def run() -> None:
+        while True:
+            with lock:
+                number, call = next(waiting, (-1, None))
+            if call is None or running.is_over:
+                return
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                with timeout(left):
+                    outcome = call()
+            except BaseException as error:
+                outcome = error
+            ended.put((number, outcome))
+
+    for _ in range(min(len(calls), MOST_THREADS)):
+        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
+    return ended
+
+
+def _next_of(ended: "queue.SimpleQueue[tuple[int, Any]]", pool: Any) -> tuple[int, Any]:
+    """Return the next outcome. A signal handler may fork meanwhile: in the child nobody would bring one."""
+    while True:
+        try:
+            return ended.get(timeout=FORK_LOOK_SECONDS)
+        except queue.Empty:
+            pool.check_process()
+
+
+def _checked(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:
+    """Return outcomes by endpoint; what is no outcome of a call but a mistake is raised."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, BaseException) and not isinstance(outcome, FastRPCError):
+            raise outcome
+    return outcomes

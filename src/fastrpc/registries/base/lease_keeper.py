@@ -1,0 +1,255 @@
+"""Keeps endpoints registered: writes them, renews them, writes them again once the registry is back."""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Lease
+from fastrpc.registries.base.poller import BACKOFF
+from fastrpc.status import Status
+
+__all__ = ["LeaseKeeper", "Registration"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Seconds that leaving a registration waits for the registry; its lease ends by itself if that is not enough.
+LEAVE_SECONDS = 5.0
+
+
+class Registration:
+    """One endpoint in the list of one service, for as long as the block under `with` or `async with` lasts.
+
+    Entering waits for the first attempt. A registry that is away does not fail it: the registration follows once the
+    registry is back, then and each time later.
+
+    Raises:
+        StoreError: on entering, when the registry refuses the record or whoever writes it.
+    """
+
+    def __init__(self, service: str, endpoint: Endpoint, lease: Lease, keeper: "LeaseKeeper") -> None:
+        self.service = service
+        self.endpoint = endpoint
+        #: Whether the registry held the record when it was asked last.
+        self.is_registered = False
+        #: Why the registry could not be written to last time; None when it could.
+        self.error: Exception | None = None
+        self._lease = lease
+        self._lease_keeper = keeper
+        # Told by the keeper's thread: how the first attempt went, and that it is over.
+        self._entered: Future[None] = Future()
+        self._left: Future[None] = Future()
+        self._is_leaving = False
+        self._due = float("-inf")
+
+    def __enter__(self) -> Self:
+        self._lease_keeper.add(self)
+        try:
+            self._entered.result()
+        except BaseException:
+            self._lease_keeper.remove(self)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lease_keeper.remove(self)
+        try:
+            self._left.result(LEAVE_SECONDS)
+        except TimeoutError:
+            self._note_slow()
+
+    async def __aenter__(self) -> Self:
+        self._lease_keeper.add(self)
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._entered))
+        except BaseException:
+            self._lease_keeper.remove(self)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lease_keeper.remove(self)
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await asyncio.shield(asyncio.wrap_future(self._left))
+        except TimeoutError:
+            self._note_slow()
+
+    def _note_slow(self) -> None:
+        logger.warning("%s: the registry took too long to remove %s", self.service, self.endpoint)
+
+    def __repr__(self) -> str:
+        return f"<Registration of {self.service} at {self.endpoint}>"
+
+
+class LeaseKeeper:
+    """Looks after all registrations of one registry, in one thread.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+        uniform: gives a random number between two.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._clock = clock
+        self._uniform = uniform
+        self._changed = threading.Condition()
+        self._registrations: list[Registration] = []
+        self._delays = Delays(BACKOFF, uniform)
+        # While the registry is away nobody asks it before this instant, however many have something to ask.
+        self._away_until = float("-inf")
+        self._failing_since: float | None = None
+        # Whether the registry failed the last one that left, and took nothing since.
+        self._left_in_vain = False
+        self._is_closed = False
+
+    def add(self, registration: Registration) -> None:
+        """Register an endpoint, and keep it registered."""
+        with self._changed:
+            if self._is_closed:
+                raise RuntimeError("this registry is closed")
+            if registration in self._registrations or registration._is_leaving:
+                raise RuntimeError(f"{registration!r} cannot be entered twice")
+            self._registrations.append(registration)
+            self._changed.notify_all()
+
+    def remove(self, registration: Registration) -> None:
+        """Take an endpoint out, soon."""
+        with self._changed:
+            registration._is_leaving = True
+            registration._due = float("-inf")
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Take every endpoint out, and end the thread after that."""
+        with self._changed:
+            self._is_closed = True
+            for registration in self._registrations:
+                self.remove(registration)
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        """Go on until closed; a thread of its own runs this."""
+        while True:
+            pause = self.step()
+            with self._changed:
+                if self._is_closed and not self._registrations:
+                    return
+                if not any(one._due == float("-inf") for one in self._registrations):
+                    self._changed.wait(pause)
+
+    def step(self) -> float | None:
+        """Do what is due; returns the seconds until more is, None when nothing will be."""
+        with self._changed:
+            registrations = list(self._registrations)
+        for registration in registrations:
+            if registration._is_leaving:
+                self._leave(registration)
+            elif self._clock() >= max(registration._due, self._away_until):
+                self._attempt(registration)
+            elif registration._due == float("-inf"):
+                # It waits for others' next attempt, and nobody shall wait for it.
+                self._note_failure(registration, StoreError("the registry is away"))
+        with self._changed:
+            dues = [one._due for one in self._registrations]
+            if not dues:
+                return None
+            return max(0.0, min(dues) - self._clock(), min(self._away_until - self._clock(), BACKOFF.longest))
+
+    def _attempt(self, registration: Registration) -> None:
+        try:
+            if not (registration.is_registered and registration._lease.renew()):
+                if registration.is_registered:
+                    logger.info("%s: %s is registered anew", registration.service, registration.endpoint)
+                registration.is_registered = False
+                registration._lease.acquire()
+        except Exception as error:
+            if _is_away(error):
+                self._away_until = self._clock() + self._delays.take()
+            self._note_failure(registration, error)
+            return
+        self._note_success(registration)
+
+    def _note_success(self, registration: Registration) -> None:
+        now = self._clock()
+        self._delays.reset()
+        self._away_until = float("-inf")
+        self._left_in_vain = False
+        if self._failing_since is not None:
+            logger.info("the registry takes registrations again after %.1f s", now - self._failing_since)
+            self._failing_since = None
+        if registration.error is not None:
+            logger.info("%s: %s is registered", registration.service, registration.endpoint)
+        registration.is_registered, registration.error = True, None
+        self._schedule(registration, now + registration._lease.renew_seconds * self._uniform(0.8, 1.0))
+        if not registration._entered.done():
+            registration._entered.set_result(None)
+
+    def _note_failure(self, registration: Registration, error: Exception) -> None:
+        is_away = _is_away(error)
+        is_known = self._failing_since is not None if is_away else registration.error is not None
+        if is_away and self._failing_since is None:
+            self._failing_since = self._clock()
+        if not is_known:
+            # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
+            trace = None if isinstance(error, StoreError) else error
+            text = "%s: %s cannot be registered now: %s"
+            logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
+        # What the registry holds is not known; writing it again does no harm.
+        registration.is_registered, registration.error = False, error
+        pause = self._away_until - self._clock() if is_away else BACKOFF.longest
+        self._schedule(registration, self._clock() + max(0.0, pause))
+        if not registration._entered.done():
+            if is_away:
+                registration._entered.set_result(None)
+            else:
+                registration._entered.set_exception(error)
+
+    def _schedule(self, registration: Registration, due: float) -> None:
+        with self._changed:
+            if not registration._is_leaving:
+                registration._due = due
+
+    def _leave(self, registration: Registration) -> None:
+        # An attempt that failed on the way may have arrived; one that was refused left nothing.
+        may_be_there = registration.is_registered or _is_away(registration.error)
+        try:
+            # It may be back before anybody was to ask it again. If it is not, the lease ends by itself: one of those
+            # that leave finds out, the others do not wait for that.
+            if may_be_there and (self._clock() >= self._away_until or not self._left_in_vain):
+                registration._lease.release()
+                self._left_in_vain = False
+        except Exception as error:
+            self._left_in_vain = True
+            self._away_until = self._clock() + self._delays.take()
+            text = "%s: %s could not be removed, its lease ends by itself: %s"
+            trace = None if isinstance(error, StoreError) else error
+            logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
+        registration.is_registered = False
+        with self._changed:
+            self._registrations.remove(registration)
+        for future in (registration._entered, registration._left):
+            if not future.done():
+                future.set_result(None)
+
+
+def _is_away(error: Exception | None) -> bool:
+    """Whether the registry could not be reached, rather than refused."""
+    return isinstance(error, StoreError) and error.status is Status.UNAVAILABLE

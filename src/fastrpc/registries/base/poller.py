@@ -1,0 +1,191 @@
+"""Asks a registry for one service again and again, and publishes what is to be believed."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from fastrpc.config import Backoff
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Entry, Listing, Lookup
+from fastrpc.registries.base.cache import CacheFile
+from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
+from fastrpc.registries.base.record import RecordError
+from fastrpc.registries.base.rules import MOST_ENDPOINTS, ListRules
+from fastrpc.registries.base.watch import Channel
+
+__all__ = ["BACKOFF", "Poller", "RecordFilter"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Pauses while a registry cannot be asked; the longest bounds how late its return is noticed.
+BACKOFF = Backoff(first=0.1, factor=1.6, longest=2.0, jitter=0.2)
+
+#: Pauses after answers that came at once and told nothing new; the longest delays the news behind them.
+IDLE_BACKOFF = Backoff(first=0.05, factor=2.0, longest=0.5, jitter=0.2)
+
+#: A second look that is due this soon is a question without waiting.
+SOON_SECONDS = 0.5
+
+#: Seconds a registry may hold a question until something changes. Every so often a new question finds out whether it
+#: is still there; rpcx asks as often.
+WAIT_SECONDS = 15.0
+
+#: Pause after an answer, so that a service that changes all the time is not asked in a tight loop.
+LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
+
+#: Bad records remembered so as to be logged once.
+MOST_REMEMBERED = 1_000
+
+
+class RecordFilter:
+    """Takes what may be dialled out of an answer, and logs each entry that it leaves out once."""
+
+    def __init__(self, service: str, policy: AddressPolicy) -> None:
+        self._service = service
+        self._policy = policy
+        self._logged: set[tuple[str, str]] = set()
+
+    def __call__(self, entries: Sequence[Entry]) -> list[Endpoint]:
+        """Return the good endpoints in the order of their addresses, each address once."""
+        found: dict[Address, Endpoint] = {}
+        for key, value in entries:
+            if isinstance(value, RecordError):
+                self._log(key, str(value))
+                continue
+            try:
+                self._policy.check(value.address)
+            except AddressRefusedError as error:
+                self._log(key, str(error))
+                continue
+            if len(found) >= MOST_ENDPOINTS:
+                self._log("the list", f"only the first {MOST_ENDPOINTS} of {len(entries)} are used")
+                break
+            found.setdefault(value.address, value)
+        return sorted(found.values(), key=str)
+
+    def _log(self, key: str, reason: str) -> None:
+        if (key, reason) in self._logged or len(self._logged) >= MOST_REMEMBERED:
+            return
+        self._logged.add((key, reason))
+        logger.warning("%s: %r is left out: %s", self._service, key, reason)
+
+
+class Poller:
+    """One service of one registry, driven step by step.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+        uniform: gives a random number between two.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        lookup: Lookup,
+        channel: Channel,
+        *,
+        policy: AddressPolicy,
+        cache: CacheFile | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._service = service
+        self._lookup = lookup
+        self._channel = channel
+        self._record_filter = RecordFilter(service, policy)
+        self._rules = ListRules()
+        self._cache = cache
+        self._is_cache_read = False
+        self._clock = clock
+        self._uniform = uniform
+        self._delays = Delays(BACKOFF, uniform)
+        self._idle_delays = Delays(IDLE_BACKOFF, uniform)
+        self._failing_since: float | None = None
+        # Seconds the next question may be held; 0 after a failure and where a second look is due.
+        self._wait = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Go on until told to stop; a thread of its own runs this."""
+        while not stop.is_set():
+            pause = self._step(stop)
+            stop.wait(pause)
+
+    def step(self) -> float:
+        """Ask once; returns the seconds to pause before the next step."""
+        return self._step(threading.Event())
+
+    def _step(self, stop: threading.Event) -> float:
+        asked = self._clock()
+        try:
+            if not self._is_cache_read:
+                self._read_cache()
+            listing = self._lookup.fetch(self._wait)
+            return 0.0 if stop.is_set() else self._take(listing, asked)
+        except Exception as error:
+            # Closing the lookup breaks off the question that is under way.
+            return 0.0 if stop.is_set() else self._note_failure(error)
+
+    def _take(self, listing: Listing, asked: float) -> float:
+        now = self._clock()
+        self._note_answer(now)
+        if listing.is_restart:
+            self._rules.note_failure()
+        before = self._rules.believed
+        decision = self._rules.decide(self._record_filter(listing.entries), now)
+        if self._cache is not None and decision.endpoints and decision.endpoints != before:
+            self._cache.keep(self._service, decision.endpoints)
+        if decision.endpoints is not None:
+            self._channel.publish(decision.endpoints)
+        if decision.look_again is not None:
+            is_soon = decision.look_again < SOON_SECONDS
+            self._wait = 0.0 if is_soon else min(WAIT_SECONDS, decision.look_again)
+            if self._wait == 0.0 or listing.pause_seconds:
+                return min(decision.look_again, listing.pause_seconds or decision.look_again)
+        else:
+            self._wait = WAIT_SECONDS
+        if listing.pause_seconds:
+            return listing.pause_seconds
+        if decision.endpoints == before and now - asked < LEAST_PAUSE_SECONDS:
+            # It answered at once although nothing has changed that matters here.
+            return self._idle_delays.take()
+        self._idle_delays.reset()
+        return self._uniform(LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)
+
+    def _note_answer(self, now: float) -> None:
+        self._delays.reset()
+        if self._failing_since is not None:
+            logger.info(
+                "%s: the registry answers again after %.1f s", self._service, now - self._failing_since
+            )
+        self._failing_since = None
+        self._channel.error = None
+
+    def _note_failure(self, error: Exception) -> float:
+        self._rules.note_failure()
+        self._wait = 0.0
+        self._channel.error = error
+        if self._failing_since is None:
+            self._failing_since = self._clock()
+            believed = self._rules.believed or ()
+            if believed and self._channel.latest is None:
+                self._channel.publish(believed, is_cached=True)
+            # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
+            logger.warning(
+                "%s: the registry cannot be asked, the last list (%d endpoints) is used: %s",
+                self._service,
+                len(believed),
+                error,
+                exc_info=None if isinstance(error, StoreError) else error,
+            )
+        return self._delays.take()
+
+    def _read_cache(self) -> None:
+        """Start from the list of the last run: the first answer is doubted like every other that lacks much of it."""
+        self._is_cache_read = True
+        endpoints = [] if self._cache is None else self._record_filter(self._cache.load(self._service))
+        if endpoints:
+            self._rules.start_from(endpoints)

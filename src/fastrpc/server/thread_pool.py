@@ -1,0 +1,395 @@
+"""The threads in which `def` handlers run.
+
+    loop                                      threads
+    submit(job) ───────────► queue ─────────► run()
+    done(), many at once ◄── finished ◄───────┘
+
+Threads start when work waits and none is idle, and end after ten idle seconds. They are woken one after
+another: whoever takes a job and sees more wakes, or starts, the next. So one thread does a burst of short
+jobs alone, and jobs that block soon have a thread each.
+
+There is no lock. Deques and lists of CPython change in one step, and who makes such a step looks at the other
+side afterwards: the submitter adds a job, then looks for an idle thread; a thread says that it is idle, then
+looks for a job. One of the two sees the other.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from fastrpc._core.base.thread_gate import Bell, Gate
+
+__all__ = ["Job", "ThreadPool"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds after which a thread without work ends.
+IDLE_SECONDS = 10.0
+
+#: Seconds between two looks of an idle thread at whether the interpreter ends. Python waits for all threads
+#: before it runs any code of ours, so a pool that nobody closed holds it up for this long.
+_LOOK_SECONDS = 0.5
+
+#: Seconds between two searches of a full queue for jobs that nobody waits for any more.
+_SEARCH_SECONDS = 0.1
+
+
+class Job(Protocol):
+    """One call of a `def` handler. `done` is called exactly once, after either `run` or `refuse`."""
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody waits for it any more: then it never starts. Asked in any thread."""
+
+    def run(self) -> None:
+        """Call the handler and keep what comes of it, errors too. In a thread of the pool."""
+
+    def refuse(self, reason: str) -> None:
+        """Keep that it will never run, and why. On the loop, never within `submit`."""
+
+    def done(self) -> None:
+        """Tell how it ended. On the loop, never within `submit`."""
+
+
+#: A job, when it came, whether it is a stream's.
+_Entry = tuple[Job, float, bool]
+
+
+class ThreadPool:
+    """A bounded, elastic pool of threads that serves one event loop.
+
+    Every method is called on that loop. There is no thread and no descriptor before the first job.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        queue_length: int,
+        queue_age: float,
+        loop: asyncio.AbstractEventLoop,
+        name: str = "fastrpc-worker",
+    ) -> None:
+        self.threads = threads
+        self.queue_length = queue_length
+        self.queue_age = queue_age
+        self._loop = loop
+        self._name = name
+
+        # Of the loop. Jobs in flight are submitted and neither refused nor done; streams hold a thread for
+        # long, so they take at most half.
+        self._in_flight = 0
+        self._streams = 0
+        self._most_streams = max(1, threads // 2)
+        self._waiting_streams: deque[_Entry] = deque()
+        self._rejected: deque[tuple[Job, str]] = deque()
+        self._age_timer: asyncio.TimerHandle | None = None
+        self._next_search = 0.0
+        self._quiet = asyncio.Event()
+        self._bell: Bell | None = None
+
+        # Shared. A slot is the right to be a thread; it is in _free or held by one.
+        self._queue: deque[_Entry] = deque()
+        self._finished: deque[_Entry] = deque()
+        self._refused: deque[tuple[_Entry, str]] = deque()
+        self._ended: deque[threading.Thread] = deque()
+        self._free = list(range(threads, 0, -1))
+        self._idle: list[Gate] = []
+        self._alive: set[threading.Thread] = set()
+        self._is_closed = False
+        # A thread was woken or started and has not looked at the queue yet.
+        self._is_waking = False
+        # Somebody has rung, or owes a ring, and the loop has not collected yet.
+        self._is_collecting = False
+
+    # --- on the loop --------------------------------------------------------------------------
+
+    def submit(self, job: Job, *, stream: bool = False) -> None:
+        """Have a job run; one that cannot be taken is refused in a later turn of the loop.
+
+        A stream's job holds its thread until the stream ends, so only half of the threads take such jobs.
+        """
+        if self._is_closed:
+            self._reject(job, "the server is closing")
+            return
+        if self._in_flight >= self.threads + self.queue_length and not self._make_room():
+            self._reject(
+                job,
+                f"all {self.threads} threads are busy (Admission.handler_threads) "
+                f"and {self.queue_length} calls wait (Admission.queue_length)",
+            )
+            return
+        if self._bell is None:
+            self._bell = Bell()
+            # In a context of its own, not that of the call that happens to be the first.
+            contextvars.Context().run(self._loop.add_reader, self._bell.descriptor, self._answer)
+        self._in_flight += 1
+        if stream and self._streams >= self._most_streams:
+            self._waiting_streams.append((job, monotonic(), True))
+        else:
+            self._streams += stream
+            self._queue.append((job, monotonic(), stream))
+            if not self._is_waking:
+                self._wake()
+        if self._age_timer is None:
+            self._watch_age(self.queue_age)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
+    def stats(self) -> dict[str, int]:
+        """Count threads, idle ones, jobs that wait and jobs that are not done yet."""
+        return {
+            "threads": len(self._alive),
+            "idle": len(self._idle),
+            "waiting": len(self._queue) + len(self._waiting_streams),
+            "in_flight": self._in_flight,
+        }
+
+    def close(self, *, wait: bool = False) -> None:
+        """Refuse what waits and end the threads; a job that runs ends as ever. Closing twice is fine.
+
+        With `wait` it blocks, and the loop with it, until no job runs.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            for queue in (self._queue, self._waiting_streams):
+                while (entry := _take(queue)) is not None:
+                    self._in_flight -= 1
+                    self._reject(entry[0], "the server is closing")
+            if self._age_timer is not None:
+                self._age_timer.cancel()
+            while self._idle:
+                self._wake()
+            self._end_if_quiet()
+        if wait:
+            for thread in tuple(self._alive):
+                thread.join()
+            self._collect()
+
+    async def wait_closed(self) -> None:
+        """Return once `close` was called and every thread has ended."""
+        await self._quiet.wait()
+
+    def _answer(self) -> None:
+        if self._bell is not None:
+            self._bell.answer()
+            self._collect()
+
+    def _collect(self) -> None:
+        """Take back all that the threads are done with."""
+        self._is_collecting = False
+        finished = self._finished
+        for _ in range(len(finished)):
+            entry = finished.popleft()
+            self._release(entry)
+            self._tell(entry[0].done)
+        while self._refused:
+            entry, reason = self._refused.popleft()
+            self._release(entry)
+            self._reject(entry[0], reason)
+        for _ in range(len(self._rejected)):
+            job, reason = self._rejected.popleft()
+            self._tell(job.refuse, reason)
+            self._tell(job.done)
+        while self._ended:
+            thread = self._ended.popleft()
+            thread.join()  # Its last step was to say so.
+            self._alive.discard(thread)
+            self._end_if_quiet()
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+
+    def _reject(self, job: Job, reason: str) -> None:
+        """Refuse a job that is not in flight."""
+        self._rejected.append((job, reason))
+        if not self._is_collecting:
+            self._is_collecting = True
+            self._loop.call_soon(self._collect, context=contextvars.Context())
+
+    def _release(self, entry: _Entry) -> None:
+        """Give back what a job held that was in the queue or beyond."""
+        self._in_flight -= 1
+        if entry[2]:
+            following = _take(self._waiting_streams)
+            if following is None:
+                self._streams -= 1
+            else:
+                self._queue.append(following)
+                if not self._is_waking:
+                    self._wake()
+
+    def _make_room(self) -> bool:
+        """Drop jobs that nobody waits for from a full queue; search seldom, it takes time with each job."""
+        now = monotonic()
+        if now < self._next_search:
+            return False
+        self._next_search = now + _SEARCH_SECONDS
+        before = self._in_flight
+        for _ in range(len(self._queue)):
+            entry = _take(self._queue)
+            if entry is None:
+                break
+            if entry[0].expired:
+                self._release(entry)
+                self._reject(entry[0], "nobody waits for it any more")
+            else:
+                self._queue.append(entry)
+        self._look_again()
+        return self._in_flight < before
+
+    def _watch_age(self, seconds: float) -> None:
+        self._age_timer = self._loop.call_later(seconds, self._drop_aged, context=contextvars.Context())
+
+    def _drop_aged(self) -> None:
+        self._age_timer = None
+        now = monotonic()
+        youngest_too_old = now - self.queue_age
+        left: list[float] = []
+        for queue in (self._queue, self._waiting_streams):
+            while (entry := _take(queue)) is not None:
+                if entry[1] > youngest_too_old:
+                    queue.appendleft(entry)
+                    left.append(entry[1])
+                    break
+                if queue is self._queue:
+                    self._release(entry)
+                else:
+                    self._in_flight -= 1
+                self._reject(entry[0], self._aged())
+        self._look_again()
+        if left:
+            self._watch_age(max(0.001, min(left) - youngest_too_old))
+
+    def _aged(self) -> str:
+        return f"no thread was free for {self.queue_age:g} s (Admission.queue_age)"
+
+    def _look_again(self) -> None:
+        # While entries were in our hands, a thread may have found the queue empty and become idle.
+        if self._queue and not self._is_waking:
+            self._wake()
+
+    def _end_if_quiet(self) -> None:
+        if self._is_closed and not self._alive and not self._quiet.is_set():
+            self._quiet.set()
+            if self._bell is not None and not self._loop.is_closed():
+                self._loop.remove_reader(self._bell.descriptor)
+
+    # --- in any thread ------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        """Have one more thread look at the queue, if one may."""
+        try:
+            gate = self._idle.pop()
+        except IndexError:
+            self._start_thread()
+        else:
+            self._is_waking = True
+            gate.open()
+
+    def _start_thread(self) -> None:
+        if self._is_closed:
+            return
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            return  # All are busy, and look at the queue when they are done.
+        self._is_waking = True
+        thread = threading.Thread(target=self._work, args=(slot,), name=f"{self._name}-{slot}", daemon=False)
+        self._alive.add(thread)
+        try:
+            contextvars.Context().run(thread.start)
+        except RuntimeError as error:
+            logger.warning("cannot start a thread for handlers, %d run: %s", len(self._alive) - 1, error)
+            self._alive.discard(thread)
+            self._free.append(slot)
+            self._is_waking = False
+
+    # --- in a thread of the pool --------------------------------------------------------------
+
+    def _work(self, slot: int) -> None:
+        bell, gate, queue = self._bell, Gate(), self._queue
+        assert bell is not None
+        self._is_waking = False
+        owes_ring = False
+        while True:
+            entry = _take(queue)
+            if entry is None:
+                if not self._rest(gate, bell, owes_ring):
+                    break
+                owes_ring = False
+                continue
+            if owes_ring:
+                # A result waits, and nobody knows how long the next job takes.
+                bell.ring()
+            if queue and not self._is_waking:
+                self._wake()
+            owes_ring = self._run(entry)
+        self._free.append(slot)
+        if queue and not self._is_closed:
+            self._wake()
+        self._ended.append(threading.current_thread())
+        self._is_collecting = True
+        bell.ring()
+
+    def _run(self, entry: _Entry) -> bool:
+        """Run or refuse a job; return whether the loop is to be told and nobody does so yet."""
+        job, since, _ = entry
+        if job.expired:
+            self._refused.append((entry, "nobody waits for it any more"))
+        elif monotonic() - since > self.queue_age:
+            self._refused.append((entry, self._aged()))
+        else:
+            try:
+                job.run()
+            except BaseException:
+                logger.critical("%r let an error through", job, exc_info=True)
+            self._finished.append(entry)
+        if self._is_collecting:
+            return False
+        self._is_collecting = True
+        return True
+
+    def _rest(self, gate: Gate, bell: Bell, owes_ring: bool) -> bool:
+        """Wait to be woken; False if the thread is to end."""
+        if self._is_closed:
+            return False
+        self._idle.append(gate)
+        if (self._queue or self._is_closed) and self._is_taken_back(gate):
+            if owes_ring:
+                bell.ring()
+            return True
+        rung = bell if owes_ring else None
+        end = monotonic() + IDLE_SECONDS
+        while not gate.wait(_LOOK_SECONDS, rung):
+            rung = None
+            if (monotonic() >= end or not threading.main_thread().is_alive()) and self._is_taken_back(gate):
+                return False
+        self._is_waking = False
+        return True
+
+    def _is_taken_back(self, gate: Gate) -> bool:
+        """Stop being idle, unless somebody is about to open the gate."""
+        try:
+            self._idle.remove(gate)
+        except ValueError:
+            return False
+        return True
+
+
+def _take(queue: deque[_Entry]) -> _Entry | None:
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None

@@ -1,0 +1,68 @@
+"""What `proceed(call)` returns, driven by hand as a task drives it."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from fastrpc._core.calls.interception import Chain
+from fastrpc.status import Status
+
+
+class Noted:
+    """Stands for a call: remembers what became of it."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Any] = []
+
+    def _note_outcome(self, status: Any, error: Any) -> None:
+        self.outcomes.append((status, error))
+
+
+def note_failure(call: Noted, error: BaseException) -> None:
+    call._note_outcome("failed", error)
+
+
+class Bare:
+    """An awaitable whose iterator takes no exceptions."""
+
+    def __await__(self) -> Iterator[None]:
+        return self
+
+    def __iter__(self) -> Iterator[None]:
+        return self
+
+    def __next__(self) -> None:
+        return None
+
+
+def test_exception_thrown_after_the_end_changes_no_outcome() -> None:
+    async def innermost(call: Noted) -> int:
+        return 1
+
+    call = Noted()
+    proceeding: Any = Chain((), innermost, note_failure).proceed()(call)
+    with pytest.raises(StopIteration):
+        proceeding.send(None)
+    with pytest.raises(RuntimeError, match="cannot reuse"):
+        proceeding.throw(ValueError("late"))
+    assert call.outcomes == [(Status.OK, None)]
+
+
+def test_exception_reaches_who_awaits_an_iterator_without_throw() -> None:
+    call = Noted()
+    proceeding: Any = Chain((), lambda call: cast(Any, Bare()), note_failure).proceed()(call)
+    proceeding.send(None)
+    error = KeyError("thrown")
+    with pytest.raises(KeyError, match="thrown"):
+        proceeding.throw(error)
+    assert call.outcomes == [("failed", error)]
+
+
+def test_iterator_without_close_can_be_left() -> None:
+    call = Noted()
+    proceeding: Any = Chain((), lambda call: cast(Any, Bare()), note_failure).proceed()(call)
+    proceeding.send(None)
+    proceeding.close()
+    with pytest.raises(RuntimeError, match="cannot reuse"):
+        proceeding.send(None)

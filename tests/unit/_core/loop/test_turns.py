@@ -1,0 +1,145 @@
+"""Work that is put off is done in slices, in turn, a few milliseconds in each turn of the loop."""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork, Turns
+
+STEP_SECONDS = 0.0002
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+
+def burning(notes: list[Any], name: str, steps: int) -> Callable[[], bool]:
+    """Return steps of work that take some time each, and are noted."""
+    left = steps
+
+    def step() -> bool:
+        nonlocal left
+        until = time.perf_counter() + STEP_SECONDS
+        while time.perf_counter() < until:
+            pass
+        notes.append(name)
+        left -= 1
+        return left > 0
+
+    return step
+
+
+def turns_here() -> Turns:
+    return loop_state(asyncio.get_running_loop()).turns
+
+
+async def finished(turns: Turns) -> int:
+    """Return once nothing waits, and after how many turns of the loop."""
+    count = 0
+    while len(turns):
+        await asyncio.sleep(0)
+        count += 1
+    return count
+
+
+async def test_short_work_is_done_at_once() -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    SlicedWork(turns, burning(notes, "a", 3)).begin()
+    assert notes == ["a"] * 3
+    assert len(turns) == 0
+
+
+async def test_long_work_goes_on_in_later_turns() -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    SlicedWork(turns, burning(notes, "a", 200)).begin()
+    assert len(notes) < 200
+    assert await finished(turns) >= 5
+    assert len(notes) == 200
+
+
+async def test_many_short_ones_together_take_no_more_than_a_turn() -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    for number in range(100):
+        SlicedWork(turns, burning(notes, str(number), 2)).begin()
+    # However slow this machine is, a step takes no less than it is told to.
+    assert len(notes) * STEP_SECONDS <= 0.005
+    await finished(turns)
+    assert sorted(notes) == sorted(str(number) for number in range(100) for _ in range(2))
+
+
+async def test_each_gets_its_slice_in_turn() -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    for name in "abcd":
+        SlicedWork(turns, burning(notes, name, 60)).begin()
+    await finished(turns)
+    assert sorted(notes) == [name for name in "abcd" for _ in range(60)]
+    # The last one began long before the first one ended.
+    assert notes.index("d") < len(notes) - 1 - notes[::-1].index("a")
+
+
+async def test_work_goes_on_in_the_context_in_which_it_began() -> None:
+    seen: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    burn = burning(seen, "", 100)
+
+    def step() -> bool:
+        more = burn()
+        seen[-1] = variable.get("none")
+        return more
+
+    contextvars.copy_context().run(lambda: (variable.set("own"), SlicedWork(turns, step).begin()))
+    await finished(turns)
+    assert set(seen) == {"own"}
+
+
+async def test_work_that_fails_is_reported_and_the_others_go_on() -> None:
+    notes: list[str] = []
+    reports: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    turns = Turns(loop)
+    burn = burning(notes, "bad", 30)
+
+    def step() -> bool:
+        if len([note for note in notes if note == "bad"]) == 25:
+            raise ValueError("no more")
+        return burn()
+
+    SlicedWork(turns, burning(notes, "good", 50)).begin()
+    SlicedWork(turns, step).begin()
+    await finished(turns)
+    assert notes.count("good") == 50
+    assert [str(report["exception"]) for report in reports] == ["no more"]
+
+
+async def test_work_that_fails_at_once_is_not_stepped_again() -> None:
+    steps: list[None] = []
+    turns = Turns(asyncio.get_running_loop())
+
+    def step() -> bool:
+        steps.append(None)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        SlicedWork(turns, step).begin()
+    assert len(turns) == 0
+    await asyncio.sleep(0)
+    assert len(steps) == 1
+
+
+async def test_all_of_a_loop_share_one_queue() -> None:
+    assert turns_here() is turns_here()
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(TypeError):
+        SlicedWork(None, print)  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        Turns(None)  # type: ignore[arg-type]

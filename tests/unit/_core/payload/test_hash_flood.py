@@ -1,0 +1,287 @@
+"""Keys of maps and values of sets: those chosen to collide are refused, all others pass."""
+
+import datetime
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from fastrpc._core.payload.hash_flood import HashFloodGuard, KeyTable, key_decoder, untyped_guard
+from fastrpc._core.payload.payload_scan import PayloadScan
+from tests.support.colliding import alike_decimals, alike_numbers, colliding_numbers, colliding_set_values
+from tests.support.colliding_payloads import json_map, packed_map
+
+MSGPACK, JSON = 1, 2
+COLLIDING = colliding_numbers(14, 6_000, 1_000)
+COLLIDING_IN_SETS = colliding_set_values(15, 18_000, 700)
+MODULUS = 2**61 - 1
+UTC = datetime.UTC
+DAY = datetime.datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Place:
+    x: int
+    y: int
+
+
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+
+class Part(msgspec.Struct, frozen=True):
+    first: int
+    second: int
+
+
+#: 800 pairs, 64 and more of each hash.
+ALIKE_PAIRS = [
+    (first, second)
+    for number in range(10, 200, 20)
+    for first in [*alike_numbers(number), -2 - MODULUS * 2, -2 - MODULUS]
+    for second in alike_numbers(number + 1)
+]
+
+
+def scan_of(kind: Any, codec: int = MSGPACK, *, of_sets: bool = False) -> PayloadScan:
+    """Return the scan of payloads with maps, or sets, of one type."""
+    decoder = key_decoder(codec, kind, is_key=not of_sets)
+    keys, values = ((), (decoder,)) if of_sets else ((decoder,), ())
+    return PayloadScan(codec, guard=HashFloodGuard(codec, keys=keys, values=values))
+
+
+def verdict(kind: Any, payload: bytes, codec: int = MSGPACK, *, of_sets: bool = False) -> str:
+    return scan_of(kind, codec, of_sets=of_sets).scan(payload, max_items=2_000_000)[0]
+
+
+def shuffled(keys: Iterable[Any]) -> list[Any]:
+    found = list(keys)
+    random.Random(1).shuffle(found)
+    return found
+
+
+HOSTILE = [
+    pytest.param(int, COLLIDING, id="numbers"),
+    pytest.param(int, [*range(300), *COLLIDING], id="numbers behind others"),
+    pytest.param(float, [m * 2.0 ** (61 * k) for m in range(1, 200, 2) for k in range(-15, 16)], id="floats"),
+    pytest.param(Decimal, alike_decimals(300), id="decimals"),
+    pytest.param(Decimal, shuffled([*map(Decimal, range(3_000)), *alike_decimals(80)]), id="few decimals"),
+    pytest.param(tuple[int, int], ALIKE_PAIRS, id="tuples"),
+    pytest.param(tuple[int, ...], ALIKE_PAIRS, id="long tuples"),
+    pytest.param(tuple[str, Decimal], [("a", number) for number in alike_decimals(300)], id="tuples of text"),
+    pytest.param(Pair, ALIKE_PAIRS, id="named tuples"),
+    pytest.param(Place, [{"x": x, "y": y} for x, y in ALIKE_PAIRS], id="dataclasses"),
+    pytest.param(Part, [Part(*pair) for pair in ALIKE_PAIRS], id="structs"),
+    pytest.param(frozenset[Decimal], [[number] for number in alike_decimals(300)], id="frozen sets"),
+    pytest.param(uuid.UUID, [uuid.UUID(int=5 + m * MODULUS) for m in range(300)], id="uuids"),
+    pytest.param(uuid.UUID, [uuid.UUID(int=number).bytes for number in COLLIDING], id="uuids as bytes"),
+    pytest.param(int | Decimal | None, alike_decimals(300), id="unions"),
+    pytest.param(Any, COLLIDING, id="untyped numbers"),
+    pytest.param(Any, [("a", pair) for pair in ALIKE_PAIRS], id="untyped tuples"),
+]
+
+HONEST = [
+    pytest.param(int, range(100_000), id="in a row"),
+    pytest.param(int, range(0, -100_000, -1), id="negative"),
+    pytest.param(int, [number**2 for number in range(100_000)], id="squares"),
+    pytest.param(int, [random.Random(1).getrandbits(63) for _ in range(100_000)], id="random"),
+    *(
+        pytest.param(int, range(0, min(50_000 << bits, 1 << 63), 1 << bits), id=f"steps of 2**{bits}")
+        for bits in (8, 16, 22, 28, 32, 40, 44, 48)
+    ),
+    *(
+        pytest.param(int, range(0, 50_000 * 10**digits, 10**digits), id=f"steps of 10**{digits}")
+        for digits in (3, 6, 9, 12)
+    ),
+    pytest.param(float, [number / 100 for number in range(50_000)], id="prices"),
+    pytest.param(float, [number / 1024 for number in range(50_000)], id="fractions"),
+    pytest.param(float, [float("nan"), float("inf"), float("-inf"), *range(100)], id="no numbers"),
+    pytest.param(Decimal, [Decimal(number) / 100 for number in range(50_000)], id="decimals"),
+    pytest.param(tuple[int, int], [(x, y) for x in range(-100, 100) for y in range(-100, 100)], id="grid"),
+    pytest.param(
+        tuple[int, int, int],
+        [(x, y, z) for x in range(-20, 20) for y in range(-20, 20) for z in range(-20, 20)],
+        id="space",
+    ),
+    pytest.param(tuple[str, int], [("a", number) for number in range(50_000)], id="tuples of text"),
+    pytest.param(Place, [{"x": x, "y": y} for x in range(-70, 70) for y in range(70)], id="dataclasses"),
+    pytest.param(
+        datetime.datetime, [DAY + datetime.timedelta(minutes=number) for number in range(50_000)], id="aware"
+    ),
+    pytest.param(
+        datetime.timedelta, [datetime.timedelta(hours=number) for number in range(9_000)], id="spans"
+    ),
+    pytest.param(
+        uuid.UUID, [uuid.UUID(int=random.Random(1).getrandbits(128)) for _ in range(9_000)], id="uuids"
+    ),
+    pytest.param(uuid.UUID, [uuid.UUID(int=number) for number in range(9_000)], id="uuids in a row"),
+    pytest.param(int | str, [*range(5_000), *map(str, range(5_000))], id="unions"),
+    pytest.param(
+        Any, [*range(5_000), *map(str, range(5_000)), *[(n, "a") for n in range(5_000)]], id="untyped"
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys"), HOSTILE)
+def test_keys_chosen_to_collide_are_refused(kind: Any, keys: list[Any]) -> None:
+    assert verdict(kind, packed_map(keys)) == "colliding keys"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        pytest.param(int, [*range(200), *COLLIDING_IN_SETS], id="numbers"),
+        pytest.param(Any, COLLIDING_IN_SETS, id="untyped numbers"),
+        pytest.param(Decimal, alike_decimals(300), id="decimals"),
+        pytest.param(tuple[int, int], ALIKE_PAIRS, id="tuples"),
+        pytest.param(Place, [{"x": x, "y": y} for x, y in ALIKE_PAIRS], id="dataclasses"),
+        pytest.param(uuid.UUID, [uuid.UUID(int=5 + m * MODULUS) for m in range(300)], id="uuids"),
+    ],
+)
+@pytest.mark.parametrize("codec", [MSGPACK, JSON])
+def test_values_of_sets_chosen_to_collide_are_refused(codec: int, kind: Any, values: list[Any]) -> None:
+    encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
+    for payload in (values, [1, {"a": values}], [*values, None]):
+        assert verdict(kind, encode(payload), codec, of_sets=True) == "colliding keys"
+
+
+@pytest.mark.parametrize(("kind", "keys"), HONEST)
+def test_keys_that_nobody_chose_pass(kind: Any, keys: Iterable[Any]) -> None:
+    assert verdict(kind, packed_map(keys)) == "ok"
+
+
+@pytest.mark.parametrize(("kind", "values"), HONEST)
+def test_values_of_sets_that_nobody_chose_pass(kind: Any, values: Iterable[Any]) -> None:
+    assert verdict(kind, msgspec.msgpack.encode(list(values)), of_sets=True) == "ok"
+
+
+def test_it_is_the_collisions_that_are_refused() -> None:
+    assert verdict(int, packed_map(COLLIDING[:6_000])) == "ok"
+    assert verdict(int, packed_map(COLLIDING[6_000:])) == "ok"
+    assert verdict(int, packed_map(map(str, COLLIDING))) == "ok"
+    assert verdict(int, msgspec.msgpack.encode(COLLIDING)) == "ok"
+    assert verdict(int, packed_map(COLLIDING), of_sets=True) == "ok"
+
+
+def test_equal_keys_do_not_collide() -> None:
+    assert verdict(int, packed_map([COLLIDING[-1]] * 10_000)) == "ok"
+    assert verdict(Decimal, packed_map(["1E0", "+1", "1", "1.0", "1.00"] * 2_000)) == "ok"
+
+
+@pytest.mark.parametrize("spelling", ["{}", "+{}", "{}.0", "{}E0", "00{}", "{}e+0"])
+def test_numbers_collide_however_they_are_spelled(spelling: str) -> None:
+    keys = [spelling.format(number) for number in alike_decimals(300)]
+    assert verdict(Decimal, packed_map(keys)) == "colliding keys"
+    assert verdict(Decimal, json_map(keys), JSON) == "colliding keys"
+    assert (
+        verdict(Decimal, json_map([rf"\u{ord(key[0]):04x}{key[1:]}" for key in keys]), JSON)
+        == "colliding keys"
+    )
+
+
+def test_sixty_four_keys_of_one_hash_pass_and_one_more_does_not() -> None:
+    others = list(map(Decimal, range(10, 500)))
+    assert verdict(Decimal, packed_map([*others, *alike_decimals(64)])) == "ok"
+    assert verdict(Decimal, packed_map([*others, *alike_decimals(65)])) == "colliding keys"
+
+
+@pytest.mark.parametrize("depth", [1, 5])
+def test_they_are_found_wherever_the_map_is(depth: int) -> None:
+    payload = packed_map(COLLIDING)
+    assert verdict(int, b"\x92\x01" * depth + payload) == "colliding keys"
+    assert verdict(int, b"\x81\xa1a" * depth + payload) == "colliding keys"
+    text = json_map(COLLIDING)
+    assert verdict(int, b'[1,{"a":' * depth + text + b"}]" * depth, JSON) == "colliding keys"
+
+
+def test_many_small_maps_are_added_up() -> None:
+    small = packed_map(colliding_numbers(10, 400, 200))
+    assert verdict(int, small) == "ok"
+    assert verdict(int, b"\xdd" + (300).to_bytes(4, "big") + small * 300) == "colliding keys"
+
+
+def test_a_last_key_of_another_type_does_not_hide_the_others() -> None:
+    """The decoder fills its dict up to there, too."""
+    for wrong in ("text", None, [1], 1.5):
+        assert verdict(int, packed_map([*COLLIDING, wrong])) == "colliding keys"
+    assert verdict(int, json_map([*COLLIDING, "text"]), JSON) == "colliding keys"
+    assert verdict(int, packed_map(["text", *COLLIDING])) == "ok"
+
+
+def test_a_map_of_json_that_nobody_closes_hides_nothing() -> None:
+    assert verdict(int, json_map(COLLIDING)[:-1], JSON) == "colliding keys"
+    assert verdict(int, b'[1,{"a":' + json_map(COLLIDING)[:-1] + b",", JSON) == "colliding keys"
+
+
+def test_untyped_keys_of_json_are_text() -> None:
+    scan = PayloadScan(MSGPACK, guard=untyped_guard())
+    assert scan.scan(packed_map(COLLIDING))[0] == "colliding keys"
+    assert PayloadScan(JSON).scan(json_map(COLLIDING))[0] == "ok"
+
+
+def test_the_scan_without_a_guard_looks_at_no_keys() -> None:
+    assert PayloadScan(MSGPACK).scan(packed_map(COLLIDING))[0] == "ok"
+
+
+@dataclass(frozen=True)
+class Spiteful:
+    number: int
+
+    def __hash__(self) -> int:
+        return 5
+
+    def __eq__(self, other: object) -> bool:
+        raise LookupError("compared")
+
+
+def test_an_error_of_a_comparison_is_the_programs() -> None:
+    with pytest.raises(LookupError, match="compared"):
+        verdict(Spiteful, packed_map({"number": number} for number in range(200)))
+
+
+def test_the_work_for_keys_that_pass_is_in_proportion() -> None:
+    for is_set in (False, True):
+        table = KeyTable(is_set=is_set)
+        assert not table.weigh(range(50_000))
+        assert table.misses <= 2 * table.seen == 100_000
+
+
+def test_the_work_for_keys_that_collide_ends_early() -> None:
+    table = KeyTable(is_set=False)
+    assert table.weigh(alike_decimals(100_000))
+    assert table.seen == 65
+
+
+def seconds_of(action: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize(
+    ("collect", "hostile", "is_set"),
+    [
+        pytest.param(dict.fromkeys, colliding_numbers(17, 50_000, 1_000), False, id="dict"),
+        pytest.param(set, colliding_set_values(17, 70_000, 800), True, id="set"),
+    ],
+)
+def test_what_is_refused_would_take_long_and_its_refusal_does_not(
+    collect: Callable[[Any], Any], hostile: list[int], is_set: bool
+) -> None:
+    """Should a dict or a set walk otherwise some day, these keys would be nothing special and the count wrong."""
+    assert KeyTable(is_set=is_set).weigh(hostile)
+    honest = list(range(len(hostile)))
+    filling = seconds_of(lambda: collect(hostile))
+    assert filling > 10 * seconds_of(lambda: collect(honest))
+    assert seconds_of(lambda: KeyTable(is_set=is_set).weigh(hostile)) < filling

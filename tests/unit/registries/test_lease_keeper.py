@@ -1,0 +1,256 @@
+"""Keeping endpoints registered."""
+
+import logging
+
+import pytest
+
+from fastrpc import Endpoint, StoreError
+from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
+from fastrpc.testing import FakeClock
+from tests.support.fake_registry import FakeLease, away, refused
+
+
+class Driven:
+    """A keeper that a test drives step by step."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.keeper = LeaseKeeper(clock=self.clock, uniform=lambda low, high: high)
+
+    def add(self, service: str = "arith") -> tuple[Registration, FakeLease]:
+        lease = FakeLease()
+        registration = Registration(service, Endpoint("tcp://h:1"), lease, self.keeper)
+        self.keeper.add(registration)
+        return registration, lease
+
+    def step(self, seconds: float = 0.0) -> float | None:
+        self.clock.advance(seconds)
+        return self.keeper.step()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass; steps are made when the keeper asks for them."""
+        until = self.clock() + seconds
+        while (pause := self.step()) is not None and self.clock() + pause <= until:
+            self.clock.advance(pause + 0.001)
+        self.clock.advance(max(0.0, until - self.clock()))
+
+
+def test_endpoint_is_written_and_then_renewed_in_time() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    assert driven.step() == pytest.approx(2.0)
+    assert registration.is_registered
+    driven.step(1.0)
+    assert lease.actions == ["acquire"]
+    driven.step(1.0)
+    assert lease.actions == ["acquire", "renew"]
+
+
+def test_lost_registration_is_written_again_at_once() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    driven.step()
+    lease.is_lost = True
+    driven.step(2.0)
+    assert lease.actions == ["acquire", "renew", "acquire"]
+    assert registration.is_registered
+
+
+def test_registration_follows_within_five_seconds_of_the_return_of_the_registry() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    driven.step()
+    lease.trouble = away()
+    driven.run(60.0)
+    assert (registration.is_registered, str(registration.error)) == (False, "connection refused")
+    lease.trouble = None
+    driven.run(5.0)
+    assert (registration.is_registered, registration.error) == (True, None)
+    assert "acquire" in lease.actions[-3:]
+
+
+def test_registry_that_is_away_is_asked_by_one_for_all() -> None:
+    driven = Driven()
+    pairs = [driven.add(f"service-{n}") for n in range(10)]
+    driven.step()
+    for _, lease in pairs:
+        lease.trouble = away()
+        lease.actions.clear()
+    driven.step(2.0)
+    assert sum(len(lease.actions) for _, lease in pairs) == 1
+
+
+def test_all_are_registered_again_when_it_is_back() -> None:
+    driven = Driven()
+    pairs = [driven.add(f"service-{n}") for n in range(10)]
+    driven.step()
+    for _, lease in pairs:
+        lease.trouble = away()
+    driven.run(30.0)
+    for _, lease in pairs:
+        lease.trouble = None
+        lease.is_lost = True
+    driven.run(5.0)
+    assert all(registration.is_registered for registration, _ in pairs)
+    assert not any(lease.is_lost for _, lease in pairs)
+
+
+def test_outage_and_return_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastrpc.registry")
+    driven = Driven()
+    _, lease = driven.add()
+    driven.step()
+    lease.trouble = away()
+    driven.run(20.0)
+    lease.trouble = None
+    driven.run(5.0)
+    levels = [record.levelname for record in caplog.records]
+    assert levels.count("WARNING") == 1
+    assert "the registry takes registrations again" in caplog.text
+    assert "arith: tcp://h:1 is registered" in caplog.text
+
+
+def test_entering_does_not_wait_for_a_registry_that_is_away() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    lease.trouble = away()
+    driven.step()
+    assert registration._entered.result(0) is None
+    assert not registration.is_registered
+
+
+def test_entering_while_others_wait_for_the_registry_does_not_wait_either() -> None:
+    driven = Driven()
+    _, lease = driven.add()
+    lease.trouble = away()
+    driven.step()
+    late, late_lease = driven.add("late")
+    driven.step()
+    assert late._entered.result(0) is None
+    assert late_lease.actions == []
+    lease.trouble = None
+    driven.run(5.0)
+    assert late.is_registered
+
+
+def test_registration_that_is_refused_is_an_error_on_entering() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    lease.trouble = refused()
+    driven.step()
+    with pytest.raises(StoreError, match="no such permission"):
+        registration._entered.result(0)
+
+
+def test_refusal_of_one_does_not_hold_up_others() -> None:
+    driven = Driven()
+    _, lease = driven.add()
+    lease.trouble = refused()
+    other, _ = driven.add("other")
+    driven.step()
+    assert other.is_registered
+
+
+def test_defect_of_a_backend_does_not_end_the_keeper(caplog: pytest.LogCaptureFixture) -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    driven.step()
+    lease.trouble = ZeroDivisionError("oops")
+    driven.step(2.0)
+    lease.trouble = None
+    driven.run(5.0)
+    assert registration.is_registered
+    assert caplog.records[0].exc_info is not None
+
+
+def test_leaving_takes_the_endpoint_out() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    driven.step()
+    driven.keeper.remove(registration)
+    assert driven.step() is None
+    assert lease.actions[-1] == "release"
+    assert registration._left.done()
+
+
+def test_leaving_does_not_wait_for_a_registry_that_is_away() -> None:
+    driven = Driven()
+    pairs = [driven.add(f"service-{n}") for n in range(10)]
+    driven.step()
+    for registration, lease in pairs:
+        lease.trouble = away()
+        lease.actions.clear()
+        driven.keeper.remove(registration)
+    driven.step()
+    assert all(registration._left.done() for registration, _ in pairs)
+    assert sum(len(lease.actions) for _, lease in pairs) == 1
+
+
+def test_leaving_reaches_a_registry_that_is_back_before_it_is_asked_again() -> None:
+    driven = Driven()
+    pairs = [driven.add(f"service-{n}") for n in range(3)]
+    driven.step()
+    for _, lease in pairs:
+        lease.trouble = away()
+    driven.run(30.0)
+    for registration, lease in pairs:
+        lease.trouble = None
+        lease.actions.clear()
+        driven.keeper.remove(registration)
+    driven.step()
+    assert [lease.actions for _, lease in pairs] == [["release"]] * 3
+
+
+def test_attempt_that_was_lost_on_the_way_is_taken_back_as_well() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    lease.trouble = away()
+    driven.step()
+    lease.trouble = None
+    driven.clock.advance(5.0)
+    driven.keeper.remove(registration)
+    driven.step()
+    assert lease.actions == ["acquire", "release"]
+
+
+def test_attempt_that_was_refused_is_not_taken_back() -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    lease.trouble = refused()
+    driven.step()
+    driven.keeper.remove(registration)
+    driven.step()
+    assert lease.actions == ["acquire"]
+
+
+def test_closing_takes_everything_out_and_ends_the_thread() -> None:
+    driven = Driven()
+    _, lease = driven.add()
+    driven.step()
+    driven.keeper.close()
+    driven.keeper.run()
+    assert lease.actions[-1] == "release"
+    with pytest.raises(RuntimeError, match="closed"):
+        driven.add()
+
+
+def test_registration_is_entered_once() -> None:
+    driven = Driven()
+    registration, _ = driven.add()
+    with pytest.raises(RuntimeError, match="twice"):
+        driven.keeper.add(registration)
+
+
+def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driven = Driven()
+    registration, lease = driven.add()
+    driven.step()
+    lease.trouble = StoreError("\x1b[2J\x9b31m\r\n\u202e\u2066evil\u200b")
+    driven.step(2.0)
+    driven.keeper.remove(registration)
+    driven.step(60.0)
+    texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(texts) == 2
+    assert all(text.isprintable() and "evil" in text for text in texts)

@@ -1,0 +1,287 @@
+"""Asking a registry again and again."""
+
+import itertools
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc import StoreError
+from fastrpc.registries import AddressPolicy
+from fastrpc.registries.base.backend import Listing
+from fastrpc.registries.base.cache import CacheFile
+from fastrpc.registries.base.poller import BACKOFF, MOST_PAUSE_SECONDS, WAIT_SECONDS, Poller
+from fastrpc.registries.base.record import RecordError
+from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS
+from fastrpc.registries.base.watch import Channel
+from fastrpc.testing import FakeClock
+from tests.support.fake_registry import FakeLookup, away, entries
+
+
+class Driven:
+    """A feed that a test drives step by step."""
+
+    def __init__(self, *answers: Any, cache: CacheFile | None = None) -> None:
+        self.clock = FakeClock()
+        self.channel = Channel(itertools.count(1))
+        self.lookup = FakeLookup(*answers)
+        self.poller = Poller(
+            "arith",
+            self.lookup,
+            self.channel,
+            policy=AddressPolicy(),
+            cache=cache,
+            clock=self.clock,
+            uniform=lambda low, high: (low + high) / 2,
+        )
+
+    def step(self, seconds: float = 0.0) -> float:
+        self.clock.advance(seconds)
+        return self.poller.step()
+
+    @property
+    def ports(self) -> list[int]:
+        assert self.channel.latest is not None
+        return [endpoint.address.port for endpoint in self.channel.latest.endpoints]
+
+
+def test_first_question_does_not_wait_and_later_ones_do() -> None:
+    driven = Driven(entries(1))
+    driven.step()
+    driven.step()
+    assert driven.lookup.waits == [0.0, WAIT_SECONDS]
+
+
+def test_list_is_published_in_the_order_of_addresses_each_once() -> None:
+    driven = Driven([*entries(3, 1, 2), *entries(1)])
+    driven.step()
+    assert driven.ports == [1, 2, 3]
+
+
+def test_unchanged_list_is_published_once() -> None:
+    driven = Driven(entries(1))
+    driven.step()
+    before = driven.channel.latest
+    driven.step()
+    assert driven.channel.latest is before
+
+
+def test_snapshots_have_growing_versions() -> None:
+    driven = Driven(entries(1), entries(1, 2))
+    driven.step()
+    driven.step()
+    assert driven.channel.latest is not None
+    assert driven.channel.latest.version == 2
+
+
+def test_failure_leaves_the_last_list_and_is_told() -> None:
+    driven = Driven(entries(1), away())
+    driven.step()
+    driven.step()
+    assert driven.ports == [1]
+    assert str(driven.channel.error) == "connection refused"
+
+
+def test_pauses_grow_while_the_registry_is_away_and_have_a_longest() -> None:
+    driven = Driven(away())
+    pauses = [driven.step() for _ in range(12)]
+    assert pauses[0] == pytest.approx(BACKOFF.first)
+    assert pauses[1] == pytest.approx(BACKOFF.first * BACKOFF.factor)
+    assert pauses[-1] == pytest.approx(BACKOFF.longest)
+
+
+def test_question_after_a_failure_does_not_wait() -> None:
+    driven = Driven(entries(1), away(), entries(1))
+    for _ in range(3):
+        driven.step()
+    assert driven.lookup.waits[-2:] == [WAIT_SECONDS, 0.0]
+
+
+def test_outage_and_return_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastrpc.registry")
+    driven = Driven(entries(1), away(), away(), away(), entries(1))
+    for _ in range(6):
+        driven.step(1.0)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            "arith: the registry cannot be asked, the last list (1 endpoints) is used: connection refused",
+        ),
+        ("INFO", "arith: the registry answers again after 3.0 s"),
+    ]
+
+
+def test_defect_of_a_backend_does_not_end_the_feed(caplog: pytest.LogCaptureFixture) -> None:
+    driven = Driven(ZeroDivisionError("oops"), entries(1))
+    driven.step()
+    driven.step()
+    assert driven.ports == [1]
+    assert caplog.records[0].exc_info is not None
+
+
+def test_empty_list_is_looked_at_again_without_waiting() -> None:
+    driven = Driven(entries(1, 2), [])
+    driven.step()
+    assert driven.step() == pytest.approx(CONFIRM_SECONDS)
+    assert driven.ports == [1, 2]
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == []
+    assert driven.lookup.waits[-1] == 0.0
+
+
+def test_list_of_a_registry_that_came_back_loses_nobody_before_it_settled() -> None:
+    driven = Driven(entries(1, 2), away(), [])
+    driven.step()
+    driven.step()
+    driven.step()
+    assert driven.ports == [1, 2]
+    driven.step(SETTLE_SECONDS + 1)
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == []
+
+
+def test_registry_that_started_anew_counts_as_one_that_came_back() -> None:
+    driven = Driven(entries(1, 2), Listing([], is_restart=True), [])
+    for _ in range(2):
+        driven.step()
+    driven.step(CONFIRM_SECONDS)
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == [1, 2]
+
+
+def test_settling_list_is_watched_for_changes_meanwhile() -> None:
+    driven = Driven(entries(1, 2), away(), entries(1))
+    for _ in range(4):
+        driven.step()
+    assert driven.lookup.waits[-1] == pytest.approx(SETTLE_SECONDS)
+
+
+def test_pause_of_the_answer_is_kept() -> None:
+    driven = Driven(Listing(entries(1), pause_seconds=7.0))
+    assert driven.step() == 7.0
+
+
+def test_answers_that_tell_nothing_are_asked_for_less_and_less() -> None:
+    driven = Driven(entries(1))
+    assert driven.step() <= MOST_PAUSE_SECONDS
+    pauses = [driven.step() for _ in range(6)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pytest.approx(0.5)
+
+
+def test_bad_records_are_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    driven = Driven(entries(1, bad="it is nonsense"))
+    driven.step()
+    driven.step()
+    assert driven.ports == [1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "arith: 'id-bad' is left out: it is nonsense"
+    ]
+
+
+def test_addresses_nobody_may_dial_are_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    metadata = entries(80)[0][1]
+    metadata.address.host = "169.254.169.254"
+    driven = Driven([*entries(1), ("id-evil", metadata)])
+    driven.step()
+    assert driven.ports == [1]
+    assert "'id-evil' is left out: 169.254.169.254 is in 169.254.0.0/16" in caplog.text
+
+
+def test_endless_list_is_cut(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("fastrpc.registries.base.poller.MOST_ENDPOINTS", 3)
+    driven = Driven(entries(1, 2, 3, 4, 5))
+    driven.step()
+    assert driven.ports == [1, 2, 3]
+    assert "only the first 3 of 5" in caplog.text
+
+
+def test_cache_stands_in_while_the_registry_is_away_at_the_start(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    Driven(entries(1, 2), cache=cache).step()
+    driven = Driven(away(), entries(2, 3), cache=cache)
+    driven.step()
+    assert driven.ports == [1, 2]
+    assert driven.channel.latest is not None
+    assert driven.channel.latest.is_cached
+    driven.step()
+    assert driven.ports == [1, 2, 3]
+    assert not driven.channel.latest.is_cached
+
+
+def test_list_of_the_last_run_is_let_go_when_the_registry_says_so_twice(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    Driven(entries(1, 2), cache=cache).step()
+    driven = Driven(entries(3), cache=cache)
+    driven.step()
+    assert driven.ports == [1, 2, 3]
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == [3]
+
+
+def test_first_answer_that_is_empty_does_not_undo_the_list_of_the_last_run(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    Driven(entries(1, 2), cache=cache).step()
+    driven = Driven([], entries(2), cache=cache)
+    assert driven.step() == pytest.approx(CONFIRM_SECONDS)
+    assert driven.ports == [1, 2]
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == [2]
+
+
+def test_first_answer_that_is_empty_is_published_at_the_second_look() -> None:
+    driven = Driven([])
+    assert driven.step() == pytest.approx(CONFIRM_SECONDS)
+    assert driven.channel.latest is None
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == []
+    assert driven.lookup.waits == [0.0, 0.0]
+
+
+def test_cached_list_that_the_registry_confirms_is_published_as_its_own(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    Driven(entries(1), cache=cache).step()
+    driven = Driven(away(), entries(1), cache=cache)
+    driven.step()
+    driven.step()
+    assert driven.channel.latest is not None
+    assert not driven.channel.latest.is_cached
+
+
+def test_empty_list_does_not_replace_the_one_in_the_file(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "lists")
+    driven = Driven(entries(1), [], cache=cache)
+    driven.step()
+    driven.step()
+    driven.step(CONFIRM_SECONDS)
+    assert driven.ports == []
+    assert len(cache.load("arith")) == 1
+
+
+def test_feed_that_is_stopped_publishes_nothing_any_more() -> None:
+    driven = Driven(entries(1))
+    stop = threading.Event()
+
+    def fetch(wait_seconds: float) -> Listing:
+        stop.set()
+        raise away()
+
+    driven.lookup.fetch = fetch  # type: ignore[method-assign]
+    driven.poller.run(stop)
+    assert driven.channel.latest is None
+    assert driven.channel.error is None
+
+
+def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    evil = "\x1b[2J\x9b31m\r\n\u202e\u2066evil\u200b"
+    lookup = FakeLookup(StoreError(evil), [(evil, RecordError(evil))])
+    poller = Poller("arith", lookup, Channel(itertools.count(1)), policy=AddressPolicy())
+    poller.step()
+    poller.step()
+    texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(texts) == 2
+    assert all(text.isprintable() and "evil" in text for text in texts)
