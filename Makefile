@@ -53,7 +53,7 @@ wheel: $(READY) ## build and check the source distribution and the wheel, into d
 
 clean: ## remove everything built, but keep .venv
 	rm -rf build dist wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -f src/fastrpc/_core/*.so
+	find src/fastrpc/_core -name '*.so' -delete
 
 distclean: clean ## remove .venv and fetched programs too
 	rm -rf .venv .cache src/fastrpc.egg-info

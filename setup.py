@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 PROFILE = os.environ.get("FASTRPC_BUILD", "release")
 CORE = Path("src/fastrpc/_core")
-MODULES = tuple(sorted(path.stem for path in CORE.glob("*.pyx")))
+SOURCES = sorted(CORE.rglob("*.pyx"))
 
 # What Cython adds to every module that needs it, such as its type of functions, is in one module for all of them.
 SHARED = "fastrpc._core._shared"
@@ -49,7 +49,7 @@ def extension(name: str, source: Path) -> Extension:
         name,
         [str(source)],
         include_dirs=[str(CORE)],
-        depends=["setup.py", *sorted(map(str, CORE.glob("*.h")))],
+        depends=["setup.py", *sorted(map(str, CORE.rglob("*.h")))],
         define_macros=list(macros.items()),
         extra_compile_args=[
             *compile_arguments,
@@ -67,7 +67,7 @@ def settings_changed() -> bool:
     return any(file.exists() and file.stat().st_mtime < changed for file in generated)
 
 
-extensions = [extension(f"fastrpc._core.{name}", CORE / f"{name}.pyx") for name in MODULES]
+extensions = [extension(".".join(path.with_suffix("").parts[1:]), path) for path in SOURCES]
 extensions.append(extension(SHARED, CORE / "_shared.c"))
 if PROFILE == "sanitize":
     # Faults on purpose, compiled with the same flags: ci/sanitize proves with them that faults are seen.

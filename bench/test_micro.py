@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from bench.conftest import MeasurePerCall
-from fastrpc._core.native.call_table import CallTable
-from fastrpc._core.echo_connection import EchoConnection
 from fastrpc._core.base.histogram import MethodCounters
-from fastrpc._core.framing.native import NativeProtocol
-from fastrpc._core.payload.prescan import prescan_payload
 from fastrpc._core.base.timer_wheel import TimerWheel
+from fastrpc._core.echo_connection import EchoConnection
+from fastrpc._core.framing.native import NativeProtocol
+from fastrpc._core.native.call_table import CallTable
+from fastrpc._core.payload.prescan import prescan_payload
 from fastrpc.codecs.base import codec_named
 
 CALLS = 100_000

@@ -24,8 +24,9 @@ def check_wheel(path: Path) -> list[str]:
         foreign = [name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))]
         if foreign:
             faults.append(f"{path.name} carries sources: {', '.join(foreign)}")
-        compiled = {name.split("/")[-1].partition(".")[0] for name in names if name.endswith(".so")}
-        modules = {file.stem for file in Path("src/fastrpc/_core").glob("*.pyx")}
+        compiled = {name.partition(".")[0] for name in names if name.endswith(".so")}
+        sources = Path("src/fastrpc/_core").rglob("*.pyx")
+        modules = {file.relative_to("src").with_suffix("").as_posix() for file in sources}
         faults += [f"{path.name} lacks the compiled module {name}" for name in sorted(modules - compiled)]
         stubs = [file.relative_to("src").as_posix() for file in Path("src/fastrpc").rglob("*.pyi")]
         faults += [f"{path.name} lacks the stub {name}" for name in stubs if name not in names]

@@ -24,7 +24,8 @@ async def call_over_tcp() -> int:
 
 
 def main() -> None:
-    modules = [f"fastrpc._core.{found.name}" for found in pkgutil.iter_modules(_core.__path__)]
+    walked = pkgutil.walk_packages(_core.__path__, "fastrpc._core.")
+    modules = [found.name for found in walked if not found.ispkg]
     for name in modules:
         importlib.import_module(name)
     answer = asyncio.run(call_over_tcp())

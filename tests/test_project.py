@@ -29,36 +29,19 @@ RANKS = {
 }
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 
-# The part of the core that knows neither sockets nor event loops: bytes in, bytes and events out.
-SANS_IO = {
-    "wire",
-    "buffer",
-    "frame",
-    "native",
-    "rpcx",
-    "window",
-    "settings",
-    "metadata",
-    "outbox",
-    "intake",
-    "inbox",
+# The same within the compiled core: its rooms.
+CORE_RANKS = {
+    0: ("base",),
+    1: ("payload", "framing", "loop", "balancing"),
+    2: ("calls",),
+    3: ("native",),
+    4: ("io",),
+    5: ("serving", "calling"),
 }
-SANS_IO |= {"connection", "recording", "call", "timed"}
-SANS_IO |= {
-    "retry_budget",
-    "call_table",
-    "timer_wheel",
-    "histogram",
-    "hash_ring",
-    "selector",
-    "marshal",
-    "prescan",
-    "prescan_protobuf",
-    "key_log",
-    "payload_scan",
-    "hash_flood",
-    "field_defaults",
-}
+CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
+
+# The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
+SANS_IO = {"base", "payload", "framing", "calls", "native", "balancing"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
@@ -92,7 +75,8 @@ OUTSIDE = [
     path for path in (*ROOT.iterdir(), *ROOT.glob("ci/*"), *ROOT.glob(".ci/*")) if path.suffix in {"", ".md"}
 ]
 OUTSIDE = sorted(path for path in OUTSIDE if path.is_file() and not path.name.startswith(".git"))
-CYTHON_MODULES = sorted((PACKAGE / "_core").glob("*.pyx"))
+CORE = PACKAGE / "_core"
+CYTHON_MODULES = sorted(CORE.rglob("*.pyx"))
 
 
 def name_of(path: Path) -> str:
@@ -173,6 +157,27 @@ class TestLayers:
 
         assert offenders(PACKAGE_CODE, wrong_in) == []
 
+    def test_every_room_of_the_core_has_a_rank(self) -> None:
+        rooms = {path.name for path in CORE.iterdir() if path.is_dir()}
+        assert rooms - {"__pycache__"} == CORE_RANK.keys()
+
+    def test_imports_between_rooms_of_the_core_point_down(self) -> None:
+        def wrong_in(path: Path) -> Iterator[str]:
+            own = path.parent.name
+            for item in imports(path):
+                parts = item.module.split(".")
+                if (
+                    parts[:2] == ["fastrpc", "_core"]
+                    and parts[2] != own
+                    and CORE_RANK[parts[2]] >= CORE_RANK[own]
+                ):
+                    yield f"line {item.line}: {own} (rank {CORE_RANK[own]}) imports {item.module}"
+
+        assert offenders([path for path in PACKAGE_CODE if path.parent.parent == CORE], wrong_in) == []
+
+    def test_compiled_modules_lie_in_rooms(self) -> None:
+        assert [name_of(path) for path in CYTHON_MODULES if path.parent == CORE] == []
+
     def test_implementations_import_their_base_but_not_each_other(self) -> None:
         def wrong_in(path: Path) -> set[str]:
             folder, implementation = part_of(module_name(path)), module_name(path).split(".")[2:3]
@@ -195,7 +200,7 @@ class TestLayers:
             pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
 
     def test_core_below_the_sessions_knows_no_input_output(self) -> None:
-        below = [path for path in PACKAGE_CODE if path.parent.name == "_core" and path.stem in SANS_IO]
+        below = [path for path in PACKAGE_CODE if path.parent.parent == CORE and path.parent.name in SANS_IO]
         assert below
         found = offenders(
             below, lambda path: {item.module.partition(".")[0] for item in imports(path)} & INPUT_OUTPUT

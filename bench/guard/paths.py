@@ -10,11 +10,11 @@ import msgspec
 
 import fastrpc
 from bench.guard.tape import RecordedTransport
-from fastrpc._core.native.call_table import CallTable
-from fastrpc._core.echo_connection import EchoConnection
 from fastrpc._core.base.histogram import MethodCounters
-from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.base.timer_wheel import TimerWheel
+from fastrpc._core.echo_connection import EchoConnection
+from fastrpc._core.framing.native import NativeProtocol
+from fastrpc._core.native.call_table import CallTable
 from fastrpc.transports.base import add_transport, remove_transport
 
 __all__ = ["BATCH", "CALL_PATHS", "CORE_PATHS", "CallPath", "connected", "listening", "load"]

@@ -125,7 +125,9 @@ class RecordedTransport:
         self._lines: list[Line] = []
         self._step = 0
 
-    async def listen(self, address: Address, session_factory: Callable[[], S], **_: object) -> _ListeningSocket:
+    async def listen(
+        self, address: Address, session_factory: Callable[[], S], **_: object
+    ) -> _ListeningSocket:
         self._server_factory = session_factory
         return _ListeningSocket(address)
 

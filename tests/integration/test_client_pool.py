@@ -9,8 +9,8 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
-from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.pool import Pool as ConnectionPool
+from fastrpc.client.subchannel import Subchannel
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry
 from fastrpc.testing import serving
@@ -225,7 +225,9 @@ async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_ea
             await eventually(lambda: len(client._pool.sessions) == count)
             assert looks < count / 2
             # The last ones are known as well, once the pool has told of them.
-            await eventually(lambda: all(subchannel.endpoint_state.sessions for subchannel in client._pool.subchannels))
+            await eventually(
+                lambda: all(subchannel.endpoint_state.sessions for subchannel in client._pool.subchannels)
+            )
             replies = [await client.request(Who.once) for _ in range(count)]
     assert len({reply.endpoint for reply in replies}) == count
 

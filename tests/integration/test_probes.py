@@ -318,7 +318,11 @@ async def test_probes_are_no_calls_of_the_client() -> None:
         assert client.stats()["totals"] == before
         assert before["calls"] == 0
         assert client._state.budget.calls == client._state.budget.retries == 0
-        assert [subchannel.endpoint_state.health.attempts for subchannel in client._pool.subchannels] == [0, 0, 0]
+        assert [subchannel.endpoint_state.health.attempts for subchannel in client._pool.subchannels] == [
+            0,
+            0,
+            0,
+        ]
         assert [subchannel.endpoint_state.in_flight for subchannel in client._pool.subchannels] == [0, 0, 0]
         assert {call.attempt for call in places[0].asked.seen} == {0}
         assert seen == []
@@ -364,7 +368,10 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(subchannel.is_dormant and not subchannel.sessions for subchannel in client._pool.subchannels)
+                lambda: all(
+                    subchannel.is_dormant and not subchannel.sessions
+                    for subchannel in client._pool.subchannels
+                )
             )
             # It stays that way: a further client tells how much time went by.
             made = client.stats()["totals"]["connections"]
@@ -381,7 +388,10 @@ async def test_a_connection_of_age_that_had_only_probes_is_not_replaced() -> Non
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(subchannel.is_dormant and not subchannel.sessions for subchannel in client._pool.subchannels)
+                lambda: all(
+                    subchannel.is_dormant and not subchannel.sessions
+                    for subchannel in client._pool.subchannels
+                )
             )
             assert await client.call(Who.name_of) in {"0", "1"}
 
@@ -395,7 +405,10 @@ async def test_unanswered_probes_keep_no_connection_either() -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(subchannel.is_dormant and not subchannel.sessions for subchannel in client._pool.subchannels)
+                lambda: all(
+                    subchannel.is_dormant and not subchannel.sessions
+                    for subchannel in client._pool.subchannels
+                )
             )
 
 

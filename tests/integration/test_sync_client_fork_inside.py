@@ -127,7 +127,9 @@ def test_a_call_that_the_forking_thread_is_in_ends_in_the_child_and_goes_on_in_t
         client = stack.enter_context(SyncClient(target, interceptors=interceptors, config=NO_TIMEOUTS))
         stack.callback(patient.release.set)
         if call in ("broadcast", "fork") and makes != "several":
-            client = stack.enter_context(SyncClient([address], interceptors=interceptors, config=KEPT_ENDPOINTS))
+            client = stack.enter_context(
+                SyncClient([address], interceptors=interceptors, config=KEPT_ENDPOINTS)
+            )
         # All of its threads, where it takes some.
         count = 2 if makes == "several" and call in ("broadcast", "fork") else 1
         inside = ForkInside(
@@ -163,7 +165,9 @@ def test_a_thread_that_forks_while_it_connects_ends_its_call_in_the_child() -> N
         client = stack.enter_context(SyncClient(address, config=NO_TIMEOUTS))
         subchannel = client._pool.subchannels[0]
         inside = ForkInside(
-            lambda: client.with_options(timeout=2).call(Desk.mul, 6, 7), lambda: subchannel.is_dialing, lambda: None
+            lambda: client.with_options(timeout=2).call(Desk.mul, 6, 7),
+            lambda: subchannel.is_dialing,
+            lambda: None,
         )
     assert inside.outcome_of_child == "ConnectionLostError unknown"
 

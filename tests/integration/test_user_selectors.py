@@ -166,7 +166,9 @@ async def test_filter_that_raised_once_takes_later_lists() -> None:
             # The list that it could not take is taken up now, without another one.
             assert await client.call(Who.name_of) == "new"
             registry.update("who", [old])
-            await eventually(lambda: [str(subchannel.endpoint.address) for subchannel in client._pool.subchannels] == [old])
+            await eventually(
+                lambda: [str(subchannel.endpoint.address) for subchannel in client._pool.subchannels] == [old]
+            )
             assert await client.call(Who.name_of) == "old"
 
 

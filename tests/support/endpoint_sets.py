@@ -1,4 +1,4 @@
-"""Endpoint sets for tests: endpoints a, b, c …, a clock that stands still, attempts that fail where they are told to."""
+"""Endpoint sets for tests: endpoints a, b, c …, a clock that stands still, attempts that fail as told."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +41,9 @@ def usable(endpoint_set: EndpointSet) -> str:
     return "".join(each.address.path for each in endpoint_set.endpoints)
 
 
-def attempt(endpoint_set: EndpointSet, bad: str, error: BaseException = LOST, method: str = "arith.mul") -> str:
+def attempt(
+    endpoint_set: EndpointSet, bad: str, error: BaseException = LOST, method: str = "arith.mul"
+) -> str:
     """Make one attempt, which fails at the endpoints of `bad`; return where it went."""
     pick = endpoint_set.pick(call(method))
     pick.ended(error if name(pick) in bad else None)

@@ -1,7 +1,7 @@
 """Verbs whose types are fixed but whose engine comes with a later change; each moves to its caller then.
 
-`Streams` to `fastrpc/_core/calling/caller.pyi`, `BlockingStreams` to `fastrpc/_core/calling/blocking_caller.pyi`, the others
-to `fastrpc/rpc/stream.py`. Until then a program that uses them is refused, as it would be at run time.
+`Streams` to `fastrpc/_core/calling/caller.pyi`, `BlockingStreams` to `fastrpc/_core/calling/blocking_caller.pyi`,
+the others to `fastrpc/rpc/stream.py`. Until then a program that uses them is refused, as it would be at run time.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator

@@ -1,7 +1,7 @@
 from typing import final
 
-from fastrpc._core.native.connection import Connection
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.native.connection import Connection
 
 @final
 class EchoConnection(Connection):

@@ -1,8 +1,8 @@
 from typing import Any, Final, Literal, final
 
 from fastrpc._core.calls.call import Call
-from fastrpc._core.native.connection import Connection
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.native.connection import Connection
 
 KIND_NAMES: Final[dict[int, str]]
 STATE_NAMES: Final[dict[int, str]]

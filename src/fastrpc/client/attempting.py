@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from fastrpc._core.calling.caller import BatchCall, ClientCall
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.balancing.selectors import UserSelector
+from fastrpc._core.calling.caller import BatchCall, ClientCall
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.pool import Pool
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.subchannel_rules import REACH_HINT, Patience
-from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
 
@@ -135,9 +135,7 @@ class BaseAttempting:
         self.was_sent = self._call._may_have_run = True
         self._running.append((attempt, pick))
 
-    def _end(
-        self, attempt: Any, session: Any, pick: Pick | None, error: BaseException | None
-    ) -> None:
+    def _end(self, attempt: Any, session: Any, pick: Pick | None, error: BaseException | None) -> None:
         """Take note of how an attempt ended, and on which connection."""
         call = self._call
         self._running.remove((attempt, pick))
@@ -229,9 +227,7 @@ class Attempting(BaseAttempting):
         subchannel: Subchannel = pick.endpoint_state.subchannel
         return subchannel.usable(ready=self._call._needs_ready)
 
-    async def _wait_connection(
-        self, pick: Pick, pinned: Address | None
-    ) -> tuple[ClientSession, Pick]:
+    async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientSession, Pick]:
         """Pick again with each change, until there is a connection where the call is to go.
 
         A selector of the user's own is not asked again before what it picked turned out to be out of reach.
@@ -252,7 +248,9 @@ class Attempting(BaseAttempting):
                 is_kept = subchannel.may_come and self.asks_once
                 if not is_kept:
                     pick.undone()
-                if not call._options.wait_for_ready and not (subchannel.may_come if pinned else pool.may_come()):
+                if not call._options.wait_for_ready and not (
+                    subchannel.may_come if pinned else pool.may_come()
+                ):
                     subchannels = [subchannel] if pinned else pool.subchannels
                     if patience is None or patience.is_over(subchannels):
                         raise pool.unreachable(subchannels)

@@ -5,10 +5,10 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
 from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
-from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calling.caller import BatchCall, ClientCall
-from fastrpc._core.calls.interception import Chain
 from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.calls.call import enter_call, leave_scope
+from fastrpc._core.calls.interception import Chain
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
 from fastrpc.client.unpacking import unpack
@@ -177,7 +177,9 @@ class CallRunner:
 
     def peer(self, call: ClientCall) -> Peer:
         """Say who is on the other side of a call."""
-        return peer_of(call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target))
+        return peer_of(
+            call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
+        )
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""

@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from fastrpc._core.calls.call import Route
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.selectors import UserSelector
+from fastrpc._core.base.histogram import CallTotals, default_registry
 from fastrpc._core.calling.caller import Caller, CallerState
 from fastrpc._core.calling.caller_view import process_generation
-from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.base.histogram import CallTotals, default_registry
-from fastrpc._core.balancing.selectors import UserSelector
+from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._version import __version__
 from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.fan_out import FanOut
-from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
+from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
@@ -103,7 +103,9 @@ class Client(Caller, FanOut):
         where = target_of(target, registry)
         endpoint_set = endpoint_set_for(where, selector, config.pool)
         prober = prober_for(endpoint_set, config)
-        pool = Pool(where, endpoint_set, config, client_settings(config, numbers), self._sessions_changed, prober)
+        pool = Pool(
+            where, endpoint_set, config, client_settings(config, numbers), self._sessions_changed, prober
+        )
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         state = CallerState(
@@ -159,7 +161,9 @@ class Client(Caller, FanOut):
                 async with asyncio.timeout(timeout):
                     await self._pool.acquire(wait=True, ready=True)
             except TimeoutError:
-                errors = [subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None]
+                errors = [
+                    subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None
+                ]
                 raise DeadlineExceededError(
                     f"not ready within {timeout:g} s: {self._pool.tried()}",
                     processed="no",
@@ -370,7 +374,9 @@ def name_of(method: Any) -> str:
     return method if isinstance(method, str) else method_definition(method).full_name
 
 
-def checked_endpoints(method: str, endpoint_set: EndpointSet | None, subchannels: Sequence[Any]) -> list[Endpoint]:
+def checked_endpoints(
+    method: str, endpoint_set: EndpointSet | None, subchannels: Sequence[Any]
+) -> list[Endpoint]:
     """Return the endpoints of subchannels, of which there must be one."""
     if not subchannels and endpoint_set is not None:
         raise endpoint_set.nobody(method)

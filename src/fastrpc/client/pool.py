@@ -9,25 +9,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
+from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
+from fastrpc.client.probing import Prober
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.subchannel_rules import (
     KEYED,
     LOOK_SECONDS,
-    SubchannelIndex,
     Patience,
+    SubchannelIndex,
     choose_warm,
-    subchannels_of,
     reach_hint,
+    subchannels_of,
     wanted_subchannels,
     what_came_of,
     with_left,
 )
-from fastrpc.client.probing import Prober
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -117,13 +117,20 @@ class Pool:
     @property
     def sessions(self) -> list[ClientSession]:
         """Connections that calls may go out on; as long as one is through its opening, none that is not."""
-        usable = [session for subchannel in self.subchannels if subchannel.live for session in subchannel.usable_sessions]
+        usable = [
+            session
+            for subchannel in self.subchannels
+            if subchannel.live
+            for session in subchannel.usable_sessions
+        ]
         return [session for session in usable if session.is_ready] or usable
 
     @property
     def open_sessions(self) -> list[ClientSession]:
         """All connections, those that take no new calls included."""
-        return [session for subchannel in (*self.subchannels, *self._removed) for session in subchannel.sessions]
+        return [
+            session for subchannel in (*self.subchannels, *self._removed) for session in subchannel.sessions
+        ]
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Make these the endpoints; what is under way at those that are gone ends there."""
@@ -131,7 +138,10 @@ class Pool:
             self._endpoint_set.update(endpoints)
         finally:
             # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
-            before, self.subchannels = self.subchannels, subchannels_of(self._endpoint_set, lambda endpoint: Subchannel(self, endpoint))
+            before, self.subchannels = (
+                self.subchannels,
+                subchannels_of(self._endpoint_set, lambda endpoint: Subchannel(self, endpoint)),
+            )
             self._has_list = True
             for subchannel in set(before).difference(self.subchannels):
                 self._removed.append(subchannel)
@@ -177,7 +187,9 @@ class Pool:
                 endpoint_state.sessions = subchannel.usable_sessions
             elif endpoint_state.sessions:
                 endpoint_state.sessions = nowhere
-            if (not subchannel.live or usable.isdisjoint(endpoint_state.sessions)) and not (keeps_new and subchannel.is_new):
+            if (not subchannel.live or usable.isdisjoint(endpoint_state.sessions)) and not (
+                keeps_new and subchannel.is_new
+            ):
                 leaving.add(endpoint_state)
             if subchannel.error is None and subchannel.is_untried:
                 untried.add(endpoint_state)
@@ -202,8 +214,8 @@ class Pool:
     def changed(self) -> None:
         """Tell everybody who waits that something is different now.
 
-        Each look at all subchannels takes its time, and many of them are dialled at once: where there are many, the first
-        change is told at once, and those that follow together, when several times as long has passed as telling took.
+        Each look at all subchannels takes its time, and many of them are dialled at once: where there are many, the
+        first change is told at once, and those that follow together, when several times as long has passed as telling took.
         """
         if self._has_told:
             self._has_more = True

@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.calls.call import Route
-from fastrpc._core.calling.caller import Caller, CallerState, ClientCall
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calling.caller import Caller, CallerState, ClientCall
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.calls.call import Route
 from fastrpc.config import ClientConfig, Probes
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
 from fastrpc.status import Status
@@ -48,7 +48,11 @@ class Prober:
     """
 
     def __init__(
-        self, settings: Probes, endpoint_set: EndpointSet, config: ClientConfig, resolve: Callable[[Any, str], Route]
+        self,
+        settings: Probes,
+        endpoint_set: EndpointSet,
+        config: ClientConfig,
+        resolve: Callable[[Any, str], Route],
     ) -> None:
         self.settings = settings
         self._endpoint_set = endpoint_set

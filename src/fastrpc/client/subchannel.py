@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.calling.client_session import ClientSession
-from fastrpc.client.subchannel_rules import trouble_at, without_frames
 from fastrpc.client.probing import EndpointProbes
+from fastrpc.client.subchannel_rules import trouble_at, without_frames
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError

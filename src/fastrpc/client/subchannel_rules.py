@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.selectors import ConsistentHashSelector, DoubleJumpSelector, JumpHashSelector, UserSelector
+from fastrpc._core.balancing.selectors import (
+    ConsistentHashSelector,
+    DoubleJumpSelector,
+    JumpHashSelector,
+    UserSelector,
+)
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 
@@ -85,7 +90,7 @@ class Patience:
         self._failures: dict[_Subchannel, int] = {}
 
     def is_over(self, subchannels: Sequence[_Subchannel]) -> bool:
-        """Whether the attempt fails now that none of these subchannels has a connection; asked first, the wait begins."""
+        """Whether an attempt without a connection fails now; the first question begins the wait."""
         if self._ends is None:
             self._ends = self._clock() + self._least_seconds
             self._failures = {subchannel: subchannel.failures for subchannel in subchannels}
@@ -93,7 +98,10 @@ class Patience:
             return True
         if self._clock() < self._ends:
             return False
-        return any(subchannel.failures != self._failures.get(subchannel, subchannel.failures) for subchannel in subchannels)
+        return any(
+            subchannel.failures != self._failures.get(subchannel, subchannel.failures)
+            for subchannel in subchannels
+        )
 
 
 class SubchannelIndex(Generic[L]):
@@ -106,7 +114,10 @@ class SubchannelIndex(Generic[L]):
     def find(self, subchannels: Sequence[L], address: Address) -> L | None:
         """Return the subchannel of one address; a list that changes is another list."""
         if self._subchannels is not subchannels:
-            self._subchannels, self._by_address = subchannels, {subchannel.endpoint.address: subchannel for subchannel in subchannels}
+            self._subchannels, self._by_address = (
+                subchannels,
+                {subchannel.endpoint.address: subchannel for subchannel in subchannels},
+            )
         return self._by_address.get(address)
 
 
@@ -135,7 +146,10 @@ def with_left(usual: Sequence[L], endpoint_set: EndpointSet) -> list[L]:
     """Return these subchannels and those of the endpoints that the filters leave now: in need a zone is not enough."""
     known = set(usual)
     left = (endpoint_state.subchannel for endpoint_state in endpoint_set.left)
-    return [*usual, *(subchannel for subchannel in left if subchannel is not None and subchannel not in known)]
+    return [
+        *usual,
+        *(subchannel for subchannel in left if subchannel is not None and subchannel not in known),
+    ]
 
 
 def choose_warm(subchannels: Sequence[_Subchannel], count: int) -> None:
@@ -155,7 +169,9 @@ def without_frames(error: FastRPCError) -> FastRPCError:
 
 def what_came_of(subchannels: Sequence[_Subchannel]) -> str:
     """Name addresses and why there is no connection; of very many the first."""
-    text = "; ".join(trouble_at(subchannel.endpoint, subchannel.error) for subchannel in subchannels[:MOST_NAMED])
+    text = "; ".join(
+        trouble_at(subchannel.endpoint, subchannel.error) for subchannel in subchannels[:MOST_NAMED]
+    )
     return text if len(subchannels) <= MOST_NAMED else f"{text}; and {len(subchannels) - MOST_NAMED} more"
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any, cast
 
+from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc.client.attempting import BaseAttempting
-from fastrpc.client.sync_subchannel import SyncLink
 from fastrpc.client.sync_pool import SyncPool
+from fastrpc.client.sync_subchannel import SyncLink
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectionLostError, FastRPCError
 from fastrpc.status import Status
@@ -124,9 +124,7 @@ class SyncAttempting(BaseAttempting):
 class _Choice:
     """Says at which subchannel a connection is wanted; the pool asks under its lock, again after each change."""
 
-    def __init__(
-        self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None
-    ) -> None:
+    def __init__(self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None) -> None:
         self._attempting = attempting
         self._pinned = pinned
         self._picked = pick

@@ -22,8 +22,8 @@ from fastrpc.client.client import (
     needs_runner,
 )
 from fastrpc.client.fan_out import BlockingFanOut
-from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.refused_options import explain_options
+from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.sync_call_runner import SyncCallRunner
 from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import endpoint_set_for, target_of
@@ -131,7 +131,9 @@ class SyncClient(BlockingCaller, BlockingFanOut):
                         return
                 except TimeoutError:
                     break
-            errors = [subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None]
+            errors = [
+                subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None
+            ]
             raise DeadlineExceededError(
                 f"not ready within {timeout:g} s: {self._pool.tried()}",
                 processed="no",
@@ -218,7 +220,9 @@ class _Parts:
         config = self.config
         where = target_of(self.target, self.registry)
         endpoint_set = endpoint_set_for(where, self.selector, config.pool)
-        pool = SyncPool(where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False))
+        pool = SyncPool(
+            where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False)
+        )
         pool.spin_microseconds = self.spin_microseconds
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)

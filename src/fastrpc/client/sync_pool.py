@@ -8,20 +8,20 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
+from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc.client.subchannel_rules import (
     KEYED,
     LOOK_SECONDS,
-    SubchannelIndex,
     Patience,
+    SubchannelIndex,
     choose_warm,
-    subchannels_of,
     reach_hint,
+    subchannels_of,
     wanted_subchannels,
     what_came_of,
     with_left,
@@ -61,7 +61,9 @@ FORK_LOOK_SECONDS = 0.1
 class SyncPool:
     """All subchannels of a blocking client."""
 
-    def __init__(self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: Settings) -> None:
+    def __init__(
+        self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: Settings
+    ) -> None:
         self.target = target
         self.endpoint_set = endpoint_set
         self.subchannels: list[SyncLink] = []
@@ -167,7 +169,10 @@ class SyncPool:
             self._endpoint_set.update(endpoints)
         finally:
             # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
-            before, self.subchannels = self.subchannels, subchannels_of(self._endpoint_set, lambda each: SyncLink(each, backoff))
+            before, self.subchannels = (
+                self.subchannels,
+                subchannels_of(self._endpoint_set, lambda each: SyncLink(each, backoff)),
+            )
             kept = set(self.subchannels)
             for subchannel in before:
                 if subchannel not in kept:
@@ -197,7 +202,9 @@ class SyncPool:
         """Tell the endpoint set where there is no connection, as in `Pool`; returns whether that was news."""
         keeps_new = isinstance(self._endpoint_set.selector, KEYED)
         leaving = {
-            subchannel.endpoint_state for subchannel in self.subchannels if not subchannel.sessions and not (keeps_new and subchannel.is_new)
+            subchannel.endpoint_state
+            for subchannel in self.subchannels
+            if not subchannel.sessions and not (keeps_new and subchannel.is_new)
         }
         untried = {subchannel.endpoint_state for subchannel in self.subchannels if subchannel.is_new}
         try:
@@ -243,7 +250,11 @@ class SyncPool:
                 session, subchannels = self._choose() if choice is None else self._choose_placed(choice)
                 if session is None and until is not None and time.monotonic() >= until:
                     raise TimeoutError
-                subchannel = None if has_dialed and session is not None else self._subchannel_to_dial(session, subchannels)
+                subchannel = (
+                    None
+                    if has_dialed and session is not None
+                    else self._subchannel_to_dial(session, subchannels)
+                )
                 if subchannel is None:
                     if session is not None:
                         self._publish()
@@ -263,7 +274,11 @@ class SyncPool:
             for _ in range(width):
                 with self._lock():
                     self._check_open()
-                    if len(subchannel.sessions) >= width or subchannel.is_removed or not subchannel.may_dial(time.monotonic()):
+                    if (
+                        len(subchannel.sessions) >= width
+                        or subchannel.is_removed
+                        or not subchannel.may_dial(time.monotonic())
+                    ):
                         break
                     subchannel.is_dialing = True
                 with self.reentry:
@@ -303,7 +318,9 @@ class SyncPool:
         start = self._turn % max(1, len(self.wanted))
         return self.wanted[start:] + self.wanted[:start]
 
-    def _subchannel_to_dial(self, session: BlockingSession | None, subchannels: list[SyncLink]) -> SyncLink | None:
+    def _subchannel_to_dial(
+        self, session: BlockingSession | None, subchannels: list[SyncLink]
+    ) -> SyncLink | None:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
         for subchannel in subchannels:

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
 from fastrpc.compressors.base import decompress_steps
 from fastrpc.errors import DecodeError

@@ -135,12 +135,12 @@ class Outlier(Settings):
     #: Too low compares noise, too high never looks at clients with few calls.
     minimum_calls: int = 20
 
-    #: How far the share of good answers may lie below the endpoint set's; None does not look at it.
+    #: How far the share of good answers may lie below that of all endpoints; None does not look at it.
     #: Too low ejects on noise, too high keeps an endpoint that fails many calls.
     success_gap: float | None = 0.2
 
-    #: How many times as long as the endpoint set's median an endpoint may take on the average, method by method; None does not
-    #: look at it.
+    #: How many times as long as the median of all endpoints one may take on the average, method by method; None does
+    #: not look at it.
     #: Too low ejects endpoints that are merely far away, too high keeps one that makes everybody wait.
     slow_factor: float | None = 5.0
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import Route
 from fastrpc._core.calls.interception import Chain
 from fastrpc._core.calls.invocation import invoke, run_handler
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.serving.served_call import ServerCall, ServerState
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.codecs.base import codec_label, codec_with_id
@@ -24,8 +24,8 @@ from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.failures import Failure, Failures
 from fastrpc.server.life import Life
-from fastrpc.server.unpacking import Unpacking
 from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.server.unpacking import Unpacking
 from fastrpc.status import Status
 
 __all__ = ["Dispatcher"]

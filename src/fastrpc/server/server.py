@@ -10,12 +10,12 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from fastrpc._core.calls.call import Route
 from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
+from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.served_call import ServerState
 from fastrpc._core.serving.server_session import ServerSession
-from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address

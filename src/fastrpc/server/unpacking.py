@@ -11,9 +11,9 @@ whatever else a loop puts off, share a few milliseconds of each turn (`_core/loo
 from collections import deque
 from functools import partial
 
+from fastrpc._core.loop.turns import SlicedWork
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.server_session import ServerSession
-from fastrpc._core.loop.turns import SlicedWork
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.errors import DecodeError
 

@@ -12,8 +12,8 @@ import uvloop
 
 import fastrpc
 from fastrpc import Client, Server, current_call
-from fastrpc._core.serving.admission import bytes_held
 from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.serving.admission import bytes_held
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
 from tests.support.served import served

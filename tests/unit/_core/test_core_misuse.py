@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from fastrpc._core.native.connection import Connection
 from fastrpc._core.echo_connection import EchoConnection
 from fastrpc._core.framing.native import NativeProtocol
-from fastrpc._core.recording import RecordedCall, RecordingConnection
 from fastrpc._core.framing.settings import Settings, decode_settings, usual_settings
+from fastrpc._core.native.connection import Connection
+from fastrpc._core.recording import RecordedCall, RecordingConnection
 from fastrpc.errors import LocalProtocolError, RemoteProtocolError
 from tests.support.engine import client, frames, server
 from tests.support.frame_factory import answer, opening, request

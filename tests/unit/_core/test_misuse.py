@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 import fastrpc
+from fastrpc._core.base.timer_wheel import Schedule, ScheduledValue
 from fastrpc._core.loop.loop_state import LoopState, loop_state
 from fastrpc._core.serving.served_call import ServerCall, detached_call
-from fastrpc._core.base.timer_wheel import Schedule, ScheduledValue
 from fastrpc.testing import connected
 
 MAKE_WITHOUT_INIT = """

@@ -23,7 +23,9 @@ class Connecting:
         self.waiting: list[asyncio.Future[None]] = []
         for endpoint_state in self.endpoint_set.endpoint_states:
             start = functools.partial(self._note, endpoint_state.endpoint)
-            endpoint_state.subchannel = SimpleNamespace(usable=lambda *, ready: None, start=start, may_come=True)
+            endpoint_state.subchannel = SimpleNamespace(
+                usable=lambda *, ready: None, start=start, may_come=True
+            )
 
     def check_open(self) -> None: ...
 

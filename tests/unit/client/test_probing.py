@@ -39,7 +39,9 @@ def subchannels(*names: str, **settings: Any) -> tuple[Prober, list[Any]]:
     endpoint_set.update([Endpoint(f"memory://{name}") for name in names])
     config = ClientConfig()
     prober = Prober(Probes(**settings), endpoint_set, config, RouteMaker(config, CallTotals()))
-    return prober, [SimpleNamespace(endpoint=each.endpoint, endpoint_state=each) for each in endpoint_set.endpoint_states]
+    return prober, [
+        SimpleNamespace(endpoint=each.endpoint, endpoint_state=each) for each in endpoint_set.endpoint_states
+    ]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:

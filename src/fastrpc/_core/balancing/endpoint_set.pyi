@@ -89,7 +89,9 @@ class EndpointSet:
     def set_leaving(self, endpoint_state: EndpointState, is_leaving: bool) -> None:
         """Say whether a server drains: then it gets calls only when all do."""
 
-    def set_all_leaving(self, leaving: Collection[EndpointState], untried: Collection[EndpointState] = ()) -> bool:
+    def set_all_leaving(
+        self, leaving: Collection[EndpointState], untried: Collection[EndpointState] = ()
+    ) -> bool:
         """Say which servers drain or are not connected; all others are not. Returns whether that was news.
 
         `untried` are those of which nothing is known yet, as they are being connected for the first time at most: that

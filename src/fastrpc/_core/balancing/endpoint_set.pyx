@@ -58,7 +58,9 @@ cdef class Pick:
         cdef EndpointSet endpoint_set = self._endpoint_set
         if endpoint_set is not None:
             self._endpoint_set = None
-            endpoint_set.conclude(self.endpoint_state, self._method, self._ticket, self._started_ns, endpoint_set.now(), error)
+            endpoint_set.conclude(
+                self.endpoint_state, self._method, self._ticket, self._started_ns, endpoint_set.now(), error
+            )
         return 0
 
     def dropped(self):
@@ -223,7 +225,7 @@ cdef class EndpointSet:
                 endpoints = narrow(endpoints, self._is_sound)
             endpoint_states = [known[str(endpoint.address)] for endpoint in endpoints]
         self.left = endpoint_states
-        endpoint_states = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.is_leaving] or endpoint_states
+        endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
         # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
         self._is_panicking = 2 * len(sound) < len(endpoint_states)
@@ -235,7 +237,8 @@ cdef class EndpointSet:
         cdef str method = call.method
         cdef int64_t ticket = 0
         cdef uint64_t now = self.now()
-        cdef EndpointState endpoint_state = self.choose(call, getattr(call, "hash_key", None), method, tuple(tried), now, &ticket)
+        cdef object key = getattr(call, "hash_key", None)
+        cdef EndpointState endpoint_state = self.choose(call, key, method, tuple(tried), now, &ticket)
         if endpoint_state is None:
             if self.selector.size:
                 raise self._held(self.selector.endpoint_states, method, now)
@@ -359,7 +362,8 @@ cdef class EndpointSet:
 
     cdef int _forget(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
         """Let another attempt probe instead."""
-        cdef Breaker breaker = endpoint_state.breakers.get(method) if ticket and endpoint_state.breakers is not None else None
+        cdef dict breakers = endpoint_state.breakers
+        cdef Breaker breaker = breakers.get(method) if ticket and breakers is not None else None
         if breaker is not None:
             breaker.forget(ticket)
         return 0

@@ -86,7 +86,9 @@ class BaseSelector:
     def observe(self, endpoint: Endpoint, seconds: float, error: BaseException | None) -> None:
         """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
 
-    def observe_endpoint(self, endpoint_state: EndpointState, seconds: float, error: BaseException | None) -> None:
+    def observe_endpoint(
+        self, endpoint_state: EndpointState, seconds: float, error: BaseException | None
+    ) -> None:
         """Do the same for an endpoint that `pick_endpoint` returned, whether it is gone or not."""
 
     def _measure_picks(self, count: int, keys: list[Any]) -> None:

@@ -203,7 +203,9 @@ cdef class BaseSelector:
             raise NoEndpointError("there is no endpoint to pick from")
         # The list holds endpoints and nothing else.
         endpoint_state = (
-            self._next_untried(call, key, tried, now) if tried else <EndpointState>self.endpoint_states[self._next(call, key, now)]
+            self._next_untried(call, key, tried, now)
+            if tried
+            else <EndpointState>self.endpoint_states[self._next(call, key, now)]
         )
         endpoint_state.in_flight += 1
         return endpoint_state
@@ -506,7 +508,9 @@ cdef class ConsistentHashSelector(BaseSelector):
 
     cdef int _changed(self) except -1:
         cdef EndpointState endpoint_state
-        self.ring.set_nodes({(<EndpointState>each).name: max((<EndpointState>each).weight, 1) for each in self.endpoint_states})
+        self.ring.set_nodes(
+            {(<EndpointState>each).name: max((<EndpointState>each).weight, 1) for each in self.endpoint_states}
+        )
         for endpoint_state in self._owners:
             if endpoint_state is not None:
                 endpoint_state.node = -1

@@ -1,13 +1,13 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.calls.call import Route
-from fastrpc._core.calling.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.calling.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calling.reentry import ReentryGuard
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calls.call import Route
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply

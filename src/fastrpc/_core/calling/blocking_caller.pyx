@@ -64,7 +64,9 @@ cdef class BlockingState(ViewState):
         self.groups = []
         self.looks_for_loop = True
 
-    def take_parts(self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, EndpointSet endpoint_set=None):
+    def take_parts(
+        self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, EndpointSet endpoint_set=None
+    ):
         """Work with these parts from now on; views follow."""
         self.runner = runner
         self.reentry = reentry
@@ -302,7 +304,9 @@ cdef class BlockingCaller(CallerView):
                 session = state.pick(batch.started_ns)
             else:
                 batch.endpoint_set = state.endpoint_set
-                batch.endpoint_state = state.choose(batch, self.hash_key, batch.route.method, batch.started_ns, &batch.ticket)
+                batch.endpoint_state = state.choose(
+                    batch, self.hash_key, batch.route.method, batch.started_ns, &batch.ticket
+                )
                 session = None if batch.endpoint_state is None else state._least_used(batch.endpoint_state.sessions)
         try:
             if session is not None and (session.is_ready or not batch._needs_ready):

@@ -9,13 +9,13 @@ from collections.abc import (
 )
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
-from fastrpc._core.calls.call import Route
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import CallerView, ViewOptions, ViewState
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.calling.coroutine_call import CoroutineCall
-from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.calling.pending_call import PendingCall
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calls.call import Route
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 

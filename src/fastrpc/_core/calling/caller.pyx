@@ -217,7 +217,7 @@ cdef class PickedCall(CoroutineCall):
     @cython.final
     @cython.nonecheck(False)
     cdef ClientSession place(self, EndpointSet endpoint_set, uint64_t now):
-        """Where the endpoint set sends the call, if there is a connection already; else None, and the runner has to see to it."""
+        """Return the session of the endpoint picked for the call; None if the runner has to connect first."""
         self.endpoint_state = endpoint_set.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
         return None if self.endpoint_state is None else next_usable(self.endpoint_state.sessions, &self.endpoint_state.turn)
 

@@ -5,10 +5,10 @@ from types import TracebackType
 from typing import Any, Final, Literal, final
 
 from fastrpc._core.base.histogram import CallTotals, MethodCounters
+from fastrpc._core.base.timed import Timed
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._core.payload.parameter_names import ParameterNames
-from fastrpc._core.base.timed import Timed
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.status import Status

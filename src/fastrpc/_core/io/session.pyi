@@ -3,8 +3,8 @@ from collections.abc import Callable
 from logging import Logger
 from typing import Any
 
-from fastrpc._core.native.connection import Connection
 from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.native.connection import Connection
 from fastrpc.config import Keepalive, Timeouts
 
 logger: Logger

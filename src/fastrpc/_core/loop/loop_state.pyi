@@ -2,8 +2,8 @@ from asyncio import AbstractEventLoop
 from typing import final
 from weakref import WeakValueDictionary
 
-from fastrpc._core.loop.spinner import Spinner
 from fastrpc._core.base.timed import Timed
+from fastrpc._core.loop.spinner import Spinner
 from fastrpc._core.loop.turns import Turns
 
 states: WeakValueDictionary[int, LoopState]

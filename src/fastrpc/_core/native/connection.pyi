@@ -1,8 +1,8 @@
 from operator import attrgetter
 from typing import Final, Literal
 
-from fastrpc._core.native.call_states import CallStates
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.native.call_states import CallStates
 
 MAGIC: Final[bytes]
 PREFACE: Final[bytes]

@@ -1,6 +1,6 @@
 from fastrpc._core.base.buffer import Assembly
-from fastrpc._core.native.call_slots import CallSlots
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.native.call_slots import CallSlots
 
 class FrameReader(CallSlots):
     """Cuts received bytes into frames and keeps the windows and budgets every frame goes through."""

@@ -1,5 +1,5 @@
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.base.timed import Timed
+from fastrpc._core.framing.settings import Settings
 
 class SendQueue(Timed):
     """What waits to be sent, and the bytes that may leave: order, credit, and the pieces of large messages."""

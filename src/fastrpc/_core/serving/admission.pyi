@@ -5,8 +5,8 @@ from weakref import WeakSet
 
 from fastrpc import config
 from fastrpc._core.calls.call import Call
-from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.io.session import Session
+from fastrpc._core.loop.loop_state import LoopState
 
 logger: Logger
 servers: WeakSet[Admission]

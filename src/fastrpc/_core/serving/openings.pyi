@@ -1,7 +1,7 @@
 from logging import Logger
 
-from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.base.timed import Timed
+from fastrpc._core.loop.loop_state import LoopState
 
 logger: Logger
 

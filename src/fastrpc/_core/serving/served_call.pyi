@@ -3,12 +3,12 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from logging import Logger
 from typing import Any, TypeVar, final
 
-from fastrpc._core.serving.admission import Admission, AdmittedCall
 from fastrpc._core.calls.call import RouteTable
+from fastrpc._core.framing.settings import WireNumbers
 from fastrpc._core.loop.handler_task import HandlerTask
 from fastrpc._core.payload.marshal import BoundArguments
+from fastrpc._core.serving.admission import Admission, AdmittedCall
 from fastrpc._core.serving.server_session import ServerSession
-from fastrpc._core.framing.settings import WireNumbers
 from fastrpc.rpc.peer import Identity
 from fastrpc.status import Status
 

@@ -11,9 +11,9 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backend import Backend, Lookup
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.closing import Closing
-from fastrpc.registries.base.poller import Poller
 from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
 from fastrpc.registries.base.policy import AddressPolicy
+from fastrpc.registries.base.poller import Poller
 from fastrpc.registries.base.urls import UNDIALABLE, names_registry
 from fastrpc.registries.base.watch import Channel, Watch
 
@@ -116,7 +116,9 @@ class BackedRegistry(Closing):
             self._use()
             if self._keeping is None:
                 self._keeping = threading.Thread(
-                    target=self._lease_keeper.run, name=f"fastrpc registry leases at {self._name}", daemon=True
+                    target=self._lease_keeper.run,
+                    name=f"fastrpc registry leases at {self._name}",
+                    daemon=True,
                 )
                 self._keeping.start()
         return Registration(service, endpoint, lease, self._lease_keeper)

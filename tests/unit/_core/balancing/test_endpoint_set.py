@@ -20,7 +20,7 @@ from fastrpc.errors import (
 from fastrpc.selectors import RoundRobin, selector_for, zone
 from fastrpc.selectors.base import selector_names
 from fastrpc.status import Status
-from tests.support.endpoint_sets import LOST, Clock, attempt, call, endpoints, endpoint_set_of, name, usable
+from tests.support.endpoint_sets import LOST, Clock, attempt, call, endpoint_set_of, endpoints, name, usable
 
 
 def test_without_endpoints_nobody_serves_it() -> None:
@@ -266,7 +266,9 @@ def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
     endpoint_set = EndpointSet(
         RoundRobin(filters=[zone("near", sound=0.7)]), outlier=Outlier(consecutive=1, ejection=5), clock=clock
     )
-    endpoint_set.update([Endpoint(f"memory://{each}", zone="near" if each in "abc" else "far") for each in "abcdef"])
+    endpoint_set.update(
+        [Endpoint(f"memory://{each}", zone="near" if each in "abc" else "far") for each in "abcdef"]
+    )
     assert {attempt(endpoint_set, "") for _ in range(30)} == set("abc")
     while "a" in usable(endpoint_set):
         attempt(endpoint_set, "a")

@@ -13,7 +13,7 @@ from fastrpc.config import Breaker, Outlier
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import UnavailableError
 from fastrpc.selectors import RoundRobin, selector_for
-from tests.support.endpoint_sets import LOST, attempt, call, endpoints, endpoint_set_of, usable
+from tests.support.endpoint_sets import LOST, attempt, call, endpoint_set_of, endpoints, usable
 
 # Several threads
 
