@@ -30,7 +30,7 @@ def stubs_of(kind: type) -> list[ast.ClassDef]:
     """The stubs of the compiled classes that a class is derived from, as they are looked through."""
     found = []
     for base in kind.__mro__:
-        stub = PACKAGE / "_core" / f"{base.__module__.rpartition('.')[2]}.pyi"
+        stub = PACKAGE.parent / f"{base.__module__.replace('.', '/')}.pyi"
         if base.__module__.startswith("fastrpc._core."):
             nodes = [node for node in tree(stub).body if isinstance(node, ast.ClassDef)]
             found += [node for node in nodes if node.name == base.__name__]

@@ -215,7 +215,7 @@ class Pool:
         """Tell everybody who waits that something is different now.
 
         Each look at all subchannels takes its time, and many of them are dialled at once: where there are many, the
-        first change is told at once, and those that follow together, when several times as long has passed as telling took.
+        first change is told at once, those that follow together, when several times as long has passed as telling took.
         """
         if self._has_told:
             self._has_more = True

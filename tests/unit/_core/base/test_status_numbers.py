@@ -5,11 +5,11 @@ from pathlib import Path
 
 from fastrpc.status import Status
 
-CORE = Path(__file__).parents[3] / "src/fastrpc/_core"
+CORE = Path(__file__).parents[4] / "src/fastrpc/_core"
 
 
 def test_numbers_are_those_of_the_enumeration() -> None:
-    text = (CORE / "status.pxd").read_text(encoding="utf-8")
+    text = (CORE / "base/status.pxd").read_text(encoding="utf-8")
     numbers = {
         name: int(number) for name, number in re.findall(r"^    ([A-Z_]+) = (\d+)", text, re.MULTILINE)
     }
@@ -21,5 +21,5 @@ def test_numbers_are_those_of_the_enumeration() -> None:
 def test_no_module_has_its_own() -> None:
     names = "|".join(f"(?:STATUS_)?{status.name}(?:_STATUS)? = {status.value}" for status in Status)
     own = re.compile(rf"^    (?:{names})\b", re.MULTILINE)
-    found = {path.name for path in CORE.glob("*.p[yx][xd]") if own.search(path.read_text(encoding="utf-8"))}
+    found = {path.name for path in CORE.rglob("*.p[yx][xd]") if own.search(path.read_text(encoding="utf-8"))}
     assert found == {"status.pxd"}
