@@ -44,6 +44,9 @@ CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 SANS_IO = {"base", "payload", "framing", "calls", "native", "balancing"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
+# What serves the calls of every protocol.
+OF_EVERY_PROTOCOL = {"gate", "exchange", "admission", "served_call", "handler_runner"}
+
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES = 40
 ARGUMENTS = 7
@@ -198,6 +201,19 @@ class TestLayers:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
             pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
+
+    def test_the_gate_knows_no_protocol(self) -> None:
+        gate = [
+            path
+            for path in PACKAGE_CODE
+            if path.parent == CORE / "serving" and path.stem in OF_EVERY_PROTOCOL
+        ]
+        assert {path.stem for path in gate} == OF_EVERY_PROTOCOL
+        foreign = ("fastrpc._core.native", "fastrpc._core.io", "fastrpc._core.serving.server_session")
+        found = offenders(
+            gate, lambda path: [item.module for item in imports(path) if item.module.startswith(foreign)]
+        )
+        assert found == []
 
     def test_core_below_the_sessions_knows_no_input_output(self) -> None:
         below = [path for path in PACKAGE_CODE if path.parent.parent == CORE and path.parent.name in SANS_IO]

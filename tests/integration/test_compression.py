@@ -207,7 +207,7 @@ async def test_an_answer_that_is_a_bomb_fails_that_call_alone(name: str) -> None
     async with served(Texts, scheme="tcp") as target, Client(target) as client:
         await client.ready()
         session = client._pool.sessions[0]
-        target.server._state.numbers.compressors[compressor_named(name).wire_id] = Bomber(name)  # type: ignore[union-attr]
+        target.server._gate.compressors[compressor_named(name).wire_id] = Bomber(name)  # type: ignore[union-attr]
         with pytest.raises(DecodeError, match=rf"texts\.raw.*{name}.*16777216") as failed:
             await client.with_options(compressor=name).call(Texts.raw, bytes(6 * MIB))
         assert (failed.value.processed, failed.value.retryable) == ("yes", False)
@@ -231,7 +231,7 @@ async def test_damaged_payloads_fail_that_call_alone(name: str) -> None:
         assert failed.value.processed == "no"
         assert await client.call(Texts.raw, b"x") == b"x"
         assert texts.ran == 1
-        target.server._state.numbers.compressors[compressor_named(name).wire_id] = Damager(name)  # type: ignore[union-attr]
+        target.server._gate.compressors[compressor_named(name).wire_id] = Damager(name)  # type: ignore[union-attr]
         with pytest.raises(DecodeError, match=name):
             await client.with_options(compressor=name).call(Texts.raw, bytes(5_000))
         assert await client.call(Texts.raw, b"x") == b"x"

@@ -14,7 +14,7 @@ from tests.support.who import Who
 async def test_sessions_send_directly_on_sockets_of_every_loop(scheme: str, is_direct: bool) -> None:
     async with served(Who("one"), scheme=scheme) as target, Client(target) as client:
         await client.ready()
-        state: Any = target.server._state
+        state: Any = target.server._gate
         await eventually(lambda: len(state.sessions) == 1)
         for session in (*client._pool.sessions, *state.sessions):
             # A class that was renamed by another version of the loop shows here, and nowhere else but in benchmarks.

@@ -92,8 +92,8 @@ async def fails_alone(target: Served, method: Any, *arguments: Any) -> CallError
         with pytest.raises(CallError) as caught:
             await client.call(method, *arguments)
         assert await beside == 7
-        assert target.server._state is not None
-        assert target.server._state.running == 0
+        assert target.server._gate is not None
+        assert target.server._gate.running == 0
         return caught.value
 
 

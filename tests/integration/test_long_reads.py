@@ -128,10 +128,10 @@ async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> Non
             client.call_many(Work.burn, [(number,) for number in range(CALLS)], return_exceptions=True)
         )
         await eventually(lambda: bool(work.started))
-        assert any(session.is_put_off for session in target.server._state.sessions)  # type: ignore[union-attr]
+        assert any(session.is_put_off for session in target.server._gate.sessions)  # type: ignore[union-attr]
         await target.server.close()
         values = await batch
-        await eventually(lambda: not target.server._state.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: not target.server._gate.sessions)  # type: ignore[union-attr]
     assert len(work.started) < CALLS
     assert any(isinstance(value, fastrpc.FastRPCError) for value in values)
 
@@ -148,7 +148,7 @@ async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
         for session in client._pool.open_sessions:  # type: ignore[attr-defined]
             session.abort()
         await batch
-        await eventually(lambda: not target.server._state.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: not target.server._gate.sessions)  # type: ignore[union-attr]
         await eventually(lambda: sorted(work.is_cancelled) == sorted(work.started))
 
 
@@ -237,7 +237,7 @@ async def test_nothing_is_left_behind(scheme: str) -> None:
             async with Client(target) as client:
                 await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
                 loop_state = client._pool.open_sessions[0].loop_state  # type: ignore[attr-defined]
-        await eventually(lambda: not target.server._state.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: not target.server._gate.sessions)  # type: ignore[union-attr]
         assert len(loop_state.turns) == 0
     gc.collect()
 

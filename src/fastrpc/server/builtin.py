@@ -30,8 +30,8 @@ class Reflection:
     @method(idempotent=True)
     async def services(self) -> list[dict[str, Any]]:
         """Return every service: name, version, documentation, and its methods with their signatures."""
-        session: Any = getattr(current_call(), "session", None)
-        if not getattr(session, "reveals_services", True):
+        exchange: Any = getattr(current_call(), "exchange", None)
+        if exchange is not None and not exchange.reveals_services:
             # Worded as for any other unknown name: a stranger learns nothing, not even that it could be allowed.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
         return [describe(definition) for definition in self._services()]
@@ -47,9 +47,9 @@ class Health:
     @method(idempotent=True)
     async def check(self, service: str = "") -> str:
         """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; without a name for the server as a whole."""
-        session: Any = getattr(current_call(), "session", None)
-        if session is not None:
-            session.note_probe()
+        exchange: Any = getattr(current_call(), "exchange", None)
+        if exchange is not None:
+            exchange.note_probe()
         return self._status(service)
 
 

@@ -11,7 +11,9 @@ from fastrpc._core.calls.call import Route
 from fastrpc._core.calls.interception import Chain
 from fastrpc._core.calls.invocation import invoke, run_handler
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc._core.serving.served_call import ServerCall, ServerState
+from fastrpc._core.serving.exchange import Exchange, Failure
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.codecs.base import codec_label, codec_with_id
 from fastrpc.compressors.base import Compressor, compressor_label
@@ -22,7 +24,7 @@ from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.failures import Failure, Failures
+from fastrpc.server.failures import Failures
 from fastrpc.server.life import Life
 from fastrpc.server.thread_pool import ThreadPool
 from fastrpc.server.unpacking import Unpacking
@@ -43,7 +45,7 @@ class Dispatcher:
     def __init__(
         self, interceptors: Sequence[Interceptor], workers: ThreadPool, config: ServerConfig, life: Life
     ) -> None:
-        self.state: ServerState
+        self.gate: Gate
         self._failures = Failures(expose_errors=config.expose_errors)
         self._proceed = Chain(interceptors, self._handle, self._note_failure, admits_none).proceed()
         self._workers = workers
@@ -57,11 +59,11 @@ class Dispatcher:
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes)
 
-    def unknown_method(self, method: str, session: ServerSession) -> str:
+    def unknown_method(self, method: str, exchange: Exchange) -> str:
         """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
-        if not getattr(session, "reveals_services", False):
+        if not exchange.reveals_services:
             return f"no method {method!r} here"
-        if self._indexed != len(self.state.routes):
+        if self._indexed != len(self.gate.routes):
             self.index_methods()
         near = self._names.nearest(method)
         if near is not None:
@@ -70,10 +72,10 @@ class Dispatcher:
 
     def index_methods(self) -> None:
         """Prepare to say which method may be meant: that is asked by whoever can connect, as often as they like."""
-        names = [route.method for route in self.state.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        names = [route.method for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
         self._names = NameIndex(names)
         self._first_names = ", ".join(sorted(names)[:SHOWN_NAMES])
-        self._indexed = len(self.state.routes)
+        self._indexed = len(self.gate.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Say that requests may not come in its codec, and in which ones they may."""
@@ -82,7 +84,7 @@ class Dispatcher:
 
     def unknown_compressor(self, wire_id: int) -> str:
         """Say that requests may not be compressed so, and how they may."""
-        taken = ", ".join(compressor.name for compressor in self.state.numbers.compressors.values())
+        taken = ", ".join(compressor.name for compressor in self.gate.compressors.values())
         return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
 
     def marshal_of(self, route: Route, codec: int) -> Marshal:
@@ -157,19 +159,19 @@ class Dispatcher:
     async def wait_idle(self) -> None:
         """Return once no call is under way and every connection took its part of the drain."""
         await self._wait(
-            lambda: self._is_idle() and all(session.has_drained for session in self.state.sessions)
+            lambda: self._is_idle() and all(session.has_drained for session in self.gate.sessions)
         )
 
     async def wait_closed(self) -> None:
         """Return once every connection is gone."""
-        await self._wait(lambda: not self.state.sessions)
+        await self._wait(lambda: not self.gate.sessions)
 
     def _is_idle(self) -> bool:
-        return self.state.running == 0 and self.state.waiting == 0 and self._unpacking.is_idle
+        return self.gate.running == 0 and self.gate.waiting == 0 and self._unpacking.is_idle
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        self.state.is_watched = True
+        self.gate.runner.is_watched = True
         try:
             while not condition():
                 waiter = loop.create_future()
@@ -182,16 +184,16 @@ class Dispatcher:
                     look.cancel()
                     self._waiters.discard(waiter)
         finally:
-            self.state.is_watched = False
+            self.gate.runner.is_watched = False
 
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request; its session hears of the end by `unpacked`."""
+        """Decompress a request; the gate hears of the end by `unpacked`."""
         self._unpacking.unpack(call, compressor, payload)
 
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
-        """Queue a `def` handler; the session hears of its end by `thread_finished`."""
+        """Queue a `def` handler; the runner hears of its end by `thread_finished`."""
         job = _ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
@@ -199,7 +201,7 @@ class Dispatcher:
 
     def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         del self._jobs[call]
-        call.session.thread_finished(call, value, error)
+        self.gate.runner.thread_finished(call, value, error)
 
     def stop(self, call: ServerCall) -> None:
         """The caller gave up a call that waits for a thread, or runs in one."""

@@ -15,16 +15,17 @@ import asyncio
 import logging
 import os
 from enum import Enum, auto
-from typing import Any, NamedTuple, TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import msgspec
 
+from fastrpc._core.serving.exchange import Failure
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.codecs.base import codec_numbers
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
-__all__ = ["Failure", "Failures"]
+__all__ = ["Failures"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -33,18 +34,6 @@ _DO_NOT_RETRY = 0xFFFFFFFF
 
 #: What another server's status says of the call that it was made for as well; every other one was about our own call.
 _PASSED_ON = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED})
-
-
-class Failure(NamedTuple):
-    """The answer to a call that failed."""
-
-    status: Status
-    text: str
-    details: bytes = b""
-    #: Milliseconds after which to try again; 0: nothing said, all ones: do not.
-    pushback_ms: int = 0
-    #: Whether the handler may have run, or something made a call in its place.
-    has_run: bool = True
 
 
 class _Kind(Enum):
@@ -86,7 +75,7 @@ class Failures:
             case _Kind.BEHIND:
                 return self._behind(call, error, status)
             case _Kind.HIDDEN_BEHIND:
-                return self._crash(call, error)._replace(pushback_ms=_DO_NOT_RETRY)
+                return self._crash(call, error, pushback_ms=_DO_NOT_RETRY)
             case _Kind.MEANT:
                 return _refusal(call, cast(CallError, error), status)
             case _Kind.REFUSED:
@@ -100,7 +89,7 @@ class Failures:
             case _Kind.UNIMPLEMENTED:
                 return self._unimplemented(call, error)
             case _Kind.CRASH:
-                return self._crash(call, error)._replace(has_run=has_run)
+                return self._crash(call, error, has_run=has_run)
 
     def _behind(self, call: ServerCall, error: BaseException, status: Status) -> Failure:
         """Tell of an error that a call which this process made came to."""
@@ -122,12 +111,15 @@ class Failures:
         text = self._with_text(f"{call.method} is not implemented", error)
         return Failure(Status.UNIMPLEMENTED, text, has_run=not call.never_started)
 
-    def _crash(self, call: ServerCall, error: BaseException) -> Failure:
+    def _crash(
+        self, call: ServerCall, error: BaseException, *, pushback_ms: int = 0, has_run: bool = True
+    ) -> Failure:
         identifier = os.urandom(4).hex()
         fields = {**_fields(call, Status.INTERNAL), "error_id": identifier}
         logger.error("%s failed [%s]", call.method, identifier, exc_info=error, extra=fields)
         text = f"{call.method} failed; the server's log has the reason under id {identifier}"
-        return Failure(Status.INTERNAL, self._with_text(text, error))
+        text = self._with_text(text, error)
+        return Failure(Status.INTERNAL, text, pushback_ms=pushback_ms, has_run=has_run)
 
     def _with_text(self, text: str, error: BaseException) -> str:
         return f"{text}: {type(error).__name__}: {error}" if self._expose_errors else text
@@ -200,7 +192,9 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
             )
         except Exception as problem:  # whatever its types raise
             logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
-    return Failure(status, error.message, details, _pushback_of(error), not call.never_started)
+    return Failure(
+        status, error.message, details, pushback_ms=_pushback_of(error), has_run=not call.never_started
+    )
 
 
 def _pushback_of(error: CallError | UnavailableError | DeadlineExceededError) -> int:

@@ -14,7 +14,8 @@ from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
-from fastrpc._core.serving.served_call import ServerState
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.openings import Openings
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
@@ -51,10 +52,7 @@ _REASON_DRAIN = 0
 class _StreamSession(ServerSession, asyncio.BufferedProtocol):
     """A server's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
 
-    __slots__ = ("reveals_services",)
-
-    #: Whether callers on this connection may ask which services there are.
-    reveals_services: bool
+    __slots__ = ()
 
 
 class Server:
@@ -91,7 +89,8 @@ class Server:
         self._taking: set[asyncio.Future[Any]] = set()
         self._services: list[ServiceDefinition] = []
         self._life = Life()
-        self._state: ServerState | None = None
+        self._gate: Gate | None = None
+        self._openings: Openings | None = None
         self._workers: ThreadPool | None = None
         # Whoever starts second waits: nobody is served before every source is entered.
         self._starting = asyncio.Lock()
@@ -127,12 +126,12 @@ class Server:
         async with self._starting:
             self._check_use()
             self._check_open()
-            if self._state is None:
+            if self._gate is None:
                 try:
                     await self._start()
                 except BaseException:
                     # Leave what was entered: nothing keeps a second attempt from starting anew.
-                    self._state = None
+                    self._gate = None
                     self._services.clear()
                     await self._stack.aclose()
                     raise
@@ -147,7 +146,7 @@ class Server:
         if self._is_of_parent:
             raise RuntimeError("this Server was used before the fork; create it in the child")
         loop = self._loop
-        if self._state is not None and loop is not None and loop is not asyncio.get_running_loop():
+        if self._gate is not None and loop is not None and loop is not asyncio.get_running_loop():
             raise wrong_loop("Server", loop, asyncio.get_running_loop())
 
     def _check_open(self) -> None:
@@ -170,7 +169,7 @@ class Server:
             queue_age=config.admission.queue_age,
         )
         dispatcher = Dispatcher(self._interceptors, self._workers, config, self._life)
-        state = ServerState(
+        gate = Gate(
             loop=loop,
             dispatcher=dispatcher,
             numbers=self._numbers,
@@ -179,8 +178,12 @@ class Server:
             admission=config.admission,
             call_timeout=config.timeouts.call,
         )
-        state.has_interceptors, state.checks_results = bool(self._interceptors), config.check_results
-        dispatcher.state = self._state = state
+        gate.runner.has_interceptors, gate.runner.checks_results = (
+            bool(self._interceptors),
+            config.check_results,
+        )
+        dispatcher.gate = self._gate = gate
+        self._openings = Openings(gate, config.admission.handshakes, config.limits.connections)
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
@@ -196,7 +199,7 @@ class Server:
         Raises:
             ConfigError: a method of that name is served already, or the source is of no kind there is.
         """
-        if self._state is None:
+        if self._gate is None:
             self._sources.append(source)
         elif is_service(source):
             self._add(source)
@@ -208,7 +211,7 @@ class Server:
             )
 
     def _add(self, service: Any) -> None:
-        assert self._state is not None
+        assert self._gate is not None
         definition = service_definition(service)
         check_service(definition)
         self._services.append(definition)
@@ -218,7 +221,7 @@ class Server:
             codec = codec_for(method, "msgpack")
             marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
             counters = default_registry.counters(method.full_name, "server")
-            self._state.routes.add(Route(method, marshal, counters, handler=handler))
+            self._gate.routes.add(Route(method, marshal, counters, handler=handler))
 
     async def listen(
         self,
@@ -293,16 +296,18 @@ class Server:
 
     def _new_session(self, reveals_services: bool) -> _StreamSession:
         config = self._config
-        assert self._state is not None
+        assert self._gate is not None
+        assert self._openings is not None
         session = _StreamSession(
-            state=self._state,
+            gate=self._gate,
+            openings=self._openings,
             loop=asyncio.get_running_loop(),
             timeouts=config.timeouts,
             keepalive=config.keepalive,
             spin_microseconds=self._spin_microseconds,
             settings=self._settings,
         )
-        session.reveals_services = reveals_services
+        session.exchange.reveals_services = reveals_services
         return session
 
     async def serve_forever(self) -> None:
@@ -325,27 +330,27 @@ class Server:
         """
         check_timeout(timeout, zero=True)
         self._check_use()
-        if self._state is None or self._is_closed:
+        if self._gate is None or self._is_closed:
             await self.close()
             return True
         self._is_draining = True
-        self._life.draining(self._state.running)
+        self._life.draining(self._gate.running)
         if self._advertising is not None:
             await self._advertising.withdraw()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
         await self._shut()
-        for session in list(self._state.sessions):
+        for session in list(self._gate.sessions):
             session.begin_drain(_REASON_DRAIN, "the server drains")
         limit = self._config.timeouts.drain if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
-                await self._state.dispatcher.wait_idle()
+                await self._gate.dispatcher.wait_idle()
             is_clean = True
         except TimeoutError:
             is_clean = False
-            self._life.cut_off(self._state.running, limit)
-            for session in list(self._state.sessions):
+            self._life.cut_off(self._gate.running, limit)
+            for session in list(self._gate.sessions):
                 session.end_calls(
                     "the server stops, and the time for calls to finish is over (Timeouts.drain)"
                 )
@@ -363,10 +368,10 @@ class Server:
         # Beside the rest: connections do not wait for a registry that is slow.
         leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
         await self._shut()
-        if self._state is not None:
-            for session in list(self._state.sessions):
+        if self._gate is not None:
+            for session in list(self._gate.sessions):
                 session.close(_REASON_DRAIN, "the server closes")
-            await self._wait_closed(self._state)
+            await self._wait_closed(self._gate)
         if self._workers is not None:
             self._workers.close(wait=False)
         if leaving is not None:
@@ -387,13 +392,13 @@ class Server:
             # A session that appeared after a drain began would never hear of it.
             await asyncio.wait(self._taking)
 
-    async def _wait_closed(self, state: ServerState) -> None:
+    async def _wait_closed(self, gate: Gate) -> None:
         """Give connections the time to say goodbye; those that do not take it are cut."""
         try:
             async with asyncio.timeout((self._config.timeouts.linger or 0.0) + 1.0):
-                await state.dispatcher.wait_closed()
+                await gate.dispatcher.wait_closed()
         except TimeoutError:
-            for session in list(state.sessions):
+            for session in list(gate.sessions):
                 session.abort()
 
     # Health
@@ -409,7 +414,7 @@ class Server:
         """
         if not isinstance(serving, bool):
             raise ConfigError(f"serving is {serving!r}, it must be True or False")
-        if self._state is not None:
+        if self._gate is not None:
             self._check_use()
             names = [one.name for one in self._services]
             if service and service not in names:
@@ -420,7 +425,7 @@ class Server:
         self._advertise_again()
 
     def _advertise_again(self) -> None:
-        if self._advertising is not None and self._state is not None and not self._is_draining:
+        if self._advertising is not None and self._gate is not None and not self._is_draining:
             self._advertising.update()
 
     def _serving_now(self) -> "dict[str, str | None]":
@@ -449,18 +454,23 @@ class Server:
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
-        sessions = [] if self._state is None else list(self._state.sessions)
+        sessions = [] if self._gate is None else list(self._gate.sessions)
         parts = [session.stats() for session in sessions]
         return {
             "live": {
                 "connections": len(parts),
-                "calls": 0 if self._state is None else self._state.running,
-                "waiting": 0 if self._state is None else self._state.waiting,
+                "calls": 0 if self._gate is None else self._gate.running,
+                "waiting": 0 if self._gate is None else self._gate.waiting,
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],
-            "totals": {} if self._state is None else self._state.totals(),
+            "totals": self._totals(),
         }
+
+    def _totals(self) -> dict[str, int]:
+        if self._gate is None or self._openings is None:
+            return {}
+        return {**self._gate.totals(), "refused_connections": self._openings.refused_connections}
 
     def __del__(self) -> None:
         if getattr(self, "_listeners", None) and not self._is_closed and self._process_id == os.getpid():

@@ -2,7 +2,7 @@
 
 ::
 
-    unpack ──► the connection's queue ──► one request after the other, a little at a time ──► session.unpacked
+    unpack ──► the connection's queue ──► one request after the other, a little at a time ──► Gate.unpacked
 
 Each connection has one decompression under way, so that a bomb holds no more than one message limit; all of them, and
 whatever else a loop puts off, share a few milliseconds of each turn (`_core/loop/turns.pyx`).
@@ -12,8 +12,8 @@ from collections import deque
 from functools import partial
 
 from fastrpc._core.loop.turns import SlicedWork
+from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.compressors.base import Compressor, Steps, decompress_steps
 from fastrpc.errors import DecodeError
 
@@ -25,7 +25,7 @@ class Unpacking:
 
     def __init__(self, message_bytes: int) -> None:
         self._message_bytes = message_bytes
-        self._queues: dict[ServerSession, deque[tuple[ServerCall, Steps]]] = {}
+        self._queues: dict[Exchange, deque[tuple[ServerCall, Steps]]] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -33,21 +33,21 @@ class Unpacking:
         return not self._queues
 
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request; its session hears of the end by `unpacked`."""
+        """Decompress a request; the gate hears of the end by `unpacked`."""
         job = call, decompress_steps(compressor, payload, self._message_bytes)
-        queue = self._queues.get(call.session)
+        queue = self._queues.get(call.exchange)
         if queue is None:
-            self._queues[call.session] = deque([job])
-            SlicedWork(call.session.loop_state.turns, partial(self._step, call.session)).begin()
+            self._queues[call.exchange] = deque([job])
+            SlicedWork(call.exchange.gate.loop_state.turns, partial(self._step, call.exchange)).begin()
         else:
             queue.append(job)
 
-    def _step(self, session: ServerSession) -> bool:
+    def _step(self, exchange: Exchange) -> bool:
         """Do a little for the first request of a connection; say whether there is more."""
-        queue = self._queues[session]
+        queue = self._queues[exchange]
         call, steps = queue[0]
         payload, error = b"", None
-        if not (call.cancelled or session.is_closed):
+        if not (call.cancelled or exchange.is_closed):
             try:
                 next(steps)
                 return True
@@ -57,7 +57,7 @@ class Unpacking:
                 error = problem
         queue.popleft()
         if not queue:
-            del self._queues[session]
+            del self._queues[exchange]
         has_more = bool(queue)
-        session.unpacked(call, payload, error)
+        exchange.gate.unpacked(call, payload, error)
         return has_more

@@ -154,7 +154,7 @@ async def test_a_lost_session_bears_every_callback_in_any_order(side: str) -> No
     for first, second in itertools.permutations(range(11), 2):
         async with served(Hasty, scheme="memory") as target, Client(target) as client:
             await client.ready()
-            [server_session] = target.server._state.sessions  # type: ignore[union-attr]
+            [server_session] = target.server._gate.sessions  # type: ignore[union-attr]
             session = client._pool.sessions[0] if side == "client" else server_session
             session.abort()
             await eventually(lambda: session.transport is None)  # noqa: B023 - awaited at once

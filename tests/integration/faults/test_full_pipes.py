@@ -65,8 +65,8 @@ class Bulk:
 
 def sessions(server: Server) -> list[Any]:
     """Return the live connections of a server."""
-    assert server._state is not None
-    return list(server._state.sessions)
+    assert server._gate is not None
+    return list(server._gate.sessions)
 
 
 async def open_up(peer: RawPeer, **settings: int) -> None:
@@ -183,7 +183,7 @@ async def test_above_send_soft_no_handler_starts_until_the_peer_reads(scale: Any
             assert [answer.id for answer in answers] == list(ids)
             assert all(answer.status == Status.OK for answer in answers)
             assert bulk.started == count
-            assert session.holding == 0
+            assert session.exchange.holding == 0
         await eventually(lambda: target.server.stats()["live"]["waiting"] == 0)
 
 
@@ -231,7 +231,7 @@ async def test_a_call_that_waits_for_its_start_can_be_cancelled_and_can_expire()
         [session] = sessions(target.server)
         client._pool.sessions[0].transport.pause_reading()
         large = asyncio.create_task(client.call(Bulk.answer, 8 * MIB))
-        await eventually(lambda: session.holding)
+        await eventually(lambda: session.exchange.holding)
         cancelled = asyncio.create_task(client.call(Bulk.answer, 1))
         expiring = asyncio.create_task(client.with_options(timeout=0.1).call(Bulk.answer, 1))
         kept = asyncio.create_task(client.call(Bulk.answer, 1))
@@ -265,7 +265,7 @@ async def test_requests_over_their_budget_are_refused_and_named(scale: Any) -> N
         assert str(MIB) in str(refused[0])
         assert 3 * 300 * KIB <= bulk.most_running * 300 * KIB <= MIB
         [session] = sessions(target.server)
-        await eventually(lambda: session.request_held == 0)
+        await eventually(lambda: session.exchange.request_held == 0)
         assert await client.call(Bulk.echo, bytes(500 * KIB)) == bytes(500 * KIB)
         await eventually(lambda: bytes_held() == 0)
 
@@ -279,16 +279,16 @@ async def test_requests_in_pieces_count_as_they_come() -> None:
         pieces = [cut(Request(id, b"bulk.keep", bytes(700 * KIB)), 60 * KIB) for id in (1, 3)]
         # Both fit by themselves; what is there of the first grows until both together are too much.
         peer.send(pieces[0][0], *pieces[1][:6])
-        await eventually(lambda: session.request_held == 7 * 60 * KIB)
+        await eventually(lambda: session.exchange.request_held == 7 * 60 * KIB)
         peer.send(*pieces[0][1:])
-        await eventually(lambda: session.request_held == 6 * 60 * KIB)
+        await eventually(lambda: session.exchange.request_held == 6 * 60 * KIB)
         answer = await peer.next(Response)
         assert (answer.id, answer.status, answer.outcome) == (1, Status.RESOURCE_EXHAUSTED, 1)
         peer.send(*pieces[1][6:])
         await eventually(lambda: bulk.started == 1)
         bulk.release.set()
         assert (await peer.next(Response)).id == 3
-        await eventually(lambda: session.held_bytes() == 0)
+        await eventually(lambda: session.held_bytes == 0)
 
 
 async def test_above_85_percent_of_the_process_new_calls_are_refused() -> None:
@@ -318,7 +318,7 @@ async def test_a_full_process_holds_credit_and_closes_the_largest_holder() -> No
     )
     async with served(bulk, scheme="tcp", config=config) as target, raw_client(target) as large:
         await open_up(large)
-        state = target.server._state
+        state = target.server._gate
         assert state is not None
         state.full_wait_ns = 200_000_000
         async with Client(target) as small:
@@ -350,7 +350,7 @@ async def test_a_request_that_does_not_go_on_is_answered() -> None:
         # What comes late is dropped, and the connection goes on.
         peer.send(*pieces[1:], request(3, b"x", method=b"bulk.echo"))
         assert (await peer.next(Response)).payload == b"x"
-        assert session.held_bytes() == 0
+        assert session.held_bytes == 0
 
 
 async def test_a_request_that_goes_on_slowly_is_taken() -> None:

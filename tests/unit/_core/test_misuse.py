@@ -84,14 +84,14 @@ async def test_call_that_a_connection_does_not_wait_for_is_refused() -> None:
     async with connected(raw) as client:
         await client.call(Raw.echo, b"x")
         ended = raw.calls[0]
-        session = ended.session
+        gate = ended.exchange.gate
         for call in (ended, detached_call(ServerCall, {}, None, None)):
             for value, error in ((b"1", None), (None, KeyError("y"))):
                 with pytest.raises(ValueError, match="does not run in a thread"):
-                    session.thread_finished(call, value, error)
-            with pytest.raises(ValueError, match="does not wait here"):
-                session.unpacked(call, b"1", None)
+                    gate.runner.thread_finished(call, value, error)
+            with pytest.raises(ValueError, match="does not wait for its arguments"):
+                gate.unpacked(call, b"1", None)
         with pytest.raises(TypeError):
-            session.unpacked(ended, cast(Any, None), None)
-        assert session.state.running == 0
+            gate.unpacked(ended, cast(Any, None), None)
+        assert gate.running == 0
         assert await client.call(Raw.echo, b"y") == b"y"

@@ -336,7 +336,7 @@ cdef class Call(Scope):
     def reply_metadata(self):
         """What goes with the answer; on the client what came with it."""
         if self._reply_metadata is None:
-            received = self.received_metadata if self.is_local else None
+            received = self.received_metadata if self.is_local else self.sent_metadata
             self._reply_metadata = Metadata() if received is None else Metadata(decode_metadata(received))
         return self._reply_metadata
 

@@ -3,11 +3,17 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.io.session cimport Session
 from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.serving.admission cimport Admission
 
 
 cdef class Openings(Timed):
     cdef:
         LoopState loop_state
+
+        # The server's connections; how many there may be, and how many were one too many.
+        Admission admission
+        readonly Py_ssize_t connections
+        readonly uint64_t refused_connections
 
         # How many connections may open at once; their number above which silent ones are closed.
         readonly Py_ssize_t limit
@@ -27,6 +33,7 @@ cdef class Openings(Timed):
         bint is_put_off
         bint is_reported
 
+    cdef bint accept(self, Session session) except -1
     cdef int add(self, Session session) except -1
     cdef int heard(self, Session session) except -1
     cdef int leave(self, Session session) except -1

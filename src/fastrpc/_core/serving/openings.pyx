@@ -28,9 +28,11 @@ logger = logging.getLogger("fastrpc.server")
 cdef class Openings(Timed):
     """The connections of one server that are not through their opening yet."""
 
-    def __init__(self, LoopState loop not None, Py_ssize_t limit):
-        self.loop_state = loop
+    def __init__(self, Admission admission not None, Py_ssize_t limit, Py_ssize_t connections):
+        self.admission = admission
+        self.loop_state = admission.loop_state
         self.limit = limit
+        self.connections = connections
         self.heard_ns = OrderedDict()
         self.begun = set()
         self.prefaced = set()
@@ -40,8 +42,24 @@ cdef class Openings(Timed):
     def __len__(self):
         return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
 
+    cdef bint accept(self, Session session) except -1:
+        """Count a connection that was accepted; return whether it is one too many."""
+        cdef Py_ssize_t count = len(self.admission.sessions)
+        cdef bint is_surplus = count >= self.connections
+        self.admission.sessions.add(session)
+        if is_surplus:
+            if count == self.connections:
+                logger.warning("there are %d connections: further ones are refused (Limits.connections)", count)
+            self.refused_connections += 1
+            # It is told why, unless it is one of so many that even that costs too much.
+            if count >= self.connections + self.limit:
+                session.transport.abort()
+                return True
+        self.add(session)
+        return is_surplus
+
     cdef int add(self, Session session) except -1:
-        """A connection was accepted."""
+        """A connection opens."""
         self.heard_ns[session] = session.now
         if len(self) > self.limit:
             return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)

@@ -1,69 +1,15 @@
-from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Coroutine, Mapping
-from logging import Logger
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar
 
-from fastrpc._core.calls.call import RouteTable
-from fastrpc._core.framing.settings import WireNumbers
-from fastrpc._core.loop.handler_task import HandlerTask
+from fastrpc._core.calls.call import Call
 from fastrpc._core.payload.marshal import BoundArguments
-from fastrpc._core.serving.admission import Admission, AdmittedCall
-from fastrpc._core.serving.server_session import ServerSession
+from fastrpc._core.serving.exchange import Exchange
 from fastrpc.rpc.peer import Identity
 from fastrpc.status import Status
 
 _Kind = TypeVar("_Kind", bound=ServerCall)
 
-logger: Logger
-
-@final
-class ServerState(Admission):
-    """What all connections of one server share, on one loop.
-
-    Args:
-        dispatcher: the server's Python part, asked for everything that does not happen in every call.
-        numbers: the codecs and compressors that requests may use.
-        call_timeout: seconds for calls that name no timeout of their own.
-        bounds: those of `Admission`.
-    """
-
-    compress_above: int
-    has_interceptors: bool
-    #: Whether results are checked against their annotations before they are sent.
-    checks_results: bool
-    #: Whether `dispatcher.changed` is to be called as each call ends.
-    is_watched: bool
-
-    def __init__(
-        self,
-        *,
-        loop: AbstractEventLoop,
-        dispatcher: Any,
-        numbers: WireNumbers,
-        call_timeout: float | None,
-        **bounds: Any,
-    ) -> None: ...
-    @property
-    def routes(self) -> RouteTable: ...
-    @property
-    def dispatcher(self) -> Any: ...
-    @property
-    def numbers(self) -> WireNumbers: ...
-    @property
-    def running(self) -> int:
-        """Calls started and not ended."""
-
-    @property
-    def expired_unstarted(self) -> int:
-        """Calls that were not started because their time was over."""
-
-    def totals(self) -> dict[str, int]:
-        """Return what was refused since the server started."""
-
-class ServerTask(HandlerTask):
-    """The task a handler runs in: what `asyncio.current_task()` gives there."""
-
-class ServerCall(AdmittedCall):
+class ServerCall(Call):
     """A call being served: what `current_call()` returns."""
 
     @property
@@ -76,7 +22,9 @@ class ServerCall(AdmittedCall):
     never_started: bool
 
     @property
-    def session(self) -> ServerSession: ...
+    def exchange(self) -> Exchange:
+        """The connection that it came by; None for one that came by none."""
+
     @property
     def cancelled(self) -> bool:
         """Whether the caller gave it up or its time ran out; may be read from any thread."""

@@ -1,88 +1,30 @@
-"""A call being served, the task its handler runs in, and what all connections of a server share."""
+"""A call being served: its scope, its arguments and how far it is."""
 
 import asyncio
-import logging
 
-cimport cython
-from libc.stdint cimport uint64_t
-
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calls.call cimport Draining
-from fastrpc._core.loop.handler_task cimport IDLE
 from fastrpc._core.payload.marshal cimport BoundArguments
 from fastrpc._core.payload.metadata cimport encode_metadata
-from fastrpc._core.framing.settings cimport WireNumbers
-from fastrpc._core.base.wire cimport now_ns
-
-logger = logging.getLogger("fastrpc.server")
 
 
-@cython.final
-cdef class ServerState:
-    """What all connections of one server share, on one loop."""
-
-    def __init__(self, *, loop, dispatcher, WireNumbers numbers not None, call_timeout, **bounds):
-        cdef int number
-        Admission.__init__(self, loop=loop, **bounds)
-        self.routes = RouteTable()
-        self.dispatcher = dispatcher
-        self.tasks = TaskPool(loop, ServerTask)
-        self.contexts = HandlerContexts()
-        self.numbers = numbers
-        for number in range(256):
-            self.takes_codec[number] = number in numbers.codecs
-        self.compress_above = 1024
-        self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
-
-    def totals(self):
-        """What was refused since the server started."""
-        return {
-            "refused": self.refused,
-            "expired_before_start": self.expired_unstarted,
-            "refused_connections": self.refused_connections,
-        }
-
-    cdef ServerTask acquire(self):
-        return <ServerTask>self.tasks.acquire()
-
-    cdef ServerTask current_task(self):
-        """Return an idle task that is the loop's current one, until `leave_task`."""
-        cdef ServerTask task = self.current
-        if task is None:
-            task = self.acquire()
-            task.become_current()
-            self.current = task
-        return task
-
-    cdef int leave_task(self) except -1:
-        """From here on no task is current."""
-        cdef ServerTask task = self.current
-        if task is not None:
-            self.current = None
-            task.stop_being_current()
-            if task._phase == IDLE:
-                self.tasks.release(task)
-        return 0
-
-
-cdef class ServerTask(HandlerTask):
-    """The task a handler runs in."""
-
-    cdef int finished(self) except -1:
-        return self.call.session.task_finished(self)
-
-    cdef int held_loop(self, uint64_t nanoseconds) except -1:
-        return report_long_step(self.call.route, nanoseconds)
-
-    cdef object make_name(self):
-        return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
-
-
-cdef class ServerCall(AdmittedCall):
+cdef class ServerCall(Call):
     """A call being served: what `current_call()` returns."""
 
     cdef object get_peer(self):
-        return None if self.session is None else self.session.describe_peer()
+        return None if self.exchange is None else self.exchange.describe_peer()
+
+    @property
+    def identity(self):
+        """Who the caller proved to be; None where nobody asked."""
+        if self.own_identity is not None or self.exchange is None:
+            return self.own_identity
+        return self.exchange.identity
+
+    @identity.setter
+    def identity(self, identity):
+        self.own_identity = identity
 
     @property
     def cancelled(self):
@@ -92,7 +34,7 @@ cdef class ServerCall(AdmittedCall):
     @property
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
-        return Draining(asyncio.Event() if self.session is None else self.session.drain_event())
+        return Draining(asyncio.Event() if self.exchange is None else self.exchange.drain_event())
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
@@ -136,9 +78,10 @@ cdef class ServerCall(AdmittedCall):
             or self.was_cancelled
             or self.is_expired
             or self.never_started
+            or self.was_ended
             or self.charge
             or self.waiting_payload is not None
-            or self.identity is not None
+            or self.own_identity is not None
             or self.outcome_status is not None
             or self.outcome_error is not None
             or self.task is not None
@@ -147,7 +90,7 @@ cdef class ServerCall(AdmittedCall):
         self.state = STATE_NEW
         self.deadline_ns = NO_DEADLINE
         self.weight = 0
-        self.session = None
+        self.exchange = None
         self.route = None
         self.given = None
         return True
@@ -157,7 +100,7 @@ cdef class ServerCall(AdmittedCall):
         if self.task is not None:
             self.task.cancel()
         elif self.is_running:
-            (<ServerState>self.session.admission).dispatcher.stop(self)
+            self.exchange.gate.dispatcher.stop(self)
         return 0
 
     cdef int on_timer(self) except -1:
@@ -167,18 +110,6 @@ cdef class ServerCall(AdmittedCall):
         return 0
 
 
-cdef int report_long_step(Route route, uint64_t nanoseconds) except -1:
-    """Log that a handler held the loop: meanwhile no other call went on, no signal of life was answered."""
-    seconds = nanoseconds / 1e9
-    logger.warning(
-        "%s held the loop for %.1f s; what blocks belongs in a thread: a `def` handler, or asyncio.to_thread",
-        route.method,
-        seconds,
-        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
-    )
-    return 0
-
-
 def detached_call(kind, metadata, identity, timeout):
     """Make a call without a connection, for handlers that are called directly in a test."""
     cdef ServerCall call = kind.__new__(kind)
@@ -186,5 +117,5 @@ def detached_call(kind, metadata, identity, timeout):
     if timeout is not None:
         call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)
     call.received_metadata = encode_metadata(metadata or {})
-    call.identity = identity
+    call.own_identity = identity
     return call

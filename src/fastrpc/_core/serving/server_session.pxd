@@ -1,49 +1,54 @@
-from libc.stdint cimport uint64_t
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.serving.admission cimport GuardedSession
-from fastrpc._core.calls.call cimport Call, Route
-from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.loop.handler_task cimport HandlerTask
-from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.serving.served_call cimport ServerCall, ServerState, ServerTask
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.io.session cimport Session
+from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.serving.gate cimport Gate
+from fastrpc._core.serving.openings cimport Openings
 
 
-cdef class ServerSession(GuardedSession):
+cdef class NativeExchange(Exchange):
     cdef:
-        readonly ServerState state
+        # The connection, borrowed: NULL once it is gone.
+        PyObject* _session
 
-        # Calls whose handlers go on beyond their first turn.
-        set held
+    cdef ServerSession owner(self)
+
+
+cdef class ServerSession(Session):
+    cdef:
+        # What all connections of the server share; those that open.
+        readonly Gate gate
+        readonly Openings openings
+
+        # What the gate knows of this connection; the same borrowed, NULL once it is gone. Whichever of the two is
+        # freed first clears the pointer that the other has to it.
+        readonly NativeExchange exchange
+        PyObject* _exchange
 
         # When the answers of this read that are written by then are to leave.
         uint64_t flush_due_ns
 
+        # Opening under way; one connection too many; told to drain before it was open; when a drain ends.
+        bint is_opening
+        bint is_surplus
+        int pending_drain
+        uint64_t leave_at_ns
+        uint64_t leave_after_ns
+
+        # Credit kept back while memory is short.
+        int64_t withheld
+
         # Made on first use.
         object peer_info
 
-    cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1
-    cdef int _refuse_unknown(self, ServerCall call, Frame* frame, Py_ssize_t size) except -1
-    cdef int _admit(self, ServerCall call, bytes payload) except -1
-    cdef bint _decode(self, ServerCall call, bytes payload) except -1
-    cdef int run(self, ServerCall call) except -1
-    cdef bint _may_answer(self, ServerCall call) except -1
-    cdef int watch(self, ServerCall call) except -1
-    cdef int unwatch(self, ServerCall call) except -1
-    cdef int _flush_early(self) except -1
-    cdef bytes _packed(self, ServerCall call, bytes payload)
-    cdef int _check_size(self, ServerCall call, bytes payload) except -1
-    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
-    cdef int _reject(self, ServerCall call, object error) except -1
-    cdef int _send_metadata(self, ServerCall call) except -1
-    cdef bytes _fitting(self, ServerCall call, bytes details)
-    cdef int _run_task(self, ServerCall call, object coroutine) except -1
-    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1
-    cdef int _go_on(self, ServerCall call, object context) except -1
-    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
-    cdef int finish(self, ServerCall call, object value) except -1
-    cdef bytes _encoded(self, ServerCall call, object value)
-    cdef int fail(self, ServerCall call, object error) except -1
-    cdef int _pass_interrupt(self, object error) except -1
-    cdef int _answer_failure(self, ServerCall call, object error) except -1
-    cdef Outgoing _failure_of(self, ServerCall call, object error)
-    cdef int _count_end(self, ServerCall call, int status) except -1
+    cpdef int end_calls(self, str text) except -1
+    cpdef int return_credit(self) except -1
+    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
+    cdef int answer_written(self) except -1
+    cdef int leave_opening(self) except -1
+    cdef int drop_request(self, Call call, int status, str text) except -1
+    cdef int weigh_output(self) except -1
+    cdef bint _peer_rests(self) noexcept
+    cdef uint64_t _check_leaving(self, uint64_t now) except? 0

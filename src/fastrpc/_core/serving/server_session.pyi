@@ -1,30 +1,77 @@
-from typing import Any
+from asyncio import BaseTransport
+from logging import Logger
+from typing import Any, final
 
-from fastrpc._core.serving.admission import GuardedSession
-from fastrpc._core.serving.served_call import ServerCall, ServerState
+from fastrpc import config
+from fastrpc._core.io.session import Session
+from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.openings import Openings
 from fastrpc.rpc.peer import Peer
 
-class ServerSession(GuardedSession):
+logger: Logger
+
+@final
+class NativeExchange(Exchange):
+    """The served calls of one connection that speaks the native protocol."""
+
+    @property
+    def session(self) -> ServerSession | None:
+        """The connection, or None once it is gone."""
+
+    def describe_peer(self) -> Peer | None:
+        """Return who is on the other side; None once the connection is gone."""
+
+    def note_probe(self) -> None:
+        """Note that a call only asked for health: it is no use of the connection."""
+
+class ServerSession(Session):
     """One connection of one client.
 
     Args:
-        options: those of `GuardedSession`.
+        options: those of `Session`.
     """
 
-    def __init__(self, *, state: ServerState, **options: Any) -> None: ...
+    def __init__(
+        self, *, gate: Gate, openings: Openings, timeouts: config.Timeouts, **options: Any
+    ) -> None: ...
     @property
-    def state(self) -> ServerState: ...
+    def gate(self) -> Gate: ...
+    @property
+    def openings(self) -> Openings: ...
+    @property
+    def exchange(self) -> NativeExchange:
+        """What the gate knows of this connection."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that this connection holds: requests, records of calls, output."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Count the connection; its opening has to follow in time."""
+
     def describe_peer(self) -> Peer:
         """Return who is on the other side."""
 
-    def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
-        """Go on with a compressed request that is whole again, or cannot be; ValueError if `call` is none of those."""
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls; a connection that is only opening is told as soon as it can be.
 
-    def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
-        """Answer for a handler that ran in a thread; called on the loop. ValueError if `call` has none."""
+        Endless handlers learn of it through `current_call().draining`.
+        """
 
+    @property
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+
+    def resume_writing(self) -> None: ...
     def end_calls(self, text: str) -> int:
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
+
+    def close_for_memory(self, text: str) -> None:
+        """Close: of all connections this one holds the most."""
+
+    def return_credit(self) -> int:
+        """Return the connection credit that was kept back."""
 
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, one_way, buffered, credit."""

@@ -1,616 +1,470 @@
-"""A connection of a server on asyncio: from a request to its handler, and back.
+"""A connection of a server on asyncio that speaks the native protocol.
 
 ::
 
-    REQUEST whole ──► gate: method, shape, admission, deadline, codec, arguments ──► run
-                        │ refused: RESPONSE, not started                ├── async def: first step now, in a HandlerTask
-                                                                        ├── inline def: called now
-                                                                        └── def: the dispatcher's thread pool
-    value  ──► finish ──► RESPONSE OK
-    error  ──► fail ────► RESPONSE with a status (the dispatcher says which)
+    REQUEST whole ──► Gate.pass_in ──► handler
+                                          │ answer, fail, refuse
+    RESPONSE ◄── ServerSession ◄── NativeExchange
+
+Here lies what the wire asks of a server: how a connection opens and leaves, which memory its pieces take, and how what
+the gate says becomes frames.
 """
 
 import logging
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.contextvars cimport PyContextVar_Set
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_REFCNT
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from cpython.ref cimport Py_REFCNT
+from libc.stdint cimport uint8_t, uint32_t
 
-from fastrpc._core.serving.admission cimport AdmittedCall, process_held
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_GONE, STYLE_ASYNC, STYLE_INLINE
-from fastrpc._core.calls.call cimport scope_variable
-from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, OUTCOME_NOT_STARTED, OUTCOME_RAN, PUSHBACK_NEVER, TIMEOUT_NONE
-from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
-from fastrpc._core.loop.handler_task cimport IDLE, LONG_STEP_NS, is_coroutine, take_raised
-from fastrpc._core.calls.invocation cimport call_handler, start_handler
-from fastrpc._core.loop.loop_state cimport STALL_NS
-from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
-from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
-from fastrpc._core.serving.served_call cimport report_long_step
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
-from fastrpc._core.base.status cimport UNAVAILABLE, UNIMPLEMENTED
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_GONE
+from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
+from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.framing.window cimport placed
+from fastrpc._core.native.connection cimport PHASE_PREFACE
+from fastrpc._core.native.outgoing cimport Outgoing, new_failure
+from fastrpc._core.serving.exchange cimport HOLD_OUTPUT, Failure
+from fastrpc._core.serving.served_call cimport ServerCall
 
-from fastrpc.errors import CallError, DecodeError
-from fastrpc.status import Status
-
-cdef enum:
-    # References to the current task: the state's, asyncio's, and that of the function that began it.
-    CURRENT_REFERENCES = 3
-    CODEC_RAW = 0
-    CODEC_MSGPACK = 1
+cdef uint64_t SECOND = 1_000_000_000
+# How long a connection that is to drain may take to open, and one that is idle to close by itself.
+cdef uint64_t OPENING_NS = SECOND
+cdef uint64_t LEAVING_NS = 2 * SECOND
+# Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
+cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 logger = logging.getLogger("fastrpc.server")
 
-# Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
-cdef uint64_t FIRST_FLUSH_NS = 4_000
-cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
+
+@cython.final
+cdef class NativeExchange(Exchange):
+    """The served calls of one connection that speaks the native protocol."""
+
+    def __dealloc__(self):
+        if self._session is not NULL:
+            (<ServerSession>self._session)._exchange = NULL
+
+    cdef ServerSession owner(self):
+        """Return the connection, or None once it is gone; what is sent now is sent at the exchange's instant."""
+        if self._session is NULL:
+            return None
+        cdef ServerSession session = <ServerSession>self._session
+        if self.now > session.now:
+            session.now = self.now
+        return session
+
+    @property
+    def session(self):
+        """The connection, or None once it is gone."""
+        return None if self._session is NULL else <object>self._session
+
+    def describe_peer(self):
+        """Who is on the other side; None once the connection is gone."""
+        return None if self._session is NULL else (<ServerSession>self._session).describe_peer()
+
+    def note_probe(self):
+        """Note that a call only asked for health: it is no use of the connection."""
+        if self._session is not NULL:
+            (<ServerSession>self._session).note_probe()
+
+    cdef int send_answer(self, Call call, bytes payload) except -1:
+        cdef ServerSession session = self.owner()
+        if session is None or session.is_closed:
+            return 0
+        if call.codec >= FIRST_OWN_NUMBER:
+            call.codec = <uint8_t>session.peer.codec_number(call.codec, session.gate.codecs[call.codec])
+        session.send_response(
+            call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
+        )
+        return session.answer_written()
+
+    cdef int send_failure(self, Call call, Failure failure) except -1:
+        cdef ServerSession session = self.owner()
+        cdef Outgoing answer
+        if session is None or session.is_closed:
+            return 0
+        answer = new_failure(failure.status, OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED, failure.text)
+        answer.payload = failure.details
+        answer.pushback_ms = failure.pushback_ms
+        return session.send_failure(call, answer)
+
+    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None else session.send_refusal(call, status, text, is_faulty)
+
+    cdef int list_call(self, Call call) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None else session.hold(call)
+
+    cdef int drop_one_way(self, Call call) except -1:
+        cdef ServerSession session = self.owner()
+        if session is not None:
+            session.one_way_calls -= 1
+        return 0
+
+    cdef uint64_t most_message(self) noexcept:
+        return self.max_message if self._session is NULL else (<ServerSession>self._session).peer.max_message
+
+    cdef uint32_t most_metadata(self) noexcept:
+        return self.max_metadata if self._session is NULL else (<ServerSession>self._session).peer.max_metadata
+
+    cdef bint takes_codec(self, Call call) except -1:
+        cdef ServerSession session = self.owner()
+        if session is None or call.flags & ONE_WAY:
+            return True
+        return session.peer.codec_number(call.codec, session.gate.codecs[call.codec]) >= 0
+
+    cdef bytes compressed(self, Call call, object compressor, bytes payload):
+        cdef ServerSession session = self.owner()
+        cdef bytes smaller = None
+        cdef uint8_t number = 0
+        if session is not None:
+            smaller = session.peer.compressed(compressor, call.compressor, payload, &number)
+        call.compressor = number
+        return payload if smaller is None else smaller
+
+    cdef bint has_read(self) noexcept:
+        return Exchange.has_read(self) or (self._session is not NULL and (<ServerSession>self._session).is_put_off)
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None else session.schedule_check(due_ns)
+
+    cdef int end_turn(self) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None or session.transport is None else session.flush()
+
+    cdef int crash(self, object error) except -1:
+        cdef ServerSession session = self.owner()
+        if session is not None:
+            session._crashed(error)
+        return 0
 
 
-def _raise_again(error):
-    raise error
-
-
-cdef class ServerSession(GuardedSession):
+cdef class ServerSession(Session):
     """One connection of one client."""
 
-    def __init__(self, *, ServerState state not None, **options):
-        GuardedSession.__init__(self, admission=state, **options)
-        self.state = state
+    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, **options):
+        Session.__init__(self, is_client=False, timeouts=timeouts, **options)
+        if self._exchange is not NULL:
+            raise RuntimeError("a session is initialised once")
+        self.gate = gate
+        self.openings = openings
+        self.send_hard = gate.send_hard
+        self.leave_after_ns = nanoseconds(timeouts.drain)
+        self.pending_drain = -1
+        self.exchange = NativeExchange(gate, "native")
+        self.exchange._session = <PyObject*>self
+        self.exchange.piece_bytes = self.ours.max_frame
+        self._exchange = <PyObject*>self.exchange
+
+    def __dealloc__(self):
+        # The collector may have cleared `exchange` before, while a call still holds it.
+        if self._exchange is not NULL:
+            (<NativeExchange>self._exchange)._session = NULL
+
+    def connection_made(self, transport):
+        """Count the connection; its opening has to follow in time."""
+        Session.connection_made(self, transport)
+        self.is_opening = True
+        self.is_surplus = self.openings.accept(self)
 
     def describe_peer(self):
         """Who is on the other side."""
         if self.peer_info is None:
-            self.peer_info = self.state.dispatcher.describe_peer(self)
+            self.peer_info = self.gate.dispatcher.describe_peer(self)
         return self.peer_info
+
+    @property
+    def held_bytes(self):
+        """Bytes that this connection holds: requests, records of calls, output."""
+        return self.exchange.held_bytes
+
+    def close_for_memory(self, str text):
+        """Close: of all connections this one holds the most."""
+        self.close(REASON_MEMORY, text)
+
+    # Opening and leaving
 
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
+        self.exchange.received_ns = self.received_ns
+        self.exchange.is_reading = False
         if self.is_opening:
-            GuardedSession.on_read(self)
-        return self.state.leave_task()
+            self.openings.heard(self)
+        return self.gate.runner.leave_task()
 
-    cdef int tell_watcher(self) except -1:
-        if self.state.is_watched:
-            self.loop_state.call_soon(self.state.dispatcher.changed)
+    cdef int leave_opening(self) except -1:
+        """The connection is through its opening, or gone."""
+        if self.is_opening:
+            self.is_opening = False
+            self.openings.leave(self)
         return 0
 
-    # From the request to the handler. What each call goes through is checked for None where a call, a route or a payload
+    cdef int on_ready(self) except -1:
+        self.leave_opening()
+        if self.is_surplus:
+            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.openings.connections)
+            return self.close_with(
+                REASON_DRAIN, f"the server has {self.openings.connections} connections already (Limits.connections)"
+            )
+        if self.pending_drain >= 0:
+            self.begin_drain(self.pending_drain)
+        logger.debug("a connection of %s opened", self.peer_name)
+        return Session.on_ready(self)
+
+    def begin_drain(self, int reason, str text=""):
+        """Take no new calls; a connection that is only opening is told as soon as it can be.
+
+        Endless handlers learn of it through `current_call().draining`.
+        """
+        self.now = now_ns()
+        self.exchange.note_drain()
+        if self.phase == PHASE_PREFACE and not self.is_closed:
+            self.pending_drain = reason
+            self.leave_at_ns = self.now + OPENING_NS
+            self.schedule_check(self.leave_at_ns)
+            return
+        self.pending_drain = -1
+        Session.begin_drain(self, reason, text)
+        if self._peer_rests():
+            self.finish_drain()
+
+    cdef int finish_drain(self) except -1:
+        Session.finish_drain(self)
+        return self.gate.runner.tell_watcher()
+
+    @property
+    def has_drained(self):
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        if self.is_closed:
+            return True
+        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
+
+    def resume_writing(self):
+        """The transport takes more."""
+        Session.resume_writing(self)
+        self.gate.runner.tell_watcher()
+
+    cdef int _write_output(self) except -1:
+        Session._write_output(self)
+        return self.gate.runner.tell_watcher()
+
+    cdef bint _peer_rests(self) noexcept:
+        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
+        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
+
+    cdef int on_aged(self) except -1:
+        self.begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
+        self.leave_at_ns = 0 if self.leave_after_ns == 0 else self.now + self.leave_after_ns
+        return 0
+
+    cdef int on_idle(self) except -1:
+        self.begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
+        self.leave_at_ns = self.now + LEAVING_NS
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = Session.check(self, now), other
+        if self.is_closed or self.transport is None:
+            return due
+        other = self.gate.check_waiting(self.exchange, now)
+        if other and (due == 0 or other < due):
+            due = other
+        other = self._check_leaving(now)
+        if other and (due == 0 or other < due):
+            due = other
+        return self.linger_until_ns if self.is_closed else due
+
+    cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
+        if self.leave_at_ns == 0:
+            return 0
+        if now < self.leave_at_ns:
+            return self.leave_at_ns
+        self.leave_at_ns = 0
+        self.end_calls("the time for calls to finish is over (Timeouts.drain)")
+        self.close(REASON_DRAIN if self.pending_drain < 0 else self.pending_drain)
+        return 0
+
+    cpdef int end_calls(self, str text) except -1:
+        """Answer every call that is still under way, and stop its handler."""
+        cdef Call call
+        for call in self.accepted.entries():
+            if call.state == STATE_ASSEMBLING:
+                self.drop_request(call, UNAVAILABLE, text)
+            else:
+                self.gate.end_call(<ServerCall>call, text)
+        return 0
+
+    cdef int on_stranger(self, str text) except -1:
+        self.gate.dispatcher.stranger(self, text)
+        return 0
+
+    cdef int on_closed(self) except -1:
+        self.gate.leave(self.exchange)
+        if self._peer_rests():
+            # It would not notice before its next call, and then it reads before it writes.
+            self.linger_ns = 0
+        self.leave_opening()
+        return Session.on_closed(self)
+
+    cdef int on_lost(self, object error) except -1:
+        """The client is gone: nobody waits for these answers."""
+        cdef Call call
+        self.gate.sessions.discard(self)
+        self.leave_opening()
+        self.gate.leave(self.exchange)
+        for call in self.accepted.entries():
+            if call.state == STATE_ASSEMBLING:
+                self.gate.charge(<ServerCall>call, 0)
+        self.gate.weigh(self.exchange, 0)
+        self.gate.dispatcher.session_lost(self, error)
+        return 0
+
+    # From the request to the gate. What each call goes through is checked for None where a call, a route or a payload
     # is made, not at every use of it.
 
     cdef Call new_call(self):
-        cdef ServerCall call = self.state.spare
-        self.state.spare = None
-        if call is None:
-            call = ServerCall.__new__(ServerCall)
-        call.session = self
-        return call
+        return self.gate.new_call(self.exchange)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
         # For the counters, should it be refused before it is whole.
-        call.route = self.state.routes.find(frame.method, frame.method_size)
+        call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 
     @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        assert call is not None and payload is not None
-        self._gate(<ServerCall>call, frame, payload)
-        if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
-            # Answered already, and only the function that called us knows it: the next request gets the same object.
-            self.state.spare = <ServerCall>call
-        return 0
-
-    @cython.nonecheck(False)
-    cdef int _gate(self, ServerCall call, Frame* frame, bytes payload) except -1:
-        """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
-        cdef Route route = self.state.routes.find(frame.method, frame.method_size)
-        cdef uint64_t timeout
-        if route is None:
-            return self._refuse_unknown(call, frame, PyBytes_GET_SIZE(payload))
-        call.route = route
-        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
-        if route.flags & (STREAM_IN | STREAM_OUT):
-            return self.refuse_faulty(
-                call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only"
-            )
-        if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            return self.refuse_faulty(
-                call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
-            )
-        if frame.names and not route.names.accepts(frame.names):
-            return self._refuse_names(call, told_count(frame.names))
-        timeout = self.state.default_timeout_ns
-        if frame.timeout_us == TIMEOUT_NONE:
-            timeout = 0
-        elif frame.timeout_us:
-            timeout = frame.timeout_us * 1000 if frame.timeout_us < LONGEST_NS // 1000 else 0
-        if route.timeout_ns and (timeout == 0 or timeout > route.timeout_ns):
-            timeout = route.timeout_ns
-        if timeout:
-            call.deadline_ns = call.started_ns + timeout
-        if self.holding or process_held > self.admission.refuse_above:
-            return self.slow_start(call, payload)
-        return self.let_in(call, payload)
-
-    @cython.nonecheck(False)
-    cdef int let_in(self, AdmittedCall admitted, bytes payload) except -1:
-        """Nothing holds the call back: what is left of the gate."""
-        assert admitted is not None and payload is not None
-        cdef ServerCall call = <ServerCall>admitted
-        cdef Route route = call.route
-        if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
-            self.state.expired_unstarted += 1
-            return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
-        if not self.state.takes_codec[call.codec] or (call.codec >= FIRST_OWN_NUMBER and not self._may_answer(call)):
-            return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
-        if call.compressor and call.compressor not in self.state.numbers.compressors:
-            text = self.state.dispatcher.unknown_compressor(call.compressor)
-            return self.refuse_faulty(call, UNIMPLEMENTED, text)
-        if not call.compressor:
-            return self._admit(call, payload)
-        # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
-        call.weight = PyBytes_GET_SIZE(payload)
-        self.watch(call)
-        self.state.dispatcher.unpack(call, self.state.numbers.compressors[call.compressor], payload)
-        return 0
-
-    cdef bint _may_answer(self, ServerCall call) except -1:
-        """Whether the client announced the installed codec of its request as well: the answer comes in it."""
-        if call.flags & ONE_WAY:
-            return True
-        return self.peer.codec_number(call.codec, self.state.numbers.codecs[call.codec]) >= 0
-
-    def unpacked(self, ServerCall call not None, bytes payload not None, error):
-        """A compressed request is whole again, or cannot be; called by the dispatcher."""
-        if call.session is not self or not call.is_held or call.given is not None:
-            raise ValueError("this call does not wait here for its arguments")
-        self.now = self.turn_ns = now_ns()
-        self.unwatch(call)
-        if self.is_closed:
-            return
-        if call.was_cancelled:
-            self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
-        elif call.is_expired:
-            self.state.expired_unstarted += 1
-            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
-        elif error is not None:
-            self._reject(call, error)
-        else:
-            self._admit(call, payload)
-
-    @cython.nonecheck(False)
-    cdef int _admit(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments and start the handler."""
-        assert call is not None and call.route is not None and payload is not None
-        cdef Route route = call.route
-        cdef uint64_t before = self.stepped_ns
-        if call.codec == CODEC_RAW and route.marshal._takes_bytes:
-            call.given = payload
-            call.weight = PyBytes_GET_SIZE(payload)
-        elif not self._decode(call, payload):
-            return 0
-        route.counters.started()
-        self.state.running += 1
-        self.run(call)
-        if self.stepped_ns > max(self.received_ns, self.turn_ns) + STALL_NS:
-            # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
-            self.hold_for_stall(self.received_ns)
-            before = max(before, max(self.received_ns, self.turn_ns))
-            if self.stepped_ns > before + LONG_STEP_NS:
-                report_long_step(route, self.stepped_ns - before)
-        return 0
-
-    cdef bint _decode(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments; False: they were refused."""
-        cdef Outgoing failure
-        cdef Marshal marshal = call.route.marshal
-        try:
-            if call.codec != marshal.codec_id:
-                marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
-            call.given = marshal.decode_arguments(payload)
-        except (CallError, DecodeError) as error:
-            self._reject(call, error)
-            return False
-        except BaseException as error:
-            # The user's own type raised something else: a mistake over here, but only this call's.
-            call.never_started = True
-            failure = self._failure_of(call, error)
-            self.refuse_faulty(call, failure.status, failure.text.decode())
-            self._pass_interrupt(error)
-            return False
-        call.weight = marshal.charge
-        return True
-
-    cdef int _refuse_unknown(self, ServerCall call, Frame* frame, Py_ssize_t size) except -1:
-        self.admission.unknown_method.moved(size, 0)
-        method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
-        return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
-
-    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
-        """Refuse a call whose arguments would arrive under other names than they were given."""
-        cdef Route route = call.route
-        if count > len(route.names.names):
-            return self.refuse_faulty(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
-        return self.refuse_faulty(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
-
-    cdef int _reject(self, ServerCall call, object error) except -1:
-        """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
-        cdef Outgoing failure
-        cdef int status = error.status
-        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
-            status = INVALID_ARGUMENT
-        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
-        if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
-            return self.refuse_faulty(call, status, text)
-        self.count_refused(call, status)
-        failure = new_failure(status, OUTCOME_NOT_STARTED, text)
-        failure.pushback_ms = PUSHBACK_NEVER
-        self.call_ended(call)
-        self.send_failure(call, failure)
-        return self.spend_idle_work(call)
-
-    @cython.nonecheck(False)
-    cdef int run(self, ServerCall call) except -1:
-        """Start the handler: everything that can go wrong from here on has run."""
-        assert call is not None
-        cdef Route route = call.route
-        cdef object value
-        cdef PyObject* made
-        if self.state.has_interceptors:
-            call.never_started = True
-            return self._run_task(call, self.state.dispatcher.intercepted(call))
-        if route.style == STYLE_ASYNC:
-            made = start_handler(route.handler, call.given)
-            if made is NULL:
-                return self.fail(call, take_raised())
-            value = <object>made
-            Py_DECREF(value)
-            return self._run_task(call, value)
-        self.state.leave_task()
-        if route.style == STYLE_INLINE:
-            token = PyContextVar_Set(scope_variable, call)
-            try:
-                value = call_handler(route.handler, call.given)
-            except BaseException as error:
-                return self.fail(call, error)
-            finally:
-                scope_variable.reset(token)
-            return self.finish(call, value)
-        call.is_running = True
-        self.watch(call)
-        self.state.dispatcher.run_in_thread(call, route.handler)
-        return 0
-
-    @cython.nonecheck(False)
-    cdef int _run_task(self, ServerCall call, object coroutine) except -1:
-        """Take the first step now; a handler that never suspends is answered in this very turn."""
-        cdef bint has_ended, stays = False
-        cdef ServerTask task = self.state.current
-        cdef object context = None
-        try:
-            # A handler can make somebody read from inside its first step: that is not the task for another one.
-            stays = self._is_reading and is_coroutine(coroutine) and (task is None or task._phase == IDLE)
-            if not stays:
-                task = self.state.acquire()
-            elif task is None:
-                task = self.state.current_task()
-            context = self.state.contexts.take(call)
-            task.call = call
-            call.task = task
-            has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
-        except BaseException as failure:
-            # It is no coroutine, cannot run here, or leaves the loop as from any task: the caller gets its answer first.
-            return self._fail_start(call, task, context, failure)
-        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
-
-    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
-        """Answer a handler whose first step could not be taken, and use nothing of it again."""
-        self.state.contexts.drop(context)
-        call.task = None
-        if task is not None:
-            task.call = None
-            if task is self.state.current:
-                self.state.leave_task()
-        return self.fail(call, failure)
-
-    cdef int _go_on(self, ServerCall call, object context) except -1:
-        """The handler was suspended: task and context are its own."""
-        self.state.contexts.drop(context)
-        self.state.leave_task()
-        return self.watch(call)
-
-    @cython.nonecheck(False)
-    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
-        """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
-        assert task is not None
-        cdef object error = task.error, value = task.value
-        call.task = None
-        task.call = None
-        if task is not self.state.current:
-            self.state.tasks.release(task)
-        elif task.is_reusable(CURRENT_REFERENCES):
-            task.rearm()
-        else:
-            self.state.leave_task()
-        self.state.contexts.give_back(context)
-        if error is not None:
-            return self.fail(call, error)
-        return self.finish(call, value)
-
-    cdef int watch(self, ServerCall call) except -1:
-        """The handler goes on: list the call, and watch its deadline."""
-        if not call.flags & ONE_WAY:
-            self.hold(call)
-        if call.deadline_ns != NO_DEADLINE:
-            self.loop_state.start_timer(call, call.deadline_ns)
-        if self.held is None:
-            self.held = set()
-        self.held.add(call)
-        call.is_held = True
-        self.charge(call, max(call.weight, <Py_ssize_t>1))
-        self.loop_state.handlers += 1
-        self.stepped_ns = now_ns()
-        return 0
-
-    cdef int unwatch(self, ServerCall call) except -1:
-        """The handler is through."""
-        self.loop_state.stop_timer(call)
-        self.held.discard(call)
-        call.is_held = False
-        self.charge(call, 0)
-        self.loop_state.handlers -= 1
-        return 0
-
-    cdef int task_finished(self, HandlerTask ended) except -1:
-        """A handler that had suspended ended."""
-        cdef ServerTask task = <ServerTask>ended
-        cdef ServerCall call = task.call
-        cdef object error = task.error
-        cdef object value = task.value
-        task.call = None
-        call.task = None
-        self.state.tasks.release(task)
-        self.now = now_ns()
-        if error is not None:
-            # The task itself lets an interrupt leave the loop.
-            return self._answer_failure(call, error)
-        return self.finish(call, value)
-
-    def thread_finished(self, ServerCall call not None, value, error):
-        """A handler that ran in a thread ended; called on the loop."""
-        if call.session is not self or not call.is_running:
-            raise ValueError("this call does not run in a thread of this connection")
-        self.now = now_ns()
-        if error is not None:
-            self.fail(call, error)
-        else:
-            self.finish(call, value)
-
-    # From the handler to the answer
-
-    @cython.nonecheck(False)
-    cdef int finish(self, ServerCall call, object value) except -1:
-        """Answer with a value."""
-        assert call is not None and call.route is not None
-        cdef bytes payload
-        if call.flags & ONE_WAY:
-            return self._count_end(call, OK)
-        if (
-            call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
-            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.ours.max_message, self.peer.max_message)
-        ):
-            payload = <bytes>value
-        else:
-            payload = self._encoded(call, value)
-            if payload is None:
-                return 0
-        call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
-        self._count_end(call, OK)
-        if self.is_closed or call.state == STATE_GONE:
-            return 0
-        self.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
-        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.admission.send_soft:
-            self.weigh_output()
-        if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
-            return self._flush_early()
-        return 0
-
-    cdef bytes _encoded(self, ServerCall call, object value):
-        """Return the payload of an answer; None: it has none, and the caller was told."""
-        cdef Marshal marshal = call.route.marshal
-        cdef bytes payload
-        try:
-            if call.codec != marshal.codec_id:
-                marshal = <Marshal>self.state.dispatcher.marshal_of(call.route, call.codec)
-            payload = <bytes>marshal.encode_result(value)
-            if self.state.checks_results:
-                marshal.check_result(value, payload)
-            if call._reply_metadata is not None:
-                self._send_metadata(call)
-            if call.compressor:
-                payload = self._packed(call, payload)
-            if call.codec >= FIRST_OWN_NUMBER:
-                call.codec = <uint8_t>self.peer.codec_number(call.codec, self.state.numbers.codecs[call.codec])
-            self._check_size(call, payload)
-        except BaseException as error:
-            call.compressor = 0
-            # Something answered, the handler or an interceptor in its place: the call ran, whoever is to blame.
-            call.never_started = False
-            self.fail(call, error)
-            return None
-        return payload
-
-    cdef int _flush_early(self) except -1:
-        """Let answers go while further requests of the same read are handled."""
-        self.flush_due_ns = self.stepped_ns + 2 * (self.stepped_ns - self.now)
-        # A transport that collects what is written would send it no sooner.
-        return self.flush() if self.descriptor >= 0 else 0
-
-    cdef bytes _packed(self, ServerCall call, bytes payload):
-        """Compress an answer as its request was, if that pays."""
-        cdef bytes smaller = None
-        cdef uint8_t number = 0
-        if PyBytes_GET_SIZE(payload) > self.state.compress_above:
-            compressor = self.state.numbers.compressors[call.compressor]
-            smaller = self.peer.compressed(compressor, call.compressor, payload, &number)
-        call.compressor = number
-        return payload if smaller is None else smaller
-
-    cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
-        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
-            who = "the client takes" if limit == self.peer.max_message else "the server sends"
-            raise CallError(
-                Status.RESOURCE_EXHAUSTED,
-                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
-                "(Limits.message_bytes)",
-            )
-        return 0
-
-    cdef int fail(self, ServerCall call, object error) except -1:
-        """Answer with what the handler's error stands for; an interrupt then ends the loop."""
-        self._answer_failure(call, error)
-        return self._pass_interrupt(error)
-
-    cdef int _pass_interrupt(self, object error) except -1:
-        # Not from in here: for some loops an error that leaves a protocol is the end of the connection and no more.
-        if isinstance(error, KeyboardInterrupt):
-            self.loop_state.loop.call_soon(_raise_again, error)
-        return 0
-
-    cdef int _answer_failure(self, ServerCall call, object error) except -1:
-        cdef Outgoing failure = self._failure_of(call, error)
-        self._count_end(call, failure.status)
-        if not (call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE):
-            if call._reply_metadata is not None:
-                try:
-                    self._send_metadata(call)
-                except CallError:
-                    # It is logged; the handler's own error says more to the caller.
-                    call.sent_metadata = None
-                except (Exception, SystemExit) as problem:
-                    logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
-            self.send_failure(call, failure)
-        return 0
-
-    cdef Outgoing _failure_of(self, ServerCall call, object error):
-        """Make the answer to what a handler raised; one is made whatever its error does when it is looked at."""
-        cdef Outgoing failure
-        try:
-            status, text, details, pushback, has_run = self.state.dispatcher.failure_of(call, error)
-            failure = new_failure(status, OUTCOME_RAN if has_run else OUTCOME_NOT_STARTED, text)
-            failure.payload = self._fitting(call, details)
-            failure.pushback_ms = pushback
-            if call.codec >= FIRST_OWN_NUMBER:
-                # Details are plain values: no installed codec carries them.
-                call.codec = CODEC_MSGPACK
-        except (Exception, SystemExit) as problem:
-            logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
-            outcome = OUTCOME_NOT_STARTED if call.never_started else OUTCOME_RAN
-            failure = new_failure(INTERNAL, outcome, f"{call.route.method} failed, and so did its error")
-        return failure
-
-    cdef bytes _fitting(self, ServerCall call, bytes details):
-        """Return the details of an error, or none where they are over a limit: status and text have to arrive."""
-        cdef uint64_t limit = min(self.ours.max_message, self.peer.max_message)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
-        if size == 0 or call.flags & ONE_WAY:
-            return details
-        if <uint64_t>size > limit:
-            problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
-        elif not call.route.marshal.takes_details(details, call.codec):
-            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
-        else:
-            return details
-        logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
-        return b""
-
-    cdef int _send_metadata(self, ServerCall call) except -1:
-        """Let what the handler put into `reply_metadata` go with the answer; what cannot go is tried once."""
-        cdef object metadata = call._reply_metadata
-        cdef bytes sent
-        call._reply_metadata = None
-        sent = encode_metadata(metadata)
-        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), self.peer.max_metadata):
-            text = (
-                f"{call.route.method}: the metadata of its answer is over the {self.peer.max_metadata} bytes that the "
-                "client takes (Limits.metadata_bytes)"
-            )
-            logger.error("%s", text)
-            raise CallError(Status.INTERNAL, text)
-        call.sent_metadata = sent
-        return 0
-
-    @cython.nonecheck(False)
-    cdef int _count_end(self, ServerCall call, int status) except -1:
-        assert call is not None
-        self.stepped_ns = now_ns()
-        if self.stepped_ns > self.turn_ends_ns:
+        cdef NativeExchange exchange = self.exchange
+        exchange.now = self.now
+        exchange.received_ns = self.received_ns
+        exchange.is_reading = self._is_reading
+        self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
+        if exchange.stepped_ns > self.turn_ends_ns:
             self.frames_left = 0
-        call.route.counters.ended(status, self.stepped_ns - call.started_ns)
-        self.state.running -= 1
-        call.is_running = False
-        if call.is_held:
-            self.unwatch(call)
-        # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
-        call.given = None
-        if call.flags & ONE_WAY:
-            self.one_way_calls -= 1
-        return self.tell_watcher() if self.state.is_watched else 0
-
-    # What else the peer says
+        if Py_REFCNT(call) == 1:
+            # Answered already, and only the function that called us knows it: the next request gets the same object.
+            self.gate.reuse(<ServerCall>call)
+        return 0
 
     cdef int on_cancel(self, Call call, int reason) except -1:
-        (<ServerCall>call).was_cancelled = True
+        self.exchange.now = self.now
         # Both sides watch the deadline; whoever is first, it is the same reason.
-        (<ServerCall>call).is_expired |= reason == CANCEL_DEADLINE
-        if (<ServerCall>call).waiting_payload is not None:
-            self.drop_waiting(<ServerCall>call)
-            return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
-        return (<ServerCall>call).stop()
+        return self.gate.cancel(<ServerCall>call, reason == CANCEL_DEADLINE)
 
-    cpdef int end_calls(self, str text) except -1:
-        """Answer every call that is still under way, and stop its handler."""
-        cdef ServerCall call
-        for call in self.accepted.entries():
-            if call.state == STATE_ASSEMBLING:
-                self.drop_request(call, UNAVAILABLE, text)
-            elif call.waiting_payload is not None:
-                self.drop_waiting(call)
-                self.refuse(call, UNAVAILABLE, text)
-            else:
-                # Also where no handler saw it yet: an interceptor may go on whatever it is told.
-                self.send_failure(call, new_failure(UNAVAILABLE, OUTCOME_RAN, text))
-                call.was_cancelled = True
-                call.stop()
+    cdef int on_stall(self) except -1:
+        if self.loop_state.calm_until_ns == 0:
+            return self.loop_state.watch(self.now)
+        return self.gate.hold_for_stall(self.exchange, max(self.loop_state.seen_ns, self.received_ns))
+
+    # From the exchange to the wire
+
+    @cython.nonecheck(False)
+    cdef int answer_written(self) except -1:
+        """Look whether too much output waits; let answers go while further requests of the same read are handled."""
+        cdef uint64_t stepped = self.exchange.stepped_ns
+        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.gate.send_soft:
+            self.weigh_output()
+        if self._is_reading and stepped > self.now + FIRST_FLUSH_NS and stepped > self.flush_due_ns:
+            self.flush_due_ns = stepped + 2 * (stepped - self.now)
+            # A transport that collects what is written would send it no sooner.
+            return self.flush() if self.descriptor >= 0 else 0
         return 0
 
-    cdef int on_stranger(self, str text) except -1:
-        self.state.dispatcher.stranger(self, text)
+    cdef int refuse(self, Call call, int status, str text) except -1:
+        # A limit of the connection itself: the gate has not seen the call.
+        self.gate.count_refused(<ServerCall>call, status, text)
+        return self.send_refusal(call, status, text, False)
+
+    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
+        """Answer that a call was not started; faulty: through its caller, who may make so many of them and no more."""
+        cdef Outgoing answer
+        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        if call.flags & ONE_WAY and call.state == STATE_GONE:
+            self.one_way_calls -= 1
+        if is_faulty and status == RESOURCE_EXHAUSTED and not call.flags & ONE_WAY:
+            # It would else look as if the same call could succeed a little later.
+            answer = new_failure(status, OUTCOME_NOT_STARTED, text)
+            answer.pushback_ms = PUSHBACK_NEVER
+            self.call_ended(call)
+            self.send_failure(call, answer)
+        else:
+            Session.refuse(self, call, status, text)
+        return self.spend_idle_work(call) if is_faulty else 0
+
+    cdef int drop_request(self, Call call, int status, str text) except -1:
+        """Refuse a request of which not all is there; what follows of it is discarded."""
+        if call.flags & ONE_WAY:
+            self.one_way_calls -= 1
+        return self.refuse(call, status, text)
+
+    # Memory
+
+    cdef int flush(self) except -1:
+        Session.flush(self)
+        if self.transport is None:
+            return 0
+        if self.exchange.output_held or self.queued_bytes or self.is_write_paused or self.exchange.holding & HOLD_OUTPUT:
+            self.weigh_output()
+        if self.drain_step == 2 and self.exchange.output_held == 0:
+            self.gate.runner.tell_watcher()
         return 0
 
-    cdef int on_closed(self) except -1:
-        self._stop_all()
-        return GuardedSession.on_closed(self)
+    cdef int weigh_output(self) except -1:
+        """Count what the peer has not taken."""
+        self.gate.weigh(self.exchange, self.buffered_bytes())
+        return self._note_blocked() if self.exchange.holding & HOLD_OUTPUT else 0
 
-    cdef int on_lost(self, object error) except -1:
-        """The client is gone: nobody waits for these answers."""
-        GuardedSession.on_lost(self, error)
-        self._stop_all()
-        self.state.dispatcher.session_lost(self, error)
+    cdef int on_piece(self, Call call) except -1:
+        """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
+        cdef ServerCall served = <ServerCall>call
+        cdef Py_ssize_t size
+        if call.state != STATE_ASSEMBLING:
+            return 0
+        size = (<Assembly>call.incoming.assembly).filled
+        # At its first piece the whole of it has to fit, from then on what was received in fact.
+        problem = self.gate.over_budget(
+            self.exchange,
+            size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
+            served.charge == 0,
+        )
+        if problem is not None:
+            return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
+        return self.gate.charge(served, max(size, <Py_ssize_t>1))
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        if self.withheld:
+            # It may be waiting for us.
+            call.incoming.seen_ns = 0
+            return 0
+        if call.state == STATE_ASSEMBLING:
+            return self.drop_request(call, DEADLINE_EXCEEDED, text)
+        return Session.on_stuck(self, call, text)
+
+    cdef int call_ended(self, Call call) except -1:
+        if (<ServerCall>call).charge:
+            self.gate.charge(<ServerCall>call, 0)
+        return Session.call_ended(self, call)
+
+    cdef int _placed(self, Frame* frame) except -1:
+        if self.gate.is_full:
+            self.withheld += HEADER_SIZE + <int64_t>frame.length
+            return 0
+        return Session._placed(self, frame)
+
+    cpdef int return_credit(self) except -1:
+        """Return the connection credit that was kept back."""
+        cdef int64_t credit
+        if self.withheld:
+            credit = placed(&self.received, self.withheld)
+            self.withheld = 0
+            if credit and not self.is_closed:
+                self.send_credit(0, <uint32_t>credit)
         return 0
-
-    def _stop_all(self):
-        cdef ServerCall call
-        for call in list(self.held or ()):
-            call.was_cancelled = True
-            call.stop()
 
     def stats(self):
         """What is under way on this connection, as plain data."""

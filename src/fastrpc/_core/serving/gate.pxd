@@ -1,0 +1,58 @@
+"""What a call passes on its way to its handler, whatever protocol it came by."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Route, RouteTable
+from fastrpc._core.serving.admission cimport Admission
+from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.serving.handler_runner cimport HandlerRunner
+from fastrpc._core.serving.served_call cimport ServerCall
+
+
+@cython.final
+cdef class Gate(Admission):
+    cdef:
+        # The methods of the server, and who runs their handlers.
+        readonly RouteTable routes
+        readonly HandlerRunner runner
+
+        # Its Python part (`fastrpc.server.Dispatcher`).
+        readonly object dispatcher
+
+        # Codecs and compressors that requests may use, by their numbers; the codecs as each request asks (Taken).
+        readonly dict codecs
+        readonly dict compressors
+        int[256] takes_codec
+
+        # The caller's time when it names none; what expired unstarted.
+        uint64_t default_timeout_ns
+        readonly uint64_t expired_unstarted
+
+        # What is asked about every call before it may start, in this order, or None; whether there is any of them.
+        object _authenticate
+        object _authorise
+        object _limit
+        bint has_guards
+
+        # A call that ended and can be used again.
+        ServerCall spare
+
+    cdef ServerCall new_call(self, Exchange exchange)
+    cdef int reuse(self, ServerCall call) noexcept
+    cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
+    cdef int cancel(self, ServerCall call, bint is_late) except -1
+    cdef int end_call(self, ServerCall call, str text) except -1
+    cdef int leave(self, Exchange exchange) except -1
+    cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1
+    cdef bint _passes_guards(self, ServerCall call) except -1
+    cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1
+    cdef bint _fits(self, ServerCall call, uint64_t names) except -1
+    cdef int _set_deadline(self, ServerCall call) except -1
+    cdef bint _is_in_time(self, ServerCall call) except -1
+    cdef bint _takes_codec(self, ServerCall call) except -1
+    cdef int _unpack(self, ServerCall call, bytes payload) except -1
+    cdef int _begin(self, ServerCall call, bytes payload) except -1
+    cdef bint _decode(self, ServerCall call, bytes payload) except -1
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
+    cdef int _reject(self, ServerCall call, object error) except -1

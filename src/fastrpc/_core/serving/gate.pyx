@@ -1,0 +1,403 @@
+"""What a call passes on its way to its handler, whatever protocol it came by.
+
+::
+
+    method ──► authenticate ──► authorise ──► limit ──► shape ──► names ──► admission ──► deadline ──► codec
+                                                                   ──► compressor ──► arguments ──► handler
+           each refuses, or lets the call go on
+
+The order is that of PROTOCOL.md, "Start". An engine hands over a method name, a timeout, metadata, a codec and a
+payload; the answer goes to its `Exchange`.
+"""
+
+import logging
+import math
+from asyncio import tasks
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport UNAVAILABLE, UNIMPLEMENTED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT, TIMEOUT_NONE
+from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
+from fastrpc._core.loop.loop_state cimport STALL_NS
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.payload.metadata cimport encode_metadata
+from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
+from fastrpc._core.serving.exchange cimport Failure, process_held
+from fastrpc._core.serving.handler_runner cimport report_long_step
+
+from fastrpc.errors import CallError, DecodeError
+
+cdef enum:
+    CODEC_RAW = 0
+
+cdef enum Taken:
+    # Whether requests may come in a codec. An installed one only where the peer takes answers in it.
+    TAKEN_NOT = 0
+    TAKEN = 1
+    TAKEN_IF_ANSWERED = 2
+
+logger = logging.getLogger("fastrpc.server")
+
+cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
+
+
+@cython.final
+cdef class Gate(Admission):
+    """What all connections of one server share, on one loop."""
+
+    def __init__(self, *, loop, dispatcher, numbers, call_timeout, **bounds):
+        Admission.__init__(self, loop=loop, **bounds)
+        self.routes = RouteTable()
+        self.dispatcher = dispatcher
+        self.codecs = numbers.codecs
+        self.compressors = numbers.compressors
+        self.runner = HandlerRunner(self, dispatcher, self.compressors)
+        for number in self.codecs:
+            self.takes_codec[number] = TAKEN if number < FIRST_OWN_NUMBER else TAKEN_IF_ANSWERED
+        self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
+
+    # Guards: functions of a call that return None, or a status and a text to refuse it with.
+
+    @property
+    def authenticate(self):
+        """What says whether the caller is who it must be; None: nobody is asked."""
+        return self._authenticate
+
+    @authenticate.setter
+    def authenticate(self, guard):
+        self._authenticate = guard
+        self._count_guards()
+
+    @property
+    def authorise(self):
+        """What says whether the caller may call this method; None: nobody is asked."""
+        return self._authorise
+
+    @authorise.setter
+    def authorise(self, guard):
+        self._authorise = guard
+        self._count_guards()
+
+    @property
+    def limit(self):
+        """What says whether the caller has calls left; None: nobody is asked."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, guard):
+        self._limit = guard
+        self._count_guards()
+
+    def _count_guards(self):
+        self.has_guards = not (self._authenticate is None and self._authorise is None and self._limit is None)
+
+    # What an engine asks for
+
+    def begin(self, Exchange exchange not None, *, str method not None, bytes payload not None, str codec not None,
+              timeout=None, metadata=None, bint one_way=False):
+        """Serve a call that is whole; return it, for `cancel_call`."""
+        cdef ServerCall call
+        cdef bytes name = method.encode()
+        numbers = [number for number, known in self.codecs.items() if known == codec]
+        if not numbers:
+            raise ValueError(f"codec {codec!r} is not taken here, only {', '.join(self.codecs.values())}")
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout is {timeout!r}, it must be a number of seconds from 0 on")
+        call = self.new_call(exchange)
+        if metadata:
+            call.received_metadata = encode_metadata(metadata)
+        call.codec = numbers[0]
+        call.flags = ONE_WAY if one_way else 0
+        call.started_ns = exchange.now = exchange.received_ns = now_ns()
+        if timeout is not None:
+            call.stated_timeout_us = TIMEOUT_NONE if math.isinf(timeout) else max(1, int(timeout * 1e6))
+            if timeout == 0:
+                call.deadline_ns = call.started_ns
+        # The handler has a task of its own, also where the engine runs in one.
+        loop = self.loop_state.loop
+        task = tasks.current_task(loop)
+        if task is not None:
+            tasks._leave_task(loop, task)
+        try:
+            self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        finally:
+            if task is not None:
+                tasks._enter_task(loop, task)
+        return call
+
+    def cancel_call(self, ServerCall call not None, *, bint is_late=False):
+        """Stop a call that its caller gave up; late: because its deadline passed."""
+        call.exchange.now = now_ns()
+        self.cancel(call, is_late)
+
+    def end_calls(self, Exchange exchange not None, str text not None):
+        """Answer every call that is still under way, and stop its handler."""
+        exchange.now = now_ns()
+        for call in [*(exchange.queue or ()), *(exchange.held or ())]:
+            self.end_call(<ServerCall>call, text)
+
+    def weigh_output(self, Exchange exchange not None, Py_ssize_t size):
+        """Say how many bytes of output the peer has not taken; above `Memory.send_soft` nothing more starts."""
+        exchange.now = now_ns()
+        self.weigh(exchange, size)
+
+    def connection_lost(self, Exchange exchange not None):
+        """Stop what goes on for a peer that is gone: nobody waits for its answers."""
+        self.leave(exchange)
+        self.weigh(exchange, 0)
+
+    cdef ServerCall new_call(self, Exchange exchange):
+        cdef ServerCall call = self.spare
+        self.spare = None
+        if call is None:
+            call = ServerCall.__new__(ServerCall)
+        call.exchange = exchange
+        return call
+
+    cdef int reuse(self, ServerCall call) noexcept:
+        """Keep a call that is over for the next request, if only the function that calls this knows it."""
+        if call.make_new():
+            self.spare = call
+        return 0
+
+    cdef int cancel(self, ServerCall call, bint is_late) except -1:
+        """Stop a call that its caller gave up."""
+        call.was_cancelled = True
+        call.is_expired |= is_late
+        if call.waiting_payload is not None:
+            self.drop_waiting(call)
+            return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+        return call.stop()
+
+    cdef int end_call(self, ServerCall call, str text) except -1:
+        """Answer a call that is still under way, and stop its handler."""
+        if call.waiting_payload is not None:
+            self.drop_waiting(call)
+            return self.refuse(call, UNAVAILABLE, text)
+        if not (call.was_ended or call.flags & ONE_WAY):
+            # Also where no handler saw it yet: an interceptor may go on whatever it is told.
+            call.exchange.send_failure(call, Failure(UNAVAILABLE, text))
+            call.was_ended = True
+        call.was_cancelled = True
+        return call.stop()
+
+    cdef int leave(self, Exchange exchange) except -1:
+        """Stop all that goes on for a connection that is over."""
+        cdef ServerCall call
+        exchange.is_closed = True
+        self.drop_all_waiting(exchange)
+        if exchange.held:
+            for call in list(exchange.held):
+                call.was_cancelled = True
+                call.stop()
+        return 0
+
+    # The steps
+
+    @cython.nonecheck(False)
+    cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1:
+        """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
+        assert call is not None and payload is not None
+        cdef Route route = self.routes.find(method, size)
+        if route is None:
+            return self._refuse_unknown(call, method[:size], PyBytes_GET_SIZE(payload))
+        call.route = route
+        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        if self.has_guards and not self._passes_guards(call):
+            return 0
+        if (names or (route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not self._fits(call, names):
+            return 0
+        self._set_deadline(call)
+        if call.exchange.holding or process_held > self.refuse_above:
+            return self.slow_start(call, payload)
+        return self.start(call, payload)
+
+    @cython.nonecheck(False)
+    cdef int start(self, ServerCall call, bytes payload) except -1:
+        """Nothing holds the call back: what is left of the gate."""
+        assert call is not None and payload is not None
+        if not self._is_in_time(call) or not self._takes_codec(call):
+            return 0
+        return self._unpack(call, payload) if call.compressor else self._begin(call, payload)
+
+    cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1:
+        self.unknown_method.moved(size, 0)
+        text = self.dispatcher.unknown_method(method.decode("ascii", "backslashreplace"), call.exchange)
+        return self.refuse(call, UNIMPLEMENTED, text, True)
+
+    cdef bint _passes_guards(self, ServerCall call) except -1:
+        return (
+            self._ask(call, self._authenticate, True)
+            and self._ask(call, self._authorise, True)
+            and self._ask(call, self._limit, False)
+        )
+
+    cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1:
+        """Ask one guard; one that fails, or returns no verdict, lets nobody pass."""
+        cdef int status
+        if guard is None:
+            return True
+        try:
+            verdict = guard(call)
+            if verdict is None:
+                return True
+            status, text = verdict
+        except Exception as error:
+            logger.error("fastrpc: %r could not decide about %s", guard, call.route.method, exc_info=error)
+            status, text, is_faulty = INTERNAL, "it could not be decided whether the call may start", False
+        self.refuse(call, status, f"{call.route.method}: {text}", is_faulty)
+        return False
+
+    cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
+        """Return whether the call has the shape of its method; if not it was refused."""
+        cdef Route route = call.route
+        if route.flags & (STREAM_IN | STREAM_OUT):
+            text = f"{route.method} is {route.kind}: this server serves unary calls only"
+            self.refuse(call, UNIMPLEMENTED, text, True)
+        elif (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+            text = f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
+            self.refuse(call, INVALID_ARGUMENT, text, True)
+        elif names and not route.names.accepts(names):
+            self._refuse_names(call, told_count(names))
+        else:
+            return True
+        return False
+
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
+        """Refuse a call whose arguments would arrive under other names than they were given."""
+        cdef Route route = call.route
+        if count > len(route.names.names):
+            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}", True)
+        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names), True)
+
+    @cython.nonecheck(False)
+    cdef int _set_deadline(self, ServerCall call) except -1:
+        """Set the end of the call's time: what the caller states, else the server's default; at most the method's."""
+        cdef uint64_t stated = call.stated_timeout_us, most = call.route.timeout_ns
+        cdef uint64_t timeout = self.default_timeout_ns
+        if stated == TIMEOUT_NONE:
+            timeout = 0
+        elif stated:
+            timeout = stated * 1000 if stated < LONGEST_NS // 1000 else 0
+        if most and (timeout == 0 or timeout > most):
+            timeout = most
+        if timeout:
+            call.deadline_ns = min(call.deadline_ns, call.started_ns + timeout)
+        return 0
+
+    @cython.nonecheck(False)
+    cdef bint _is_in_time(self, ServerCall call) except -1:
+        """Return whether there is time left; if not the call was refused."""
+        cdef Exchange exchange = call.exchange
+        if call.deadline_ns > exchange.now and call.deadline_ns > exchange.stepped_ns:
+            return True
+        self.expired_unstarted += 1
+        self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed before the handler started")
+        return False
+
+    @cython.nonecheck(False)
+    cdef bint _takes_codec(self, ServerCall call) except -1:
+        """Return whether codec and compressor are known on both sides; if not the call was refused."""
+        cdef int taken = self.takes_codec[call.codec]
+        if taken == TAKEN_NOT or (taken == TAKEN_IF_ANSWERED and not call.exchange.takes_codec(call)):
+            self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
+            return False
+        if call.compressor and call.compressor not in self.compressors:
+            self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
+            return False
+        return True
+
+    cdef int _unpack(self, ServerCall call, bytes payload) except -1:
+        # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
+        call.weight = PyBytes_GET_SIZE(payload)
+        self.runner.watch(call)
+        self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
+        return 0
+
+    def unpacked(self, ServerCall call not None, bytes payload not None, error):
+        """A compressed request is whole again, or cannot be; called by the dispatcher."""
+        if not call.is_held or call.given is not None:
+            raise ValueError("this call does not wait for its arguments")
+        cdef Exchange exchange = call.exchange
+        exchange.now = exchange.turn_ns = now_ns()
+        self.runner.unwatch(call)
+        if exchange.is_closed or call.was_ended:
+            return
+        if call.was_cancelled:
+            self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+        elif call.is_expired:
+            self.expired_unstarted += 1
+            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed before the handler started")
+        elif error is not None:
+            self._reject(call, error)
+        else:
+            self._begin(call, payload)
+
+    @cython.nonecheck(False)
+    cdef int _begin(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments and start the handler."""
+        assert call is not None and call.route is not None and payload is not None
+        cdef Route route = call.route
+        cdef Exchange exchange = call.exchange
+        cdef uint64_t before = exchange.stepped_ns, turned
+        if call.codec == CODEC_RAW and route.marshal._takes_bytes:
+            call.given = payload
+            call.weight = PyBytes_GET_SIZE(payload)
+        elif not self._decode(call, payload):
+            return 0
+        route.counters.started()
+        self.runner.running += 1
+        self.runner.run(call)
+        turned = max(exchange.received_ns, exchange.turn_ns)
+        if exchange.stepped_ns > turned + STALL_NS:
+            # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
+            self.hold_for_stall(exchange, exchange.received_ns)
+            before = max(before, turned)
+            if exchange.stepped_ns > before + LONG_STEP_NS:
+                report_long_step(route, exchange.stepped_ns - before)
+        return 0
+
+    cdef bint _decode(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments; False: they were refused."""
+        cdef Failure failure
+        cdef Marshal marshal = call.route.marshal
+        try:
+            if call.codec != marshal.codec_id:
+                marshal = <Marshal>self.dispatcher.marshal_of(call.route, call.codec)
+            call.given = marshal.decode_arguments(payload)
+        except (CallError, DecodeError) as error:
+            self._reject(call, error)
+            return False
+        except BaseException as error:
+            # The user's own type raised something else: a mistake over here, but only this call's.
+            call.never_started = True
+            failure = self.runner.failure_of(call, error)
+            self.refuse(call, failure.status, failure.text, True)
+            self.runner.pass_interrupt(error)
+            return False
+        call.weight = marshal.charge
+        return True
+
+    cdef int _reject(self, ServerCall call, object error) except -1:
+        """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
+        cdef int status = error.status
+        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+            status = INVALID_ARGUMENT
+        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
+        return self.refuse(call, status, text, True)
+
+    # Counters
+
+    @property
+    def running(self):
+        """Calls started and not ended."""
+        return self.runner.running
+
+    def totals(self):
+        """What was refused since the server started."""
+        return {"refused": self.refused, "expired_before_start": self.expired_unstarted}

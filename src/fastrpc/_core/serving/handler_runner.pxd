@@ -1,0 +1,74 @@
+"""From a decoded call to its handler, and from what the handler makes of it to the answer."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Route
+from fastrpc._core.loop.handler_task cimport HandlerTask, TaskPool
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.serving.admission cimport Admission
+from fastrpc._core.serving.exchange cimport Failure
+from fastrpc._core.serving.handler_context cimport HandlerContexts
+from fastrpc._core.serving.served_call cimport ServerCall
+
+
+@cython.final
+cdef class ServerTask(HandlerTask):
+    cdef:
+        # Who began it, and the call whose handler runs, until it ended.
+        HandlerRunner runner
+        ServerCall call
+
+
+@cython.final
+cdef class HandlerRunner:
+    cdef:
+        # The server's bounds and its Python part (`fastrpc.server.Dispatcher`).
+        LoopState loop_state
+        Admission admission
+        readonly object dispatcher
+
+        # What handlers run in that end in their first step: the context, and the task that is current meanwhile.
+        TaskPool tasks
+        HandlerContexts contexts
+        ServerTask current
+
+        # Compressors by the numbers of requests; answers up to this size are not compressed.
+        readonly dict compressors
+        public Py_ssize_t compress_above
+
+        # Handlers under way.
+        readonly Py_ssize_t running
+
+        # Whether calls go through interceptors, whether results are checked against their annotations before they are
+        # sent, and whether the dispatcher wants to hear of every end.
+        public bint has_interceptors
+        public bint checks_results
+        public bint is_watched
+
+    cdef int run(self, ServerCall call) except -1
+    cdef int fail(self, ServerCall call, object error) except -1
+    cdef Failure failure_of(self, ServerCall call, object error)
+    cdef int pass_interrupt(self, object error) except -1
+    cdef int watch(self, ServerCall call) except -1
+    cdef int unwatch(self, ServerCall call) except -1
+    cdef int leave_task(self) except -1
+    cdef int tell_watcher(self) except -1
+    cdef int task_finished(self, ServerTask task) except -1
+    cdef ServerTask _acquire(self)
+    cdef ServerTask _current_task(self)
+    cdef int _run_task(self, ServerCall call, object coroutine) except -1
+    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1
+    cdef int _go_on(self, ServerCall call, object context) except -1
+    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
+    cdef int _finish(self, ServerCall call, object value) except -1
+    cdef bytes _encoded(self, ServerCall call, object value)
+    cdef bytes _packed(self, ServerCall call, bytes payload)
+    cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _answer_failure(self, ServerCall call, object error) except -1
+    cdef bytes _fitting(self, ServerCall call, bytes details)
+    cdef int _send_metadata(self, ServerCall call) except -1
+    cdef int _count_end(self, ServerCall call, int status) except -1
+
+
+cdef int report_long_step(Route route, uint64_t nanoseconds) except -1

@@ -1,0 +1,413 @@
+"""From a decoded call to its handler, and from what the handler makes of it to the answer.
+
+::
+
+    run ──┬── async def: first step now, in a task that is used again
+          ├── inline def: called now
+          └── def: the dispatcher's thread pool
+    value ──► encode, compress ──► Exchange.answer
+    error ──► Exchange.fail (the dispatcher says with which status)
+"""
+
+import logging
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContextVar_Set
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.base.status cimport INTERNAL, OK
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, Route
+from fastrpc._core.calls.call cimport scope_variable
+from fastrpc._core.calls.invocation cimport call_handler, start_handler
+from fastrpc._core.framing.frame cimport ONE_WAY
+from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
+from fastrpc._core.serving.exchange cimport Exchange, Failure
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    # References to the current task: the runner's, asyncio's, and that of the function that began it.
+    CURRENT_REFERENCES = 3
+    CODEC_RAW = 0
+    CODEC_MSGPACK = 1
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def _raise_again(error):
+    raise error
+
+
+@cython.final
+cdef class ServerTask(HandlerTask):
+    """The task a handler runs in."""
+
+    cdef int finished(self) except -1:
+        return self.runner.task_finished(self)
+
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        return report_long_step(self.call.route, nanoseconds)
+
+    cdef object make_name(self):
+        return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
+
+
+@cython.final
+cdef class HandlerRunner:
+    """Runs the handlers of one server, and answers for them."""
+
+    def __init__(self, Admission admission not None, dispatcher, dict compressors not None):
+        self.admission = admission
+        self.loop_state = admission.loop_state
+        self.dispatcher = dispatcher
+        self.compressors = compressors
+        self.compress_above = 1024
+        self.tasks = TaskPool(self.loop_state.loop, ServerTask)
+        self.contexts = HandlerContexts()
+
+    # Tasks
+
+    cdef ServerTask _acquire(self):
+        cdef ServerTask task = <ServerTask>self.tasks.acquire()
+        task.runner = self
+        return task
+
+    cdef ServerTask _current_task(self):
+        """Return an idle task that is the loop's current one, until `leave_task`."""
+        cdef ServerTask task = self.current
+        if task is None:
+            task = self._acquire()
+            task.become_current()
+            self.current = task
+        return task
+
+    cdef int leave_task(self) except -1:
+        """From here on no task is current."""
+        cdef ServerTask task = self.current
+        if task is not None:
+            self.current = None
+            task.stop_being_current()
+            if task._phase == IDLE:
+                self.tasks.release(task)
+        return 0
+
+    # From the call to its handler
+
+    @cython.nonecheck(False)
+    cdef int run(self, ServerCall call) except -1:
+        """Start the handler: everything that can go wrong from here on has run."""
+        assert call is not None
+        cdef Route route = call.route
+        cdef object value
+        cdef PyObject* made
+        if self.has_interceptors:
+            call.never_started = True
+            return self._run_task(call, self.dispatcher.intercepted(call))
+        if route.style == STYLE_ASYNC:
+            made = start_handler(route.handler, call.given)
+            if made is NULL:
+                return self.fail(call, take_raised())
+            value = <object>made
+            Py_DECREF(value)
+            return self._run_task(call, value)
+        self.leave_task()
+        if route.style == STYLE_INLINE:
+            token = PyContextVar_Set(scope_variable, call)
+            try:
+                value = call_handler(route.handler, call.given)
+            except BaseException as error:
+                return self.fail(call, error)
+            finally:
+                scope_variable.reset(token)
+            return self._finish(call, value)
+        call.is_running = True
+        self.watch(call)
+        self.dispatcher.run_in_thread(call, route.handler)
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int _run_task(self, ServerCall call, object coroutine) except -1:
+        """Take the first step now; a handler that never suspends is answered in this very turn."""
+        cdef bint has_ended, stays = False
+        cdef ServerTask task = self.current
+        cdef object context = None
+        try:
+            # A handler can make somebody read from inside its first step: that is not the task for another one.
+            stays = call.exchange.is_reading and is_coroutine(coroutine) and (task is None or task._phase == IDLE)
+            if not stays:
+                task = self._acquire()
+            elif task is None:
+                task = self._current_task()
+            context = self.contexts.take(call)
+            task.call = call
+            call.task = task
+            has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
+        except BaseException as failure:
+            # It is no coroutine, cannot run here, or leaves the loop as from any task: the caller gets its answer first.
+            return self._fail_start(call, task, context, failure)
+        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
+
+    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
+        """Answer a handler whose first step could not be taken, and use nothing of it again."""
+        self.contexts.drop(context)
+        call.task = None
+        if task is not None:
+            task.call = None
+            if task is self.current:
+                self.leave_task()
+        return self.fail(call, failure)
+
+    cdef int _go_on(self, ServerCall call, object context) except -1:
+        """The handler was suspended: task and context are its own."""
+        self.contexts.drop(context)
+        self.leave_task()
+        return self.watch(call)
+
+    @cython.nonecheck(False)
+    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
+        """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
+        assert task is not None
+        cdef object error = task.error, value = task.value
+        call.task = None
+        task.call = None
+        if task is not self.current:
+            self.tasks.release(task)
+        elif task.is_reusable(CURRENT_REFERENCES):
+            task.rearm()
+        else:
+            self.leave_task()
+        self.contexts.give_back(context)
+        if error is not None:
+            return self.fail(call, error)
+        return self._finish(call, value)
+
+    cdef int watch(self, ServerCall call) except -1:
+        """The handler goes on: list the call, and watch its deadline."""
+        cdef Exchange exchange = call.exchange
+        if not call.flags & ONE_WAY:
+            exchange.list_call(call)
+        if call.deadline_ns != NO_DEADLINE:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        if exchange.held is None:
+            exchange.held = set()
+        exchange.held.add(call)
+        call.is_held = True
+        self.admission.charge(call, max(call.weight, <Py_ssize_t>1))
+        self.loop_state.handlers += 1
+        exchange.stepped_ns = now_ns()
+        return 0
+
+    cdef int unwatch(self, ServerCall call) except -1:
+        """The handler is through."""
+        self.loop_state.stop_timer(call)
+        call.exchange.held.discard(call)
+        call.is_held = False
+        self.admission.charge(call, 0)
+        self.loop_state.handlers -= 1
+        return 0
+
+    cdef int task_finished(self, ServerTask task) except -1:
+        """A handler that had suspended ended."""
+        cdef ServerCall call = task.call
+        cdef object error = task.error
+        cdef object value = task.value
+        task.call = None
+        call.task = None
+        self.tasks.release(task)
+        call.exchange.now = now_ns()
+        if error is not None:
+            # The task itself lets an interrupt leave the loop.
+            return self._answer_failure(call, error)
+        return self._finish(call, value)
+
+    def thread_finished(self, ServerCall call not None, value, error):
+        """A handler that ran in a thread ended; called on the loop."""
+        if not call.is_running:
+            raise ValueError("this call does not run in a thread")
+        call.exchange.now = now_ns()
+        if error is not None:
+            self.fail(call, error)
+        else:
+            self._finish(call, value)
+
+    # From the handler to the answer
+
+    @cython.nonecheck(False)
+    cdef int _finish(self, ServerCall call, object value) except -1:
+        """Answer with a value."""
+        assert call is not None and call.route is not None
+        cdef Exchange exchange = call.exchange
+        cdef bytes payload
+        if call.flags & ONE_WAY:
+            return self._count_end(call, OK)
+        if (
+            call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
+            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.admission.message_bytes, exchange.most_message())
+        ):
+            payload = <bytes>value
+        else:
+            payload = self._encoded(call, value)
+            if payload is None:
+                return 0
+        call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        self._count_end(call, OK)
+        if not (exchange.is_closed or call.was_ended or call.state == STATE_GONE):
+            return exchange.send_answer(call, payload)
+        return 0
+
+    cdef bytes _encoded(self, ServerCall call, object value):
+        """Return the payload of an answer; None: it has none, and the caller was told."""
+        cdef Marshal marshal = call.route.marshal
+        cdef bytes payload
+        try:
+            if call.codec != marshal.codec_id:
+                marshal = <Marshal>self.dispatcher.marshal_of(call.route, call.codec)
+            payload = <bytes>marshal.encode_result(value)
+            if self.checks_results:
+                marshal.check_result(value, payload)
+            if call._reply_metadata is not None:
+                self._send_metadata(call)
+            if call.compressor:
+                payload = self._packed(call, payload)
+            self._check_size(call, payload)
+        except BaseException as error:
+            call.compressor = 0
+            # Something answered, the handler or an interceptor in its place: the call ran, whoever is to blame.
+            call.never_started = False
+            self.fail(call, error)
+            return None
+        return payload
+
+    cdef bytes _packed(self, ServerCall call, bytes payload):
+        """Compress an answer as its request was, if that pays."""
+        if PyBytes_GET_SIZE(payload) > self.compress_above:
+            return call.exchange.compressed(call, self.compressors[call.compressor], payload)
+        call.compressor = 0
+        return payload
+
+    cdef int _check_size(self, ServerCall call, bytes payload) except -1:
+        cdef uint64_t taken = call.exchange.most_message(), limit = min(self.admission.message_bytes, taken)
+        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            who = "the client takes" if limit == taken else "the server sends"
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
+                "(Limits.message_bytes)",
+            )
+        return 0
+
+    cdef int fail(self, ServerCall call, object error) except -1:
+        """Answer with what the handler's error stands for; an interrupt then ends the loop."""
+        self._answer_failure(call, error)
+        return self.pass_interrupt(error)
+
+    cdef int pass_interrupt(self, object error) except -1:
+        # Not from in here: for some loops an error that leaves a protocol is the end of the connection and no more.
+        if isinstance(error, KeyboardInterrupt):
+            self.loop_state.loop.call_soon(_raise_again, error)
+        return 0
+
+    cdef int _answer_failure(self, ServerCall call, object error) except -1:
+        cdef Exchange exchange = call.exchange
+        cdef Failure failure = self.failure_of(call, error)
+        self._count_end(call, failure.status)
+        if not (call.flags & ONE_WAY or exchange.is_closed or call.was_ended or call.state == STATE_GONE):
+            if call._reply_metadata is not None:
+                try:
+                    self._send_metadata(call)
+                except CallError:
+                    # It is logged; the handler's own error says more to the caller.
+                    call.sent_metadata = None
+                except (Exception, SystemExit) as problem:
+                    logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
+            exchange.send_failure(call, failure)
+        return 0
+
+    cdef Failure failure_of(self, ServerCall call, object error):
+        """Make the answer to what a handler raised; one is made whatever its error does when it is looked at."""
+        cdef Failure failure
+        try:
+            failure = <Failure?>self.dispatcher.failure_of(call, error)
+            failure.details = self._fitting(call, failure.details)
+            if call.codec >= FIRST_OWN_NUMBER:
+                # Details are plain values: no installed codec carries them.
+                call.codec = CODEC_MSGPACK
+        except (Exception, SystemExit) as problem:
+            logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
+            text = f"{call.route.method} failed, and so did its error"
+            failure = Failure(INTERNAL, text, has_run=not call.never_started)
+        return failure
+
+    cdef bytes _fitting(self, ServerCall call, bytes details):
+        """Return the details of an error, or none where they are over a limit: status and text have to arrive."""
+        cdef uint64_t limit = min(self.admission.message_bytes, call.exchange.most_message())
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
+        if size == 0 or call.flags & ONE_WAY:
+            return details
+        if <uint64_t>size > limit:
+            problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
+        elif not call.route.marshal.takes_details(details, call.codec):
+            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
+        else:
+            return details
+        logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
+        return b""
+
+    cdef int _send_metadata(self, ServerCall call) except -1:
+        """Let what the handler put into `reply_metadata` go with the answer; what cannot go is tried once."""
+        cdef object metadata = call._reply_metadata
+        cdef uint32_t limit = call.exchange.most_metadata()
+        cdef bytes sent
+        call._reply_metadata = None
+        sent = encode_metadata(metadata)
+        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit):
+            text = (
+                f"{call.route.method}: the metadata of its answer is over the {limit} bytes that the "
+                "client takes (Limits.metadata_bytes)"
+            )
+            logger.error("%s", text)
+            raise CallError(Status.INTERNAL, text)
+        call.sent_metadata = sent
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int _count_end(self, ServerCall call, int status) except -1:
+        assert call is not None
+        cdef Exchange exchange = call.exchange
+        exchange.stepped_ns = now_ns()
+        call.route.counters.ended(status, exchange.stepped_ns - call.started_ns)
+        self.running -= 1
+        call.is_running = False
+        if call.is_held:
+            self.unwatch(call)
+        # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
+        call.given = None
+        if call.flags & ONE_WAY:
+            exchange.drop_one_way(call)
+        return self.tell_watcher() if self.is_watched else 0
+
+    cdef int tell_watcher(self) except -1:
+        """Something changed that a draining server may wait for."""
+        if self.is_watched:
+            self.loop_state.call_soon(self.dispatcher.changed)
+        return 0
+
+
+cdef int report_long_step(Route route, uint64_t nanoseconds) except -1:
+    """Log that a handler held the loop: meanwhile no other call went on, no signal of life was answered."""
+    seconds = nanoseconds / 1e9
+    logger.warning(
+        "%s held the loop for %.1f s; what blocks belongs in a thread: a `def` handler, or asyncio.to_thread",
+        route.method,
+        seconds,
+        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
+    )
+    return 0

@@ -1,0 +1,75 @@
+"""An exchange without a connection: keeps what the gate says of its calls."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from fastrpc import Interceptor, Server, ServerConfig, Status
+from fastrpc._core.serving.exchange import Exchange, Failure
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
+
+__all__ = ["KeptExchange", "gate_for"]
+
+
+class KeptExchange(Exchange):
+    """What became of each call, in order; `ends` is set by each of them."""
+
+    def __init__(self, gate: Gate, protocol: str = "kept") -> None:
+        super().__init__(gate, protocol)
+        self.answers: list[Any] = []
+        self.failures: list[Failure] = []
+        self.refusals: list[tuple[Status, str, bool]] = []
+        self.reply_metadata: list[dict[str, str | bytes]] = []
+        self.listed: list[ServerCall] = []
+        self.released: list[ServerCall] = []
+        self.ends = asyncio.Event()
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> ServerCall:
+        """Hand a call to the gate."""
+        return self.gate.begin(
+            self, method=method, payload=msgspec.msgpack.encode(arguments), codec="msgpack", **options
+        )
+
+    async def wait(self) -> None:
+        """Wait for the next end of a call."""
+        await self.ends.wait()
+        self.ends.clear()
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        self.answers.append(msgspec.msgpack.decode(payload))
+        self.reply_metadata.append(dict(call.reply_metadata))
+        self.ends.set()
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.reply_metadata.append(dict(call.reply_metadata))
+        self.ends.set()
+
+    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
+        self.refusals.append((Status(status), text, is_faulty))
+        self.ends.set()
+
+    def hold(self, call: ServerCall) -> None:
+        self.listed.append(call)
+
+    def release(self, call: ServerCall) -> None:
+        self.released.append(call)
+        self.ends.set()
+
+
+@asynccontextmanager
+async def gate_for(
+    *sources: Any, config: ServerConfig | None = None, interceptors: Sequence[Interceptor] = ()
+) -> AsyncIterator[Gate]:
+    """Yield the gate of a server that listens nowhere."""
+    server = Server(*sources, config=config or ServerConfig(), interceptors=interceptors)
+    await server.start()
+    try:
+        assert server._gate is not None
+        yield server._gate
+    finally:
+        await server.close()

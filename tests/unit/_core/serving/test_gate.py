@@ -1,0 +1,216 @@
+"""The steps of the gate, driven by an exchange that has no connection."""
+
+from typing import Any
+
+import pytest
+
+from fastrpc import Admission, Limits, Memory, ServerConfig, Status
+from fastrpc._core.base.histogram import MethodCounters, default_registry
+from fastrpc._core.serving.served_call import ServerCall
+from tests.support.kept_exchange import KeptExchange, gate_for
+from tests.support.shop import Shop
+from tests.support.waiting import eventually
+
+#: More output than `Memory.send_soft` has by default.
+MUCH = 64 << 20
+
+
+class TestSteps:
+    async def test_a_call_that_passes_is_answered_before_begin_returns(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.price", "apple")
+            assert exchange.answers == [5]
+            assert (gate.running, exchange.held_bytes, exchange.listed) == (0, 0, [])
+
+    async def test_an_unknown_method_is_refused(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.prise", "apple")
+            exchange.reveals_services = True
+            exchange.call("shop.prise", "apple")
+            hidden, shown = exchange.refusals
+            assert hidden == (Status.UNIMPLEMENTED, "no method 'shop.prise' here", True)
+            assert shown[1] == "no method 'shop.prise' here; did you mean 'shop.price'?"
+            assert gate.refused == 2
+
+    async def test_a_call_without_time_left_is_refused(self) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.price", "apple", timeout=0)
+            text = "shop.price: its deadline passed before the handler started"
+            assert exchange.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
+            assert (shop.started, gate.expired_unstarted) == (0, 1)
+
+    async def test_arguments_that_cannot_be_decoded_are_refused(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.price", 7)
+            exchange.call("shop.price")
+            gate.begin(exchange, method="shop.price", payload=b"\xc1", codec="msgpack")
+            assert [(status, faulty) for status, _, faulty in exchange.refusals] == [
+                (Status.INVALID_ARGUMENT, True)
+            ] * 3
+
+    async def test_arguments_over_a_limit_are_refused_as_the_fault_of_the_caller(self) -> None:
+        async with gate_for(Shop, config=ServerConfig(memory=Memory(items=10))) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.total", list(range(100)))
+            [(status, text, is_faulty)] = exchange.refusals
+            assert (status, is_faulty) == (Status.RESOURCE_EXHAUSTED, True)
+            assert text.startswith("shop.total: ")
+
+    @pytest.mark.parametrize("codec", ["", "msgpack2", "protobuf"])
+    async def test_a_codec_that_the_server_does_not_take_is_a_mistake_of_the_engine(self, codec: str) -> None:
+        async with gate_for(Shop, config=ServerConfig(codecs=("msgpack", "json"))) as gate:
+            with pytest.raises(ValueError, match=r"only msgpack, json|only json, msgpack"):
+                gate.begin(KeptExchange(gate), method="shop.price", payload=b"", codec=codec)
+            assert gate.running == 0
+
+    async def test_every_codec_is_decoded_and_answered_in_kind(self) -> None:
+        class Json(KeptExchange):
+            def answer(self, call: ServerCall, payload: bytes) -> None:
+                self.answers.append(payload)
+
+        async with gate_for(Shop) as gate:
+            exchange = Json(gate)
+            gate.begin(exchange, method="shop.price", payload=b'["apple"]', codec="json")
+            assert exchange.answers == [b"5"]
+
+    async def test_too_many_waiting_calls_are_refused_by_load(self) -> None:
+        config = ServerConfig(admission=Admission(queue_length=2))
+        shop = Shop()
+        async with gate_for(shop, config=config) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            for _ in range(3):
+                exchange.call("shop.price", "apple")
+            assert (shop.started, gate.waiting, len(exchange.listed)) == (0, 2, 2)
+            [(status, text, is_faulty)] = exchange.refusals
+            assert (status, is_faulty) == (Status.RESOURCE_EXHAUSTED, False)
+            assert text.endswith("the server lets 2 wait (Admission.queue_length)")
+            gate.weigh_output(exchange, 0)
+            await eventually(lambda: exchange.answers == [5, 5])
+            assert (gate.waiting, exchange.held_bytes) == (0, 0)
+
+    async def test_a_call_that_waits_too_long_is_refused(self) -> None:
+        async with gate_for(Shop, config=ServerConfig(admission=Admission(queue_age=0.01))) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            exchange.call("shop.price", "apple")
+            await exchange.wait()
+            [(status, text, _)] = exchange.refusals
+            assert status is Status.RESOURCE_EXHAUSTED
+            assert text.endswith("(Admission.queue_age)")
+
+    async def test_a_call_whose_deadline_passes_in_the_queue_is_not_started(self) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            call = exchange.call("shop.price", "apple", timeout=0.001)
+            await eventually(lambda: call.remaining() == 0)
+            gate.weigh_output(exchange, 0)
+            await exchange.wait()
+            assert exchange.refusals[0][0] is Status.DEADLINE_EXCEEDED
+            assert shop.started == 0
+
+    async def test_a_request_over_the_memory_of_its_connection_is_refused(self) -> None:
+        config = ServerConfig(memory=Memory(request_bytes=1 << 20), limits=Limits(message_bytes=1 << 20))
+        shop = Shop()
+        async with gate_for(shop, config=config) as gate:
+            exchange, other = KeptExchange(gate), KeptExchange(gate)
+            for _ in range(3):
+                exchange.call("shop.pack", "x" * 400_000)
+            assert (shop.started, exchange.request_held > 800_000) == (2, True)
+            [(status, text, _)] = exchange.refusals
+            assert status is Status.RESOURCE_EXHAUSTED
+            assert "(Memory.request_bytes)" in text
+            other.call("shop.price", "apple")
+            assert other.answers == [5]
+            shop.go_on.set()
+            await eventually(lambda: len(exchange.answers) == 2)
+            assert exchange.held_bytes == 0
+
+    async def test_a_handler_that_holds_the_loop_lets_the_next_calls_wait(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.stall")
+            exchange.call("shop.price", "apple")
+            assert (gate.waiting, exchange.answers) == (1, [None])
+            await eventually(lambda: exchange.answers == [None, 5])
+
+
+class TestGuards:
+    @pytest.mark.parametrize(
+        ("name", "status", "is_faulty"),
+        [
+            ("authenticate", Status.UNAUTHENTICATED, True),
+            ("authorise", Status.PERMISSION_DENIED, True),
+            ("limit", Status.RESOURCE_EXHAUSTED, False),
+        ],
+    )
+    async def test_a_guard_refuses_before_anything_is_decoded(
+        self, name: str, status: Status, is_faulty: bool
+    ) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate)
+            setattr(gate, name, lambda call: (status, f"not {call.method}"))
+            gate.begin(exchange, method="shop.price", payload=b"\xc1", codec="msgpack")
+            assert exchange.refusals == [(status, "shop.price: not shop.price", is_faulty)]
+            setattr(gate, name, None)
+            exchange.call("shop.price", "apple")
+            assert (exchange.answers, shop.started) == ([5], 1)
+
+    async def test_guards_are_asked_in_order_behind_the_method_until_one_refuses(self) -> None:
+        asked: list[str] = []
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.limit = lambda call: asked.append("limit")
+            gate.authorise = lambda call: asked.append("authorise")
+            gate.authenticate = lambda call: asked.append("authenticate")
+            exchange.call("shop.price", "apple")
+            assert asked == ["authenticate", "authorise", "limit"]
+            gate.authorise = lambda call: (Status.PERMISSION_DENIED, "no")
+            exchange.call("shop.price", "apple")
+            assert asked == ["authenticate", "authorise", "limit", "authenticate"]
+            exchange.call("shop.nothing")
+            assert len(asked) == 4
+
+    @pytest.mark.parametrize("guard", [lambda call: 1 / 0, lambda call: True, lambda call: ("x", "y", "z")])
+    async def test_a_guard_that_fails_lets_nobody_pass(
+        self, guard: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.authorise = guard
+            exchange.call("shop.price", "apple")
+            text = "shop.price: it could not be decided whether the call may start"
+            assert exchange.refusals == [(Status.INTERNAL, text, False)]
+            assert "could not decide about shop.price" in caplog.text
+
+
+class TestCounters:
+    async def test_calls_of_every_protocol_count_at_the_gate(self) -> None:
+        def count() -> dict[str, int]:
+            return {
+                status: number
+                for counters in map(MethodCounters.snapshot, default_registry)
+                if (counters["side"], counters["method"]) == ("server", "shop.price")
+                for status, number in counters["calls"].items()
+            }
+
+        before = count()
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.price", "apple")
+            exchange.call("shop.price", 7)
+            exchange.call("shop.price", "apple", timeout=0)
+        gained = {name: number - before.get(name, 0) for name, number in count().items()}
+        assert {name for name, number in gained.items() if number} == {
+            "OK",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+        }
