@@ -238,6 +238,9 @@ cdef class Admission(Timed):
         """Take a call out of the queue."""
         if call.waiting_payload is not None:
             del call.exchange.queue[call]
+            if not call.exchange.queue:
+                # Few connections ever have one, and it is as large as a call.
+                call.exchange.queue = None
             self.waiting -= 1
             call.waiting_payload = None
             self.charge(call, 0)

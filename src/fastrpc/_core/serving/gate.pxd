@@ -39,7 +39,6 @@ cdef class Gate(Admission):
         ServerCall spare
 
     cdef ServerCall new_call(self, Exchange exchange)
-    cdef int reuse(self, ServerCall call) noexcept
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
     cdef int cancel(self, ServerCall call, bint is_late) except -1
     cdef int end_call(self, ServerCall call, str text) except -1
@@ -48,11 +47,11 @@ cdef class Gate(Admission):
     cdef bint _passes_guards(self, ServerCall call) except -1
     cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1
-    cdef int _set_deadline(self, ServerCall call) except -1
-    cdef bint _is_in_time(self, ServerCall call) except -1
-    cdef bint _takes_codec(self, ServerCall call) except -1
+    cdef int _refuse_late(self, ServerCall call) except -1
+    cdef bint _may_answer(self, ServerCall call) except -1
     cdef int _unpack(self, ServerCall call, bytes payload) except -1
     cdef int _begin(self, ServerCall call, bytes payload) except -1
+    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1
     cdef bint _decode(self, ServerCall call, bytes payload) except -1
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
     cdef int _reject(self, ServerCall call, object error) except -1

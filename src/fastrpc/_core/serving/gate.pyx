@@ -46,6 +46,40 @@ logger = logging.getLogger("fastrpc.server")
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
 
+# Steps that every call takes, as functions that the compiler puts where they are called.
+
+@cython.nonecheck(False)
+cdef inline int set_deadline(Gate gate, ServerCall call) noexcept:
+    """Set the end of the call's time: what the caller states, else the server's default; at most the method's."""
+    cdef uint64_t stated = call.stated_timeout_us, most = call.route.timeout_ns
+    cdef uint64_t timeout = gate.default_timeout_ns
+    if stated == TIMEOUT_NONE:
+        timeout = 0
+    elif stated:
+        timeout = stated * 1000 if stated < LONGEST_NS // 1000 else 0
+    if most and (timeout == 0 or timeout > most):
+        timeout = most
+    if timeout:
+        call.deadline_ns = min(call.deadline_ns, call.started_ns + timeout)
+    return 0
+
+
+@cython.nonecheck(False)
+cdef inline bint is_late(ServerCall call) noexcept:
+    """Return whether no time is left: the clock is read between handlers."""
+    return call.deadline_ns <= call.exchange.now or call.deadline_ns <= call.exchange.stepped_ns
+
+
+@cython.nonecheck(False)
+cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
+    """Take what is left of the steps for a call that nothing holds back."""
+    if is_late(call):
+        return gate._refuse_late(call)
+    if gate.takes_codec[call.codec] != TAKEN and not gate._may_answer(call):
+        return 0
+    return gate._unpack(call, payload) if call.compressor else gate._begin(call, payload)
+
+
 @cython.final
 cdef class Gate(Admission):
     """What all connections of one server share, on one loop."""
@@ -159,12 +193,6 @@ cdef class Gate(Admission):
         call.exchange = exchange
         return call
 
-    cdef int reuse(self, ServerCall call) noexcept:
-        """Keep a call that is over for the next request, if only the function that calls this knows it."""
-        if call.make_new():
-            self.spare = call
-        return 0
-
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
         """Stop a call that its caller gave up."""
         call.was_cancelled = True
@@ -202,7 +230,8 @@ cdef class Gate(Admission):
     @cython.nonecheck(False)
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1:
         """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
-        assert call is not None and payload is not None
+        assert call is not None
+        assert payload is not None
         cdef Route route = self.routes.find(method, size)
         if route is None:
             return self._refuse_unknown(call, method[:size], PyBytes_GET_SIZE(payload))
@@ -212,18 +241,13 @@ cdef class Gate(Admission):
             return 0
         if (names or (route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not self._fits(call, names):
             return 0
-        self._set_deadline(call)
+        set_deadline(self, call)
         if call.exchange.holding or process_held > self.refuse_above:
             return self.slow_start(call, payload)
-        return self.start(call, payload)
+        return start_now(self, call, payload)
 
-    @cython.nonecheck(False)
     cdef int start(self, ServerCall call, bytes payload) except -1:
-        """Nothing holds the call back: what is left of the gate."""
-        assert call is not None and payload is not None
-        if not self._is_in_time(call) or not self._takes_codec(call):
-            return 0
-        return self._unpack(call, payload) if call.compressor else self._begin(call, payload)
+        return start_now(self, call, payload)
 
     cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1:
         self.unknown_method.moved(size, 0)
@@ -275,44 +299,21 @@ cdef class Gate(Admission):
             return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}", True)
         return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names), True)
 
-    @cython.nonecheck(False)
-    cdef int _set_deadline(self, ServerCall call) except -1:
-        """Set the end of the call's time: what the caller states, else the server's default; at most the method's."""
-        cdef uint64_t stated = call.stated_timeout_us, most = call.route.timeout_ns
-        cdef uint64_t timeout = self.default_timeout_ns
-        if stated == TIMEOUT_NONE:
-            timeout = 0
-        elif stated:
-            timeout = stated * 1000 if stated < LONGEST_NS // 1000 else 0
-        if most and (timeout == 0 or timeout > most):
-            timeout = most
-        if timeout:
-            call.deadline_ns = min(call.deadline_ns, call.started_ns + timeout)
-        return 0
-
-    @cython.nonecheck(False)
-    cdef bint _is_in_time(self, ServerCall call) except -1:
-        """Return whether there is time left; if not the call was refused."""
-        cdef Exchange exchange = call.exchange
-        if call.deadline_ns > exchange.now and call.deadline_ns > exchange.stepped_ns:
-            return True
+    cdef int _refuse_late(self, ServerCall call) except -1:
         self.expired_unstarted += 1
-        self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed before the handler started")
+        text = f"{call.route.method}: its deadline passed before the handler started"
+        return self.refuse(call, DEADLINE_EXCEEDED, text)
+
+    cdef bint _may_answer(self, ServerCall call) except -1:
+        """Return whether the codec is known on both sides; if not the call was refused."""
+        if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.exchange.takes_codec(call):
+            return True
+        self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
         return False
 
-    @cython.nonecheck(False)
-    cdef bint _takes_codec(self, ServerCall call) except -1:
-        """Return whether codec and compressor are known on both sides; if not the call was refused."""
-        cdef int taken = self.takes_codec[call.codec]
-        if taken == TAKEN_NOT or (taken == TAKEN_IF_ANSWERED and not call.exchange.takes_codec(call)):
-            self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
-            return False
-        if call.compressor and call.compressor not in self.compressors:
-            self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
-            return False
-        return True
-
     cdef int _unpack(self, ServerCall call, bytes payload) except -1:
+        if call.compressor not in self.compressors:
+            return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
         # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
         self.runner.watch(call)
@@ -331,8 +332,7 @@ cdef class Gate(Admission):
         if call.was_cancelled:
             self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         elif call.is_expired:
-            self.expired_unstarted += 1
-            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed before the handler started")
+            self._refuse_late(call)
         elif error is not None:
             self._reject(call, error)
         else:
@@ -343,8 +343,7 @@ cdef class Gate(Admission):
         """Decode the arguments and start the handler."""
         assert call is not None and call.route is not None and payload is not None
         cdef Route route = call.route
-        cdef Exchange exchange = call.exchange
-        cdef uint64_t before = exchange.stepped_ns, turned
+        cdef uint64_t before = call.exchange.stepped_ns
         if call.codec == CODEC_RAW and route.marshal._takes_bytes:
             call.given = payload
             call.weight = PyBytes_GET_SIZE(payload)
@@ -353,13 +352,17 @@ cdef class Gate(Admission):
         route.counters.started()
         self.runner.running += 1
         self.runner.run(call)
-        turned = max(exchange.received_ns, exchange.turn_ns)
-        if exchange.stepped_ns > turned + STALL_NS:
-            # The handler, or those before it, kept the loop: what came meanwhile is read before more start.
-            self.hold_for_stall(exchange, exchange.received_ns)
-            before = max(before, turned)
-            if exchange.stepped_ns > before + LONG_STEP_NS:
-                report_long_step(route, exchange.stepped_ns - before)
+        if call.exchange.stepped_ns > max(call.exchange.received_ns, call.exchange.turn_ns) + STALL_NS:
+            self._note_stall(call, before)
+        return 0
+
+    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
+        """The handler, or those before it, kept the loop: what came meanwhile is read before more start."""
+        cdef Exchange exchange = call.exchange
+        self.hold_for_stall(exchange, exchange.received_ns)
+        before = max(before, exchange.received_ns, exchange.turn_ns)
+        if exchange.stepped_ns > before + LONG_STEP_NS:
+            report_long_step(call.route, exchange.stepped_ns - before)
         return 0
 
     cdef bint _decode(self, ServerCall call, bytes payload) except -1:

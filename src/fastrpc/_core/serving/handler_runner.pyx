@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.status cimport INTERNAL, OK
 from fastrpc._core.base.wire cimport now_ns
@@ -244,13 +244,12 @@ cdef class HandlerRunner:
     cdef int _finish(self, ServerCall call, object value) except -1:
         """Answer with a value."""
         assert call is not None and call.route is not None
-        cdef Exchange exchange = call.exchange
         cdef bytes payload
         if call.flags & ONE_WAY:
             return self._count_end(call, OK)
         if (
             call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
-            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.admission.message_bytes, exchange.most_message())
+            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.admission.message_bytes, call.exchange.most_message())
         ):
             payload = <bytes>value
         else:
@@ -259,9 +258,9 @@ cdef class HandlerRunner:
                 return 0
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
         self._count_end(call, OK)
-        if not (exchange.is_closed or call.was_ended or call.state == STATE_GONE):
-            return exchange.send_answer(call, payload)
-        return 0
+        if call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
+            return 0
+        return call.exchange.send_answer(call, payload)
 
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None: it has none, and the caller was told."""
@@ -381,9 +380,9 @@ cdef class HandlerRunner:
     @cython.nonecheck(False)
     cdef int _count_end(self, ServerCall call, int status) except -1:
         assert call is not None
-        cdef Exchange exchange = call.exchange
-        exchange.stepped_ns = now_ns()
-        call.route.counters.ended(status, exchange.stepped_ns - call.started_ns)
+        cdef uint64_t now = now_ns()
+        call.exchange.stepped_ns = now
+        call.route.counters.ended(status, now - call.started_ns)
         self.running -= 1
         call.is_running = False
         if call.is_held:
@@ -391,7 +390,7 @@ cdef class HandlerRunner:
         # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
         call.given = None
         if call.flags & ONE_WAY:
-            exchange.drop_one_way(call)
+            call.exchange.drop_one_way(call)
         return self.tell_watcher() if self.is_watched else 0
 
     cdef int tell_watcher(self) except -1:

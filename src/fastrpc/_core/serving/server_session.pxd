@@ -13,6 +13,9 @@ cdef class NativeExchange(Exchange):
         # The connection, borrowed: NULL once it is gone.
         PyObject* _session
 
+        # Who is on the other side, made on first use.
+        object peer_info
+
     cdef ServerSession owner(self)
 
 
@@ -40,13 +43,10 @@ cdef class ServerSession(Session):
         # Credit kept back while memory is short.
         int64_t withheld
 
-        # Made on first use.
-        object peer_info
-
     cpdef int end_calls(self, str text) except -1
     cpdef int return_credit(self) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
-    cdef int answer_written(self) except -1
+    cdef int flush_early(self) except -1
     cdef int leave_opening(self) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int weigh_output(self) except -1

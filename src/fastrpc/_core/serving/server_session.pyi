@@ -19,8 +19,8 @@ class NativeExchange(Exchange):
     def session(self) -> ServerSession | None:
         """The connection, or None once it is gone."""
 
-    def describe_peer(self) -> Peer | None:
-        """Return who is on the other side; None once the connection is gone."""
+    def describe_peer(self) -> Peer:
+        """Return who is on the other side; known also when the connection is gone."""
 
     def note_probe(self) -> None:
         """Note that a call only asked for health: it is no use of the connection."""

@@ -64,24 +64,37 @@ cdef class NativeExchange(Exchange):
         return None if self._session is NULL else <object>self._session
 
     def describe_peer(self):
-        """Who is on the other side; None once the connection is gone."""
-        return None if self._session is NULL else (<ServerSession>self._session).describe_peer()
+        """Who is on the other side; known also when the connection is gone."""
+        if self.peer_info is None and self._session is not NULL:
+            self.peer_info = self.gate.dispatcher.describe_peer(<ServerSession>self._session)
+        return self.peer_info
 
     def note_probe(self):
         """Note that a call only asked for health: it is no use of the connection."""
         if self._session is not NULL:
             (<ServerSession>self._session).note_probe()
 
+    @cython.nonecheck(False)
     cdef int send_answer(self, Call call, bytes payload) except -1:
-        cdef ServerSession session = self.owner()
-        if session is None or session.is_closed:
+        assert call is not None
+        cdef ServerSession session
+        if self._session is NULL:
             return 0
+        session = <ServerSession>self._session
+        if session.is_closed:
+            return 0
+        if self.now > session.now:
+            session.now = self.now
         if call.codec >= FIRST_OWN_NUMBER:
             call.codec = <uint8_t>session.peer.codec_number(call.codec, session.gate.codecs[call.codec])
         session.send_response(
             call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
         )
-        return session.answer_written()
+        if <int64_t>(session.out.size + session.queued_bytes + session.chunk_bytes) > session.gate.send_soft:
+            session.weigh_output()
+        if session._is_reading and self.stepped_ns > session.now + FIRST_FLUSH_NS:
+            return session.flush_early()
+        return 0
 
     cdef int send_failure(self, Call call, Failure failure) except -1:
         cdef ServerSession session = self.owner()
@@ -176,9 +189,7 @@ cdef class ServerSession(Session):
 
     def describe_peer(self):
         """Who is on the other side."""
-        if self.peer_info is None:
-            self.peer_info = self.gate.dispatcher.describe_peer(self)
-        return self.peer_info
+        return self.exchange.describe_peer()
 
     @property
     def held_bytes(self):
@@ -329,8 +340,14 @@ cdef class ServerSession(Session):
     # From the request to the gate. What each call goes through is checked for None where a call, a route or a payload
     # is made, not at every use of it.
 
+    @cython.nonecheck(False)
     cdef Call new_call(self):
-        return self.gate.new_call(self.exchange)
+        cdef ServerCall call = self.gate.spare
+        self.gate.spare = None
+        if call is None:
+            call = ServerCall.__new__(ServerCall)
+        call.exchange = self.exchange
+        return call
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
         # For the counters, should it be refused before it is whole.
@@ -339,16 +356,17 @@ cdef class ServerSession(Session):
 
     @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        cdef NativeExchange exchange = self.exchange
-        exchange.now = self.now
-        exchange.received_ns = self.received_ns
-        exchange.is_reading = self._is_reading
+        assert call is not None
+        assert payload is not None
+        self.exchange.now = self.now
+        self.exchange.received_ns = self.received_ns
+        self.exchange.is_reading = self._is_reading
         self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
-        if exchange.stepped_ns > self.turn_ends_ns:
+        if self.exchange.stepped_ns > self.turn_ends_ns:
             self.frames_left = 0
-        if Py_REFCNT(call) == 1:
+        if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
-            self.gate.reuse(<ServerCall>call)
+            self.gate.spare = <ServerCall>call
         return 0
 
     cdef int on_cancel(self, Call call, int reason) except -1:
@@ -363,17 +381,14 @@ cdef class ServerSession(Session):
 
     # From the exchange to the wire
 
-    @cython.nonecheck(False)
-    cdef int answer_written(self) except -1:
-        """Look whether too much output waits; let answers go while further requests of the same read are handled."""
+    cdef int flush_early(self) except -1:
+        """Let answers go while further requests of the same read are handled."""
         cdef uint64_t stepped = self.exchange.stepped_ns
-        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.gate.send_soft:
-            self.weigh_output()
-        if self._is_reading and stepped > self.now + FIRST_FLUSH_NS and stepped > self.flush_due_ns:
-            self.flush_due_ns = stepped + 2 * (stepped - self.now)
-            # A transport that collects what is written would send it no sooner.
-            return self.flush() if self.descriptor >= 0 else 0
-        return 0
+        if stepped <= self.flush_due_ns:
+            return 0
+        self.flush_due_ns = stepped + 2 * (stepped - self.now)
+        # A transport that collects what is written would send it no sooner.
+        return self.flush() if self.descriptor >= 0 else 0
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
