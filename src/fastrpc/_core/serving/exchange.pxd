@@ -60,6 +60,9 @@ cdef class Exchange:
         uint64_t stepped_ns
         bint is_reading
 
+        # How many calls an engine in Python began.
+        uint64_t begun
+
         # Calls whose handlers go on beyond their first turn, and calls that wait for their start, in order.
         set held
         object queue

@@ -76,6 +76,8 @@ class Gate(Admission):
     ) -> ServerCall:
         """Serve a call that is whole; return it, for `cancel_call`. It may be answered before this returns.
 
+        Calls of an exchange are numbered from 1 on: `call.id`.
+
         Args:
             method: full name, `service.method`.
             payload: the arguments, encoded in `codec`.

@@ -145,6 +145,8 @@ cdef class Gate(Admission):
         call = self.new_call(exchange)
         if metadata:
             call.received_metadata = encode_metadata(metadata)
+        exchange.begun += 1
+        call.id = exchange.begun
         call.codec = numbers[0]
         call.flags = ONE_WAY if one_way else 0
         call.started_ns = exchange.now = exchange.received_ns = now_ns()

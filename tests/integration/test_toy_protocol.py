@@ -1,0 +1,156 @@
+"""An engine in Python serves the handlers of a server beside the native protocol: the gate knows neither."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastrpc import Admission, Client, Server, ServerConfig
+from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.serving.exchange import Exchange
+from tests.support.served import served
+from tests.support.shop import Shop
+from tests.support.toy_protocol import ToySession
+from tests.support.waiting import eventually
+
+
+class Talk:
+    """A caller that writes lines."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def say(self, *lines: str) -> None:
+        self.writer.write("".join(f"{line}\n" for line in lines).encode())
+
+    async def hear(self) -> str:
+        async with asyncio.timeout(20):
+            return (await self.reader.readline()).decode().rstrip("\n")
+
+
+@asynccontextmanager
+async def toy(server: Server) -> AsyncIterator[Talk]:
+    gate = server._gate
+    assert gate is not None
+    listener = await asyncio.get_running_loop().create_server(lambda: ToySession(gate), "127.0.0.1", 0)
+    talk = Talk(*await asyncio.open_connection(*listener.sockets[0].getsockname()))
+    try:
+        yield talk
+    finally:
+        talk.writer.close()
+        listener.close()
+
+
+def calls_of(method: str) -> dict[str, int]:
+    snapshot: dict[str, dict[str, int]] = default_registry.counters(method, "server").snapshot()
+    return snapshot["calls"]
+
+
+async def test_both_protocols_call_the_same_handlers() -> None:
+    async with served(Shop) as target, Client(target) as client, toy(target.server) as talk:
+        talk.say('shop.price "apple"', 'shop.count "fig"')
+        assert await talk.hear() == "1 OK 5"
+        assert await talk.hear() == "2 OK 3"
+        assert await client.call(Shop.price, "apple") == 5
+
+
+async def test_handlers_end_in_any_order() -> None:
+    shop = Shop()
+    async with served(shop) as target, toy(target.server) as talk:
+        talk.say('shop.pack "apple"', 'shop.weigh "pear"', 'shop.price "fig"')
+        assert await talk.hear() == "3 OK 3"
+        shop.thread_goes_on.set()
+        assert await talk.hear() == '2 OK "pear in True"'
+        shop.go_on.set()
+        assert await talk.hear() == '1 OK "packed apple"'
+
+
+async def test_refusals_and_failures_are_told() -> None:
+    async with served(Shop) as target, toy(target.server) as talk:
+        talk.say("shop.nothing 1", "shop.price 7", 'shop.price "', 'shop.fail "pear"')
+        assert await talk.hear() == "1 UNIMPLEMENTED no method 'shop.nothing' here"
+        assert (await talk.hear()).startswith("2 INVALID_ARGUMENT shop.price: ")
+        assert (await talk.hear()).startswith("3 INVALID_ARGUMENT shop.price: ")
+        assert await talk.hear() == "4 NOT_FOUND pear"
+
+
+async def test_a_deadline_stops_the_handler() -> None:
+    shop = Shop()
+    async with served(shop) as target, toy(target.server) as talk:
+        talk.say('shop.pack@10 "apple"')
+        assert await talk.hear() == "1 DEADLINE_EXCEEDED shop.pack: its deadline passed"
+        assert shop.cancelled == 1
+        talk.say('shop.price@0 "apple"')
+        assert (
+            await talk.hear()
+            == "2 DEADLINE_EXCEEDED shop.price: its deadline passed before the handler started"
+        )
+
+
+async def test_a_cancel_and_a_lost_connection_stop_handlers() -> None:
+    shop = Shop()
+    async with served(shop) as target:
+        async with toy(target.server) as talk:
+            talk.say('shop.pack "apple"', "cancel 1")
+            assert await talk.hear() == "1 CANCELLED shop.pack was cancelled"
+            talk.say('shop.pack "apple"')
+            await eventually(lambda: shop.started == 2)
+        await eventually(lambda: shop.cancelled == 2)
+        await eventually(
+            lambda: target.server.stats()["live"] == {"connections": 0, "calls": 0, "waiting": 0}
+        )
+
+
+async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
+    config = ServerConfig(admission=Admission(queue_length=1))
+    async with served(Shop, config=config) as target, Client(target) as client, toy(target.server) as talk:
+        talk.say('shop.price "apple"')
+        assert await talk.hear() == "1 OK 5"
+        [session] = [one for one in target.server._gate.sessions if isinstance(one, ToySession)]  # type: ignore[union-attr]
+        session.gate.weigh_output(session.engine, 64 << 20)
+        talk.say('shop.price "apple"', 'shop.price "apple"')
+        assert (await talk.hear()).startswith("3 RESOURCE_EXHAUSTED 1 calls wait for their start")
+        assert await client.call(Shop.price, "fig") == 3
+        session.resume_writing()
+        assert await talk.hear() == "2 OK 5"
+
+
+async def test_a_drain_lets_calls_finish_and_begins_no_more() -> None:
+    shop = Shop()
+    async with served(shop) as target, toy(target.server) as talk:
+        talk.say('shop.pack "apple"', "shop.linger ")
+        await eventually(lambda: target.server.stats()["live"]["calls"] == 2)
+        draining = asyncio.ensure_future(target.server.drain())
+        assert await talk.hear() == '2 OK "drained"'
+        talk.say('shop.price "apple"')
+        assert await talk.hear() == "- UNAVAILABLE the server drains"
+        assert not draining.done()
+        shop.go_on.set()
+        assert await talk.hear() == '1 OK "packed apple"'
+        assert await talk.hear() == ""
+        assert await draining
+
+
+async def test_a_drain_that_takes_too_long_answers_for_the_handlers() -> None:
+    async with served(Shop) as target, toy(target.server) as talk:
+        talk.say('shop.pack "apple"')
+        await eventually(lambda: target.server.stats()["live"]["calls"] == 1)
+        assert not await target.server.drain(0.01)
+        assert (await talk.hear()).startswith("1 UNAVAILABLE the server stops")
+        assert await talk.hear() == ""
+
+
+async def test_calls_of_both_protocols_count_together() -> None:
+    async with served(Shop) as target, Client(target) as client, toy(target.server) as talk:
+        before = calls_of("shop.price").get("OK", 0)
+        talk.say('shop.price "apple"')
+        await talk.hear()
+        await client.call(Shop.price, "apple")
+        assert calls_of("shop.price")["OK"] == before + 2
+        protocols = {exchange.protocol for exchange in exchanges(target.server)}
+        assert protocols == {"native", "toy"}
+
+
+def exchanges(server: Server) -> list[Exchange]:
+    assert server._gate is not None
+    return [one.engine if isinstance(one, ToySession) else one.exchange for one in server._gate.sessions]

@@ -1,0 +1,148 @@
+"""A line-based protocol whose engine is Python: it shows what the gate asks of a protocol, and that it is enough.
+
+::
+
+    shop.price "apple"          →   1 OK 5
+    shop.pack@250 "apple"       →   2 DEADLINE_EXCEEDED shop.pack: its deadline passed
+    cancel 3                    →   3 CANCELLED shop.pack was cancelled
+
+A line is a full method name, the caller's milliseconds if it has any, and the argument in JSON. Answers have the number
+of their call, and come as handlers end.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from fastrpc import Status
+from fastrpc._core.serving.exchange import Exchange, Failure
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.rpc.peer import Peer
+
+__all__ = ["ToySession"]
+
+
+class ToyEngine(Exchange):
+    """Lines in, lines out; `output` is what is to be sent."""
+
+    def __init__(self, gate: Gate, session: "ToySession") -> None:
+        super().__init__(gate, "toy")
+        self.session: ToySession | None = session
+        self.peer = gate.dispatcher.describe_peer(session)
+        self.output = bytearray()
+        self.rest = b""
+        self.calls: dict[int, ServerCall] = {}
+
+    def receive(self, data: bytes) -> None:
+        """Serve the lines that are whole."""
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"cancel "):
+                self.gate.cancel_call(self.calls[int(line[7:])])
+            else:
+                self.begin(*line.decode().partition(" ")[::2])
+
+    def begin(self, head: str, argument: str) -> None:
+        method, _, milliseconds = head.partition("@")
+        if self.session is not None and self.session.is_draining:
+            self.say("-", Status.UNAVAILABLE, "the server drains")
+            return
+        self.gate.begin(
+            self,
+            method=method,
+            payload=f"[{argument}]".encode(),
+            codec="json",
+            timeout=float(milliseconds) / 1000 if milliseconds else None,
+        )
+
+    def say(self, number: int | str, status: int, text: str) -> None:
+        self.calls.pop(cast(int, number), None)
+        self.output += f"{number} {Status(status).name} {text}\n".encode()
+        if self.session is not None:
+            self.session.flush_soon()
+
+    # What the gate asks for
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        self.say(call.id, Status.OK, payload.decode())
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        self.say(call.id, failure.status, failure.text)
+
+    def hold(self, call: ServerCall) -> None:
+        self.calls[call.id] = call
+
+    def describe_peer(self) -> Peer:
+        return self.peer
+
+
+class ToySession(asyncio.Protocol):
+    """One connection: what a transport calls, and what a server calls while it drains and closes."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.loop_state = gate.loop_state
+        self.is_draining = False
+        self.is_scheduled = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer_name = transport.get_extra_info("peername")
+        self.engine = ToyEngine(self.gate, self)
+        self.gate.sessions.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.engine.receive(data)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self.engine.session = None
+        self.gate.connection_lost(self.engine)
+        self.gate.sessions.discard(self)
+        self.gate.dispatcher.session_lost(self, error)
+
+    def pause_writing(self) -> None:
+        self.gate.weigh_output(self.engine, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self.gate.weigh_output(self.engine, 0)
+
+    def flush_soon(self) -> None:
+        if not self.is_scheduled:
+            self.is_scheduled = True
+            self.loop_state.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        self.is_scheduled = False
+        self.transport.write(bytes(self.engine.output))
+        self.engine.output.clear()
+
+    def describe_peer(self) -> Peer:
+        return self.engine.peer
+
+    # What a server calls
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        self.is_draining = True
+        self.engine.note_drain()
+
+    @property
+    def has_drained(self) -> bool:
+        return not (self.engine.calls or self.engine.output)
+
+    def end_calls(self, text: str) -> None:
+        self.gate.end_calls(self.engine, text)
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        self.flush()
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "calls": len(self.engine.calls),
+            "one_way": 0,
+            "buffered": len(self.engine.output),
+            "credit": 0,
+        }
