@@ -30,7 +30,7 @@ class Count:
     async def lose_twice(self) -> str:
         if self.failures < 2:
             self.failures += 1
-            fastrpc.current_call().session.abort()
+            fastrpc.current_call().exchange.session.abort()
         return "third time"
 
     @fastrpc.method

@@ -38,12 +38,12 @@ class Hasty:
 
     @fastrpc.method
     async def close_connection(self) -> str:
-        current_call().session.close()  # type: ignore[attr-defined]
+        current_call().exchange.session.close()  # type: ignore[attr-defined]
         return "too late"
 
     @fastrpc.method
     async def abort_connection(self) -> str:
-        current_call().session.abort()  # type: ignore[attr-defined]
+        current_call().exchange.session.abort()  # type: ignore[attr-defined]
         return "too late"
 
     @fastrpc.method

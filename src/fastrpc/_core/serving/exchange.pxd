@@ -53,11 +53,12 @@ cdef class Exchange:
         readonly bint is_closed
 
         # Instants: of what is handled now, of the last read, of the last turn that was not a read; when the handler
-        # that ran last gave the loop back. Whether a read is handled, whose end leaves the current task.
+        # that ran last gave the loop back, and when one ended. Whether a read is handled, whose end leaves the current task.
         uint64_t now
         uint64_t received_ns
         uint64_t turn_ns
         uint64_t stepped_ns
+        uint64_t ended_ns
         bint is_reading
 
         # How many calls an engine in Python began.

@@ -381,7 +381,7 @@ cdef class HandlerRunner:
     cdef int _count_end(self, ServerCall call, int status) except -1:
         assert call is not None
         cdef uint64_t now = now_ns()
-        call.exchange.stepped_ns = now
+        call.exchange.stepped_ns = call.exchange.ended_ns = now
         call.route.counters.ended(status, now - call.started_ns)
         self.running -= 1
         call.is_running = False

@@ -362,7 +362,7 @@ cdef class ServerSession(Session):
         self.exchange.received_ns = self.received_ns
         self.exchange.is_reading = self._is_reading
         self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
-        if self.exchange.stepped_ns > self.turn_ends_ns:
+        if self.exchange.ended_ns > self.turn_ends_ns:
             self.frames_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
