@@ -19,7 +19,7 @@ RANKS = {
     1: ("errors",),
     2: ("bounded_http", "config", "endpoint"),
     3: ("_core", "codecs", "compressors", "stores"),
-    4: ("transports", "registries", "selectors", "rpc", "metrics"),
+    4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("interceptors", "failmodes"),
     6: ("client", "server"),
     7: ("brokers", "coordination", "gateway", "testing"),

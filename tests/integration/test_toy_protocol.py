@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastrpc import Admission, Client, Server, ServerConfig
 from fastrpc._core.base.histogram import default_registry
@@ -11,6 +12,9 @@ from tests.support.served import served
 from tests.support.shop import Shop
 from tests.support.toy_protocol import ToySession
 from tests.support.waiting import eventually
+
+BOTH = ("native", "toy")
+serving_both = partial(served, scheme="tcp", config=ServerConfig(protocols=BOTH))
 
 
 class Talk:
@@ -30,15 +34,12 @@ class Talk:
 
 @asynccontextmanager
 async def toy(server: Server) -> AsyncIterator[Talk]:
-    gate = server._gate
-    assert gate is not None
-    listener = await asyncio.get_running_loop().create_server(lambda: ToySession(gate), "127.0.0.1", 0)
-    talk = Talk(*await asyncio.open_connection(*listener.sockets[0].getsockname()))
+    [listener] = server._listeners
+    talk = Talk(*await asyncio.open_connection(listener.address.host, listener.address.port))
     try:
         yield talk
     finally:
         talk.writer.close()
-        listener.close()
 
 
 def calls_of(method: str) -> dict[str, int]:
@@ -47,7 +48,7 @@ def calls_of(method: str) -> dict[str, int]:
 
 
 async def test_both_protocols_call_the_same_handlers() -> None:
-    async with served(Shop) as target, Client(target) as client, toy(target.server) as talk:
+    async with serving_both(Shop) as target, Client(target) as client, toy(target.server) as talk:
         talk.say('shop.price "apple"', 'shop.count "fig"')
         assert await talk.hear() == "1 OK 5"
         assert await talk.hear() == "2 OK 3"
@@ -56,7 +57,7 @@ async def test_both_protocols_call_the_same_handlers() -> None:
 
 async def test_handlers_end_in_any_order() -> None:
     shop = Shop()
-    async with served(shop) as target, toy(target.server) as talk:
+    async with serving_both(shop) as target, toy(target.server) as talk:
         talk.say('shop.pack "apple"', 'shop.weigh "pear"', 'shop.price "fig"')
         assert await talk.hear() == "3 OK 3"
         shop.thread_goes_on.set()
@@ -66,7 +67,7 @@ async def test_handlers_end_in_any_order() -> None:
 
 
 async def test_refusals_and_failures_are_told() -> None:
-    async with served(Shop) as target, toy(target.server) as talk:
+    async with serving_both(Shop) as target, toy(target.server) as talk:
         talk.say("shop.nothing 1", "shop.price 7", 'shop.price "', 'shop.fail "pear"')
         assert await talk.hear() == "1 UNIMPLEMENTED no method 'shop.nothing' here"
         assert (await talk.hear()).startswith("2 INVALID_ARGUMENT shop.price: ")
@@ -76,7 +77,7 @@ async def test_refusals_and_failures_are_told() -> None:
 
 async def test_a_deadline_stops_the_handler() -> None:
     shop = Shop()
-    async with served(shop) as target, toy(target.server) as talk:
+    async with serving_both(shop) as target, toy(target.server) as talk:
         talk.say('shop.pack@10 "apple"')
         assert await talk.hear() == "1 DEADLINE_EXCEEDED shop.pack: its deadline passed"
         assert shop.cancelled == 1
@@ -89,7 +90,7 @@ async def test_a_deadline_stops_the_handler() -> None:
 
 async def test_a_cancel_and_a_lost_connection_stop_handlers() -> None:
     shop = Shop()
-    async with served(shop) as target:
+    async with serving_both(shop) as target:
         async with toy(target.server) as talk:
             talk.say('shop.pack "apple"', "cancel 1")
             assert await talk.hear() == "1 CANCELLED shop.pack was cancelled"
@@ -102,8 +103,12 @@ async def test_a_cancel_and_a_lost_connection_stop_handlers() -> None:
 
 
 async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
-    config = ServerConfig(admission=Admission(queue_length=1))
-    async with served(Shop, config=config) as target, Client(target) as client, toy(target.server) as talk:
+    config = ServerConfig(admission=Admission(queue_length=1), protocols=BOTH)
+    async with (
+        serving_both(Shop, config=config) as target,
+        Client(target) as client,
+        toy(target.server) as talk,
+    ):
         talk.say('shop.price "apple"')
         assert await talk.hear() == "1 OK 5"
         [session] = [one for one in target.server._gate.sessions if isinstance(one, ToySession)]  # type: ignore[union-attr]
@@ -117,7 +122,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
 
 async def test_a_drain_lets_calls_finish_and_begins_no_more() -> None:
     shop = Shop()
-    async with served(shop) as target, toy(target.server) as talk:
+    async with serving_both(shop) as target, toy(target.server) as talk:
         talk.say('shop.pack "apple"', "shop.linger ")
         await eventually(lambda: target.server.stats()["live"]["calls"] == 2)
         draining = asyncio.ensure_future(target.server.drain())
@@ -132,7 +137,7 @@ async def test_a_drain_lets_calls_finish_and_begins_no_more() -> None:
 
 
 async def test_a_drain_that_takes_too_long_answers_for_the_handlers() -> None:
-    async with served(Shop) as target, toy(target.server) as talk:
+    async with serving_both(Shop) as target, toy(target.server) as talk:
         talk.say('shop.pack "apple"')
         await eventually(lambda: target.server.stats()["live"]["calls"] == 1)
         assert not await target.server.drain(0.01)
@@ -141,7 +146,7 @@ async def test_a_drain_that_takes_too_long_answers_for_the_handlers() -> None:
 
 
 async def test_calls_of_both_protocols_count_together() -> None:
-    async with served(Shop) as target, Client(target) as client, toy(target.server) as talk:
+    async with serving_both(Shop) as target, Client(target) as client, toy(target.server) as talk:
         before = calls_of("shop.price").get("OK", 0)
         talk.say('shop.price "apple"')
         await talk.hear()

@@ -17,19 +17,19 @@ from fastrpc import Status
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.protocols.base import ServerParts, Verdict, register
 from fastrpc.rpc.peer import Peer
 
 __all__ = ["ToySession"]
 
 
 class ToyEngine(Exchange):
-    """Lines in, lines out; `output` is what is to be sent."""
+    """Lines in, lines out."""
 
     def __init__(self, gate: Gate, session: "ToySession") -> None:
         super().__init__(gate, "toy")
         self.session: ToySession | None = session
         self.peer = gate.dispatcher.describe_peer(session)
-        self.output = bytearray()
         self.rest = b""
         self.calls: dict[int, ServerCall] = {}
 
@@ -57,9 +57,8 @@ class ToyEngine(Exchange):
 
     def say(self, number: int | str, status: int, text: str) -> None:
         self.calls.pop(cast(int, number), None)
-        self.output += f"{number} {Status(status).name} {text}\n".encode()
         if self.session is not None:
-            self.session.flush_soon()
+            self.session.transport.write(f"{number} {Status(status).name} {text}\n".encode())
 
     # What the gate asks for
 
@@ -79,11 +78,9 @@ class ToyEngine(Exchange):
 class ToySession(asyncio.Protocol):
     """One connection: what a transport calls, and what a server calls while it drains and closes."""
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-        self.loop_state = gate.loop_state
+    def __init__(self, parts: ServerParts) -> None:
+        self.gate = parts.gate
         self.is_draining = False
-        self.is_scheduled = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -98,26 +95,13 @@ class ToySession(asyncio.Protocol):
         self.engine.session = None
         self.gate.connection_lost(self.engine)
         self.gate.sessions.discard(self)
-        self.gate.dispatcher.session_lost(self, error)
+        self.gate.dispatcher.session_lost(self.engine, error)
 
     def pause_writing(self) -> None:
         self.gate.weigh_output(self.engine, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self.gate.weigh_output(self.engine, 0)
-
-    def flush_soon(self) -> None:
-        if not self.is_scheduled:
-            self.is_scheduled = True
-            self.loop_state.loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        self.is_scheduled = False
-        self.transport.write(bytes(self.engine.output))
-        self.engine.output.clear()
-
-    def describe_peer(self) -> Peer:
-        return self.engine.peer
 
     # What a server calls
 
@@ -127,13 +111,12 @@ class ToySession(asyncio.Protocol):
 
     @property
     def has_drained(self) -> bool:
-        return not (self.engine.calls or self.engine.output)
+        return not (self.engine.calls or self.transport.get_write_buffer_size())
 
     def end_calls(self, text: str) -> None:
         self.gate.end_calls(self.engine, text)
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        self.flush()
         self.transport.close()
 
     def abort(self) -> None:
@@ -143,6 +126,13 @@ class ToySession(asyncio.Protocol):
         return {
             "calls": len(self.engine.calls),
             "one_way": 0,
-            "buffered": len(self.engine.output),
+            "buffered": self.transport.get_write_buffer_size(),
             "credit": 0,
         }
+
+
+def detect_toy(data: bytes) -> Verdict:
+    return Verdict.YES if data[:1].isalpha() else Verdict.NO
+
+
+register("toy", detect_toy, ToySession)

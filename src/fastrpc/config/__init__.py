@@ -14,6 +14,7 @@ from typing import Literal
 
 from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
 from fastrpc.config.validation import (
+    SERVER_PROTOCOLS,
     Settings,
     check_choice,
     check_count,
@@ -425,8 +426,8 @@ class ServerConfig(Settings):
         check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, memory=Memory)
         check_parts(self, admission=Admission, tls=TLS)
         for name in check_names(self, "protocols"):
-            if name not in _WIRE_PROTOCOLS:
-                raise wrong(self, "protocols", f"names out of {_WIRE_PROTOCOLS}")
+            if name not in SERVER_PROTOCOLS:
+                raise wrong(self, "protocols", f"names out of {tuple(SERVER_PROTOCOLS)}")
         check_names(self, "codecs")
         if self.reflection is not None:
             check_flag(self, "reflection")

@@ -10,6 +10,7 @@ from fastrpc.errors import ConfigError
 __all__ = [
     "LARGEST_COUNT",
     "LONGEST_SECONDS",
+    "SERVER_PROTOCOLS",
     "Settings",
     "check_choice",
     "check_count",
@@ -30,6 +31,9 @@ __all__ = [
 ]
 
 _Kind = TypeVar("_Kind")
+
+#: What `ServerConfig.protocols` may name; `fastrpc.protocols.base.register` adds to it.
+SERVER_PROTOCOLS = ["native"]
 
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})

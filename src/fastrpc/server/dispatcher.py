@@ -137,8 +137,8 @@ class Dispatcher:
         self._life.connection_lost(session.describe_peer().address, error)
         self.changed()
 
-    def stranger(self, session: ServerSession, reason: str) -> None:
-        """A connection's first bytes are not those of the protocol."""
+    def stranger(self, session: Any, reason: str) -> None:
+        """A connection's first bytes are not those of a protocol that is spoken here."""
         self._life.stranger(session.describe_peer().address, reason)
 
     def describe_peer(self, session: ServerSession) -> Peer:

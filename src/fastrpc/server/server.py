@@ -10,17 +10,18 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+import fastrpc.protocols.native  # noqa: F401 - it registers itself
 from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
-from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.protocols.base import ServerParts, protocol_named
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
@@ -29,6 +30,7 @@ from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
+from fastrpc.server.detection import Detection
 from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
@@ -47,12 +49,6 @@ _DEFAULT_CONFIG = ServerConfig()
 
 #: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
-
-
-class _StreamSession(ServerSession, asyncio.BufferedProtocol):
-    """A server's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
-
-    __slots__ = ()
 
 
 class Server:
@@ -104,6 +100,8 @@ class Server:
         self._numbers = numbers_of(config.codecs)
         # What every connection announces; all of them share it.
         self._settings = server_settings(config, self._numbers)
+        self._protocols = [protocol_named(name) for name in config.protocols]
+        self._detection = Detection(self._protocols) if len(self._protocols) > 1 else None
         self._spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
 
     # Life
@@ -294,21 +292,21 @@ class Server:
         allowed = self._config.reflection
         return is_local(address) if allowed is None else allowed
 
-    def _new_session(self, reveals_services: bool) -> _StreamSession:
-        config = self._config
+    def _new_session(self, reveals_services: bool) -> Any:
         assert self._gate is not None
         assert self._openings is not None
-        session = _StreamSession(
+        parts = ServerParts(
+            loop=asyncio.get_running_loop(),
             gate=self._gate,
             openings=self._openings,
-            loop=asyncio.get_running_loop(),
-            timeouts=config.timeouts,
-            keepalive=config.keepalive,
-            spin_microseconds=self._spin_microseconds,
+            config=self._config,
             settings=self._settings,
+            spin_microseconds=self._spin_microseconds,
+            reveals_services=reveals_services,
         )
-        session.exchange.reveals_services = reveals_services
-        return session
+        if self._detection is not None:
+            return self._detection.connection(parts)
+        return self._protocols[0].server_engine(parts)
 
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until somebody else drains or closes the server."""
@@ -388,6 +386,8 @@ class Server:
             listener.close()
         for listener in self._listeners:
             await listener.wait_closed()
+        if self._detection is not None:
+            self._detection.abort()
         if self._taking:
             # A session that appeared after a drain began would never hear of it.
             await asyncio.wait(self._taking)
