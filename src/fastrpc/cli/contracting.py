@@ -40,7 +40,7 @@ def contract(
     """Print the contract class that callers of a server or module need, or check a new version against an old one.
 
     A file ending in .py is run, as `module:name` is. A change is compatible if programs that have the old class go on
-    as before with a server of the new one; README.md, "Two versions of one service", has the rules.
+    as before with a server of the new one; docs/guide/contracts.md has the rules.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         if len(sources) != 1 + check:
