@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import Block, blocks_of, file_name
-from tests.support.source_tree import ROOT
+from tests.support.source_tree import PACKAGE, ROOT
 
 GUIDE = ROOT / "docs" / "guide"
 CHAPTERS = sorted(path for path in GUIDE.glob("*.md") if path.name != "README.md")
 PAGES = [ROOT / "README.md", GUIDE / "README.md", *CHAPTERS]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), GUIDE / "README.md", *CHAPTERS]
 
+ARCHITECTURE_LINES = 200
 CHAPTER_LINES = 180
 
 #: Languages that run nothing: what is printed, what needs a network or root, and files of other programs.
@@ -58,6 +59,16 @@ def unused_files(blocks: list[Block]) -> Iterator[str]:
         )
         if not is_run and not (name.startswith("test_") and "pytest" in shell):
             yield name
+
+
+def test_architecture_is_short() -> None:
+    assert len(text_of(ROOT / "ARCHITECTURE.md").splitlines()) <= ARCHITECTURE_LINES
+
+
+def test_files_named_in_architecture_exist() -> None:
+    named = set(re.findall(r"`((?:\w+/)+\w+\.(?:pyx|pxd|py|h))`", text_of(ROOT / "ARCHITECTURE.md")))
+    assert len(named) > 50
+    assert sorted(name for name in named if not any((base / name).exists() for base in (PACKAGE, ROOT))) == []
 
 
 def test_guide_has_ten_short_chapters() -> None:

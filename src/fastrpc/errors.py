@@ -250,7 +250,12 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError, ConnectionLostError):
-    """The peer broke the rules. That ends the connection, and the calls on it with this error."""
+    """The peer broke the rules. That ends the connection, and the calls on it with this error.
+
+    It is a `ConnectionLostError` too, so what catches or retries lost connections need not know of it. An error GOAWAY
+    from the peer stays a `ConnectionLostError`, as it says what the peer believes; what could not be connected at all
+    is a `ConnectError`, whatever was wrong with the opening.
+    """
 
 
 class CodecError(FastRPCError):

@@ -7,6 +7,11 @@
                                       BlockingCall.end        decodes the answer
 
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_balancer`).
+
+In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
+pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
+tells, before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count wherever a
+signal handler may have run.
 """
 
 import asyncio

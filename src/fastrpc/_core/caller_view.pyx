@@ -1,4 +1,11 @@
-"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads."""
+"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads.
+
+A view is its options and a key, as a key for each call means a view for each call. Options never change, so a view
+that differs in its key alone shares those it was made of. Calls hold the options and the key and let the view go; the
+last view is used again once nobody has it, no attribute was set on it and no weak reference leads to it.
+`with_options` reads its arguments where the interpreter has them. A view is a few per cent of a call (`make promises
+ARGS=selectors`).
+"""
 
 import os
 import sys

@@ -1,4 +1,12 @@
-"""A call of ours that waits for its answer, whoever waits: a task or a thread."""
+"""A call of ours that waits for its answer, whoever waits: a task or a thread.
+
+An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
+the receive buffer is held, and an answer that nobody awaits any more is never decoded.
+
+`mark_own` marks an error where a call of this process raises it, and the mark travels with the object: kept, copied,
+raised again, through `gather` and task groups. A new error that a handler raises from it has no mark.
+`server/failures.py` says what a mark means for the caller.
+"""
 
 import msgspec
 

@@ -1,4 +1,8 @@
-"""One endpoint of an asynchronous client, and the connections to it."""
+"""One endpoint of an asynchronous client, and the connections to it.
+
+A further connection (`Pool.connections_per_endpoint`) is made once the server behind the first has shown its
+settings, so a server that is away or silent is tried no more often than with one.
+"""
 
 import asyncio
 import contextvars

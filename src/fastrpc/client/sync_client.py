@@ -1,4 +1,8 @@
-"""The blocking client."""
+"""The blocking client.
+
+It does not hedge and does not probe, and says so when it is made. For a hedge one thread would have to wait for two
+connections, either of which may be read by another thread; between calls there is no thread that could probe.
+"""
 
 import time
 from collections.abc import Callable, Sequence
