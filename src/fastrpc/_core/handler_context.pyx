@@ -14,7 +14,7 @@ Where one reference more is counted than there must be, everything is made anew.
 its variables is found when the module is loaded, with the collector's help; where it cannot be found no context is
 used twice. Together with tasks and calls that are used again, a small call of a server went from some 520 to 320 ns.
 
-What runs between two handlers of one read, such as the `__post_init__` of a payload type, is in no call:
+Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, is in no call:
 `current_call()` raises LookupError there. `asyncio.current_task()` may be the task of the handler before, which
 counts as done.
 """
