@@ -31,7 +31,7 @@ from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc._core.loop_state import no_loop, wrong_loop
-from fastrpc.errors import DecodeError, FastRPCError
+from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -470,6 +470,8 @@ cdef class BatchMember(PendingCall):
 
     cdef int settle(self) except -1:
         cdef BatchCall batch = self.batch
+        # The batch holds its members: an answer that nobody reads must not hold the batch.
+        self.batch = None
         batch.missing -= 1
         if batch.missing == 0:
             batch.settle()
@@ -598,15 +600,11 @@ cdef class BatchCall(PlacedCall):
                 values.append(member.failure)
                 continue
             try:
-                # As `value` does: one handler of errors for each member is enough.
-                values.append(member._decoded())
+                values.append(member.value())
             except FastRPCError as error:
                 failed[0] = True
-                if isinstance(error, DecodeError):
-                    member._count_undecoded(error)
                 mark_own(error)
                 values.append(error)
-            member.batch = None
         member = None
         (<CallerState>self.options.shared).take_back(self.members)
         self.members = None
