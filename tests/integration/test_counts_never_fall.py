@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,7 +83,7 @@ def sampling(client: Any, method: str) -> Iterator[list[Sample]]:
 
 def check(samples: list[Sample], **grown: int) -> None:
     """Check that no count fell, and by how much each has grown."""
-    for before, after in zip(samples, samples[1:], strict=False):
+    for before, after in itertools.pairwise(samples):
         assert all(after.get(name, 0) >= count for name, count in before.items()), (before, after)
     first, last = samples[0], samples[-1]
     for side in ("method", "client"):

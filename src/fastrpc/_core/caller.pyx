@@ -40,8 +40,6 @@ cdef extern from "Python.h":
 cdef enum:
     # Of batches; a client keeps no more of them, some 200 KiB.
     SPARE_MEMBERS = 512
-
-cdef enum:
     VERB_CALL = 0
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
@@ -185,13 +183,13 @@ cdef class Caller(CallerView):
         """
         return self.new_call(method, args, kwargs, VERB_NOTIFY)
 
-    def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
-        cdef list given = argument_tuples_of(arguments)
+        cdef list given = argument_tuples_of(arguments, unknown)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
         batch.route = self.route_of(method)
         batch.options = self.options
@@ -452,6 +450,10 @@ cdef class ClientCall(PlacedCall):
 @cython.final
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
+
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
 
     cdef bint make_new(self) noexcept:
         """Become as good as new, if the call went the plain way; what `dress_alike` and the table set may stay."""

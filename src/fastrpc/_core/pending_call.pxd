@@ -51,6 +51,7 @@ cdef class PendingCall(Call):
     cdef int forget(self, int status=*) except -1
     cdef int _count(self, int status, uint64_t now) except -1
     cdef int count_outcome(self, int status) except -1
+    cdef int count_unread(self) except -1
     cdef object value(self)
     cdef object _decoded(self)
     cdef object compressor_of_answer(self)

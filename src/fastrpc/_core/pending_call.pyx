@@ -94,11 +94,13 @@ cdef class PendingCall(Call):
             self.route.totals.ended(status)
         return 0
 
-    def __dealloc__(self):
-        # An answer that nobody read: whoever waited was interrupted. The collector may have taken its parts already.
-        if self.is_counted and self.is_settled and self.route is not None:
+    cdef int count_unread(self) except -1:
+        """Count an answer that nobody read, as whoever waited was interrupted; called when the call goes."""
+        # The collector may have taken its parts already.
+        if self.is_settled and self.route is not None:
             if self.route.counters is not None and self.route.totals is not None:
-                self.count_outcome(0)
+                return self.count_outcome(0)
+        return 0
 
     cdef int forget(self, int status=CANCELLED) except -1:
         """Nobody waits any more: what comes is not looked at."""
