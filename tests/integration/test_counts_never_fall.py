@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -32,7 +32,7 @@ class Odd:
 
 
 @fastrpc.service("parity")
-class Parity:
+class Parity(Protocol):
     """What clients believe."""
 
     @fastrpc.method(inline=True)
