@@ -97,6 +97,8 @@ cdef class CoroutineCall(PendingCall):
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:
             warn_unawaited(self.route)
+        if self.is_counted:
+            self.count_unread()
 
     @property
     def __name__(self):

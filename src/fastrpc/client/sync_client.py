@@ -113,6 +113,17 @@ class SyncClient(BlockingCaller, BlockingEverywhere):
     ) -> None:
         self.close()
 
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse `async with` by themselves.
+
+        async def __aenter__(self):
+            raise TypeError(
+                "a SyncClient is entered by `with SyncClient(…)` (on a loop: `async with Client(…)`)"
+            )
+
+        async def __aexit__(self, kind, error, traceback):
+            pass
+
     def ready(self, timeout: float | None = None) -> None:
         """Return once one endpoint shook hands; connect those that are to be warm (`Pool.warm`), too.
 
