@@ -236,6 +236,7 @@ cdef class Intake(Outbox):
     cdef int body_received(self, Py_ssize_t size) except -1:
         self.body_left -= size
         if self.body_left == 0:
+            self.frames_left -= 1
             self._release_held()
         return 0
 

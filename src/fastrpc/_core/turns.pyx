@@ -66,7 +66,7 @@ cdef class Turns:
         """Return when a read that begins now has to look whether this turn has handled enough."""
         if self.ends_ns:
             return self.ends_ns
-        return self.begin(now) if self.frames_left < 0 else now + UNNOTED_NS
+        return self.begin(now) if self.frames_left <= 0 else now + UNNOTED_NS
 
     cdef uint64_t _slice_ns(self) except 0:
         """How long one more owner may go on."""
