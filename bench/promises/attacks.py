@@ -16,7 +16,7 @@ from bench.promises.payloads import (
     honest_ratios,
     protobuf_bomb,
 )
-from bench.promises.stalls import longest_turn, many_bombs, one_read, unknown_names
+from bench.promises.stalls import busy_connections, longest_turn, many_bombs, one_read, unknown_names
 
 __all__ = [
     "given_up_answers",
@@ -55,6 +55,7 @@ def stalls() -> list[Finding]:
     """The longest turn of the loop while a server is attacked."""
     attacks = {
         "200 decompression bombs on as many connections": (many_bombs, 50),
+        "200 connections with 60 KB of small calls each": (busy_connections, 25),
         "15,000 calls opened and cancelled, as fast as they are read": (one_read, 25),
         "200 calls of unknown methods beside 200 methods of similar names": (unknown_names, 25),
     }
