@@ -62,7 +62,7 @@ def lower_root_level(level: str) -> None:
             root.setLevel(logging.WARNING)
         add_handler(handler)
 
-    root.addHandler = notice_handler  # type: ignore[method-assign]
+    root.addHandler = notice_handler  # type: ignore[method-assign,assignment]
 
 
 def _handlers_of(record: logging.LogRecord) -> Iterator[logging.Handler]:
