@@ -25,6 +25,8 @@ from tests.support.threaded_server import ThreadedServer
 from tests.support.wire_frames import Request, Response, SettingsFrame
 from tests.support.wire_parser import Preface
 
+pytestmark = pytest.mark.one_loop
+
 MODULUS = 2**61 - 1
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DECIMALS = alike_decimals(300)
