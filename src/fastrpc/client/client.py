@@ -145,6 +145,17 @@ class Client(Caller, FanOut):
     ) -> None:
         await self.close()
 
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+
+        def __enter__(self):
+            raise TypeError(
+                "a Client is entered by `async with Client(…)` (in code without a loop: `with SyncClient(…)`)"
+            )
+
+        def __exit__(self, kind, error, traceback):
+            pass
+
     async def ready(self, timeout: float | None = None) -> None:
         """Return once one endpoint shook hands.
 

@@ -178,10 +178,10 @@ def what_came_of(subchannels: Sequence[_Subchannel]) -> str:
 def reach_hint(subchannels: Sequence[_Subchannel]) -> str:
     """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
     errors = [str(subchannel.error) for subchannel in subchannels if subchannel.error is not None]
-    strangers = [error for error in errors if "not fastrpc" in error]
+    strangers = [error for error in errors if "not a fastrpc server" in error]
     if not strangers or len(strangers) < len(errors):
         return "is a server running there? with_options(wait_for_ready=True) waits for one"
-    found = re.search(r"not fastrpc but ([^:]+):", strangers[0])
+    found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
     return f"{found[1] if found else 'something else'} answered there: check host and port"
 
 

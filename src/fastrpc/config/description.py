@@ -1,4 +1,8 @@
-"""What `help()` shows of a settings class: its docstring, and its fields as the comments above them describe them."""
+"""What `help()` shows of a settings class: its docstring, and its fields as the comments above them describe them.
+
+The text of a setting is the `#:` comment above it, read from the source when `__doc__` is asked for, so that each
+text is written once and costs no import time.
+"""
 
 import dataclasses
 import inspect

@@ -1,4 +1,8 @@
-"""What one side of a connection calls the codecs and compressors it takes: the same for clients and servers."""
+"""What one side of a connection calls the codecs and compressors it takes: the same for clients and servers.
+
+Each side announces its own numbers from 64 on. Inside, a codec is the name in its marshal and a compressor the
+object: numbers stay at the edge, where a frame is written or read.
+"""
 
 from collections.abc import Iterable
 
