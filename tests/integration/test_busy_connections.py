@@ -10,9 +10,9 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Keepalive, ServerConfig
-from fastrpc._core.serving.admission import bytes_held
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
+from fastrpc._core.serving.admission import bytes_held
 from tests.support.frame_factory import opening, request
 from tests.support.served import Served, served
 from tests.support.waiting import eventually

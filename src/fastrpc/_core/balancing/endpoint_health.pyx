@@ -1,7 +1,8 @@
 """What the results of an endpoint tell of it, beside the others.
 
-An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all
-endpoints do, or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
+An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all endpoints do,
+or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at
+intervals.
 
 Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both have to be good:
 

@@ -12,7 +12,7 @@ from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
 
-from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
 from fastrpc._core.framing.frame cimport (

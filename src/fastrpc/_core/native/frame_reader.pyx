@@ -125,7 +125,7 @@ cdef class FrameReader(CallSlots):
 
     cdef int go_on(self, ReadBuffer buffer) except -1:
         """Handle what was put off, dated when it came."""
-        cdef Py_ssize_t room = 0, placed = self.tail.placed
+        cdef Py_ssize_t room = 0, waiting = self.tail.placed
         self.tail.is_put_off = False
         self.tail.placed = 0
         self.came_ns = self.tail.put_off_ns
@@ -133,7 +133,7 @@ cdef class FrameReader(CallSlots):
             self.held_at = self.came_ns
         self.place(buffer, &room)
         try:
-            self.take_in(buffer, placed)
+            self.take_in(buffer, waiting)
         finally:
             self.came_ns = 0
             if not self.body_left:

@@ -9,8 +9,8 @@ import pytest
 
 from fastrpc import Keepalive, Timeouts
 from fastrpc._core.calling.client_session import ClientSession
-from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
 from tests.support.frame_factory import opening
 from tests.support.waiting import eventually
@@ -118,12 +118,9 @@ async def test_a_read_in_a_used_up_turn_is_handled_in_the_next_one() -> None:
     session, stream, owner = open_session()
     use_up_the_turn()
     receive(session, DRAINS)
-    assert session.is_put_off
-    assert stream.is_paused
-    assert owner.heard == ["ready"]
+    assert (session.is_put_off, stream.is_paused, owner.heard) == (True, True, ["ready"])
     await eventually(lambda: not session.is_put_off)
-    assert owner.heard == ["ready", "draining"]
-    assert not stream.is_paused
+    assert (stream.is_paused, owner.heard) == (False, ["ready", "draining"])
     session.connection_lost(None)
 
 
