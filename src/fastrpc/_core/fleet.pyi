@@ -116,6 +116,3 @@ class Fleet:
 
         Raises CircuitOpenError when its breaker holds the call back.
         """
-
-    def _measure_placements(self, count: int, keys: list[Any]) -> None:
-        """Place and end `count` attempts in a C loop: bench hook."""

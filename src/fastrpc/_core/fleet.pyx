@@ -430,15 +430,3 @@ cdef class Fleet:
             self._is_stale = True
             self._look_ns = 0
         return 0
-
-    def _measure_placements(self, Py_ssize_t count, list keys not None):
-        # Bench hook: pick and conclude, one key after the other, a microsecond apart, as the engine does it.
-        cdef Py_ssize_t index
-        cdef Py_ssize_t size = len(keys)
-        cdef int64_t ticket = 0
-        cdef uint64_t now = self.now()
-        cdef Candidate candidate
-        for index in range(count):
-            candidate = self.choose(None, keys[index % size], "bench.echo", None, now, &ticket)
-            self.conclude(candidate, "bench.echo", ticket, now, now + 1000, None)
-            now += 1000

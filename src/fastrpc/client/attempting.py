@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 from fastrpc._core.caller import BatchCall, ClientCall
 from fastrpc._core.client_session import ClientSession
 from fastrpc._core.fleet import Fleet, Placement
-from fastrpc._core.selector import UserSelector
 from fastrpc.client.link import Link
 from fastrpc.client.link_rules import REACH_HINT, Patience
 from fastrpc.client.pool import Pool
@@ -59,7 +58,7 @@ class BaseAttempting:
     @property
     def asks_once(self) -> bool:
         """Whether a pick stands while a connection may still come: those of users are told what came of each."""
-        return isinstance(self._pool.fleet.selector, UserSelector)
+        return bool(self._pool.fleet.selector.observes_each_pick)
 
     def pick(self) -> Endpoint:
         """Return where the next attempt goes."""

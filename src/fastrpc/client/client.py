@@ -11,7 +11,6 @@ from fastrpc._core.caller import Caller, CallerState
 from fastrpc._core.caller_view import process_generation
 from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
-from fastrpc._core.selector import UserSelector
 from fastrpc._core.settings import Settings, WireNumbers
 from fastrpc._core.spinner import allowed_spin
 from fastrpc._version import __version__
@@ -28,10 +27,7 @@ from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
-from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
-from fastrpc.failmodes.failfast import FailFast
-from fastrpc.failmodes.failover import FailOver
-from fastrpc.failmodes.failtry import FailTry
+from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequential
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
@@ -361,8 +357,7 @@ def needs_runner(fleet: Fleet | None, mode: FailMode) -> bool:
     A selector of the user's own may look at all of a call, which is complete only there; a fail mode that does not
     begin with one attempt has to be asked first.
     """
-    has_own_selector = fleet is not None and isinstance(fleet.selector, UserSelector)
-    return has_own_selector or type(mode) not in (FailFast, FailOver, FailTry)
+    return (fleet is not None and fleet.selector.needs_whole_call) or not is_sequential(mode)
 
 
 def name_of(method: Any) -> str:

@@ -16,7 +16,6 @@ from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
 from fastrpc.client.link import Link
 from fastrpc.client.link_rules import (
-    KEYED,
     LOOK_SECONDS,
     LinkIndex,
     Patience,
@@ -169,7 +168,7 @@ class Pool:
         """
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
-        keeps_new = isinstance(self._fleet.selector, KEYED)
+        keeps_new = self._fleet.selector.is_keyed
         leaving, untried = set(), set()
         for link in self.links:
             candidate = link.candidate

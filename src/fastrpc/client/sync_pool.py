@@ -15,7 +15,6 @@ from fastrpc._core.histogram import CallTotals
 from fastrpc._core.reentry import ReentryGuard
 from fastrpc._core.settings import Settings
 from fastrpc.client.link_rules import (
-    KEYED,
     LOOK_SECONDS,
     LinkIndex,
     Patience,
@@ -195,7 +194,7 @@ class SyncPool:
 
     def _mark(self) -> bool:
         """Tell the fleet where there is no connection, as in `Pool`; returns whether that was news."""
-        keeps_new = isinstance(self._fleet.selector, KEYED)
+        keeps_new = self._fleet.selector.is_keyed
         leaving = {
             link.candidate for link in self.links if not link.sessions and not (keeps_new and link.is_new)
         }
