@@ -21,8 +21,6 @@ from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = [
-    "NOTIFY",
-    "REQUEST",
     "Balancer",
     "batch_result",
     "may_retry",
@@ -31,10 +29,6 @@ __all__ = [
     "reply_of",
     "status_of",
 ]
-
-#: The verbs `request` and `notify`, as calls know them.
-REQUEST = 1
-NOTIFY = 2
 
 
 class Balancer:
@@ -166,9 +160,9 @@ class Balancer:
         return values if batch._is_attempt else await self.finish_batch(batch, values)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
-        if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+        if call._is_one_way:  # An interceptor may have answered; nobody asked.
             return None
-        return self.reply(call, value) if call._verb == REQUEST else value
+        return self.reply(call, value) if call._wants_reply else value
 
     def peer(self, call: ClientCall) -> Peer:
         """Say who is on the other side of a call."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._core.client_session import ClientSession
 from fastrpc.client.link_rules import trouble_at, without_frames
 from fastrpc.client.probing import EndpointProbes
-from fastrpc.config.delays import Delays
+from fastrpc.config.delays import Delays, silence_seconds
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.transports.base import transport_for
@@ -160,7 +160,7 @@ class Link:
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
+        silence = silence_seconds(config.keepalive)
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 _, session = await transport_for(address).dial(

@@ -28,6 +28,7 @@ from fastrpc.client.link_rules import (
 from fastrpc.client.sync_link import SyncLink
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConfigError,
@@ -365,7 +366,7 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
+        silence = silence_seconds(config.keepalive)
         stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.

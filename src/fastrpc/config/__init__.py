@@ -12,6 +12,7 @@ import os
 from dataclasses import field
 from typing import Literal
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
 from fastrpc.config.validation import (
     Settings,
@@ -57,8 +58,6 @@ _NO_STREAMS = "streams are not yet served"
 
 _WIRE_PROTOCOLS = ("native",)
 _EARLY_CALLS = ("idempotent", "all", "none")
-# The codecs with a fixed number on the wire; others are accepted when they are named.
-_CODECS = ("raw", "msgpack", "json", "protobuf")
 
 
 @settings_class
@@ -407,7 +406,7 @@ class ServerConfig(Settings):
     admission: Admission = field(default_factory=Admission)
     tls: TLS | None = None
     protocols: tuple[str, ...] = ("native",)
-    codecs: tuple[str, ...] = _CODECS
+    codecs: tuple[str, ...] = tuple(CODECS)
     reflection: bool | None = None
     expose_errors: bool = False
     check_results: bool = False
