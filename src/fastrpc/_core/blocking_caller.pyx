@@ -7,6 +7,11 @@
                                       BlockingCall.end        decodes the answer
 
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_balancer`).
+
+In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
+pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
+tells, before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count wherever a
+signal handler may have run.
 """
 
 import asyncio
@@ -263,19 +268,19 @@ cdef class BlockingCaller(CallerView):
         """
         return self.make(method, args, kwargs, VERB_NOTIFY)
 
-    def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
         try:
-            return self._made_many(method, arguments, return_exceptions)
+            return self._made_many(method, argument_tuples_of(arguments, unknown), return_exceptions)
         except FastRPCError as error:
             mark_own(error)
             raise
 
-    cdef list _made_many(self, object method, object arguments, bint return_exceptions):
+    cdef list _made_many(self, object method, list arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None
@@ -287,7 +292,7 @@ cdef class BlockingCaller(CallerView):
         batch.options = self.options
         batch.hash_key = self.hash_key
         batch.route = self.route_of(method)
-        batch.argument_tuples = argument_tuples_of(arguments)
+        batch.argument_tuples = arguments
         batch.return_exceptions = return_exceptions
         if not batch.argument_tuples:
             return []
@@ -314,6 +319,10 @@ cdef class BlockingCaller(CallerView):
 @cython.final
 cdef class BlockingCall(PendingCall):
     """One call of a thread, or one attempt of it."""
+
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
 
     cdef int settle(self) except -1:
         return 0 if self.wait is None else self.wait.came()
@@ -497,6 +506,10 @@ cdef class BlockingCall(PendingCall):
 @cython.final
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
+
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
 
     cdef int settle(self) except -1:
         return self.wait.came()

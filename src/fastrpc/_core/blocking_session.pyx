@@ -10,6 +10,10 @@
                       sleep   until somebody wakes us: our answer came, or a turn is free
 
 Who leaves wakes a sleeper if it leaves a turn behind that nobody else would take.
+
+A thread that waits until the socket takes more cannot be woken by the one that read for it and left. So it checks
+every 10 ms whether another thread is reading: a server that reads nothing before its own output is taken would wait
+for both.
 """
 
 import random

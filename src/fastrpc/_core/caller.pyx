@@ -33,7 +33,7 @@ from fastrpc._core.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.wire cimport now_ns
 
 from fastrpc._core.loop_state import no_loop, wrong_loop
-from fastrpc.errors import DecodeError, FastRPCError
+from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -182,13 +182,13 @@ cdef class Caller(CallerView):
         """
         return self.new_call(method, args, kwargs, VERB_NOTIFY)
 
-    def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
-        cdef list given = argument_tuples_of(arguments)
+        cdef list given = argument_tuples_of(arguments, unknown)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
         batch.route = self.route_of(method)
         batch.options = self.options
@@ -450,6 +450,10 @@ cdef class ClientCall(PlacedCall):
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
 
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
+
     cdef bint make_new(self) noexcept:
         """Become as good as new, if the call went the plain way; what `dress_alike` and the table set may stay."""
         if self.failure is not None or self.compressor or self.batch is not None or not self.is_plain():
@@ -467,6 +471,8 @@ cdef class BatchMember(PendingCall):
 
     cdef int settle(self) except -1:
         cdef BatchCall batch = self.batch
+        # The batch holds its members: an answer that nobody reads must not hold the batch.
+        self.batch = None
         batch.missing -= 1
         if batch.missing == 0:
             batch.settle()
@@ -595,15 +601,11 @@ cdef class BatchCall(PlacedCall):
                 values.append(member.failure)
                 continue
             try:
-                # As `value` does: one handler of errors for each member is enough.
-                values.append(member._decoded())
+                values.append(member.value())
             except FastRPCError as error:
                 failed[0] = True
-                if isinstance(error, DecodeError):
-                    member._count_undecoded(error)
                 mark_own(error)
                 values.append(error)
-            member.batch = None
         member = None
         (<CallerState>self.options.shared).take_back(self.members)
         self.members = None

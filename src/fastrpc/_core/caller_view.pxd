@@ -90,6 +90,6 @@ cdef class CallerView:
 
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
-cdef list argument_tuples_of(object given)
+cdef list argument_tuples_of(object given, dict unknown)
 cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint over_floor(bytes metadata) except -1

@@ -1,4 +1,11 @@
-"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads."""
+"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads.
+
+A view is its options and a key, as a key for each call means a view for each call. Options never change, so a view
+that differs in its key alone shares those it was made of. Calls hold the options and the key and let the view go; the
+last view is used again once nobody has it, no attribute was set on it and no weak reference leads to it.
+`with_options` reads its arguments where the interpreter has them. A view is a few per cent of a call (`make promises
+ARGS=selectors`).
+"""
 
 import os
 import sys
@@ -371,10 +378,26 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
     return 0
 
 
-cdef list argument_tuples_of(object given):
+cdef object unknown_of_batch(dict unknown):
+    """The error of a batch that was given an argument which `call_many` does not have."""
+    name = next(iter(unknown))
+    return TypeError(
+        f"call_many() has no argument {name!r} (it has return_exceptions; an option of calls is given as "
+        f"client.with_options({name}=…).call_many(…), arguments of a call in its tuple)"
+    )
+
+
+cdef list argument_tuples_of(object given, dict unknown):
     """The argument tuples of a batch, which may come from any iterable; each one a tuple or a list."""
-    cdef list found = list(given)
+    cdef list found
     cdef Py_ssize_t i
+    if unknown:
+        raise unknown_of_batch(unknown)
+    if not hasattr(given, "__iter__"):
+        raise TypeError(
+            f"call_many() takes a list with a tuple of arguments for each call, not {given!r}: write [(1, 2), (3, 4)]"
+        )
+    found = list(given)
     for i in range(len(found)):
         one = found[i]
         if type(one) is tuple:

@@ -1,4 +1,8 @@
-"""A connection of a client on asyncio."""
+"""A connection of a client on asyncio.
+
+A client counts along with its server's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back where it would
+use the budget up: a program that cancels without end would lose the connection, and all other calls with it.
+"""
 
 cimport cython
 

@@ -16,6 +16,14 @@ Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both 
        in ───────────────────────────────────────────────────────► ejected
           ◄───────────────────────────────────────────────────────
                its time is over, and the last probe did not fail
+
+Endpoints are compared in units of what each method usually takes. Seconds alone tell which methods came: round robin
+over three endpoints with three methods called in turn sends each endpoint one of them, and the one with the long
+method was ejected.
+
+In Envoy a passed check ends an ejection. Here a server whose health knows nothing of its faults would be back at each
+interval, so both states count; a failed probe prolongs an ejection. Both count together against half of the
+endpoints.
 """
 
 cimport cython

@@ -2,7 +2,7 @@
 
 Python seeds the hash of text and bytes, but not that of numbers, nor of what is made of numbers: a sender can choose half
 a million keys so that each one makes a dict walk over all those before it, for minutes. The types of a method tell
-which keys of such types its payloads may have (`rpc/key_types.py`). Where the pre-scan finds a long map, its keys are
+which keys of such types its payloads may have (`rpc/scans.py`). Where the pre-scan finds a long map, its keys are
 decoded apart, once for each such type, and hashed by Python itself. Then they walk through a table as they would
 through a dict or a set.
 

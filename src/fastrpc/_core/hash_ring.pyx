@@ -7,6 +7,9 @@ standard deviation), 25 % at four of them.
 A search starts at the bucket of the hash's highest bits. There are as many buckets as points, so a bucket holds about
 one point; should one hold many, it is searched by halving. Points are sorted the same way: dealt out to buckets, then
 put in order within them.
+
+A ring is a function of names and weights alone, so incremental changes and a fresh start give the same one. Beyond
+2**20 points every node has half as many; only where that limit is crossed more keys move.
 """
 
 cimport cython

@@ -2,6 +2,10 @@
 
 Counted over a sliding second, so that nothing is saved up in good times: retries of a second are at most `share` of its
 calls and `per_second` more, also in the first second of an outage.
+
+A bucket that fills in good times empties itself into a server at the moment it fails. Attempts that reached no
+server, or that a leaving server did not start, are no load and are not counted. A server that refuses because it is
+full has had the load.
 """
 
 cimport cython

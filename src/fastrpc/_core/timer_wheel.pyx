@@ -13,6 +13,9 @@ this byte names::
 All slots in use therefore lie after the current one, no level wraps around, and the first bit set in
 `_occupied` is always the next thing to happen. Adding and cancelling are O(1); a timer cascades at most once
 per level.
+
+Timers live inside their owners, and one loop timer drives all of them. While a timer is linked the wheel holds a
+reference to its owner, so none can dangle.
 """
 
 cimport cython

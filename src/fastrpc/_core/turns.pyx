@@ -7,6 +7,10 @@
 One queue serves everything of a loop that is put off: received bytes that are not handled yet, payloads that are being
 decompressed. However much is queued, other callbacks wait for one turn of it and no longer. What the loop reads from
 sockets itself comes on top: each connection with something to read has up to a slice of its own in that turn.
+
+A connection whose read is put off is not read from meanwhile. So the rest is at most one buffer, and order, end of
+stream and flow control stay as they were. It is dated when it came: deadlines do not start anew. Of one connection
+one request is decompressed at a time, so that a bomb holds no more than one message limit.
 """
 
 import contextvars

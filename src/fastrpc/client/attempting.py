@@ -12,7 +12,13 @@ from fastrpc.client.link import Link
 from fastrpc.client.link_rules import REACH_HINT, Patience
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.errors import (
+    ConnectError,
+    DeadlineExceededError,
+    FastRPCError,
+    NoEndpointError,
+    UnavailableError,
+)
 
 __all__ = ["Attempting", "BaseAttempting", "name_call"]
 
@@ -33,7 +39,7 @@ class BaseAttempting:
         #: Whether any attempt went out.
         self.was_sent = made is not None
         #: Whether an attempt is over that a server had, or may have had: not one whose connection never came to be.
-        self._was_attempted = made is not None
+        self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._tried: list[Endpoint] = []

@@ -1,4 +1,10 @@
-"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
+"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt.
+
+The first attempt is compiled, also where there is a choice; what follows it is the fail mode's. `retry` hands the
+fail mode an attempt that failed already: its first pick is where that went, its first attempt raises that error. So a
+fail mode of one's own sees every call from its beginning, and those built in cost nothing while calls succeed.
+Hedging, and selectors of users, which may look at metadata, begin here.
+"""
 
 import asyncio
 from collections.abc import Coroutine, Sequence

@@ -13,7 +13,6 @@ from fastrpc._core.fleet import Fleet
 from fastrpc._core.histogram import CallTotals, default_registry
 from fastrpc._core.settings import Settings, WireNumbers
 from fastrpc._core.spinner import allowed_spin
-from fastrpc._version import __version__
 from fastrpc.client.balancer import Balancer
 from fastrpc.client.everywhere import Everywhere
 from fastrpc.client.link_rules import REACH_HINT, own_call
@@ -33,7 +32,7 @@ from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition, service_definition
-from fastrpc.rpc.wire_numbers import compressor_list, numbers_of_all
+from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -138,6 +137,17 @@ class Client(Caller, Everywhere):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+
+        def __enter__(self):
+            raise TypeError(
+                "a Client is entered by `async with Client(…)` (in code without a loop: `with SyncClient(…)`)"
+            )
+
+        def __exit__(self, kind, error, traceback):
+            pass
 
     async def ready(self, timeout: float | None = None) -> None:
         """Return once one endpoint shook hands.
@@ -374,17 +384,10 @@ def checked_endpoints(method: str, fleet: Fleet | None, links: Sequence[Any]) ->
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
     """Return what a client announces. It serves no calls; one that reads only while it waits answers no PING."""
-    settings = Settings(False)
-    limits = config.limits
-    settings.max_frame = limits.frame_bytes
-    settings.max_message = limits.message_bytes
-    settings.max_metadata = limits.metadata_bytes
-    settings.stream_window = limits.stream_window_bytes
+    settings = announced(Settings(False), config, numbers)
     settings.open_messages = 4
-    settings.codecs, settings.compressors = numbers.codecs, compressor_list(numbers)
-    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
-    settings.ping_reply_ms = int(config.keepalive.timeout * 1000) if reads_always else 0
-    settings.agent = f"fastrpc/{__version__}"
+    if not reads_always:
+        settings.ping_reply_ms = 0
     return settings
 
 

@@ -157,10 +157,10 @@ def what_came_of(links: Sequence[_Link]) -> str:
 def reach_hint(links: Sequence[_Link]) -> str:
     """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
     errors = [str(link.error) for link in links if link.error is not None]
-    strangers = [error for error in errors if "not fastrpc" in error]
+    strangers = [error for error in errors if "not a fastrpc server" in error]
     if not strangers or len(strangers) < len(errors):
         return "is a server running there? with_options(wait_for_ready=True) waits for one"
-    found = re.search(r"not fastrpc but ([^:]+):", strangers[0])
+    found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
     return f"{found[1] if found else 'something else'} answered there: check host and port"
 
 

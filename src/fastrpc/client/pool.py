@@ -1,4 +1,7 @@
-"""The connections of a client: made when they are needed or wanted ahead, made again when they are lost."""
+"""The connections of a client: made when they are needed or wanted ahead, made again when they are lost.
+
+Each client warms endpoints (`Pool.warm`) in an order of its own, or a thousand clients would all warm the same few.
+"""
 
 import asyncio
 import contextlib

@@ -69,7 +69,7 @@ class SyncLink:
             return
         reason = session.lost_because or "the server drains"
         if not session.is_ready:
-            self.note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
+            self.note_failure(ConnectError(f"{self.endpoint}: the connection ended in its opening: {reason}"))
         elif session.lifetime < self._first:
             # A server that drops every connection right behind its settings is not hammered either.
             lived = session.lifetime

@@ -1,4 +1,8 @@
-"""The connections of a blocking client: made by the thread that needs one, made again when they are lost."""
+"""The connections of a blocking client: made by the thread that needs one, made again when they are lost.
+
+Calls are placed in Python here, under the lock of the pool, as a pick also says where to dial; with one address they
+stay compiled.
+"""
 
 import logging
 import math

@@ -1,4 +1,16 @@
-"""What a fail mode is, the rules by which any of them may try again, and the table that finds one by name."""
+"""What a fail mode is, the rules by which any of them may try again, and the table that finds one by name.
+
+Fail modes ask `Attempts`, which decides without doing anything. So the rules of safe retrying are written once, for
+the client with a loop and the one without, and a fail mode of the user's own cannot get them wrong. An error that is
+raised in the end never says "no" when an earlier attempt may have run.
+
+`retry_after` is honoured even when another endpoint is free: a server that did not start a call and says when to come
+back is believed. Without it the call goes on at once, so restarts cost no time.
+
+Only the tier next to a failure tries again (`inside_retry`): each tier has a budget of its own, and three of them one
+above the other made 1.78 calls at the bottom of each one offered; now it is 1.21, what the last budget allows. A
+handler that wants its callers to come back raises an error of its own.
+"""
 
 import random
 from collections.abc import Awaitable, Callable

@@ -123,6 +123,17 @@ class Server:
     ) -> None:
         await (self.close() if self._is_of_parent else self.drain())
 
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+
+        def __enter__(self):
+            raise TypeError(
+                "a Server is entered by `async with Server(…)` (in code without a loop: `serve(…)`)"
+            )
+
+        def __exit__(self, kind, error, traceback):
+            pass
+
     async def start(self) -> None:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
         async with self._starting:
