@@ -24,8 +24,21 @@ STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform =
 FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-fno-plt", "-fno-ident"]
 # Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
-# What happens once per connection or less: as small as it gets.
-RARE = {"admission", "connection", "metadata", "settings", "thread_gate"}
+# What runs once per connection or less, after faults, for refusals, for readers of counters: as small as it gets.
+RARE = {
+    "admission",
+    "breaker",
+    "connection",
+    "frame",
+    "histogram",
+    "metadata",
+    "nearest_name",
+    "openings",
+    "reentry",
+    "settings",
+    "thread_gate",
+    "transport_socket",
+}
 WARNINGS = ["-Wall", "-Wno-unused-function"]
 CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
