@@ -35,6 +35,8 @@ from fastrpc import (
 from fastrpc.testing import connected, serving
 from tests.support.desk import Desk
 
+pytestmark = pytest.mark.one_loop
+
 NOWHERE = "tcp://127.0.0.1:9"
 KINDS = pytest.mark.parametrize("kind", [Client, SyncClient])
 

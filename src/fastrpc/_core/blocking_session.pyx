@@ -36,6 +36,7 @@ from fastrpc._core.frame cimport (
     Frame,
 )
 from fastrpc._core.instants cimport nanoseconds
+from fastrpc._core.outbox cimport WITHHELD_NS
 from fastrpc._core.outgoing cimport Outgoing
 from fastrpc._core.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.reentry cimport ReentryGuard, Stay, end
@@ -258,11 +259,14 @@ cdef class BlockingSession(BlockingStream):
     cdef int _push(self, Wait wait) except -1:
         """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
 
+        Where calls wait for the peer's budget the moment is what they wait for.
+
         A server that reads nothing before its own output was taken would else wait for us, and we for it.
         """
         cdef int ready = 0, descriptor = self.descriptor
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
-        if self.is_closed:
+        cdef short events = POLLOUT if len(self.parts) else 0
+        if self.is_closed or self.has_news:
             return 0
         self.pusher = wait
         self.system_calls += 1
@@ -271,7 +275,7 @@ cdef class BlockingSession(BlockingStream):
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
-                    ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                    ready = wait_until(descriptor, events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
                 if ready == INTERRUPTED:
                     self.check_signals()
         finally:
@@ -298,10 +302,10 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef bint _wants_pusher(self) noexcept:
-        """Whether output waits for the system to take it, or for somebody to go on, and nobody watches for that."""
-        if self.is_sending or self.pusher is not None or self.reader_pushes or self.write_error is not None:
+        """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that."""
+        if self.is_sending or self.pusher is not None or self.write_error is not None:
             return False
-        return self.has_news or len(self.parts) > 0
+        return self.withholds or not self.reader_pushes and (self.has_news or len(self.parts) > 0)
 
     cdef int _go(self, bint refused=False) except -1:
         """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
@@ -412,6 +416,8 @@ cdef class BlockingSession(BlockingStream):
             if now >= self.blocked_ns + SLOW_READER_NS:
                 self.close_with(REASON_SLOW_READER, f"nothing could be written for {SLOW_READER_NS / 1e9:g} s")
                 return now
+        if self.withholds and self.resume_withheld():
+            due_ns = min(due_ns, now + WITHHELD_NS)
         return min(due_ns, self._check_life(now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
