@@ -1,5 +1,6 @@
 """Check what is about to be given to others: a source distribution and wheels, named on the command line."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,7 @@ def check_wheel(path: Path) -> list[str]:
         foreign = [name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))]
         if foreign:
             faults.append(f"{path.name} carries sources: {', '.join(foreign)}")
+        faults += [f"{path.name} carries {name}" for name in names if is_foreign(name)]
         compiled = {name.split("/")[-1].partition(".")[0] for name in names if name.endswith(".so")}
         modules = {file.stem for file in Path("src/fastrpc/_core").glob("*.pyx")}
         faults += [f"{path.name} lacks the compiled module {name}" for name in sorted(modules - compiled)]
@@ -34,6 +36,11 @@ def check_wheel(path: Path) -> list[str]:
                 if name.endswith(".so") and sys.platform == "linux":
                     faults += check_library(Path(wheel.extract(name, folder)), name)
     return faults
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a file of a wheel belongs neither to the package, nor to its libraries or its metadata."""
+    return not re.match(r"fastrpc(?:\.libs|-[^/]+\.dist-info)?/", name)
 
 
 def check_library(path: Path, name: str) -> list[str]:
@@ -54,7 +61,10 @@ def check_source(path: Path) -> list[str]:
         if file.suffix in {".py", ".pyx", ".pxd", ".pyi", ".h"} or file.name == "py.typed"
     ]
     faults = [f"{path.name} lacks {name}" for name in sorted({*wanted, "LICENSE", "setup.py"} - names)]
-    faults += [f"{path.name} carries {name}" for name in sorted(names) if name.endswith((".c", ".so"))]
+    unwanted = [
+        name for name in names if name.endswith((".c", ".so")) or name.startswith("src/fastrpc_harness")
+    ]
+    faults += [f"{path.name} carries {name}" for name in sorted(unwanted)]
     return faults
 
 

@@ -19,7 +19,6 @@ from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc.client.subchannel_rules import (
-    KEYED,
     LOOK_SECONDS,
     SubchannelIndex,
     Patience,
@@ -30,9 +29,10 @@ from fastrpc.client.subchannel_rules import (
     what_came_of,
     with_left,
 )
-from fastrpc.client.sync_subchannel import SyncLink
+from fastrpc.client.sync_subchannel import SyncSubchannel
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConfigError,
@@ -68,12 +68,12 @@ class SyncPool:
     def __init__(self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: Settings) -> None:
         self.target = target
         self.endpoint_set = endpoint_set
-        self.subchannels: list[SyncLink] = []
-        self._index: SubchannelIndex[SyncLink] = SubchannelIndex()
+        self.subchannels: list[SyncSubchannel] = []
+        self._index: SubchannelIndex[SyncSubchannel] = SubchannelIndex()
         #: Subchannels that calls may need: what the filters of the selector leave.
-        self.wanted: list[SyncLink] = []
+        self.wanted: list[SyncSubchannel] = []
         #: Those among them that calls need while all endpoints are in good health.
-        self._usual: list[SyncLink] = []
+        self._usual: list[SyncSubchannel] = []
         #: Follows the registry, once there was a call.
         self.watch: Watch | None = None
         self._seen: Snapshot | None = None
@@ -95,7 +95,7 @@ class SyncPool:
         self._process = process_generation()
         if endpoint_set is None:
             self.subchannels = self.wanted = [
-                SyncLink(endpoint, config.backoff) for endpoint in target.endpoints[:1]
+                SyncSubchannel(endpoint, config.backoff) for endpoint in target.endpoints[:1]
             ]
             choose_warm(self.subchannels, config.pool.warm)
         else:
@@ -171,7 +171,7 @@ class SyncPool:
             self._endpoint_set.update(endpoints)
         finally:
             # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
-            before, self.subchannels = self.subchannels, subchannels_of(self._endpoint_set, lambda each: SyncLink(each, backoff))
+            before, self.subchannels = self.subchannels, subchannels_of(self._endpoint_set, lambda each: SyncSubchannel(each, backoff))
             kept = set(self.subchannels)
             for subchannel in before:
                 if subchannel not in kept:
@@ -199,7 +199,7 @@ class SyncPool:
 
     def _mark(self) -> bool:
         """Tell the endpoint set where there is no connection, as in `Pool`; returns whether that was news."""
-        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
+        keeps_new = self._endpoint_set.selector.is_keyed
         leaving = {
             subchannel.endpoint_state for subchannel in self.subchannels if not subchannel.sessions and not (keeps_new and subchannel.is_new)
         }
@@ -211,7 +211,7 @@ class SyncPool:
             logger.exception("%s: the selector cannot take the endpoints", self.target)
             return True
 
-    def subchannel_at(self, address: Address) -> SyncLink | None:
+    def subchannel_at(self, address: Address) -> SyncSubchannel | None:
         """Return the subchannel of one endpoint."""
         return self._index.find(self.subchannels, address)
 
@@ -273,7 +273,7 @@ class SyncPool:
                 with self.reentry:
                     self._dial(subchannel, until, None)
 
-    def _choose(self) -> tuple[BlockingSession | None, list[SyncLink]]:
+    def _choose(self) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
         """Return the least used connection of the next endpoint in turn that has one, and where to make others."""
         self._check_open()
         self._turn += 1
@@ -285,11 +285,11 @@ class SyncPool:
                 return session, subchannels
         return None, subchannels
 
-    def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncLink]]:
+    def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
         """Return a connection to the endpoint that was picked, and where to make others."""
         self._check_open()
         while True:
-            subchannel: SyncLink = choice.subchannel()
+            subchannel: SyncSubchannel = choice.subchannel()
             subchannel.refresh()
             session = subchannel.least_used()
             subchannels = [subchannel] if choice.is_pinned else [subchannel, *self._in_turn()]
@@ -303,11 +303,11 @@ class SyncPool:
         if self.is_closed:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
-    def _in_turn(self) -> list[SyncLink]:
+    def _in_turn(self) -> list[SyncSubchannel]:
         start = self._turn % max(1, len(self.wanted))
         return self.wanted[start:] + self.wanted[:start]
 
-    def _subchannel_to_dial(self, session: BlockingSession | None, subchannels: list[SyncLink]) -> SyncLink | None:
+    def _subchannel_to_dial(self, session: BlockingSession | None, subchannels: list[SyncSubchannel]) -> SyncSubchannel | None:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
         for subchannel in subchannels:
@@ -326,7 +326,7 @@ class SyncPool:
                 return subchannel
         return None
 
-    def _await_change(self, until: float | None, wait: bool, subchannels: list[SyncLink]) -> None:
+    def _await_change(self, until: float | None, wait: bool, subchannels: list[SyncSubchannel]) -> None:
         """Wait while other threads dial, or until the next attempt may be made."""
         now = time.monotonic()
         if until is not None and now >= until:
@@ -340,7 +340,7 @@ class SyncPool:
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
             self.check_process()
 
-    def _dial(self, subchannel: SyncLink, until: float | None, spare_seconds: float | None) -> None:
+    def _dial(self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
         session = None
         try:
@@ -370,7 +370,7 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
+        silence = silence_seconds(config.keepalive)
         stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.
@@ -411,7 +411,7 @@ class SyncPool:
             return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
         return what_came_of(self.subchannels)
 
-    def _unreachable(self, subchannels: list[SyncLink]) -> ConnectError:
+    def _unreachable(self, subchannels: list[SyncSubchannel]) -> ConnectError:
         known = list(filter(set(subchannels).__contains__, self.subchannels))
         return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
 

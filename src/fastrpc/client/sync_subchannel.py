@@ -12,12 +12,12 @@ from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 
-__all__ = ["SyncLink"]
+__all__ = ["SyncSubchannel"]
 
 logger = logging.getLogger("fastrpc.client")
 
 
-class SyncLink:
+class SyncSubchannel:
     """One endpoint and the connections to it, whatever state they are in. Guarded by the pool's lock."""
 
     def __init__(self, endpoint: Endpoint, backoff: Backoff) -> None:
