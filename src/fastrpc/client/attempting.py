@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
-from fastrpc._core.balancing.selectors import UserSelector
 from fastrpc._core.calling.caller import BatchCall, ClientCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.pool import Pool
@@ -65,7 +64,7 @@ class BaseAttempting:
     @property
     def asks_once(self) -> bool:
         """Whether a pick stands while a connection may still come: those of users are told what came of each."""
-        return isinstance(self._pool.endpoint_set.selector, UserSelector)
+        return bool(self._pool.endpoint_set.selector.observes_each_pick)
 
     def pick(self) -> Endpoint:
         """Return where the next attempt goes."""

@@ -20,7 +20,6 @@ from fastrpc.client.following import Follower
 from fastrpc.client.probing import Prober
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.subchannel_rules import (
-    KEYED,
     LOOK_SECONDS,
     Patience,
     SubchannelIndex,
@@ -182,7 +181,7 @@ class Pool:
         """
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
-        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
+        keeps_new = self._endpoint_set.selector.is_keyed
         leaving, untried = set(), set()
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.subchannel_rules import trouble_at, without_frames
-from fastrpc.config.delays import Delays
+from fastrpc.config.delays import Delays, silence_seconds
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.transports.base import transport_for
@@ -164,7 +164,7 @@ class Subchannel:
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
+        silence = silence_seconds(config.keepalive)
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 _, session = await transport_for(address).dial(

@@ -7,17 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.selectors import (
-    ConsistentHashSelector,
-    DoubleJumpSelector,
-    JumpHashSelector,
-    UserSelector,
-)
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 
 __all__ = [
-    "KEYED",
     "LOOK_SECONDS",
     "SubchannelIndex",
     "Patience",
@@ -32,9 +25,6 @@ __all__ = [
     "with_left",
     "without_frames",
 ]
-
-#: Selectors that place calls by what the endpoints are, not by which of them is at hand.
-KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
 
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05

@@ -19,7 +19,6 @@ from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc.client.subchannel_rules import (
-    KEYED,
     LOOK_SECONDS,
     Patience,
     SubchannelIndex,
@@ -33,6 +32,7 @@ from fastrpc.client.subchannel_rules import (
 from fastrpc.client.sync_subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConfigError,
@@ -200,7 +200,7 @@ class SyncPool:
 
     def _mark(self) -> bool:
         """Tell the endpoint set where there is no connection, as in `Pool`; returns whether that was news."""
-        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
+        keeps_new = self._endpoint_set.selector.is_keyed
         leaving = {
             subchannel.endpoint_state
             for subchannel in self.subchannels
@@ -383,7 +383,7 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
+        silence = silence_seconds(config.keepalive)
         stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.

@@ -71,25 +71,10 @@ def _default_of(field: Any) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-class _Description:
-    """The `__doc__` of settings. Of a field it is the comment above it, read when asked for."""
-
-    __slots__ = ("_summary",)
-
-    def __init__(self, summary: str) -> None:
-        self._summary = summary
-
-    def __get__(self, instance: object, owner: type[Any]) -> str:
-        from fastrpc.config.description import description_of
-
-        return description_of(owner, self._summary)
-
-
 # Type checkers follow `dataclass_transform` only where it decorates a function.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def settings_class(cls: type[_Kind]) -> type[_Kind]:
     made = dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)(cls)
-    made.__doc__ = cast(str, _Description(cast(str, made.__doc__)))
     _NAMES[made.__name__] = names = tuple(cast(Any, made).__dataclass_fields__)
     _explain(made, names)
     return made

@@ -17,6 +17,7 @@ from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.served_call import ServerState
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.config import ServerConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
@@ -263,8 +264,7 @@ class Server:
         await self.start()
         self._check_taking()
         make_session = partial(self._new_session, self._reveals_services(wanted))
-        keepalive = self._config.keepalive
-        options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
+        options.setdefault("silence_seconds", silence_seconds(self._config.keepalive))
         listener = await transport_for(wanted).listen(wanted, make_session, **options)
         self._listeners.append(listener)
         try:

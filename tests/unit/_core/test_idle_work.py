@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastrpc._core.recording import RecordedCall, RecordingConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import answer, early_opening, opening, piece, request
 from tests.support.wire_frames import Cancel, Goaway, SettingsFrame

@@ -457,15 +457,3 @@ cdef class EndpointSet:
             self._is_stale = True
             self._look_ns = 0
         return 0
-
-    def _measure_picks(self, Py_ssize_t count, list keys not None):
-        # Bench hook: pick and conclude, one key after the other, a microsecond apart, as the engine does it.
-        cdef Py_ssize_t index
-        cdef Py_ssize_t size = len(keys)
-        cdef int64_t ticket = 0
-        cdef uint64_t now = self.now()
-        cdef EndpointState endpoint_state
-        for index in range(count):
-            endpoint_state = self.choose(None, keys[index % size], "bench.echo", None, now, &ticket)
-            self.conclude(endpoint_state, "bench.echo", ticket, now, now + 1000, None)
-            now += 1000

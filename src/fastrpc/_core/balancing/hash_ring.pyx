@@ -465,17 +465,6 @@ cdef class HashRing:
             state = hash_number(self._positions[index] ^ self._nodes[self._owners[index]].identity, state)
         return state
 
-    def _measure_find(self, Py_ssize_t count, list keys not None):
-        # Bench hook: take and give back one key after the other, hashing included.
-        cdef Py_ssize_t index, number
-        cdef Py_ssize_t size = len(keys)
-        cdef Py_ssize_t found = 0
-        for index in range(count):
-            number = self.take(hash_key(keys[index % size]))
-            self.give_back(number)
-            found += number >= 0
-        return found
-
 
 cdef void fill_starts(uint32_t* starts, uint64_t* positions, Py_ssize_t size, int shift) noexcept:
     cdef Py_ssize_t buckets = <Py_ssize_t>1 << (64 - shift)

@@ -72,9 +72,3 @@ cdef class RetryBudget:
             self._retries[self._slot % BUDGET_SLOTS] = 0
         self._slot = slot
         return 0
-
-    def _measure_calls(self, Py_ssize_t count):
-        # Bench hook: count `count` calls a microsecond apart.
-        cdef Py_ssize_t index
-        for index in range(count):
-            self.count_call(<uint64_t>index * 1000)

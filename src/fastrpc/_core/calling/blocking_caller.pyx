@@ -25,7 +25,9 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.calling.caller_view cimport argument_tuples_of, checked_item, fork_generation, over_floor
+from fastrpc._core.calling.caller_view cimport (
+    VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, checked_item, fork_generation, over_floor
+)
 from fastrpc._core.framing.frame cimport ONE_WAY
 from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.calling.pending_call cimport mark_own
@@ -51,11 +53,6 @@ def _forked():
 
 
 os.register_at_fork(after_in_child=_forked)
-
-cdef enum:
-    VERB_CALL = 0
-    VERB_REQUEST = 1
-    VERB_NOTIFY = 2
 
 
 @cython.final
@@ -479,9 +476,9 @@ cdef class BlockingCall(PendingCall):
         return self.verb == VERB_NOTIFY
 
     @property
-    def _verb(self):
-        """What is wanted: 0 call, 1 request, 2 notify."""
-        return self.verb
+    def _wants_reply(self):
+        """Whether `request` made it, which returns more than the value."""
+        return self.verb == VERB_REQUEST
 
     @property
     def _needs_ready(self):

@@ -19,7 +19,9 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
-from fastrpc._core.calling.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
+from fastrpc._core.calling.caller_view cimport (
+    VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, checked_item, count_start, fork_generation, over_floor
+)
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.client_session cimport next_usable
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
@@ -40,9 +42,6 @@ cdef extern from "Python.h":
 cdef enum:
     # Of batches; a client keeps no more of them, some 200 KiB.
     SPARE_MEMBERS = 512
-    VERB_CALL = 0
-    VERB_REQUEST = 1
-    VERB_NOTIFY = 2
 
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
@@ -425,9 +424,9 @@ cdef class ClientCall(PickedCall):
         return self.verb == VERB_NOTIFY
 
     @property
-    def _verb(self):
-        """What is wanted: 0 call, 1 request, 2 notify."""
-        return self.verb
+    def _wants_reply(self):
+        """Whether `request` made it, which returns more than the value."""
+        return self.verb == VERB_REQUEST
 
     @property
     def _needs_ready(self):

@@ -228,7 +228,10 @@ cdef class CallerView:
         return view
 
     cdef CallerView new_view(self):
-        """A view that is to be given its options: the last one again, if nobody has it any more."""
+        """A view that is to be given its options: the last one again, if nobody has it any more.
+
+        A new one each time costs 540 instructions more (`make guard`, raw echo with a view each), 3.5 % of a call.
+        """
         cdef ViewState state = self.options.shared
         cdef CallerView view = state.last_view
         cdef type kind = type(self)
@@ -313,6 +316,9 @@ cdef class CallerView:
 
 cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, PyObject* names):
     """`CallerView.with_options`, without the dict that `**options` makes: a key for each call is a view for each call.
+
+    A method with `**options` costs 650 instructions more (`make guard`, raw echo with a view each), 4 % of the 15,400 of a
+    call on both sides; as a function of Cython's own, which `inspect` reads by itself, 1,340.
 
     The interpreter holds all of it for the length of the call, and saw that `self` is a CallerView.
     """

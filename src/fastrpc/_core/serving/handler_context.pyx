@@ -2,6 +2,9 @@
 
 Every handler starts in a copy of the connection's context, in which its call is current. To copy a context, and to
 set a variable in it, costs as much as the rest of a small call, and most handlers end without anybody having looked.
+A context of its own for each call costs 1,140 instructions more (`make guard`, raw echo), 7 % of the 15,400 of a call on
+both sides and 29 % of the server's.
+
 So a context says by way of a `CurrentCall` which call is current, and the next call gets the same one if nothing of it
 can be seen by others: nobody holds the context or a copy of it, and no variable was set in it.
 
