@@ -1,4 +1,4 @@
-"""Codecs and compressors that other packages install: how they are found, checked and numbered."""
+"""Find, check and number codecs and compressors that other packages install."""
 
 import re
 from collections.abc import Container
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 __all__ = ["free_number", "installed", "load"]
 
-#: What a name is on the wire.
+#: The form of a name on the wire.
 _NAME = re.compile(r"[a-z0-9._-]{1,32}")
 
 
 def installed(group: str, built_in: Container[str]) -> "dict[str, EntryPoint]":
-    """Return the entry points of a group by name; none replaces a built-in name, which has one meaning on the wire."""
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    """Return the entry points of a group by name, without built-in names: these have one meaning on the wire."""
+    # Imported here: it loads parsers of package metadata, too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 
     return {found.name: found for found in entry_points(group=group) if found.name not in built_in}
 
 
 def load(kind: str, entry_point: "EntryPoint") -> Any:
-    """Return the codec or compressor of an entry point; ConfigError says what is wrong with it."""
+    """Return the codec or compressor of an entry point; ConfigError names the defect."""
     label = f"{kind} {entry_point.name!r} ({entry_point.value})"
     try:
         loaded = entry_point.load()
@@ -44,6 +44,6 @@ def load(kind: str, entry_point: "EntryPoint") -> Any:
 
 
 def free_number(wanted: int, taken: Container[int]) -> int | None:
-    """Return the number that was wanted or the next free one: two packages may want the same."""
+    """Return the preferred number or the next free one: two packages may prefer the same."""
     endpoint_states = [*range(wanted, LAST_NUMBER + 1), *range(FIRST_OWN_NUMBER, wanted)]
     return next((number for number in endpoint_states if number not in taken), None)

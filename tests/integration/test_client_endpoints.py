@@ -140,7 +140,7 @@ async def test_error_names_every_address_that_was_tried() -> None:
             await client.call(Who.name_of)
     # Each of them once.
     assert re.fullmatch(
-        r"who\.name_of: no connection to be had: cannot connect to memory://nobody \(\d\.\d+ s\): [^;]+; "
+        r"who\.name_of: no endpoint could be reached: cannot connect to memory://nobody \(\d\.\d+ s\): [^;]+; "
         r"cannot connect to tcp://127\.0\.0\.1:9 \(\d\.\d+ s\): [^;]+",
         caught.value.message,
     )

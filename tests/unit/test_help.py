@@ -96,9 +96,11 @@ def test_help_of_settings_describes_every_field(settings: Any) -> None:
 def test_pydoc_shows_the_fields_of_settings() -> None:
     shown = " ".join(pydoc.render_doc(config.Pool, renderer=pydoc.plaintext).replace(" |", "").split())
     assert (
-        "How many connections a client keeps. Attributes: connections_per_endpoint: connections to" in shown
+        "The connections that a client keeps. Attributes: connections_per_endpoint: connections to" in shown
     )
-    assert "retries: what all calls of the client together may try again. breaker: when calls" in shown
+    assert (
+        "retries: the budget of retries for all calls of the client together. breaker: the circuit" in shown
+    )
 
 
 def documented_arguments(described: Any, head: str = "Args") -> set[str]:

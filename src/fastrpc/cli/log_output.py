@@ -1,7 +1,7 @@
-"""Log records on standard error, as long as the program that is served configures no logging of its own.
+"""Log records on standard error, unless the served program configures logging.
 
-A program may configure logging whenever it likes: when it is imported, in the function that returns its App, in a
-source of services, in a handler. So whether it has is looked at again for every record.
+A program may configure logging at any time: on import, in the function that returns its App, in a source of services,
+in a handler. So the check is repeated for every record.
 """
 
 import logging
@@ -11,12 +11,12 @@ __all__ = ["install_logging", "lower_root_level"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-#: What `fastrpc run` prints anyway.
+#: Records whose content `fastrpc run` prints itself.
 _PRINTED = frozenset({"listening"})
 
 
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
-    """Writes our records unless the program has a handler that gets them as well."""
+    """Writes our records unless a handler of the program gets them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "event", None) in _PRINTED:
@@ -26,14 +26,14 @@ class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # it is no ge
 
 
 class _OurLevel(int):
-    """A level that the program did not set, though it may have set an equal one."""
+    """A log level set here, distinguishable from an equal one that the program sets."""
 
 
 def install_logging(level: str, *, is_demanded: bool) -> None:
     """Write our records to standard error from `level` on, and those of a program that configures no logging.
 
     Args:
-        is_demanded: the level counts for our records even where the program configures logging.
+        is_demanded: the level applies to our records even if the program configures logging.
     """
     own, others = _Fallback(), logging.StreamHandler()
     for handler in (own, others):
@@ -47,15 +47,15 @@ def install_logging(level: str, *, is_demanded: bool) -> None:
 
 
 def lower_root_level(level: str) -> None:
-    """Let `level` count for all records until the program gives the root logger a handler or a level."""
+    """Apply `level` to all records until the program gives the root logger a handler or a level."""
     root = logging.getLogger()
     if root.handlers or root.level != logging.WARNING:
         return
     root.setLevel(_OurLevel(logging.getLevelNamesMapping()[level.upper()]))
     add_handler = root.addHandler
 
-    # `logging.basicConfig` without a level expects the root logger to have its own, and sets none. logging tells
-    # nobody of a new handler, so the first one is noticed here.
+    # `logging.basicConfig` without a level keeps the root logger's own. logging has no hook for new handlers, so
+    # the first one is detected here.
     def notice_handler(handler: logging.Handler) -> None:
         del root.addHandler
         if isinstance(root.level, _OurLevel):

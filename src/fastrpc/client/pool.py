@@ -344,7 +344,7 @@ class Pool:
     def unreachable(self, subchannels: Sequence[Subchannel]) -> ConnectError:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
-            f"no connection to be had: {what_came_of(subchannels)}",
+            f"no endpoint could be reached: {what_came_of(subchannels)}",
             hint=reach_hint(subchannels),
         )
 

@@ -104,7 +104,7 @@ class Prober:
             # It is full, and says so in time.
             self._passed(subchannel)
         elif not _was_left(error):
-            # One that found no place before its time was over is among them: a call would have fared no better.
+            # A probe that got no slot before its deadline counts as failed: a call would have failed as well.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
         # Else the next connection tells.

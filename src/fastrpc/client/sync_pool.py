@@ -426,7 +426,7 @@ class SyncPool:
 
     def _unreachable(self, subchannels: list[SyncSubchannel]) -> ConnectError:
         known = list(filter(set(subchannels).__contains__, self.subchannels))
-        return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
+        return ConnectError(f"no endpoint could be reached: {what_came_of(known)}", hint=reach_hint(known))
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""

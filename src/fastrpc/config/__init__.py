@@ -62,7 +62,7 @@ _EARLY_CALLS = ("idempotent", "all", "none")
 
 @settings_class
 class Timeouts(Settings):
-    """How long to wait for what, in seconds; `None` means no limit.
+    """The timeouts, in seconds; `None` means no limit.
 
     Attributes:
         connect: time for one attempt to open a connection, name look-up included. Too low fails on slow networks,
@@ -70,12 +70,12 @@ class Timeouts(Settings):
         call: time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
             low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
         handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
-            distant peers, too high lets unfinished openings hold their places.
+            distant peers, too high lets unfinished openings hold their slots.
         stream_idle: time a stream may pass without a message in either direction before it is ended. Too low ends
             quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts. Not yet: this
             version serves no streams, and refuses any other value.
-        idle: time a connection may be without calls before it is closed; questions for the server's health are
-            none. Too low pays for new connections again and again, none keeps unused ones open.
+        idle: time a connection may be without calls before it is closed; health probes do not count as calls. Too
+            low pays for new connections again and again, none keeps unused ones open.
         announce: time between telling registries and peers that this server leaves and refusing new calls. Too low
             refuses calls of clients that have not heard yet, too high makes every restart slower.
         drain: time running calls get to finish when a server leaves; those still running then are cancelled. Too
@@ -104,7 +104,7 @@ class Timeouts(Settings):
 
 @settings_class
 class Keepalive(Settings):
-    """How a silent peer is noticed. A peer is dropped after `interval` + `timeout` without a byte from it.
+    """Detection of silent peers. A peer is dropped after `interval` + `timeout` without a byte from it.
 
     Attributes:
         interval: silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle peers
@@ -132,7 +132,7 @@ class Keepalive(Settings):
 
 @settings_class
 class Limits(Settings):
-    """What one peer may ask of this side; announced when a connection opens.
+    """The limits for one peer; announced when a connection opens.
 
     Attributes:
         message_bytes: largest message (arguments, result or item of a stream) accepted, after decompression too,
@@ -224,7 +224,7 @@ class Memory(Settings):
 
 @settings_class
 class Admission(Settings):
-    """What a server lets in before work starts.
+    """The limits before a server starts to work.
 
     Attributes:
         handshakes: connections that may be opening at once; above it the one silent for longest is closed, if for
@@ -252,7 +252,7 @@ class Admission(Settings):
 
 @settings_class
 class Pool(Settings):
-    """How many connections a client keeps.
+    """The connections that a client keeps.
 
     Attributes:
         connections_per_endpoint: connections to each endpoint, which calls take in turn. One carries many calls at
@@ -262,14 +262,12 @@ class Pool(Settings):
             and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
             them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
             handshake, too high keeps connections unused.
-        retries: what all calls of the client together may try again.
-        breaker: when calls of a method are kept away from an endpoint that fails them; None never keeps them away.
-            The default does not apply to a single fixed address, whose errors nobody needs to be kept from; other
-            values do.
-        outlier: when an endpoint is left out because it does worse than the others; None never leaves one out.
-        probes: how endpoints are asked whether they are to be called; None asks nobody. With one fixed address
-            there is nothing to choose, so nobody is asked either. Not in a `SyncClient`, which does nothing between
-            calls.
+        retries: the budget of retries for all calls of the client together.
+        breaker: the circuit breaker of each method at each endpoint; None has no breakers.
+            The default does not apply to a single fixed address, as there is no other endpoint; other values do.
+        outlier: when an endpoint is ejected because it does worse than the others; None ejects none.
+        probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either,
+            as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """
 
     connections_per_endpoint: int = 1
@@ -292,7 +290,7 @@ class TLS(Settings):
     Attributes:
         cert_file: our certificate chain; a server needs one. Without it a client cannot prove who it is.
         key_file: the key of `cert_file`; None when the same file holds both.
-        ca_file: authorities whose certificates are believed; None takes those of the system. Too many let strangers
+        ca_file: the trusted certificate authorities; None takes those of the system. Too many let strangers
             vouch for a peer, a missing one refuses it.
         require_client_cert: Server: refuse clients without a certificate signed by `ca_file`.
         server_name: Client: the name expected in the server's certificate; None takes the host of the address.
@@ -324,7 +322,7 @@ class TLS(Settings):
 
 @settings_class
 class ClientConfig(Settings):
-    """Everything a Client or SyncClient can be told about how it works.
+    """The settings of a Client or SyncClient.
 
     Attributes:
         codec: codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your
@@ -334,15 +332,14 @@ class ClientConfig(Settings):
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
         wire_protocol: language spoken on the connection.
-        timeouts: how long to wait for what.
-        keepalive: how a silent peer is noticed.
-        limits: what one peer may ask of this side.
-        pool: how many connections the client keeps.
-        backoff: how long to wait before a lost connection is made again.
+        timeouts: the timeouts of each phase.
+        keepalive: the detection of silent peers.
+        limits: the limits for one peer.
+        pool: the connections that the client keeps.
+        backoff: the delays before a lost connection is opened again.
         tls: certificates for `tls` addresses; None connects without TLS.
         early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round
-            trip, "all" saves it for every call, but of a lost one nobody may know whether it ran, "none" always
-            waits.
+            trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
         spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
             once. It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing,
             too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
@@ -375,22 +372,22 @@ class ClientConfig(Settings):
 
 @settings_class
 class ServerConfig(Settings):
-    """Everything a Server can be told about how it works.
+    """The settings of a Server.
 
     Attributes:
-        timeouts: how long to wait for what.
-        keepalive: how a silent peer is noticed.
-        limits: what one peer may ask of this side.
+        timeouts: the timeouts of each phase.
+        keepalive: the detection of silent peers.
+        limits: the limits for one peer.
         memory: budgets in bytes where counts alone would bound nothing.
-        admission: what the server lets in before work starts.
+        admission: the limits before the server starts to work.
         tls: certificates for `tls` addresses; None listens without TLS.
-        protocols: languages accepted on each port, told apart by a connection's first bytes. Each one more is more
-            that a stranger can try.
+        protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
+            attack surface.
         codecs: codecs accepted; calls in any other are refused before they start.
         reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
             only.
         expose_errors: whether the text of a handler's unexpected exception is sent to the caller. Helps while
-            developing; elsewhere it tells strangers about the inside.
+            developing; elsewhere it reveals internals to strangers.
         check_results: whether a result is checked against its annotation before it is sent; one that does not fit
             is INTERNAL, logged. Helps while developing; each call pays for decoding its result.
         admin_address: address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.

@@ -1,4 +1,4 @@
-"""Settings for what a client does about attempts and endpoints that fail."""
+"""Settings for retries, circuit breakers, outlier ejection and health probes."""
 
 from dataclasses import field
 
@@ -17,7 +17,7 @@ __all__ = ["Backoff", "Breaker", "Outlier", "Probes", "Retries"]
 
 @settings_class
 class Backoff(Settings):
-    """How long to wait before the next attempt: `first`, then `factor` times the last wait.
+    """The delay before the next attempt: `first`, then `factor` times the last delay.
 
     Attributes:
         first: wait after the first failure; never more than `longest`. Too low hammers a server that is starting,
@@ -43,10 +43,10 @@ class Backoff(Settings):
 
 @settings_class
 class Retries(Settings):
-    """How many attempts a client may make beyond one per call, all calls together, and how far apart.
+    """The budget and the pauses of retries, for all calls of a client together.
 
-    The budget is for what a server may have seen. Where it provably saw nothing (no connection, a server that leaves),
-    another attempt costs the server nothing and is not counted.
+    The budget counts attempts that a server may have seen. A retry of an attempt that provably reached no server (no
+    connection, a leaving server) is free.
 
     Attributes:
         budget_share: retries and hedges as a share of the calls of the last second. Too low gives up calls that
@@ -69,7 +69,7 @@ class Retries(Settings):
 
 @settings_class
 class Breaker(Settings):
-    """When calls of one method to one endpoint are held back, and how they come back.
+    """The circuit breaker of one method at one endpoint.
 
     The breaker opens after `consecutive` faults in a row, or when `fault_rate` of at least `minimum_calls` within
     `window` were faults. After `open_seconds`, longer each time, `probes` calls are let through; when all of them
@@ -114,9 +114,9 @@ class Breaker(Settings):
 
 @settings_class
 class Outlier(Settings):
-    """When an endpoint gets no calls for a while because it does worse than the others.
+    """Outlier ejection: an endpoint that does worse than the others gets no calls for a while.
 
-    Every `interval` the endpoints are compared. However many are out: when more than half would be, all are used.
+    Every `interval` the endpoints are compared. If more than half would be ejected, all are used.
 
     Attributes:
         consecutive: faults in a row, of whatever methods, after which an endpoint is out at once; None does not
@@ -160,23 +160,23 @@ class Outlier(Settings):
 
 @settings_class
 class Probes(Settings):
-    """How a client asks endpoints whether they are to be called, so that no call has to find out.
+    """Health probes, which detect a failing endpoint before a call does.
 
-    Each endpoint that has a connection is asked `fastrpc.health.check` on it: once the connection stands, then every
-    `interval`, give or take 10 %. One that answers anything but SERVING is down at once, one that does not answer
-    after `fall` probes; calls that are under way there end undisturbed, new ones go elsewhere. However many are down or
-    ejected: when more than half would be, all are used. A server without the health service, or one that refuses to
-    tell, counts as up as long as it answers.
+    Each endpoint with a connection is probed by `fastrpc.health.check` on it: once it is open, then every
+    `interval`, give or take 10 %. An endpoint that answers anything but SERVING is down at once, a silent one after
+    `fall` probes; its calls in flight continue, new ones go elsewhere. If more than half of the endpoints would be
+    down or ejected, all are used. A server without the health service, or one that refuses the probe, is up as long
+    as it answers.
 
-    Every client asks every endpoint: the traffic grows with both. It keeps no connection from `Timeouts.idle`.
+    Every client probes every endpoint: the traffic grows with both. Health probes do not count as activity.
 
     Attributes:
         interval: time between the probes of an endpoint. Too low burdens servers that many clients ask, too high
             sends calls to a sick endpoint for so much longer.
         timeout: time a probe may take. Too low takes a busy endpoint for a sick one, too high notices one that
             hangs late.
-        service: the service that is asked about; "" for the server as a whole, which every server knows. With a
-            name, endpoints that do not have it count as not serving.
+        service: the service to check; "" for the server as a whole, which every server supports. With a name,
+            endpoints without that service count as not serving.
         fall: probes in a row without an answer after which an endpoint is down. Too low loses an endpoint to a
             single pause, too high sends calls to one that hangs for many intervals.
         rise: probes in a row that have to pass before an endpoint is up again. Too low trusts one that comes and

@@ -1,11 +1,11 @@
-"""The error for an argument or a setting that does not exist: it says what was probably meant, or where it belongs."""
+"""The error for an unknown argument or setting: it suggests the probable name, or its proper place."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 __all__ = ["setting_with", "unknown_name", "unknown_setting"]
 
-#: What to write in place of a setting that does not exist, where the nearest name would mislead.
+#: Advice for an unknown setting whose nearest name would mislead.
 _ADVICE: Final[Mapping[tuple[str, str], str]] = {
     ("Timeouts", "timeout"): "write Timeouts(call=…) for calls; each other phase has a limit of its own",
     ("ClientConfig", "timeout"): "write timeouts=Timeouts(call=…)",
@@ -19,7 +19,7 @@ _ADVICE: Final[Mapping[tuple[str, str], str]] = {
 def unknown_name(
     owner: str, kind: str, name: str, known: Iterable[str], advice: str | None = None
 ) -> TypeError:
-    """Return the error for a name that does not exist, with the nearest one unless there is better advice."""
+    """Return the error for an unknown name, with the nearest one unless there is better advice."""
     names = list(known)
     if advice is None:
         near = _nearest(name, names)
@@ -30,7 +30,7 @@ def unknown_name(
 def unknown_setting(
     owner: str, name: str, known: Iterable[str], others: Mapping[str, Iterable[str]]
 ) -> TypeError:
-    """Return the error for a setting that a class does not have.
+    """Return the error for an unknown setting of a class.
 
     Args:
         others: the settings of each class.
@@ -52,7 +52,7 @@ def _nearest(name: str, names: list[str]) -> str | None:
 
 
 def setting_with(config: Any, name: str) -> str | None:
-    """Return how a setting is written, or None where neither the configuration nor a part of it has this name."""
+    """Return a setting as source, or None if neither the configuration nor a part of it has this name."""
     kind, names = type(config).__name__, type(config).__dataclass_fields__
     if name in names:
         return f"{kind}({name}=…)"

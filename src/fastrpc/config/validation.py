@@ -1,4 +1,4 @@
-"""What all settings share: comparing, showing, and the checks that name field, value and what is allowed."""
+"""The base of all settings: comparison, `repr`, and checks whose errors name field, value and allowed range."""
 
 import functools
 import os
@@ -36,15 +36,14 @@ _Kind = TypeVar("_Kind")
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 
-# The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
-# end of 64 bits; what is to last longer is None.
+# The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
 # Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
 LARGEST_COUNT = 2**31 - 1
 
 
 class Settings:
-    """What all settings share. One set of methods instead of one per class: that is half the import time."""
+    """The base of all settings. One set of methods instead of one per class halves the import time."""
 
     __slots__ = ()
 
@@ -52,7 +51,7 @@ class Settings:
         return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
 
     def __repr__(self) -> str:
-        # Without the defaults: these are arguments of clients and servers, whose `help` would be full of them.
+        # Without the defaults: they would fill the `help` of clients and servers, which take these as arguments.
         parts = (
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields(cast(Any, self))
@@ -80,12 +79,12 @@ def settings_class(cls: type[_Kind]) -> type[_Kind]:
     return made
 
 
-# The settings of each class, for those that are given to another one.
+# The settings of each class, to detect one that belongs to another class.
 _NAMES: dict[str, tuple[str, ...]] = {}
 
 
 def _explain(made: Any, names: tuple[str, ...]) -> None:
-    """Have a class say of settings that it does not have what to write."""
+    """Make a class raise helpful errors for unknown settings."""
     init, known, owner = made.__init__, frozenset(names), made.__name__
 
     @functools.wraps(init)
@@ -100,7 +99,7 @@ def _explain(made: Any, names: tuple[str, ...]) -> None:
 
 
 def wrong(settings: Any, name: str, allowed: str, hint: str | None = None) -> ConfigError:
-    """Describe a wrong value in the one form all checks use."""
+    """Return the ConfigError for a wrong value, in the form of all checks."""
     value = getattr(settings, name)
     return ConfigError(f"{type(settings).__name__}.{name} is {value!r}, it must be {allowed}", hint=hint)
 
@@ -127,16 +126,16 @@ def check_seconds(settings: Any, name: str, *, zero: bool = False, optional: boo
 
 
 def is_duration(value: Any, *, zero: bool = False) -> bool:
-    """Whether it is a number of seconds that a deadline may have; `zero` allows 0."""
+    """Return whether a value is a valid timeout in seconds; `zero` allows 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)
 
 
 def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) -> None:
-    """Refuse anything but None or a number of seconds that a deadline may have; `zero` allows 0.
+    """Refuse anything but None or a valid timeout in seconds; `zero` allows 0.
 
     Raises:
-        ConfigError: it is something else; the message has the value and what is allowed.
+        ConfigError: the value is invalid; the message has the value and the allowed range.
     """
     if value is None or is_duration(value, zero=zero):
         return
@@ -148,7 +147,7 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) ->
 
 
 def check_later_parts(config: Any, **effects: str) -> None:
-    """Refuse settings of parts that this version has not, rather than work without what they ask for."""
+    """Refuse settings of features that this version lacks, instead of ignoring them."""
     for name, effect in effects.items():
         if getattr(config, name) is not None:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Arguments that a function does not have: only a later version acts upon them, or none does."""
+"""Arguments without effect in this version, which functions refuse."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -17,15 +17,15 @@ T = TypeVar("T")
 _Later = Mapping[str, tuple[object, str]]
 
 _CLIENT: Final[_Later] = {
-    "credentials": (None, "clients do not yet prove who they are: nothing would be sent"),
-    "services": ((), "clients do not yet serve: nobody could call them"),
+    "credentials": (None, "clients do not yet authenticate: the credentials would not be sent"),
+    "services": ((), "clients do not yet serve: their services could not be called"),
 }
 _SERVER: Final[_Later] = {
-    "authenticate": (None, "servers do not yet ask callers who they are: everybody could call"),
-    "authorize": (None, "servers do not yet ask who may call what: everybody could call"),
+    "authenticate": (None, "servers do not yet authenticate callers: every caller would be accepted"),
+    "authorize": (None, "servers do not yet authorize calls: every caller would be accepted"),
     "limits": (
         (),
-        "servers do not yet limit single callers: nobody would be held back",
+        "servers do not yet limit the rate of single callers: no call would be refused",
     ),
 }
 
@@ -37,19 +37,19 @@ LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
         **_SERVER,
         "registry": (
             None,
-            "an App does not yet say where it is registered (give it to serve, or to --registry)",
+            "an App does not yet register itself (give it to serve, or to --registry)",
         ),
     },
     "serve": _SERVER,
     "method": {
-        "roles": ((), "callers do not yet have to prove who they are: everybody could call"),
-        "safe": (False, "nothing yet asks whether a method is safe"),
+        "roles": ((), "servers do not yet authenticate callers: every caller would be accepted"),
+        "safe": (False, "no feature yet depends on whether a method is safe"),
         "tool": (False, "methods are not yet offered as tools"),
-        "alias": ((), "methods do not yet have other names: nobody could call it by them"),
+        "alias": ((), "methods do not yet have aliases: calls by them would fail"),
     },
     "service": {
-        "alias": ((), "services do not yet have other names: nobody could call it by them"),
-        "rpcx": (None, "services do not yet speak rpcx: nobody could call it that way"),
+        "alias": ((), "services do not yet have aliases: calls by them would fail"),
+        "rpcx": (None, "services do not yet support rpcx: calls by it would fail"),
     },
 }
 
@@ -57,7 +57,7 @@ LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
 _LISTEN: Final = "write await server.listen('tcp://host:port')"
 _SERVE: Final = "write serve(app, …), or give it to `fastrpc run`"
 
-#: Where an argument belongs that was given to the wrong function.
+#: The proper place of an argument that was given to the wrong function.
 _BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
     "Server": {
         "address": _LISTEN,
@@ -98,10 +98,10 @@ def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
 
 
 def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that this version acts upon.
+    """Return the arguments that have an effect in this version.
 
     Raises:
-        ConfigError: another one is not what it is by default.
+        ConfigError: another argument differs from its default.
     """
     later = LATER_ARGUMENTS.get(owner, {})
     left = {}
@@ -117,10 +117,9 @@ def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def later_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Have a function take the defaults of what only a later version acts upon.
+    """Make a function accept the defaults of arguments that only a later version supports.
 
-    Its signature does not show them: a name that has no effect is none to write. Of other names that the function
-    does not have the error says what to write.
+    Its signature does not show them, as they have no effect. For other unknown names the error says what to write.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:

@@ -1,4 +1,4 @@
-"""What one side of a connection calls the codecs and compressors it takes: the same for clients and servers.
+"""The wire numbers of the codecs and compressors that one side of a connection accepts.
 
 Each side announces its own numbers from 64 on. Inside, a codec is the name in its marshal and a compressor the
 object: numbers stay at the edge, where a frame is written or read.
@@ -29,7 +29,7 @@ def numbers_of(codecs: Iterable[str]) -> WireNumbers:
 
 
 def numbers_of_all() -> WireNumbers:
-    """Return the numbers of everything that is installed: what a client takes in answers."""
+    """Return the numbers of all installed codecs and compressors, which a client accepts in answers."""
     return numbers_of(list(codec_numbers().values())[:LIST_LIMIT])
 
 
@@ -39,7 +39,7 @@ def compressor_list(numbers: WireNumbers) -> dict[int, str]:
 
 
 def announced(settings: Settings, config: ClientConfig | ServerConfig, numbers: WireNumbers) -> Settings:
-    """Fill in what clients and servers announce alike, and return the settings."""
+    """Fill in the settings that clients and servers share, and return them."""
     limits = config.limits
     settings.max_frame = limits.frame_bytes
     settings.max_message = limits.message_bytes

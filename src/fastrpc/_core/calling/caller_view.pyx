@@ -154,7 +154,7 @@ cdef class ViewOptions:
                 call.is_inside_retry = True
         if call.deadline_ns < now + LEAST_NS:
             raise DeadlineExceededError(
-                f"{route.method}: nothing is left of its time; the call was not sent", processed="no"
+                f"{route.method}: the deadline has passed; the call was not sent", processed="no"
             )
         return 0
 

@@ -130,7 +130,7 @@ cdef class CallStates(MessageAssembler):
     @cython.final
     @cython.nonecheck(False)
     cdef bint _is_modest(self, Frame* frame) noexcept:
-        """Whether a REQUEST is so plain that only these limits count, and within them."""
+        """Return whether the REQUEST takes the fast path: unary, without metadata, within its limits."""
         return (
             not frame.flags & ~IDEMPOTENT
             and not frame.metadata_size

@@ -168,7 +168,7 @@ cdef class Connection(CallStates):
         return self._enforce()
 
     cdef int _enforce(self) except -1:
-        """The most generous of what the peer may still believe is what counts as a violation."""
+        """Enforce the loosest settings that the peer may still be obeying: acknowledged, or announced since."""
         cdef Settings announced
         self.wire.frame_limit = self.acknowledged.max_frame
         self.open_messages = self.acknowledged.open_messages

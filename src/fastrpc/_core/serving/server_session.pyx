@@ -156,7 +156,7 @@ cdef class ServerSession(GuardedSession):
         cdef Route route = call.route
         if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
             self.state.expired_unstarted += 1
-            return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
+            return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its deadline passed before the handler started")
         if not self.state.takes_codec[call.codec] or (call.codec >= FIRST_OWN_NUMBER and not self._may_answer(call)):
             return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
         if call.compressor and call.compressor not in self.state.numbers.compressors:
@@ -188,7 +188,7 @@ cdef class ServerSession(GuardedSession):
             self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         elif call.is_expired:
             self.state.expired_unstarted += 1
-            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
+            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed before the handler started")
         elif error is not None:
             self._reject(call, error)
         else:
