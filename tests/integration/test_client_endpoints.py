@@ -109,7 +109,7 @@ async def test_dns_target() -> None:
 async def test_nobody_serves() -> None:
     async with Client("who", registry=StaticRegistry({"who": []})) as client:
         with pytest.raises(
-            fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it \(.*'who'\)"
+            fastrpc.NoEndpointError, match=r"who\.name_of: no endpoint serves it \(.*'who'\)"
         ) as caught:
             await client.call(Who.name_of)
         assert caught.value.processed == "no"
@@ -356,7 +356,7 @@ async def test_broadcast_returns_every_outcome() -> None:
 
 async def test_broadcast_to_nobody() -> None:
     async with Client("who", registry=StaticRegistry({"who": []})) as client:
-        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it"):
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: no endpoint serves it"):
             await client.broadcast(Who.name_of)
 
 

@@ -1,4 +1,4 @@
-"""What a codec is, and the table that finds one by name or by its number on the wire."""
+"""The interface of codecs, and the table that finds one by name or by its number on the wire."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ Payload: TypeAlias = bytes | bytearray | memoryview
 
 ENTRY_POINT_GROUP = "fastrpc.codecs"
 
-# The one table of codecs: name -> (number on the wire, module, class). A codec is imported when it is first asked for.
+# The one table of codecs: name -> (number on the wire, module, class). A codec is imported on first use.
 _BUILT_IN = {
     "raw": (CODECS["raw"], "fastrpc.codecs.raw", "RawCodec"),
     "msgpack": (CODECS["msgpack"], "fastrpc.codecs.msgpack", "MsgpackCodec"),
@@ -43,18 +43,17 @@ _BUILT_IN = {
 
 
 class Codec(Protocol):
-    """Turns values into payload and back. One object serves all threads.
+    """Encodes values to payload and back. One object serves all threads.
 
-    `encode` raises EncodeError and `decode` DecodeError, whatever goes wrong with the value. The
-    callables that `encoder` and `decoder` prepare are for the hot path and may raise whatever the
-    library underneath raises; `encode_failure` and `decode_failure` turn that into the right error.
+    `encode` raises EncodeError and `decode` DecodeError for every failure. The callables of `encoder` and `decoder` are
+    for the hot path and may raise the errors of the library; `encode_failure` and `decode_failure` convert them.
 
-    A codec does not bound depth and number of items: the pre-scan does that before it is asked. An installed codec has
-    no pre-scan, so it bounds what it makes of hostile payload by itself. It is asked for plain values only, which are
-    converted to the annotated types afterwards, and gives the arguments back as the list or map that it was given.
+    A codec does not bound depth and number of items: the pre-scan does that first. An installed codec has no pre-scan,
+    so it must bound hostile payload itself. It is asked for plain values only, which are converted to the annotated
+    types afterwards, and must return the arguments as the list or map that it encoded.
 
-    `wire_id` is the number that an installed codec would like to have. What it has is this process's choice, and the
-    other side's number for it may be another one: the name says which codec is meant.
+    `wire_id` is the preferred number of an installed codec. Each process assigns the real one, which may differ between
+    the two sides: the name identifies the codec.
     """
 
     name: str
@@ -66,17 +65,17 @@ class Codec(Protocol):
         """Return the value of `type` in `payload`; DecodeError names the place that does not fit."""
 
     def encoder(self) -> Callable[[Any], bytes]:
-        """Return what encodes any value, prepared once per method."""
+        """Return an encoder for any value, prepared once per method."""
 
     def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
-        """Return what decodes values of `type`, prepared once per method.
+        """Return a decoder for values of `type`, prepared once per method.
 
-        ConfigError when the codec cannot carry such values.
+        ConfigError if the codec cannot carry such values.
         """
 
 
 class BaseCodec(ABC):
-    """A codec made of what prepares its callables: `encoder` and `decoder` are all that is left to write."""
+    """The base of a codec that implements only `encoder` and `decoder`."""
 
     name: str
 
@@ -126,28 +125,28 @@ def codec_number(name: str) -> int:
     for number, known in codec_numbers().items():
         if known == name:
             return number
-    codec_named(name)  # says what is wrong with it
+    codec_named(name)  # raises the exact error
     raise ConfigError(f"codec {name!r} has no number: {LAST_NUMBER} others have all there are")
 
 
 def codec_label(number: int) -> str:
-    """Say what people call the codec that a frame names by its number."""
+    """Return the name of a codec by its number in frames, for messages."""
     name = codec_numbers().get(number)
     return f"number {number}" if name is None else repr(name)
 
 
 @cache
 def codec_numbers() -> dict[int, str]:
-    """Return the names of all codecs that work here, by the numbers that this process announces.
+    """Return the names of all usable codecs, by the numbers that this process announces.
 
-    Installed codecs have the number they would like, or the next free one: two packages may have chosen the same.
+    Installed codecs have their preferred number or the next free one: two packages may prefer the same.
     """
     numbers = {number: name for name, (number, _, _) in _BUILT_IN.items()}
     for name in sorted(_installed()):
         try:
             wanted = codec_named(name).wire_id
         except ConfigError:
-            continue  # told when it is asked for by name
+            continue  # reported when it is requested by name
         number = free_number(wanted, numbers)
         if number is not None:
             numbers[number] = name
@@ -155,12 +154,12 @@ def codec_numbers() -> dict[int, str]:
 
 
 def codec_names() -> tuple[str, ...]:
-    """Return the names `codec_named` knows, built-in ones first; nothing is imported for it."""
+    """Return the names that `codec_named` accepts, built-in ones first; imports no codec."""
     return (*_BUILT_IN, *sorted(_installed()))
 
 
 def encode_failure(codec_name: str, value: object, error: Exception) -> EncodeError:
-    """Return the EncodeError that tells why `value` could not be encoded."""
+    """Return the EncodeError for `value`, with the reason."""
     if isinstance(error, EncodeError):
         return error
     if isinstance(error, RecursionError):
@@ -171,7 +170,7 @@ def encode_failure(codec_name: str, value: object, error: Exception) -> EncodeEr
 
 
 def decode_failure(codec_name: str, error: Exception) -> DecodeError:
-    """Return the DecodeError that tells why a payload could not be decoded."""
+    """Return the DecodeError for a payload, with the reason."""
     if isinstance(error, DecodeError):
         return error
     too_deep = isinstance(error, RecursionError)
@@ -180,7 +179,7 @@ def decode_failure(codec_name: str, error: Exception) -> DecodeError:
 
 
 def unsuitable_type(codec_name: str, type: object, reason: object) -> ConfigError:
-    """Return the ConfigError that tells why no value of `type` can travel by a codec."""
+    """Return the ConfigError for a type that a codec cannot carry, with the reason."""
     return ConfigError(f"values of type {type!r} cannot travel as {codec_name}: {reason}")
 
 

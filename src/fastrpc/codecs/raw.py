@@ -1,4 +1,4 @@
-"""Raw: the value is the payload, bytes that nobody looks into."""
+"""Raw: the value is the payload, opaque bytes."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a compressor is, the table that finds one, and the output that cannot outgrow its limit."""
+"""The interface of compressors, the table that finds one, and the bounded output of decompression."""
 
 import importlib
 from collections.abc import Callable, Generator
@@ -34,7 +34,7 @@ __all__ = [
 #: Bytes as they arrive from the wire.
 Payload: TypeAlias = bytes | bytearray | memoryview
 
-#: What a step-wise decompression yields between its steps and returns at its end.
+#: A step-wise decompression: yields between its steps and returns the output.
 Steps: TypeAlias = Generator[None, None, bytes]
 
 #: Takes input and the most output to give; returns the output, how much of the input it took, and
@@ -49,7 +49,7 @@ STEP_OUTPUT_BYTES = 8 * 1024
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 
 # The one table of compressors: name -> (number on the wire, module, class, what pip installs for it). A compressor is
-# imported when it is first asked for.
+# imported on first use.
 _BUILT_IN = {
     "gzip": (COMPRESSORS["gzip"], "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
     "lz4": (COMPRESSORS["lz4"], "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
@@ -58,13 +58,13 @@ _BUILT_IN = {
 
 
 class Compressor(Protocol):
-    """Makes payload smaller and whole again. One object serves all threads.
+    """Compresses and decompresses payload. One object serves all threads.
 
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
-    microseconds of work and returns the result, so that an event loop can turn in between.
+    microseconds of work and returns the result, so that an event loop can run in between.
 
-    `wire_id` is the number that an installed compressor would like to have. What it has is this process's choice, and
-    the other side's number for it may be another one: the name says which compressor is meant.
+    `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
+    between the two sides: the name identifies the compressor.
     """
 
     name: str
@@ -77,14 +77,14 @@ class Compressor(Protocol):
         """Return what one whole frame holds.
 
         DecodeError when the output passes `max_size` bytes (found with at most 64 KiB more), and for
-        input that is damaged, cut short, or followed by anything. A size that the frame announces is
-        never believed.
+        input that is damaged, truncated, or followed by more bytes. A size announced by the frame is
+        never trusted.
         """
 
 
 @cache
 def compressor_named(name: str) -> Compressor:
-    """Return the compressor called `name`; ConfigError says what to install or which names exist."""
+    """Return the compressor called `name`; ConfigError names the package to install or the known names."""
     if name in _BUILT_IN:
         _, module, attribute, requirement = _BUILT_IN[name]
         try:
@@ -101,7 +101,7 @@ def compressor_named(name: str) -> Compressor:
 
 
 def compressor_label(number: int) -> str:
-    """Say what people call the compressor that a frame names by its number."""
+    """Return the name of a compressor by its number in frames, for messages."""
     for name, (known, *_) in _BUILT_IN.items():
         if known == number:
             return repr(name)
@@ -110,22 +110,22 @@ def compressor_label(number: int) -> str:
 
 
 def compressor_names() -> tuple[str, ...]:
-    """Return the names `compressor_named` knows, whether their packages are installed or not."""
+    """Return the names that `compressor_named` accepts, whether their packages are installed or not."""
     return (*_BUILT_IN, *sorted(_installed()))
 
 
 @cache
 def compressor_numbers() -> dict[int, Compressor]:
-    """Return the compressors that work here, by the numbers that this process announces, in their order.
+    """Return the usable compressors, by the numbers that this process announces, in order.
 
-    Installed ones have the number they would like, or the next free one: two packages may have chosen the same.
+    Installed ones have their preferred number or the next free one: two packages may prefer the same.
     """
     numbers: dict[int, Compressor] = {}
     for name in compressor_names():
         try:
             found = compressor_named(name)
         except ConfigError:
-            continue  # told when it is asked for by name
+            continue  # reported when it is requested by name
         if name in _BUILT_IN:
             numbers[_BUILT_IN[name][0]] = found
             continue
@@ -136,7 +136,7 @@ def compressor_numbers() -> dict[int, Compressor]:
 
 
 def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | None:
-    """Return `payload` compressed, or None when that does not pay and it should be sent as it is."""
+    """Return `payload` compressed, or None if it does not shrink and should be sent as it is."""
     compressed = compressor.compress(payload)
     return compressed if len(compressed) < len(payload) else None
 
@@ -177,9 +177,9 @@ def run_steps(steps: Steps) -> bytes:
 
 
 def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failure: type[Exception]) -> Steps:
-    """Decompress one frame by `feed`, a piece at a time; what an implementation's steps are made of.
+    """Decompress one frame by `feed`, a piece at a time; the steps of an implementation.
 
-    `failure` is what `feed` raises for damaged input.
+    `failure` is the error of `feed` for damaged input.
     """
     output = BoundedOutput(name, max_size)
     with memoryview(payload) as view:
@@ -198,7 +198,7 @@ def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failur
             idle_steps = 0 if piece or consumed else idle_steps + 1
             if idle_steps > 1:
                 raise damaged(name, "it ends before its frame does")
-            del piece  # not to lie beside the next one
+            del piece  # freed before the next piece is allocated
             if not is_whole:
                 yield
     if place < size:
@@ -207,14 +207,14 @@ def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failur
 
 
 def damaged(name: str, reason: object) -> DecodeError:
-    """Return the DecodeError for a payload that is no whole, lone, acceptable frame."""
+    """Return the DecodeError for a payload that is not exactly one acceptable frame."""
     return DecodeError(f"{name} payload cannot be decompressed: {reason}")
 
 
 class BoundedOutput:
     """Collects pieces into one bytes object of at most `max_size` bytes.
 
-    Memory grows with the bytes written, never by announcement, and its sum stays at `max_size`: the
+    Memory grows with the written bytes, never with an announced size, and stays within `max_size`: the
     pieces are written into the final object, which is not copied at the end.
     """
 
@@ -245,7 +245,7 @@ class BoundedOutput:
     def finish(self) -> bytes:
         """Return everything written. The output cannot be used afterwards."""
         self._buffer.truncate(self.size)
-        # The buffer is handed over, not copied, as nothing else refers to it.
+        # The buffer is returned without a copy, as it has no other reference.
         return self._buffer.getvalue()
 
     def _grow(self, needed: int) -> None:

@@ -1,4 +1,4 @@
-"""gzip, by the standard library's zlib: found everywhere, slower than the others."""
+"""gzip, by the standard library's zlib: always available, slower than the others."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""lz4: little smaller, very fast."""
+"""lz4: a low compression ratio, very fast."""
 
 import lz4.frame
 

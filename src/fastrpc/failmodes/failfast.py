@@ -10,8 +10,8 @@ __all__ = ["FailFast"]
 class FailFast:
     """Fail with the first error.
 
-    Only a call that a leaving server provably did not start is sent once more, which no caller could tell from a call
-    made a moment later.
+    Only a call that a leaving server provably did not start is sent once more; for the caller it looks like a call made
+    a moment later.
     """
 
     #: Attempts after the first one that failed.

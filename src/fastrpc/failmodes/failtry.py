@@ -30,5 +30,5 @@ class FailTry:
                 if pause:
                     await call.sleep(pause)
         finally:
-            # Errors hold this frame by their tracebacks; it must not hold them.
+            # The errors' tracebacks reference this frame; a reference back would be a cycle.
             del attempts

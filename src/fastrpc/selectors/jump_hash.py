@@ -1,4 +1,4 @@
-"""The picks of Go rpcx, for clients in both languages that must agree on who serves what."""
+"""The picks of Go rpcx, for clients in both languages that must map keys to the same endpoints."""
 
 from typing import Any
 

@@ -5,7 +5,7 @@ from fastrpc._core.balancing.hash_ring import HashRing
 from fastrpc._core.balancing.selectors import BaseSelector
 from fastrpc.endpoint import Endpoint
 
-#: Narrows endpoints: told all of them in their order and how to ask whether one is in good health.
+#: Narrows endpoints: gets all of them in order, and a function that tells whether one is healthy.
 _Filter = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
 class ConsistentHashSelector(BaseSelector):
@@ -38,7 +38,7 @@ class JumpHashSelector(BaseSelector):
     is_keyed: ClassVar[bool]
 
     def key_of(self, call: Any) -> str | bytes | int | None:
-        """Return what places a call: its `hash_key`, else what rpcx makes of method and argument."""
+        """Return the key of a call: its `hash_key`, else rpcx's key of method and argument."""
 
     def rpcx_key(self, method: str, arguments: tuple[Any, ...]) -> str | None:
         """Return the key for a number of another kind; None where there is none."""

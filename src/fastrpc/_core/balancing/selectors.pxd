@@ -24,7 +24,7 @@ cdef class EndpointState:
         readonly int64_t in_flight
 
         # Kept by EndpointSet: what its results tell; method -> Breaker, None before the first fault; whether it is about to
-        # leave, or not connected; whether that is because nobody tried yet.
+        # leave, or not connected; whether that is because it is untried.
         readonly EndpointHealth health
         dict breakers
         readonly bint is_leaving

@@ -1,4 +1,4 @@
-"""What all selectors are made of, and the built-in picks without a key: random, round robin, least loaded."""
+"""The base of all selectors, and the built-in picks without a key: random, round robin, least loaded."""
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
@@ -27,7 +27,7 @@ cdef enum:
     MOST_WEIGHT = 65536
     # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
     REPEATED_PICKS = 4
-    # How often a selector of the user's is asked for one pick.
+    # Most calls of a user's selector for one pick.
     MOST_ASKED = 64
     # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
     FAULT_FACTOR = 10
@@ -37,7 +37,7 @@ cdef double MEAN_SHARE = 0.05
 
 
 def always_sound(endpoint):
-    """What filters are told of endpoints when nobody watches their health."""
+    """The health of endpoints for filters without health checks."""
     return True
 
 
@@ -56,12 +56,12 @@ cdef class EndpointState:
         self.weight = min(endpoint.weight, MOST_WEIGHT)
 
     def __repr__(self):
-        return f"<Candidate {self.name} weight={self.weight} in_flight={self.in_flight}>"
+        return f"<EndpointState {self.name} weight={self.weight} in_flight={self.in_flight}>"
 
 
 # `inspect.signature` reads the first line of a compiled class.
 cdef class BaseSelector:
-    """BaseSelector(*, filters=(), seed=None)\n--\n\nWhat the built-in selectors share."""
+    """BaseSelector(*, filters=(), seed=None)\n--\n\nThe base of the built-in selectors."""
 
     is_keyed = needs_whole_call = observes_each_pick = False
 
@@ -102,10 +102,10 @@ cdef class BaseSelector:
         # The high half of 32 random bits times the size (Lemire, arXiv 1805.10941), uneven by less than 2**-20.
         return <uint32_t>(((self.random() >> 32) * size) >> 32)
 
-    # What the registry and the caller say
+    # Updates by the registry and the caller
 
     def update(self, endpoints):
-        """Replace the endpoints; those that stay keep what was learned of them.
+        """Replace the endpoints; those that stay keep their state.
 
         An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
         """
@@ -131,7 +131,7 @@ cdef class BaseSelector:
         by_name = {}
         for endpoint_state in endpoint_states:
             by_name.setdefault(endpoint_state.name, endpoint_state)
-        # Weight 0 asks for no calls; if all do, that cannot be meant.
+        # Weight 0 means no calls; if all have weight 0, it is ignored.
         known = list(by_name.values())
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
@@ -166,13 +166,13 @@ cdef class BaseSelector:
         return self._by_name.get(str(endpoint.address))
 
     def key_of(self, call):
-        """Return what places a call; only selectors that hash ask for it."""
+        """Return the key of a call; only selectors that hash use it."""
         return getattr(call, "hash_key", None)
 
     def pick(self, call, tried=()):
-        """Return the endpoint of the next attempt; one of `tried` only when there is no other.
+        """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError when there is none at all. To each pick belongs one `observe`.
+        Raises NoEndpointError if there is none. Each pick needs one `observe`.
         """
         return self.pick_endpoint(call, tried).endpoint
 
@@ -180,7 +180,7 @@ cdef class BaseSelector:
         return self.choose(call, self.key_of(call), tuple(tried), self.instant())
 
     def observe(self, endpoint, double seconds, error):
-        """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
+        """Record the outcome of an attempt; once for each pick, in any order. Removed endpoints are ignored."""
         cdef EndpointState endpoint_state = self.state_of(endpoint)
         if endpoint_state is not None:
             self.observe_endpoint(endpoint_state, seconds, error)
@@ -189,10 +189,10 @@ cdef class BaseSelector:
         self.settle(endpoint_state, seconds, error, self.instant())
 
     cdef uint64_t instant(self) except? 0:
-        """Hook: the time, for those who are not given it."""
+        """Hook: the current time, for callers that pass none."""
         return now_ns()
 
-    # What happens for each attempt
+    # Each attempt
 
     @cython.nonecheck(False)
     cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
@@ -210,7 +210,7 @@ cdef class BaseSelector:
         return endpoint_state
 
     cdef int take(self, EndpointState endpoint_state) except -1:
-        """An attempt goes to this endpoint, whatever would have been picked."""
+        """Start an attempt at this endpoint, without a pick."""
         endpoint_state.in_flight += 1
         return 0
 
@@ -221,11 +221,11 @@ cdef class BaseSelector:
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        """An attempt that was picked is not made, or ended without saying anything."""
+        """Drop a picked attempt: it is not made, or its outcome tells nothing."""
         return BaseSelector.settle(self, endpoint_state, 0.0, None, 0)
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
-        """The pick just made leads nowhere now, and another one follows for the same attempt: as if it had not been made."""
+        """Undo the last pick: it led to no connection, and another pick follows for the same attempt."""
         return self.take_back(endpoint_state)
 
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
@@ -240,7 +240,7 @@ cdef class BaseSelector:
         return marked
 
     cdef EndpointState _next_untried(self, object call, object key, tuple tried, uint64_t now):
-        """A endpoint that was not tried, if there is one.
+        """Return an untried endpoint, if there is one.
 
         Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring
         another list.
@@ -268,11 +268,11 @@ cdef class BaseSelector:
             self._mark_tried(tried, False)
 
     cdef int _changed(self) except -1:
-        """Hook: the endpoints are others. It runs no code of Python's."""
+        """Hook: the endpoints changed. It runs no Python code."""
         return 0
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
-        """Hook: the index of the next endpoint. There is at least one."""
+        """Hook: return the index of the next endpoint. There is at least one."""
         raise NotImplementedError(f"{type(self).__name__} does not pick")
 
 
@@ -288,9 +288,9 @@ cdef class RoundRobinSelector(BaseSelector):
         self._listed = self._order = []
 
     cdef int _changed(self) except -1:
-        """Go on after whoever was picked last, or the nearest one before it that is still there.
+        """Continue after the last picked endpoint, or the nearest one before it that still exists.
 
-        Beginning anew at each change would give some endpoints more calls than others as long as connections come and go.
+        Restarting at each change would give some endpoints more calls than others while connections come and go.
         """
         cdef Py_ssize_t size, step
         if self._picks:
@@ -456,7 +456,7 @@ cdef class LeastLoadedSelector(BaseSelector):
 
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept:
         """How long a call would wait here: what attempts take, times those under way, per weight."""
-        # What nobody asks for long is forgotten, or a slow endpoint would never be tried again. As long as nothing is
+        # Old observations decay, or a slow endpoint would never be tried again. As long as nothing is
         # known the number of attempts under way decides.
         cdef double seconds = endpoint_state.seconds * self._fading(endpoint_state, now) + 1e-9
         return seconds * <double>(endpoint_state.in_flight + 1) / <double>max(endpoint_state.weight, 1)

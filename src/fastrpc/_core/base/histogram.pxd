@@ -1,4 +1,4 @@
-"""What became of the calls of each method, and how long they took. All of it is touched with the GIL held."""
+"""Outcomes and durations of each method's calls. All of it is touched with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -18,7 +18,7 @@ cdef extern from *:
     #define FASTRPC_COUNTS 1
     #endif
     """
-    # 0 in the build that `ci/promises counters` compares with: what counting costs is measured, not believed.
+    # 0 in the build that `ci/promises counters` compares with, to measure the cost of counting.
     const bint COUNTS "FASTRPC_COUNTS"
 
 

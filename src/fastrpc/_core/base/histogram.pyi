@@ -1,9 +1,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, final
 
-#: Counts together what is beyond the methods that are counted apart.
+#: The methods beyond the limit of a registry, counted together.
 OTHER_METHODS: str
-#: Counts the calls of methods that a server does not have, whatever their names: a peer chooses those.
+#: All calls of unknown methods, counted together: a peer chooses their names.
 UNKNOWN_METHOD: str
 
 @final
@@ -62,7 +62,7 @@ class MethodCounters:
 
 @final
 class CallTotals:
-    """What one client did since it was made. Counting needs the GIL."""
+    """The totals of one client. Counting needs the GIL."""
 
     connections: int
 
@@ -71,15 +71,15 @@ class CallTotals:
 
         Keys: `calls` begun, `retries` of them, attempts that `succeeded` and that `failed` (by status name; only
         those that occurred), `sent_bytes` and `received_bytes` of payloads, `connections` made. Of calls and retries
-        those that neither succeeded nor failed are under way.
+        those that neither succeeded nor failed are in flight.
         """
 
 @final
 class CounterRegistry:
-    """The counters of each method and side, made when first asked for and kept."""
+    """The counters of each method and side, created on first use."""
 
     def counters(self, method: str, side: Literal["client", "server"]) -> MethodCounters:
-        """Return the counters of a method; ask once and keep them, it is not meant for each call.
+        """Return the counters of a method; keep the result, the look-up is too slow for each call.
 
         After 4,096 methods further ones are counted together, as `OTHER_METHODS`.
         """
@@ -87,5 +87,5 @@ class CounterRegistry:
     def __iter__(self) -> Iterator[MethodCounters]: ...
     def __len__(self) -> int: ...
 
-#: What the whole process counts, unless a registry is passed.
+#: The counters of the whole process, the default registry.
 default_registry: CounterRegistry

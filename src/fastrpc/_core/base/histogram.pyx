@@ -1,6 +1,6 @@
-"""What became of the calls of each method, and how long they took.
+"""Outcomes and durations of each method's calls.
 
-Counting a call is a handful of additions to C fields, see the .pxd; everything here runs when somebody asks.
+Counting a call is a few additions to C fields, see the .pxd; the functions here run only for snapshots.
 """
 
 cimport cython
@@ -12,8 +12,8 @@ import math
 from fastrpc.status import Status
 
 cdef enum:
-    # Methods that a registry counts apart from each other, on both sides together. Callers may make up method
-    # names, so there has to be an end. An entry takes about 1.2 KiB.
+    # Most methods that a registry counts separately, on both sides together. Callers may invent method names, so there
+    # is a limit. An entry takes about 1.2 KiB.
     LIMIT = 4096
 
 cdef double NANOSECOND = 1e-9
@@ -25,7 +25,7 @@ UNKNOWN_METHOD = "(unknown)"
 
 
 cdef double upper_seconds(int bucket) noexcept:
-    """Tell the largest value that a bucket counts."""
+    """Return the largest value that a bucket counts."""
     cdef int doubling = (bucket - 1) >> PART_BITS
     cdef uint64_t parts = ((bucket - 1) & ((1 << PART_BITS) - 1)) + 1
     if bucket == 0:
@@ -72,7 +72,7 @@ cdef class MethodCounters:
         self.moved(received_bytes, sent_bytes)
 
     def snapshot(self):
-        # Making Python objects may start a collection, and that may end calls: copy the numbers first.
+        # Creating Python objects may start a collection, which may end calls: copy the numbers first.
         cdef uint64_t[STATUSES] ended
         cdef uint64_t[BUCKETS] buckets
         cdef double sum_seconds = <double>self._elapsed_ns * NANOSECOND
@@ -130,8 +130,8 @@ cdef class MethodCounters:
         self.sent_bytes += other.sent_bytes
 
     cdef int _merge_snapshot(self, object snapshot) except -1:
-        """Add the numbers of a snapshot; when it does not fit, nothing is changed."""
-        # Collected in counters of its own, so that a snapshot with a mistake leaves no trace.
+        """Add the numbers of a snapshot; an invalid one changes nothing."""
+        # Collected in temporary counters, so that an invalid snapshot changes nothing.
         cdef MethodCounters other = MethodCounters(self.method, self.side)
         cdef int index = 0
         buckets = snapshot["buckets"]
@@ -184,7 +184,7 @@ cdef class CounterRegistry:
         return found
 
     def __iter__(self):
-        # A copy: the caller may take its time.
+        # A copy, as the registry may change while the caller iterates.
         return iter(list(self._counters.values()))
 
     def __len__(self):

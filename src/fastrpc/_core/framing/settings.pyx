@@ -1,7 +1,7 @@
-"""What one side of a connection accepts, and how it is announced.
+"""The settings of one side of a connection, and their encoding.
 
-A SETTINGS body is `(u16 name, u16 length, value)*`. Until the first one arrives the floor counts: values so low that
-every peer can keep them, so that a client may call before it has heard from its server.
+A SETTINGS body is `(u16 name, u16 length, value)*`. Until the first one arrives the floor applies: values so low that
+every peer can obey them, so that a client may call before its server has answered.
 """
 
 cimport cython
@@ -54,14 +54,14 @@ NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
 
 @cython.final
 cdef class WireNumbers:
-    """What the numbers in frames stand for."""
+    """The meaning of codec and compressor numbers in received frames."""
 
     def __init__(self, codecs, compressors):
         self.codecs = dict(codecs)
         self.compressors = dict(compressors)
 
     def codec_label(self, number):
-        """How people call a codec that a frame names by its number."""
+        """Return the name of a codec by its number in frames, for messages."""
         return repr(self.codecs[number]) if number in self.codecs else f"number {number}"
 
 
@@ -92,7 +92,7 @@ cdef class Settings:
         return other
 
     cpdef bytes encode(self, bint first=True):
-        """Return the body of a SETTINGS frame that announces everything a first one, or a later one, may."""
+        """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if first or name != STREAM_WINDOW:
@@ -107,18 +107,18 @@ cdef class Settings:
         return b"".join(parts)
 
     cdef int codec_number(self, int number, str name) except -2:
-        """The number by which this side knows a codec that is `number` to us; -1: it takes none such."""
+        """Return this side's number of the codec that we call `number`; -1 if this side does not accept it."""
         return number_for(self.codecs, number, name)
 
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as):
-        """Compress a payload for this side by what is `number` to us, and say what that is to it.
+        """Compress a payload for this side with the compressor that we call `number`; return this side's number too.
 
-        None: it takes none such, or that does not pay.
+        None: this side does not accept it, or the payload does not shrink.
         """
         cdef int known = number_for(self.compressors, number, compressor.name)
         if known < 0:
             return None
-        # Not a cast: an installed compressor may give anything, and what follows reads it as bytes.
+        # Not a cast: an installed compressor may return any object, and the code below reads it as bytes.
         made = compressor.compress(payload)
         cdef bytes smaller = made if type(made) is bytes else bytes(memoryview(made))
         if len(smaller) >= len(payload):
@@ -127,7 +127,7 @@ cdef class Settings:
         return smaller
 
     cdef int apply(self, tuple entries) except -1:
-        """Take over what `decode_settings` read."""
+        """Apply the result of `decode_settings`."""
         for name, value in entries:
             if name in NUMBERS:
                 setattr(self, NUMBERS[name][0], value)
@@ -141,7 +141,7 @@ cdef class Settings:
 
 
 def usual_settings(bint of_server):
-    """Return what a side announces that leaves every setting at its default."""
+    """Return the settings of a side with all defaults."""
     cdef Settings settings = Settings(of_server)
     settings.max_frame = 262_144
     settings.max_message = 16_777_216
@@ -155,13 +155,13 @@ def usual_settings(bint of_server):
 
 
 cpdef tuple decode_settings(bytes body, bint first=True):
-    """Read a SETTINGS body: the known settings, (name, value) in their order.
+    """Parse a SETTINGS body: the known settings, (name, value) in order.
 
-    Lists are tuples; of (id, name) pairs where they have ids. `first`: it is the peer's first SETTINGS, which may say
-    what later ones may not.
+    Lists are tuples; of (id, name) pairs if they have ids. `first`: the peer's first SETTINGS, which may contain
+    more settings than later ones.
 
     Raises:
-        ValueError: something is wrong with it; the message says what.
+        ValueError: the body is invalid; the message names the defect.
     """
     cdef Py_ssize_t at = 0
     found = []

@@ -1,4 +1,4 @@
-"""Refuses keys of maps and values of sets that were chosen to collide."""
+"""Refuses map keys and set values with chosen hash collisions."""
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
