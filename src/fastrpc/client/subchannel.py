@@ -13,7 +13,7 @@ from fastrpc.client.subchannel_rules import trouble_at, without_frames
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
-from fastrpc.transports.base import transport_for
+from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.client.pool import Pool
@@ -160,11 +160,10 @@ class Subchannel:
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 _, session = await transport_for(address).dial(
-                    address, self._new_session, silence_seconds=silence
+                    address, self._new_session, dial_options(config)
                 )
         except TimeoutError:
             raise ConnectError(

@@ -38,6 +38,7 @@ from fastrpc.errors import (
     NoEndpointError,
     UnavailableError,
 )
+from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
 if TYPE_CHECKING:
@@ -383,8 +384,7 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
-        stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
+        stream = connect(endpoint.address, min(limits, default=None), dial_options(config))
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.
             stream.close()

@@ -8,7 +8,8 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import tcp, unix
-from fastrpc.transports.base import BACKLOG, close_all, listen_error
+from fastrpc.transports.base import BACKLOG, silence_of
+from fastrpc.transports.sockets import close_all, listen_error
 
 __all__ = ["Acceptor", "ListeningSocket"]
 
@@ -55,8 +56,7 @@ class Acceptor:
 
     def _bind(self, index: int, address: Address, config: ServerConfig) -> None:
         if address.scheme == "tcp":
-            silence = (config.keepalive.interval or 0.0) + config.keepalive.timeout
-            bound = tcp.bind(address, silence_seconds=silence)
+            bound = tcp.bind(address, silence_seconds=silence_of(config.keepalive))
             host, port = bound[0].getsockname()[:2]
             address = Address("tcp", host=address.host or host, port=port, path=address.path)
         elif address.scheme == "unix":
