@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.transports import blocking, tcp, unix
@@ -332,12 +333,19 @@ async def in_thread(work: Callable[[], Any]) -> Any:
         thread.join()
 
 
+def socket_to(address: Address, timeout: float | None, options: DialOptions | None = None) -> socket.socket:
+    """Connect without a loop, and return the socket below."""
+    io = blocking.connect(address, timeout, options or DialOptions())
+    assert isinstance(io, SocketIO)
+    return io.socket
+
+
 async def test_blocking_socket_speaks_with_a_session(address: Address) -> None:
     server = Sessions()
     listener = await transport_for(address).listen(address, server, ListenOptions())
 
     def talk() -> bytes:
-        with blocking.connect(listener.address, 5, DialOptions()) as connected:
+        with socket_to(listener.address, 5) as connected:
             assert connected.gettimeout() is None
             connected.sendall(b"question")
             return connected.recv(100)
@@ -355,7 +363,7 @@ async def test_blocking_socket_speaks_with_a_session(address: Address) -> None:
 @linux_only
 async def test_blocking_socket_notices_a_peer_that_vanished() -> None:
     listener = await TCP.listen(LOOPBACK, Sessions(), ListenOptions())
-    with blocking.connect(listener.address, None, DialOptions(silence_seconds=4)) as connected:
+    with socket_to(listener.address, None, DialOptions(silence_seconds=4)) as connected:
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 4_000
     listener.close()
@@ -379,7 +387,7 @@ def test_blocking_connect_gives_up_in_time() -> None:
 async def test_memory_listener_that_closes_refuses_waiting_sockets() -> None:
     address = Address("memory", path="blocking")
     listener = await transport_for(address).listen(address, Sessions(), ListenOptions())
-    with blocking.connect(address, 1, DialOptions()) as connected:
+    with socket_to(address, 1) as connected:
         listener.close()
         assert connected.recv(1) == b""
     await asyncio.sleep(0)

@@ -384,13 +384,13 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        stream = connect(endpoint.address, min(limits, default=None), dial_options(config))
+        io = connect(endpoint.address, min(limits, default=None), dial_options(config))
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.
-            stream.close()
+            io.close()
             self.check_process()
         return BlockingSession(
-            stream=stream,
+            io=io,
             endpoint=endpoint,
             timeouts=config.timeouts,
             keepalive=config.keepalive,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, TypeVar, cast
 
+from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc.config import TLS, ClientConfig, Keepalive
 from fastrpc.config.validation import check_later_parts
 from fastrpc.endpoint import Address
@@ -145,8 +146,8 @@ class Transport(Protocol):
 class BlockingTransport(Protocol):
     """A transport that can also connect without an event loop, which `SyncClient` needs."""
 
-    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> socket.socket:
-        """Connect and return a blocking socket without a timeout, which the caller owns.
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
+        """Connect and return what is read and written, for example `SocketIO` of a blocking socket; the caller owns it.
 
         Raises:
             ConnectError: no connection could be made in time.

@@ -1,8 +1,8 @@
 """Connect without an event loop, for the blocking client."""
 
-import socket
 from typing import cast
 
+from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports.base import BlockingTransport, DialOptions, transport_for
@@ -10,8 +10,8 @@ from fastrpc.transports.base import BlockingTransport, DialOptions, transport_fo
 __all__ = ["connect"]
 
 
-def connect(address: Address, timeout: float | None, options: DialOptions) -> socket.socket:
-    """Connect to an address and return a blocking socket without a timeout; the caller owns it.
+def connect(address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
+    """Connect to an address and return what is read and written there; the caller owns it.
 
     `memory://` works from any thread but the listener's own, which has to run to serve it.
 

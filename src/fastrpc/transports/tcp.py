@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import SILENCE_SECONDS, DialOptions, Listener, ListenOptions, SessionFactory
@@ -76,7 +77,7 @@ class TcpTransport:
                 raise listen_error(address, failure) from failure
             raise
 
-    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> socket.socket:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
         """Connect without an event loop. Looking the name up is not bounded by `timeout`."""
         started = time.monotonic()
         failures: list[_Failure] = []
@@ -96,7 +97,7 @@ class TcpTransport:
             except OSError as failure:
                 failures.append((place[0], failure))
             else:
-                return connected
+                return SocketIO(connected)
         raise _connect_error(address, failures, failures[-1][1], started)
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import BACKLOG, DialOptions, Listener, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
@@ -70,7 +71,7 @@ class UnixTransport:
                 raise listen_error(address, failure) from failure
             raise
 
-    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> socket.socket:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
         """Connect without an event loop."""
         started = time.monotonic()
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -84,7 +85,7 @@ class UnixTransport:
         except BaseException:
             connected.close()
             raise
-        return connected
+        return SocketIO(connected)
 
 
 class _Removal:

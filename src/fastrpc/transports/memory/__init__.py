@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.transports.base import DialOptions, ListenOptions, SessionFactory
@@ -178,7 +179,7 @@ class MemoryTransport:
             raise listen_error(address, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
         return listener
 
-    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> socket.socket:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
         """Connect without an event loop: by a socket pair, whose other end the listener's loop serves."""
         near, far = socket.socketpair()
         try:
@@ -187,7 +188,7 @@ class MemoryTransport:
             near.close()
             far.close()
             raise _connect_error(address, failure) from failure
-        return near
+        return SocketIO(near)
 
 
 def _connect_error(address: Address, failure: Exception) -> ConnectError:
