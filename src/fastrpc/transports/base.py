@@ -10,13 +10,15 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc.config import TLS, ClientConfig, Keepalive
 from fastrpc.config.validation import check_later_parts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastrpc._core.io.blocking_io import BlockingIO
 
 __all__ = [
     "BACKLOG",
@@ -146,7 +148,7 @@ class Transport(Protocol):
 class BlockingTransport(Protocol):
     """A transport that can also connect without an event loop, which `SyncClient` needs."""
 
-    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> "BlockingIO":
         """Connect and return what is read and written, for example `SocketIO` of a blocking socket; the caller owns it.
 
         Raises:
