@@ -15,9 +15,9 @@ from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_
 
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
 RANKS = {
-    0: ("status", "escaping", "_version"),
+    0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
-    2: ("bounded_http", "config", "endpoint"),
+    2: ("bounded_http", "config", "endpoint", "installed"),
     3: ("_core", "codecs", "compressors", "stores"),
     4: ("transports", "registries", "selectors", "rpc", "metrics"),
     5: ("interceptors", "failmodes"),
@@ -79,7 +79,8 @@ OUTSIDE = [
 ]
 OUTSIDE = sorted(path for path in OUTSIDE if path.is_file() and not path.name.startswith(".git"))
 CORE = PACKAGE / "_core"
-CYTHON_MODULES = sorted(CORE.rglob("*.pyx"))
+HARNESS = ROOT / "src" / "fastrpc_harness"
+CYTHON_MODULES = sorted([*CORE.rglob("*.pyx"), *HARNESS.glob("*.pyx")])
 
 
 def name_of(path: Path) -> str:
@@ -211,6 +212,15 @@ class TestLayers:
         )
         assert found == []
 
+    def test_the_package_imports_nothing_of_the_harness(self) -> None:
+        found = offenders(
+            PACKAGE_CODE, lambda path: [item for item in imports(path) if HARNESS.name in item.module]
+        )
+        assert found == []
+
+    def test_the_package_has_no_hooks_of_benchmarks(self) -> None:
+        assert found_in(PACKAGE_CODE, r"\bdef _measure_\w+\(|[Bb]ench hook") == []
+
 
 class TestSizes:
     def test_files_are_short(self) -> None:
@@ -325,6 +335,10 @@ class TestContents:
             found_in(PACKAGE_CODE, r"\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock=")
             == []
         )
+
+    def test_nothing_forges_code_or_reads_its_own_source(self) -> None:
+        # Byte code differs from version to version, and an installation may come without sources.
+        assert found_in(PACKAGE_CODE, r"\bco_code\b|__code__\.replace|\bCodeType\(|getsource") == []
 
     def test_nothing_is_left_for_later(self) -> None:
         assert found_in(CODE, r"\b(?:T[O]DO|FIX[M]E|X[X]X)\b") == []

@@ -10,7 +10,7 @@ import sys
 import time
 
 from fastrpc._core.framing.settings import usual_settings
-from fastrpc._core.recording import RecordedCall, RecordingConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 
 ANSWER = 16 * 2**20 - 1_024
 AT_ONCE = 2

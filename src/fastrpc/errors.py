@@ -113,10 +113,28 @@ def _checked_pause(retry_after: float | None) -> float | None:
     return retry_after
 
 
-def _checked_status(status: Any) -> Status:
+class _NotGiven:
+    """Stands for UNKNOWN where no status was given."""
+
+    def __repr__(self) -> str:
+        return "Status.UNKNOWN"
+
+
+_NOT_GIVEN: Any = _NotGiven()
+
+
+def _checked_status(status: Any, message: Any) -> Status:
     try:
         return Status(status)
     except ValueError:
+        if isinstance(message, Status) and isinstance(status, str):
+            raise TypeError(
+                f"status and text of a CallError are exchanged (write {_call_error_text(message, status)})"
+            ) from None
+        if isinstance(status, str) and status in Status.__members__:
+            raise ValueError(
+                f"the status of a CallError is the text {status!r} (write Status.{status})"
+            ) from None
         text = status if isinstance(status, str) and status else "…"
         raise ValueError(
             f"the status of a CallError is {status!r}, which is no Status "
@@ -137,7 +155,8 @@ class CallError(FastRPCError):
     again.
 
     Raises:
-        TypeError: `retry_after` is no number, or the message no text.
+        TypeError: neither status nor message is given, or they are exchanged; `retry_after` is no number, or the
+            message no text.
         ValueError: `retry_after` is negative or not finite; `status` is OK, or none there is.
     """
 
@@ -148,7 +167,7 @@ class CallError(FastRPCError):
 
     def __init__(
         self,
-        status: Status = Status.UNKNOWN,
+        status: Status = _NOT_GIVEN,
         message: str = "",
         *,
         details: Any = None,
@@ -158,7 +177,13 @@ class CallError(FastRPCError):
         hint: str | None = None,
     ) -> None:
         self.retry_after = _checked_pause(retry_after)
-        status = _checked_status(status)
+        if status is _NOT_GIVEN:
+            if not message:
+                raise TypeError(
+                    f"a CallError needs a status and a text (write {_call_error_text(Status.NOT_FOUND)})"
+                )
+            status = Status.UNKNOWN
+        status = _checked_status(status, message)
         if not isinstance(message, str):
             raise TypeError(
                 f"the message of a CallError is {message!r}, it must be text (write {_call_error_text(status)}; "
@@ -250,7 +275,12 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError, ConnectionLostError):
-    """The peer broke the rules. That ends the connection, and the calls on it with this error."""
+    """The peer broke the rules. That ends the connection, and the calls on it with this error.
+
+    It is a `ConnectionLostError` too, so what catches or retries lost connections need not know of it. An error GOAWAY
+    from the peer stays a `ConnectionLostError`, as it says what the peer believes; what could not be connected at all
+    is a `ConnectError`, whatever was wrong with the opening.
+    """
 
 
 class CodecError(FastRPCError):

@@ -93,6 +93,7 @@ def test_a_check_tells_machines(folder: Path) -> None:
     assert told.code == 1
     found = json.loads(told.output)
     assert found["compatible"] is False
+    assert "the fields of generic classes" in found["not_compared"]
     assert found["changes"][0] == {
         "where": "bank.transfer",
         "text": "parameter 'source' was number 1, now it is number 2",

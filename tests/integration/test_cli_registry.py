@@ -19,6 +19,8 @@ from tests.support.program import Finished, Program, run_program
 from tests.support.served import served
 from tests.support.who import Who
 
+pytestmark = pytest.mark.one_loop
+
 APP = """
 import fastrpc
 

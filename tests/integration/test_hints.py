@@ -11,6 +11,8 @@ from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import RoundRobin, labels
 from fastrpc.testing import connected
 
+pytestmark = pytest.mark.one_loop
+
 NOWHERE = "tcp://127.0.0.1:1"
 
 

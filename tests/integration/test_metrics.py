@@ -15,6 +15,8 @@ from tests.support.raw_peer import raw_client
 from tests.support.wire_frames import Cancel, Request, Response, SettingsFrame
 from tests.support.wire_parser import Preface
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("metered")
 class Metered:

@@ -17,6 +17,8 @@ from fastrpc.status import Status
 from fastrpc.transports.base import transport_for
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("arith", version="1.4")
 class Arith:

@@ -1,6 +1,6 @@
 """Which changes of a service its callers do not notice: callers that know OLD, a server that has NEW.
 
-The rules stand in README.md, "Two versions of one service".
+The rules stand in docs/guide/contracts.md.
 """
 
 from collections.abc import Iterator, Sequence

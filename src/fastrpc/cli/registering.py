@@ -61,7 +61,7 @@ def registry(
         )
     texts = tuple(str(one) for one in addresses)
     settings = RunSettings(app=None, addresses=texts, workers=1, log_level=level, config=ServerConfig())
-    install_logging(level)
+    install_logging(level, is_demanded=True)
     raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from fastrpc._version import __version__
 from fastrpc.cli.import_string import check_import_string, import_from_string
-from fastrpc.cli.log_output import install_logging, leave_logging
+from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.printing import (
     describe_error,
     print_error,
@@ -132,7 +132,7 @@ def run(
                 f"nobody is told of {', '.join(advertise)}", hint="--advertise goes with --registry"
             )
         plan = make_plan(settings, print_started_json if as_json else print_started)
-    install_logging(settings.log_level)
+    install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
     for warning in warnings:
         stderr.print(Text.assemble(("warning: ", "yellow"), warning))
     known = [plan]
@@ -165,7 +165,7 @@ def dev(
         # A server that is worked on is for who works on it.
         settings = replace(settings, registry=None, advertise=(), log_level_is_demanded=log_level is not None)
         plan = make_plan(settings, _print_box)
-    install_logging(settings.log_level)
+    install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
     # Files change twice a second at times, and compiled ones are told apart by the second.
     sys.dont_write_bytecode = True
     from fastrpc.server.reloader import Reloader, SourceFiles
@@ -192,9 +192,10 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         open_registry(settings.registry)
 
     def load() -> list[Any]:
-        found = import_from_string(app)
-        leave_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
-        return [found]
+        try:
+            return [import_from_string(app)]
+        finally:
+            lower_root_level(settings.log_level)
 
     plan = Plan(
         load=load,

@@ -1,13 +1,14 @@
 """What a codec is, and the table that finds one by name or by its number on the wire."""
 
 import importlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
+from fastrpc.assigned_numbers import CODECS, LAST_NUMBER
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
+from fastrpc.installed import free_number, installed, load
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -32,19 +33,12 @@ Payload: TypeAlias = bytes | bytearray | memoryview
 
 ENTRY_POINT_GROUP = "fastrpc.codecs"
 
-#: Numbers below this one are given out in PROTOCOL.md; codecs from elsewhere choose above it.
-FIRST_FREE_WIRE_ID = 64
-LAST_WIRE_ID = 255
-
-#: What a name is on the wire.
-_NAME = re.compile(r"[a-z0-9._-]{1,32}")
-
 # The one table of codecs: name -> (number on the wire, module, class). A codec is imported when it is first asked for.
 _BUILT_IN = {
-    "raw": (0, "fastrpc.codecs.raw", "RawCodec"),
-    "msgpack": (1, "fastrpc.codecs.msgpack", "MsgpackCodec"),
-    "json": (2, "fastrpc.codecs.json", "JsonCodec"),
-    "protobuf": (3, "fastrpc.codecs.protobuf", "ProtobufCodec"),
+    "raw": (CODECS["raw"], "fastrpc.codecs.raw", "RawCodec"),
+    "msgpack": (CODECS["msgpack"], "fastrpc.codecs.msgpack", "MsgpackCodec"),
+    "json": (CODECS["json"], "fastrpc.codecs.json", "JsonCodec"),
+    "protobuf": (CODECS["protobuf"], "fastrpc.codecs.protobuf", "ProtobufCodec"),
 }
 
 
@@ -116,7 +110,7 @@ def codec_named(name: str) -> Codec:
     entry_point = _installed().get(name)
     if entry_point is None:
         raise ConfigError(f"no codec is called {name!r}; there are {', '.join(codec_names())}")
-    return _load(entry_point)
+    return cast(Codec, load("codec", entry_point))
 
 
 def codec_with_id(wire_id: int) -> Codec:
@@ -133,7 +127,7 @@ def codec_number(name: str) -> int:
         if known == name:
             return number
     codec_named(name)  # says what is wrong with it
-    raise ConfigError(f"codec {name!r} has no number: {LAST_WIRE_ID} others have all there are")
+    raise ConfigError(f"codec {name!r} has no number: {LAST_NUMBER} others have all there are")
 
 
 def codec_label(number: int) -> str:
@@ -154,8 +148,7 @@ def codec_numbers() -> dict[int, str]:
             wanted = codec_named(name).wire_id
         except ConfigError:
             continue  # told when it is asked for by name
-        free = [*range(wanted, LAST_WIRE_ID + 1), *range(FIRST_FREE_WIRE_ID, wanted)]
-        number = next((number for number in free if number not in numbers), None)
+        number = free_number(wanted, numbers)
         if number is not None:
             numbers[number] = name
     return numbers
@@ -193,29 +186,4 @@ def unsuitable_type(codec_name: str, type: object, reason: object) -> ConfigErro
 
 @cache
 def _installed() -> "dict[str, EntryPoint]":
-    # A package cannot replace a built-in codec: its name would mean two things on the wire.
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
-    from importlib.metadata import entry_points
-
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
-
-
-def _load(entry_point: "EntryPoint") -> Codec:
-    try:
-        loaded = entry_point.load()
-    except Exception as error:
-        raise ConfigError(
-            f"codec {entry_point.name!r} ({entry_point.value}) does not load: {error}"
-        ) from error
-    if not _NAME.fullmatch(entry_point.name):
-        raise ConfigError(f"codec {entry_point.name!r} has a name that is not 1 to 32 of a-z 0-9 . _ -")
-    codec = cast(Codec, loaded() if isinstance(loaded, type) else loaded)
-    if codec.name != entry_point.name:
-        raise ConfigError(f"codec {entry_point.name!r} ({entry_point.value}) calls itself {codec.name!r}")
-    if not FIRST_FREE_WIRE_ID <= codec.wire_id <= LAST_WIRE_ID:
-        raise ConfigError(
-            f"codec {codec.name!r} has wire_id {codec.wire_id}; "
-            f"installed codecs use {FIRST_FREE_WIRE_ID} to {LAST_WIRE_ID}"
-        )
-    return codec
+    return installed(ENTRY_POINT_GROUP, _BUILT_IN)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 
 __all__ = ["JsonCodec"]
@@ -16,7 +17,7 @@ class JsonCodec(BaseCodec):
     """Carries everything msgspec understands; bytes travel as base64, NaN and infinity as null."""
 
     name = "json"
-    wire_id = 2
+    wire_id = CODECS["json"]
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 
 __all__ = ["MsgpackCodec"]
@@ -20,7 +21,7 @@ class MsgpackCodec(BaseCodec):
     """Carries everything msgspec understands, and plain values where nothing is annotated."""
 
     name = "msgpack"
-    wire_id = 1
+    wire_id = CODECS["msgpack"]
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any, cast
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 from fastrpc.errors import EncodeError
 
@@ -32,7 +33,7 @@ class ProtobufCodec(BaseCodec):
     """Carries objects with `SerializeToString` whose class has `FromString`, and None as no bytes."""
 
     name = "protobuf"
-    wire_id = 3
+    wire_id = CODECS["protobuf"]
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

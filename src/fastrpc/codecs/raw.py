@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import Payload, unsuitable_type
 from fastrpc.errors import EncodeError
 
@@ -13,7 +14,7 @@ class RawCodec:
     """Carries bytes untouched: a `bytes` object is neither copied on the way out nor on the way in."""
 
     name = "raw"
-    wire_id = 0
+    wire_id = CODECS["raw"]
 
     def encode(self, value: Any) -> bytes:
         return _encode(value)

@@ -1,13 +1,14 @@
 """What a compressor is, the table that finds one, and the output that cannot outgrow its limit."""
 
 import importlib
-import re
 from collections.abc import Callable, Generator
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
+from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.errors import ConfigError, DecodeError
+from fastrpc.installed import free_number, installed, load
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -47,19 +48,12 @@ STEP_OUTPUT_BYTES = 8 * 1024
 
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 
-#: Numbers below this one are given out in PROTOCOL.md; compressors from elsewhere choose above it.
-FIRST_FREE_WIRE_ID = 64
-LAST_WIRE_ID = 255
-
-#: What a name is on the wire.
-_NAME = re.compile(r"[a-z0-9._-]{1,32}")
-
 # The one table of compressors: name -> (number on the wire, module, class, what pip installs for it). A compressor is
 # imported when it is first asked for.
 _BUILT_IN = {
-    "gzip": (1, "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
-    "lz4": (2, "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
-    "zstd": (3, "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
+    "gzip": (COMPRESSORS["gzip"], "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
+    "lz4": (COMPRESSORS["lz4"], "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
+    "zstd": (COMPRESSORS["zstd"], "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
 }
 
 
@@ -103,7 +97,7 @@ def compressor_named(name: str) -> Compressor:
     entry_point = _installed().get(name)
     if entry_point is None:
         raise ConfigError(f"no compressor is called {name!r}; there are {', '.join(compressor_names())}")
-    return _load(entry_point)
+    return cast(Compressor, load("compressor", entry_point))
 
 
 def compressor_label(number: int) -> str:
@@ -135,9 +129,7 @@ def compressor_numbers() -> dict[int, Compressor]:
         if name in _BUILT_IN:
             numbers[_BUILT_IN[name][0]] = found
             continue
-        wanted = found.wire_id
-        free = [*range(wanted, LAST_WIRE_ID + 1), *range(FIRST_FREE_WIRE_ID, wanted)]
-        number = next((number for number in free if number not in numbers), None)
+        number = free_number(found.wire_id, numbers)
         if number is not None:
             numbers[number] = found
     return dict(sorted(numbers.items()))
@@ -270,28 +262,4 @@ class BoundedOutput:
 
 @cache
 def _installed() -> "dict[str, EntryPoint]":
-    # A package cannot replace a built-in compressor: its name would mean two things on the wire.
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
-    from importlib.metadata import entry_points
-
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
-
-
-def _load(entry_point: "EntryPoint") -> Compressor:
-    label = f"compressor {entry_point.name!r} ({entry_point.value})"
-    try:
-        loaded = entry_point.load()
-    except Exception as error:
-        raise ConfigError(f"{label} does not load: {error}") from error
-    if not _NAME.fullmatch(entry_point.name):
-        raise ConfigError(f"{label} has a name that is not 1 to 32 of a-z 0-9 . _ -")
-    compressor = cast(Compressor, loaded() if isinstance(loaded, type) else loaded)
-    if compressor.name != entry_point.name:
-        raise ConfigError(f"{label} calls itself {compressor.name!r}")
-    if not FIRST_FREE_WIRE_ID <= compressor.wire_id <= LAST_WIRE_ID:
-        raise ConfigError(
-            f"{label} has wire_id {compressor.wire_id}; "
-            f"installed compressors use {FIRST_FREE_WIRE_ID} to {LAST_WIRE_ID}"
-        )
-    return compressor
+    return installed(ENTRY_POINT_GROUP, _BUILT_IN)

@@ -1,11 +1,16 @@
-"""Pauses between attempts, as `Backoff` says."""
+"""Times that follow from settings: pauses between attempts, the silence after which a peer counts as gone."""
 
 import random
 from collections.abc import Callable
 
-from fastrpc.config import Backoff
+from fastrpc.config import Backoff, Keepalive
 
-__all__ = ["Delays"]
+__all__ = ["Delays", "silence_seconds"]
+
+
+def silence_seconds(keepalive: Keepalive) -> float:
+    """Return the seconds without a byte from a peer after which it counts as gone."""
+    return (keepalive.interval or 0.0) + keepalive.timeout
 
 
 class Delays:

@@ -1,10 +1,12 @@
 """What all settings share: comparing, showing, and the checks that name field, value and what is allowed."""
 
+import functools
 import os
 from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
 from typing import Any, TypeVar, cast, dataclass_transform
 
+from fastrpc.config.unknown_names import unknown_setting
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -69,26 +71,32 @@ def _default_of(field: Any) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-class _Description:
-    """The `__doc__` of settings. Of a field it is the comment above it, read when asked for."""
-
-    __slots__ = ("_summary",)
-
-    def __init__(self, summary: str) -> None:
-        self._summary = summary
-
-    def __get__(self, instance: object, owner: type[Any]) -> str:
-        from fastrpc.config.description import description_of
-
-        return description_of(owner, self._summary)
-
-
 # Type checkers follow `dataclass_transform` only where it decorates a function.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def settings_class(cls: type[_Kind]) -> type[_Kind]:
     made = dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)(cls)
-    made.__doc__ = cast(str, _Description(cast(str, made.__doc__)))
+    _NAMES[made.__name__] = names = tuple(cast(Any, made).__dataclass_fields__)
+    _explain(made, names)
     return made
+
+
+# The settings of each class, for those that are given to another one.
+_NAMES: dict[str, tuple[str, ...]] = {}
+
+
+def _explain(made: Any, names: tuple[str, ...]) -> None:
+    """Have a class say of settings that it does not have what to write."""
+    init, known, owner = made.__init__, frozenset(names), made.__name__
+
+    @functools.wraps(init)
+    def explained(self: Any, *args: Any, **values: Any) -> None:
+        if args:
+            raise TypeError(f"{owner} takes its settings by name: write {owner}({names[0]}=…)")
+        if not known.issuperset(values):
+            raise unknown_setting(owner, next(name for name in values if name not in known), names, _NAMES)
+        init(self, **values)
+
+    made.__init__ = explained
 
 
 def wrong(settings: Any, name: str, allowed: str, hint: str | None = None) -> ConfigError:

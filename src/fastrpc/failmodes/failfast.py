@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc.failmodes.base import Attempt, AttemptedCall, Pick, try_elsewhere
+from fastrpc.failmodes.base import Attempt, AttemptedCall, Pick, sequential, try_elsewhere
 
 __all__ = ["FailFast"]
 
@@ -14,6 +14,10 @@ class FailFast:
     made a moment later.
     """
 
+    #: Attempts after the first one that failed.
+    retries = 0
+
+    @sequential
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the answer, or raise what the attempt failed with."""
         return await try_elsewhere(call, pick, attempt, 0)

@@ -1,5 +1,6 @@
 """What is known of a remote method and of a service; the same on both sides of a call."""
 
+import dis
 import functools
 import inspect
 import types
@@ -315,31 +316,27 @@ def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, err
     )
 
 
-def _stub_codes() -> dict[bytes, int | None]:
-    """Return the byte code of bodies `...`, each with the number of its constant None, if it needs one."""
+def _is_stub(function: Any) -> bool:
+    """Return whether the body of a function is only `...`, `pass` or a docstring.
 
+    All that Python keeps of a body is its code, so it is compared with the code of functions without a body.
+    """
+    code: Any = getattr(function, "__code__", None)
+    return isinstance(code, types.CodeType) and _steps(code) in _stub_steps()
+
+
+@functools.cache
+def _stub_steps() -> tuple[list[tuple[str, Any]], ...]:
     def stub() -> None: ...
 
     async def async_stub() -> None: ...
 
-    def documented_stub() -> None:
-        """Say what it does."""
-
-    async def documented_async_stub() -> None:
-        """Say what it does."""
-
-    stubs: list[Callable[[], Any]] = [stub, async_stub, documented_stub, documented_async_stub]
-    codes = [function.__code__ for function in stubs]
-    return {code.co_code: code.co_consts.index(None) if None in code.co_consts else None for code in codes}
+    return _steps(stub.__code__), _steps(async_stub.__code__)
 
 
-def _is_stub(function: Any) -> bool:
-    code: Any = getattr(function, "__code__", None)
-    if code is None or code.co_code not in _STUB_CODES:
-        return False
-    # `return 1` has the same byte code, with another constant.
-    at = _STUB_CODES[code.co_code]
-    return at is None or code.co_consts[at] is None
+def _steps(code: types.CodeType) -> list[tuple[str, Any]]:
+    """Return the instructions of a code object with the values they work on, whatever their places in it."""
+    return [(step.opname, step.argval) for step in dis.get_instructions(code) if step.opname != "NOP"]
 
 
 def _is_unimplemented(definition: MethodDefinition) -> bool:
@@ -348,6 +345,3 @@ def _is_unimplemented(definition: MethodDefinition) -> bool:
         return False
     writer = definition.signature.scope.defined_in or definition.owner
     return bool(getattr(writer, "_is_protocol", False)) or ABC in writer.__bases__
-
-
-_STUB_CODES = _stub_codes()

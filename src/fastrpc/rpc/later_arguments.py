@@ -1,9 +1,11 @@
-"""Arguments that only a later version acts upon: their defaults are taken, all else is refused."""
+"""Arguments that a function does not have: only a later version acts upon them, or none does."""
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from fastrpc.config import ServerConfig
+from fastrpc.config.unknown_names import setting_with, unknown_name
 from fastrpc.errors import ConfigError
 
 __all__ = ["check_later", "later_arguments"]
@@ -52,6 +54,49 @@ LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
 }
 
 
+_LISTEN: Final = "write await server.listen('tcp://host:port')"
+_SERVE: Final = "write serve(app, …), or give it to `fastrpc run`"
+
+#: Where an argument belongs that was given to the wrong function.
+_BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Server": {
+        "address": _LISTEN,
+        "host": _LISTEN,
+        "port": _LISTEN,
+        "advertise": "write await server.listen(…, advertise=…)",
+        "workers": "write fastrpc.serve(…, workers=…)",
+        "services": "give them without a name: Server(first, second)",
+    },
+    "App": {
+        "address": _SERVE,
+        "host": _SERVE,
+        "port": _SERVE,
+        "advertise": _SERVE,
+        "workers": _SERVE,
+        "services": "give them as the first argument: App([first, second])",
+    },
+    "serve": {
+        "host": "write address='tcp://host:port'",
+        "port": "write address='tcp://host:port'",
+        "services": "give them without a name: serve(first, second)",
+    },
+    "method": {"deadline": "write timeout=…", "retries": "write idempotent=True: then it can be tried again"},
+    "service": {"timeout": "write @method(timeout=…)", "idempotent": "write @method(idempotent=True)"},
+}
+_WITH_CONFIG: Final = frozenset({"Server", "App", "serve"})
+_TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(timeouts=Timeouts(…)) for the rest"
+
+
+def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
+    advice = _BELONGS[owner].get(name)
+    if advice is None and owner in _WITH_CONFIG:
+        setting = setting_with(ServerConfig(), name)
+        advice = (
+            _TIMEOUT if name == "timeout" else f"it is a setting: write config={setting}" if setting else None
+        )
+    return unknown_name(f"{owner}()", "argument", name, known, advice)
+
+
 def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that this version acts upon.
 
@@ -74,14 +119,22 @@ def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def later_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Have a function take the defaults of what only a later version acts upon.
 
-    Its signature does not show them: a name that has no effect is none to write.
+    Its signature does not show them: a name that has no effect is none to write. Of other names that the function
+    does not have the error says what to write.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        code = cast(Any, function).__code__
+        names: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        known = tuple(name for name in names if name != "self")
+
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> T:
             if kwargs:
                 kwargs = check_later(owner, kwargs)  # type: ignore[assignment]
+                for name in kwargs:
+                    if name not in known:
+                        raise _refusal(owner, name, known)
             return function(*args, **kwargs)
 
         return checked

@@ -5,7 +5,7 @@ import types
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache, partial
-from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_args, get_origin
 
 from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
@@ -163,28 +163,27 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
 
 def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
     """Return a function that takes what the method takes and does nothing; Python words its errors."""
-
-    def twin() -> None: ...
-
     parameters = definition.parameters
     # `self` cannot be given by name in any call of a method, so it may as well be positional-only.
-    names = (_free_name(parameters), *(parameter.name for parameter in parameters))
-    positional = sum(parameter.by_position for parameter in parameters)
-    code = twin.__code__.replace(
-        co_argcount=positional + 1,
-        co_posonlyargcount=1 + sum(not parameter.by_name for parameter in parameters),
-        co_kwonlyargcount=len(parameters) - positional,
-        co_nlocals=len(names),
-        co_varnames=names,
-        co_name=definition.attribute,
-        co_qualname=definition.label,
-    )
-    defaults = tuple(p.default for p in parameters if p.by_position and not p.is_required)
-    function = types.FunctionType(code, {}, definition.attribute, defaults)
-    function.__kwdefaults__ = {
-        p.name: p.default for p in parameters if not p.by_position and not p.is_required
-    }
-    return function
+    own = inspect.Parameter(_free_name(parameters), inspect.Parameter.POSITIONAL_ONLY)
+    signature = inspect.Signature([own, *map(_without_value, parameters)])
+    # As `dataclasses` does it. All that is in the text are names which Python took as names of parameters before.
+    namespace: dict[str, Any] = {}
+    exec(f"def twin{signature}: ...", {}, namespace)  # noqa: S102
+    twin: Any = namespace["twin"]
+    twin.__qualname__ = definition.label
+    return cast(Callable[..., None], twin)
+
+
+def _without_value(parameter: Parameter) -> inspect.Parameter:
+    """Return a parameter as `inspect` has it; its default, which nobody looks at, is None."""
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if not parameter.by_position:
+        kind = inspect.Parameter.KEYWORD_ONLY
+    elif not parameter.by_name:
+        kind = inspect.Parameter.POSITIONAL_ONLY
+    default = inspect.Parameter.empty if parameter.is_required else None
+    return inspect.Parameter(parameter.name, kind, default=default)
 
 
 def _free_name(parameters: Sequence[Parameter]) -> str:

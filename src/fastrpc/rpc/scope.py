@@ -1,4 +1,8 @@
-"""What calls inherit from where they are made: a deadline, or nothing at all."""
+"""What calls inherit from where they are made: a deadline, or nothing at all.
+
+A timeout of 0 is valid here and in `with_options`: the call fails at once, unsent. Programs compute what is left of a
+budget. Settings and `@method(timeout=)`, which are written, refuse 0.
+"""
 
 from contextvars import Token
 from types import TracebackType

@@ -1,4 +1,9 @@
-"""What a selector is, the table that finds one by name, and the adapter for one of your own."""
+"""What a selector is, the table that finds one by name, and the adapter for one of your own.
+
+Round robin and smooth weighting go on where they were when the endpoints change. While connections come and go the
+list changes many times a second, and beginning anew would give some endpoints a multiple of their share. A pick that
+leads to no connection is undone, so that the first calls of a client already follow the sequence.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast

@@ -1,4 +1,8 @@
-"""Calls with the same key to the same endpoint."""
+"""Calls with the same key to the same endpoint.
+
+Bounded load lets four calls of one key stay together (`least_load`). The bound taken by its letter sends the second
+of two concurrent calls elsewhere whenever a client is nearly idle, where nobody needs it.
+"""
 
 from fastrpc._core.balancing.selectors import ConsistentHashSelector
 

@@ -5,10 +5,11 @@ import socket
 from collections.abc import Callable, Sequence
 
 from fastrpc.config import ServerConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import tcp, unix
-from fastrpc.transports.base import BACKLOG, silence_of
+from fastrpc.transports.base import BACKLOG
 from fastrpc.transports.sockets import close_all, listen_error
 
 __all__ = ["Acceptor", "ListeningSocket"]
@@ -56,7 +57,7 @@ class Acceptor:
 
     def _bind(self, index: int, address: Address, config: ServerConfig) -> None:
         if address.scheme == "tcp":
-            bound = tcp.bind(address, silence_seconds=silence_of(config.keepalive))
+            bound = tcp.bind(address, silence_seconds=silence_seconds(config.keepalive))
             host, port = bound[0].getsockname()[:2]
             address = Address("tcp", host=address.host or host, port=port, path=address.path)
         elif address.scheme == "unix":

@@ -17,6 +17,7 @@ from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.served_call import ServerState
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.config import ServerConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
@@ -33,7 +34,7 @@ from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.thread_pool import ThreadPool
-from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, silence_of, transport_for
+from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -121,6 +122,17 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await (self.close() if self._is_of_parent else self.drain())
+
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+
+        def __enter__(self):
+            raise TypeError(
+                "a Server is entered by `async with Server(…)` (in code without a loop: `serve(…)`)"
+            )
+
+        def __exit__(self, kind, error, traceback):
+            pass
 
     async def start(self) -> None:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
@@ -258,7 +270,7 @@ class Server:
             backlog=backlog,
             reuse_port=reuse_port,
             socket=socket,
-            silence_seconds=silence_of(self._config.keepalive),
+            silence_seconds=silence_seconds(self._config.keepalive),
             tls=self._config.tls,
         )
         listener = await transport_for(wanted).listen(wanted, make_session, options)

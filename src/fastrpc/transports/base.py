@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from fastrpc.config import TLS, ClientConfig, Keepalive
+from fastrpc.config import TLS, ClientConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_later_parts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
@@ -33,7 +34,6 @@ __all__ = [
     "dial_options",
     "names_transport",
     "remove_transport",
-    "silence_of",
     "transport_for",
 ]
 
@@ -166,14 +166,9 @@ _TRANSPORTS = {
 _loaded: dict[str, Transport] = {}
 
 
-def silence_of(keepalive: Keepalive) -> float:
-    """Return the seconds that a peer may be silent under these rules: until it is pinged, and until it answers."""
-    return (keepalive.interval or 0.0) + keepalive.timeout
-
-
 def dial_options(config: ClientConfig) -> DialOptions:
     """Return what the settings of a client ask of a connection."""
-    return DialOptions(silence_seconds=silence_of(config.keepalive), tls=config.tls)
+    return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=config.tls)
 
 
 def names_transport(target: str) -> bool:

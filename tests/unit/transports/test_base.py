@@ -10,6 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient
 from fastrpc.config import TLS
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import base, blocking
@@ -123,7 +124,7 @@ def test_options_cannot_be_changed(options: Any) -> None:
 
 def test_options_have_the_defaults_of_the_settings() -> None:
     assert base.dial_options(ClientConfig()) == DialOptions()
-    assert base.silence_of(ServerConfig().keepalive) == SILENCE_SECONDS
+    assert silence_seconds(ServerConfig().keepalive) == SILENCE_SECONDS
     assert ListenOptions().backlog == BACKLOG
 
 

@@ -8,6 +8,13 @@
         │ all probes succeeded    time is over │  │ a probe failed: twice as long
         └──────────────── half open ◄──────────┘  │
                               └───────────────────┘
+
+A breaker is made by the first fault and dropped when it knows nothing, so a healthy endpoint costs one look at a
+pointer.
+
+It stays open for two seconds at most (`Breaker.longest_open`). Where several tiers have breakers, each is closed by a
+probe that gets through all those behind it: with pauses up to 30 s calls through three tiers still failed 8 s after
+an outage of 20 s was over, now they succeed after 2 s, for one probe every two seconds of each client.
 """
 
 cimport cython

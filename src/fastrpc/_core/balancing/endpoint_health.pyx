@@ -1,7 +1,8 @@
 """What the results of an endpoint tell of it, beside the others.
 
-An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all
-endpoints do, or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
+An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all endpoints do,
+or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at
+intervals.
 
 Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both have to be good:
 
@@ -16,6 +17,14 @@ Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both 
        in ───────────────────────────────────────────────────────► ejected
           ◄───────────────────────────────────────────────────────
                its time is over, and the last probe did not fail
+
+Endpoints are compared in units of what each method usually takes. Seconds alone tell which methods came: round robin
+over three endpoints with three methods called in turn sends each endpoint one of them, and the one with the long
+method was ejected.
+
+In Envoy a passed check ends an ejection. Here a server whose health knows nothing of its faults would be back at each
+interval, so both states count; a failed probe prolongs an ejection. Both count together against half of the
+endpoints.
 """
 
 cimport cython

@@ -118,6 +118,3 @@ class EndpointSet:
 
         Raises CircuitOpenError when its breaker holds the call back.
         """
-
-    def _measure_picks(self, count: int, keys: list[Any]) -> None:
-        """Place and end `count` attempts in a C loop: bench hook."""

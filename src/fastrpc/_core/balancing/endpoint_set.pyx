@@ -13,6 +13,29 @@ comparison due makes it.
 
 Calls that go the plain way keep what belongs to their attempt themselves and read no clock for it; a Pick is for those
 that the runner makes.
+
+Picks, breakers and the counting of results happen for each attempt and are compiled; endpoints are compared once a
+second, in Python. All of it is sans-IO, so a client without a loop needs no timer. The endpoint set is in `_core`, although
+only clients use it, because each attempt passes through it.
+
+A call keeps its place itself. An object for each attempt, two readings of the clock and the way to the connection
+through Python attributes were a fifth of a call. The endpoint set is given the instants at which the call began and its
+answer was read, and hears of the result exactly once, when the session settles the call. No user code runs there: an
+ejected endpoint is left out by the next pick.
+
+Breakers that hold calls back are passed by at once: a pick that meets one lists all of them, instead of finding each
+by a pick of its own, which is quadratic in the outage of a large endpoint set.
+
+Filters are asked twice: as if all endpoints were healthy, for those that are connected anyway, and as they are, for
+the zone that is needed when the own one is not sound. An endpoint that nobody tried yet counts as sound there, or
+every client would begin in all zones.
+
+Endpoints without a connection count as leaving, so that picks are made among those at hand; when there is none, all
+are tried. Selectors that place by keys, and those of users, keep an endpoint that was never connected: else a key
+would go to whichever server answers first.
+
+A call that a leaving server did not start says nothing about the server, nor does one whose connection went first,
+nor a notification. Counted as faults, one rolling restart would open the breakers of a whole endpoint set.
 """
 
 from random import getrandbits
@@ -434,15 +457,3 @@ cdef class EndpointSet:
             self._is_stale = True
             self._look_ns = 0
         return 0
-
-    def _measure_picks(self, Py_ssize_t count, list keys not None):
-        # Bench hook: pick and conclude, one key after the other, a microsecond apart, as the engine does it.
-        cdef Py_ssize_t index
-        cdef Py_ssize_t size = len(keys)
-        cdef int64_t ticket = 0
-        cdef uint64_t now = self.now()
-        cdef EndpointState endpoint_state
-        for index in range(count):
-            endpoint_state = self.choose(None, keys[index % size], "bench.echo", None, now, &ticket)
-            self.conclude(endpoint_state, "bench.echo", ticket, now, now + 1000, None)
-            now += 1000

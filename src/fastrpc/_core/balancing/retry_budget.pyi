@@ -37,6 +37,3 @@ class RetryBudget:
 
     def take(self) -> bool:
         """Return whether one more retry may be made, and count it if so."""
-
-    def _measure_calls(self, count: int) -> None:
-        """Count `count` calls in a C loop: bench hook."""

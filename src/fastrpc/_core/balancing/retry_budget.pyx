@@ -2,6 +2,10 @@
 
 Counted over a sliding second, so that nothing is saved up in good times: retries of a second are at most `share` of its
 calls and `per_second` more, also in the first second of an outage.
+
+A bucket that fills in good times empties itself into a server at the moment it fails. Attempts that reached no
+server, or that a leaving server did not start, are no load and are not counted. A server that refuses because it is
+full has had the load.
 """
 
 cimport cython
@@ -68,9 +72,3 @@ cdef class RetryBudget:
             self._retries[self._slot % BUDGET_SLOTS] = 0
         self._slot = slot
         return 0
-
-    def _measure_calls(self, Py_ssize_t count):
-        # Bench hook: count `count` calls a microsecond apart.
-        cdef Py_ssize_t index
-        for index in range(count):
-            self.count_call(<uint64_t>index * 1000)

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from fastrpc._core.balancing.endpoint_health import EndpointHealth
 from fastrpc._core.balancing.hash_ring import HashRing
@@ -58,6 +58,13 @@ class BaseSelector:
     def endpoints(self) -> list[Endpoint]:
         """The endpoints that may be picked."""
 
+    #: Whether calls are placed by what the endpoints are, not by which of them is connected.
+    is_keyed: ClassVar[bool]
+    #: Whether a pick looks at more of a call than its key, so that it waits until the call is complete.
+    needs_whole_call: ClassVar[bool]
+    #: Whether each pick is followed by one `observe`, so that it stands while its endpoint connects.
+    observes_each_pick: ClassVar[bool]
+
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Replace the endpoints; those that stay keep what was learned of them.
@@ -90,9 +97,6 @@ class BaseSelector:
         self, endpoint_state: EndpointState, seconds: float, error: BaseException | None
     ) -> None:
         """Do the same for an endpoint that `pick_endpoint` returned, whether it is gone or not."""
-
-    def _measure_picks(self, count: int, keys: list[Any]) -> None:
-        """Pick and observe `count` times in a C loop: bench hook."""
 
 class RandomSelector(BaseSelector):
     """Picks any endpoint with equal probability."""
@@ -130,6 +134,8 @@ class ConsistentHashSelector(BaseSelector):
         least_load: attempts that an endpoint takes whatever the bound.
     """
 
+    is_keyed: ClassVar[bool]
+
     def __init__(
         self,
         *,
@@ -146,6 +152,8 @@ class JumpHashSelector(BaseSelector):
 
     A call without a key is placed by its method and its one argument, where that is an int or a text.
     """
+
+    is_keyed: ClassVar[bool]
 
     def key_of(self, call: Any) -> str | bytes | int | None:
         """Return what places a call: its `hash_key`, else what rpcx makes of method and argument."""
@@ -164,6 +172,10 @@ class UserSelector(BaseSelector):
 
     Raises ConfigError from a pick when it returns what is not one of the endpoints of its last update.
     """
+
+    is_keyed: ClassVar[bool]
+    needs_whole_call: ClassVar[bool]
+    observes_each_pick: ClassVar[bool]
 
     def __init__(self, selector: Any) -> None: ...
     @property

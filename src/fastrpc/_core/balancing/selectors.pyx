@@ -66,6 +66,8 @@ cdef class EndpointState:
 cdef class BaseSelector:
     """BaseSelector(*, filters=(), seed=None)\n--\n\nWhat the built-in selectors share."""
 
+    is_keyed = needs_whole_call = observes_each_pick = False
+
     def __init__(self, *, filters=(), seed=None):
         self.endpoint_states = []
         self._by_id, self._by_name = {}, {}
@@ -267,13 +269,6 @@ cdef class BaseSelector:
             return <EndpointState>self.endpoint_states[index]
         finally:
             self._mark_tried(tried, False)
-
-    def _measure_picks(self, Py_ssize_t count, list keys not None):
-        # Bench hook: pick and observe, one key after the other, as the engine does it.
-        cdef Py_ssize_t index
-        cdef Py_ssize_t size = len(keys)
-        for index in range(count):
-            self.settle(self.choose(None, keys[index % size], None, index), 1e-3, None, index)
 
     cdef int _changed(self) except -1:
         """Hook: the endpoints are others. It runs no code of Python's."""
@@ -498,6 +493,8 @@ cdef class LeastLoadedSelector(BaseSelector):
 cdef class ConsistentHashSelector(BaseSelector):
     """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
 
+    is_keyed = True
+
     def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
         if bound is not None:
@@ -575,6 +572,7 @@ cdef class ConsistentHashSelector(BaseSelector):
 
 
 cdef class JumpHashSelector(BaseSelector):
+    is_keyed = True
 
     def key_of(self, call):
         key = getattr(call, "hash_key", None)
@@ -653,6 +651,7 @@ cdef class DoubleJumpSelector(JumpHashSelector):
 
 @cython.final
 cdef class UserSelector(BaseSelector):
+    is_keyed = needs_whole_call = observes_each_pick = True
 
     def __init__(self, selector):
         # One that is derived from ours applies its filters itself.

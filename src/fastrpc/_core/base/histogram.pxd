@@ -87,12 +87,6 @@ cdef class MethodCounters:
             self._buckets[bucket_of(elapsed_ns)] += 1
             self._elapsed_ns += elapsed_ns
 
-    # A call that was counted as OK turned out to have failed.
-    cdef inline void failed_after_all(self, int status) noexcept:
-        if COUNTS:
-            self._ended[0] -= 1
-            self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
-
     cdef inline void moved(self, uint64_t bytes_in, uint64_t bytes_out) noexcept:
         if COUNTS:
             self.received_bytes += bytes_in
@@ -125,10 +119,6 @@ cdef class CallTotals:
         self._sent_bytes += sent_bytes
 
     cdef inline void ended(self, int status) noexcept:
-        self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
-
-    cdef inline void failed_after_all(self, int status) noexcept:
-        self._ended[0] -= 1
         self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
 
     cdef inline void received(self, uint64_t received_bytes) noexcept:

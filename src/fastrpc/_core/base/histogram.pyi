@@ -67,9 +67,6 @@ class MethodCounters:
         TypeError and changes nothing.
         """
 
-    def _measure_calls(self, count: int, elapsed_ns: int) -> None:
-        """Count `count` whole calls in a C loop: bench hook."""
-
 @final
 class CallTotals:
     """What one client did since it was made. Counting needs the GIL."""

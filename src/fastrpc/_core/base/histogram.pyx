@@ -165,14 +165,6 @@ cdef class MethodCounters:
         self._merge_counters(other)
         return 0
 
-    def _measure_calls(self, Py_ssize_t count, uint64_t elapsed_ns):
-        # Bench hook: count `count` whole calls of rising length.
-        cdef Py_ssize_t index
-        for index in range(count):
-            self.started()
-            self.moved(48, 64)
-            self.ended(0, elapsed_ns + <uint64_t>index * 16)
-
 
 @cython.final
 cdef class CallTotals:

@@ -8,6 +8,9 @@
 
 The likeness of two names is twice their longest common subsequence over the sum of their lengths. The subsequence is found
 by the bits of two words (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004): some ten operations a byte.
+
+`difflib` took 11 ms of the loop for one unknown name beside 200 methods, and whoever can connect may ask as often as
+they like.
 """
 
 from bisect import bisect_left

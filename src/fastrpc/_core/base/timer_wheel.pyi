@@ -16,12 +16,6 @@ class TimerWheel:
     def live(self) -> int:
         """Timers added and neither cancelled nor popped."""
 
-    def _measure_add_cancel(self, count: int, due_ns: int) -> None:
-        """Add and cancel `count` timers in a C loop: bench hook."""
-
-    def _measure_expiry(self, count: int, now_ns: int, span_ns: int) -> None:
-        """Add `count` timers over `span_ns` and let all of them expire, in a C loop: bench hook."""
-
 @final
 class ScheduledValue:
     """A value and its timer; made by `Schedule.schedule`."""

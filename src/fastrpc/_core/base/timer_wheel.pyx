@@ -13,11 +13,13 @@ this byte names::
 All slots in use therefore lie after the current one, no level wraps around, and the first bit set in
 `_occupied` is always the next thing to happen. Adding and cancelling are O(1); a timer cascades at most once
 per level.
+
+Timers live inside their owners, and one loop timer drives all of them. While a timer is linked the wheel holds a
+reference to its owner, so none can dangle.
 """
 
 cimport cython
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
 
 
 cdef extern from "base/bits.h" nogil:
@@ -28,7 +30,6 @@ cdef extern from "base/bits.h" nogil:
 cdef enum:
     SLOT_MASK = (1 << SLOT_BITS) - 1
     SPAN_BITS = LEVELS * SLOT_BITS       # ticks that differ above these bits are DISTANT from each other
-    MEASURED_IN_FLIGHT = 64              # timers that the bench hooks keep linked
 
 
 @cython.final
@@ -148,34 +149,6 @@ cdef class TimerWheel:
         return (
             (self._current >> shift) & ~<uint64_t>SLOT_MASK | <uint64_t>(position & SLOT_MASK)
         ) << shift
-
-    def _measure_add_cancel(self, Py_ssize_t count, uint64_t due_ns):
-        # Bench hook: count times one add and one cancel, MEASURED_IN_FLIGHT timers linked meanwhile.
-        cdef Timer[MEASURED_IN_FLIGHT] timers
-        cdef Py_ssize_t index
-        for index in range(MEASURED_IN_FLIGHT):
-            timers[index].next = timers[index].previous = NULL
-        for index in range(count):
-            # A re-added timer is cancelled first.
-            self.add(&timers[index & (MEASURED_IN_FLIGHT - 1)], due_ns + <uint64_t>index * 1000)
-        for index in range(MEASURED_IN_FLIGHT):
-            self.cancel(&timers[index])
-
-    def _measure_expiry(self, Py_ssize_t count, uint64_t now_ns, uint64_t span_ns):
-        # Bench hook: add `count` timers evenly over `span_ns`, then advance tick by tick and pop all of them.
-        cdef Timer* timers = <Timer*>calloc(count, sizeof(Timer))
-        cdef Py_ssize_t index
-        cdef uint64_t passed = 0
-        if timers is NULL:
-            raise MemoryError
-        for index in range(count):
-            self.add(&timers[index], now_ns + <uint64_t>index * (span_ns // <uint64_t>count))
-        while passed <= span_ns:
-            passed += <uint64_t>1 << TICK_BITS
-            self.advance(now_ns + passed)
-            while self.pop_expired() is not NULL:
-                pass
-        free(timers)
 
 
 @cython.final

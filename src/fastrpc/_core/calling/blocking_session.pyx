@@ -10,6 +10,10 @@
                       sleep   until somebody wakes us: our answer came, or a turn is free
 
 Who leaves wakes a sleeper if it leaves a turn behind that nobody else would take.
+
+A thread that waits until the socket takes more cannot be woken by the one that read for it and left. So it checks
+every 10 ms whether another thread is reading: a server that reads nothing before its own output is taken would wait
+for both.
 """
 
 import random
@@ -32,6 +36,7 @@ from fastrpc._core.framing.frame cimport (
     Frame,
 )
 from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
@@ -255,12 +260,15 @@ cdef class BlockingSession(BlockingStream):
     cdef int _push(self, Wait wait) except -1:
         """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
 
+        Where calls wait for the peer's budget the moment is what they wait for.
+
         A server that reads nothing before its own output was taken would else wait for us, and we for it.
         """
         cdef int ready = 0
         cdef BlockingIO io = self.io
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
-        if self.is_closed:
+        cdef short events = POLLOUT if len(self.parts) else 0
+        if self.is_closed or self.has_news:
             return 0
         self.pusher = wait
         self.system_calls += 1
@@ -269,7 +277,7 @@ cdef class BlockingSession(BlockingStream):
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
-                    ready = io.wait(POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                    ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
                 if ready == INTERRUPTED:
                     self.check_signals()
         finally:
@@ -296,10 +304,10 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef bint _wants_pusher(self) noexcept:
-        """Whether output waits for the system to take it, or for somebody to go on, and nobody watches for that."""
-        if self.is_sending or self.pusher is not None or self.reader_pushes or self.write_error is not None:
+        """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that."""
+        if self.is_sending or self.pusher is not None or self.write_error is not None:
             return False
-        return self.has_news or len(self.parts) > 0
+        return self.withholds or not self.reader_pushes and (self.has_news or len(self.parts) > 0)
 
     cdef int _go(self, bint refused=False) except -1:
         """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
@@ -410,6 +418,8 @@ cdef class BlockingSession(BlockingStream):
             if now >= self.blocked_ns + SLOW_READER_NS:
                 self.close_with(REASON_SLOW_READER, f"nothing could be written for {SLOW_READER_NS / 1e9:g} s")
                 return now
+        if self.withholds and self.resume_withheld():
+            due_ns = min(due_ns, now + WITHHELD_NS)
         return min(due_ns, self._check_life(now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:

@@ -8,6 +8,9 @@
         └── ServerCall    (served_call) what `current_call()` returns
     Route                 method → marshal, handler, counters; built once
     RouteTable            method name as it lies on the wire → Route
+
+A `Scope` travels in a context variable, and the call that a server runs is the scope itself. Child tasks of a handler
+inherit it because contexts are copied.
 """
 
 import collections.abc

@@ -15,9 +15,3 @@ class NativeProtocol(WireProtocol):
 
     def encode(self, fields: dict[str, Any]) -> bytes:
         """Write the frame that `decode` reads as these fields; what is left out is 0 or empty."""
-
-    def _measure_parse(self, count: int, data: bytes) -> int:
-        """Parse one frame `count` times: bench hook."""
-
-    def _measure_write(self, count: int, data: bytes) -> int:
-        """Write the frame that `data` holds `count` times: bench hook."""

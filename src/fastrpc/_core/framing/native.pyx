@@ -264,30 +264,6 @@ cdef class NativeProtocol(WireProtocol):
         self.write(out, &frame)
         return out.take()
 
-    def _measure_parse(self, Py_ssize_t count, bytes data):
-        """Parse one frame `count` times: bench hook."""
-        cdef Frame frame
-        cdef Py_ssize_t _i, size = len(data), consumed = 0
-        cdef const char* start = data
-        for _i in range(count):
-            consumed += self.parse(start, size, &frame)
-        return consumed
-
-    def _measure_write(self, Py_ssize_t count, bytes data):
-        """Write the frame that `data` holds `count` times: bench hook."""
-        cdef Frame frame
-        cdef WriteBuffer out = WriteBuffer()
-        cdef Py_ssize_t _i, size = len(data), written = 0
-        cdef const char* start = data
-        # The parser sets only the fields of the kind.
-        memset(&frame, 0, sizeof(Frame))
-        self.parse(start, size, &frame)
-        for _i in range(count):
-            self.write(out, &frame)
-            written += out.size
-            out.keep(0)
-        return written
-
 
 cdef inline char* write_request_head(char* place, const Frame* frame) noexcept nogil:
     place[0] = FIXED_HEAD // 8

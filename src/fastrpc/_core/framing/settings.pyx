@@ -9,6 +9,8 @@ cimport cython
 import re
 import struct
 
+from fastrpc.assigned_numbers import CODECS as CODEC_NUMBERS
+
 cdef enum:
     MAX_FRAME = 1
     MAX_MESSAGE = 2
@@ -41,6 +43,7 @@ NUMBERS = {
 }
 # name: (attribute, lowest number); compressor 0 means none.
 LISTS = {CODECS: ("codecs", 0), COMPRESSORS: ("compressors", 1)}
+FLOOR_CODECS = ("raw", "msgpack")
 LIST_LIMIT = 32
 AUTH_SCHEMES_LIMIT = 8
 AGENT_LIMIT = 64
@@ -77,7 +80,7 @@ cdef class Settings:
         self.min_ping_ms = 0
         self.ping_reply_ms = 0
         self.features = 0
-        self.codecs = {0: "raw", 1: "msgpack"}
+        self.codecs = {CODEC_NUMBERS[name]: name for name in FLOOR_CODECS}
         self.compressors = {}
         self.auth_schemes = ()
         self.agent = ""
@@ -145,7 +148,7 @@ def usual_settings(bint of_server):
     settings.max_calls = 10_000 if of_server else 0
     settings.max_streams = 1_000 if of_server else 0
     settings.open_messages = 4
-    settings.codecs = {0: "raw", 1: "msgpack", 2: "json", 3: "protobuf"}
+    settings.codecs = {number: name for name, number in CODEC_NUMBERS.items()}
     settings.min_ping_ms = 500
     settings.ping_reply_ms = 10_000
     return settings

@@ -23,7 +23,7 @@ cdef enum:
     # What a call costs beside its bytes: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
     CALL_RECORD = 3072
 
-# What all connections of this process hold together: requests, calls under way, output.
+# What all connections of this process hold together: requests, calls under way, output, reads that wait.
 cdef int64_t process_held
 
 
@@ -97,10 +97,12 @@ cdef class GuardedSession(Session):
         uint64_t seen_read_ns
         int looks
 
-        # What is counted for this connection: its requests, its calls' records, its output; credit kept back.
+        # What is counted for this connection: its requests, its calls' records, its output, what it sent and waits for a
+        # turn of the loop; credit kept back.
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
+        int64_t tail_held
         int64_t withheld
 
         # Opening under way; one connection too many; told to drain before it was open; when a drain ends.

@@ -76,7 +76,7 @@ class GuardedSession(Session):
         """Bytes of requests being received, waiting or handled."""
 
     def held_bytes(self) -> int:
-        """Count the bytes this connection holds: requests, records of calls, output."""
+        """Count the bytes this connection holds: requests, records of calls, output, reads that wait for a turn."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Count the connection; its opening has to follow in time."""

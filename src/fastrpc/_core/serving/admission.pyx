@@ -38,7 +38,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
 
 cdef enum:
-    # After so many turns calls are started although there is still more to read: about a megabyte.
+    # After so many reads calls are started although there is still more to read: about a megabyte.
     MOST_LOOKS = 6
 
 cdef uint64_t SECOND = 1_000_000_000
@@ -228,7 +228,7 @@ cdef class GuardedSession(Session):
     def __dealloc__(self):
         # Nobody is told of the end of a connection whose loop was closed before it.
         global process_held
-        process_held -= self.request_held + self.record_held + self.output_held
+        process_held -= self.request_held + self.record_held + self.output_held + self.tail_held
 
     def connection_made(self, transport):
         """Count the connection; its opening has to follow in time."""
@@ -236,8 +236,8 @@ cdef class GuardedSession(Session):
         self.admission.accepted(self)
 
     cpdef int64_t held_bytes(self) noexcept:
-        """Bytes that this connection holds: requests, records of calls, output."""
-        return self.request_held + self.record_held + self.output_held
+        """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
+        return self.request_held + self.record_held + self.output_held + self.tail_held
 
     cdef int task_finished(self, HandlerTask ended) except -1:
         return 0
@@ -501,8 +501,11 @@ cdef class GuardedSession(Session):
 
     cdef bint is_caught_up(self) noexcept:
         """Whether a whole turn of the loop brought nothing more to read, or enough was read."""
+        cdef bint has_read = self.received_ns != self.seen_read_ns
+        if self.tail.is_put_off:
+            # Until its turn nothing more is read, however often somebody looks.
+            return False
         self.looks += 1
-        cdef bint has_read = self.is_put_off or self.received_ns != self.seen_read_ns
         if self.looks == 1 or (has_read and self.looks < MOST_LOOKS):
             # The first look comes before this turn's reads.
             self.seen_read_ns = self.received_ns
@@ -521,6 +524,10 @@ cdef class GuardedSession(Session):
         if self.drain_step == 2 and self.output_held == 0:
             self.tell_watcher()
         return 0
+
+    cdef int on_tail(self, Py_ssize_t change) except -1:
+        self.tail_held += change
+        return self.admission.count(change)
 
     cdef int weigh_output(self) except -1:
         """Count what the peer has not taken; above `send_soft` nothing more starts."""

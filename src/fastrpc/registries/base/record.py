@@ -7,6 +7,9 @@
 
 Records are written by others. Reading one is strict: an unknown format, a wrong type, a text that is too long or
 cannot be printed refuses the whole record. Keys that format 1 does not name are ignored, so that it can grow.
+
+Records are flat in Consul, so that people and other programs can read and write them, and JSON in the embedded
+registry and in cache files. One strict reader takes both, and addresses pass the policy before they are published.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,2 @@
+class ReceiveTail:
+    """Received bytes of one connection that are not handled yet."""
