@@ -1,8 +1,8 @@
 """Which endpoint takes a call: the interface, the built-in choices, and filters that narrow the endpoints first.
 
-Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`); the files here are its faces. The
-first line of a compiled selector's docstring is its signature, since Cython gives constructors none. Knows endpoints
-and the core, no network and no client.
+Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`, `key_selectors.pyx`); the files here
+are its faces. The first line of a compiled selector's docstring is its signature, since Cython gives constructors none.
+Knows endpoints and the core, no network and no client.
 """
 
 from fastrpc.selectors.base import Filter, Selector, selector_for

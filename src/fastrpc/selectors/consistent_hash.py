@@ -4,7 +4,7 @@ Bounded load lets four calls of one key stay together (`least_load`). The bound 
 of two concurrent calls elsewhere whenever a client is nearly idle, where nobody needs it.
 """
 
-from fastrpc._core.balancing.selectors import ConsistentHashSelector
+from fastrpc._core.balancing.key_selectors import ConsistentHashSelector
 
 __all__ = ["ConsistentHash"]
 

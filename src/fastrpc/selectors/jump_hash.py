@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc._core.balancing.selectors import DoubleJumpSelector, JumpHashSelector
+from fastrpc._core.balancing.key_selectors import DoubleJumpSelector, JumpHashSelector
 
 __all__ = ["DoubleJump", "JumpHash", "go_text", "rpcx_key"]
 

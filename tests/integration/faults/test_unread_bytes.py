@@ -50,7 +50,7 @@ class Leaver:
                         self._leave(connection)
 
     def _leave(self, connection: socket.socket) -> None:
-        # All of it and the end of the stream have to wait for the client: what a server has yet to send nobody can read.
+        # All of it and the end of the stream have to wait for the client: what is not sent yet, nobody can read.
         with suppress(PermissionError):
             connection.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 * len(self._unasked) + 65_536)
         connection.sendall(self._unasked)

@@ -45,7 +45,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.balancing.breaker cimport Breaker
 from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
-from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState, JumpHashSelector
+from fastrpc._core.balancing.key_selectors cimport JumpHashSelector
+from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.errors import (
