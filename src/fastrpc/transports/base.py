@@ -49,8 +49,8 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 SessionFactory = Callable[[], asyncio.BufferedProtocol]
 
-
-_Socket = socket.socket  # `ListenOptions` has a field called `socket`.
+# `ListenOptions` has a field called `socket`.
+_Socket = socket.socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
