@@ -159,7 +159,7 @@ class TestRun:
                 assert caller.wait().code == 1
             ended = program.wait()
         assert ended.code == 4
-        assert "they were not done 0.2 s after the drain began" in ended.errors
+        assert "they were still running 0.2 s after the drain began" in ended.errors
         assert "the config of the App" in " ".join(ended.errors.split())
 
     def test_reads_file_and_environment(self, folder: Path) -> None:

@@ -31,7 +31,7 @@ def test_the_floor_has_codecs_that_every_peer_knows() -> None:
 
 def test_c_and_the_protocol_know_the_same_first_number_of_ones_own() -> None:
     declared = re.search(
-        r"FIRST_OWN_NUMBER = (\d+)", (PACKAGE / "_core" / "settings.pxd").read_text(encoding="utf-8")
+        r"FIRST_OWN_NUMBER = (\d+)", (PACKAGE / "_core/framing/settings.pxd").read_text(encoding="utf-8")
     )
     assert declared is not None
     assert int(declared[1]) == FIRST_OWN_NUMBER

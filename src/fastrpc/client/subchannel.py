@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.subchannel_rules import trouble_at, without_frames
-from fastrpc.config.delays import Delays, silence_seconds
+from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
-from fastrpc.transports.base import transport_for
+from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.client.pool import Pool
@@ -164,11 +164,10 @@ class Subchannel:
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        silence = silence_seconds(config.keepalive)
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 _, session = await transport_for(address).dial(
-                    address, self._new_session, silence_seconds=silence
+                    address, self._new_session, dial_options(config)
                 )
         except TimeoutError:
             raise ConnectError(

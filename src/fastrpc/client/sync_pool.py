@@ -32,7 +32,6 @@ from fastrpc.client.subchannel_rules import (
 from fastrpc.client.sync_subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
-from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConfigError,
@@ -42,6 +41,7 @@ from fastrpc.errors import (
     NoEndpointError,
     UnavailableError,
 )
+from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
 if TYPE_CHECKING:
@@ -383,14 +383,13 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        silence = silence_seconds(config.keepalive)
-        stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
+        io = connect(endpoint.address, min(limits, default=None), dial_options(config))
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.
-            stream.close()
+            io.close()
             self.check_process()
         return BlockingSession(
-            stream=stream,
+            io=io,
             endpoint=endpoint,
             timeouts=config.timeouts,
             keepalive=config.keepalive,

@@ -9,7 +9,8 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import tcp, unix
-from fastrpc.transports.base import BACKLOG, close_all, listen_error
+from fastrpc.transports.base import BACKLOG
+from fastrpc.transports.sockets import close_all, listen_error
 
 __all__ = ["Acceptor", "ListeningSocket"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import Route
@@ -34,7 +34,7 @@ from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.thread_pool import ThreadPool
-from fastrpc.transports.base import Listener, ListenOptions, transport_for
+from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -237,15 +237,20 @@ class Server:
         address: str | Address,
         *,
         advertise: "Advertise" = None,
-        **options: Unpack[ListenOptions],
+        backlog: int = BACKLOG,
+        reuse_port: bool = False,
+        socket: socket.socket | None = None,
     ) -> Address:
-        """Accept connections at an address; may be called several times. The options are the transport's.
+        """Accept connections at an address; may be called several times.
 
         With a registry it returns once the registry was told, or is known to be away.
 
         Args:
             advertise: what the registry is told in place of the bound address: an address, where port 0 stands for
                 the bound one, an Endpoint with weight, zone and labels, or False for nothing.
+            backlog: connections that may wait to be accepted.
+            reuse_port: several processes listen at one port, and the system spreads connections over them (tcp).
+            socket: a bound socket to listen on, in place of a new one; the server owns it from then on (tcp, unix).
 
         Returns:
             The bound address, with the real port where 0 was asked; `str()` of it is a target for a client.
@@ -258,14 +263,17 @@ class Server:
         wanted = Address.parse(address)
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
-        unknown = options.keys() - ListenOptions.__annotations__.keys()
-        if unknown:
-            raise TypeError(f"listen() has no option {', '.join(sorted(unknown))}")
         await self.start()
         self._check_taking()
         make_session = partial(self._new_session, self._reveals_services(wanted))
-        options.setdefault("silence_seconds", silence_seconds(self._config.keepalive))
-        listener = await transport_for(wanted).listen(wanted, make_session, **options)
+        options = ListenOptions(
+            backlog=backlog,
+            reuse_port=reuse_port,
+            socket=socket,
+            silence_seconds=silence_seconds(self._config.keepalive),
+            tls=self._config.tls,
+        )
+        listener = await transport_for(wanted).listen(wanted, make_session, options)
         self._listeners.append(listener)
         try:
             # Somebody may have drained it while the address was bound: what comes later is not closed with the rest.

@@ -6,12 +6,12 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, TypeVar, cast
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import (
-    SILENCE_SECONDS,
+    DialOptions,
     Listener,
     ListenOptions,
     SessionFactory,
@@ -92,7 +92,7 @@ class FaultyTransport:
         return Address(self.scheme, path=str(Address.parse(target)))
 
     async def dial(
-        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+        self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
         """Connect through the transport of the target address, with the faults in between."""
         target = self._target(address)
@@ -102,18 +102,16 @@ class FaultyTransport:
                 f"cannot connect to {target}: refused by the FaultyTransport of seed {self.seed}"
             )
         faults = _Faults(self, self._dials)
-        _, between = await transport_for(target).dial(
-            target, lambda: _Between(faults), silence_seconds=silence_seconds
-        )
+        _, between = await transport_for(target).dial(target, lambda: _Between(faults), options)
         self.connections += 1
         return between.give_to(session_factory)
 
     async def listen(
-        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+        self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
         """Listen through the transport of the target address; faults affect only the dialling side."""
         target = self._target(address)
-        return await transport_for(target).listen(target, session_factory, **options)
+        return await transport_for(target).listen(target, session_factory, options)
 
     def _target(self, address: Address) -> Address:
         return Address.parse(address.path) if address.scheme == self.scheme else address

@@ -24,8 +24,11 @@ cdef extern from *:
 
 cdef enum:
     STATUSES = HIGHEST_STATUS + 1
-    LOWEST_BITS = 10                     # first bucket: up to 2**10 ns, about 1 us
-    HIGHEST_BITS = 36                    # last bucket: more than 2**36 ns, about 69 s
+    # Durations are counted in ticks of 0.5 ms / 2**19: the bounds that Prometheus is shown are 0.5 ms, 1 ms, 2 ms, ...
+    TICKS = 16_384                       # in so many nanoseconds:
+    TICKS_NS = 15_625
+    LOWEST_BITS = 10                     # first bucket: up to 2**10 ticks, about 1 us
+    HIGHEST_BITS = 36                    # last bucket: more than 2**36 ticks, about 65.5 s
     PART_BITS = 2                        # each doubling between them is cut into 4 equal parts
     BUCKETS = ((HIGHEST_BITS - LOWEST_BITS) << PART_BITS) + 2
 
@@ -33,12 +36,16 @@ cdef enum:
 cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
     # Upper bounds belong to their bucket, as Prometheus wants it: hence the subtraction. Log-linear buckets
     # are those of HdrHistogram (hdrhistogram.org) with 2 bits of precision.
-    cdef uint64_t below = elapsed_ns - (elapsed_ns != 0)
+    cdef uint64_t below
     cdef int highest
-    if below < (<uint64_t>1 << LOWEST_BITS):
-        return 0
-    if below >= (<uint64_t>1 << HIGHEST_BITS):
+    # Far below what the product may be.
+    if elapsed_ns > ((<uint64_t>1 << HIGHEST_BITS) // TICKS) * TICKS_NS:
         return BUCKETS - 1
+    # Rounded up: part of a tick beyond a bound is beyond it.
+    below = (elapsed_ns * TICKS + (TICKS_NS - 1)) // TICKS_NS
+    if below <= (<uint64_t>1 << LOWEST_BITS):
+        return 0
+    below -= 1
     highest = fastrpc_highest_bit(below)
     # The bits under the highest one choose the part; the highest one itself adds 1 << PART_BITS, which
     # steps over the first bucket and is taken back but for that 1.
@@ -52,8 +59,10 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
 @cython.final
 cdef class MethodCounters:
     cdef:
-        readonly str method
+        readonly str service             # what is before the last dot of the method's name; "_other" stands for many
+        readonly str method              # the rest of it
         readonly str side                # "client" or "server"
+        readonly str protocol
 
         # Calls started and not ended.
         readonly int64_t in_flight
@@ -119,7 +128,8 @@ cdef class CallTotals:
 @cython.final
 cdef class CounterRegistry:
     cdef:
-        # (method, side) -> MethodCounters; LIMIT entries at most, and one per side for the methods beyond.
+        # (service, method, side, protocol) -> MethodCounters; LIMIT entries at most, and for the methods beyond one per
+        # side and protocol.
         dict _counters
 
-    cpdef MethodCounters counters(self, str method, str side)
+    cpdef MethodCounters counters(self, str name, str side, str protocol=*)

@@ -40,7 +40,8 @@ from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
-from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
+from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.errors import CallError, FastRPCError, UnavailableError
@@ -229,7 +230,7 @@ cdef class BlockingSession(BlockingStream):
         # What `place` points into; nobody else touches either while there is a reader.
         cdef ReadBuffer _block = self.block
         cdef Assembly _sink = self.sink
-        cdef int descriptor = self.descriptor
+        cdef BlockingIO io = self.io
         cdef uint64_t spin_ns = self.spin_ns
         cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
         due_ns = min(due_ns, wait.deadline_ns)
@@ -242,7 +243,7 @@ cdef class BlockingSession(BlockingStream):
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
-                    came = receive_until(descriptor, place, room, fill, push, due_ns, spin_ns)
+                    came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
                 if came == INTERRUPTED:
                     self.check_signals()
         finally:
@@ -263,7 +264,8 @@ cdef class BlockingSession(BlockingStream):
 
         A server that reads nothing before its own output was taken would else wait for us, and we for it.
         """
-        cdef int ready = 0, descriptor = self.descriptor
+        cdef int ready = 0
+        cdef BlockingIO io = self.io
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
         cdef short events = POLLOUT if len(self.parts) else 0
         if self.is_closed or self.has_news:
@@ -275,7 +277,7 @@ cdef class BlockingSession(BlockingStream):
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
-                    ready = wait_until(descriptor, events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                    ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
                 if ready == INTERRUPTED:
                     self.check_signals()
         finally:
@@ -483,8 +485,8 @@ cdef class BlockingSession(BlockingStream):
         return (<Wait>next(iter(self.sleepers))).wake()
 
     cdef int _wind_up(self) except -1:
-        """Last words, then the descriptor goes: at once, or with the last thread that is in a system call on it."""
-        if self.descriptor < 0 or self.is_sending:
+        """Last words, then the stream is closed: at once, or with the last thread that is in a system call on it."""
+        if self.io.descriptor < 0 or self.is_sending:
             return 0
         if not self.is_shut:
             if not self.is_lost:
@@ -495,8 +497,7 @@ cdef class BlockingSession(BlockingStream):
             # Others who wait on it have to wake up.
             self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
         if self.system_calls == 0 and not self.lingers:
-            self.descriptor = -1
-            self.stream.close()
+            self.io.close()
         return 0
 
     def close(self):
@@ -519,7 +520,7 @@ cdef class BlockingSession(BlockingStream):
         """Read and discard until the server closes, so that no reset eats our last words."""
         cdef Py_ssize_t came = 1, room = 0
         cdef uint64_t due_ns = now_ns() + self.linger_ns
-        cdef int descriptor = self.descriptor
+        cdef BlockingIO io = self.io
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
@@ -533,7 +534,7 @@ cdef class BlockingSession(BlockingStream):
             self.leave()
             try:
                 with nogil:
-                    came = receive_until(descriptor, place, room, False, False, due_ns, 0)
+                    came = io.receive_until(place, room, False, False, due_ns, 0)
                 if came == INTERRUPTED:
                     self.check_signals()
             finally:
@@ -543,7 +544,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     def detach(self):
-        """Close the descriptor without a word to the server: for a child process, whose parent goes on using it."""
+        """Close the stream without a word to the server: for a child process, whose parent goes on using it."""
         self.leave_behind()
 
     def retire(self):

@@ -35,7 +35,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc._core.base.histogram import UNKNOWN_METHOD, default_registry
+from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
 
 cdef enum:
     # After so many reads calls are started although there is still more to read: about a megabyte.
@@ -95,7 +95,7 @@ cdef class Admission(Timed):
         self.process_bytes = memory.process_bytes
         self.refuse_above = memory.process_bytes * 85 // 100
         self.full_wait_ns = FULL_NS
-        self.unknown_method = default_registry.counters(UNKNOWN_METHOD, "server")
+        self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
         servers.add(self)
 
     # Connections
