@@ -4,8 +4,8 @@
     urls        opens a registry by its URL; the table of schemes
     backend     the interface of one kind of registry
     backed      the registry object over any backend: its threads
-    feed        asks again and again;  rules: when a list is accepted;  cache: the list of the last run
-    keeper      keeps endpoints registered
+    poller      queries again and again;  rules: when a list is accepted;  cache: the list of the last run
+    lease_keeper  keeps endpoints registered
     watch       delivers lists to loops and threads;  snapshot: one delivered list
     closing     `with` for registries and watches
     record      the stored form of an endpoint;  policy: which addresses may be dialled
