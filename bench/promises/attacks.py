@@ -76,8 +76,8 @@ def given_up_answers() -> Finding:
     return Finding(
         "an answer of 16 MiB that is given up after 10 ms",
         found["bytes"] / answers / MIB,
-        6,
-        "MiB on the line",
+        4,
+        "MiB after that",
         f"{answers} answers, two at a time; the connection was lost {found['connections'] - 1:.0f} times",
     )
 
