@@ -5,7 +5,7 @@ python := .venv/bin/python
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 BUILT := build/release/.built
-CORE := $(shell find src/fastrpc/_core -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test lint guard bench promises compare services soak sanitize coverage wheel clean distclean
@@ -19,7 +19,7 @@ demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests that compare no times; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest -m "not measures" $(ARGS)
+	$(python) -m pytest -n 2 --dist worksteal -m "not measures" --durations=10 $(ARGS)
 
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint
@@ -53,7 +53,7 @@ wheel: $(READY) ## build and check the source distribution and the wheel, into d
 
 clean: ## remove everything built, but keep .venv
 	rm -rf build dist wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src/fastrpc/_core -name '*.so' -delete
+	find src -name '*.so' -delete
 
 distclean: clean ## remove .venv and fetched programs too
 	rm -rf .venv .cache src/fastrpc.egg-info

@@ -5,11 +5,15 @@ import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 PROFILE = os.environ.get("FASTRPC_BUILD", "release")
 CORE = Path("src/fastrpc/_core")
-SOURCES = sorted(CORE.rglob("*.pyx"))
+HARNESS = Path("src/fastrpc_harness")
+# What tests and benchmarks need compiled is for builds that name their profile, as those of ci do: no wheel has it.
+PACKAGES = (
+    ["fastrpc", "fastrpc.*"] if "FASTRPC_BUILD" not in os.environ else ["fastrpc", "fastrpc.*", HARNESS.name]
+)
 
 # What Cython adds to every module that needs it, such as its type of functions, is in one module for all of them.
 SHARED = "fastrpc._core._shared"
@@ -20,8 +24,21 @@ STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform =
 FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-fno-plt", "-fno-ident"]
 # Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
-# What happens once per connection or less, and what only tests and the curious load: as small as it gets.
-RARE = {"admission", "connection", "echo_connection", "metadata", "recording", "settings", "thread_gate"}
+# What runs once per connection or less, after faults, for refusals, for readers of counters: as small as it gets.
+RARE = {
+    "admission",
+    "breaker",
+    "connection",
+    "frame",
+    "histogram",
+    "metadata",
+    "nearest_name",
+    "openings",
+    "reentry",
+    "settings",
+    "thread_gate",
+    "transport_socket",
+}
 WARNINGS = ["-Wall", "-Wno-unused-function"]
 CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -36,6 +53,8 @@ PROFILES: dict[str, tuple[list[str], list[str], dict[str, str], dict[str, object
     "debug": (["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
     "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", *SANITIZERS], SANITIZERS, {}, {}),
     "coverage": (["-O0", "-g0"], [], {"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1"}, {"linetrace": True}),
+    # Nothing but the harness: for the tests of an installed wheel, see ci/compile_harness.py.
+    "harness": (FAST, STRIP, PLAIN, {}),
     # No extensions at all: for an editable installation whose extensions `make` then builds in place.
     "none": ([], [], {}, {}),
 }
@@ -67,14 +86,23 @@ def settings_changed() -> bool:
     return any(file.exists() and file.stat().st_mtime < changed for file in generated)
 
 
-extensions = [extension(".".join(path.with_suffix("").parts[1:]), path) for path in SOURCES]
+extensions = [
+    extension(".".join(path.with_suffix("").parts[1:]), path) for path in sorted(CORE.rglob("*.pyx"))
+]
+harness = [extension(f"{HARNESS.name}.{path.stem}", path) for path in sorted(HARNESS.glob("*.pyx"))]
 extensions.append(extension(SHARED, CORE / "_shared.c"))
+if PROFILE == "harness":
+    extensions = harness
+elif HARNESS.name in PACKAGES:
+    extensions += harness
 if PROFILE == "sanitize":
     # Faults on purpose, compiled with the same flags: ci/sanitize proves with them that faults are seen.
     extensions.append(extension("planted_faults", Path("ci/planted_faults.pyx")))
 
 if __name__ == "__main__":  # Worker processes of cythonize may import this file again.
     setup(
+        package_dir={"": "src"},
+        packages=find_packages("src", include=PACKAGES),
         ext_modules=[]
         if PROFILE == "none"
         else cythonize(

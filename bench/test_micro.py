@@ -10,11 +10,12 @@ import pytest
 from bench.conftest import MeasurePerCall
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timer_wheel import TimerWheel
-from fastrpc._core.echo_connection import EchoConnection
 from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.native.call_table import CallTable
 from fastrpc._core.payload.prescan import prescan_payload
 from fastrpc.codecs.base import codec_named
+from fastrpc_harness import hot_loops
+from fastrpc_harness.echo_connection import EchoConnection
 
 CALLS = 100_000
 
@@ -33,7 +34,7 @@ RESPONSE = {"kind": 0x83, "id": 1, "codec": 1, "elapsed_us": 250, "payload": b"\
 @pytest.mark.parametrize("in_flight", [1, 64, 4096])
 def test_call_table_adds_and_takes(measure_per_call: MeasurePerCall, in_flight: int) -> None:
     table, entry = CallTable(), object()
-    measure_per_call(lambda: table._measure_add_take(CALLS, 1, in_flight, entry), CALLS)
+    measure_per_call(lambda: hot_loops.add_and_take(table, CALLS, 1, in_flight, entry), CALLS)
 
 
 @pytest.mark.parametrize("fields", [REQUEST, RESPONSE], ids=["request", "response"])
@@ -43,7 +44,7 @@ def test_native_parses_a_small_frame(measure_per_call: MeasurePerCall, fields: d
     frame = protocol.encode(fields)
 
     def parse() -> None:
-        assert protocol._measure_parse(CALLS, frame) == CALLS * len(frame)
+        assert hot_loops.parse_frames(protocol, CALLS, frame) == CALLS * len(frame)
 
     measure_per_call(parse, CALLS)
 
@@ -55,7 +56,7 @@ def test_native_writes_a_small_frame(measure_per_call: MeasurePerCall, fields: d
     frame = protocol.encode(fields)
 
     def write() -> None:
-        assert protocol._measure_write(CALLS, frame) == CALLS * len(frame)
+        assert hot_loops.write_frames(protocol, CALLS, frame) == CALLS * len(frame)
 
     measure_per_call(write, CALLS)
 
@@ -67,19 +68,19 @@ def test_core_carries_a_call_there_and_back(measure_per_call: MeasurePerCall, ba
     count = CALLS // batch * batch
 
     def call() -> None:
-        assert client._measure_calls(server, count, batch, b"\x92\x06\x07") == count
+        assert client.make_calls(server, count, batch, b"\x92\x06\x07") == count
 
     measure_per_call(call, count)
 
 
 def test_timer_wheel_adds_and_cancels(measure_per_call: MeasurePerCall) -> None:
     wheel = TimerWheel()
-    measure_per_call(lambda: wheel._measure_add_cancel(CALLS, 5_000_000_000), CALLS)
+    measure_per_call(lambda: hot_loops.add_and_cancel(wheel, CALLS, 5_000_000_000), CALLS)
 
 
 def test_counters_count_a_call(measure_per_call: MeasurePerCall) -> None:
     counters = MethodCounters("bench.echo", "server")
-    measure_per_call(lambda: counters._measure_calls(CALLS, 50_000), CALLS)
+    measure_per_call(lambda: hot_loops.count_calls(counters, CALLS, 50_000), CALLS)
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])

@@ -1,5 +1,6 @@
 """Check what is about to be given to others: a source distribution and wheels, named on the command line."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,7 @@ def check_wheel(path: Path) -> list[str]:
         foreign = [name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))]
         if foreign:
             faults.append(f"{path.name} carries sources: {', '.join(foreign)}")
+        faults += [f"{path.name} carries {name}" for name in names if is_foreign(name)]
         compiled = {name.partition(".")[0] for name in names if name.endswith(".so")}
         sources = Path("src/fastrpc/_core").rglob("*.pyx")
         modules = {file.relative_to("src").with_suffix("").as_posix() for file in sources}
@@ -35,6 +37,11 @@ def check_wheel(path: Path) -> list[str]:
                 if name.endswith(".so") and sys.platform == "linux":
                     faults += check_library(Path(wheel.extract(name, folder)), name)
     return faults
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a file of a wheel belongs neither to the package, nor to its libraries or its metadata."""
+    return not re.match(r"fastrpc(?:\.libs|-[^/]+\.dist-info)?/", name)
 
 
 def check_library(path: Path, name: str) -> list[str]:
@@ -55,7 +62,10 @@ def check_source(path: Path) -> list[str]:
         if file.suffix in {".py", ".pyx", ".pxd", ".pyi", ".h"} or file.name == "py.typed"
     ]
     faults = [f"{path.name} lacks {name}" for name in sorted({*wanted, "LICENSE", "setup.py"} - names)]
-    faults += [f"{path.name} carries {name}" for name in sorted(names) if name.endswith((".c", ".so"))]
+    unwanted = [
+        name for name in names if name.endswith((".c", ".so")) or name.startswith("src/fastrpc_harness")
+    ]
+    faults += [f"{path.name} carries {name}" for name in sorted(unwanted)]
     return faults
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import signal
 
 import hypothesis
 import pytest
@@ -28,6 +29,9 @@ def scale() -> Scale:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # At scale 1 the same inputs are tried each time, so that a failure belongs to the change at hand.
     hypothesis.settings.register_profile(
         "fastrpc",

@@ -15,9 +15,9 @@ from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_
 
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
 RANKS = {
-    0: ("status", "escaping", "_version"),
+    0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
-    2: ("bounded_http", "config", "endpoint"),
+    2: ("bounded_http", "config", "endpoint", "installed"),
     3: ("_core", "codecs", "compressors", "stores"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("interceptors", "failmodes"),
@@ -40,6 +40,9 @@ CORE_RANKS = {
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 
+# What the implementations of a folder may import beside its `base`.
+SHARED_BY_IMPLEMENTATIONS = {"transports": {"sockets"}}
+
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
 SANS_IO = {"base", "payload", "framing", "calls", "native", "balancing"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
@@ -55,20 +58,8 @@ CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Abbreviations, and words for which the glossary has another.
-FOREIGN_WORDS = VAGUE_NAMES | {
-    "ctx",
-    "cfg",
-    "conn",
-    "req",
-    "resp",
-    "buf",
-    "addr",
-    "idx",
-    "cnt",
-    "mgr",
-    "svc",
-    "srv",
-}
+FOREIGN_WORDS = VAGUE_NAMES | {"ctx", "cfg", "conn", "req", "resp", "buf"}
+FOREIGN_WORDS |= {"addr", "idx", "cnt", "mgr", "svc", "srv"}
 FOREIGN_WORDS |= {"middleware", "servant", "serializer", "heartbeat", "packet", "discovery", "picker"}
 
 CODE = sources(".py", ".pyx", ".pxd")
@@ -79,7 +70,8 @@ OUTSIDE = [
 ]
 OUTSIDE = sorted(path for path in OUTSIDE if path.is_file() and not path.name.startswith(".git"))
 CORE = PACKAGE / "_core"
-CYTHON_MODULES = sorted(CORE.rglob("*.pyx"))
+HARNESS = ROOT / "src" / "fastrpc_harness"
+CYTHON_MODULES = sorted([*CORE.rglob("*.pyx"), *HARNESS.glob("*.pyx")])
 
 
 def name_of(path: Path) -> str:
@@ -188,7 +180,8 @@ class TestLayers:
             if folder == "_core" or not has_base or implementation in ([], ["base"]):
                 return set()
             inside = [item.module.split(".") for item in imports(path) if part_of(item.module) == folder]
-            return {".".join(parts[2:3]) for parts in inside} - {"base", *implementation}
+            shared = SHARED_BY_IMPLEMENTATIONS.get(folder, set())
+            return {".".join(parts[2:3]) for parts in inside} - {"base", *shared, *implementation}
 
         assert offenders(PACKAGE_CODE, wrong_in) == []
 
@@ -203,15 +196,12 @@ class TestLayers:
             pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
 
     def test_the_gate_knows_no_protocol(self) -> None:
-        gate = [
-            path
-            for path in PACKAGE_CODE
-            if path.parent == CORE / "serving" and path.stem in OF_EVERY_PROTOCOL
+        files = [
+            CORE / "serving" / f"{name}{kind}" for name in OF_EVERY_PROTOCOL for kind in (".pyx", ".pxd")
         ]
-        assert {path.stem for path in gate} == OF_EVERY_PROTOCOL
         foreign = ("fastrpc._core.native", "fastrpc._core.io", "fastrpc._core.serving.server_session")
         found = offenders(
-            gate, lambda path: [item.module for item in imports(path) if item.module.startswith(foreign)]
+            files, lambda path: [item.module for item in imports(path) if item.module.startswith(foreign)]
         )
         assert found == []
 
@@ -222,6 +212,15 @@ class TestLayers:
             below, lambda path: {item.module.partition(".")[0] for item in imports(path)} & INPUT_OUTPUT
         )
         assert found == []
+
+    def test_the_package_imports_nothing_of_the_harness(self) -> None:
+        found = offenders(
+            PACKAGE_CODE, lambda path: [item for item in imports(path) if HARNESS.name in item.module]
+        )
+        assert found == []
+
+    def test_the_package_has_no_hooks_of_benchmarks(self) -> None:
+        assert found_in(PACKAGE_CODE, r"\bdef _measure_\w+\(|[Bb]ench hook") == []
 
 
 class TestSizes:
@@ -337,6 +336,10 @@ class TestContents:
             found_in(PACKAGE_CODE, r"\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock=")
             == []
         )
+
+    def test_nothing_forges_code_or_reads_its_own_source(self) -> None:
+        # Byte code differs from version to version, and an installation may come without sources.
+        assert found_in(PACKAGE_CODE, r"\bco_code\b|__code__\.replace|\bCodeType\(|getsource") == []
 
     def test_nothing_is_left_for_later(self) -> None:
         assert found_in(CODE, r"\b(?:T[O]DO|FIX[M]E|X[X]X)\b") == []

@@ -12,10 +12,11 @@ import fastrpc
 from bench.guard.tape import RecordedTransport
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timer_wheel import TimerWheel
-from fastrpc._core.echo_connection import EchoConnection
 from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.native.call_table import CallTable
 from fastrpc.transports.base import add_transport, remove_transport
+from fastrpc_harness import hot_loops
+from fastrpc_harness.echo_connection import EchoConnection
 
 __all__ = ["BATCH", "CALL_PATHS", "CORE_PATHS", "CallPath", "connected", "listening", "load"]
 
@@ -159,17 +160,17 @@ def _core_paths() -> Iterator[tuple[str, Callable[[int], object]]]:
         {"kind": 0x82, "timeout_us": 10**6, "method": b"arith.mul", "payload": b"\x92\x06\x07"}, 1
     )
     client, response = _native({"kind": 0x83, "elapsed_us": 250, "payload": b"\x2a"}, 0)
-    yield "parse a request", lambda count: server._measure_parse(count, request)
-    yield "parse a response", lambda count: client._measure_parse(count, response)
-    yield "write a request", lambda count: server._measure_write(count, request)
-    yield "write a response", lambda count: client._measure_write(count, response)
+    yield "parse a request", lambda count: hot_loops.parse_frames(server, count, request)
+    yield "parse a response", lambda count: hot_loops.parse_frames(client, count, response)
+    yield "write a request", lambda count: hot_loops.write_frames(server, count, request)
+    yield "write a response", lambda count: hot_loops.write_frames(client, count, response)
     table, wheel, counters = CallTable(), TimerWheel(), MethodCounters("guard.echo", "server")
-    yield "call table: add and take", lambda count: table._measure_add_take(count, 1, BATCH, None)
-    yield "timer wheel: add and cancel", lambda count: wheel._measure_add_cancel(count, 5 * SECOND)
-    yield "histogram: count a call", lambda count: counters._measure_calls(count, 50_000)
+    yield "call table: add and take", lambda count: hot_loops.add_and_take(table, count, 1, BATCH, None)
+    yield "timer wheel: add and cancel", lambda count: hot_loops.add_and_cancel(wheel, count, 5 * SECOND)
+    yield "histogram: count a call", lambda count: hot_loops.count_calls(counters, count, 50_000)
     near, far = EchoConnection(is_client=True), EchoConnection(is_client=False)
     near.exchange(far)
-    yield "both connections, no loop", lambda count: near._measure_calls(far, count, BATCH, b"\x92\x06\x07")
+    yield "both connections, no loop", lambda count: near.make_calls(far, count, BATCH, b"\x92\x06\x07")
 
 
 #: Parts that run in a loop in C: (count) does it so many times.

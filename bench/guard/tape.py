@@ -126,13 +126,13 @@ class RecordedTransport:
         self._step = 0
 
     async def listen(
-        self, address: Address, session_factory: Callable[[], S], **_: object
+        self, address: Address, session_factory: Callable[[], S], options: object
     ) -> _ListeningSocket:
         self._server_factory = session_factory
         return _ListeningSocket(address)
 
     async def dial(
-        self, address: Address, session_factory: Callable[[], S], **_: object
+        self, address: Address, session_factory: Callable[[], S], options: object
     ) -> tuple[asyncio.Transport, S]:
         loop = asyncio.get_running_loop()
         if self._replays:

@@ -7,6 +7,7 @@ import pytest
 
 from bench.conftest import MeasurePerCall
 from fastrpc._core.native.call_table import CallTable
+from fastrpc_harness import hot_loops
 
 CALLS = 20_000
 
@@ -14,7 +15,7 @@ CALLS = 20_000
 @pytest.mark.parametrize("in_flight", [1, 64, 512, 4_096])
 def test_add_and_take(measure_per_call: MeasurePerCall, in_flight: int) -> None:
     table = CallTable()
-    measure_per_call(lambda: table._measure_add_take(CALLS, 1, in_flight, None), CALLS + in_flight)
+    measure_per_call(lambda: hot_loops.add_and_take(table, CALLS, 1, in_flight, None), CALLS + in_flight)
 
 
 @pytest.mark.parametrize("streams", [1_000, 10_000])
@@ -22,9 +23,9 @@ def test_add_and_take_beside_open_streams(measure_per_call: MeasurePerCall, stre
     table = CallTable()
     for identifier in range(1, 2 * streams, 2):
         table[identifier] = None
-    measure_per_call(lambda: table._measure_add_take(CALLS, 2 * streams + 1, 64, None), CALLS + 64)
+    measure_per_call(lambda: hot_loops.add_and_take(table, CALLS, 2 * streams + 1, 64, None), CALLS + 64)
 
 
 def test_burst_grows_the_table_and_gives_it_back(measure_per_call: MeasurePerCall) -> None:
     table = CallTable()
-    measure_per_call(lambda: table._measure_add_take(0, 1, CALLS, None), CALLS)
+    measure_per_call(lambda: hot_loops.add_and_take(table, 0, 1, CALLS, None), CALLS)

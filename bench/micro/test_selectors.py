@@ -13,6 +13,7 @@ from fastrpc.config import Breaker, Outlier
 from fastrpc.endpoint import Endpoint
 from fastrpc.selectors import selector_for
 from fastrpc.selectors.base import selector_names
+from fastrpc_harness import hot_loops
 
 CALLS = 20_000
 
@@ -29,7 +30,7 @@ def test_pick_with_a_new_key_each(measure_per_call: MeasurePerCall, name: str, e
     selector = selector_for(name)
     selector.update(endpoint_set(endpoints))
     keys = [f"customer:{number}" for number in range(CALLS)]
-    measure_per_call(lambda: selector._measure_picks(CALLS, keys), CALLS)
+    measure_per_call(lambda: hot_loops.pick(selector, CALLS, keys), CALLS)
 
 
 def test_ring_is_built(measure_per_call: MeasurePerCall) -> None:
@@ -55,9 +56,9 @@ def test_placement_with_breaker_and_outlier_detection(
     endpoint_set_of_client = EndpointSet(selector_for(name), breaker=Breaker(), outlier=Outlier())
     endpoint_set_of_client.update(endpoint_set(endpoints))
     keys = [f"customer:{number}" for number in range(CALLS)]
-    measure_per_call(lambda: endpoint_set_of_client._measure_picks(CALLS, keys), CALLS)
+    measure_per_call(lambda: hot_loops.place(endpoint_set_of_client, CALLS, keys), CALLS)
 
 
 def test_budget_counts_a_call(measure_per_call: MeasurePerCall) -> None:
     budget = RetryBudget()
-    measure_per_call(lambda: budget._measure_calls(CALLS), CALLS)
+    measure_per_call(lambda: hot_loops.count_in_budget(budget, CALLS), CALLS)

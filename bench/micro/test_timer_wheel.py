@@ -7,6 +7,7 @@ import pytest
 
 from bench.conftest import MeasurePerCall
 from fastrpc._core.base.timer_wheel import Schedule, TimerWheel
+from fastrpc_harness import hot_loops
 
 CALLS = 20_000
 SECOND = 10**9
@@ -18,7 +19,7 @@ def test_add_and_cancel(measure_per_call: MeasurePerCall, live: int) -> None:
     schedule = Schedule(NOW)
     for number in range(live):
         schedule.schedule(NOW + 5 * SECOND + number * 50_000, number)
-    measure_per_call(lambda: schedule.wheel._measure_add_cancel(CALLS, NOW + 5 * SECOND), CALLS)
+    measure_per_call(lambda: hot_loops.add_and_cancel(schedule.wheel, CALLS, NOW + 5 * SECOND), CALLS)
 
 
 @pytest.mark.parametrize("span_ms", [200, 5_000, 60_000])
@@ -26,7 +27,7 @@ def test_add_and_expire(measure_per_call: MeasurePerCall, span_ms: int) -> None:
     """Let timers cascade through up to none, one and two levels; the ticks that pass are in the price."""
 
     def expire_all() -> None:
-        TimerWheel(NOW)._measure_expiry(CALLS, NOW, span_ms * 1_000_000)
+        hot_loops.expire(TimerWheel(NOW), CALLS, NOW, span_ms * 1_000_000)
 
     measure_per_call(expire_all, CALLS)
 

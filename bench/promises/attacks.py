@@ -8,13 +8,15 @@ from bench.promises.finding import Finding, call, serving
 from bench.promises.flooder import flooding
 from bench.promises.payloads import (
     BOMB_BYTES,
+    CROWDED_KEYS,
     FLOOD_KEYS,
     HONEST_KEYS,
+    crowded_seconds,
     flood_ratios,
     honest_ratios,
     protobuf_bomb,
 )
-from bench.promises.stalls import longest_turn, many_bombs, one_read, unknown_names
+from bench.promises.stalls import busy_connections, longest_turn, many_bombs, one_read, unknown_names
 
 __all__ = [
     "given_up_answers",
@@ -53,6 +55,7 @@ def stalls() -> list[Finding]:
     """The longest turn of the loop while a server is attacked."""
     attacks = {
         "200 decompression bombs on as many connections": (many_bombs, 50),
+        "200 connections with 60 KB of small calls each": (busy_connections, 25),
         "15,000 calls opened and cancelled, as fast as they are read": (one_read, 25),
         "200 calls of unknown methods beside 200 methods of similar names": (unknown_names, 25),
     }
@@ -73,8 +76,8 @@ def given_up_answers() -> Finding:
     return Finding(
         "an answer of 16 MiB that is given up after 10 ms",
         found["bytes"] / answers / MIB,
-        6,
-        "MiB on the line",
+        4,
+        "MiB after that",
         f"{answers} answers, two at a time; the connection was lost {found['connections'] - 1:.0f} times",
     )
 
@@ -110,7 +113,7 @@ def registry_snapshot() -> Finding:
 
 def payloads() -> list[Finding]:
     """Payloads made to be expensive, and honest ones beside them."""
-    floods, honest, bomb = flood_ratios(), honest_ratios(), protobuf_bomb()
+    floods, crowded, honest, bomb = flood_ratios(), crowded_seconds(), honest_ratios(), protobuf_bomb()
     title = f"protobuf: {BOMB_BYTES / 1e6:.0f} MB of empty messages"
     return [
         Finding(
@@ -122,6 +125,13 @@ def payloads() -> list[Finding]:
         ),
         Finding(
             f"{HONEST_KEYS:,} honest keys", max(honest.values()), 5, "times msgspec alone", _each(honest)
+        ),
+        Finding(
+            f"{CROWDED_KEYS:,} keys, 64 of each hash, that pass",
+            max(crowded.values()) * 1e3,
+            250,
+            "ms the loop stands still",
+            _each({name: seconds * 1e3 for name, seconds in crowded.items()}),
         ),
         Finding(title, bomb[0] * 1e3, 50, "ms the loop stands still", "decoded in a process of its own"),
         Finding(title, bomb[1], 16, "MiB", "decoded in a process of its own"),

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from bench.compare.paths import ROOT
 from fastrpc._core.framing.settings import usual_settings
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 
 #: Frames written together, and bytes given to the system at a time.
 TOGETHER = 4_096

@@ -1,7 +1,7 @@
 """Large answers that are given up: `python -m bench.promises.given_up ADDRESS ANSWERS`.
 
 Asks for two answers of 16 MiB at a time, gives both up 10 ms later, reads what still comes, and prints as JSON how many
-bytes came in all and how many connections that took.
+bytes came after that and how many connections that took. Bytes that came before say how fast the machine is.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 
 from fastrpc._core.framing.settings import usual_settings
-from fastrpc._core.recording import RecordedCall, RecordingConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 
 ANSWER = 16 * 2**20 - 1_024
 AT_ONCE = 2
@@ -73,10 +73,11 @@ def measure(address: str, answers: int) -> dict[str, float]:
             while is_alive and time.monotonic() < due:
                 is_alive = line.receive()
             line.give_up(calls)
+            before = line.received
             while is_alive and line.ended() < AT_ONCE:
                 is_alive = line.receive()
             given_up += AT_ONCE
-        received += line.received
+            received += line.received - before
         line.close()
     return {"bytes": received, "connections": connections}
 

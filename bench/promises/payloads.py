@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,15 +19,34 @@ from fastrpc._core.payload.marshal import Marshal
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.rpc.service import method_definition
 
-__all__ = ["BOMB_BYTES", "FLOOD_KEYS", "HONEST_KEYS", "flood_ratios", "honest_ratios", "protobuf_bomb"]
+__all__ = [
+    "BOMB_BYTES",
+    "CROWDED_KEYS",
+    "FLOOD_KEYS",
+    "HONEST_KEYS",
+    "crowded_seconds",
+    "flood_ratios",
+    "honest_ratios",
+    "protobuf_bomb",
+]
 
 FLOOD_KEYS = 5_000
 HONEST_KEYS = 100_000
+#: As many as pass with 64 of each hash.
+CROWDED_KEYS = 3_840
 BOMB_BYTES = 15_000_000
 
 #: Numbers that differ by this have the same hash.
 MODULUS = 2**61 - 1
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Compared by code of Python."""
+
+    x: Decimal
+    y: int
 
 
 @fastrpc.service("tables")
@@ -41,6 +61,9 @@ class Tables:
 
     @fastrpc.method
     async def pairs(self, table: dict[tuple[Decimal, int], int]) -> None: ...
+
+    @fastrpc.method
+    async def places(self, table: dict[Place, int]) -> None: ...
 
     @fastrpc.method
     async def points(self, table: dict[tuple[int, int], int]) -> None: ...
@@ -73,6 +96,26 @@ def flood_ratios() -> dict[str, float]:
         _array(map(str, range(FLOOD_KEYS))),
     )
     return ratios
+
+
+def crowded_seconds() -> dict[str, float]:
+    """Return how long the keys take that collide as much as is let through: for the look, and in the dict itself."""
+    alike = [str(5 + key % (CROWDED_KEYS // 64) + key * MODULUS) for key in range(CROWDED_KEYS)]
+    tables: list[tuple[str, Any, Iterable[Any]]] = [
+        ("decimals", Tables.decimals, alike),
+        ("tuples", Tables.pairs, ((key, 1) for key in alike)),
+        ("dataclasses", Tables.places, ({"x": key, "y": 1} for key in alike)),
+    ]
+    return {name: _decoding_seconds(method, _map(keys)) for name, method, keys in tables}
+
+
+def _decoding_seconds(method: Any, payload: bytes) -> float:
+    """Return how long an argument takes to be decoded; ∞ if it is refused."""
+    marshal = _marshal(method)
+    try:
+        return _seconds(lambda: marshal.decode_arguments(b"\x91" + payload))
+    except CallError:
+        return math.inf
 
 
 def honest_ratios() -> dict[str, float]:

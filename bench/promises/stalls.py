@@ -14,9 +14,9 @@ import uvloop
 import fastrpc
 from bench.promises.flooder import cancelled, request
 from fastrpc._core.framing.settings import usual_settings
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 
-__all__ = ["longest_turn", "many_bombs", "one_read", "unknown_names"]
+__all__ = ["busy_connections", "longest_turn", "many_bombs", "one_read", "unknown_names"]
 
 #: Answers that an attacker waits for at most so long.
 ANSWER_SECONDS = 30.0
@@ -137,6 +137,12 @@ def many_bombs(connections: int = 200) -> Attack:
 def one_read() -> Attack:
     """So many calls cancelled that they fill whole reads, within what may come to nothing."""
     return Attack([b"".join(cancelled(call) for call in range(1, 30_001, 2))], answers=15_000)
+
+
+def busy_connections(connections: int = 200, calls: int = 1_000) -> Attack:
+    """Some 60 KB of small calls on many connections at the same time."""
+    frames = b"".join(request(call, b"bench.missing", codec=0) for call in range(1, 2 * calls, 2))
+    return Attack([frames] * connections, answers=calls)
 
 
 def unknown_names(methods: int = 200) -> Attack:

@@ -150,10 +150,10 @@ if TYPE_CHECKING:
     from fastrpc import selectors as selectors
     from fastrpc import status as status
     from fastrpc import testing as testing
-else:  # Type checkers would take it for a promise of any name at all.
+else:  # Type checkers would accept any attribute name.
 
     def __getattr__(name: str) -> ModuleType:
-        """Import a public module of the package when it is first asked for: `fastrpc.testing`."""
+        """Import a public module of the package on first access: `fastrpc.testing`."""
         if name in _MODULES:
             return importlib.import_module(f"fastrpc.{name}")
         raise AttributeError(f"module 'fastrpc' has no attribute {name!r}")

@@ -1,14 +1,13 @@
-"""HTTP requests to servers that are not trusted with more than the request: each answer is bounded in bytes and time.
+"""HTTP requests to servers that are not trusted: each response is bounded in bytes and time.
 
-Every HTTP client of the package is made of this one: registries, and whatever else fetches over HTTP. It blocks, so it
-is used in threads that may wait. An answer is refused when it
+Every HTTP client of the package uses this one. It blocks, so it runs in threads. A response is refused when it
 
 - redirects: a request may carry a secret, which is meant for one server;
-- has more bytes than allowed; headers, sizes of chunks, trailers and answers that only announce others count;
-- is not complete in time, however it is spread over that time;
-- is compressed or encoded otherwise, which nobody asked for.
+- exceeds the byte limit; headers, chunk sizes, trailers and interim responses count;
+- is incomplete at its deadline, even if bytes keep arriving;
+- has a content encoding, since the request accepts none.
 
-Proxies and `.netrc` are for the world outside and are not looked at.
+Proxy settings and `.netrc` are ignored.
 """
 
 import contextlib
@@ -26,19 +25,19 @@ from fastrpc.escaping import printable
 
 __all__ = ["ANSWER_BYTES", "ANSWER_SECONDS", "REST_SECONDS", "Answer", "BoundedHttpClient", "HttpError"]
 
-#: Longest answer, all its parts together. Ten thousand endpoints with what a registry tells of each fit.
+#: Longest response in bytes, headers included. Ten thousand endpoints with their records fit.
 ANSWER_BYTES = 16 * 1024 * 1024
 
-#: Seconds until the first byte of an answer, connecting included. Names are looked up by the system, in its own time.
+#: Seconds until the first byte of a response, connecting included. The system's name lookup is not bounded.
 ANSWER_SECONDS = 2.0
 
-#: Seconds from the first byte of an answer to the last one.
+#: Seconds from the first byte of a response to the last one.
 REST_SECONDS = 3.0
 
 #: Values of a JSON text: many small ones take far more memory than their bytes.
 JSON_VALUES = 2_000_000
 
-#: Longest text of an error, so that it stays a line.
+#: Longest text of an error, in characters, so that it fits on a line.
 TEXT_CHARACTERS = 300
 
 _PIECE_BYTES = 65_536
@@ -47,7 +46,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class HttpError(Exception):
-    """A request failed, or its answer broke a rule; the text is one line and safe to print."""
+    """A request failed, or its response broke a rule; the text is one line and safe to print."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(" ".join(text[: 4 * TEXT_CHARACTERS].split()))[:TEXT_CHARACTERS])
@@ -55,14 +54,14 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, whatever its status."""
+    """A complete response, of any status."""
 
     status: int
     headers: http.client.HTTPMessage
     body: bytes
 
     def json_text(self) -> str:
-        """Return the body as text whose JSON may be parsed without harm.
+        """Return the body as text whose JSON is safe to parse.
 
         Raises:
             HttpError: it is not UTF-8, or has too many values.
@@ -77,11 +76,11 @@ class Answer:
 
 
 class BoundedHttpClient:
-    """Asks one server over one connection that is kept, for one thread; `close` may be called by another.
+    """A client of one server over one kept connection, for one thread; another thread may call `close`.
 
     Args:
-        tls: encrypts and says who may answer; None is plain HTTP.
-        most_bytes: longest answer.
+        tls: encrypts and authenticates the server; None is plain HTTP.
+        most_bytes: longest response.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class BoundedHttpClient:
         self._port = port
         self._tls = tls
         self._most_bytes = most_bytes
-        # Re-entrant: who closes may be a finalizer, which runs in any line of the thread that holds it.
+        # Re-entrant: a finalizer may call `close`, and it can run on any line of the thread that holds the lock.
         self._lock = threading.RLock()
         self._socket: socket.socket | None = None
         self._is_busy = self._is_closed = False
@@ -105,14 +104,14 @@ class BoundedHttpClient:
         body: bytes = b"",
         held_seconds: float = 0.0,
     ) -> Answer:
-        """Return the answer to a request.
+        """Return the response to a request.
 
         Args:
             target: path and query.
-            held_seconds: how long the server was asked to hold the request before it answers.
+            held_seconds: how long the server may hold the request before it responds.
 
         Raises:
-            HttpError: there is no answer, or one that breaks a rule.
+            HttpError: there is no response, or one that breaks a rule.
         """
         with self._lock:
             if self._is_closed:
@@ -120,7 +119,7 @@ class BoundedHttpClient:
             self._is_busy = True
         try:
             connected = self._connected(held_seconds)
-            # It writes the request and reads the answer; connecting is not left to it.
+            # `http.client` writes the request and reads the response; it does not connect.
             connection = http.client.HTTPConnection(self._host, self._port)
             connection.sock = connected
             connection.request(method, target, body=body, headers=dict(headers or {}))
@@ -132,7 +131,7 @@ class BoundedHttpClient:
             if response.will_close:
                 self._drop()
         except BaseException as error:
-            # What is left of an answer must not be taken for the next one.
+            # The rest of this response must not be parsed as the next one.
             self._drop()
             if not isinstance(error, OSError | http.client.HTTPException):
                 raise
@@ -142,7 +141,7 @@ class BoundedHttpClient:
         return answer
 
     def _connected(self, held_seconds: float) -> "_TimedSocket":
-        """Return the connection for one request, making one unless the kept one is open and silent."""
+        """Return the connection for one request: the kept one if it is open and idle, else a new one."""
         begun = time.monotonic()
         kept = self._socket
         if kept is None or not _is_quiet(kept):
@@ -157,7 +156,7 @@ class BoundedHttpClient:
                 self._drop()
 
     def _check_head(self, response: http.client.HTTPResponse) -> None:
-        """Refuse what nobody asked for, and a body that is too long or of which nobody knows how long it is."""
+        """Refuse redirects, content encodings, and a body that is too long or of unknown length."""
         status, headers = response.status, response.headers
         if not (200 <= status < 300 or 400 <= status < 600):
             place = headers.get("Location")
@@ -166,7 +165,7 @@ class BoundedHttpClient:
         for name, known in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
             found = headers.get(name, known)
             if found.strip().lower() != known:
-                raise HttpError(f"the answer has {name} {found[:100]!r}, which was not asked for")
+                raise HttpError(f"the answer has {name} {found[:100]!r}, which the request did not accept")
         lengths = set(headers.get_all("Content-Length", ()))
         if len(lengths) > 1 or not all(_LENGTH.fullmatch(one) for one in lengths):
             raise HttpError(f"the answer has Content-Length {', '.join(sorted(lengths))[:100]!r}")
@@ -176,7 +175,7 @@ class BoundedHttpClient:
     def _body(self, response: http.client.HTTPResponse) -> bytes:
         """Return all of a body; its bytes are counted where they are received."""
         length = response.length
-        # Piece by piece: an announcement takes no memory.
+        # Piece by piece: an announced length allocates no memory.
         body = bytearray()
         while length is None or len(body) < length:
             piece = response.read1(_PIECE_BYTES if length is None else min(_PIECE_BYTES, length - len(body)))
@@ -189,7 +188,7 @@ class BoundedHttpClient:
         return bytes(body)
 
     def _dial(self, due: float) -> socket.socket:
-        """Connect to the first address of the host that takes it; each gets its share of the time."""
+        """Connect to the first address of the host that accepts; each address gets its share of the time."""
         places = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         for number, (family, kind, protocol, _, address) in enumerate(places):
             one = socket.socket(family, kind, protocol)
@@ -211,21 +210,21 @@ class BoundedHttpClient:
         raise OSError(f"{self._host} has no address")
 
     def _hold(self, one: socket.socket) -> None:
-        """Note a socket, so that another thread can end what waits on it."""
+        """Record a socket, so that another thread can interrupt a wait on it."""
         with self._lock:
             self._socket = one
             if self._is_closed:
                 _shut(one)
 
     def _drop(self) -> None:
-        """Let go of the connection; the next request makes another."""
+        """Drop the connection; the next request opens another."""
         with self._lock:
             one, self._socket = self._socket, None
         if one is not None:
             one.close()
 
     def close(self) -> None:
-        """End the connection, also while another thread waits for an answer on it. Closing twice is fine."""
+        """Close the connection, even while another thread waits for a response on it. Closing twice is fine."""
         with self._lock:
             self._is_closed = True
             if self._socket is not None:
@@ -235,15 +234,15 @@ class BoundedHttpClient:
 
 
 class _TimedSocket:
-    """A socket as `http.client` uses it, for one request: with a clock, and a count of bytes of the answer."""
+    """A socket as `http.client` uses it, for one request: with a deadline and a byte count of the response."""
 
     def __init__(self, connected: socket.socket, most_bytes: int, due: float) -> None:
         self._socket = connected
         self._most_bytes = most_bytes
         self._received = 0
-        # Instant until which the answer has to begin, and from its first byte on until which it has to end.
+        # The deadline for the first byte of the response; after that byte, the deadline for the last one.
         self._due = due
-        #: Whether all was received that ever will be.
+        #: Whether the stream has ended.
         self.is_ended = False
 
     def sendall(self, data: bytes) -> None:
@@ -254,7 +253,7 @@ class _TimedSocket:
         return io.BufferedReader(_Received(self), _PIECE_BYTES)
 
     def receive_into(self, place: memoryview) -> int:
-        """Receive what is there, or the first that comes; 0 is the end of the stream."""
+        """Receive the bytes that are available, waiting for the first; 0 is the end of the stream."""
         allowed = self._most_bytes - self._received
         if allowed <= 0:
             raise HttpError(f"the answer has more bytes than the limit of {self._most_bytes:,}")
@@ -267,11 +266,11 @@ class _TimedSocket:
         return count
 
     def close(self) -> None:
-        """Leave the socket to the client: an answer may still be read after this."""
+        """Leave the socket to the client: a response may still be read after this."""
 
 
 class _Received(io.RawIOBase):
-    """What a socket receives, as a file."""
+    """The received bytes of a socket, as a file."""
 
     def __init__(self, source: _TimedSocket) -> None:
         self._source = source
@@ -284,7 +283,7 @@ class _Received(io.RawIOBase):
 
 
 def _left(due: float) -> float:
-    """Return the seconds until an instant; there are none left for what did not come until then."""
+    """Return the seconds until an instant; raise a timeout if it has passed."""
     left = due - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -292,10 +291,10 @@ def _left(due: float) -> float:
 
 
 def _is_quiet(one: socket.socket) -> bool:
-    """Whether a kept connection is open and nothing came that nobody asked for."""
+    """Return whether a kept connection is open and has received no unrequested bytes."""
     one.settimeout(0)
     try:
-        # Of the plain socket: a layer above it does not let its bytes be looked at.
+        # On the plain socket: TLS objects do not support MSG_PEEK.
         socket.socket.recv(one, 1, socket.MSG_PEEK)
     except BlockingIOError:
         return True
@@ -307,12 +306,12 @@ def _is_quiet(one: socket.socket) -> bool:
 def _shut(one: socket.socket) -> None:
     """Wake a thread that waits on a socket."""
     with contextlib.suppress(OSError):
-        # Of the plain socket: a layer above it would forget its state, which the other thread is using.
+        # On the plain socket: a TLS object would drop its state, which the other thread is using.
         socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 def _told(error: BaseException) -> str:
-    """Return what went wrong in the words of the system."""
+    """Return the cause in the system's words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):

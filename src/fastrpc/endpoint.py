@@ -12,7 +12,7 @@ _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 class Address:
-    """One place to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
+    """An address to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
 
     `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name
     for `memory`. `str(address)` is a target for a client. Equal addresses hash alike.
@@ -36,7 +36,7 @@ class Address:
         """Read an address from its text.
 
         Raises:
-            ConfigError: the text is no address; the message shows what one looks like.
+            ConfigError: the text is not an address; the message shows the form.
         """
         if isinstance(text, Address):
             return text
@@ -88,17 +88,17 @@ class Address:
 
 
 class Endpoint:
-    """One place that serves a service: an address, and what is known about who answers there.
+    """An address that serves a service, with the properties that selectors use.
 
     Args:
-        weight: its share of the calls beside others; 0 takes none.
-        labels: whatever selectors filter by.
+        weight: its share of the calls, relative to other endpoints; 0 takes none.
+        labels: texts that selectors filter by.
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
-        protocols, codecs: names of what it speaks; none named is unknown.
+        protocols, codecs: names of those it supports; empty is unknown.
 
     Raises:
-        ConfigError: one of them is something else.
+        ConfigError: an argument has the wrong type or range.
     """
 
     __slots__ = ("address", "codecs", "labels", "protocols", "version", "weight", "zone")

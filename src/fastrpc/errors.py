@@ -3,28 +3,27 @@
 ::
 
     FastRPCError
-    ├── CallError                 refused or failed on the other side
+    ├── CallError                 the other side refused or failed the call
     ├── DeadlineExceededError     also a TimeoutError
-    ├── UnavailableError          no answer can be had now
-    │   ├── NoEndpointError       the registry knows nobody who serves this
-    │   ├── CircuitOpenError      the breaker keeps calls away from a sick endpoint
+    ├── UnavailableError          the service cannot answer now
+    │   ├── NoEndpointError       the registry lists no endpoint for the service
+    │   ├── CircuitOpenError      the circuit breaker of the endpoint is open
     │   ├── OverloadedError       a limit refused the call before it started
-    │   ├── ConnectError          could not connect; also a ConnectionError
+    │   ├── ConnectError          no connection could be opened; also a ConnectionError
     │   └── ConnectionLostError   the connection broke under the call; also a ConnectionError
     ├── ProtocolError
-    │   ├── LocalProtocolError    our mistake: a misuse of the engine
-    │   └── RemoteProtocolError   theirs: the peer broke the rules of the wire; also a ConnectionLostError
+    │   ├── LocalProtocolError    this side misused the engine
+    │   └── RemoteProtocolError   the peer violated the protocol; also a ConnectionLostError
     ├── CodecError
-    │   ├── EncodeError           a value cannot be turned into bytes, or into few enough
+    │   ├── EncodeError           a value cannot be encoded, or exceeds the size limit
     │   └── DecodeError           an answer does not fit its annotation
     ├── StreamEndedError          there is no further message
     ├── StoreError                a key-value backend failed
     ├── BrokerError               a publish/subscribe backend failed
     └── ConfigError               a setting is wrong; also a ValueError
 
-The class says who failed, `status` what happened, `processed` whether the handler may have run
-("no", "yes" or "unknown"), `retryable` whether trying again is safe and may help, and `hint`
-what to do.
+The class names the side that failed, `status` the kind of failure. `processed` tells whether the handler may have
+run ("no", "yes" or "unknown"), `retryable` whether a retry is safe and may help, `hint` what to do.
 """
 
 from math import isfinite
@@ -60,14 +59,14 @@ Processed = Literal["no", "yes", "unknown"]
 
 
 class FastRPCError(Exception):
-    """Anything that fastrpc raises on its own account."""
+    """The base of all errors that fastrpc defines."""
 
     default_status: ClassVar[Status] = Status.UNKNOWN
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
 
-    #: Whether a call that this process made raised it. A handler that lets it through tells what became of its own
-    #: call, which is nothing that its caller did.
+    #: Whether a call made by this process raised it. If a handler lets it pass, it reports the handler's own call
+    #: and is no fault of the handler's caller.
     _of_own_call = False
 
     def __init__(
@@ -113,10 +112,28 @@ def _checked_pause(retry_after: float | None) -> float | None:
     return retry_after
 
 
-def _checked_status(status: Any) -> Status:
+class _NotGiven:
+    """The default of `status`, to tell a missing status from UNKNOWN."""
+
+    def __repr__(self) -> str:
+        return "Status.UNKNOWN"
+
+
+_NOT_GIVEN: Any = _NotGiven()
+
+
+def _checked_status(status: Any, message: Any) -> Status:
     try:
         return Status(status)
     except ValueError:
+        if isinstance(message, Status) and isinstance(status, str):
+            raise TypeError(
+                f"status and text of a CallError are exchanged (write {_call_error_text(message, status)})"
+            ) from None
+        if isinstance(status, str) and status in Status.__members__:
+            raise ValueError(
+                f"the status of a CallError is the text {status!r} (write Status.{status})"
+            ) from None
         text = status if isinstance(status, str) and status else "…"
         raise ValueError(
             f"the status of a CallError is {status!r}, which is no Status "
@@ -131,14 +148,14 @@ def _call_error_text(status: Status, message: str = "…") -> str:
 class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
-    A handler raises it to refuse: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
-    value the codec can carry, within the limits of a message; other details are left out, which the server
-    logs. A text above 4,096 bytes is cut. `retry_after` is seconds; setting it marks the call as safe to try
-    again.
+    A handler raises it to refuse a call: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
+    value that the codec can encode within the message limits; the server logs and omits other details. A message
+    above 4,096 bytes is truncated. `retry_after` is in seconds; setting it marks the call as safe to retry.
 
     Raises:
-        TypeError: `retry_after` is no number, or the message no text.
-        ValueError: `retry_after` is negative or not finite; `status` is OK, or none there is.
+        TypeError: neither status nor message is given, or they are swapped; `retry_after` is not a number, or the
+        message is not text.
+        ValueError: `retry_after` is negative or not finite; `status` is OK or unknown.
     """
 
     default_processed: ClassVar[Processed] = "yes"
@@ -148,7 +165,7 @@ class CallError(FastRPCError):
 
     def __init__(
         self,
-        status: Status = Status.UNKNOWN,
+        status: Status = _NOT_GIVEN,
         message: str = "",
         *,
         details: Any = None,
@@ -158,7 +175,13 @@ class CallError(FastRPCError):
         hint: str | None = None,
     ) -> None:
         self.retry_after = _checked_pause(retry_after)
-        status = _checked_status(status)
+        if status is _NOT_GIVEN:
+            if not message:
+                raise TypeError(
+                    f"a CallError needs a status and a text (write {_call_error_text(Status.NOT_FOUND)})"
+                )
+            status = Status.UNKNOWN
+        status = _checked_status(status, message)
         if not isinstance(message, str):
             raise TypeError(
                 f"the message of a CallError is {message!r}, it must be text (write {_call_error_text(status)}; "
@@ -183,15 +206,15 @@ class CallError(FastRPCError):
 
 
 class DeadlineExceededError(FastRPCError, TimeoutError):
-    """The call's time ran out, here or on the other side."""
+    """The call's deadline passed, here or on the other side."""
 
     default_status: ClassVar[Status] = Status.DEADLINE_EXCEEDED
 
 
 class UnavailableError(FastRPCError):
-    """No answer can be had now; another server or another moment may give one.
+    """The service cannot answer now; another server, or the same one later, may.
 
-    `retry_after` is seconds, when the server that refused named them.
+    `retry_after` is the delay in seconds that the refusing server asked for, or None.
 
     Raises:
         TypeError: `retry_after` is no number.
@@ -211,7 +234,7 @@ class UnavailableError(FastRPCError):
 
 
 class NoEndpointError(UnavailableError):
-    """Nobody serves this name."""
+    """No endpoint serves this name."""
 
 
 class CircuitOpenError(UnavailableError):
@@ -225,18 +248,18 @@ class OverloadedError(UnavailableError):
 
 
 class ConnectError(UnavailableError, ConnectionError):
-    """No connection could be made."""
+    """No connection could be opened."""
 
 
 class ConnectionLostError(UnavailableError, ConnectionError):
-    """The connection broke while the call was under way."""
+    """The connection broke during the call."""
 
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
 
 
 class ProtocolError(FastRPCError):
-    """The rules of the wire were broken. `reason` is the GOAWAY code that tells the peer."""
+    """A protocol violation. `reason` is the GOAWAY code sent to the peer."""
 
     default_status: ClassVar[Status] = Status.INTERNAL
 
@@ -246,11 +269,15 @@ class ProtocolError(FastRPCError):
 
 
 class LocalProtocolError(ProtocolError):
-    """Our mistake: the engine was asked for something the protocol does not allow."""
+    """This side asked the engine for something that the protocol forbids."""
 
 
 class RemoteProtocolError(ProtocolError, ConnectionLostError):
-    """The peer broke the rules. That ends the connection, and the calls on it with this error."""
+    """The peer violated the protocol. This closes the connection and fails its calls with this error.
+
+    It is also a `ConnectionLostError`, so code that catches or retries lost connections handles it too. An error GOAWAY
+    from the peer raises a plain `ConnectionLostError`, a violation during the opening a `ConnectError`.
+    """
 
 
 class CodecError(FastRPCError):
@@ -260,7 +287,7 @@ class CodecError(FastRPCError):
 
 
 class EncodeError(CodecError):
-    """A value cannot be encoded, or is too large once it is."""
+    """A value cannot be encoded, or its encoding is too large."""
 
     default_status: ClassVar[Status] = Status.INVALID_ARGUMENT
     default_processed: ClassVar[Processed] = "no"
@@ -298,16 +325,16 @@ class ConfigError(FastRPCError, ValueError):
     default_processed: ClassVar[Processed] = "no"
 
 
-# Of what another side answers, these speak against the endpoint and not against the call.
+# Of the statuses that a server answers, these are faults of the endpoint, not of the call.
 _FAULTY_STATUSES = frozenset(
     {Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS}
 )
 
 
 def is_endpoint_fault(error: BaseException) -> bool:
-    """Tell whether an attempt's error speaks against the endpoint: it was not reached, broke, was late or overloaded.
+    """Return whether an attempt's error is a fault of the endpoint: unreachable, lost, late or overloaded.
 
-    What the caller did wrong or gave up, and what a handler refuses by design, does not.
+    Mistakes of the caller, cancellation and refusals by a handler are not.
     """
     if isinstance(error, CallError):
         return error.status in _FAULTY_STATUSES

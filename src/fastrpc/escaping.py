@@ -1,4 +1,4 @@
-"""Texts of a peer, made safe for a terminal and for a line of a log."""
+"""Escape texts from a peer for terminals and log lines."""
 
 import logging
 import traceback
@@ -15,18 +15,18 @@ LOGGERS = (
     "fastrpc.access",
 )
 
-#: Categories of Unicode that move the cursor, reorder or hide what stands beside them: control characters (C0, DEL,
+#: Unicode categories that move the cursor, or reorder or hide nearby text: control characters (C0, DEL,
 #: C1), format characters (bidi controls, zero-width and tag characters), surrogates, line and paragraph separators.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def printable(text: str, *, multiline: bool = False) -> str:
-    r"""Return a text with every character escaped that is not shown as itself: `\x1b`, `\u202e`, `\n`.
+    r"""Return a text with every invisible character escaped: `\x1b`, `\u202e`, `\n`.
 
-    A backslash stays as it is, so the result is for reading, not for parsing.
+    Backslashes are not escaped, so the result is for people, not for parsers.
 
     Args:
-        multiline: line feeds and tabs stay; without it the result is one line.
+        multiline: keep line feeds and tabs; otherwise the result is one line.
     """
     if text.isprintable():
         return text
@@ -41,10 +41,10 @@ def printable(text: str, *, multiline: bool = False) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""Return JSON, which may be on several lines, that means the same and shows every character: `\u202e`."""
+    r"""Return equivalent JSON, possibly on several lines, with every invisible character escaped: `\u202e`."""
     if text.isprintable():
         return text
-    # JSON has escaped the control characters below U+0020 in its strings: those that are left separate its tokens.
+    # JSON strings escape the control characters below U+0020: the remaining ones separate tokens.
     return text.translate(
         {
             ord(character): _json_escape(character)
@@ -55,11 +55,11 @@ def printable_json(text: str) -> str:
 
 
 def escape_record(record: logging.LogRecord) -> bool:
-    """Escape message and traceback of a log record, the message to one line; a filter that lets every record pass."""
+    """A log filter that escapes message and traceback, the message to one line, and drops no record."""
     try:
         message = record.getMessage()
     except Exception:
-        # The text of an argument may fail. The handler finds that out as well, and reports it as it does everywhere.
+        # Formatting an argument may raise. The log handler meets the same error and reports it as usual.
         return True
     escaped = printable(message)
     if escaped != message:
@@ -68,22 +68,22 @@ def escape_record(record: logging.LogRecord) -> bool:
         text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
         escaped = printable(text, multiline=True)
         if escaped != text:
-            # What a formatter finds here it takes in place of its own.
+            # A formatter uses this text instead of its own.
             record.exc_text = escaped
     return True
 
 
 def escape_loggers() -> None:
-    """Let no record of fastrpc carry a text of a peer unescaped to any handler."""
+    """Escape all records of fastrpc's loggers before any handler gets them."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(escape_record)
 
 
 def hidden_in(text: str) -> set[str]:
-    """Return the characters of a text that are not shown as themselves."""
+    """Return the invisible characters of a text."""
     if text.isprintable():
         return set()
-    from unicodedata import category  # a table that most programs never need
+    from unicodedata import category  # imported here: most programs never need the table
 
     return {character for character in set(text) if category(character) in _ESCAPED}
 

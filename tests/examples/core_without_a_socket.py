@@ -1,6 +1,6 @@
 """The core is driven by bytes: two connections, no socket, no loop, no clock but the one that is handed in."""
 
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 
 client = RecordingConnection(is_client=True)
 server = RecordingConnection(is_client=False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import CallError, ConfigError, Limits, ServerConfig, Status, SyncClient
+from fastrpc import CallError, ConfigError, Limits, ServerConfig, SyncClient
 from tests.support.program import Program, command_line, run_program
 
 PROGRAM = """
@@ -225,95 +225,3 @@ def test_it_is_frozen_and_checks_what_it_is_given() -> None:
         fastrpc.App([int], config={})  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         fastrpc.App([int], [plain])  # type: ignore[call-arg, misc]
-
-
-# Logging
-
-
-LOGGING = """
-import logging
-import fastrpc
-
-{configured}
-
-@fastrpc.service("texts")
-class Texts:
-    @fastrpc.method
-    async def crash(self) -> str:
-        logging.getLogger("mine").info("told by the handler")
-        raise ValueError("swordfish")
-
-{more}
-"""
-
-
-def logged(folder: Path, configured: str, *options: str, more: str = "", app: str = "Texts") -> str:
-    """Return what a program logs from its start over one crash to its end."""
-    (folder / "logs.py").write_text(LOGGING.format(configured=configured, more=more))
-    address = f"unix://{folder / 'socket'}"
-    with command_line(["run", f"logs:{app}", "--address", address, *options], folder) as program:
-        with SyncClient(address) as client, pytest.raises(CallError) as failed:
-            client.with_options(timeout=20, wait_for_ready=True).call("texts.crash")
-        assert failed.value.status is Status.INTERNAL
-        program.signal(signal.SIGTERM)
-        done = program.wait()
-    assert done.code == 0
-    return done.errors
-
-
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
-def test_the_programs_own_logging_configuration_stands(options: tuple[str, ...], folder: Path) -> None:
-    configured = "logging.basicConfig(level=logging.WARNING, format='MINE %(levelname)s %(message)s')"
-    errors = logged(folder, configured, *options)
-    assert "MINE ERROR texts.crash failed" in errors
-    assert "told by the handler" not in errors
-    assert "drain" not in errors
-    assert all(line.startswith("MINE ") for line in errors.splitlines() if "texts.crash failed" in line)
-
-
-def test_a_configuration_of_info_shows_the_life_of_the_server_once(folder: Path) -> None:
-    errors = logged(folder, "logging.basicConfig(level=logging.INFO, format='MINE %(message)s')")
-    assert errors.count("texts.crash failed") == 1
-    assert errors.count("the drain began") == errors.count("MINE the drain began") == 1
-    assert errors.count("MINE listening at unix://") == 1
-    assert "MINE told by the handler" in errors
-
-
-def test_logging_configured_by_the_function_that_makes_the_app_stands(folder: Path) -> None:
-    more = (
-        "def make() -> fastrpc.App:\n"
-        "    logging.basicConfig(level=logging.ERROR, format='MINE %(message)s')\n"
-        "    return fastrpc.App([Texts])\n"
-    )
-    errors = logged(folder, "", more=more, app="make")
-    assert "MINE texts.crash failed" in errors
-    assert "told by the handler" not in errors
-
-
-def test_logging_configured_by_a_source_is_not_doubled(folder: Path) -> None:
-    more = (
-        "def make() -> Texts:\n"
-        "    logging.basicConfig(level=logging.WARNING, format='MINE %(message)s')\n"
-        "    return Texts()\n"
-    )
-    errors = logged(folder, "", more=more, app="make")
-    assert errors.count("texts.crash failed") == errors.count("MINE texts.crash failed") == 1
-
-
-def test_without_a_configuration_records_go_to_standard_error(folder: Path) -> None:
-    errors = logged(folder, "")
-    assert "ERROR fastrpc.server: texts.crash failed" in errors
-    assert "INFO mine: told by the handler" in errors
-    assert "INFO fastrpc.server: the drain ended after" in errors
-    # It is printed, so it is not logged as well.
-    assert "listening at" not in errors
-
-
-def test_a_level_that_is_demanded_counts(folder: Path) -> None:
-    errors = logged(folder, "", "--log-level", "error")
-    assert "texts.crash failed" in errors
-    assert "told by the handler" not in errors
-    assert "drain" not in errors
-    configured = "logging.basicConfig(level=logging.WARNING, format='MINE %(message)s')"
-    errors = logged(folder, configured, "--log-level", "info")
-    assert "MINE the drain began" in errors

@@ -12,6 +12,8 @@ from fastrpc import CallError, Client, DecodeError, EncodeError, Status
 from fastrpc.testing import connected
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 
 @dataclass
 class Place:

@@ -12,6 +12,8 @@ from fastrpc import Call, CallError, Client, ClientConfig, OverloadedError, Serv
 from fastrpc.config import Pool, Retries
 from fastrpc.testing import connected
 
+pytestmark = pytest.mark.one_loop
+
 #: Two retries of any second, whatever the number of calls.
 TWO_A_SECOND = ClientConfig(pool=Pool(retries=Retries(budget_share=0.0, budget_per_second=2.0)))
 

@@ -10,6 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
+from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
 from fastrpc.transports.blocking import connect
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
 from tests.support.wire_frames import Skipped
@@ -344,10 +345,11 @@ def test_a_connection_in_use_is_not_idle(server: ReferenceServer) -> None:
 def test_calls_of_which_the_system_took_a_part_may_have_run(
     server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def narrow(*args: Any, **options: Any) -> socket.socket:
-        stream = connect(*args, **options)
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-        return stream
+    def narrow(*args: Any, **options: Any) -> BlockingIO:
+        io = connect(*args, **options)
+        assert isinstance(io, SocketIO)
+        io.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        return io
 
     monkeypatch.setattr("fastrpc.client.sync_pool.connect", narrow)
     with SyncClient(

@@ -8,6 +8,7 @@ import time
 from fastrpc import DeadlineExceededError, SyncClient, method, service
 from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.testing import serving
 
@@ -22,7 +23,7 @@ def settings_frame() -> bytes:
 def new_session(*, linger: float = 1.0) -> tuple[BlockingSession, socket.socket]:
     near, far = socket.socketpair()
     session = BlockingSession(
-        stream=near,
+        io=SocketIO(near),
         endpoint="test",
         timeouts=Timeouts(linger=linger),
         keepalive=Keepalive(),

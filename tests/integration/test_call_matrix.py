@@ -15,6 +15,8 @@ from fastrpc.compressors.base import compressor_numbers
 from tests.support.people import person_class
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 T = TypeVar("T")
 
 TEXT = "What is repeated can be said in fewer words. " * 2_000

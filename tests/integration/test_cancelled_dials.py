@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc.endpoint import Address
-from fastrpc.transports.base import Transport, transport_for
+from fastrpc.transports.base import DialOptions, ListenOptions, Transport, transport_for
 from tests.conftest import Scale
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
 from tests.support.recording_session import RecordingSession, Sessions
@@ -43,7 +43,7 @@ class LiveTraffic:
 
     async def run(self, transport: Transport, address: Address) -> None:
         for _ in range(LIVE):
-            _, session = await transport.dial(address, RecordingSession)
+            _, session = await transport.dial(address, RecordingSession, DialOptions())
             self.sessions.append(session)
         number = 0
         while not self._stop.is_set():
@@ -76,7 +76,7 @@ async def dial_and_give_up(
 ) -> bool:
     """Dial, cancel after some turns of the loop; return whether the dial succeeded before that."""
     sessions = Sessions()
-    task = asyncio.create_task(transport.dial(address, sessions))
+    task = asyncio.create_task(transport.dial(address, sessions, DialOptions()))
     for _ in range(chance.randrange(12)):
         if task.done():
             break
@@ -97,7 +97,7 @@ async def test_cancelled_dials_leak_nothing_and_mix_nothing(address: Address, sc
     transport = transport_for(address)
     server = Sessions(Echo)
     before = await descriptors_at_rest(transport, address)
-    listener = await transport.listen(address, server)
+    listener = await transport.listen(address, server, ListenOptions())
     traffic = LiveTraffic()
     talking = asyncio.create_task(traffic.run(transport, listener.address))
     chance = random.Random(33)
@@ -133,7 +133,7 @@ async def test_cancelled_listen_leaks_nothing(address: Address) -> None:
     transport = transport_for(address)
     before = await descriptors_at_rest(transport, address)
     for turns in range(6):
-        task = asyncio.create_task(transport.listen(address, Sessions()))
+        task = asyncio.create_task(transport.listen(address, Sessions(), ListenOptions()))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -144,5 +144,5 @@ async def test_cancelled_listen_leaks_nothing(address: Address) -> None:
 
 async def descriptors_at_rest(transport: Transport, address: Address) -> int:
     """Count once the loop has what it keeps."""
-    (await transport.listen(address, Sessions())).close()
+    (await transport.listen(address, Sessions(), ListenOptions())).close()
     return open_descriptors()

@@ -14,6 +14,8 @@ from tests.support.people import person_class
 from tests.support.served import SCHEMES, served
 from tests.support.threaded_server import ThreadedServer
 
+pytestmark = pytest.mark.one_loop
+
 Person = person_class()
 
 

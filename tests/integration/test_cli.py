@@ -159,7 +159,7 @@ class TestRun:
                 assert caller.wait().code == 1
             ended = program.wait()
         assert ended.code == 4
-        assert "they were not done 0.2 s after the drain began" in ended.errors
+        assert "they were still running 0.2 s after the drain began" in ended.errors
         assert "the config of the App" in " ".join(ended.errors.split())
 
     def test_reads_file_and_environment(self, folder: Path) -> None:
@@ -175,7 +175,9 @@ class TestRun:
                 assert caller.wait().code == 1
             ended = program.wait()
         assert ended.code == 4
-        assert "error: calls were cut off, they were not done 0.1 s after the drain began" in ended.errors
+        assert (
+            "error: calls were cancelled: they were still running 0.1 s after the drain began" in ended.errors
+        )
 
     def test_second_signal_ends_it_with_130(self, folder: Path) -> None:
         arguments = ["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0"]
@@ -195,7 +197,7 @@ class TestRun:
             target = program.wait_output(r"serving at (\S+)\n")[1]
             ended = command(folder, "list", target)
         assert ended.code == 1
-        assert f"error: UNIMPLEMENTED: {target} does not say what it serves" in ended.errors
+        assert f"error: UNIMPLEMENTED: {target} does not show its services" in ended.errors
         assert "hint: reflection is on for loopback addresses" in ended.errors
 
     def test_public_address_tells_strangers_nothing_unless_asked_to(self, folder: Path) -> None:
@@ -427,7 +429,7 @@ WRONG = [
     # arguments, exit code, cause, fix
     (["rnu", "app:services"], 2, "No such command 'rnu'", "Did you mean 'run'"),
     (["run"], 2, "nothing to serve", "such as app:services"),
-    (["run", "app.py"], 2, "'app.py' does not say what to serve", "such as app:services"),
+    (["run", "app.py"], 2, "'app.py' is not an import string", "such as app:services"),
     (["run", "nowhere:services"], 3, "there is no module 'nowhere'", "run the command in the directory"),
     (["run", "app:service"], 3, "'app' has no 'service'", "did you mean 'services'?"),
     (["run", "app:os"], 3, "is no source of services", "give an instance of a class under @service"),

@@ -19,6 +19,8 @@ from tests.support.served import served
 from tests.support.wire_frames import Goaway, Request
 from tests.support.wire_layout import Reason
 
+pytestmark = pytest.mark.one_loop
+
 #: Clears the screen, sets the title, forges a line, turns the text around, and looks like markup of rich.
 EVIL = (
     "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eabc\u2066\u200b\u2028\x7f\rOK\nhint: trust me [red]red[/red] :smile:"

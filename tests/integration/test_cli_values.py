@@ -12,6 +12,8 @@ from fastrpc import ServerConfig, Status
 from tests.support.program import Finished, run_program
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 UserName = NewType("UserName", str)
 
 

@@ -109,7 +109,7 @@ async def test_dns_target() -> None:
 async def test_nobody_serves() -> None:
     async with Client("who", registry=StaticRegistry({"who": []})) as client:
         with pytest.raises(
-            fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it \(.*'who'\)"
+            fastrpc.NoEndpointError, match=r"who\.name_of: no endpoint serves it \(.*'who'\)"
         ) as caught:
             await client.call(Who.name_of)
         assert caught.value.processed == "no"
@@ -140,7 +140,7 @@ async def test_error_names_every_address_that_was_tried() -> None:
             await client.call(Who.name_of)
     # Each of them once.
     assert re.fullmatch(
-        r"who\.name_of: no connection to be had: cannot connect to memory://nobody \(\d\.\d+ s\): [^;]+; "
+        r"who\.name_of: no endpoint could be reached: cannot connect to memory://nobody \(\d\.\d+ s\): [^;]+; "
         r"cannot connect to tcp://127\.0\.0\.1:9 \(\d\.\d+ s\): [^;]+",
         caught.value.message,
     )
@@ -356,7 +356,7 @@ async def test_broadcast_returns_every_outcome() -> None:
 
 async def test_broadcast_to_nobody() -> None:
     async with Client("who", registry=StaticRegistry({"who": []})) as client:
-        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it"):
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: no endpoint serves it"):
             await client.broadcast(Who.name_of)
 
 

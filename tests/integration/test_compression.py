@@ -15,6 +15,8 @@ from fastrpc.testing import connected
 from tests.support.proxy import FaultProxy
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 MIB = 1 << 20
 GIB = 1 << 30
 TEXT = ("What is repeated can be said in fewer words. " * (MIB // 45 + 1))[:MIB]

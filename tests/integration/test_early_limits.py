@@ -10,6 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import (
+    Backoff,
     CallError,
     Client,
     ClientConfig,
@@ -53,6 +54,10 @@ class Early:
         return len(data)
 
 
+#: A call without a connection waits as long as the first pause between attempts.
+PATIENT = ClientConfig(backoff=Backoff(first=30, longest=30))
+
+
 def few(calls: int) -> ServerConfig:
     return ServerConfig(limits=Limits(concurrent_calls=calls))
 
@@ -71,7 +76,9 @@ async def test_no_early_call_fails_whatever_the_server_takes_at_once(
     async with served(early, scheme=scheme, config=few(calls)) as target:
         for _ in range(3):
             early.started.clear()
-            async with Client(target, interceptors=interceptors, fail_mode=FailFast()) as client:
+            async with Client(
+                target, interceptors=interceptors, fail_mode=FailFast(), config=PATIENT
+            ) as client:
                 results = await asyncio.gather(*(client.call(Early.find, number) for number in range(300)))
             assert results == list(range(300))
             assert sorted(early.started) == results

@@ -11,6 +11,8 @@ from fastrpc.testing import connected
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
 
+pytestmark = pytest.mark.one_loop
+
 
 @dataclass
 class Money:

@@ -17,6 +17,8 @@ from fastrpc.stores.memory import MemoryStore
 from tests.support.program import Program
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 RECORD = encode_record(Endpoint("tcp://127.0.0.1:1")).decode()
 OTHER = encode_record(Endpoint("tcp://127.0.0.1:2")).decode()
 

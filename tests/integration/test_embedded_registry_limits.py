@@ -18,6 +18,8 @@ from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
 from tests.support.program import Program
 
+pytestmark = pytest.mark.one_loop
+
 #: Some 8 KiB, so that a few thousand of them are more than a message.
 LABELS = {f"label-{number}": "x" * 500 for number in range(15)}
 

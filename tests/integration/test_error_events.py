@@ -33,6 +33,8 @@ from tests.support.proxy import FaultProxy
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("shop.orders")
 class Orders:

@@ -24,6 +24,8 @@ from fastrpc import (
 from tests.support.served import SCHEMES, served
 from tests.support.threaded_server import ThreadedServer
 
+pytestmark = pytest.mark.one_loop
+
 KIB, MIB = 1 << 10, 1 << 20
 
 

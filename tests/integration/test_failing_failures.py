@@ -10,6 +10,8 @@ import pytest
 from fastrpc import CallError, Client, ServerConfig, Status, method, service
 from tests.support.served import Served, served
 
+pytestmark = pytest.mark.one_loop
+
 
 class Abandoned(BaseException):
     """As raised by libraries that do not want to be caught."""

@@ -11,6 +11,8 @@ import fastrpc
 from fastrpc import CallError, Client, Status
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("arith")
 class Arith:

@@ -16,6 +16,8 @@ from fastrpc.testing import connected, serving
 from tests.support.program import Program, run_program
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 HANDLERS = ("at_once", "later", "inline", "threaded")
 
 
@@ -110,10 +112,15 @@ async def plain(call: Call, proceed: Proceed) -> Any:
 
 @pytest.mark.parametrize("interceptors", [(), (plain,)], ids=["bare", "intercepted"])
 @pytest.mark.parametrize("handler", HANDLERS)
-@pytest.mark.parametrize(
-    "kind", ["exit", "exit_text", "base", "generator_exit", "stop", "stop_async", "exit_group"]
-)
 async def test_whatever_a_handler_raises_is_internal_and_ends_nothing(
+    handler: str, interceptors: Sequence[Interceptor], caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("exit", "exit_text", "base", "generator_exit", "stop", "stop_async", "exit_group"):
+        caplog.clear()
+        await check_internal(handler, kind, interceptors, caplog)
+
+
+async def check_internal(
     handler: str, kind: str, interceptors: Sequence[Interceptor], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(Bad, interceptors=interceptors) as client:

@@ -15,6 +15,8 @@ from fastrpc.testing import connected
 from tests.support.served import served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("tasks")
 class Tasks:

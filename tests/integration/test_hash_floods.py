@@ -25,14 +25,14 @@ from tests.support.threaded_server import ThreadedServer
 from tests.support.wire_frames import Request, Response, SettingsFrame
 from tests.support.wire_parser import Preface
 
+pytestmark = pytest.mark.one_loop
+
 MODULUS = 2**61 - 1
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DECIMALS = alike_decimals(300)
 NUMBERS = colliding_numbers(14, 6_000, 1_000)
 VALUES = colliding_set_values(15, 18_000, 700)
-PAIRS = [
-    (x, y) for n in range(10, 90, 10) for x in alike_numbers(n) for y in [*alike_numbers(n + 1), -1 - MODULUS]
-]
+PAIRS = [(x, y) for n in range(10, 2_010, 10) for x in alike_numbers(n) for y in alike_numbers(n + 1)]
 
 
 @dataclass

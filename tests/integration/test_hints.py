@@ -11,6 +11,8 @@ from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import RoundRobin, labels
 from fastrpc.testing import connected
 
+pytestmark = pytest.mark.one_loop
+
 NOWHERE = "tcp://127.0.0.1:1"
 
 
@@ -72,7 +74,7 @@ def test_a_blocking_client_says_so_too() -> None:
 
 async def test_nobody_who_serves_it_says_what_to_check() -> None:
     async with Client("slow", registry=StaticRegistry({"slow": []})) as client:
-        with pytest.raises(NoEndpointError, match="nobody serves it") as nobody:
+        with pytest.raises(NoEndpointError, match="no endpoint serves it") as nobody:
             await client.call(Slow.wait)
     assert "check the name of the service" in str(nobody.value.hint)
 

@@ -14,6 +14,8 @@ from fastrpc import Call, CallError, Client, Interceptor, Proceed, ServerConfig,
 from fastrpc.testing import connected, serving
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("desk")
 class Desk:
@@ -152,22 +154,22 @@ def _no_warnings() -> Iterator[None]:
         gc.collect()
 
 
-@pytest.mark.parametrize("method", ["mul", "threaded", "inline"])
 @pytest.mark.parametrize("place", ["alone", "outside", "inside"])
 @pytest.mark.parametrize("name", ASYNC_MISTAKES)
 async def test_a_mistake_on_the_server_is_internal_and_the_log_names_the_interceptor(
-    name: str, place: str, method: str, caplog: pytest.LogCaptureFixture
+    name: str, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     interceptors = around(ASYNC_MISTAKES[name], place)
-    arguments = (6, 7) if method == "mul" else ()
     async with connected(Desk, interceptors=interceptors) as client:
-        with pytest.raises(CallError) as failed:
-            await client.call(f"desk.{method}", *arguments)
-    assert failed.value.status is Status.INTERNAL
-    (record,) = [record for record in caplog.records if hasattr(record, "error_id")]
-    assert record.error_id in str(failed.value)
-    assert f"interceptor {__name__}.{name} " in caplog.text
-    assert "return await proceed(call)" in caplog.text
+        for method, arguments in (("mul", (6, 7)), ("threaded", ()), ("inline", ())):
+            caplog.clear()
+            with pytest.raises(CallError) as failed:
+                await client.call(f"desk.{method}", *arguments)
+            assert failed.value.status is Status.INTERNAL, method
+            (record,) = [record for record in caplog.records if hasattr(record, "error_id")]
+            assert record.error_id in str(failed.value)
+            assert f"interceptor {__name__}.{name} " in caplog.text
+            assert "return await proceed(call)" in caplog.text
 
 
 async def test_an_exposed_error_names_the_interceptor() -> None:
@@ -292,7 +294,11 @@ class Unknown:
 
 @pytest.mark.parametrize("proceeds", [True, False])
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
-@pytest.mark.parametrize("value", [object(), Unknown(), {1, object()}, 1 << 70, "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), Unknown(), {1, object()}, 1 << 70, "\ud800"],
+    ids=["object", "unknown", "set", "large", "surrogate"],
+)
 async def test_a_value_that_cannot_be_encoded_is_no_fault_of_the_caller(
     value: object, codec: str, proceeds: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,6 +25,8 @@ from tests.support.arith import Arith
 from tests.support.served import served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 Around = Callable[..., Any]
 
 

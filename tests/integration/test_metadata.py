@@ -10,6 +10,8 @@ from fastrpc import CallError, Client, ClientConfig, EncodeError, Limits, Server
 from fastrpc.testing import connected
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 EVERY_KEY = "abcdefghijklmnopqrstuvwxyz0123456789._-"
 
 

@@ -15,6 +15,8 @@ from tests.support.raw_peer import raw_client
 from tests.support.wire_frames import Cancel, Request, Response, SettingsFrame
 from tests.support.wire_parser import Preface
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("metered")
 class Metered:
@@ -48,11 +50,12 @@ class Scrape:
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.labels["method"].startswith(("metered.", "("))
+            if sample.labels["service"] in ("metered", "_other")
         }
 
-    def value(self, name: str, **labels: str) -> float:
-        return self._samples.get((f"fastrpc_{name}", frozenset(labels.items())), 0.0)
+    def value(self, name: str, *, side: str, service: str = "metered", **labels: str) -> float:
+        labels |= {"service": service, "protocol": "native"}
+        return self._samples.get((f"fastrpc_{side}_{name}", frozenset(labels.items())), 0.0)
 
     def keys_seen(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         return ((name, dict(labels)) for name, labels in self._samples)
@@ -74,18 +77,21 @@ class Change:
     def calls(self, side: str) -> dict[tuple[str, str], float]:
         """Return the calls that ended, by method and status; only those that there are."""
         found = {
-            (labels["method"], labels["status"]): self.value("calls_total", **labels)
+            (f"{labels['service']}.{labels['method']}", labels["status"]): self.value(
+                "calls_total",
+                side=side,
+                **{name: labels[name] for name in ("service", "method", "status")},
+            )
             for name, labels in self._after.keys_seen()
-            if name == "fastrpc_calls_total" and labels["side"] == side
+            if name == f"fastrpc_{side}_calls_total"
         }
         return {key: count for key, count in found.items() if count}
 
     def in_histogram(self, side: str, method: str) -> list[float]:
         """Return how many calls the histogram has: by its count and by its last bucket."""
-        labels = {"method": method, "side": side}
         return [
-            self.value("call_seconds_count", **labels),
-            self.value("call_seconds_bucket", **labels, le="+Inf"),
+            self.value("call_seconds_count", method=method, side=side),
+            self.value("call_seconds_bucket", method=method, side=side, le="+Inf"),
         ]
 
 
@@ -111,12 +117,12 @@ async def test_scrape_shows_exactly_the_calls_made(side: str) -> None:
         await make_calls(client)
         change.look()
     assert change.calls(side) == MADE
-    assert change.in_histogram(side, "metered.echo") == [25, 25]
-    assert change.in_histogram(side, "metered.find") == [12, 12]
+    assert change.in_histogram(side, "echo") == [25, 25]
+    assert change.in_histogram(side, "find") == [12, 12]
     # Payloads alone, as this side saw them: 25 times 100 bytes each way.
     for name in ("received_bytes_total", "sent_bytes_total"):
-        assert change.value(name, method="metered.echo", side=side) == 2_500
-    assert change.value("calls_in_flight", method="metered.echo", side=side) == 0
+        assert change.value(name, method="echo", side=side) == 2_500
+    assert change.value("calls_in_flight", method="echo", side=side) == 0
 
 
 async def test_batch_and_one_way_calls_count_one_by_one() -> None:
@@ -137,13 +143,13 @@ async def test_call_is_in_flight_until_its_deadline_ends_it() -> None:
         await service.is_waiting.wait()
         change.look()
         for side in ("client", "server"):
-            assert change.value("calls_in_flight", method="metered.wait", side=side) == 1
+            assert change.value("calls_in_flight", method="wait", side=side) == 1
             assert change.calls(side) == {}
         with pytest.raises(DeadlineExceededError):
             await call
     change.look()
     for side in ("client", "server"):
-        assert change.value("calls_in_flight", method="metered.wait", side=side) == 0
+        assert change.value("calls_in_flight", method="wait", side=side) == 0
         assert change.calls(side) == {("metered.wait", "DEADLINE_EXCEEDED"): 1}
 
 
@@ -154,7 +160,7 @@ def test_blocking_client_is_counted_too() -> None:
             client.call(Metered.echo, b"x")
         change.look()
     assert change.calls("client") == change.calls("server") == {("metered.echo", "OK"): 5}
-    assert change.in_histogram("client", "metered.echo") == [5, 5]
+    assert change.in_histogram("client", "echo") == [5, 5]
 
 
 async def test_refused_calls_are_counted_as_their_callers_count_them() -> None:
@@ -172,10 +178,10 @@ async def test_refused_calls_are_counted_as_their_callers_count_them() -> None:
         change.look()
     refused = {("metered.find", "INVALID_ARGUMENT"): 10, ("metered.find", "UNIMPLEMENTED"): 1}
     assert change.calls("server") == change.calls("client") == refused
-    assert change.in_histogram("server", "metered.find") == [11, 11]
-    assert change.value("calls_in_flight", method="metered.find", side="server") == 0
-    sent = change.value("sent_bytes_total", method="metered.find", side="client")
-    assert change.value("received_bytes_total", method="metered.find", side="server") == sent > 0
+    assert change.in_histogram("server", "find") == [11, 11]
+    assert change.value("calls_in_flight", method="find", side="server") == 0
+    sent = change.value("sent_bytes_total", method="find", side="client")
+    assert change.value("received_bytes_total", method="find", side="server") == sent > 0
 
 
 async def test_a_peer_cannot_add_method_names_on_the_server() -> None:
@@ -185,9 +191,9 @@ async def test_a_peer_cannot_add_method_names_on_the_server() -> None:
             with pytest.raises(CallError, match="no method"):
                 await client.call(f"metered.made_up_{number}", "x" * 10)
         change.look()
-    assert change.calls("server") == {("(unknown)", "UNIMPLEMENTED"): 5}
-    assert change.value("received_bytes_total", method="(unknown)", side="server") >= 50
-    assert change.value("calls_in_flight", method="(unknown)", side="server") == 0
+    assert change.calls("server") == {("_other._other", "UNIMPLEMENTED"): 5}
+    assert change.value("received_bytes_total", service="_other", method="_other", side="server") >= 50
+    assert change.value("calls_in_flight", service="_other", method="_other", side="server") == 0
 
 
 async def test_calls_refused_before_they_are_whole_are_counted_with_their_method() -> None:
@@ -206,6 +212,6 @@ async def test_calls_refused_before_they_are_whole_are_counted_with_their_method
     assert answers == [3, 5, 1]
     assert change.calls("server") == {
         ("metered.echo", "RESOURCE_EXHAUSTED"): 1,
-        ("(unknown)", "RESOURCE_EXHAUSTED"): 1,
+        ("_other._other", "RESOURCE_EXHAUSTED"): 1,
         ("metered.echo", "CANCELLED"): 1,
     }

@@ -19,6 +19,8 @@ from tests.support.wire_layout import FLAG_ONE_WAY
 from tests.support.wire_names import names_told
 from tests.support.wire_peer import ReferencePeer
 
+pytestmark = pytest.mark.one_loop
+
 NAMES = ("source", "target", "cents", "note")
 #: Where the events of the reference have what they are about.
 ATTEMPT, NAMES_AT, PAYLOAD_AT = 6, 9, 11

@@ -20,6 +20,8 @@ from tests.support.own_package import forget_tables, write_package
 from tests.support.program import Program
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 TAKES_OWN = ServerConfig(codecs=("msgpack", "json", "reversed"))
 LONG = "word " * 2_000
 

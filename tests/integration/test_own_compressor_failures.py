@@ -81,7 +81,7 @@ def _outcome(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Failing, "outcome", request.param)
 
 
-pytestmark = pytest.mark.usefixtures("_installed", "_outcome")
+pytestmark = [pytest.mark.one_loop, pytest.mark.usefixtures("_installed", "_outcome")]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

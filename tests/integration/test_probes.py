@@ -121,7 +121,7 @@ async def probing(
 
 def down(client: Client) -> list[bool]:
     """Return of each endpoint whether it is down."""
-    return [subchannel.endpoint_state.health.is_down for subchannel in client._pool.subchannels]
+    return [each.endpoint_state.health.is_down for each in client._pool.subchannels]
 
 
 async def answering(client: Client) -> set[str]:
@@ -318,12 +318,8 @@ async def test_probes_are_no_calls_of_the_client() -> None:
         assert client.stats()["totals"] == before
         assert before["calls"] == 0
         assert client._state.budget.calls == client._state.budget.retries == 0
-        assert [subchannel.endpoint_state.health.attempts for subchannel in client._pool.subchannels] == [
-            0,
-            0,
-            0,
-        ]
-        assert [subchannel.endpoint_state.in_flight for subchannel in client._pool.subchannels] == [0, 0, 0]
+        assert {each.endpoint_state.health.attempts for each in client._pool.subchannels} == {0}
+        assert [each.endpoint_state.in_flight for each in client._pool.subchannels] == [0, 0, 0]
         assert {call.attempt for call in places[0].asked.seen} == {0}
         assert seen == []
 
@@ -368,10 +364,7 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(
-                    subchannel.is_dormant and not subchannel.sessions
-                    for subchannel in client._pool.subchannels
-                )
+                lambda: all(each.is_dormant and not each.sessions for each in client._pool.subchannels)
             )
             # It stays that way: a further client tells how much time went by.
             made = client.stats()["totals"]["connections"]
@@ -388,10 +381,7 @@ async def test_a_connection_of_age_that_had_only_probes_is_not_replaced() -> Non
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(
-                    subchannel.is_dormant and not subchannel.sessions
-                    for subchannel in client._pool.subchannels
-                )
+                lambda: all(each.is_dormant and not each.sessions for each in client._pool.subchannels)
             )
             assert await client.call(Who.name_of) in {"0", "1"}
 
@@ -405,10 +395,7 @@ async def test_unanswered_probes_keep_no_connection_either() -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(
-                    subchannel.is_dormant and not subchannel.sessions
-                    for subchannel in client._pool.subchannels
-                )
+                lambda: all(each.is_dormant and not each.sessions for each in client._pool.subchannels)
             )
 
 
@@ -477,7 +464,7 @@ async def test_closing_under_a_probe_leaves_nothing(scheme: str) -> None:
         assert client.stats()["buffered"] == 0
         # The handlers are told, too.
         await eventually(lambda: not any(place.target.server.stats()["live"]["calls"] for place in places))
-        assert [subchannel._probes._timer for subchannel in client._pool.subchannels] == [None] * 3  # type: ignore[union-attr]
+        assert [each._probes._timer for each in client._pool.subchannels] == [None] * 3  # type: ignore[union-attr]
     await eventually(lambda: asyncio.all_tasks() == before)
     await eventually(lambda: timers.live_timers == 0)
 

@@ -15,7 +15,7 @@ from tests.support.served import SCHEMES, served
 from tests.support.threaded_server import ThreadedServer
 
 #: The service has a stream, too.
-pytestmark = pytest.mark.filterwarnings("ignore:streams are not yet served")
+pytestmark = [pytest.mark.one_loop, pytest.mark.filterwarnings("ignore:streams are not yet served")]
 
 Person = person_class()
 MANY = 1_000_001

@@ -7,6 +7,8 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Client, Server, ServerConfig, Status
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("arith", version="2")
 class Arith:

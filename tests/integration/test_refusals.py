@@ -12,6 +12,8 @@ from fastrpc.registries import open_registry
 from fastrpc.testing import connected
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 NOWHERE = "tcp://127.0.0.1:1"
 CLIENTS = pytest.mark.parametrize("make", [Client, SyncClient])
 

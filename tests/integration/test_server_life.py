@@ -18,6 +18,8 @@ from tests.support.program import Program
 from tests.support.served import served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 LOGGER = "fastrpc.server"
 
 
@@ -208,7 +210,12 @@ def test_the_docstring_says_where_metrics_of_workers_are() -> None:
 
 async def test_nothing_is_told_of_what_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """At the usual level a connection writes nothing."""
-    caplog.set_level(logging.INFO, LOGGER)
+    # `set_level` would leave the level of the fixture around it behind.
+    with caplog.at_level(logging.INFO, LOGGER):
+        await check_silent(caplog)
+
+
+async def check_silent(caplog: pytest.LogCaptureFixture) -> None:
     async with served(Texts, scheme="tcp") as address, Client(address) as client:
         before: list[Any] = list(caplog.records)
         await client.call(Texts.same, "a")

@@ -140,6 +140,7 @@ def server_process(folder: Path, address: str, registry: str, workers: int) -> I
         yield program
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_restarting_processes_in_turn_fails_no_call(folder: Path, workers: int) -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as registry, watched(registry.url) as seen:

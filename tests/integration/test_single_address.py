@@ -9,6 +9,8 @@ from fastrpc.testing import serving
 from tests.support.served import served
 from tests.support.who import Who
 
+pytestmark = pytest.mark.one_loop
+
 THREE = ClientConfig(pool=Pool(breaker=Breaker(consecutive=3, open_seconds=30)))
 
 

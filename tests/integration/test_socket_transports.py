@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.transports import blocking, tcp, unix
-from fastrpc.transports.base import transport_for
+from fastrpc.transports.base import DialOptions, ListenOptions, transport_for
 from fastrpc.transports.tcp import TRANSPORT as TCP
 from fastrpc.transports.unix import TRANSPORT as UNIX
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
@@ -67,8 +68,8 @@ def free_port() -> int:
 @linux_only
 async def test_both_sides_notice_a_peer_that_vanished() -> None:
     server = Sessions()
-    listener = await TCP.listen(LOOPBACK, server, silence_seconds=6)
-    _, near = await TCP.dial(listener.address, RecordingSession, silence_seconds=6)
+    listener = await TCP.listen(LOOPBACK, server, ListenOptions(silence_seconds=6))
+    _, near = await TCP.dial(listener.address, RecordingSession, DialOptions(silence_seconds=6))
     for session in (near, await server.one()):
         opened = session.transport.get_extra_info("socket")
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -82,37 +83,37 @@ async def test_both_sides_notice_a_peer_that_vanished() -> None:
 
 async def test_all_addresses_of_a_host_share_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
     places(monkeypatch, ("127.0.0.1", 0), ("::1", 0), ("127.0.0.2", 0))
-    listener = await TCP.listen(Address("tcp", host="here"), Sessions())
+    listener = await TCP.listen(Address("tcp", host="here"), Sessions(), ListenOptions())
     assert listener.address.host == "here"
     assert listener.address.port
     for host in ("127.0.0.1", "::1", "127.0.0.2"):
         places(monkeypatch, (host, listener.address.port))
-        _, session = await TCP.dial(listener.address, RecordingSession)
+        _, session = await TCP.dial(listener.address, RecordingSession, DialOptions())
         await part(session)
     listener.close()
 
 
 async def test_addresses_this_machine_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     places(monkeypatch, ("2001:db8::1", 0), ("127.0.0.1", 0))
-    listener = await TCP.listen(Address("tcp", host="here"), Sessions())
+    listener = await TCP.listen(Address("tcp", host="here"), Sessions(), ListenOptions())
     listener.close()
     places(monkeypatch, ("2001:db8::1", 0))
     with pytest.raises(OSError, match="cannot listen at tcp://here:0"):
-        await TCP.listen(Address("tcp", host="here"), Sessions())
+        await TCP.listen(Address("tcp", host="here"), Sessions(), ListenOptions())
 
 
 async def test_listening_everywhere_gives_an_address_that_can_be_dialled() -> None:
-    listener = await TCP.listen(Address("tcp"), Sessions())
+    listener = await TCP.listen(Address("tcp"), Sessions(), ListenOptions())
     assert listener.address.host in {"0.0.0.0", "::"}
     for target in (listener.address, Address("tcp", host="localhost", port=listener.address.port)):
-        _, session = await TCP.dial(Address.parse(str(target)), RecordingSession)
+        _, session = await TCP.dial(Address.parse(str(target)), RecordingSession, DialOptions())
         await part(session)
     listener.close()
 
 
 async def test_several_listeners_can_share_a_port() -> None:
-    first = await TCP.listen(LOOPBACK, Sessions(), reuse_port=True)
-    second = await TCP.listen(first.address, Sessions(), reuse_port=True)
+    first = await TCP.listen(LOOPBACK, Sessions(), ListenOptions(reuse_port=True))
+    second = await TCP.listen(first.address, Sessions(), ListenOptions(reuse_port=True))
     assert first.address == second.address
     first.close()
     second.close()
@@ -120,9 +121,9 @@ async def test_several_listeners_can_share_a_port() -> None:
 
 async def test_a_given_socket_is_listened_on_and_closed_with_the_listener() -> None:
     given = socket.create_server(("127.0.0.1", 0))
-    listener = await TCP.listen(Address("tcp"), Sessions(), socket=given)
+    listener = await TCP.listen(Address("tcp"), Sessions(), ListenOptions(socket=given))
     assert listener.address == Address("tcp", host="127.0.0.1", port=given.getsockname()[1])
-    _, session = await TCP.dial(listener.address, RecordingSession)
+    _, session = await TCP.dial(listener.address, RecordingSession, DialOptions())
     await part(session)
     listener.close()
     await listener.wait_closed()
@@ -130,13 +131,13 @@ async def test_a_given_socket_is_listened_on_and_closed_with_the_listener() -> N
 
 
 async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    listener = await TCP.listen(LOOPBACK, Sessions())
+    listener = await TCP.listen(LOOPBACK, Sessions(), ListenOptions())
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
     before = open_descriptors()
     with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
         places(monkeypatch, silent, ("127.0.0.1", listener.address.port))
         async with asyncio.timeout(10):
-            _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
+            _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession, DialOptions())
         await part(session)
     assert await descriptors_come_back_to(before)
     listener.close()
@@ -145,7 +146,7 @@ async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.Mo
 async def test_only_one_of_several_connections_made_at_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.0)
     places(monkeypatch, ("127.0.0.1", 0), ("127.0.0.2", 0), ("::1", 0))
-    listener = await TCP.listen(Address("tcp", host="here"), Sessions())
+    listener = await TCP.listen(Address("tcp", host="here"), Sessions(), ListenOptions())
     port = listener.address.port
     places(monkeypatch, ("127.0.0.1", port), ("127.0.0.2", port), ("::1", port))
     connect_one, barrier = tcp._connect_one, asyncio.Barrier(3)
@@ -157,7 +158,7 @@ async def test_only_one_of_several_connections_made_at_once_is_kept(monkeypatch:
 
     monkeypatch.setattr(tcp, "_connect_one", connect_together)
     before = open_descriptors()
-    _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
+    _, session = await TCP.dial(Address("tcp", host="there", port=1), RecordingSession, DialOptions())
     assert session.events == ["made"]
     await part(session)
     assert await descriptors_come_back_to(before)
@@ -166,14 +167,14 @@ async def test_only_one_of_several_connections_made_at_once_is_kept(monkeypatch:
 
 async def test_a_dial_that_times_out_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
-    (await TCP.listen(LOOPBACK, Sessions())).close()
+    (await TCP.listen(LOOPBACK, Sessions(), ListenOptions())).close()
     with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
         before = open_descriptors()
         for found in ([silent], [silent, silent]):
             places(monkeypatch, *found)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await TCP.dial(Address("tcp", host="there", port=1), RecordingSession)
+                    await TCP.dial(Address("tcp", host="there", port=1), RecordingSession, DialOptions())
             assert await descriptors_come_back_to(before)
 
 
@@ -181,16 +182,16 @@ async def test_every_address_that_failed_is_named(monkeypatch: pytest.MonkeyPatc
     port = free_port()
     places(monkeypatch, ("127.0.0.1", port), ("127.0.0.2", port))
     with pytest.raises(ConnectError) as caught:
-        await TCP.dial(Address("tcp", host="there", port=port), RecordingSession)
+        await TCP.dial(Address("tcp", host="there", port=port), RecordingSession, DialOptions())
     assert "127.0.0.1: Connection refused; 127.0.0.2: Connection refused" in str(caught.value)
     assert f"tcp://there:{port}" in str(caught.value)
 
 
 async def test_a_host_without_address_is_named() -> None:
     with pytest.raises(ConnectError, match=r"cannot connect to tcp://a{64}:1"):
-        await TCP.dial(Address("tcp", host="a" * 64, port=1), RecordingSession)
+        await TCP.dial(Address("tcp", host="a" * 64, port=1), RecordingSession, DialOptions())
     with pytest.raises(ConnectError, match=r"cannot connect to tcp://a{64}:1"):
-        blocking.connect(Address("tcp", host="a" * 64, port=1), 1)
+        blocking.connect(Address("tcp", host="a" * 64, port=1), 1, DialOptions())
 
 
 def test_link_local_addresses_keep_their_interface() -> None:
@@ -204,8 +205,8 @@ async def test_stale_socket_file_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     address = Address("unix", path=str(path))
-    listener = await UNIX.listen(address, Sessions())
-    _, session = await UNIX.dial(address, RecordingSession)
+    listener = await UNIX.listen(address, Sessions(), ListenOptions())
+    _, session = await UNIX.dial(address, RecordingSession, DialOptions())
     await part(session)
     listener.close()
     assert not path.exists()
@@ -215,13 +216,13 @@ async def test_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     path.write_text("precious")
     with pytest.raises(FileExistsError, match=f"cannot listen at unix://{path}"):
-        await UNIX.listen(Address("unix", path=str(path)), Sessions())
+        await UNIX.listen(Address("unix", path=str(path)), Sessions(), ListenOptions())
     assert path.read_text() == "precious"
 
 
 async def test_socket_file_that_took_our_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions(), ListenOptions())
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
@@ -233,7 +234,7 @@ async def test_listener_of_a_forked_child_leaves_the_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "socket"
-    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions(), ListenOptions())
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
         listener.close()
@@ -244,8 +245,8 @@ async def test_file_of_a_given_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     given = socket.socket(socket.AF_UNIX)
     given.bind(str(path))
-    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions(), socket=given)
-    _, session = await UNIX.dial(listener.address, RecordingSession)
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions(), ListenOptions(socket=given))
+    _, session = await UNIX.dial(listener.address, RecordingSession, DialOptions())
     await part(session)
     listener.close()
     assert stat.S_ISSOCK(path.stat().st_mode)
@@ -254,7 +255,7 @@ async def test_file_of_a_given_socket_is_left_alone(tmp_path: Path) -> None:
 
 async def test_changing_the_mode_of_the_file_does_not_keep_it_from_being_removed(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions())
+    listener = await UNIX.listen(Address("unix", path=str(path)), Sessions(), ListenOptions())
     path.chmod(0o660)
     listener.close()
     assert not path.exists()
@@ -264,16 +265,18 @@ async def test_changing_the_mode_of_the_file_does_not_keep_it_from_being_removed
 async def test_path_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
     address = Address("unix", path=str(tmp_path / name))
     with pytest.raises(OSError, match="cannot listen at unix://"):
-        await UNIX.listen(address, Sessions())
+        await UNIX.listen(address, Sessions(), ListenOptions())
     with pytest.raises(ConnectError, match="cannot connect to unix://"):
-        await UNIX.dial(address, RecordingSession)
+        await UNIX.dial(address, RecordingSession, DialOptions())
     with pytest.raises(ConnectError, match="cannot connect to unix://"):
-        blocking.connect(address, 1)
+        blocking.connect(address, 1, DialOptions())
 
 
 async def test_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No such file"):
-        await UNIX.listen(Address("unix", path=str(tmp_path / "none" / "socket")), Sessions())
+        await UNIX.listen(
+            Address("unix", path=str(tmp_path / "none" / "socket")), Sessions(), ListenOptions()
+        )
 
 
 async def test_lock_of_a_stranger_on_the_directory_does_not_stop_us(
@@ -283,7 +286,9 @@ async def test_lock_of_a_stranger_on_the_directory_does_not_stop_us(
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        (await UNIX.listen(Address("unix", path=str(tmp_path / "socket")), Sessions())).close()
+        (
+            await UNIX.listen(Address("unix", path=str(tmp_path / "socket")), Sessions(), ListenOptions())
+        ).close()
     finally:
         os.close(directory)
 
@@ -293,7 +298,7 @@ async def test_full_queue_of_a_unix_listener_is_an_error_and_no_half_made_connec
     with full_listener(socket.AF_UNIX, path):
         client = Sessions()
         with pytest.raises(ConnectError, match="temporarily unavailable") as caught:
-            await UNIX.dial(Address("unix", path=path), client)
+            await UNIX.dial(Address("unix", path=path), client, DialOptions())
         assert caught.value.errno == errno.EAGAIN
         assert client.made == []
 
@@ -328,12 +333,19 @@ async def in_thread(work: Callable[[], Any]) -> Any:
         thread.join()
 
 
+def socket_to(address: Address, timeout: float | None, options: DialOptions | None = None) -> socket.socket:
+    """Connect without a loop, and return the socket below."""
+    io = blocking.connect(address, timeout, options or DialOptions())
+    assert isinstance(io, SocketIO)
+    return io.socket
+
+
 async def test_blocking_socket_speaks_with_a_session(address: Address) -> None:
     server = Sessions()
-    listener = await transport_for(address).listen(address, server)
+    listener = await transport_for(address).listen(address, server, ListenOptions())
 
     def talk() -> bytes:
-        with blocking.connect(listener.address, 5) as connected:
+        with socket_to(listener.address, 5) as connected:
             assert connected.gettimeout() is None
             connected.sendall(b"question")
             return connected.recv(100)
@@ -350,18 +362,18 @@ async def test_blocking_socket_speaks_with_a_session(address: Address) -> None:
 
 @linux_only
 async def test_blocking_socket_notices_a_peer_that_vanished() -> None:
-    listener = await TCP.listen(LOOPBACK, Sessions())
-    with blocking.connect(listener.address, None, silence_seconds=4) as connected:
+    listener = await TCP.listen(LOOPBACK, Sessions(), ListenOptions())
+    with socket_to(listener.address, None, DialOptions(silence_seconds=4)) as connected:
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 4_000
     listener.close()
 
 
 async def test_blocking_connect_fails_with_the_same_error(address: Address) -> None:
-    listener = await transport_for(address).listen(address, Sessions())
+    listener = await transport_for(address).listen(address, Sessions(), ListenOptions())
     listener.close()
     with pytest.raises(ConnectError, match=f"cannot connect to {listener.address}.*is the server running"):
-        blocking.connect(listener.address, 1)
+        blocking.connect(listener.address, 1, DialOptions())
 
 
 def test_blocking_connect_gives_up_in_time() -> None:
@@ -369,13 +381,13 @@ def test_blocking_connect_gives_up_in_time() -> None:
         full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent,
         pytest.raises(ConnectError, match="timed out"),
     ):
-        blocking.connect(Address("tcp", host=silent[0], port=silent[1]), 0.05)
+        blocking.connect(Address("tcp", host=silent[0], port=silent[1]), 0.05, DialOptions())
 
 
 async def test_memory_listener_that_closes_refuses_waiting_sockets() -> None:
     address = Address("memory", path="blocking")
-    listener = await transport_for(address).listen(address, Sessions())
-    with blocking.connect(address, 1) as connected:
+    listener = await transport_for(address).listen(address, Sessions(), ListenOptions())
+    with socket_to(address, 1) as connected:
         listener.close()
         assert connected.recv(1) == b""
     await asyncio.sleep(0)

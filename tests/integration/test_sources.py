@@ -13,6 +13,8 @@ from fastrpc.testing import connected
 from tests.support.served import served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 
 def named(name: str) -> Any:
     """Return a new service class with one method that says its name."""

@@ -84,7 +84,7 @@ def test_embedded_registry_tells_a_client_who_serves() -> None:
 
 def test_nobody_serves() -> None:
     with SyncClient("who", registry=StaticRegistry({"who": []})) as client:
-        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: nobody serves it"):
+        with pytest.raises(fastrpc.NoEndpointError, match=r"who\.name_of: no endpoint serves it"):
             client.call(Who.name_of)
         with pytest.raises(fastrpc.DeadlineExceededError, match="nobody is known to serve who"):
             client.with_options(wait_for_ready=True, timeout=0.1).call(Who.name_of)

@@ -27,6 +27,8 @@ from fastrpc.testing import (
 from tests.support.program import PACKAGE_ROOT
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 ROOT = Path(__file__).parents[2]
 
 #: Connects again at once.

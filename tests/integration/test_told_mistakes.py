@@ -35,6 +35,8 @@ from fastrpc import (
 from fastrpc.testing import connected, serving
 from tests.support.desk import Desk
 
+pytestmark = pytest.mark.one_loop
+
 NOWHERE = "tcp://127.0.0.1:9"
 KINDS = pytest.mark.parametrize("kind", [Client, SyncClient])
 
@@ -53,7 +55,7 @@ KINDS = pytest.mark.parametrize("kind", [Client, SyncClient])
         ({"tls": None}, r"ClientConfig\(tls=…"),
         ({"connect": 3}, r"ClientConfig\(timeouts=Timeouts\(connect=…"),
         ({"message_bytes": 3}, r"ClientConfig\(limits=Limits\(message_bytes=…"),
-        ({"colour": "red"}, r"no argument 'colour'$"),
+        ({"colour": "red"}, r"no argument 'colour' \(there are target, "),
     ],
 )
 def test_an_argument_that_a_client_does_not_take_says_where_it_belongs(

@@ -28,6 +28,8 @@ from tests.support.served import served
 from tests.support.wire_frames import Request, Response, SettingsFrame, encode_frame
 from tests.support.wire_parser import Preface
 
+pytestmark = pytest.mark.one_loop
+
 NEVER = 2**32 - 1
 PREFACE = Preface(1, 1).encode()
 

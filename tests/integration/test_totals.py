@@ -10,6 +10,8 @@ import fastrpc
 from fastrpc import Backoff, CallError, Client, ClientConfig, FastRPCError, Limits, Status, SyncClient
 from tests.support.served import Served, served
 
+pytestmark = pytest.mark.one_loop
+
 EAGER = ClientConfig(backoff=Backoff(first=0.001, longest=0.001))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
-from fastrpc.transports.base import Transport, transport_for
+from fastrpc.transports.base import DialOptions, ListenOptions, Transport, transport_for
 from tests.support.recording_session import RecordingSession, Sessions
 
 
@@ -35,9 +35,9 @@ async def connection(
 ) -> AsyncIterator[tuple[RecordingSession, RecordingSession]]:
     """Connect; yield the client's and the server's session; close everything."""
     server = server or Sessions()
-    listener = await transport.listen(address, server)
+    listener = await transport.listen(address, server, ListenOptions())
     try:
-        _, near = await transport.dial(listener.address, client or Sessions())
+        _, near = await transport.dial(listener.address, client or Sessions(), DialOptions())
         far = await server.one()
         yield near, far
         for session in (near, far):
@@ -61,8 +61,8 @@ async def test_bytes_cross_both_ways(transport: Transport, address: Address) -> 
 async def test_dial_returns_the_transport_its_session_was_given(
     transport: Transport, address: Address
 ) -> None:
-    listener = await transport.listen(address, Sessions())
-    made, session = await transport.dial(listener.address, Sessions())
+    listener = await transport.listen(address, Sessions(), ListenOptions())
+    made, session = await transport.dial(listener.address, Sessions(), DialOptions())
     assert session.events == ["made"]
     assert session.transport is made
     assert made.get_protocol() is session
@@ -246,21 +246,21 @@ async def test_another_session_can_take_the_connection_over(transport: Transport
 
 
 async def test_closed_listener_refuses_and_frees_its_address(transport: Transport, address: Address) -> None:
-    listener = await transport.listen(address, Sessions())
+    listener = await transport.listen(address, Sessions(), ListenOptions())
     listener.close()
     listener.close()
     await listener.wait_closed()
     with pytest.raises(ConnectError):
-        await transport.dial(listener.address, Sessions())
-    again = await transport.listen(listener.address, Sessions())
+        await transport.dial(listener.address, Sessions(), DialOptions())
+    again = await transport.listen(listener.address, Sessions(), ListenOptions())
     assert again.address == listener.address
     again.close()
 
 
 async def test_connections_outlive_their_listener(transport: Transport, address: Address) -> None:
     server = Sessions()
-    listener = await transport.listen(address, server)
-    _, near = await transport.dial(listener.address, Sessions())
+    listener = await transport.listen(address, server, ListenOptions())
+    _, near = await transport.dial(listener.address, Sessions(), DialOptions())
     far = await server.one()
     listener.close()
     async with asyncio.timeout(5):
@@ -272,9 +272,9 @@ async def test_connections_outlive_their_listener(transport: Transport, address:
 
 
 async def test_an_address_in_use_is_refused_naming_it(transport: Transport, address: Address) -> None:
-    listener = await transport.listen(address, Sessions())
+    listener = await transport.listen(address, Sessions(), ListenOptions())
     with pytest.raises(OSError, match="already in use") as caught:
-        await transport.listen(listener.address, Sessions())
+        await transport.listen(listener.address, Sessions(), ListenOptions())
     assert str(listener.address) in str(caught.value)
     assert not isinstance(caught.value, ConnectError)
     listener.close()
@@ -283,11 +283,11 @@ async def test_an_address_in_use_is_refused_naming_it(transport: Transport, addr
 async def test_a_failed_dial_names_the_address_the_reason_and_what_to_do(
     transport: Transport, address: Address
 ) -> None:
-    listener = await transport.listen(address, Sessions())
+    listener = await transport.listen(address, Sessions(), ListenOptions())
     listener.close()
     client = Sessions()
     with pytest.raises(ConnectError) as caught:
-        await transport.dial(listener.address, client)
+        await transport.dial(listener.address, client, DialOptions())
     text = str(caught.value)
     assert f"cannot connect to {listener.address}" in text
     assert ("No such file" if address.scheme == "unix" else "Connection refused") in text
@@ -304,9 +304,9 @@ async def test_a_failing_session_factory_leaves_no_connection(transport: Transpo
         raise LookupError("no session today")
 
     server = Sessions()
-    listener = await transport.listen(address, server)
+    listener = await transport.listen(address, server, ListenOptions())
     with pytest.raises(LookupError, match="no session today"):
-        await transport.dial(listener.address, fail)
+        await transport.dial(listener.address, fail, DialOptions())
     await (await server.one()).until_event("lost")
     listener.close()
 

@@ -19,6 +19,8 @@ from tests.support.wire_frames import Goaway, Request, Response
 from tests.support.wire_layout import FLAG_ONE_WAY, Reason
 from tests.support.wire_names import names_told
 
+pytestmark = pytest.mark.one_loop
+
 _numbers = itertools.count()
 
 #: A server whose peers have a small budget.
@@ -128,17 +130,18 @@ async def connected_to(service: Any, scheme: str, **options: Any) -> AsyncIterat
         yield client
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_exchanged_arguments_are_refused(way: str, scheme: str) -> None:
+async def test_exchanged_arguments_are_refused(scheme: str) -> None:
     service = New()
-    async with connected_to(service, scheme) as client:
-        with pytest.raises(CallError) as caught:
-            await WAYS[way](client)
-        check_refused(caught.value)
-        totals = client.stats()["totals"]
-    assert service.ran == []
-    assert totals["retries"] == 0
+    for way, call in WAYS.items():
+        # The first call of a connection goes another way than later ones, so each has its own.
+        async with connected_to(service, scheme) as client:
+            with pytest.raises(CallError) as caught:
+                await call(client)
+            check_refused(caught.value)
+            totals = client.stats()["totals"]
+        assert service.ran == [], way
+        assert totals["retries"] == 0, way
 
 
 @pytest.mark.parametrize("side", ["client", "server"])

@@ -13,6 +13,8 @@ from tests.support.served import served
 from tests.support.waiting import eventually
 from tests.support.who import Who
 
+pytestmark = pytest.mark.one_loop
+
 
 class Shelf:
     """Keeps one list, and gives it by an async generator."""

@@ -19,6 +19,8 @@ from tests.support.served import served
 from tests.support.waiting import eventually
 from tests.support.who import Who
 
+pytestmark = pytest.mark.one_loop
+
 CALLS = 5
 
 

@@ -10,6 +10,8 @@ from fastrpc import CallError, Client, EncodeError, Status, SyncClient, current_
 from fastrpc.testing import connected
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("arith")
 class Arith:

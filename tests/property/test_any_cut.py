@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 from tests.conftest import Scale
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import answer, cut, opening, piece, request

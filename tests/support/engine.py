@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastrpc._core.framing.settings import LISTS, NUMBERS, Settings, usual_settings
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 from tests.support.frame_factory import opening
 from tests.support.scenario import Cancel, Open, Respond, Scenario, run
 from tests.support.wire_frames import Frame

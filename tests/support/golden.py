@@ -91,7 +91,7 @@ GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
         Request(5, b"chat.join", b"\x90", flags=BOTH_WAYS, codec=1, timeout_us=NO_TIMEOUT),
     ),
     "request_one_way": (
-        "Call 7: nobody waits for it.",
+        "Call 7, one-way.",
         Request(7, b"log.write", b"hello", flags=FLAG_ONE_WAY),
     ),
     "request_first_piece": (

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.traffic import random_slices
 from tests.support.wire_frames import Data, Response

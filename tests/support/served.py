@@ -2,8 +2,8 @@
 
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,17 @@ async def served(
     interceptors: Sequence[Interceptor] = (),
 ) -> AsyncIterator[Served]:
     """Serve `sources` and yield the target for clients; the server drains on leaving."""
-    with tempfile.TemporaryDirectory(prefix="fastrpc") as folder:
-        address = {
-            "tcp": "tcp://127.0.0.1:0",
-            "unix": f"unix://{Path(folder) / 'socket'}",
-            "memory": f"memory://test-{next(_numbers)}",
-        }[scheme]
+    with _address(scheme) as address:
         async with Server(*sources, interceptors=interceptors, config=config or ServerConfig()) as server:
             target = Served(await server.listen(address))
             target.server = server
             yield target
+
+
+@contextmanager
+def _address(scheme: str) -> Iterator[str]:
+    if scheme == "unix":
+        with tempfile.TemporaryDirectory(prefix="fastrpc") as folder:
+            yield f"unix://{Path(folder) / 'socket'}"
+    else:
+        yield {"tcp": "tcp://127.0.0.1:0", "memory": f"memory://test-{next(_numbers)}"}[scheme]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any, Protocol
 
-from fastrpc._core.recording import RecordedCall, RecordingConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.wire_frames import Data, Response
 from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT

@@ -337,15 +337,3 @@ def test_error_for_a_bare_value_shows_the_object_to_write() -> None:
 
 def test_list_of_names_is_kept_as_a_tuple() -> None:
     assert ServerConfig(codecs=["json"]).codecs == ("json",)  # type: ignore[arg-type]
-
-
-def test_every_field_is_documented_by_its_effect() -> None:
-    undocumented = []
-    comment = False
-    classes, _, _ = Path(config.__file__).read_text(encoding="utf-8").partition("\ndef ")
-    for line in classes.splitlines():
-        field = re.match(r"    (\w+): .* = ", line)
-        if field and not comment and "field(default_factory=" not in line:
-            undocumented.append(field[1])
-        comment = line.startswith("    #: ")
-    assert undocumented == []

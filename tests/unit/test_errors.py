@@ -35,7 +35,7 @@ def test_pause_that_is_none_is_refused(kind: Any, pause: Any, refusal: type[Exce
 @pytest.mark.parametrize("kind", [CallError, UnavailableError, OverloadedError])
 @pytest.mark.parametrize("pause", [None, 0, 0.5])
 def test_pause_of_no_or_more_seconds_is_kept(kind: Any, pause: float | None) -> None:
-    error = kind(retry_after=pause)
+    error = kind(message="later", retry_after=pause)
     assert error.retry_after == pause
     assert pickle.loads(pickle.dumps(error)).retry_after == pause
 

@@ -1,4 +1,4 @@
-"""The commands and what they have in common."""
+"""The table of commands, and their common exit codes and options."""
 
 import platform
 import sys
@@ -42,7 +42,7 @@ def run_command_line() -> int:
             end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
         )
     except BrokenPipeError:
-        # Whoever read our output has enough; nothing is left to write at the end of the program either.
+        # The reader of our output closed the pipe; the flush at exit must not write to it either.
         sys.stdout = None
         return ExitCode.FAILED
     except Exception as error:

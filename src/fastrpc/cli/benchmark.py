@@ -1,4 +1,4 @@
-"""`fastrpc bench`: a closed loop of callers, each with one call under way at any time."""
+"""`fastrpc bench`: a closed loop of callers, each with one call in flight at any time."""
 
 import asyncio
 import contextlib
@@ -34,13 +34,13 @@ from fastrpc.server.plan import ExitCode
 
 __all__ = ["Benchmark", "bench"]
 
-#: Seconds between two looks at the clock for the progress bar.
+#: Seconds between updates of the progress bar.
 PROGRESS_SECONDS = 0.1
 
-#: Seconds a caller pauses after an error, so that a server that is gone is not asked in a tight loop.
+#: Seconds a caller pauses after an error, so that a dead server is not called in a tight loop.
 ERROR_PAUSE_SECONDS = 0.01
 
-Callers = Annotated[int, typer.Option("--callers", "-c", min=1, metavar="N", help="Calls under way at once.")]
+Callers = Annotated[int, typer.Option("--callers", "-c", min=1, metavar="N", help="Calls in flight at once.")]
 Seconds = Annotated[
     float, typer.Option("--seconds", "-d", min=0.01, metavar="SECONDS", help="How long to measure.")
 ]
@@ -52,7 +52,7 @@ BENCH_OPTIONS = (*OPTIONS, "--callers", "--seconds", "--connections")
 
 
 class Benchmark:
-    """One run: who calls what, and how it went."""
+    """One run: its callers, its method and its results."""
 
     def __init__(
         self, clients: list[Any], method: str, args: list[Any], kwargs: dict[str, Any], *, callers: int
@@ -69,7 +69,7 @@ class Benchmark:
         self._kwargs = kwargs
 
     async def run(self, seconds: float) -> None:
-        """Call for so long; ends early, with what there is, when it is cancelled."""
+        """Call for the given seconds; cancelling ends it early and keeps the results so far."""
         started = time.perf_counter()
         end = started + seconds
         callers = [
@@ -108,7 +108,7 @@ class Benchmark:
         self.errors[error.status.name] += 1
 
     def report(self) -> dict[str, Any]:
-        """Return the outcome as plain data; durations in seconds."""
+        """Return the results as plain data; durations in seconds."""
         latencies = self.latencies
         return {
             "method": self._method,
@@ -154,7 +154,7 @@ def bench(
             for client in clients:
                 await stack.enter_async_context(client)
             args, kwargs = await typed_arguments(views[0], method, texts, codec, timeout)
-            for view in views:  # Connects, and finds out whether the call works at all.
+            for view in views:  # Connects, and checks that the call works at all.
                 await view.call(method, *args, **kwargs)
             benchmark = Benchmark(views, method, args, kwargs, callers=callers)
             async with _progress(printable(call_text(method, texts)), seconds, visible=not as_json):

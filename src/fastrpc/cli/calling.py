@@ -47,7 +47,7 @@ Values = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="VALUE|NAME=VALUE",
-        help="Arguments. A str parameter takes the text as it is, where the server tells its signatures; "
+        help="Arguments. A str parameter takes the text as it is, if the server shows its signatures; "
         "other values are JSON, else text.",
     ),
 ]
@@ -113,13 +113,13 @@ def call(
 async def typed_arguments(
     view: Any, method: str, texts: Sequence[str], codec: str | None, timeout: float
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return positional and named arguments; asks the server for the types of the parameters if that matters."""
+    """Return positional and named arguments; fetch the parameter types from the server if they decide."""
     types = await parameter_types(view, method, timeout) if needs_types(texts, codec=codec) else {}
     return read_arguments(texts, codec=codec, types=types)
 
 
 def target_for(address: str, service: str) -> str:
-    """Return whom to call: of a registry that is named alone, who serves the service."""
+    """Return the target: for a registry URL without a service, the service of the method there."""
     place, mark, options = address.partition("?")
     scheme, _, rest = place.partition("://")
     if not service or not names_registry(address) or scheme.lower() == "dns" or rest.partition("/")[2]:
@@ -129,11 +129,11 @@ def target_for(address: str, service: str) -> str:
 
 @contextlib.contextmanager
 def hinted(address: str) -> Iterator[None]:
-    """Say where signatures can be looked up, when a call does not fit them."""
+    """Point to `fastrpc list` when the arguments do not fit the signature."""
     try:
         yield
     except CallError as error:
-        # Not what the handler refused: it knows its signature.
+        # Not for a refusal by the handler: the call fitted its signature.
         has_signature = (
             error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
         )
@@ -143,7 +143,7 @@ def hinted(address: str) -> Iterator[None]:
 
 
 def _tells_signatures(address: str) -> bool:
-    """Whether `fastrpc list` would show them: a registry has none, and strangers may not be told."""
+    """Return whether `fastrpc list` would show them: a registry has none, and reflection may be off."""
     if names_registry(address):
         return False
 

@@ -1,4 +1,4 @@
-"""`fastrpc health`: whether a server, or one of its services, is to be called."""
+"""`fastrpc health`: whether a server, or one of its services, is SERVING."""
 
 from typing import Annotated, Any
 
@@ -23,9 +23,10 @@ def health(
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a server whether it is to be called: 0 when it is SERVING, else 1.
+    """Check the health of a server: exit code 0 if it is SERVING, else 1.
 
-    By a registry one endpoint of the service is asked, which is named; `fastrpc list registry://host:port` asks all.
+    Given a registry, check one endpoint of the service and print its address; `fastrpc list registry://host:port`
+    checks all of them.
     """
     with reported(ExitCode.USAGE):
         client = Client(target_for(address, service))

@@ -1,6 +1,6 @@
-"""Which changes of a service its callers do not notice: callers that know OLD, a server that has NEW.
+"""Compare two versions of a service: callers that know OLD, a server that runs NEW.
 
-The rules stand in README.md, "Two versions of one service".
+The rules stand in docs/guide/contracts.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ __all__ = ["Change", "changes"]
 
 
 class Change(NamedTuple):
-    """One difference, and whether callers of the old version go on as before."""
+    """One difference, and whether callers of the old version keep working."""
 
     where: str
     text: str
@@ -21,7 +21,7 @@ class Change(NamedTuple):
 
 
 def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[Change]:
-    """Say what changed from `old` to `new`, in the order of `old`."""
+    """Yield the changes from `old` to `new`, in the order of `old`."""
     known = {service.name: service for service in new}
     for service in old:
         if service.name in known:
@@ -80,7 +80,7 @@ class _Methods:
         if old.codec != new.codec:
             yield f"the codec was {old.codec}, now it is {new.codec}", False
         if old.idempotent and not new.idempotent:
-            yield "it is not idempotent any more: callers that try again may run it twice", False
+            yield "it is no longer idempotent: a caller that retries may run it twice", False
         elif new.idempotent and not old.idempotent:
             yield "it is idempotent now", True
         if old.timeout != new.timeout:
@@ -113,7 +113,7 @@ class _Methods:
         return f"parameter {parameter.name!r} is gone"
 
     def _is_renaming(self, position: int) -> bool:
-        """Whether what stands at a position now seems to be what stood there under another name."""
+        """Return whether the parameter at a position seems to be the old one under another name."""
         if position >= min(len(self._old.parameters), len(self._new.parameters)):
             return False
         was, now = self._old.parameters[position], self._new.parameters[position]
@@ -124,13 +124,13 @@ class _Methods:
     def _parameter(self, old: ParameterDescription, was: int, now: int) -> Iterator[tuple[str, bool]]:
         new, place = self._new.parameters[now], f"parameter {old.name!r}"
         if old.by_position and not new.by_position:
-            yield f"{place} cannot be given by position any more", False
+            yield f"{place} can no longer be given by position", False
         elif old.by_position and was != now:
             yield f"{place} was number {was + 1}, now it is number {now + 1}", False
         if old.by_name and not new.by_name:
-            yield f"{place} cannot be given by name any more", False
+            yield f"{place} can no longer be given by name", False
         if new.required and not old.required:
-            yield f"{place} has no default any more", False
+            yield f"{place} no longer has a default", False
         elif old.required and not new.required:
             yield f"{place} has a default now", True
         elif old.default != new.default:
@@ -138,16 +138,16 @@ class _Methods:
         yield from self._narrower(place, old.type, new.type)
 
     def _old_names(self, here: dict[str, int]) -> Iterator[tuple[str, bool]]:
-        """Old names that OLD still took are callers' names as well."""
+        """Compare the old names that OLD accepted: callers may use them as well."""
         for name, meant in self._old.renamed.items():
             now = self._new.renamed.get(name, name)
             if now not in here:
-                yield f"the old name {name!r} of parameter {meant!r} is not kept any more", False
+                yield f"the old name {name!r} of parameter {meant!r} is no longer kept", False
             elif now != self._new.renamed.get(meant, meant):
                 yield f"the old name {name!r} of parameter {meant!r} means {now!r} now", False
 
     def _narrower(self, place: str, old: str, new: str) -> Iterator[tuple[str, bool]]:
-        """What callers send must be taken: the type may become wider."""
+        """Compare an argument's types: NEW must accept all values of OLD, so the type may become wider."""
         before, after = self._types
         for text in mismatches(old, before, new, after, keeps_all=True):
             yield f"{place} takes less: {text}", False
@@ -155,11 +155,11 @@ class _Methods:
             yield f"{place} was {old}, now it is {new}", True
 
     def _result(self) -> Iterator[tuple[str, bool]]:
-        """What callers get must be what they expect: the type may become narrower."""
+        """Compare the results' types: OLD must accept all values of NEW, so the type may become narrower."""
         before, after = self._types
         old, new = _message(self._old), _message(self._new)
         for text in mismatches(new, after, old, before, keeps_all=False):
-            yield f"the result is another one: {text}", False
+            yield f"the result differs: {text}", False
         if old != new:
             yield f"the result was {old}, now it is {new}", True
 

@@ -23,12 +23,12 @@ __all__ = ["read_contracts"]
 
 
 def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
-    """Return the services of an address, of a `.json` or `.py` file, or of `module:name`; fastrpc's own are left out.
+    """Return the services of an address, a `.json` or `.py` file, or `module:name`, without fastrpc's own.
 
     Raises:
         ConfigError: it is none of these, or holds no service.
-        DecodeError: what it says of its services has another form.
-        FastRPCError: the server cannot be reached, or does not tell.
+        DecodeError: its description of the services has another form.
+        FastRPCError: the server cannot be reached, or its reflection is off.
         OSError: the file cannot be read.
     """
     if "://" in source:
@@ -61,7 +61,7 @@ def _decoded(path: Path) -> Any:
         return msgspec.json.decode(path.read_bytes())
     except msgspec.DecodeError as error:
         raise ConfigError(
-            f"{path} is no JSON: {error}", hint="fastrpc contract ADDRESS --json writes such a file"
+            f"{path} is not JSON: {error}", hint="fastrpc contract ADDRESS --json writes such a file"
         ) from None
 
 
@@ -74,9 +74,9 @@ def _executed(path: Path) -> Any:
     path.stat()
     spec = importlib.util.spec_from_file_location(f"fastrpc_contract_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is no file of Python")
+        raise ConfigError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # Types are looked up in the module by its name.
+    # Annotations are resolved in `sys.modules` by the module's name.
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
@@ -95,7 +95,7 @@ def _services_in(module: Any) -> list[Any]:
 
 
 def _services_of(value: Any) -> list[Any]:
-    """Return the services that an attribute of a module stands for; nothing of it is run."""
+    """Return the services of a module's attribute, without running it."""
     if inspect.ismodule(value):
         return _services_in(value)
     if isinstance(value, App):

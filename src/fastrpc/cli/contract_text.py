@@ -1,8 +1,8 @@
-"""A contract as a program would write it: a `typing.Protocol` under `@service`, and the classes of its payloads.
+"""Write a contract as Python source: a `typing.Protocol` under `@service`, and the classes of its payloads.
 
-What a server says of itself becomes source that will be imported. So nothing of it is copied: names must be names of
-Python, types are read and written again, defaults and texts are written as literals. What cannot be written so is left
-out, with a comment that says so.
+A server's description becomes source that is imported, so nothing of it is copied: names must be Python identifiers,
+types are parsed and written anew, defaults and texts are written as literals. Everything else is left out, with a
+comment that says so.
 """
 
 import ast
@@ -26,7 +26,7 @@ __all__ = ["contract_text"]
 _BUILTIN: Final = frozenset(
     {"bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple", "None", "..."}
 )
-#: Where the types come from that need an import.
+#: The modules of types that need an import.
 _MODULES: Final = {
     **dict.fromkeys(("date", "datetime", "time", "timedelta"), "datetime"),
     "Decimal": "decimal",
@@ -50,11 +50,11 @@ _MODULES: Final = {
 }
 #: Defaults that need a factory in a dataclass.
 _FACTORIES: Final = {"[]": "list", "{}": "dict", "set()": "set"}
-#: Stand for a default that is not known, in a Struct that leaves out what has its default.
+#: Stand for an unknown default, in a Struct with `omit_defaults`.
 _UNSET: Final = "msgspec.UNSET"
 _UNSET_TYPE: Final = "msgspec.UnsetType"
 _LONGEST_LINE: Final = 110
-#: Kinds of classes that can be written; a later version may know more.
+#: Kinds of classes that can be written; a server of a later version may have more.
 _CLASS_KINDS: Final = frozenset({"dataclass", "struct", "typed_dict", "named_tuple", "enum"})
 
 
@@ -62,7 +62,7 @@ def contract_text(services: Sequence[ServiceDescription], *, is_sync: bool = Fal
     """Return the source of a module with a contract for each service.
 
     Args:
-        is_sync: write `def` where callers have a SyncClient, so that `bind` has the right types.
+        is_sync: write `def` methods, the right types for `SyncClient.bind`.
     """
     return _Writer(services, is_sync).text()
 
@@ -97,7 +97,7 @@ class _Writer:
         return "\n\n\n".join(["\n".join(head), *classes, *contracts]) + "\n"
 
     def _in_order(self) -> list[ClassDescription]:
-        """Return the classes so that each stands behind those that it mentions, as far as that goes."""
+        """Return the classes in dependency order, as far as there is one."""
         ordered: dict[str, ClassDescription] = {}
         entered: set[str] = set()
         waiting = list(reversed(self._classes))
@@ -160,7 +160,7 @@ class _Writer:
         attribute = method.attribute or method.name
         if not is_name(attribute):
             attribute = "".join(one if one.isalnum() and one.isascii() else "_" for one in f"m_{attribute}")
-        # A class body looks names up in itself first: behind a method `list` there is no type `list` any more.
+        # A class body resolves names in itself first: after a method `list` the name is no longer the type.
         while attribute in self._types or attribute in _BUILTIN:
             attribute += "_"
         return attribute
@@ -258,7 +258,7 @@ class _Writer:
             elif default is not None:
                 line += f" = {default}"
             elif had_default:
-                # Without a default, or with one that is not known: what is left out must not be made up.
+                # Without a default, or with an unknown one: a missing value must not be invented.
                 self._imported.add("field")
                 line += " = field(kw_only=True)"
             had_default = had_default or " = " in line
@@ -268,7 +268,7 @@ class _Writer:
         default = _plain_default(one)
         kind = self._field_type(one)
         if default is None and omits and not one.required:
-            # It is left out where it has a default that nobody here knows.
+            # The field is omitted if it has its default, which is unknown here.
             is_quoted = kind.startswith('"')
             kind = (
                 literal(f"{ast.literal_eval(kind)} | {_UNSET_TYPE}")
@@ -296,7 +296,7 @@ class _Writer:
         return f"    {one.name}: {self._field_type(one)}" + ("" if default is None else f" = {default}")
 
     def _field_type(self, one: FieldDescription) -> str:
-        """Write the type of a field, in quotes where it names a class that stands further down."""
+        """Write the type of a field, in quotes if it names a class that is defined later."""
         tree = read_type(one.type)
         text = self._type(tree)
         is_ahead = any(name in self._classes and name not in self._written for name in _names_in(tree))
@@ -305,7 +305,7 @@ class _Writer:
     # Types
 
     def _type(self, tree: TypeTree) -> str:
-        """Write a type of names that are known; Any for every other one."""
+        """Write a type made of known names; Any for every other type."""
         if tree.name == "|":
             return " | ".join(self._type(choice) for choice in tree.arguments)
         if tree.name == "Literal":
@@ -323,14 +323,14 @@ class _Writer:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be a name in a program."""
+    """Return whether a text is a usable Python identifier."""
     return (
         text.isascii() and text.isidentifier() and not keyword.iskeyword(text) and not text.startswith("__")
     )
 
 
 def literal(value: Any) -> str:
-    """Write a plain value, or a dict of texts, so that it is the same everywhere: in ASCII."""
+    """Write a plain value, or a dict of texts, as an ASCII literal."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{literal(key)}: {literal(one)}' for key, one in value.items())}}}"
     text = ascii(value)
@@ -343,7 +343,7 @@ def _default(text: str | None) -> str:
 
 
 def _plain(text: str) -> str | None:
-    """Write a default again that is a literal; None for every other one."""
+    """Write a default that is a literal; None for every other one."""
     try:
         value = ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
@@ -353,7 +353,7 @@ def _plain(text: str) -> str | None:
 
 
 def _plain_default(one: FieldDescription) -> str | None:
-    """Return the default of a field as it is written; None where there is none, or none that is known."""
+    """Return the default of a field as source; None if it has none or an unknown one."""
     if one.default is None or one.default in _FACTORIES:
         return one.default
     return _plain(one.default)
@@ -373,7 +373,7 @@ def _breaks_order(described: ClassDescription) -> bool:
 
 
 def _documentation(text: str, indent: int = 4) -> list[str]:
-    """Write a docstring of which nothing can end it; the first paragraph is what people look for."""
+    """Write the first paragraph of a text as a docstring that the text cannot terminate."""
     lines = [
         line.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', "'")
         for line in text.strip().split("\n\n")[0].splitlines()
@@ -388,7 +388,7 @@ def _documentation(text: str, indent: int = 4) -> list[str]:
 
 
 def _problem(lines: Iterable[str], names: Iterable[str]) -> str | None:
-    """Return why lines of a class body with these names are no Python, None if they are."""
+    """Return why these lines of a class body are not valid Python; None if they are."""
     for name in names:
         if not is_name(name):
             return f"{name!r} is no name"

@@ -16,7 +16,10 @@ from fastrpc.cli.printing import print_json, reported, shown, stdout
 from fastrpc.errors import ConfigError
 from fastrpc.server.plan import ExitCode
 
-__all__ = ["contract"]
+__all__ = ["NOT_COMPARED", "contract"]
+
+#: The parts of a description that `--check` does not compare, in text and in JSON output.
+NOT_COMPARED = ("the fields of generic classes", "constraints such as Meta(ge=10)")
 
 
 def contract(
@@ -39,15 +42,15 @@ def contract(
 ) -> None:
     """Print the contract class that callers of a server or module need, or check a new version against an old one.
 
-    A file ending in .py is run, as `module:name` is. A change is compatible if programs that have the old class go on
-    as before with a server of the new one; README.md, "Two versions of one service", has the rules.
+    A .py file is executed, like `module:name`. A change is compatible if programs with the old class keep working with
+    a server of the new one; docs/guide/contracts.md has the rules.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         if len(sources) != 1 + check:
             wanted = "--check takes two sources: OLD NEW" if check else "give one source, or --check OLD NEW"
             raise ConfigError(f"{len(sources)} sources are given", hint=wanted)
         if check and sync:
-            raise ConfigError("--sync changes nothing about --check", hint="leave one of the two out")
+            raise ConfigError("--sync has no effect with --check", hint="leave one of the two out")
     with reported(ExitCode.FAILED, as_json=as_json):
         found = [read_contracts(source, timeout) for source in sources]
     if check:
@@ -55,20 +58,21 @@ def contract(
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:
-        # Source, as it is: nothing of it wraps or has a colour.
+        # Source is printed without wrapping or colour.
         sys.stdout.write(contract_text(found[0], is_sync=sync))
 
 
 def _report(found: Sequence[Change], *, as_json: bool) -> None:
     is_compatible = all(change.is_compatible for change in found)
     if as_json:
-        print_json({"compatible": is_compatible, "changes": [change._asdict() for change in found]})
+        listed = [change._asdict() for change in found]
+        print_json({"compatible": is_compatible, "changes": listed, "not_compared": list(NOT_COMPARED)})
     else:
         for change in sorted(found, key=lambda one: one.is_compatible):
             mark = ("compatible   ", "green") if change.is_compatible else ("incompatible ", "bold red")
             stdout.print(Text.assemble(mark, shown(f"{change.where}: {change.text}")))
         if not found:
-            stdout.print("no changes of what is compared")
-        stdout.print("not compared: the fields of generic classes, constraints such as Meta(ge=10)")
+            stdout.print("no changes in the compared parts")
+        stdout.print(f"not compared: {', '.join(NOT_COMPARED)}")
     if not is_compatible:
         raise typer.Exit(ExitCode.FAILED)

@@ -1,4 +1,4 @@
-"""What a server says of its services, checked: it may be no friend."""
+"""Parse a server's description of its services; it is checked, as the server may be hostile."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ __all__ = [
 
 SERVICES_METHOD = "fastrpc.reflection.services"
 
-#: How long a server may take to say whether it tells signatures.
+#: Seconds to wait for the signatures of a server.
 ASK_SECONDS = 1.0
 
 
@@ -83,7 +83,7 @@ class ClassDescription(msgspec.Struct):
 
 
 class ServiceDescription(msgspec.Struct):
-    """A service with its methods. A server of an earlier version tells less than is here."""
+    """A service with its methods. A server of an earlier version leaves fields out."""
 
     name: str
     version: str | None
@@ -93,7 +93,7 @@ class ServiceDescription(msgspec.Struct):
 
 
 def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
-    """Read what `fastrpc.reflection.services` returned.
+    """Parse the result of `fastrpc.reflection.services`.
 
     Raises:
         DecodeError: it does not have that form.
@@ -105,14 +105,14 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
 
 
 async def parameter_types(view: Any, method: str, timeout: float) -> dict[str, str]:
-    """Ask a server for the parameters of a method, in their order; empty where it does not tell."""
+    """Return the parameters of a method in order, from the server; empty if reflection is off."""
     try:
         asked = view.with_options(
             timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None
         )
         services = read_descriptions(await asked.call(SERVICES_METHOD), "the server")
     except FastRPCError:
-        return {}  # The call itself shows what is wrong.
+        return {}  # The call itself reports the cause.
     for service in services:
         for one in service.methods:
             if one.full_name == method:

@@ -1,4 +1,4 @@
-"""`module:attribute`: where the services to run are."""
+"""Import strings, `module:attribute`, that name the services to run."""
 
 import importlib
 import sys
@@ -22,14 +22,14 @@ def check_import_string(text: str) -> tuple[str, str]:
     if separator and not module.endswith(".py") and all(part.isidentifier() for part in parts):
         return module, attribute
     hint = f"write it as module:attribute, such as {_suggestion(text)}"
-    raise ConfigError(f"{text!r} does not say what to serve", hint=hint)
+    raise ConfigError(f"{text!r} is not an import string", hint=hint)
 
 
 def import_from_string(text: str) -> Any:
-    """Import a module, looking in the working directory first, and return its attribute.
+    """Import a module, from the working directory first, and return its attribute.
 
     Raises:
-        ConfigError: there is no such module or attribute, or the module fails; the message says where.
+        ConfigError: there is no such module or attribute, or the module raises; the message names the line.
     """
     module_name, attribute = check_import_string(text)
     if sys.path[:1] != [""]:
@@ -73,9 +73,9 @@ def _broken(text: str, module_name: str, error: Exception) -> ConfigError:
 
 
 def _place(error: Exception) -> str:
-    """Return file and line of the innermost code of the module, or of what it imports."""
+    """Return file and line of the innermost frame below the import."""
     if isinstance(error, SyntaxError):
-        return ""  # Its own text says so.
+        return ""  # The error's text names file and line.
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

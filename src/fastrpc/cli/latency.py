@@ -1,4 +1,4 @@
-"""Latencies of many calls in little memory."""
+"""A histogram of latencies in constant memory."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""`fastrpc list`: which services and methods a server has, or who serves what by a registry."""
+"""`fastrpc list`: the services and methods of a server, or the services and endpoints of a registry."""
 
 from itertools import compress
 from typing import Annotated, Any, NoReturn
@@ -21,7 +21,7 @@ from fastrpc.status import Status
 
 __all__ = ["explained", "list_services"]
 
-#: What a registry of ours serves to its clients.
+#: The service of the embedded registry.
 REGISTRY_SERVICE = "fastrpc.registry"
 
 
@@ -37,7 +37,7 @@ def list_services(
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """List services, methods and signatures of a server; of a registry services, endpoints and their health."""
+    """List services, methods and signatures of a server, or services, endpoints and health of a registry."""
     if names_registry(address):
         list_registry(address, service, timeout, as_json=as_json)
         return
@@ -74,14 +74,14 @@ def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
 
 
 async def explained(asking: Any, address: str) -> Any:
-    """Say what to do where a server tells nobody what it serves."""
+    """Explain a server whose reflection is off."""
     try:
         return await asking
     except CallError as error:
         if error.status is Status.UNIMPLEMENTED:
             raise CallError(
                 error.status,
-                f"{address} does not say what it serves",
+                f"{address} does not show its services",
                 hint="reflection is on for loopback addresses; elsewhere start it with --reflection",
             ) from None
         raise
@@ -107,10 +107,10 @@ def _print(services: list[ServiceDescription]) -> None:
 
 
 def _note_registry(address: str, names: list[str]) -> None:
-    """Say so where the address is that of a registry, which serves nothing but itself."""
+    """Print a note if the address is that of a registry, which serves only itself."""
     if REGISTRY_SERVICE in names and all(name.startswith(BUILTIN_PREFIX) for name in names):
         place = address.partition("://")[2]
-        print_note(f"this is a registry; fastrpc list registry://{place} shows who serves what")
+        print_note(f"this is a registry; fastrpc list registry://{place} shows services and endpoints")
 
 
 def _first_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The way in: loads the command line, and turns whatever goes wrong into a message and an exit code."""
+"""The entry point: load the command line, and turn every failure into a message and an exit code."""
 
 import sys
 from typing import NoReturn

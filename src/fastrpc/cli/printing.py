@@ -1,6 +1,6 @@
-"""What people see: answers on standard output, everything about them on standard error.
+"""The output for people: results on standard output, messages on standard error.
 
-Texts of a peer reach the terminal escaped: the consoles here escape whatever is printed with them.
+The consoles here escape everything they print, so texts of a peer cannot control the terminal.
 """
 
 import contextlib
@@ -40,21 +40,21 @@ __all__ = [
 ]
 
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
-_TIMEOUT_HINT = "give it more time with --timeout, or see what keeps the server"
+_TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
-#: Texts that follow a label on its line: a line break in them must not look like a line of ours.
+#: Texts printed behind a label: a line break in them must not look like a line of ours.
 _CONTINUATION = "\n" + " " * len("error: ")
 
 
 class _EscapingConsole(Console):
-    """A console that writes no character of a text that a terminal would act upon, and takes nothing for markup."""
+    """A console that escapes control characters and interprets no markup."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            if segment.control:  # made by rich: it moves the cursor for a progress bar
+            if segment.control:  # from rich: moves the cursor for a progress bar
                 yield segment
             else:
                 yield Segment(printable(segment.text, multiline=True), segment.style)
@@ -66,7 +66,7 @@ stderr = _EscapingConsole(stderr=True)
 
 
 class EscapedFormatter(logging.Formatter):
-    """Writes a log record, and its traceback, without a character that a terminal would act upon."""
+    """Writes a log record and its traceback with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
@@ -74,7 +74,7 @@ class EscapedFormatter(logging.Formatter):
 
 
 def accept_every_character() -> None:
-    """Write what the encoding of standard output lacks as an escape, in place of failing at it."""
+    """Escape characters that the encoding of standard output lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -86,7 +86,7 @@ def shown(text: str, style: str = "") -> Text:
 
 @contextlib.contextmanager
 def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
-    """Print an error of ours or of the system as cause and fix, and end the command with `code`."""
+    """Print an error of fastrpc or the system as cause and fix, and end the command with `code`."""
     try:
         yield
     except (FastRPCError, OSError) as error:
@@ -96,24 +96,24 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
             print_json({"error": cause, "hint": hint, "kind": type(error).__name__, "status": status})
         else:
             print_error(cause, hint)
-        # What cannot be asked for is a matter of usage, whenever it shows.
+        # A wrong argument is a usage error, whenever it is detected.
         raise typer.Exit(ExitCode.USAGE if isinstance(error, ConfigError) else code) from None
 
 
 def print_error(message: str, hint: str | None = None) -> None:
-    """Say what went wrong, and what to do about it."""
+    """Print an error and its fix."""
     stderr.print(Text.assemble(("error: ", "bold red"), _continued(message)))
     if hint:
         stderr.print(Text.assemble(("hint: ", "bold"), _continued(hint)))
 
 
 def print_note(text: str) -> None:
-    """Say what may be of use, where nothing went wrong."""
+    """Print a note that is not an error."""
     stderr.print(shown(text, "dim"))
 
 
 def describe_error(error: BaseException) -> tuple[str, str | None]:
-    """Return cause and fix of an error in words, without its traceback."""
+    """Return cause and fix of an error as text, without its traceback."""
     if isinstance(error, FastRPCError):
         text = str(error).removesuffix(f" ({error.hint})") or type(error).__name__
         return text, _hint_of(error)
@@ -128,10 +128,10 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line; what JSON cannot say is written as Python does."""
+    """Return a value as JSON on one line; values that JSON lacks are written as in Python."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=repr)
-    except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON has not, lone surrogates
+    except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates
         encoded = msgspec.json.encode(repr(value))
     return printable_json(encoded.decode())
 
@@ -159,7 +159,7 @@ def _continued(text: str) -> str:
 
 
 def _hint_of(error: FastRPCError) -> str | None:
-    """Return what to do about it in words of the command line."""
+    """Return the fix in terms of the command line."""
     if isinstance(error, ConnectError):
         return _CONNECT_HINT
     if isinstance(error, DeadlineExceededError) and error.processed != "no":

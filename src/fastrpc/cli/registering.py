@@ -37,7 +37,7 @@ def registry(
         typer.Option(
             "--data-dir",
             metavar="FOLDER",
-            help="Keep what is registered in this folder, over a restart.",
+            help="Keep the registrations in this folder across restarts.",
             file_okay=False,
         ),
     ] = None,
@@ -45,11 +45,11 @@ def registry(
         int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
     ] = MOST_BYTES,
     log_level: LogLevelName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
-    """Hold the list of who serves what, for servers and clients with registry://host:port.
+    """Run a registry of services and their endpoints, for servers and clients with registry://host:port.
 
-    Servers that say nothing for some seconds are dropped; whoever watches hears of each change at once.
+    A server that does not renew its lease for some seconds is dropped; watchers get each change at once.
     """
     with reported(ExitCode.USAGE):
         level: LogLevel = checked_level(log_level) or "info"
@@ -61,7 +61,7 @@ def registry(
         )
     texts = tuple(str(one) for one in addresses)
     settings = RunSettings(app=None, addresses=texts, workers=1, log_level=level, config=ServerConfig())
-    install_logging(level)
+    install_logging(level, is_demanded=True)
     raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
 
 

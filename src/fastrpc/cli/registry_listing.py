@@ -1,4 +1,4 @@
-"""`fastrpc list` of a registry: which services there are, who serves them, and how they are."""
+"""`fastrpc list` of a registry: its services, their endpoints and the health of each."""
 
 import asyncio
 from typing import Any
@@ -22,21 +22,21 @@ from fastrpc.status import Status
 
 __all__ = ["list_registry"]
 
-#: What is said of an endpoint that gives no answer, and of one that answers without saying how it is.
+#: The health shown for an endpoint that does not answer, and for one without the health service.
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
 
-#: Servers asked at the same time, each with a connection of its own.
+#: Servers checked at the same time, each over its own connection.
 ASKED_AT_ONCE = 256
 
-#: One that does not answer has nothing to say at the end either.
+#: Closing does not wait long: a silent server sends nothing more.
 _CONFIG = ClientConfig(timeouts=Timeouts(linger=0.1))
 
 Found = dict[str, list[tuple[Endpoint, str]]]
 
 
 def list_registry(url: str, service: str | None, timeout: float, *, as_json: bool) -> None:
-    """Show services, endpoints and their health; `url` may name a service too."""
+    """Print services, endpoints and their health; `url` may name a service too."""
     with reported(ExitCode.USAGE):
         url, named = _split(url)
         service = service or named
@@ -44,7 +44,7 @@ def list_registry(url: str, service: str | None, timeout: float, *, as_json: boo
 
     async def look() -> Found:
         try:
-            # A name of DNS is that of machines: their servers know no service of that name.
+            # A DNS name is a host name: the servers there know no service of that name.
             return await _look(registry, service, timeout, overall=url.lower().startswith("dns:"))
         except StoreError as error:
             if error.status is Status.UNAVAILABLE:
@@ -56,7 +56,7 @@ def list_registry(url: str, service: str | None, timeout: float, *, as_json: boo
     with reported(ExitCode.FAILED, as_json=as_json):
         found = run_async(look())
     if service is not None and not found[service]:
-        print_error(f"nobody serves {service!r}, says {url.partition('?')[0]}")
+        print_error(f"{url.partition('?')[0]} lists no endpoint of {service!r}")
         raise typer.Exit(ExitCode.FAILED)
     if as_json:
         print_json([_values(name, endpoints) for name, endpoints in found.items()])
@@ -93,16 +93,16 @@ async def _look(registry: WatchedRegistry, service: str | None, timeout: float, 
 
 
 async def _names(registry: WatchedRegistry) -> list[str]:
-    # Only those of fastrpc have it: the interface asks no more of registries of others.
+    # Only fastrpc's registries have it: the interface does not require it.
     services = getattr(registry, "services", None)
     if services is None:
-        raise ConfigError(f"{registry!r} does not say which services there are", hint="name one after it")
+        raise ConfigError(f"{registry!r} cannot list its services", hint="name one after it")
     names: list[str] = await asyncio.to_thread(services)
     return [name for name in names if not name.startswith(BUILTIN_PREFIX)]
 
 
 async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) -> tuple[Endpoint, ...]:
-    """Return who serves a service."""
+    """Return the endpoints of a service."""
     async with registry.watch(service) as watch:
         try:
             async with asyncio.timeout(timeout):
@@ -112,7 +112,7 @@ async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) ->
 
 
 async def _health(address: Address, services: list[str], timeout: float, *, overall: bool) -> dict[str, str]:
-    """Return what a server says of each of its services, or of itself as a whole, within `timeout` seconds."""
+    """Return the health of each service of a server, or of the server as a whole, within `timeout` seconds."""
     async with Client(address, config=_CONFIG) as client:
         view = client.with_options(timeout=timeout, idempotent=True)
         answers: list[Any] = await view.call_many(

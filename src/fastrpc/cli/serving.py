@@ -16,7 +16,7 @@ from rich.text import Text
 
 from fastrpc._version import __version__
 from fastrpc.cli.import_string import check_import_string, import_from_string
-from fastrpc.cli.log_output import install_logging, leave_logging
+from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.printing import (
     describe_error,
     print_error,
@@ -43,7 +43,7 @@ __all__ = [
     "run_reported",
 ]
 
-#: Seconds that calls get to end before the app is loaded again.
+#: Seconds that calls get to finish before the app is reloaded.
 DEV_DRAIN_SECONDS = 0.5
 
 App = Annotated[
@@ -98,7 +98,7 @@ def run(
         bool | None,
         typer.Option(
             "--reflection/--no-reflection",
-            help="Tell callers which services there are. [default: on loopback addresses]",
+            help="Show callers the services and signatures. [default: on loopback addresses]",
         ),
     ] = None,
     registry: Annotated[
@@ -110,7 +110,7 @@ def run(
     advertise: Advertised = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Say where it serves as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
 
@@ -129,10 +129,11 @@ def run(
         settings, warnings = read_settings(arguments, os.environ, config)
         if advertise and settings.registry is None:
             raise ConfigError(
-                f"nobody is told of {', '.join(advertise)}", hint="--advertise goes with --registry"
+                f"{', '.join(advertise)} is advertised to no registry",
+                hint="--advertise goes with --registry",
             )
         plan = make_plan(settings, print_started_json if as_json else print_started)
-    install_logging(settings.log_level)
+    install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
     for warning in warnings:
         stderr.print(Text.assemble(("warning: ", "yellow"), warning))
     known = [plan]
@@ -146,7 +147,7 @@ def dev(
     config: ConfigFile = None,
     log_level: DevLogLevelName = None,
 ) -> None:
-    """Serve while you work on it: loads the app again when a file below this directory changes.
+    """Serve for development: reload the app when a file below this directory changes.
 
     One process, with reflection, the text of handlers' exceptions in answers, results checked against their
     annotations, debug output and a short drain.
@@ -162,11 +163,11 @@ def dev(
             "log_level": checked_level(log_level) or "debug",
         }
         settings, _ = read_settings(arguments, os.environ, config)
-        # A server that is worked on is for who works on it.
+        # A development server serves its developer only.
         settings = replace(settings, registry=None, advertise=(), log_level_is_demanded=log_level is not None)
         plan = make_plan(settings, _print_box)
-    install_logging(settings.log_level)
-    # Files change twice a second at times, and compiled ones are told apart by the second.
+    install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
+    # Files may change twice within a second, and bytecode caches compare whole seconds.
     sys.dont_write_bytecode = True
     from fastrpc.server.reloader import Reloader, SourceFiles
 
@@ -175,10 +176,10 @@ def dev(
 
 
 def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> Plan:
-    """Return what to serve.
+    """Return the sources to serve.
 
     Raises:
-        ConfigError: nothing was said to be served, or an address cannot be read.
+        ConfigError: no source is given, or an address cannot be parsed.
     """
     if settings.app is None:
         raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
@@ -188,13 +189,14 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     for address in addresses:
         transport_for(address)
     if settings.registry is not None:
-        # Each process opens its own; what is wrong with the URL is told before one starts.
+        # Each process opens its own registry; a wrong URL is reported before any process starts.
         open_registry(settings.registry)
 
     def load() -> list[Any]:
-        found = import_from_string(app)
-        leave_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
-        return [found]
+        try:
+            return [import_from_string(app)]
+        finally:
+            lower_root_level(settings.log_level)
 
     plan = Plan(
         load=load,
@@ -210,8 +212,8 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         for address, told in zip(addresses, plan.advertised(), strict=True):
             if told is None and address.host in UNDIALABLE:
                 raise ConfigError(
-                    f"{address} is where a server listens, nobody can dial it",
-                    hint="say what clients reach: --advertise tcp://10.0.0.7:8972",
+                    f"{address} is an address to listen at, no client can dial it",
+                    hint="name the address that clients dial: --advertise tcp://10.0.0.7:8972",
                 )
     return plan
 
@@ -219,10 +221,10 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
 def run_reported(
     serve: Callable[[], ExitCode], settings: RunSettings, served: Callable[[], Plan] | None = None
 ) -> ExitCode:
-    """Serve, and say how it ended where that is not as it should.
+    """Serve, and report an abnormal end.
 
     Args:
-        served: returns the plan as it was served: an App has settings of its own.
+        served: returns the effective plan: an App has settings of its own.
     """
     try:
         code = serve()
@@ -235,14 +237,14 @@ def run_reported(
     if code is ExitCode.DRAIN_TIMED_OUT:
         seconds = (settings if served is None else served()).config.timeouts.drain
         print_error(
-            f"calls were cut off, they were not done {seconds} s after the drain began",
+            f"calls were cancelled: they were still running {seconds} s after the drain began",
             "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN), or in the config of the App",
         )
     return code
 
 
 def print_started(started: Started) -> None:
-    """Say where it serves and what, for people."""
+    """Print addresses and services, for people."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     workers = len(started.process_ids)
     stdout.print(f"fastrpc {__version__}, {python}, {started.loop}", style="dim")
@@ -255,7 +257,7 @@ def print_started(started: Started) -> None:
 
 
 def print_started_json(started: Started) -> None:
-    """Say the same for machines."""
+    """Print the same for machines."""
     values: dict[str, Any] = asdict(started)
     print_json(values)
 
@@ -280,7 +282,7 @@ def _print_failure(error: Exception) -> None:
 
 
 def checked_level(level: str | None) -> Any:
-    """Return the name of a log level as it is written here; None stays None."""
+    """Return a log level in lower case, checked; None stays None."""
     levels = ("debug", "info", "warning", "error", "critical")
     if level is None or level.lower() in levels:
         return level and level.lower()

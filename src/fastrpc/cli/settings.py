@@ -38,7 +38,7 @@ _OWN_KEYS: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
-    """What `fastrpc run` was told, wherever it was said."""
+    """The settings of `fastrpc run`, from all sources."""
 
     app: str | None
     addresses: tuple[str, ...]
@@ -47,27 +47,27 @@ class RunSettings:
     config: ServerConfig
     registry: str | None = None
     advertise: tuple[str, ...] = ()
-    #: Whether the level was said, and is no default.
+    #: Whether the level was set, not defaulted.
     log_level_is_demanded: bool = False
-    #: What was said of ServerConfig, by key.
+    #: The values for ServerConfig, by key.
     said: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def over(self, config: ServerConfig) -> ServerConfig:
-        """Return a program's own settings with what was said here in their place."""
+        """Return a program's own settings, overridden by these."""
         return _config(self.said, config)
 
 
 def read_settings(
     arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
 ) -> tuple[RunSettings, list[str]]:
-    """Return the settings, and warnings about variables that look like a mistake.
+    """Return the settings, and warnings about variables that look misspelt.
 
     Args:
-        arguments: what was given, by key; None stands for what was not.
-        file: a TOML file, or None: then FASTRPC_CONFIG may name one.
+        arguments: the given arguments, by key; None for a missing one.
+        file: a TOML file; if None, FASTRPC_CONFIG may name one.
 
     Raises:
-        ConfigError: a key is not known, or a value does not fit; the message says where it stands.
+        ConfigError: a key is unknown, or a value does not fit; the message names the place.
     """
     keys = known_keys()
     if file is None and environment.get(f"{PREFIX}CONFIG"):
@@ -94,7 +94,7 @@ def _several(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def known_keys() -> dict[str, Any]:
-    """Return the type of every key; those of a section have a dot in their name."""
+    """Return the type of every key; keys of a section contain a dot."""
     keys = dict(_OWN_KEYS)
     for name, kind in get_type_hints(ServerConfig).items():
         section = _section(kind)
@@ -113,7 +113,7 @@ def _section(kind: Any) -> type[Any] | None:
 
 
 def _plain(kind: Any) -> Any:
-    """Return a type as files can say it: a path is a text."""
+    """Return a type as files can express it: a path is a text."""
     if get_origin(kind) not in {Union, types.UnionType}:
         return kind
     parts = tuple(part for part in get_args(kind) if get_origin(part) is not os.PathLike)
@@ -179,7 +179,7 @@ def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:
 
 
 def _convert(place: str, value: Any, kind: Any, *, strict: bool) -> Any:
-    """Return a value as its type; the text "none" says None, for which TOML has no word."""
+    """Convert a value to its type; the text "none" stands for None, which TOML lacks."""
     if value == "none" and type(None) in get_args(kind):
         return None
     try:
@@ -209,7 +209,7 @@ def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -
 
 
 def _suspicious(environment: Mapping[str, str], keys: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each variable that is nearly one of ours."""
+    """Return a warning for each variable whose name is close to one of ours."""
     known = {_variable(key).removeprefix(PREFIX) for key in keys} | {"CONFIG"}
     warnings = []
     for name in environment:

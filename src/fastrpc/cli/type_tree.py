@@ -1,4 +1,4 @@
-"""Types as reflection writes them, read back: which values one type has and another one does not take."""
+"""Parse types as reflection writes them, and compare which values one accepts and the other does not."""
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _ARRAYS: Final = frozenset(
 _MAPS: Final = frozenset({"dict", "Mapping", "MutableMapping", "defaultdict", "OrderedDict", "Counter"})
 #: Names of one thing.
 _ALIKE: Final = {"object": "Any", "bytearray": "bytes", "memoryview": "bytes"}
-#: Classes within each other that are compared; a server may tell of any number.
+#: Depth to which nested classes are compared; a server may describe any depth.
 _DEEPEST: Final = 50
 _LITERALS: Final[dict[type, str]] = {str: "str", int: "int", bool: "bool", bytes: "bytes"}
 
@@ -43,7 +43,7 @@ _ELLIPSIS: Final = TypeTree("...")
 
 
 def read_type(text: str) -> TypeTree:
-    """Read a type; what is none becomes a tree that equals only the same text."""
+    """Parse a type; an invalid text becomes a tree that equals only the same text."""
     try:
         return _read(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -89,7 +89,7 @@ class _Comparison:
     def __init__(self, given: Types, expected: Types, *, keeps_all: bool) -> None:
         self._given = given
         self._expected = expected
-        #: Whether a field that is given must also be expected: else it is lost on the way.
+        #: Whether a given field that is not expected is a mismatch, as its value would be lost.
         self._keeps_all = keeps_all
         self._seen: set[tuple[str, str]] = set()
         #: The classes around the one that is compared.
@@ -112,7 +112,7 @@ class _Comparison:
             yield from self._single(given, expected)
 
     def _single(self, given: TypeTree, expected: TypeTree) -> Iterator[str]:
-        """Compare two types of which neither offers a choice."""
+        """Compare two types that are not unions."""
         if given.name in self._given and expected.name in self._expected:
             yield from self._classes(self._given[given.name], self._expected[expected.name])
         elif (is_fixed(given) or given.name in _ARRAYS) and (is_fixed(expected) or expected.name in _ARRAYS):
@@ -203,7 +203,7 @@ class _Comparison:
         if self._keeps_all or expected.options.get("forbid_unknown_fields"):
             for name, field in there.items():
                 if name not in taken:
-                    yield f"{given.name}.{field.name} is not taken any more"
+                    yield f"{given.name}.{field.name} is no longer accepted"
 
     def _positions(self, given: ClassDescription, expected: ClassDescription) -> Iterator[str]:
         for source, field in zip(given.fields, expected.fields, strict=False):
@@ -214,7 +214,7 @@ class _Comparison:
             if field.required:
                 yield f"{expected.name}.{field.name} is required, {given.name} has no such field"
         for field in given.fields[len(expected.fields) :]:
-            yield f"{given.name}.{field.name} is not taken any more"
+            yield f"{given.name}.{field.name} is no longer accepted"
 
     def _field(
         self, given: FieldDescription, expected: FieldDescription, owner: ClassDescription
@@ -226,10 +226,10 @@ class _Comparison:
 def mismatches(
     given: str, given_types: Types, expected: str, expected_types: Types, *, keeps_all: bool
 ) -> list[str]:
-    """Say which values of the type `given` are not taken where `expected` is; nothing if all are.
+    """Yield the mismatches: values of type `given` that `expected` does not accept.
 
     Args:
-        keeps_all: a field that is given and not expected is a mismatch as well, as its value is lost.
+        keeps_all: a given field that is not expected is a mismatch as well, as its value is lost.
     """
     comparison = _Comparison(given_types, expected_types, keeps_all=keeps_all)
     return list(dict.fromkeys(comparison.trees(read_type(given), read_type(expected))))

@@ -1,6 +1,6 @@
-"""Arguments of a remote method as they are typed: each JSON, else text; `name=value` by name.
+"""Parse the arguments of a call on the command line: each is JSON, else text; `name=value` is by name.
 
-Where the type of a parameter is known it decides: `str` takes the text as it is.
+A known parameter type decides: `str` takes the text as it is.
 """
 
 import ast
@@ -16,7 +16,7 @@ from fastrpc.rpc.description import nearest_name
 
 __all__ = ["call_text", "needs_types", "read_arguments", "read_metadata", "refuse_options"]
 
-#: Longer types are not looked at: a peer wrote them.
+#: Longest type that is parsed, in characters: a peer wrote it.
 LONGEST_TYPE = 1000
 
 _SCALARS = {"None", "bool", "int", "float", "str"}
@@ -33,7 +33,7 @@ def read_arguments(
     """Return positional and named arguments.
 
     Args:
-        types: the parameters of the method in their order, where they are known.
+        types: the parameters of the method in order, if known.
 
     Raises:
         ConfigError: a name is given twice, or a text is not UTF-8.
@@ -56,7 +56,7 @@ def read_arguments(
 
 
 def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
-    """Whether a text could be meant as JSON or as text: only the types of the parameters tell."""
+    """Return whether a text could mean JSON or text: only the parameter types decide."""
     if codec == "raw":
         return False
     values = [match[2] if (match := _BY_NAME.fullmatch(text)) else text for text in texts]
@@ -64,7 +64,7 @@ def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
 
 
 def refuse_options(texts: Sequence[str], options: Sequence[str]) -> None:
-    """Refuse values that look like an option, which typer let pass for the sake of negative numbers."""
+    """Refuse values that look like options; typer passes them on because of negative numbers."""
     for text in texts:
         if re.match(r"-(-|[A-Za-z])", text) and not isinstance(_read_value(text), int | float):
             near = nearest_name(text.partition("=")[0], options)
@@ -96,7 +96,7 @@ def read_metadata(texts: Sequence[str]) -> dict[str, str]:
 
 
 def call_text(method: str, texts: Sequence[str]) -> str:
-    """Return a call as one would write it."""
+    """Return a call as Python source."""
     return f"{method}({', '.join(texts)})"
 
 
@@ -128,7 +128,7 @@ def _read_as(text: str, kind: str) -> Any:
 
 
 def _members(kind: str) -> Iterator[ast.expr]:
-    """Take a union apart."""
+    """Return the members of a union."""
     try:
         waiting = [ast.parse(kind, mode="eval").body] if len(kind) <= LONGEST_TYPE else []
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -158,7 +158,7 @@ def _literals(member: ast.expr) -> list[Any]:
 
 
 def _fits(value: Any, names: set[str]) -> bool:
-    """Whether a value of JSON that is no text can be one of these types."""
+    """Return whether a JSON value other than text fits one of these types."""
     if value is None or isinstance(value, bool | int | float):
         wanted = {"None"} if value is None else {type(value).__name__}
         return bool(names & (wanted | {"float"} if wanted == {"int"} else wanted))
@@ -166,7 +166,7 @@ def _fits(value: Any, names: set[str]) -> bool:
 
 
 def _read_value(text: str) -> Any:
-    """Return what a text says as JSON, or the text itself when it is none."""
+    """Return the JSON value of a text, or the text itself if it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):

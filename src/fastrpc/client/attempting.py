@@ -6,14 +6,19 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
-from fastrpc._core.balancing.selectors import UserSelector
 from fastrpc._core.calling.caller import BatchCall, ClientCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.pool import Pool
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.subchannel_rules import REACH_HINT, Patience
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import DeadlineExceededError, FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.errors import (
+    ConnectError,
+    DeadlineExceededError,
+    FastRPCError,
+    NoEndpointError,
+    UnavailableError,
+)
 
 __all__ = ["Attempting", "BaseAttempting", "name_call"]
 
@@ -34,7 +39,7 @@ class BaseAttempting:
         #: Whether any attempt went out.
         self.was_sent = made is not None
         #: Whether an attempt is over that a server had, or may have had: not one whose connection never came to be.
-        self._was_attempted = made is not None
+        self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._tried: list[Endpoint] = []
@@ -59,7 +64,7 @@ class BaseAttempting:
     @property
     def asks_once(self) -> bool:
         """Whether a pick stands while a connection may still come: those of users are told what came of each."""
-        return isinstance(self._pool.endpoint_set.selector, UserSelector)
+        return bool(self._pool.endpoint_set.selector.observes_each_pick)
 
     def pick(self) -> Endpoint:
         """Return where the next attempt goes."""

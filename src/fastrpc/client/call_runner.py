@@ -1,4 +1,10 @@
-"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt."""
+"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt.
+
+The first attempt is compiled, also where there is a choice; what follows it is the fail mode's. `retry` hands the
+fail mode an attempt that failed already: its first pick is where that went, its first attempt raises that error. So a
+fail mode of one's own sees every call from its beginning, and those built in cost nothing while calls succeed.
+Hedging, and selectors of users, which may look at metadata, begin here.
+"""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -14,18 +20,13 @@ from fastrpc.client.pool import Pool
 from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, UnavailableError
-from fastrpc.failmodes.base import FailMode, RetryPolicy, was_load
-from fastrpc.failmodes.failfast import FailFast
-from fastrpc.failmodes.failover import FailOver
-from fastrpc.failmodes.failtry import FailTry
+from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential, was_load
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = [
-    "NOTIFY",
-    "REQUEST",
     "CallRunner",
     "batch_result",
     "may_retry",
@@ -34,12 +35,6 @@ __all__ = [
     "reply_of",
     "status_of",
 ]
-
-#: The verbs `request` and `notify`, as calls know them.
-REQUEST = 1
-NOTIFY = 2
-
-_SEQUENTIAL_MODES = (FailFast, FailOver, FailTry)
 
 
 class CallRunner:
@@ -52,7 +47,7 @@ class CallRunner:
         self._interceptors = checked_interceptors(interceptors)
         self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
         self._mode = mode
-        self._begins_plainly = pool.endpoint_set is None and type(mode) in _SEQUENTIAL_MODES
+        self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
         #: When calls may be tried again; the budget is shared by all of them.
         self.policy = policy
 
@@ -171,9 +166,9 @@ class CallRunner:
         return values if batch._is_attempt else await self.finish_batch(batch, values)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
-        if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+        if call._is_one_way:  # An interceptor may have answered; nobody asked.
             return None
-        return self.reply(call, value) if call._verb == REQUEST else value
+        return self.reply(call, value) if call._wants_reply else value
 
     def peer(self, call: ClientCall) -> Peer:
         """Say who is on the other side of a call."""
@@ -211,10 +206,10 @@ def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMo
         may_repeat = error.retryable
     else:
         may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
-    if not may_repeat or type(mode) not in _SEQUENTIAL_MODES or not was_load(error):
-        return may_repeat
-    # The budget is their next question. In an outage most calls end here, for little more than good ones cost.
-    return type(mode) is not FailFast and bool(call.retry_policy.budget.has_room)
+    if may_repeat and was_load(error) and is_sequential(mode):
+        # The budget is their next question. In an outage most calls end here, for little more than good ones cost.
+        return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
+    return may_repeat
 
 
 def note_failure(call: PendingCall, error: BaseException) -> None:

@@ -7,14 +7,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.selectors import UserSelector
 from fastrpc._core.base.histogram import CallTotals, default_registry
 from fastrpc._core.calling.caller import Caller, CallerState
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
-from fastrpc._version import __version__
 from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.pool import Pool
@@ -28,16 +26,13 @@ from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
-from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for
-from fastrpc.failmodes.failfast import FailFast
-from fastrpc.failmodes.failover import FailOver
-from fastrpc.failmodes.failtry import FailTry
+from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequential
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition, service_definition
-from fastrpc.rpc.wire_numbers import compressor_list, numbers_of_all
+from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
@@ -144,6 +139,17 @@ class Client(Caller, FanOut):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+
+        def __enter__(self):
+            raise TypeError(
+                "a Client is entered by `async with Client(…)` (in code without a loop: `with SyncClient(…)`)"
+            )
+
+        def __exit__(self, kind, error, traceback):
+            pass
 
     async def ready(self, timeout: float | None = None) -> None:
         """Return once one endpoint shook hands.
@@ -365,8 +371,7 @@ def needs_runner(endpoint_set: EndpointSet | None, mode: FailMode) -> bool:
     A selector of the user's own may look at all of a call, which is complete only there; a fail mode that does not
     begin with one attempt has to be asked first.
     """
-    has_own_selector = endpoint_set is not None and isinstance(endpoint_set.selector, UserSelector)
-    return has_own_selector or type(mode) not in (FailFast, FailOver, FailTry)
+    return (endpoint_set is not None and endpoint_set.selector.needs_whole_call) or not is_sequential(mode)
 
 
 def name_of(method: Any) -> str:
@@ -385,17 +390,10 @@ def checked_endpoints(
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
     """Return what a client announces. It serves no calls; one that reads only while it waits answers no PING."""
-    settings = Settings(False)
-    limits = config.limits
-    settings.max_frame = limits.frame_bytes
-    settings.max_message = limits.message_bytes
-    settings.max_metadata = limits.metadata_bytes
-    settings.stream_window = limits.stream_window_bytes
+    settings = announced(Settings(False), config, numbers)
     settings.open_messages = 4
-    settings.codecs, settings.compressors = numbers.codecs, compressor_list(numbers)
-    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
-    settings.ping_reply_ms = int(config.keepalive.timeout * 1000) if reads_always else 0
-    settings.agent = f"fastrpc/{__version__}"
+    if not reads_always:
+        settings.ping_reply_ms = 0
     return settings
 
 

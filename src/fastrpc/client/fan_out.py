@@ -1,4 +1,8 @@
-"""The verbs that go to all endpoints of a client."""
+"""The verbs that go to all endpoints of a client.
+
+Those of a `SyncClient` take threads while they run, one for each endpoint and at most 64: its interceptors and fail
+modes occupy the thread they run in. All share one deadline.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""The connections of a client: made when they are needed or wanted ahead, made again when they are lost."""
+"""The connections of a client: made when they are needed or wanted ahead, made again when they are lost.
+
+Each client warms endpoints (`Pool.warm`) in an order of its own, or a thousand clients would all warm the same few.
+"""
 
 import asyncio
 import contextlib
@@ -17,7 +20,6 @@ from fastrpc.client.following import Follower
 from fastrpc.client.probing import Prober
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.subchannel_rules import (
-    KEYED,
     LOOK_SECONDS,
     Patience,
     SubchannelIndex,
@@ -179,7 +181,7 @@ class Pool:
         """
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
-        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
+        keeps_new = self._endpoint_set.selector.is_keyed
         leaving, untried = set(), set()
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
@@ -342,7 +344,7 @@ class Pool:
     def unreachable(self, subchannels: Sequence[Subchannel]) -> ConnectError:
         """Return the error of a call that finds a connection at none of these."""
         return ConnectError(
-            f"no connection to be had: {what_came_of(subchannels)}",
+            f"no endpoint could be reached: {what_came_of(subchannels)}",
             hint=reach_hint(subchannels),
         )
 

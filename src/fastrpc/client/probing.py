@@ -2,6 +2,18 @@
 
 Nothing of it is a task: a timer sends a probe, the answer of a probe sets the timer. So closing takes no time, and a
 program that ends without closing leaves nothing that could complain.
+
+- Probes have to be asked for (`Pool.probes`): their traffic grows with clients times endpoints. They go out on the
+  connection that calls use, since that one has to work. An endpoint without a connection needs none, as connecting is
+  its probe.
+- A server that says NOT_SERVING is believed at once, silence only after `fall` probes: the first is an answer, the
+  second may be a pause. Envoy does the same. As in gRPC (proposal A17) a server without the service counts as up, and
+  so does one that refuses to tell. Unlike there a new connection takes calls before the first answer, as waiting
+  would cost each of them a round trip.
+- Probes are calls of a caller of their own, without the client's totals, budget, interceptors and options; the
+  counters of methods show them as `fastrpc.health.check`.
+- Probes do not count as activity, on both sides: `Timeouts.idle` passes over them, they wake no endpoint that sleeps,
+  and a connection that had nothing else is not made again by itself.
 """
 
 import asyncio
@@ -92,7 +104,7 @@ class Prober:
             # It is full, and says so in time.
             self._passed(subchannel)
         elif not _was_left(error):
-            # One that found no place before its time was over is among them: a call would have fared no better.
+            # A probe that got no slot before its deadline counts as failed: a call would have failed as well.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
         # Else the next connection tells.

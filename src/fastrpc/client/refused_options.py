@@ -2,17 +2,19 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, ParamSpec
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
 
 from fastrpc.config import ClientConfig
+from fastrpc.config.unknown_names import setting_with, unknown_name
 from fastrpc.rpc.later_arguments import check_later
 from fastrpc.rpc.options import OPTION_NAMES
 
 __all__ = ["explain_options"]
 
 P = ParamSpec("P")
+
+_PLACES = frozenset({"address", "addresses", "endpoint", "endpoints", "host", "port", "url", "uri"})
 
 
 def explain_options(init: Callable[P, None]) -> Callable[P, None]:
@@ -31,35 +33,35 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
             kwargs = check_later("Client", kwargs)  # type: ignore[assignment]
             for name in unknown:
                 if name in kwargs:
-                    raise _refusal(type(args[0]).__name__, name)
+                    raise _refusal(type(args[0]).__name__, name, [each for each in known if each != "self"])
+        # One is the client itself.
+        if len(args) != 2 and "target" not in kwargs:
+            raise _wrong_count(type(args[0]).__name__, len(args) - 1)
         init(*args, **kwargs)
 
     return explained
 
 
-def _refusal(client: str, name: str) -> TypeError:
+def _wrong_count(client: str, count: int) -> TypeError:
+    if count == 0:
+        return TypeError(f"{client}() needs a target (write {client}('tcp://host:port'))")
+    return TypeError(
+        f"{client}() takes one target, {count} arguments came without a name (write {client}('tcp://host:port'), "
+        f"{client}(['tcp://…', 'tcp://…']) for several addresses, and all else by name)"
+    )
+
+
+def _refusal(client: str, name: str, known: Iterable[str]) -> TypeError:
     text = f"{client}() has no argument {name!r}"
     if name == "timeout":
         return TypeError(
             f"{text} (write client.with_options(timeout=…).call(…) for some calls, "
             "config=ClientConfig(timeouts=Timeouts(call=…)) for all)"
         )
+    if name in _PLACES:
+        return TypeError(f"{text} (the target is the address: write {client}('tcp://host:port'))")
     if name in OPTION_NAMES:
         return TypeError(f"{text} (it is an option of calls: write client.with_options({name}=…).call(…))")
-    part = _part_with(name)
-    if part is not None:
-        return TypeError(f"{text} (it is a setting: write config={part})")
-    return TypeError(text)
-
-
-def _part_with(name: str) -> str | None:
-    """Return how a setting is written, if one of this name exists."""
-    config: Any = ClientConfig()
-    for field in fields(config):
-        if field.name == name:
-            return f"ClientConfig({name}=…)"
-    for field in fields(config):
-        part = getattr(config, field.name)
-        if hasattr(type(part), "__dataclass_fields__") and name in type(part).__dataclass_fields__:
-            return f"ClientConfig({field.name}={type(part).__name__}({name}=…))"
-    return None
+    setting = setting_with(ClientConfig(), name)
+    advice = None if setting is None else f"it is a setting: write config={setting}"
+    return unknown_name(f"{client}()", "argument", name, known, advice)

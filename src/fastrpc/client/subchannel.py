@@ -1,4 +1,8 @@
-"""One endpoint of an asynchronous client, and the connections to it."""
+"""One endpoint of an asynchronous client, and the connections to it.
+
+A further connection (`Pool.connections_per_endpoint`) is made once the server behind the first has shown its
+settings, so a server that is away or silent is tried no more often than with one.
+"""
 
 import asyncio
 import contextvars
@@ -13,7 +17,7 @@ from fastrpc.client.subchannel_rules import trouble_at, without_frames
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
-from fastrpc.transports.base import transport_for
+from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.client.pool import Pool
@@ -124,7 +128,7 @@ class Subchannel:
             return False
         if not session.is_usable:
             self.failures += 1
-            self.error = self.error or ConnectError(f"{self.endpoint} closed the connection at once")
+            self.error = self.error or self._opening_error(session.closed_text or "it was closed at once")
             return False
         self.live = [*self.live, session]
         self._was_connected = True
@@ -160,11 +164,10 @@ class Subchannel:
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 _, session = await transport_for(address).dial(
-                    address, self._new_session, silence_seconds=silence
+                    address, self._new_session, dial_options(config)
                 )
         except TimeoutError:
             raise ConnectError(
@@ -188,6 +191,9 @@ class Subchannel:
         )
         self._sessions[session] = self._pool.loop.time()
         return session
+
+    def _opening_error(self, reason: object) -> ConnectError:
+        return ConnectError(f"{self.endpoint}: the connection ended in its opening: {reason}")
 
     def _note_failure(self, error: FastRPCError) -> None:
         if self.error is None:
@@ -261,7 +267,7 @@ class Subchannel:
         """The connection is gone."""
         if not session.is_ready and not self._pool.is_closed and not self._is_removed:
             reason = session.closed_text or error or "the server closed it"
-            self._note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
+            self._note_failure(self._opening_error(reason))
         self._leave(session)
         self._sessions.pop(session, None)
         self._changed()

@@ -7,17 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.selectors import (
-    ConsistentHashSelector,
-    DoubleJumpSelector,
-    JumpHashSelector,
-    UserSelector,
-)
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 
 __all__ = [
-    "KEYED",
     "LOOK_SECONDS",
     "SubchannelIndex",
     "Patience",
@@ -32,9 +25,6 @@ __all__ = [
     "with_left",
     "without_frames",
 ]
-
-#: Selectors that place calls by what the endpoints are, not by which of them is at hand.
-KEYED = (ConsistentHashSelector, JumpHashSelector, DoubleJumpSelector, UserSelector)
 
 #: How often it is looked whether the registry failed, as long as it has named nobody yet.
 LOOK_SECONDS = 0.05
@@ -178,10 +168,10 @@ def what_came_of(subchannels: Sequence[_Subchannel]) -> str:
 def reach_hint(subchannels: Sequence[_Subchannel]) -> str:
     """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
     errors = [str(subchannel.error) for subchannel in subchannels if subchannel.error is not None]
-    strangers = [error for error in errors if "not fastrpc" in error]
+    strangers = [error for error in errors if "not a fastrpc server" in error]
     if not strangers or len(strangers) < len(errors):
         return "is a server running there? with_options(wait_for_ready=True) waits for one"
-    found = re.search(r"not fastrpc but ([^:]+):", strangers[0])
+    found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
     return f"{found[1] if found else 'something else'} answered there: check host and port"
 
 

@@ -7,7 +7,7 @@ from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.sync_pool import SyncPool
-from fastrpc.client.sync_subchannel import SyncLink
+from fastrpc.client.sync_subchannel import SyncSubchannel
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectionLostError, FastRPCError
 from fastrpc.status import Status
@@ -130,16 +130,16 @@ class _Choice:
         self._picked = pick
         self.pick: Pick | None = None
 
-    def subchannel(self) -> SyncLink:
+    def subchannel(self) -> SyncSubchannel:
         """Pick anew, taking back what was picked before, unless that stands."""
         if self.pick is None or not self._stands(self.pick):
             self.drop()
             self.pick, self._picked = self._picked or self._place(), None
-        subchannel: SyncLink = self.pick.endpoint_state.subchannel
+        subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
         return subchannel
 
     def _stands(self, pick: Pick) -> bool:
-        subchannel: SyncLink = pick.endpoint_state.subchannel
+        subchannel: SyncSubchannel = pick.endpoint_state.subchannel
         return self._attempting.asks_once and subchannel.error is None
 
     def release(self) -> None:

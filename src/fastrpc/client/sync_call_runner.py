@@ -8,8 +8,6 @@ from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
 from fastrpc.client.call_runner import (
-    NOTIFY,
-    REQUEST,
     batch_result,
     may_retry,
     note_failure,
@@ -107,9 +105,9 @@ class SyncCallRunner:
             return error
 
     def _result(self, call: BlockingCall, value: Any) -> Any:
-        if call._verb == NOTIFY:  # An interceptor may have answered; nobody asked.
+        if call._is_one_way:  # An interceptor may have answered; nobody asked.
             return None
-        return self.reply(call, value) if call._verb == REQUEST else value
+        return self.reply(call, value) if call._wants_reply else value
 
     def peer(self, call: BlockingCall) -> Peer:
         """Say who is on the other side of a call."""

@@ -1,4 +1,8 @@
-"""The blocking client."""
+"""The blocking client.
+
+It does not hedge and does not probe, and says so when it is made. For a hedge one thread would have to wait for two
+connections, either of which may be read by another thread; between calls there is no thread that could probe.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -108,6 +112,17 @@ class SyncClient(BlockingCaller, BlockingFanOut):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse `async with` by themselves.
+
+        async def __aenter__(self):
+            raise TypeError(
+                "a SyncClient is entered by `with SyncClient(…)` (on a loop: `async with Client(…)`)"
+            )
+
+        async def __aexit__(self, kind, error, traceback):
+            pass
 
     def ready(self, timeout: float | None = None) -> None:
         """Return once one endpoint shook hands; connect those that are to be warm (`Pool.warm`), too.

@@ -1,4 +1,8 @@
-"""The connections of a blocking client: made by the thread that needs one, made again when they are lost."""
+"""The connections of a blocking client: made by the thread that needs one, made again when they are lost.
+
+Calls are placed in Python here, under the lock of the pool, as a pick also says where to dial; with one address they
+stay compiled.
+"""
 
 import logging
 import math
@@ -15,7 +19,6 @@ from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc.client.subchannel_rules import (
-    KEYED,
     LOOK_SECONDS,
     Patience,
     SubchannelIndex,
@@ -26,7 +29,7 @@ from fastrpc.client.subchannel_rules import (
     what_came_of,
     with_left,
 )
-from fastrpc.client.sync_subchannel import SyncLink
+from fastrpc.client.sync_subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -38,6 +41,7 @@ from fastrpc.errors import (
     NoEndpointError,
     UnavailableError,
 )
+from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
 if TYPE_CHECKING:
@@ -48,10 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["FORK_LOOK_SECONDS", "SyncPool"]
 
 logger = logging.getLogger("fastrpc.client")
-
-#: How long a call may be kept by an attempt to reach one more endpoint while it could go to another one already.
-#: Too low never finds a distant server again, too high delays a call now and then.
-SPARE_SECONDS = 0.25
 
 #: How often a thread that waits for another one to connect looks whether a signal handler forked it meanwhile: in the
 #: child that other one does not exist.
@@ -66,12 +66,12 @@ class SyncPool:
     ) -> None:
         self.target = target
         self.endpoint_set = endpoint_set
-        self.subchannels: list[SyncLink] = []
-        self._index: SubchannelIndex[SyncLink] = SubchannelIndex()
+        self.subchannels: list[SyncSubchannel] = []
+        self._index: SubchannelIndex[SyncSubchannel] = SubchannelIndex()
         #: Subchannels that calls may need: what the filters of the selector leave.
-        self.wanted: list[SyncLink] = []
+        self.wanted: list[SyncSubchannel] = []
         #: Those among them that calls need while all endpoints are in good health.
-        self._usual: list[SyncLink] = []
+        self._usual: list[SyncSubchannel] = []
         #: Follows the registry, once there was a call.
         self.watch: Watch | None = None
         self._seen: Snapshot | None = None
@@ -93,7 +93,7 @@ class SyncPool:
         self._process = process_generation()
         if endpoint_set is None:
             self.subchannels = self.wanted = [
-                SyncLink(endpoint, config.backoff) for endpoint in target.endpoints[:1]
+                SyncSubchannel(endpoint, config.backoff) for endpoint in target.endpoints[:1]
             ]
             choose_warm(self.subchannels, config.pool.warm)
         else:
@@ -171,7 +171,7 @@ class SyncPool:
             # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
             before, self.subchannels = (
                 self.subchannels,
-                subchannels_of(self._endpoint_set, lambda each: SyncLink(each, backoff)),
+                subchannels_of(self._endpoint_set, lambda each: SyncSubchannel(each, backoff)),
             )
             kept = set(self.subchannels)
             for subchannel in before:
@@ -200,7 +200,7 @@ class SyncPool:
 
     def _mark(self) -> bool:
         """Tell the endpoint set where there is no connection, as in `Pool`; returns whether that was news."""
-        keeps_new = isinstance(self._endpoint_set.selector, KEYED)
+        keeps_new = self._endpoint_set.selector.is_keyed
         leaving = {
             subchannel.endpoint_state
             for subchannel in self.subchannels
@@ -214,7 +214,7 @@ class SyncPool:
             logger.exception("%s: the selector cannot take the endpoints", self.target)
             return True
 
-    def subchannel_at(self, address: Address) -> SyncLink | None:
+    def subchannel_at(self, address: Address) -> SyncSubchannel | None:
         """Return the subchannel of one endpoint."""
         return self._index.find(self.subchannels, address)
 
@@ -265,7 +265,7 @@ class SyncPool:
                 subchannel.is_dialing = True
                 self._publish()
             has_dialed = True
-            self._dial(subchannel, until, None if session is None else _spare_seconds(until))
+            self._dial(subchannel, until, None if session is None else spare_seconds_until(until))
 
     def warm_up(self, until: float | None) -> None:
         """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
@@ -284,7 +284,7 @@ class SyncPool:
                 with self.reentry:
                     self._dial(subchannel, until, None)
 
-    def _choose(self) -> tuple[BlockingSession | None, list[SyncLink]]:
+    def _choose(self) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
         """Return the least used connection of the next endpoint in turn that has one, and where to make others."""
         self._check_open()
         self._turn += 1
@@ -296,11 +296,11 @@ class SyncPool:
                 return session, subchannels
         return None, subchannels
 
-    def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncLink]]:
+    def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
         """Return a connection to the endpoint that was picked, and where to make others."""
         self._check_open()
         while True:
-            subchannel: SyncLink = choice.subchannel()
+            subchannel: SyncSubchannel = choice.subchannel()
             subchannel.refresh()
             session = subchannel.least_used()
             subchannels = [subchannel] if choice.is_pinned else [subchannel, *self._in_turn()]
@@ -314,13 +314,13 @@ class SyncPool:
         if self.is_closed:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
-    def _in_turn(self) -> list[SyncLink]:
+    def _in_turn(self) -> list[SyncSubchannel]:
         start = self._turn % max(1, len(self.wanted))
         return self.wanted[start:] + self.wanted[:start]
 
     def _subchannel_to_dial(
-        self, session: BlockingSession | None, subchannels: list[SyncLink]
-    ) -> SyncLink | None:
+        self, session: BlockingSession | None, subchannels: list[SyncSubchannel]
+    ) -> SyncSubchannel | None:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
         now = time.monotonic()
         for subchannel in subchannels:
@@ -339,7 +339,7 @@ class SyncPool:
                 return subchannel
         return None
 
-    def _await_change(self, until: float | None, wait: bool, subchannels: list[SyncLink]) -> None:
+    def _await_change(self, until: float | None, wait: bool, subchannels: list[SyncSubchannel]) -> None:
         """Wait while other threads dial, or until the next attempt may be made."""
         now = time.monotonic()
         if until is not None and now >= until:
@@ -353,13 +353,13 @@ class SyncPool:
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
             self.check_process()
 
-    def _dial(self, subchannel: SyncLink, until: float | None, spare_seconds: float | None) -> None:
+    def _dial(self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None) -> None:
         """Make one attempt to connect, and tell everybody how it went."""
         session = None
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
             made = self._connect(subchannel.endpoint, until, spare_seconds)
-            session = _opened(made, spare_seconds) if replaces else made
+            session = opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._lock():
@@ -383,14 +383,13 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        silence = config.keepalive.timeout + (config.keepalive.interval or 0.0)
-        stream = connect(endpoint.address, min(limits, default=None), silence_seconds=silence)
+        io = connect(endpoint.address, min(limits, default=None), dial_options(config))
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent goes on with the same socket.
-            stream.close()
+            io.close()
             self.check_process()
         return BlockingSession(
-            stream=stream,
+            io=io,
             endpoint=endpoint,
             timeouts=config.timeouts,
             keepalive=config.keepalive,
@@ -424,9 +423,9 @@ class SyncPool:
             return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
         return what_came_of(self.subchannels)
 
-    def _unreachable(self, subchannels: list[SyncLink]) -> ConnectError:
+    def _unreachable(self, subchannels: list[SyncSubchannel]) -> ConnectError:
         known = list(filter(set(subchannels).__contains__, self.subchannels))
-        return ConnectError(f"no connection to be had: {what_came_of(known)}", hint=reach_hint(known))
+        return ConnectError(f"no endpoint could be reached: {what_came_of(known)}", hint=reach_hint(known))
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""
@@ -484,28 +483,3 @@ class SyncPool:
 
     def __str__(self) -> str:
         return str(self.target)
-
-
-def _spare_seconds(until: float | None) -> float:
-    """Return for how long an attempt may keep a call that could go out already: half of its own time is the most."""
-    if until is None:
-        return SPARE_SECONDS
-    return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
-
-
-def _opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
-    """Return a connection that is to replace others once its server has shown its settings.
-
-    Raises:
-        ConnectError: the server did not, or not in time.
-    """
-    is_ready = False
-    try:
-        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
-    finally:
-        if not is_ready:
-            session.retire()
-    if not is_ready:
-        reason = session.lost_because or "the server did not answer in time"
-        raise ConnectError(f"{session.endpoint} did not open a connection in place of an old one: {reason}")
-    return session

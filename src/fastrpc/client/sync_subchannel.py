@@ -12,12 +12,16 @@ from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 
-__all__ = ["SyncLink"]
+__all__ = ["SyncSubchannel", "opened", "spare_seconds_until"]
 
 logger = logging.getLogger("fastrpc.client")
 
+#: How long a call may be kept by an attempt to reach one more endpoint while it could go to another one already.
+#: Too low never finds a distant server again, too high delays a call now and then.
+SPARE_SECONDS = 0.25
 
-class SyncLink:
+
+class SyncSubchannel:
     """One endpoint and the connections to it, whatever state they are in. Guarded by the pool's lock."""
 
     def __init__(self, endpoint: Endpoint, backoff: Backoff) -> None:
@@ -69,7 +73,7 @@ class SyncLink:
             return
         reason = session.lost_because or "the server drains"
         if not session.is_ready:
-            self.note_failure(ConnectError(f"{self.endpoint} ended the connection in its opening: {reason}"))
+            self.note_failure(ConnectError(f"{self.endpoint}: the connection ended in its opening: {reason}"))
         elif session.lifetime < self._first:
             # A server that drops every connection right behind its settings is not hammered either.
             lived = session.lifetime
@@ -107,3 +111,28 @@ class SyncLink:
     def least_used(self) -> BlockingSession | None:
         """Return the connection with the fewest threads on it."""
         return min(self.sessions, key=lambda session: session.users, default=None)
+
+
+def spare_seconds_until(until: float | None) -> float:
+    """Return for how long an attempt may keep a call that could go out already: half of its own time is the most."""
+    if until is None:
+        return SPARE_SECONDS
+    return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
+
+
+def opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
+    """Return a connection that is to replace others once its server has shown its settings.
+
+    Raises:
+        ConnectError: the server did not, or not in time.
+    """
+    is_ready = False
+    try:
+        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
+    finally:
+        if not is_ready:
+            session.retire()
+    if not is_ready:
+        reason = session.lost_because or "the server did not answer in time"
+        raise ConnectError(f"{session.endpoint} did not open a connection in place of an old one: {reason}")
+    return session

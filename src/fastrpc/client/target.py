@@ -1,4 +1,8 @@
-"""What a client is given to call: one address, several, or a service of a registry."""
+"""What a client is given to call: one address, several, or a service of a registry.
+
+A client with one fixed address has no endpoint set: there is nothing to choose, and a breaker for the only server would
+hide its error. `Pool.breaker` with values other than the default asks for one all the same: an endpoint set of one.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Values to payload and back: one file per codec, found through `base`.
+"""Codecs encode values to payload and back: one file per codec, found through `base`.
 
-A leaf: it knows errors and plain values, nothing of frames, calls or the network.
+A leaf package: it depends on errors and plain values, not on frames, calls or the network.
 """

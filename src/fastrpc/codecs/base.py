@@ -1,13 +1,14 @@
-"""What a codec is, and the table that finds one by name or by its number on the wire."""
+"""The interface of codecs, and the table that finds one by name or by its number on the wire."""
 
 import importlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
+from fastrpc.assigned_numbers import CODECS, LAST_NUMBER
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
+from fastrpc.installed import free_number, installed, load
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -32,35 +33,27 @@ Payload: TypeAlias = bytes | bytearray | memoryview
 
 ENTRY_POINT_GROUP = "fastrpc.codecs"
 
-#: Numbers below this one are given out in PROTOCOL.md; codecs from elsewhere choose above it.
-FIRST_FREE_WIRE_ID = 64
-LAST_WIRE_ID = 255
-
-#: What a name is on the wire.
-_NAME = re.compile(r"[a-z0-9._-]{1,32}")
-
-# The one table of codecs: name -> (number on the wire, module, class). A codec is imported when it is first asked for.
+# The one table of codecs: name -> (number on the wire, module, class). A codec is imported on first use.
 _BUILT_IN = {
-    "raw": (0, "fastrpc.codecs.raw", "RawCodec"),
-    "msgpack": (1, "fastrpc.codecs.msgpack", "MsgpackCodec"),
-    "json": (2, "fastrpc.codecs.json", "JsonCodec"),
-    "protobuf": (3, "fastrpc.codecs.protobuf", "ProtobufCodec"),
+    "raw": (CODECS["raw"], "fastrpc.codecs.raw", "RawCodec"),
+    "msgpack": (CODECS["msgpack"], "fastrpc.codecs.msgpack", "MsgpackCodec"),
+    "json": (CODECS["json"], "fastrpc.codecs.json", "JsonCodec"),
+    "protobuf": (CODECS["protobuf"], "fastrpc.codecs.protobuf", "ProtobufCodec"),
 }
 
 
 class Codec(Protocol):
-    """Turns values into payload and back. One object serves all threads.
+    """Encodes values to payload and back. One object serves all threads.
 
-    `encode` raises EncodeError and `decode` DecodeError, whatever goes wrong with the value. The
-    callables that `encoder` and `decoder` prepare are for the hot path and may raise whatever the
-    library underneath raises; `encode_failure` and `decode_failure` turn that into the right error.
+    `encode` raises EncodeError and `decode` DecodeError for every failure. The callables of `encoder` and `decoder` are
+    for the hot path and may raise the errors of the library; `encode_failure` and `decode_failure` convert them.
 
-    A codec does not bound depth and number of items: the pre-scan does that before it is asked. An installed codec has
-    no pre-scan, so it bounds what it makes of hostile payload by itself. It is asked for plain values only, which are
-    converted to the annotated types afterwards, and gives the arguments back as the list or map that it was given.
+    A codec does not bound depth and number of items: the pre-scan does that first. An installed codec has no pre-scan,
+    so it must bound hostile payload itself. It is asked for plain values only, which are converted to the annotated
+    types afterwards, and must return the arguments as the list or map that it encoded.
 
-    `wire_id` is the number that an installed codec would like to have. What it has is this process's choice, and the
-    other side's number for it may be another one: the name says which codec is meant.
+    `wire_id` is the preferred number of an installed codec. Each process assigns the real one, which may differ between
+    the two sides: the name identifies the codec.
     """
 
     name: str
@@ -72,17 +65,17 @@ class Codec(Protocol):
         """Return the value of `type` in `payload`; DecodeError names the place that does not fit."""
 
     def encoder(self) -> Callable[[Any], bytes]:
-        """Return what encodes any value, prepared once per method."""
+        """Return an encoder for any value, prepared once per method."""
 
     def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
-        """Return what decodes values of `type`, prepared once per method.
+        """Return a decoder for values of `type`, prepared once per method.
 
-        ConfigError when the codec cannot carry such values.
+        ConfigError if the codec cannot carry such values.
         """
 
 
 class BaseCodec(ABC):
-    """A codec made of what prepares its callables: `encoder` and `decoder` are all that is left to write."""
+    """The base of a codec that implements only `encoder` and `decoder`."""
 
     name: str
 
@@ -116,7 +109,7 @@ def codec_named(name: str) -> Codec:
     entry_point = _installed().get(name)
     if entry_point is None:
         raise ConfigError(f"no codec is called {name!r}; there are {', '.join(codec_names())}")
-    return _load(entry_point)
+    return cast(Codec, load("codec", entry_point))
 
 
 def codec_with_id(wire_id: int) -> Codec:
@@ -132,42 +125,41 @@ def codec_number(name: str) -> int:
     for number, known in codec_numbers().items():
         if known == name:
             return number
-    codec_named(name)  # says what is wrong with it
-    raise ConfigError(f"codec {name!r} has no number: {LAST_WIRE_ID} others have all there are")
+    codec_named(name)  # raises the exact error
+    raise ConfigError(f"codec {name!r} has no number: {LAST_NUMBER} others have all there are")
 
 
 def codec_label(number: int) -> str:
-    """Say what people call the codec that a frame names by its number."""
+    """Return the name of a codec by its number in frames, for messages."""
     name = codec_numbers().get(number)
     return f"number {number}" if name is None else repr(name)
 
 
 @cache
 def codec_numbers() -> dict[int, str]:
-    """Return the names of all codecs that work here, by the numbers that this process announces.
+    """Return the names of all usable codecs, by the numbers that this process announces.
 
-    Installed codecs have the number they would like, or the next free one: two packages may have chosen the same.
+    Installed codecs have their preferred number or the next free one: two packages may prefer the same.
     """
     numbers = {number: name for name, (number, _, _) in _BUILT_IN.items()}
     for name in sorted(_installed()):
         try:
             wanted = codec_named(name).wire_id
         except ConfigError:
-            continue  # told when it is asked for by name
-        free = [*range(wanted, LAST_WIRE_ID + 1), *range(FIRST_FREE_WIRE_ID, wanted)]
-        number = next((number for number in free if number not in numbers), None)
+            continue  # reported when it is requested by name
+        number = free_number(wanted, numbers)
         if number is not None:
             numbers[number] = name
     return numbers
 
 
 def codec_names() -> tuple[str, ...]:
-    """Return the names `codec_named` knows, built-in ones first; nothing is imported for it."""
+    """Return the names that `codec_named` accepts, built-in ones first; imports no codec."""
     return (*_BUILT_IN, *sorted(_installed()))
 
 
 def encode_failure(codec_name: str, value: object, error: Exception) -> EncodeError:
-    """Return the EncodeError that tells why `value` could not be encoded."""
+    """Return the EncodeError for `value`, with the reason."""
     if isinstance(error, EncodeError):
         return error
     if isinstance(error, RecursionError):
@@ -178,7 +170,7 @@ def encode_failure(codec_name: str, value: object, error: Exception) -> EncodeEr
 
 
 def decode_failure(codec_name: str, error: Exception) -> DecodeError:
-    """Return the DecodeError that tells why a payload could not be decoded."""
+    """Return the DecodeError for a payload, with the reason."""
     if isinstance(error, DecodeError):
         return error
     too_deep = isinstance(error, RecursionError)
@@ -187,35 +179,10 @@ def decode_failure(codec_name: str, error: Exception) -> DecodeError:
 
 
 def unsuitable_type(codec_name: str, type: object, reason: object) -> ConfigError:
-    """Return the ConfigError that tells why no value of `type` can travel by a codec."""
+    """Return the ConfigError for a type that a codec cannot carry, with the reason."""
     return ConfigError(f"values of type {type!r} cannot travel as {codec_name}: {reason}")
 
 
 @cache
 def _installed() -> "dict[str, EntryPoint]":
-    # A package cannot replace a built-in codec: its name would mean two things on the wire.
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
-    from importlib.metadata import entry_points
-
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
-
-
-def _load(entry_point: "EntryPoint") -> Codec:
-    try:
-        loaded = entry_point.load()
-    except Exception as error:
-        raise ConfigError(
-            f"codec {entry_point.name!r} ({entry_point.value}) does not load: {error}"
-        ) from error
-    if not _NAME.fullmatch(entry_point.name):
-        raise ConfigError(f"codec {entry_point.name!r} has a name that is not 1 to 32 of a-z 0-9 . _ -")
-    codec = cast(Codec, loaded() if isinstance(loaded, type) else loaded)
-    if codec.name != entry_point.name:
-        raise ConfigError(f"codec {entry_point.name!r} ({entry_point.value}) calls itself {codec.name!r}")
-    if not FIRST_FREE_WIRE_ID <= codec.wire_id <= LAST_WIRE_ID:
-        raise ConfigError(
-            f"codec {codec.name!r} has wire_id {codec.wire_id}; "
-            f"installed codecs use {FIRST_FREE_WIRE_ID} to {LAST_WIRE_ID}"
-        )
-    return codec
+    return installed(ENTRY_POINT_GROUP, _BUILT_IN)

@@ -1,10 +1,11 @@
-"""JSON: for callers that have nothing else, and for reading with the eye. By msgspec, typed or not."""
+"""JSON: for callers without msgpack, and for people to read. By msgspec, typed or not."""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 
 __all__ = ["JsonCodec"]
@@ -13,10 +14,10 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
 class JsonCodec(BaseCodec):
-    """Carries everything msgspec understands; bytes travel as base64, NaN and infinity as null."""
+    """Carries all values that msgspec supports; bytes travel as base64, NaN and infinity as null."""
 
     name = "json"
-    wire_id = 2
+    wire_id = CODECS["json"]
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

@@ -6,21 +6,22 @@ from typing import Any
 
 import msgspec
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 
 __all__ = ["MsgpackCodec"]
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
-#: Timestamps become aware datetimes in UTC, as msgspec makes and takes them.
+#: Timestamps become aware datetimes in UTC, as in msgspec.
 TIMESTAMP_AS_DATETIME = 3
 
 
 class MsgpackCodec(BaseCodec):
-    """Carries everything msgspec understands, and plain values where nothing is annotated."""
+    """Carries all values that msgspec supports, and plain values without annotation."""
 
     name = "msgpack"
-    wire_id = 1
+    wire_id = CODECS["msgpack"]
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode

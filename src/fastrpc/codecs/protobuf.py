@@ -1,9 +1,10 @@
-"""Protobuf: message classes of the user's own protobuf library, known by their methods only."""
+"""Protobuf: message classes of the user's protobuf library, recognised by their methods."""
 
 from collections.abc import Callable
 from types import NoneType
 from typing import Any, cast
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 from fastrpc.errors import EncodeError
 
@@ -32,7 +33,7 @@ class ProtobufCodec(BaseCodec):
     """Carries objects with `SerializeToString` whose class has `FromString`, and None as no bytes."""
 
     name = "protobuf"
-    wire_id = 3
+    wire_id = CODECS["protobuf"]
 
     def encoder(self) -> Callable[[Any], bytes]:
         return _encode
@@ -49,12 +50,12 @@ class ProtobufCodec(BaseCodec):
 def message_layout(type: Any) -> list[dict[int, int]] | None:
     """Return which fields of a message class hold messages or packed numbers, for the pre-scan's `MessageLayout`.
 
-    None when the class does not tell, as those of other libraries than Google's.
+    None if the class has no descriptor, as in libraries other than Google's.
     """
     descriptor: Any = getattr(type, "DESCRIPTOR", None)
     if not hasattr(descriptor, "fields_by_number"):
         return None
-    # Messages refer to each other, in circles too: each gets its place when it is first met.
+    # Messages refer to each other, in cycles too: each gets its position when it is first met.
     places = {descriptor.full_name: 0}
     descriptors = [descriptor]
     layout: list[dict[int, int]] = []

@@ -1,8 +1,9 @@
-"""Raw: the value is the payload, bytes that nobody looks into."""
+"""Raw: the value is the payload, opaque bytes."""
 
 from collections.abc import Callable
 from typing import Any
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import Payload, unsuitable_type
 from fastrpc.errors import EncodeError
 
@@ -13,7 +14,7 @@ class RawCodec:
     """Carries bytes untouched: a `bytes` object is neither copied on the way out nor on the way in."""
 
     name = "raw"
-    wire_id = 0
+    wire_id = CODECS["raw"]
 
     def encode(self, value: Any) -> bytes:
         return _encode(value)

@@ -1,4 +1,4 @@
-"""Payload to smaller payload and back, bounded: one file per compressor, found through `base`.
+"""Compressors, with bounded decompression: one file per compressor, found through `base`.
 
-A leaf: it knows errors and bytes, nothing of frames, calls or the network.
+A leaf package: it depends on errors and bytes, not on frames, calls or the network.
 """

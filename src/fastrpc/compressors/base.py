@@ -1,13 +1,14 @@
-"""What a compressor is, the table that finds one, and the output that cannot outgrow its limit."""
+"""The interface of compressors, the table that finds one, and the bounded output of decompression."""
 
 import importlib
-import re
 from collections.abc import Callable, Generator
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
+from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.errors import ConfigError, DecodeError
+from fastrpc.installed import free_number, installed, load
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ __all__ = [
 #: Bytes as they arrive from the wire.
 Payload: TypeAlias = bytes | bytearray | memoryview
 
-#: What a step-wise decompression yields between its steps and returns at its end.
+#: A step-wise decompression: yields between its steps and returns the output.
 Steps: TypeAlias = Generator[None, None, bytes]
 
 #: Takes input and the most output to give; returns the output, how much of the input it took, and
@@ -47,30 +48,23 @@ STEP_OUTPUT_BYTES = 8 * 1024
 
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 
-#: Numbers below this one are given out in PROTOCOL.md; compressors from elsewhere choose above it.
-FIRST_FREE_WIRE_ID = 64
-LAST_WIRE_ID = 255
-
-#: What a name is on the wire.
-_NAME = re.compile(r"[a-z0-9._-]{1,32}")
-
 # The one table of compressors: name -> (number on the wire, module, class, what pip installs for it). A compressor is
-# imported when it is first asked for.
+# imported on first use.
 _BUILT_IN = {
-    "gzip": (1, "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
-    "lz4": (2, "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
-    "zstd": (3, "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
+    "gzip": (COMPRESSORS["gzip"], "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
+    "lz4": (COMPRESSORS["lz4"], "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
+    "zstd": (COMPRESSORS["zstd"], "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
 }
 
 
 class Compressor(Protocol):
-    """Makes payload smaller and whole again. One object serves all threads.
+    """Compresses and decompresses payload. One object serves all threads.
 
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
-    microseconds of work and returns the result, so that an event loop can turn in between.
+    microseconds of work and returns the result, so that an event loop can run in between.
 
-    `wire_id` is the number that an installed compressor would like to have. What it has is this process's choice, and
-    the other side's number for it may be another one: the name says which compressor is meant.
+    `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
+    between the two sides: the name identifies the compressor.
     """
 
     name: str
@@ -83,14 +77,14 @@ class Compressor(Protocol):
         """Return what one whole frame holds.
 
         DecodeError when the output passes `max_size` bytes (found with at most 64 KiB more), and for
-        input that is damaged, cut short, or followed by anything. A size that the frame announces is
-        never believed.
+        input that is damaged, truncated, or followed by more bytes. A size announced by the frame is
+        never trusted.
         """
 
 
 @cache
 def compressor_named(name: str) -> Compressor:
-    """Return the compressor called `name`; ConfigError says what to install or which names exist."""
+    """Return the compressor called `name`; ConfigError names the package to install or the known names."""
     if name in _BUILT_IN:
         _, module, attribute, requirement = _BUILT_IN[name]
         try:
@@ -103,11 +97,11 @@ def compressor_named(name: str) -> Compressor:
     entry_point = _installed().get(name)
     if entry_point is None:
         raise ConfigError(f"no compressor is called {name!r}; there are {', '.join(compressor_names())}")
-    return _load(entry_point)
+    return cast(Compressor, load("compressor", entry_point))
 
 
 def compressor_label(number: int) -> str:
-    """Say what people call the compressor that a frame names by its number."""
+    """Return the name of a compressor by its number in frames, for messages."""
     for name, (known, *_) in _BUILT_IN.items():
         if known == number:
             return repr(name)
@@ -116,35 +110,33 @@ def compressor_label(number: int) -> str:
 
 
 def compressor_names() -> tuple[str, ...]:
-    """Return the names `compressor_named` knows, whether their packages are installed or not."""
+    """Return the names that `compressor_named` accepts, whether their packages are installed or not."""
     return (*_BUILT_IN, *sorted(_installed()))
 
 
 @cache
 def compressor_numbers() -> dict[int, Compressor]:
-    """Return the compressors that work here, by the numbers that this process announces, in their order.
+    """Return the usable compressors, by the numbers that this process announces, in order.
 
-    Installed ones have the number they would like, or the next free one: two packages may have chosen the same.
+    Installed ones have their preferred number or the next free one: two packages may prefer the same.
     """
     numbers: dict[int, Compressor] = {}
     for name in compressor_names():
         try:
             found = compressor_named(name)
         except ConfigError:
-            continue  # told when it is asked for by name
+            continue  # reported when it is requested by name
         if name in _BUILT_IN:
             numbers[_BUILT_IN[name][0]] = found
             continue
-        wanted = found.wire_id
-        free = [*range(wanted, LAST_WIRE_ID + 1), *range(FIRST_FREE_WIRE_ID, wanted)]
-        number = next((number for number in free if number not in numbers), None)
+        number = free_number(found.wire_id, numbers)
         if number is not None:
             numbers[number] = found
     return dict(sorted(numbers.items()))
 
 
 def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | None:
-    """Return `payload` compressed, or None when that does not pay and it should be sent as it is."""
+    """Return `payload` compressed, or None if it does not shrink and should be sent as it is."""
     compressed = compressor.compress(payload)
     return compressed if len(compressed) < len(payload) else None
 
@@ -185,9 +177,9 @@ def run_steps(steps: Steps) -> bytes:
 
 
 def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failure: type[Exception]) -> Steps:
-    """Decompress one frame by `feed`, a piece at a time; what an implementation's steps are made of.
+    """Decompress one frame by `feed`, a piece at a time; the steps of an implementation.
 
-    `failure` is what `feed` raises for damaged input.
+    `failure` is the error of `feed` for damaged input.
     """
     output = BoundedOutput(name, max_size)
     with memoryview(payload) as view:
@@ -206,7 +198,7 @@ def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failur
             idle_steps = 0 if piece or consumed else idle_steps + 1
             if idle_steps > 1:
                 raise damaged(name, "it ends before its frame does")
-            del piece  # not to lie beside the next one
+            del piece  # freed before the next piece is allocated
             if not is_whole:
                 yield
     if place < size:
@@ -215,14 +207,14 @@ def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failur
 
 
 def damaged(name: str, reason: object) -> DecodeError:
-    """Return the DecodeError for a payload that is no whole, lone, acceptable frame."""
+    """Return the DecodeError for a payload that is not exactly one acceptable frame."""
     return DecodeError(f"{name} payload cannot be decompressed: {reason}")
 
 
 class BoundedOutput:
     """Collects pieces into one bytes object of at most `max_size` bytes.
 
-    Memory grows with the bytes written, never by announcement, and its sum stays at `max_size`: the
+    Memory grows with the written bytes, never with an announced size, and stays within `max_size`: the
     pieces are written into the final object, which is not copied at the end.
     """
 
@@ -253,7 +245,7 @@ class BoundedOutput:
     def finish(self) -> bytes:
         """Return everything written. The output cannot be used afterwards."""
         self._buffer.truncate(self.size)
-        # The buffer is handed over, not copied, as nothing else refers to it.
+        # The buffer is returned without a copy, as it has no other reference.
         return self._buffer.getvalue()
 
     def _grow(self, needed: int) -> None:
@@ -270,28 +262,4 @@ class BoundedOutput:
 
 @cache
 def _installed() -> "dict[str, EntryPoint]":
-    # A package cannot replace a built-in compressor: its name would mean two things on the wire.
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
-    from importlib.metadata import entry_points
-
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    return {entry_point.name: entry_point for entry_point in found if entry_point.name not in _BUILT_IN}
-
-
-def _load(entry_point: "EntryPoint") -> Compressor:
-    label = f"compressor {entry_point.name!r} ({entry_point.value})"
-    try:
-        loaded = entry_point.load()
-    except Exception as error:
-        raise ConfigError(f"{label} does not load: {error}") from error
-    if not _NAME.fullmatch(entry_point.name):
-        raise ConfigError(f"{label} has a name that is not 1 to 32 of a-z 0-9 . _ -")
-    compressor = cast(Compressor, loaded() if isinstance(loaded, type) else loaded)
-    if compressor.name != entry_point.name:
-        raise ConfigError(f"{label} calls itself {compressor.name!r}")
-    if not FIRST_FREE_WIRE_ID <= compressor.wire_id <= LAST_WIRE_ID:
-        raise ConfigError(
-            f"{label} has wire_id {compressor.wire_id}; "
-            f"installed compressors use {FIRST_FREE_WIRE_ID} to {LAST_WIRE_ID}"
-        )
-    return compressor
+    return installed(ENTRY_POINT_GROUP, _BUILT_IN)

@@ -1,7 +1,8 @@
-"""gzip, by the standard library's zlib: found everywhere, slower than the others."""
+"""gzip, by the standard library's zlib: always available, slower than the others."""
 
 import zlib
 
+from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.compressors.base import Payload, Steps, bounded_steps, run_steps
 
 __all__ = ["GzipCompressor"]
@@ -17,7 +18,7 @@ class GzipCompressor:
     """One gzip member per payload (RFC 1952), without name or time."""
 
     name = "gzip"
-    wire_id = 1
+    wire_id = COMPRESSORS["gzip"]
 
     def compress(self, payload: Payload) -> bytes:
         return zlib.compress(payload, LEVEL, wbits=GZIP_MEMBER)

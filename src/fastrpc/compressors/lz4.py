@@ -1,7 +1,8 @@
-"""lz4: little smaller, very fast."""
+"""lz4: a low compression ratio, very fast."""
 
 import lz4.frame
 
+from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, run_steps
 
 __all__ = ["Lz4Compressor"]
@@ -23,7 +24,7 @@ class Lz4Compressor:
     """One lz4 frame per payload, in blocks of 64 KiB, with a checksum over the content."""
 
     name = "lz4"
-    wire_id = 2
+    wire_id = COMPRESSORS["lz4"]
 
     def compress(self, payload: Payload) -> bytes:
         compressed: bytes = lz4.frame.compress(

@@ -8,6 +8,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, run_steps
 
 __all__ = ["ZstdCompressor"]
@@ -37,7 +38,7 @@ class ZstdCompressor:
     """One zstd frame per payload, with a checksum over the content."""
 
     name = "zstd"
-    wire_id = 3
+    wire_id = COMPRESSORS["zstd"]
 
     def compress(self, payload: Payload) -> bytes:
         return _of_thread.frames.compress(payload, zstd.ZstdCompressor.FLUSH_FRAME)

@@ -12,6 +12,7 @@ import os
 from dataclasses import field
 from typing import Literal
 
+from fastrpc.assigned_numbers import CODECS
 from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
 from fastrpc.config.validation import (
     SERVER_PROTOCOLS,
@@ -58,45 +59,39 @@ _NO_STREAMS = "streams are not yet served"
 
 _WIRE_PROTOCOLS = ("native",)
 _EARLY_CALLS = ("idempotent", "all", "none")
-# The codecs with a fixed number on the wire; others are accepted when they are named.
-_CODECS = ("raw", "msgpack", "json", "protobuf")
 
 
 @settings_class
 class Timeouts(Settings):
-    """How long to wait for what, in seconds; `None` means no limit."""
+    """The timeouts, in seconds; `None` means no limit.
 
-    #: Time for one attempt to open a connection, name look-up included.
-    #: Too low fails on slow networks, too high delays the turn of the next address.
+    Attributes:
+        connect: time for one attempt to open a connection, name look-up included. Too low fails on slow networks,
+            too high delays the turn of the next address.
+        call: time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
+            low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
+        handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
+            distant peers, too high lets unfinished openings hold their slots.
+        stream_idle: time a stream may pass without a message in either direction before it is ended. Too low ends
+            quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts. Not yet: this
+            version serves no streams, and refuses any other value.
+        idle: time a connection may be without calls before it is closed; health probes do not count as calls. Too
+            low pays for new connections again and again, none keeps unused ones open.
+        announce: time between telling registries and peers that this server leaves and refusing new calls. Too low
+            refuses calls of clients that have not heard yet, too high makes every restart slower.
+        drain: time running calls get to finish when a server leaves; those still running then are cancelled. Too
+            low cuts work off, too high delays restarts; none waits for the last call.
+        linger: time a closing connection goes on reading until the peer has closed as well. Too low can destroy the
+            last answers on their way, too high holds descriptors of silent peers.
+    """
+
     connect: float | None = 1.0
-
-    #: Time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise.
-    #: Too low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
     call: float | None = 5.0
-
-    #: Time for the peer to finish its opening (TLS, preface, settings, authentication).
-    #: Too low refuses distant peers, too high lets unfinished openings hold their places.
     handshake: float | None = 5.0
-
-    #: Time a stream may pass without a message in either direction before it is ended.
-    #: Too low ends quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts. Not yet:
-    #: this version serves no streams, and refuses any other value.
     stream_idle: float | None = None
-
-    #: Time a connection may be without calls before it is closed; questions for the server's health are none.
-    #: Too low pays for new connections again and again, none keeps unused ones open.
     idle: float | None = None
-
-    #: Time between telling registries and peers that this server leaves and refusing new calls.
-    #: Too low refuses calls of clients that have not heard yet, too high makes every restart slower.
     announce: float = 0.0
-
-    #: Time running calls get to finish when a server leaves; those still running then are cancelled.
-    #: Too low cuts work off, too high delays restarts; none waits for the last call.
     drain: float | None = 30.0
-
-    #: Time a closing connection goes on reading until the peer has closed as well.
-    #: Too low can destroy the last answers on their way, too high holds descriptors of silent peers.
     linger: float | None = 1.0
 
     def __post_init__(self) -> None:
@@ -110,23 +105,23 @@ class Timeouts(Settings):
 
 @settings_class
 class Keepalive(Settings):
-    """How a silent peer is noticed. A peer is dropped after `interval` + `timeout` without a byte from it."""
+    """Detection of silent peers. A peer is dropped after `interval` + `timeout` without a byte from it.
 
-    #: Silence after which a ping asks for a sign of life; None sends no pings.
-    #: Too low wakes idle peers for nothing, too high notices a vanished peer late.
+    Attributes:
+        interval: silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle peers
+            for nothing, too high notices a vanished peer late.
+        timeout: silence after a ping that ends the connection. A handler may block the loop for less than this. Too
+            low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
+        minimum_interval: shortest distance between pings that this side accepts; it is announced to the peer. Too
+            low allows a flood of pings, too high forces peers to notice our loss late.
+        max_age: age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A
+            client's takes calls until its successor stands, and goes without one at twice that age. Too low
+            reconnects all the time, none leaves long-lived connections where they once landed.
+    """
+
     interval: float | None = 10.0
-
-    #: Silence after a ping that ends the connection. A handler may block the loop for less than this.
-    #: Too low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
     timeout: float = 10.0
-
-    #: Shortest distance between pings that this side accepts; it is announced to the peer.
-    #: Too low allows a flood of pings, too high forces peers to notice our loss late.
     minimum_interval: float = 0.5
-
-    #: Age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A client's takes
-    #: calls until its successor stands, and goes without one at twice that age.
-    #: Too low reconnects all the time, none leaves long-lived connections where they once landed.
     max_age: float | None = None
 
     def __post_init__(self) -> None:
@@ -138,38 +133,35 @@ class Keepalive(Settings):
 
 @settings_class
 class Limits(Settings):
-    """What one peer may ask of this side; announced when a connection opens."""
+    """The limits for one peer; announced when a connection opens.
 
-    #: Largest message (arguments, result or item of a stream) accepted, after decompression too, and sent.
-    #: Too low refuses honest calls, too high lets one call take this much memory.
+    Attributes:
+        message_bytes: largest message (arguments, result or item of a stream) accepted, after decompression too,
+            and sent. Too low refuses honest calls, too high lets one call take this much memory.
+        frame_bytes: largest frame accepted; larger messages travel in pieces of at most this size. Too low costs
+            throughput of large messages, too high lets them delay small calls.
+        metadata_bytes: largest metadata of a call; each entry counts its key, its value and 32. Too low refuses
+            long tokens and trace states, too high invites calls that carry data there.
+        concurrent_calls: calls, streams included, that may be unanswered on one connection. A client lets more wait
+            their turn, a server refuses them. Too low leaves the network idle, too high lets one slow peer hold
+            much memory.
+        streams: streams open at once on one connection; more than `concurrent_calls` counts as that. Too low
+            refuses subscribers, too high lets one peer hold a window of memory for each.
+        stream_window_bytes: bytes a stream may send ahead of its reader, before the stream pool lets it grow. Too
+            low makes streams wait for the network's delay, too high costs this much for each unread stream.
+        connections: connections a server accepts at once. Too low turns clients away, too high runs out of
+            descriptors or memory first.
+        depth: depth to which payloads may nest containers. Too low refuses deep values, too high lets hostile ones
+            use up the stack of decoders.
+    """
+
     message_bytes: int = 16 * _MIB
-
-    #: Largest frame accepted; larger messages travel in pieces of at most this size.
-    #: Too low costs throughput of large messages, too high lets them delay small calls.
     frame_bytes: int = 256 * _KIB
-
-    #: Largest metadata of a call; each entry counts its key, its value and 32.
-    #: Too low refuses long tokens and trace states, too high invites calls that carry data there.
     metadata_bytes: int = 8 * _KIB
-
-    #: Calls, streams included, that may be unanswered on one connection. A client lets more wait their turn,
-    #: a server refuses them. Too low leaves the network idle, too high lets one slow peer hold much memory.
     concurrent_calls: int = 10_000
-
-    #: Streams open at once on one connection; more than `concurrent_calls` counts as that.
-    #: Too low refuses subscribers, too high lets one peer hold a window of memory for each.
     streams: int = 1_000
-
-    #: Bytes a stream may send ahead of its reader, before the stream pool lets it grow.
-    #: Too low makes streams wait for the network's delay, too high costs this much for each unread stream.
     stream_window_bytes: int = 64 * _KIB
-
-    #: Connections a server accepts at once.
-    #: Too low turns clients away, too high runs out of descriptors or memory first.
     connections: int = 10_000
-
-    #: Depth to which payloads may nest containers.
-    #: Too low refuses deep values, too high lets hostile ones use up the stack of decoders.
     depth: int = 100
 
     def __post_init__(self) -> None:
@@ -189,36 +181,32 @@ class Memory(Settings):
 
     `request_bytes`, `stream_pool` and `send_hard` never count as less than `Limits.message_bytes`: raising
     that limit alone is enough.
+
+    Attributes:
+        process_bytes: memory of all connections of a process. At 70 % streams stop growing, at 85 % new calls are
+            refused, at 100 % the largest holder is closed. Too low refuses work the machine could do, too high ends
+            in the system's out-of-memory killer.
+        request_bytes: requests being received, waiting or decoded. Too low refuses bursts of large requests, too
+            high lets one client hold this much.
+        stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection. Too
+            low slows fast streams, too high lets unread streams hold this much. Not yet: this version serves no
+            streams, and refuses any other value.
+        send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
+            the network catches up, too high answers into a growing queue.
+        send_hard: unsent bytes above which a peer that reads nothing for one second is dropped; at least
+            `send_soft`. Too low drops peers with a slow line, too high lets a silent one hold this much.
+        open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
+            wait for each other, too high multiplies their memory.
+        items: elements, keys and values that one payload may hold in all its containers. Too low refuses large
+            lists, too high lets a small message become a great many objects.
     """
 
-    #: Memory of all connections of a process. At 70 % streams stop growing, at 85 % new calls are refused, at
-    #: 100 % the largest holder is closed. Too low refuses work the machine could do, too high ends in the
-    #: system's out-of-memory killer.
     process_bytes: int = 1024 * _MIB
-
-    #: Requests being received, waiting or decoded.
-    #: Too low refuses bursts of large requests, too high lets one client hold this much.
     request_bytes: int = 64 * _MIB
-
-    #: What streams may hold beyond their first windows, shared by the streams of a connection.
-    #: Too low slows fast streams, too high lets unread streams hold this much. Not yet: this version serves no streams,
-    #: and refuses any other value.
     stream_pool: int = 32 * _MIB
-
-    #: Unsent bytes above which no further handler starts and streams wait.
-    #: Too low idles handlers while the network catches up, too high answers into a growing queue.
     send_soft: int = 4 * _MIB
-
-    #: Unsent bytes above which a peer that reads nothing for one second is dropped; at least `send_soft`.
-    #: Too low drops peers with a slow line, too high lets a silent one hold this much.
     send_hard: int = 64 * _MIB
-
-    #: Cut messages that may be unfinished at once, in each direction.
-    #: Too low makes large messages wait for each other, too high multiplies their memory.
     open_messages: int = 4
-
-    #: Elements, keys and values that one payload may hold in all its containers.
-    #: Too low refuses large lists, too high lets a small message become a great many objects.
     items: int = 1_000_000
 
     def __post_init__(self) -> None:
@@ -237,22 +225,23 @@ class Memory(Settings):
 
 @settings_class
 class Admission(Settings):
-    """What a server lets in before work starts."""
+    """The limits before a server starts to work.
 
-    #: Connections that may be opening at once; above it the one silent for longest is closed, if for 0.2 s or more.
-    #: Too low closes slow clients in a rush of new ones, too high lets strangers hold memory before they are known.
+    Attributes:
+        handshakes: connections that may be opening at once; above it the one silent for longest is closed, if for
+            0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory
+            before they are known.
+        queue_length: calls that may wait for a handler; more are refused at once. Too low refuses short bursts, too
+            high only fills with calls that expire while they wait.
+        queue_age: seconds a call may wait for a handler before it is refused. Too low refuses short bursts, too
+            high answers callers that have long given up.
+        handler_threads: threads for `def` handlers; they start on demand and end when idle. Too low makes blocking
+            handlers wait for each other, too high lets them fight for the interpreter.
+    """
+
     handshakes: int = 256
-
-    #: Calls that may wait for a handler; more are refused at once.
-    #: Too low refuses short bursts, too high only fills with calls that expire while they wait.
     queue_length: int = 10_000
-
-    #: Seconds a call may wait for a handler before it is refused.
-    #: Too low refuses short bursts, too high answers callers that have long given up.
     queue_age: float = 1.0
-
-    #: Threads for `def` handlers; they start on demand and end when idle.
-    #: Too low makes blocking handlers wait for each other, too high lets them fight for the interpreter.
     handler_threads: int = 32
 
     def __post_init__(self) -> None:
@@ -264,30 +253,29 @@ class Admission(Settings):
 
 @settings_class
 class Pool(Settings):
-    """How many connections a client keeps."""
+    """The connections that a client keeps.
 
-    #: Connections to each endpoint, which calls take in turn. One carries many calls at once.
-    #: More help when one worker of the server cannot keep up, and cost memory and handshakes on both sides.
+    Attributes:
+        connections_per_endpoint: connections to each endpoint, which calls take in turn. One carries many calls at
+            once. More help when one worker of the server cannot keep up, and cost memory and handshakes on both
+            sides.
+        warm: endpoints to which connections are opened before a call needs them, as soon as the client is entered,
+            and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
+            them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
+            handshake, too high keeps connections unused.
+        retries: the budget of retries for all calls of the client together.
+        breaker: the circuit breaker of each method at each endpoint; None has no breakers.
+            The default does not apply to a single fixed address, as there is no other endpoint; other values do.
+        outlier: when an endpoint is ejected because it does worse than the others; None ejects none.
+        probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either,
+            as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
+    """
+
     connections_per_endpoint: int = 1
-
-    #: Endpoints to which connections are opened before a call needs them, as soon as the client is entered, and kept
-    #: open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens them in `ready()`
-    #: and keeps `Timeouts.idle`.
-    #: Too low lets the first call to each endpoint wait for its handshake, too high keeps connections unused.
     warm: int = 0
-
-    #: What all calls of the client together may try again.
     retries: Retries = field(default_factory=Retries)
-
-    #: When calls of a method are kept away from an endpoint that fails them; None never keeps them away. The default
-    #: does not apply to a single fixed address, whose errors nobody needs to be kept from; other values do.
     breaker: Breaker | None = field(default_factory=Breaker)
-
-    #: When an endpoint is left out because it does worse than the others; None never leaves one out.
     outlier: Outlier | None = field(default_factory=Outlier)
-
-    #: How endpoints are asked whether they are to be called; None asks nobody. With one fixed address there is nothing
-    #: to choose, so nobody is asked either. Not in a `SyncClient`, which does nothing between calls.
     probes: Probes | None = None
 
     def __post_init__(self) -> None:
@@ -298,22 +286,21 @@ class Pool(Settings):
 
 @settings_class
 class TLS(Settings):
-    """Certificates as PEM files. They are read when a server listens or a client connects."""
+    """Certificates as PEM files. They are read when a server listens or a client connects.
 
-    #: Our certificate chain; a server needs one. Without it a client cannot prove who it is.
+    Attributes:
+        cert_file: our certificate chain; a server needs one. Without it a client cannot prove who it is.
+        key_file: the key of `cert_file`; None when the same file holds both.
+        ca_file: the trusted certificate authorities; None takes those of the system. Too many let strangers
+            vouch for a peer, a missing one refuses it.
+        require_client_cert: Server: refuse clients without a certificate signed by `ca_file`.
+        server_name: Client: the name expected in the server's certificate; None takes the host of the address.
+    """
+
     cert_file: str | os.PathLike[str] | None = None
-
-    #: The key of `cert_file`; None when the same file holds both.
     key_file: str | os.PathLike[str] | None = None
-
-    #: Authorities whose certificates are believed; None takes those of the system.
-    #: Too many let strangers vouch for a peer, a missing one refuses it.
     ca_file: str | os.PathLike[str] | None = None
-
-    #: Server: refuse clients without a certificate signed by `ca_file`.
     require_client_cert: bool = False
-
-    #: Client: the name expected in the server's certificate; None takes the host of the address.
     server_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -336,39 +323,40 @@ class TLS(Settings):
 
 @settings_class
 class ClientConfig(Settings):
-    """Everything a Client or SyncClient can be told about how it works."""
+    """The settings of a Client or SyncClient.
 
-    #: Codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your own.
-    #: The server must accept it.
+    Attributes:
+        codec: codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your
+            own. The server must accept it.
+        compressor: compressor of payloads, "gzip", "lz4" or "zstd"; None sends them as they are. It saves network
+            and costs time of both processors; answers come back compressed the same way.
+        compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
+            that hardly shrink, too high leaves network unsaved.
+        wire_protocol: language spoken on the connection.
+        timeouts: the timeouts of each phase.
+        keepalive: the detection of silent peers.
+        limits: the limits for one peer.
+        pool: the connections that the client keeps.
+        backoff: the delays before a lost connection is opened again.
+        tls: certificates for `tls` addresses; None connects without TLS.
+        early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round
+            trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
+        spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
+            once. It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing,
+            too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+    """
+
     codec: str = "msgpack"
-
-    #: Compressor of payloads, "gzip", "lz4" or "zstd"; None sends them as they are.
-    #: It saves network and costs time of both processors; answers come back compressed the same way.
     compressor: str | None = None
-
-    #: Payloads of at most this many bytes are never compressed.
-    #: Too low spends time on messages that hardly shrink, too high leaves network unsaved.
     compress_above: int = 1_024
-
-    #: Language spoken on the connection.
     wire_protocol: str = "native"
-
     timeouts: Timeouts = field(default_factory=Timeouts)
     keepalive: Keepalive = field(default_factory=Keepalive)
     limits: Limits = field(default_factory=Limits)
     pool: Pool = field(default_factory=Pool)
     backoff: Backoff = field(default_factory=Backoff)
-
-    #: Certificates for `tls` addresses; None connects without TLS.
     tls: TLS | None = None
-
-    #: Which calls may leave before the server answered the opening. "idempotent" saves those a round trip,
-    #: "all" saves it for every call, but of a lost one nobody may know whether it ran, "none" always waits.
     early_calls: Literal["idempotent", "all", "none"] = "idempotent"
-
-    #: Time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at once.
-    #: It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
-    #: high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:
@@ -385,41 +373,42 @@ class ClientConfig(Settings):
 
 @settings_class
 class ServerConfig(Settings):
-    """Everything a Server can be told about how it works."""
+    """The settings of a Server.
+
+    Attributes:
+        timeouts: the timeouts of each phase.
+        keepalive: the detection of silent peers.
+        limits: the limits for one peer.
+        memory: budgets in bytes where counts alone would bound nothing.
+        admission: the limits before the server starts to work.
+        tls: certificates for `tls` addresses; None listens without TLS.
+        protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
+            attack surface.
+        codecs: codecs accepted; calls in any other are refused before they start.
+        reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
+            only.
+        expose_errors: whether the text of a handler's unexpected exception is sent to the caller. Helps while
+            developing; elsewhere it reveals internals to strangers.
+        check_results: whether a result is checked against its annotation before it is sent; one that does not fit
+            is INTERNAL, logged. Helps while developing; each call pays for decoding its result.
+        admin_address: address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
+        spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
+            It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
+            high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+    """
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     keepalive: Keepalive = field(default_factory=Keepalive)
     limits: Limits = field(default_factory=Limits)
     memory: Memory = field(default_factory=Memory)
     admission: Admission = field(default_factory=Admission)
-
-    #: Certificates for `tls` addresses; None listens without TLS.
     tls: TLS | None = None
-
-    #: Languages accepted on each port, told apart by a connection's first bytes.
-    #: Each one more is more that a stranger can try.
     protocols: tuple[str, ...] = ("native",)
-
-    #: Codecs accepted; calls in any other are refused before they start.
-    codecs: tuple[str, ...] = _CODECS
-
-    #: Whether callers may list services and signatures; None allows it on loopback and unix addresses only.
+    codecs: tuple[str, ...] = tuple(CODECS)
     reflection: bool | None = None
-
-    #: Whether the text of a handler's unexpected exception is sent to the caller.
-    #: Helps while developing; elsewhere it tells strangers about the inside.
     expose_errors: bool = False
-
-    #: Whether a result is checked against its annotation before it is sent; one that does not fit is INTERNAL, logged.
-    #: Helps while developing; each call pays for decoding its result.
     check_results: bool = False
-
-    #: Address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
     admin_address: str | None = None
-
-    #: Time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
-    #: It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
-    #: high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:

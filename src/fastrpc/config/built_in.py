@@ -1,4 +1,4 @@
-"""What is chosen by its name: one of the selectors or fail modes that come with fastrpc."""
+"""Built-in selectors and fail modes, chosen by name."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ __all__ = ["built_in"]
 
 
 def built_in(kind: str, choice: str, known: Mapping[str, tuple[str, str]]) -> Any:
-    """Make the one called `choice`; its module is imported only now.
+    """Make the object called `choice`; its module is imported on demand.
 
     Args:
-        kind: what such things are called, for the error.
+        kind: the kind of object, for the error.
         known: name -> (module, class).
 
     Raises:
-        ConfigError: there is none of that name; the message lists them, the hint has the nearest.
+        ConfigError: the name is unknown; the message lists the known names, the hint has the nearest.
     """
     if choice not in known:
         import difflib

@@ -1,15 +1,20 @@
-"""Pauses between attempts, as `Backoff` says."""
+"""Times derived from settings: pauses between attempts, the silence after which a peer is dropped."""
 
 import random
 from collections.abc import Callable
 
-from fastrpc.config import Backoff
+from fastrpc.config import Backoff, Keepalive
 
-__all__ = ["Delays"]
+__all__ = ["Delays", "silence_seconds"]
+
+
+def silence_seconds(keepalive: Keepalive) -> float:
+    """Return the seconds of silence after which a peer is dropped."""
+    return (keepalive.interval or 0.0) + keepalive.timeout
 
 
 class Delays:
-    """Pauses between attempts: growing, jittered, starting anew after a success."""
+    """Pauses between attempts: growing, jittered, reset after a success."""
 
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._backoff = backoff

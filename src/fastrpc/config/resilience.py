@@ -1,4 +1,4 @@
-"""Settings for what a client does about attempts and endpoints that fail."""
+"""Settings for retries, circuit breakers, outlier ejection and health probes."""
 
 from dataclasses import field
 
@@ -17,22 +17,21 @@ __all__ = ["Backoff", "Breaker", "Outlier", "Probes", "Retries"]
 
 @settings_class
 class Backoff(Settings):
-    """How long to wait before the next attempt: `first`, then `factor` times the last wait."""
+    """The delay before the next attempt: `first`, then `factor` times the last delay.
 
-    #: Wait after the first failure; never more than `longest`.
-    #: Too low hammers a server that is starting, too high returns late after a short break.
+    Attributes:
+        first: wait after the first failure; never more than `longest`. Too low hammers a server that is starting,
+            too high returns late after a short break.
+        factor: growth of the wait from failure to failure. 1 never backs off, too high jumps to the longest wait at
+            once.
+        longest: longest wait. Too low keeps hammering a server that is down, too high notices its return late.
+        jitter: share of each wait that is random, to either side. Too low lets many clients come back in the same
+            moment, too high makes the wait arbitrary.
+    """
+
     first: float = 0.1
-
-    #: Growth of the wait from failure to failure.
-    #: 1 never backs off, too high jumps to the longest wait at once.
     factor: float = 1.6
-
-    #: Longest wait.
-    #: Too low keeps hammering a server that is down, too high notices its return late.
     longest: float = 30.0
-
-    #: Share of each wait that is random, to either side.
-    #: Too low lets many clients come back in the same moment, too high makes the wait arbitrary.
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
@@ -44,22 +43,22 @@ class Backoff(Settings):
 
 @settings_class
 class Retries(Settings):
-    """How many attempts a client may make beyond one per call, all calls together, and how far apart.
+    """The budget and the pauses of retries, for all calls of a client together.
 
-    The budget is for what a server may have seen. Where it provably saw nothing (no connection, a server that leaves),
-    another attempt costs the server nothing and is not counted.
+    The budget counts attempts that a server may have seen. A retry of an attempt that provably reached no server (no
+    connection, a leaving server) is free.
+
+    Attributes:
+        budget_share: retries and hedges as a share of the calls of the last second. Too low gives up calls that
+            could have succeeded, too high turns a failing server's load into a flood.
+        budget_per_second: retries and hedges beyond that share, for each second. Too low leaves clients with few
+            calls without any, too high adds up over many clients.
+        backoff: pauses between the attempts of one call. A pause that the server asked for is kept if it is longer.
+            Short ones hammer a server in trouble, long ones use up the time of the call.
     """
 
-    #: Retries and hedges as a share of the calls of the last second.
-    #: Too low gives up calls that could have succeeded, too high turns a failing server's load into a flood.
     budget_share: float = 0.2
-
-    #: Retries and hedges beyond that share, for each second.
-    #: Too low leaves clients with few calls without any, too high adds up over many clients.
     budget_per_second: float = 10.0
-
-    #: Pauses between the attempts of one call. A pause that the server asked for is kept if it is longer.
-    #: Short ones hammer a server in trouble, long ones use up the time of the call.
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.02, factor=2.0, longest=1.0, jitter=0.5))
 
     def __post_init__(self) -> None:
@@ -70,39 +69,36 @@ class Retries(Settings):
 
 @settings_class
 class Breaker(Settings):
-    """When calls of one method to one endpoint are held back, and how they come back.
+    """The circuit breaker of one method at one endpoint.
 
     The breaker opens after `consecutive` faults in a row, or when `fault_rate` of at least `minimum_calls` within
     `window` were faults. After `open_seconds`, longer each time, `probes` calls are let through; when all of them
     succeed it closes, when one fails it opens again.
+
+    Attributes:
+        consecutive: faults in a row that open it; None does not count them. Too low opens on bad luck, too high
+            lets many calls fail at a dead endpoint.
+        fault_rate: share of calls within `window` that were faults; None does not look at it. Too low opens on
+            ordinary noise, too high never opens on an endpoint that fails every other call.
+        minimum_calls: calls within `window` below which the rate says nothing. Too low opens on a handful of calls,
+            too high never opens for rare methods.
+        window: time over which the rate is taken. Too low forgets between calls, too high lets old faults open it
+            late.
+        open_seconds: time it stays open at first; doubled each time probes fail, up to `longest_open`. Too low
+            probes a sick endpoint all the time, too high keeps calls from a healthy one.
+        longest_open: longest time it stays open. Where services call each other, each of them finds out after the
+            one behind it. Too low asks a sick endpoint again and again, too high keeps failing calls for long after
+            it is well.
+        probes: calls let through at once to find out, and successes needed to close. Too low trusts a single
+            success, too high burdens an endpoint that is just coming back.
     """
 
-    #: Faults in a row that open it; None does not count them.
-    #: Too low opens on bad luck, too high lets many calls fail at a dead endpoint.
     consecutive: int | None = 5
-
-    #: Share of calls within `window` that were faults; None does not look at it.
-    #: Too low opens on ordinary noise, too high never opens on an endpoint that fails every other call.
     fault_rate: float | None = 0.5
-
-    #: Calls within `window` below which the rate says nothing.
-    #: Too low opens on a handful of calls, too high never opens for rare methods.
     minimum_calls: int = 20
-
-    #: Time over which the rate is taken.
-    #: Too low forgets between calls, too high lets old faults open it late.
     window: float = 10.0
-
-    #: Time it stays open at first; doubled each time probes fail, up to `longest_open`.
-    #: Too low probes a sick endpoint all the time, too high keeps calls from a healthy one.
     open_seconds: float = 1.0
-
-    #: Longest time it stays open. Where services call each other, each of them finds out after the one behind it.
-    #: Too low asks a sick endpoint again and again, too high keeps failing calls for long after it is well.
     longest_open: float = 2.0
-
-    #: Calls let through at once to find out, and successes needed to close.
-    #: Too low trusts a single success, too high burdens an endpoint that is just coming back.
     probes: int = 1
 
     def __post_init__(self) -> None:
@@ -118,41 +114,36 @@ class Breaker(Settings):
 
 @settings_class
 class Outlier(Settings):
-    """When an endpoint gets no calls for a while because it does worse than the others.
+    """Outlier ejection: an endpoint that does worse than the others gets no calls for a while.
 
-    Every `interval` the endpoints are compared. However many are out: when more than half would be, all are used.
+    Every `interval` the endpoints are compared. If more than half would be ejected, all are used.
+
+    Attributes:
+        consecutive: faults in a row, of whatever methods, after which an endpoint is out at once; None does not
+            count them. Too low ejects on bad luck, too high lets many calls fail.
+        interval: time between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
+        minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
+            too high never looks at clients with few calls.
+        success_gap: how far the share of good answers may lie below that of all endpoints; None does not look at
+            it. Too low ejects on noise, too high keeps an endpoint that fails many calls.
+        slow_factor: how many times as long as the median of all endpoints one may take on the average, method by
+            method; None does not look at it. Too low ejects endpoints that are merely far away, too high keeps one
+            that makes everybody wait.
+        slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
+            endpoint that is slow for fast calls.
+        ejection: time an endpoint is out the first time; as much longer each further time, up to
+            `longest_ejection`. Too low sends calls to a sick endpoint again and again, too high wastes a healthy
+            one.
+        longest_ejection: longest time an endpoint is out at once.
     """
 
-    #: Faults in a row, of whatever methods, after which an endpoint is out at once; None does not count them.
-    #: Too low ejects on bad luck, too high lets many calls fail.
     consecutive: int | None = 5
-
-    #: Time between comparisons.
-    #: Too low compares too few calls, too high finds a bad endpoint late.
     interval: float = 1.0
-
-    #: Attempts within an interval below which an endpoint is not compared.
-    #: Too low compares noise, too high never looks at clients with few calls.
     minimum_calls: int = 20
-
-    #: How far the share of good answers may lie below that of all endpoints; None does not look at it.
-    #: Too low ejects on noise, too high keeps an endpoint that fails many calls.
     success_gap: float | None = 0.2
-
-    #: How many times as long as the median of all endpoints one may take on the average, method by method; None does
-    #: not look at it.
-    #: Too low ejects endpoints that are merely far away, too high keeps one that makes everybody wait.
     slow_factor: float | None = 5.0
-
-    #: Average times below this are never slow.
-    #: Too low ejects over microseconds, too high keeps an endpoint that is slow for fast calls.
     slow_above: float = 0.01
-
-    #: Time an endpoint is out the first time; as much longer each further time, up to `longest_ejection`.
-    #: Too low sends calls to a sick endpoint again and again, too high wastes a healthy one.
     ejection: float = 5.0
-
-    #: Longest time an endpoint is out at once.
     longest_ejection: float = 300.0
 
     def __post_init__(self) -> None:
@@ -169,35 +160,33 @@ class Outlier(Settings):
 
 @settings_class
 class Probes(Settings):
-    """How a client asks endpoints whether they are to be called, so that no call has to find out.
+    """Health probes, which detect a failing endpoint before a call does.
 
-    Each endpoint that has a connection is asked `fastrpc.health.check` on it: once the connection stands, then every
-    `interval`, give or take 10 %. One that answers anything but SERVING is down at once, one that does not answer
-    after `fall` probes; calls that are under way there end undisturbed, new ones go elsewhere. However many are down or
-    ejected: when more than half would be, all are used. A server without the health service, or one that refuses to
-    tell, counts as up as long as it answers.
+    Each endpoint with a connection is probed by `fastrpc.health.check` on it: once it is open, then every
+    `interval`, give or take 10 %. An endpoint that answers anything but SERVING is down at once, a silent one after
+    `fall` probes; its calls in flight continue, new ones go elsewhere. If more than half of the endpoints would be
+    down or ejected, all are used. A server without the health service, or one that refuses the probe, is up as long
+    as it answers.
 
-    Every client asks every endpoint: the traffic grows with both. It keeps no connection from `Timeouts.idle`.
+    Every client probes every endpoint: the traffic grows with both. Health probes do not count as activity.
+
+    Attributes:
+        interval: time between the probes of an endpoint. Too low burdens servers that many clients ask, too high
+            sends calls to a sick endpoint for so much longer.
+        timeout: time a probe may take. Too low takes a busy endpoint for a sick one, too high notices one that
+            hangs late.
+        service: the service to check; "" for the server as a whole, which every server supports. With a name,
+            endpoints without that service count as not serving.
+        fall: probes in a row without an answer after which an endpoint is down. Too low loses an endpoint to a
+            single pause, too high sends calls to one that hangs for many intervals.
+        rise: probes in a row that have to pass before an endpoint is up again. Too low trusts one that comes and
+            goes, too high leaves a healthy one without calls.
     """
 
-    #: Time between the probes of an endpoint.
-    #: Too low burdens servers that many clients ask, too high sends calls to a sick endpoint for so much longer.
     interval: float = 5.0
-
-    #: Time a probe may take.
-    #: Too low takes a busy endpoint for a sick one, too high notices one that hangs late.
     timeout: float = 1.0
-
-    #: The service that is asked about; "" for the server as a whole, which every server knows.
-    #: With a name, endpoints that do not have it count as not serving.
     service: str = ""
-
-    #: Probes in a row without an answer after which an endpoint is down.
-    #: Too low loses an endpoint to a single pause, too high sends calls to one that hangs for many intervals.
     fall: int = 2
-
-    #: Probes in a row that have to pass before an endpoint is up again.
-    #: Too low trusts one that comes and goes, too high leaves a healthy one without calls.
     rise: int = 1
 
     def __post_init__(self) -> None:

@@ -1,10 +1,12 @@
-"""What all settings share: comparing, showing, and the checks that name field, value and what is allowed."""
+"""The base of all settings: comparison, `repr`, and checks whose errors name field, value and allowed range."""
 
+import functools
 import os
 from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
 from typing import Any, TypeVar, cast, dataclass_transform
 
+from fastrpc.config.unknown_names import unknown_setting
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -38,15 +40,14 @@ SERVER_PROTOCOLS = ["native"]
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 
-# The longest duration that may be written as a number, about three years. It keeps nanoseconds far from the
-# end of 64 bits; what is to last longer is None.
+# The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
 # Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
 LARGEST_COUNT = 2**31 - 1
 
 
 class Settings:
-    """What all settings share. One set of methods instead of one per class: that is half the import time."""
+    """The base of all settings. One set of methods instead of one per class halves the import time."""
 
     __slots__ = ()
 
@@ -54,7 +55,7 @@ class Settings:
         return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
 
     def __repr__(self) -> str:
-        # Without the defaults: these are arguments of clients and servers, whose `help` would be full of them.
+        # Without the defaults: they would fill the `help` of clients and servers, which take these as arguments.
         parts = (
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields(cast(Any, self))
@@ -73,30 +74,36 @@ def _default_of(field: Any) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-class _Description:
-    """The `__doc__` of settings. Of a field it is the comment above it, read when asked for."""
-
-    __slots__ = ("_summary",)
-
-    def __init__(self, summary: str) -> None:
-        self._summary = summary
-
-    def __get__(self, instance: object, owner: type[Any]) -> str:
-        from fastrpc.config.description import description_of
-
-        return description_of(owner, self._summary)
-
-
 # Type checkers follow `dataclass_transform` only where it decorates a function.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def settings_class(cls: type[_Kind]) -> type[_Kind]:
     made = dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)(cls)
-    made.__doc__ = cast(str, _Description(cast(str, made.__doc__)))
+    _NAMES[made.__name__] = names = tuple(cast(Any, made).__dataclass_fields__)
+    _explain(made, names)
     return made
 
 
+# The settings of each class, to detect one that belongs to another class.
+_NAMES: dict[str, tuple[str, ...]] = {}
+
+
+def _explain(made: Any, names: tuple[str, ...]) -> None:
+    """Make a class raise helpful errors for unknown settings."""
+    init, known, owner = made.__init__, frozenset(names), made.__name__
+
+    @functools.wraps(init)
+    def explained(self: Any, *args: Any, **values: Any) -> None:
+        if args:
+            raise TypeError(f"{owner} takes its settings by name: write {owner}({names[0]}=…)")
+        if not known.issuperset(values):
+            raise unknown_setting(owner, next(name for name in values if name not in known), names, _NAMES)
+        init(self, **values)
+
+    made.__init__ = explained
+
+
 def wrong(settings: Any, name: str, allowed: str, hint: str | None = None) -> ConfigError:
-    """Describe a wrong value in the one form all checks use."""
+    """Return the ConfigError for a wrong value, in the form of all checks."""
     value = getattr(settings, name)
     return ConfigError(f"{type(settings).__name__}.{name} is {value!r}, it must be {allowed}", hint=hint)
 
@@ -123,16 +130,16 @@ def check_seconds(settings: Any, name: str, *, zero: bool = False, optional: boo
 
 
 def is_duration(value: Any, *, zero: bool = False) -> bool:
-    """Whether it is a number of seconds that a deadline may have; `zero` allows 0."""
+    """Return whether a value is a valid timeout in seconds; `zero` allows 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)
 
 
 def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) -> None:
-    """Refuse anything but None or a number of seconds that a deadline may have; `zero` allows 0.
+    """Refuse anything but None or a valid timeout in seconds; `zero` allows 0.
 
     Raises:
-        ConfigError: it is something else; the message has the value and what is allowed.
+        ConfigError: the value is invalid; the message has the value and the allowed range.
     """
     if value is None or is_duration(value, zero=zero):
         return
@@ -144,7 +151,7 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) ->
 
 
 def check_later_parts(config: Any, **effects: str) -> None:
-    """Refuse settings of parts that this version has not, rather than work without what they ask for."""
+    """Refuse settings of features that this version lacks, instead of ignoring them."""
     for name, effect in effects.items():
         if getattr(config, name) is not None:
             raise ConfigError(

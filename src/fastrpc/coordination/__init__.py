@@ -1,6 +1,11 @@
-"""What finished clients and servers add up to: the embedded registry, its server and its client.
+"""Parts built from clients and servers: the embedded registry, its server and its client.
 
 May import everything below the command line but `gateway`, `brokers` and `testing`.
+
+The registry is a service called by a client, so it ranks above both; `registries/base/urls.py` only names it, as text.
+It keeps no state for a watcher: a watch is a call that waits until the list differs from that of the given cursor, so
+every language with plain calls can use it. Cursors are compared for equality only and change with the process, which
+reveals a restart.
 """
 
 from fastrpc.coordination.registry_server import RegistryServer

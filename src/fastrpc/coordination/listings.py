@@ -1,4 +1,4 @@
-"""Lists that are handed out in pages: kept as they were while somebody may ask for their next page."""
+"""Lists that are read in pages: each is kept unchanged while a reader may request its next page."""
 
 import time
 from collections.abc import Callable
@@ -7,21 +7,21 @@ from fastrpc.stores.base import Folder
 
 __all__ = ["PAGE_BYTES", "Listings", "page_of"]
 
-#: Most bytes of records in one page: far below the least that a connection takes by default, and quickly encoded.
+#: Most bytes of records in one page: far below the default message limit, and quickly encoded.
 PAGE_BYTES = 1024 * 1024
 
-#: Seconds for which a list is kept after somebody asked for a page of it.
+#: Seconds for which a list is kept after the last request for one of its pages.
 KEPT_SECONDS = 30.0
 
-#: Lists that are kept at most.
+#: Most lists that are kept.
 MOST_KEPT = 64
 
-#: What a record takes beside its bytes.
+#: Overhead of a record, in bytes.
 _EXTRA_BYTES = 8
 
 
 def page_of(folder: Folder, start: int, page_bytes: int) -> int:
-    """Return where the page that begins at an item ends; it has one item at least."""
+    """Return the end of the page that begins at an item; a page has at least one item."""
     left = min(max(page_bytes, 1), PAGE_BYTES)
     end = start
     for item in folder.items[start:]:
@@ -33,10 +33,10 @@ def page_of(folder: Folder, start: int, page_bytes: int) -> int:
 
 
 class Listings:
-    """Keeps the lists that changed while somebody goes through their pages.
+    """Keeps outdated lists while readers fetch their pages.
 
     Args:
-        most_bytes: of all lists that are kept, beside the latest one of them.
+        most_bytes: bytes of all kept lists, except the latest of them.
         clock: gives an instant in seconds that never goes back.
     """
 
@@ -48,7 +48,7 @@ class Listings:
         self._kept: dict[tuple[str, int], tuple[Folder, float]] = {}
 
     def keep(self, service: str, folder: Folder) -> None:
-        """Keep a list, and let go of those that nobody asked for lately."""
+        """Keep a list, and drop those that were not requested lately."""
         place = (service, folder.revision)
         self._drop(place)
         now = self._clock()
@@ -61,7 +61,7 @@ class Listings:
             self._drop(other)
 
     def find(self, service: str, revision: int) -> Folder | None:
-        """Return a list that is kept; None if it is not, or not any more."""
+        """Return a kept list; None if it is unknown or dropped."""
         found = self._kept.get((service, revision))
         return None if found is None else found[0]
 

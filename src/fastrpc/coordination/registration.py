@@ -1,4 +1,4 @@
-"""What the embedded registry takes: one record under one lease, in the list of one service."""
+"""A registration in the embedded registry: one record under one lease, in the list of one service."""
 
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backed import check_service_name
@@ -12,10 +12,10 @@ __all__ = [
     "check_registration",
 ]
 
-#: Longest record. Address, zone, version and a handful of labels have a few hundred bytes.
+#: Longest record in bytes. Address, zone, version and a few labels take some hundred.
 LONGEST_RECORD_BYTES = 8_192
 
-#: Longest lease: what dies with its server is gone after that.
+#: Longest lease in seconds: the record of a crashed server is removed after it.
 LONGEST_LEASE_SECONDS = 3_600.0
 
 
@@ -23,7 +23,7 @@ def check_record_size(record: str) -> None:
     """Refuse a record that is too long.
 
     Raises:
-        ValueError: it is; the text says so.
+        ValueError: the limit is exceeded; the message names it.
     """
     size = len(record.encode())
     if size > LONGEST_RECORD_BYTES:
@@ -34,17 +34,17 @@ def check_lease_seconds(seconds: float) -> None:
     """Refuse a lease that is too short or too long.
 
     Raises:
-        ValueError: it is; the text says so.
+        ValueError: the limit is exceeded; the message names it.
     """
     if not 1.0 <= seconds <= LONGEST_LEASE_SECONDS:
         raise ValueError(f"lease_seconds is {seconds}, it must be from 1 to {LONGEST_LEASE_SECONDS:g}")
 
 
 def check_registration(service: str, record: str) -> str:
-    """Return the address of a record that may be in the list of a service.
+    """Return the address of a record, if the record may be in the list of a service.
 
     Raises:
-        ValueError: it may not; the text says why.
+        ValueError: the record is refused; the message has the reason.
     """
     try:
         check_service_name(service)

@@ -1,4 +1,4 @@
-"""`registry://host:port`: the embedded registry, asked with a blocking client in the registry object's threads."""
+"""`registry://host:port`: the embedded registry, called by a blocking client in the registry object's threads."""
 
 import contextlib
 import time
@@ -22,33 +22,33 @@ from fastrpc.stores.memory import MOST_ITEMS
 
 __all__ = ["EmbeddedRegistry", "RecordLease", "ServiceLookup", "open_embedded"]
 
-#: Seconds for an answer, on top of what a watch may wait.
+#: Seconds for an answer, in addition to the wait of a watch.
 ANSWER_SECONDS = 2.0
 
-#: Bytes of records that are asked for at a time, and seconds for all pages of a list.
+#: Bytes of records per page, and seconds for all pages of a list.
 PAGE_BYTES = 1024 * 1024
 PAGES_SECONDS = 10.0
 
-#: How often a list that changes while its pages are read is begun in one `fetch`.
+#: Attempts of one `fetch` at a list that changes while its pages are read.
 BEGINNINGS = 5
 
-#: Names of services that are asked for at a time.
+#: Names of services per page.
 SERVICES_AT_ONCE = 10_000
 
-#: What tells that another attempt cannot help: the registry understood, and refuses.
+#: Statuses of a permanent refusal, where a retry cannot help.
 _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
 
 _CONFIG = ClientConfig(
-    # Watches are closed from event loops, which a goodbye must not hold up.
+    # Watches are closed from event loops, which a lingering close must not block.
     timeouts=Timeouts(connect=ANSWER_SECONDS, call=ANSWER_SECONDS, linger=0.0),
-    # Feeds and leases have pauses of their own; these must not lie on top of them.
+    # Pollers and leases have their own pauses; a second backoff must not add to them.
     backoff=Backoff(first=0.05, longest=0.2),
     keepalive=Keepalive(interval=2.0, timeout=2.0),
 )
 
 
 def open_embedded(url: RegistryURL) -> BackedRegistry:
-    """Open `registry://host:port`; the option `ttl` is the seconds after which a server that died is dropped (10)."""
+    """Open `registry://host:port`; the option `ttl` is the seconds after which a crashed server is dropped (10)."""
     (host, port), *others = url.places(None)
     addresses = [Address("tcp", host=host, port=port) for host, port in [(host, port), *others]]
     lease_seconds = url.take("ttl", 10.0, _seconds)
@@ -59,18 +59,18 @@ class EmbeddedRegistry:
     """A backend: a server of `fastrpc.registry`.
 
     Args:
-        addresses: of one registry; several are ways to the same one.
-        lease_seconds: a server that says nothing for so long is dropped.
+        addresses: of one registry; several lead to the same one.
+        lease_seconds: silence after which a server is dropped.
     """
 
     def __init__(self, addresses: list[Address], lease_seconds: float) -> None:
         self._addresses = addresses
         self._lease_seconds = lease_seconds
-        # The thread of the leases has one client for all.
+        # All leases share one client, as one thread uses them.
         self._client: SyncClient | None = None
 
     def open_lookup(self, service: str) -> "ServiceLookup":
-        # A connection of its own: closing it is what ends a question that waits.
+        # A separate connection: closing it interrupts a waiting query.
         return ServiceLookup(service, self._connect())
 
     def open_lease(self, service: str, endpoint: Endpoint) -> "RecordLease":
@@ -104,7 +104,7 @@ class EmbeddedRegistry:
 
 
 class ServiceLookup:
-    """Asks for the list of a service; the server holds the question until the list changes."""
+    """Fetches the list of a service; the server holds the query until the list changes."""
 
     def __init__(self, service: str, client: SyncClient) -> None:
         self._service = service
@@ -132,15 +132,15 @@ class ServiceLookup:
         return client.call(RegistryService.watch, self._service, after, float(wait_seconds), PAGE_BYTES)
 
     def _following(self, first: ServiceList) -> list[str] | None:
-        """Return all records of the list whose first page this is; None if it is not kept that long.
+        """Return all records of the list with this first page; None if the server dropped the list meanwhile.
 
         Raises:
-            StoreError: an answer is no page of this list.
+            StoreError: an answer is not a page of this list.
         """
         records = list(first.records)
         following = first.following
         until = time.monotonic() + PAGES_SECONDS
-        # What comes behind those is left out anyway.
+        # Further records would be ignored.
         while following and len(records) <= MOST_ENDPOINTS:
             if time.monotonic() > until:
                 raise StoreError(f"the list of {self._service} did not come within {PAGES_SECONDS:g} s")
@@ -166,10 +166,10 @@ class ServiceLookup:
 
 
 class RecordLease:
-    """One record at the registry, under a lease of its own."""
+    """One record at the registry, under its own lease."""
 
     def __init__(self, client: SyncClient, service: str, record: str, lease_seconds: float) -> None:
-        # A registry that was away has to be noticed, and the record written again, within five seconds.
+        # After an outage, the record must be written again within five seconds.
         self.renew_seconds = min(2.0, lease_seconds / 3)
         self._client = client
         self._arguments = (service, record, lease_seconds)
@@ -193,16 +193,16 @@ class RecordLease:
 
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
-    """Turn what a call raises into StoreError."""
+    """Turn the error of a call into StoreError."""
     try:
         yield
     except FastRPCError as error:
         is_final = error.status in _FINAL or (
-            # Said by the registry itself: it is full. A server that refuses for load says it otherwise.
+            # From the registry itself: it is full. A server that refuses for load uses another status.
             isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED
         )
         status = error.status if is_final else Status.UNAVAILABLE
-        # Not its hint: that is for those who called a service.
+        # Without its hint, which is for callers of a service.
         raise StoreError(printable(error.message), status=status) from error
 
 

@@ -1,4 +1,4 @@
-"""The embedded registry inside a program: for tests, and for clusters with a program of their own to hold it."""
+"""The embedded registry inside a program: for tests, and for programs that host it."""
 
 import os
 from types import TracebackType
@@ -19,9 +19,8 @@ class RegistryServer:
 
     Args:
         address: where it listens; port 0 takes a free one.
-        data_dir: a folder where what is registered is kept over a restart; None keeps it in memory only.
-        records_bytes: what all records together, with their services and addresses, may have (128 MiB); more are
-            refused.
+        data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
+        records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class RegistryServer:
     ) -> None:
         self._wanted = Address.parse(address)
         self._server = Server(RegistryService(data_dir, records_bytes=records_bytes))
-        #: Where it listens; `url` is what clients are given.
+        #: The addresses it listens at; `url` is for clients.
         self.address = self._wanted
 
     @property
@@ -56,11 +55,11 @@ class RegistryServer:
         await self._server.drain()
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way, like `Server.stats`."""
+        """Return the current work, like `Server.stats`."""
         return self._server.stats()
 
     async def close(self) -> None:
-        """End at once, without waiting for those who ask."""
+        """Stop at once, without waiting for running calls."""
         await self._server.close()
 
 

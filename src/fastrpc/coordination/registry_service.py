@@ -1,7 +1,7 @@
-"""The embedded registry as a service: leases, records and questions that wait for a change.
+"""The embedded registry as a service: leases, records and watches.
 
-Its methods are plain calls, so any language that speaks the wire can use it. A watch is a call that is answered when
-the list differs from the one the caller knows, or when its time is over.
+Its methods are plain calls, so any language with the native protocol can use it. A watch is a call that returns when
+the list differs from the caller's, or when its wait is over.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ __all__ = ["LONGEST_WAIT_SECONDS", "RegistryService", "ServiceList"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Longest time a question may wait for a change.
+#: Longest wait of a watch for a change, in seconds.
 LONGEST_WAIT_SECONDS = 60.0
 
-#: Seconds that leases last at least after a restart, so that every server finds the way back first.
+#: Fewest seconds that leases last after a restart, so that every server can renew first.
 GRACE_SECONDS = 15.0
 
-#: Pause between a change and the snapshot that holds it, and so between two snapshots; a snapshot that takes long is
-#: followed by a pause so many times as long.
+#: Seconds between a change and its snapshot, and so between two snapshots; after a slow snapshot the pause is this
+#: many times its duration.
 SNAPSHOT_SECONDS = 0.5
 SNAPSHOT_REST = 4.0
 
-#: Most bytes of a list that is not asked for in pages: as much as a message has by default.
+#: Most bytes of a list that is requested without pages: the default limit of a message.
 WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 
-#: Records that are restored in one turn of the loop.
+#: Records that are restored in one iteration of the loop.
 RESTORED_AT_ONCE = 500
 
 #: Records left out of a snapshot that are logged one by one.
@@ -54,16 +54,16 @@ MOST_LOGGED = 100
 
 @dataclass(frozen=True, slots=True)
 class ServiceList:
-    """Who serves a service."""
+    """The list of a service, or one page of it."""
 
-    #: Stands for this very list: a watch with it waits for the next one. The part before the dot changes when the
-    #: registry starts anew.
+    #: Identifies this version of the list: a watch with it waits for the next one. The part before the dot changes
+    #: when the registry restarts.
     cursor: str
 
     #: JSON records, in the order of their addresses.
     records: list[str]
 
-    #: The position in the list at which the next page begins; 0 when no record follows.
+    #: The position of the next page in the list; 0 after the last record.
     following: int = 0
 
 
@@ -72,11 +72,11 @@ class RegistryService:
     """A registry for clients with `registry://host:port`.
 
     Args:
-        data_dir: a folder where what is registered is kept over a restart; None keeps it in memory only.
-        records_bytes: what all records together, with their services and addresses, may have; more are refused.
+        data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
+        records_bytes: most bytes of all records, services and addresses together; more are refused.
 
     Raises:
-        ConfigError: `records_bytes` is no positive number.
+        ConfigError: `records_bytes` is not a positive whole number.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class RegistryService:
         self._tasks.clear()
         for failure in outcomes:
             if failure is not None and not isinstance(failure, asyncio.CancelledError):
-                logger.error("what the registry does beside its calls had ended early", exc_info=failure)
+                logger.error("a background task of the registry ended early", exc_info=failure)
         if self._file is not None:
             try:
                 await self._save(self._file)
@@ -122,7 +122,7 @@ class RegistryService:
 
     @method(idempotent=True)
     async def register(self, service: str, record: str, lease_seconds: float) -> str:
-        """Put an endpoint into the list of a service, in place of one with its address; returns the lease."""
+        """Put an endpoint into the list of a service, replacing one with its address; return the lease."""
         try:
             key = check_registration(service, record)
             check_lease_seconds(lease_seconds)
@@ -140,24 +140,24 @@ class RegistryService:
 
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
-        """Keep what was registered; False when it is gone and has to be registered anew."""
-        # Another server at the address may have taken the record over, and then out. One that still has it must not
-        # be replaced, or the two would go on replacing each other.
+        """Renew a registration; False if it is gone and must be registered again."""
+        # Another server at the address may have taken the record over, and then removed it. One that still holds it
+        # must not be replaced, or the two would replace each other for ever.
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
     @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
-        """Take an endpoint out; False when it was gone."""
+        """Remove an endpoint; False if it was already gone."""
         return await self._store.revoke(lease)
 
     @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
     async def watch(
         self, service: str, after: str = "", wait_seconds: float = 0.0, page_bytes: int = 0
     ) -> ServiceList:
-        """Return the list of a service, at once if it is not the one whose cursor is `after`.
+        """Return the list of a service, at once if its cursor is not `after`.
 
-        Otherwise it waits for a change, for `wait_seconds` at most, and returns the list as it is then. With
-        `page_bytes` the answer has the first records of the list, of about so many bytes; `page` returns the others.
+        Otherwise wait for a change, at most `wait_seconds`, and return the list as it is then. With `page_bytes` the
+        answer has only the first records, of about this many bytes; `page` returns the others.
         """
         found = await self._store.list(service)
         wait = min(wait_seconds, LONGEST_WAIT_SECONDS)
@@ -168,16 +168,16 @@ class RegistryService:
         if found.size > WHOLE_LIST_BYTES:
             raise CallError(
                 Status.RESOURCE_EXHAUSTED,
-                f"the list of {service} has {found.size} bytes, one answer takes {WHOLE_LIST_BYTES}; "
+                f"the list of {service} has {found.size} bytes, one answer holds {WHOLE_LIST_BYTES}; "
                 "ask for pages with page_bytes",
             )
         return self._part(found, 0, len(found.items))
 
     @method(idempotent=True)
     async def page(self, service: str, cursor: str, start: int, page_bytes: int) -> ServiceList:
-        """Return further records of the very list that a cursor stands for, beginning at a position.
+        """Return further records of the list version of a cursor, from a position on.
 
-        ABORTED says that the list has changed and is not kept any more: begin anew with `watch`.
+        ABORTED means that the list has changed and is no longer kept: begin again with `watch`.
         """
         found = await self._store.list(service)
         if self._cursor(found) != cursor:
@@ -196,9 +196,9 @@ class RegistryService:
 
     @method(idempotent=True)
     async def services(self, after: str = "", limit: int = 0) -> dict[str, int]:
-        """Return how many endpoints each service has.
+        """Return the number of endpoints of each service.
 
-        With a limit these are the first so many services whose names come behind `after`.
+        With a limit, return the first `limit` services whose names sort after `after`.
         """
         counts = self._store.folders()
         if limit <= 0:
@@ -207,7 +207,7 @@ class RegistryService:
         return dict(itertools.islice(behind, limit))
 
     def _page(self, service: str, folder: Folder, start: int, page_bytes: int) -> ServiceList:
-        """Return one page, and keep the list for those that follow."""
+        """Return one page, and keep the list for the following ones."""
         end = page_of(folder, start, page_bytes)
         if end < len(folder.items):
             self._listings.keep(service, folder)
@@ -221,7 +221,7 @@ class RegistryService:
         return f"{self._instance}.{folder.revision}"
 
     async def _changed(self, service: str, known: Folder, wait: float) -> Folder:
-        """Return the list after its next change, or the one known once the time is over or the server drains."""
+        """Return the list after its next change, or the same one when the wait ends or the server drains."""
         changes = self._store.watch(service, after=known.revision)
         change = asyncio.ensure_future(anext(changes))
         drain = asyncio.ensure_future(current_call().draining)
@@ -243,15 +243,15 @@ class RegistryService:
                     await self._due_changed.wait()
 
     async def _restore(self, file: SnapshotFile) -> None:
-        """Put back what was saved; what cannot be is logged."""
+        """Restore the saved records; log those that cannot be restored."""
         if self._store.revision:
-            return  # It was entered before and holds what it saved.
+            return  # Entered before, so it still holds its records.
         try:
             found = await asyncio.to_thread(file.read, lambda opened: read_snapshot(opened.readline))
         except StoreError as error:
             kept = file.set_aside()
             logger.error(
-                "the snapshot cannot be used, it is kept as %s and nothing is restored: %s", kept, error
+                "the snapshot cannot be read, it is kept as %s and no record is restored: %s", kept, error
             )
             return
         if found is None:
@@ -265,9 +265,9 @@ class RegistryService:
             if number % RESTORED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         for fault in faults[:MOST_LOGGED]:
-            logger.error("%s is left out of what is restored: %s", fault.name, fault.reason)
+            logger.error("%s is not restored: %s", fault.name, fault.reason)
         if len(faults) > MOST_LOGGED:
-            logger.error("%d more records are left out of what is restored", len(faults) - MOST_LOGGED)
+            logger.error("%d more records are not restored", len(faults) - MOST_LOGGED)
         self._saved_revision = self._store.revision
 
     async def _keep_saved(self, file: SnapshotFile) -> None:
@@ -279,7 +279,7 @@ class RegistryService:
             pause = max(SNAPSHOT_SECONDS, SNAPSHOT_REST * (time.monotonic() - begun))
 
     async def _save(self, file: SnapshotFile) -> None:
-        """Write all records in another thread: the loop only copies tables of references."""
+        """Write all records in another thread; the loop only copies a table of references."""
         revision = self._store.revision
         if revision == self._saved_revision:
             return

@@ -1,4 +1,4 @@
-"""The text of a snapshot: a JSON document with one record on each line, so that a damaged line costs itself only.
+"""The format of a snapshot: a JSON document with one record per line, so that a damaged line loses only itself.
 
 ::
 
@@ -7,8 +7,8 @@
     ["arith", "tcp://10.0.0.8:8972", null, "decade…", 10.0]
     ]}
 
-The elements are service, address, record, lease and the seconds of the lease; without a record the lease had written
-the address before another one took it over.
+The elements are service, address, record, lease and the seconds of the lease; the record is null if another lease
+has taken the address over.
 """
 
 import re
@@ -27,11 +27,11 @@ __all__ = ["Fault", "encode_snapshot", "read_snapshot"]
 _BEGIN = b'{"format": 2, "records": [\n'
 _END = b"]}\n"
 
-#: Longest line: each byte of a record may take six in JSON, and the rest is short.
+#: Longest line in bytes: each byte of a record may take six in JSON, and the rest is short.
 _LINE_BYTES = 6 * LONGEST_RECORD_BYTES + 4_096
 
-#: Bytes of lines that are written together. Each write lets other threads go on, so it bounds how long an event loop
-#: of this process waits for this one: some 0.2 ms.
+#: Bytes per write. Each write releases the interpreter lock, so it bounds how long an event loop of this process
+#: waits for this thread: some 0.2 ms.
 _BATCH_BYTES = 65_536
 
 _LEASE = re.compile(r"[0-9a-f]{16}")
@@ -47,9 +47,9 @@ class _Line(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A line that is left out."""
+    """A line that is not restored."""
 
-    #: Service and address as far as they can be read, and where the line is.
+    #: Service and address as far as they can be parsed, and the line number.
     name: str
 
     reason: str
@@ -73,26 +73,26 @@ def encode_snapshot(items: Iterable[SavedItem]) -> Iterator[bytes]:
 
 
 def read_snapshot(read_line: Callable[[int], bytes]) -> tuple[list[SavedItem], list[Fault]]:
-    """Return the good records and what is wrong with the others.
+    """Return the valid records and the faults of the others.
 
     Args:
-        read_line: returns the next line, or the so many first bytes of it; b"" at the end.
+        read_line: returns the next line, cut at the given number of bytes; b"" at the end.
 
     Raises:
-        StoreError: it is no snapshot of a known format.
+        StoreError: the file is not a snapshot of a known format.
     """
     if read_line(_LINE_BYTES) != _BEGIN:
-        raise StoreError(f"it does not begin as a snapshot does: {_BEGIN.decode().strip()}")
+        raise StoreError(f"it does not begin like a snapshot: {_BEGIN.decode().strip()}")
     items: list[SavedItem] = []
     faults: list[Fault] = []
     number = 1
     while (line := read_line(_LINE_BYTES)) != _END:
         number += 1
         if not line:
-            faults.append(Fault(f"line {number}", "the snapshot ends before its end"))
+            faults.append(Fault(f"line {number}", "the snapshot is truncated"))
             break
         if not line.strip():
-            continue  # Without records there is one empty line.
+            continue  # A snapshot without records has one empty line.
         found = _read_line(line, number)
         if isinstance(found, Fault):
             faults.append(found)
@@ -114,7 +114,7 @@ def _read_line(line: bytes, number: int) -> SavedItem | Fault:
             if address != found.address:
                 raise ValueError(f"its record is that of {address}")
     except (ValueError, RecursionError) as error:
-        # Those of msgspec and of decoding UTF-8 are ValueErrors.
+        # The errors of msgspec and of UTF-8 decoding are ValueErrors.
         return Fault(name, str(error))
     value = None if found.record is None else found.record.encode()
     return SavedItem(found.service, found.address, value, found.lease, found.seconds)

@@ -1,4 +1,4 @@
-"""A file that is replaced as a whole: whoever reads it finds the old content or the new one."""
+"""A file that is replaced as a whole: a reader sees the old content or the new one."""
 
 import contextlib
 import logging
@@ -20,26 +20,26 @@ T = TypeVar("T")
 
 
 class SnapshotFile:
-    """Keeps one value over restarts, and over the loss of power once `write` has returned.
+    """Keeps one value across restarts, and across a power loss once `write` has returned.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_failing = False
-        # A write may go on in its thread although who asked for it was cancelled.
+        # A write may continue in its thread after its caller was cancelled.
         self._writing = threading.Lock()
         self._number = -1
         self._claim: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def claim(self) -> None:
-        """Keep other programs from using this folder too, until `release` or the end of this one.
+        """Lock the folder against other programs, until `release` or the end of this one.
 
         Raises:
-            StoreError: another one does.
+            StoreError: another program holds the lock.
         """
         try:
             import fcntl
@@ -62,16 +62,16 @@ class SnapshotFile:
         self._claim = descriptor
 
     def release(self) -> None:
-        """Let others use the folder."""
+        """Unlock the folder."""
         if self._claim is not None:
             os.close(self._claim)
             self._claim = None
 
     def read(self, take: Callable[[BinaryIO], T]) -> T | None:
-        """Return what a function makes of what was written last; None when nothing was.
+        """Return the last written content, parsed by a function; None if there is none.
 
         Raises:
-            OSError: there is something, and it cannot be read.
+            OSError: the file exists and cannot be read.
         """
         try:
             file = self._path.open("rb")
@@ -81,10 +81,9 @@ class SnapshotFile:
             return take(file)
 
     def write(self, pieces: Iterable[bytes], number: int) -> bool:
-        """Replace the content by all pieces, unless what is there has this number or a greater one.
+        """Replace the content, unless the present one has this number or a greater one.
 
-        Any thread may call it. Returns whether that content, or a newer one, is kept now; logs the first failure in a
-        row.
+        Any thread may call it. Return whether this content, or a newer one, is saved; log the first failure in a row.
         """
         with self._writing:
             if number <= self._number:
@@ -105,7 +104,7 @@ class SnapshotFile:
         folder = self._path.parent
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
         try:
-            # Unbuffered: between two pieces other threads get their turn.
+            # Unbuffered: other threads can run between two pieces.
             with open(descriptor, "wb", buffering=0) as file:
                 for piece in pieces:
                     _write_all(file, piece)
@@ -122,14 +121,14 @@ class SnapshotFile:
             os.close(descriptor)
 
     def set_aside(self) -> Path:
-        """Rename a file that cannot be used, so that somebody can look at it; returns its new name."""
+        """Rename an unreadable file for later inspection; return its new name."""
         kept = self._path.with_name(f"{self._path.name}.unreadable")
         os.replace(self._path, kept)
         return kept
 
 
 def _write_all(file: FileIO, piece: bytes) -> None:
-    """Write a piece that the system may take in parts."""
+    """Write a whole piece; the system may accept it in parts."""
     left = memoryview(piece)
     while left:
         left = left[file.write(left) :]

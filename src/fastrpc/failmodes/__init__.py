@@ -1,6 +1,6 @@
-"""What follows a failed attempt: the interface, the rules of safe retrying, and the built-in fail modes.
+"""Fail modes decide what follows a failed attempt: the interface, the rules of safe retries, the built-in modes.
 
-Knows calls and endpoints, and neither client nor network: picking and attempting are passed in.
+Depends on calls and endpoints, not on clients or the network: picking and attempting are passed in.
 """
 
 from fastrpc.failmodes.base import Attempts, FailMode, RetryPolicy, fail_mode_for

@@ -1,8 +1,19 @@
-"""What a fail mode is, the rules by which any of them may try again, and the table that finds one by name."""
+"""The interface of fail modes, the rules for retries, and the table that finds a mode by name.
+
+Fail modes use `Attempts`, which only decides. So the rules of safe retries are written once, for both clients, and a
+custom fail mode cannot break them. The final error never has `processed` "no" if an earlier attempt may have run.
+
+`retry_after` is honoured even when another endpoint is free: it comes from a server that did not start the call.
+Without it the next attempt follows at once, so restarts cost no time.
+
+Only the tier next to a failure retries (`inside_retry`): each tier has its own budget, and three tiers turned one
+offered call into 1.78 calls at the bottom; now it is 1.21, the limit of the last budget. A handler that wants its
+callers to retry raises its own error.
+"""
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc.config import Retries
@@ -24,9 +35,12 @@ __all__ = [
     "FailMode",
     "Pick",
     "RetryPolicy",
+    "SequentialMode",
     "blocking_fail_mode_for",
     "check_retries",
     "fail_mode_for",
+    "is_sequential",
+    "sequential",
     "try_elsewhere",
     "was_load",
 ]
@@ -37,7 +51,9 @@ Pick: TypeAlias = Callable[[], Endpoint]
 #: Makes one attempt.
 Attempt: TypeAlias = Callable[[Endpoint], Awaitable[Any]]
 
-# name -> (module, class). Imported when it is first asked for.
+_Run = TypeVar("_Run", bound=Callable[..., Any])
+
+# name -> (module, class). Imported on first use.
 _BUILT_IN = {
     "failfast": ("fastrpc.failmodes.failfast", "FailFast"),
     "failover": ("fastrpc.failmodes.failover", "FailOver"),
@@ -47,12 +63,12 @@ _BUILT_IN = {
 
 _MOST_RETRIES = 100
 
-# What is known of several attempts is the worst of them.
+# The `processed` of several attempts is the worst of them.
 _CERTAINTY = {"no": 0, "unknown": 1, "yes": 2}
 
 
 class AttemptedCall(Protocol):
-    """What fail modes look at of a call."""
+    """The part of a call that fail modes use."""
 
     @property
     def method(self) -> str:
@@ -68,7 +84,7 @@ class AttemptedCall(Protocol):
 
     @property
     def inside_retry(self) -> bool:
-        """Whether the handler that makes it serves a retry."""
+        """Whether the calling handler itself serves a retry."""
 
     @property
     def retry_policy(self) -> "RetryPolicy":
@@ -78,25 +94,48 @@ class AttemptedCall(Protocol):
         """Return the seconds left before the deadline; None without one."""
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        """Wait; with a loop or without one."""
+        """Sleep, with a loop or without one."""
 
 
 class FailMode(Protocol):
     """Decides what follows a failed attempt."""
 
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
-        """Return the answer of the attempt that succeeded, or raise what the call failed with.
+        """Return the answer of the successful attempt, or raise the error of the call.
 
-        For a SyncClient it must await nothing but `attempt` and `call.sleep`. A fail mode that cannot do with that has
-        the attribute `needs_loop = True`, and a SyncClient refuses it.
+        For a SyncClient it must await only `attempt` and `call.sleep`. A fail mode that needs more has the attribute
+        `needs_loop = True`, and a SyncClient refuses it.
         """
 
 
+class SequentialMode(FailMode, Protocol):
+    """A fail mode that makes one attempt at a time and lets `Attempts` decide about each further one."""
+
+    @property
+    def retries(self) -> int:
+        """Attempts after the first one."""
+
+
+def sequential(run: _Run) -> _Run:
+    """Mark the `run` of a `SequentialMode`.
+
+    The client makes the first attempt of such a mode itself and ends the call there if no retry is possible. The mark
+    is on the method: a class that overrides `run` does not inherit it.
+    """
+    run.__dict__["is_sequential"] = True
+    return run
+
+
+def is_sequential(mode: FailMode) -> TypeGuard[SequentialMode]:
+    """Return whether the `run` of a fail mode is marked `sequential`."""
+    return bool(getattr(mode.run, "is_sequential", False))
+
+
 class RetryPolicy:
-    """When the calls of one client may be tried again, whatever their fail mode.
+    """The retry policy of one client, for all fail modes.
 
     Args:
-        budget: shared by all calls of the client; its calls are to be counted by the client.
+        budget: shared by all calls of the client, which counts its calls there.
         uniform: returns a random number between two; for tests.
     """
 
@@ -112,9 +151,9 @@ class RetryPolicy:
         self._uniform = uniform
 
     def pause(self, retries: int) -> float:
-        """Return the seconds to wait after so many retries."""
+        """Return the seconds to wait after this many retries."""
         backoff = self.settings.backoff
-        # Not a power at once: it overflows long after the longest wait is reached.
+        # In steps, not as one power, which could overflow.
         wait = backoff.first
         for _ in range(retries):
             if wait >= backoff.longest:
@@ -124,7 +163,7 @@ class RetryPolicy:
 
 
 class Attempts:
-    """The attempts of one call. Decides without doing anything: both clients and every fail mode use it.
+    """The attempts of one call. It only decides: both clients and every fail mode use it.
 
     Args:
         retries: attempts after the first one.
@@ -141,17 +180,17 @@ class Attempts:
         self._worst: FastRPCError | None = None
 
     def note(self, error: Exception) -> None:
-        """Take note of an error that is no reason for another attempt, as one runs."""
+        """Record an error without another attempt, as one is still running."""
         if isinstance(error, FastRPCError) and (
             self._worst is None or _CERTAINTY[error.processed] > _CERTAINTY[self._worst.processed]
         ):
             self._worst = error
 
     def after(self, error: Exception) -> float | None:
-        """Return the seconds to wait before the next attempt; None when there must not be one.
+        """Return the seconds to wait before the next attempt; None if a retry is not allowed.
 
-        What provably did not start is tried once more at once; that takes neither an attempt nor the budget. Any other
-        retry takes both, and needs an idempotent method when the handler may have run.
+        A call that provably did not start is retried once at once, free of attempts and budget. Any other retry uses
+        both, and needs an idempotent method if the handler may have run.
         """
         if not isinstance(error, FastRPCError):
             return None
@@ -175,7 +214,7 @@ class Attempts:
         return pause
 
     def final(self, error: Exception) -> Exception:
-        """Return the error that is raised in the end; from now on it says of the handler what all attempts tell."""
+        """Return the final error, with the `processed` of all attempts."""
         worst = self._worst
         if worst is None or not isinstance(error, FastRPCError):
             return error
@@ -186,7 +225,7 @@ class Attempts:
         return error
 
     def _may_repeat(self, error: FastRPCError) -> bool:
-        """Tell whether it is safe and may help."""
+        """Return whether a retry is safe and may help."""
         if error.processed == "no":
             return error.retryable
         return self._call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
@@ -206,7 +245,7 @@ class Attempts:
 
 
 def was_load(error: FastRPCError) -> bool:
-    """Whether a server had the work of the attempt, be it that of refusing it: another one takes the budget."""
+    """Return whether the attempt cost a server work, even only a refusal: then a retry uses the budget."""
     return error.processed != "no" or isinstance(error, OverloadedError | CallError)
 
 
@@ -233,15 +272,15 @@ async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retri
             if pause:
                 await call.sleep(pause)
     finally:
-        # Errors hold this frame by their tracebacks; it must not hold them.
+        # The errors' tracebacks reference this frame; a reference back would be a cycle.
         del attempts, earlier
 
 
 def check_retries(retries: object) -> int:
-    """Return a number of retries.
+    """Return a valid number of retries.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the number is invalid.
     """
     if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= _MOST_RETRIES:
         raise ConfigError(f"retries is {retries!r}, it must be a whole number from 0 to {_MOST_RETRIES}")
@@ -252,7 +291,7 @@ def fail_mode_for(choice: FailMode | str) -> FailMode:
     """Return the fail mode given as an object or by its name.
 
     Raises:
-        ConfigError: there is none of that name, or the object cannot run calls.
+        ConfigError: the name is unknown, or the object cannot run calls.
     """
     if isinstance(choice, str):
         return cast(FailMode, built_in("fail mode", choice, _BUILT_IN))

@@ -1,4 +1,9 @@
-"""A second attempt beside the first when that takes long; the first answer wins."""
+"""A second, concurrent attempt if the first one is slow; the first answer wins.
+
+The delay is controlled, not measured: an attempt above it raises it by 10 %, each other one lowers it by 0.5 %.
+So one in twenty exceeds it, even after a change of latency and although slow attempts are cancelled. An expired timer
+is no proof: uvloop's timers have whole milliseconds, and a blocked loop runs timers before it reads received bytes.
+"""
 
 import asyncio
 import math
@@ -12,7 +17,7 @@ from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check
 
 __all__ = ["FailBackup", "SlowLimit"]
 
-# Methods whose time is followed apart from each other; those beyond share one limit.
+# Most methods with their own limit; further ones share one.
 _MOST_METHODS = 1_000
 
 # How far one observation moves the limit: an attempt that passes it by 10 %, one that does not by half a percent.
@@ -45,7 +50,7 @@ class SlowLimit:
         return self._seconds if self._observed >= _FIRST_ATTEMPTS else None
 
     def observe(self, seconds: float) -> None:
-        """Take note of how long an attempt took, or took at least."""
+        """Record the time of an attempt, or its lower bound."""
         self._observed += 1
         if self._observed <= _FIRST_ATTEMPTS:
             self._seconds = max(self._seconds, seconds)
@@ -86,7 +91,7 @@ class FailBackup:
         return await _Race(self, call, pick, attempt).run()
 
     def limit_of(self, method: str) -> SlowLimit:
-        """Return what is known of the time of a method."""
+        """Return the time limit of a method."""
         limit = self._limits.get(method)
         if limit is None:
             if len(self._limits) >= _MOST_METHODS:
@@ -194,7 +199,7 @@ class _Race:
         if self._running:
             await asyncio.wait(self._running)
             for future in self._running:
-                # Looked at, so that asyncio does not report an error that nobody waits for.
+                # Retrieved, so that asyncio does not report an unretrieved error.
                 if not future.cancelled():
                     future.exception()
 

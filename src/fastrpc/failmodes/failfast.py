@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc.failmodes.base import Attempt, AttemptedCall, Pick, try_elsewhere
+from fastrpc.failmodes.base import Attempt, AttemptedCall, Pick, sequential, try_elsewhere
 
 __all__ = ["FailFast"]
 
@@ -10,10 +10,14 @@ __all__ = ["FailFast"]
 class FailFast:
     """Fail with the first error.
 
-    Only a call that a leaving server provably did not start is sent once more, which no caller could tell from a call
-    made a moment later.
+    Only a call that a leaving server provably did not start is sent once more; for the caller it looks like a call made
+    a moment later.
     """
 
+    #: Attempts after the first one that failed.
+    retries = 0
+
+    @sequential
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the answer, or raise what the attempt failed with."""
         return await try_elsewhere(call, pick, attempt, 0)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc.failmodes.base import Attempt, AttemptedCall, Pick, check_retries, try_elsewhere
+from fastrpc.failmodes.base import Attempt, AttemptedCall, Pick, check_retries, sequential, try_elsewhere
 
 __all__ = ["FailOver"]
 
@@ -13,6 +13,7 @@ class FailOver:
     def __init__(self, retries: int = 3) -> None:
         self.retries = check_retries(retries)
 
+    @sequential
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the first answer, or raise the last error."""
         return await try_elsewhere(call, pick, attempt, self.retries)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check_retries
+from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check_retries, sequential
 
 __all__ = ["FailTry"]
 
@@ -13,6 +13,7 @@ class FailTry:
     def __init__(self, retries: int = 3) -> None:
         self.retries = check_retries(retries)
 
+    @sequential
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the first answer, or raise the last error."""
         attempts = Attempts(call, self.retries, elsewhere=False)
@@ -29,5 +30,5 @@ class FailTry:
                 if pause:
                     await call.sleep(pause)
         finally:
-            # Errors hold this frame by their tracebacks; it must not hold them.
+            # The errors' tracebacks reference this frame; a reference back would be a cycle.
             del attempts

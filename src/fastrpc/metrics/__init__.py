@@ -19,8 +19,13 @@ def collector(
 ) -> CallCollector:
     """Return a collector to register with prometheus-client: `REGISTRY.register(collector())`.
 
-    It reads the counters of the whole process, or of `registry`. The latency histogram has 28 buckets, each
-    twice as long as the one before; `buckets_per_doubling` makes it finer, for 2 or 4 times the series.
+    It reads the counters of the whole process, or of `registry`. Their names begin with `fastrpc_server_` and
+    `fastrpc_client_`: `calls_total` (by service, method, status, protocol), and by service, method and protocol
+    `call_seconds`, `calls_in_flight`, `received_bytes_total`, `sent_bytes_total`. The service is what is before the
+    last dot of a method's name. Calls of methods that a server does not have count as service and method `_other`.
+
+    The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s; `buckets_per_doubling` makes it
+    finer, for 2 or 4 times the series.
 
     Each worker process counts its own calls: a collector in the process that started them shows none, and `serve` warns
     of that. Serve with one process, or have each worker show its own at another port.

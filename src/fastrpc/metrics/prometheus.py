@@ -20,6 +20,9 @@ __all__ = ["CallCollector"]
 #: Parts that the core's histogram cuts each doubling into.
 PARTS = 4
 
+#: The first and the last finite bound that are shown; between them each is twice the one before.
+LOWEST_SECONDS = 0.000_5
+HIGHEST_SECONDS = 16.384
 
 #: The collectors of this process, for those who know that its calls are counted elsewhere.
 collectors: "weakref.WeakSet[CallCollector]" = weakref.WeakSet()
@@ -37,41 +40,51 @@ class CallCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics, so that registering finds a clash without reading any counters."""
-        return iter(_Families())
+        return _all_of(_families())
 
     def collect(self) -> Iterator[Metric]:
-        """Yield each metric with a sample for every method and side."""
-        families = _Families()
+        """Yield each metric of servers and clients with a sample for every method."""
+        families = _families()
         for counters in self._registry:
-            families.add(counters.snapshot(), self._step)
-        return iter(families)
+            families[counters.side].add(counters.snapshot(), self._step)
+        return _all_of(families)
+
+
+def _families() -> "dict[str, _Families]":
+    return {side: _Families(side) for side in ("server", "client")}
+
+
+def _all_of(families: "dict[str, _Families]") -> Iterator[Metric]:
+    return itertools.chain.from_iterable(families.values())
 
 
 class _Families:
-    """The metrics of one scrape."""
+    """The metrics of one side in one scrape."""
 
-    def __init__(self) -> None:
-        labels = ("side", "method")
+    def __init__(self, side: str) -> None:
+        prefix, labels = f"fastrpc_{side}", ("service", "method", "protocol")
         self.calls = CounterMetricFamily(
-            "fastrpc_calls", "Calls ended, by what became of them.", labels=(*labels, "status")
+            f"{prefix}_calls", "Calls ended, by status.", labels=("service", "method", "status", "protocol")
         )
-        self.seconds = HistogramMetricFamily("fastrpc_call_seconds", "How long calls took.", labels=labels)
+        self.seconds = HistogramMetricFamily(f"{prefix}_call_seconds", "How long calls took.", labels=labels)
         self.in_flight = GaugeMetricFamily(
-            "fastrpc_calls_in_flight", "Calls started and not ended.", labels=labels
+            f"{prefix}_calls_in_flight", "Calls started and not ended.", labels=labels
         )
         self.received = CounterMetricFamily(
-            "fastrpc_received_bytes", "Bytes received for calls.", labels=labels
+            f"{prefix}_received_bytes", "Bytes of payloads received.", labels=labels
         )
-        self.sent = CounterMetricFamily("fastrpc_sent_bytes", "Bytes sent for calls.", labels=labels)
+        self.sent = CounterMetricFamily(f"{prefix}_sent_bytes", "Bytes of payloads sent.", labels=labels)
 
     def __iter__(self) -> Iterator[Metric]:
         return iter((self.calls, self.seconds, self.in_flight, self.received, self.sent))
 
     def add(self, snapshot: dict[str, Any], step: int) -> None:
-        """Add the samples of one method on one side."""
-        labels = (snapshot["side"], snapshot["method"])
+        """Add the samples of one method."""
+        service, method, protocol = labels = tuple(
+            snapshot[name] for name in ("service", "method", "protocol")
+        )
         for status, count in snapshot["calls"].items():
-            self.calls.add_metric((*labels, status), count)
+            self.calls.add_metric((service, method, status, protocol), count)
         self.seconds.add_metric(labels, _cumulative(snapshot["buckets"], step), snapshot["sum_seconds"])
         self.in_flight.add_metric(labels, snapshot["in_flight"])
         self.received.add_metric(labels, snapshot["received_bytes"])
@@ -79,8 +92,11 @@ class _Families:
 
 
 def _cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:
-    """Sum up buckets as Prometheus wants them, and keep each `step`th bound and the infinite last one."""
+    """Sum up buckets as Prometheus wants them, and keep each `step`th of the bounds that are shown."""
     totals = list(itertools.accumulate(count for _, count in buckets))
-    last = len(buckets) - 1
-    summed = [(repr(buckets[index][0]), float(totals[index])) for index in range(0, last, step)]
-    return [*summed, ("+Inf", float(totals[last]))]
+    shown = [
+        (repr(bound), float(total))
+        for (bound, _), total in zip(buckets, totals, strict=True)
+        if LOWEST_SECONDS <= bound <= HIGHEST_SECONDS
+    ]
+    return [*shown[::step], ("+Inf", float(totals[-1]))]

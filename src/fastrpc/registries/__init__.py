@@ -1,7 +1,7 @@
-"""Which endpoints serve a name: each file asks one kind of registry.
+"""Registries map a service name to its endpoints: one file or folder per kind of registry.
 
-A registry knows no call and no client. It may import `stores`, `config`, `endpoint`, `errors`, `bounded_http` and its
-own `base`, never another registry.
+A registry depends on no call and no client. It may import `stores`, `config`, `endpoint`, `errors`, `bounded_http` and
+its own `base`, never another registry.
 """
 
 from fastrpc.registries.base.policy import AddressPolicy

@@ -1,8 +1,8 @@
-"""Names in DNS: A and AAAA records of `host:port`, SRV records of a name without a port; by the package dnspython.
+"""DNS: A and AAAA records of `host:port`, SRV records of a name without a port; uses the package dnspython.
 
-`dns://` asks the system's resolver, after a look into its file of hosts; `dns://10.0.0.2:53` asks another one. Each
-name is asked again when its TTL has passed, or up to a tenth before. Options: `refresh`, the most seconds between two
-questions (30); `timeout`, seconds for one (2).
+`dns://` queries the system's resolver, after the hosts file; `dns://10.0.0.2:53` queries another one. Each name is
+queried again when its TTL has passed, or up to 10 % earlier. Options: `refresh`, the most seconds between two queries
+(30); `timeout`, seconds for one (2).
 """
 
 import ipaddress
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DnsLookup", "DnsNames", "open_dns"]
 
-#: What a system looks into before it asks its resolver.
+#: The hosts file, which the system reads before it queries its resolver.
 HOSTS_FILE = "/etc/hosts"
 
-#: Seconds between two questions at least: some servers answer with a TTL of 0 to say that they know best.
+#: Fewest seconds between two queries: some servers answer with a TTL of 0.
 LEAST_SECONDS = 1.0
 
-#: Seconds before a name that has no records is asked for again, at most.
+#: Most seconds before a name without records is queried again.
 MISSING_SECONDS = 5.0
 
-#: How often a question is sent within its time.
+#: Times a query is sent within its timeout.
 TRIES = 4
 
 
 class _SilenceError(StoreError):
-    """The resolver did not answer at all."""
+    """The resolver did not answer."""
 
 
 def open_dns(url: RegistryURL) -> BackedRegistry:
@@ -63,7 +63,7 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
     except dns.exception.DNSException as error:
         raise ConfigError(f"{url}: the system's resolver is not set up: {error}") from error
     resolver.lifetime = url.take("timeout", 2.0, _seconds)
-    # A datagram that was lost is sent again within that time.
+    # A lost datagram is sent again within that time.
     resolver.timeout = resolver.lifetime / TRIES
     refresh = url.take("refresh", 30.0, _seconds)
     hosts_file = None if url.place else HOSTS_FILE
@@ -71,7 +71,7 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
 
 
 class DnsNames:
-    """A backend: names that a resolver knows, or the file of hosts before it."""
+    """A backend over a resolver, with the hosts file before it."""
 
     def __init__(self, resolver: "Resolver", refresh_seconds: float, hosts_file: str | None = None) -> None:
         self._resolver = resolver
@@ -84,18 +84,18 @@ class DnsNames:
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
         raise ConfigError(
             f"{service} cannot be registered with DNS",
-            hint="its records are made elsewhere, as by Kubernetes",
+            hint="its records are managed elsewhere, for example by Kubernetes",
         )
 
     def list_services(self) -> Iterable[str]:
-        raise ConfigError("DNS does not say which names there are", hint="give one: dns://host:port")
+        raise ConfigError("DNS cannot list its names", hint="give one: dns://host:port")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no resources."""
 
 
 class DnsLookup:
-    """Asks for one name; each answer says how long it holds."""
+    """Resolves one name; the TTL of an answer is its lifetime."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class DnsLookup:
         self._refresh_seconds = refresh_seconds
         self._uniform = uniform
         self._hosts_file = hosts_file
-        # The kinds of records that each name had when it was asked last.
+        # The record types that each name had in the last answer.
         self._kinds: dict[str, set[str]] = {}
 
     def fetch(self, wait_seconds: float) -> Listing:
@@ -128,7 +128,7 @@ class DnsLookup:
         if answer is None:
             return [], 0.0
         records: list[Any] = list(answer)
-        # The others are for the time when none of these can be had, which only who calls them can know.
+        # Records of lower priority are backups, used if none of these is reachable, which only a caller can know.
         best = min(record.priority for record in records)
         names = {record.target.to_text() for record in records}
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
@@ -138,7 +138,7 @@ class DnsLookup:
             if record.priority == best and record.port:
                 hosts, host_ttl = self._hosts(record.target.to_text())
                 ttl = min(ttl, host_ttl)
-                # 0 is "seldom" in DNS, and "never" for an endpoint.
+                # A weight of 0 is "seldom" in DNS, and "never" for an endpoint.
                 entries.extend(_entry(host, record.port, max(1, record.weight)) for host in hosts)
         return entries, ttl
 
@@ -159,9 +159,9 @@ class DnsLookup:
                 answer = self._ask(name, kind)
             except StoreError as error:
                 if kind in kinds or (kind == "A" and isinstance(error, _SilenceError)):
-                    # A resolver that is away is not asked for the other kind as well.
+                    # An unreachable resolver is not queried for the other type as well.
                     raise
-                # Servers exist that fail for the kind they do not know; the other one is worth having.
+                # Some servers fail for the type they do not support; the other one is still usable.
                 failure = error
                 continue
             if answer is None:
@@ -191,17 +191,17 @@ class DnsLookup:
             raise StoreError(f"DNS: {kind} of {name}: {str(error) or type(error).__name__}") from error
 
     def close(self) -> None:
-        """A question under way ends by its own timeout."""
+        """Do nothing: a query in progress ends by its own timeout."""
 
 
 def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
-    """Return the addresses that the file of hosts has for a name; none without such a file."""
+    """Return the addresses of a name in the hosts file; none without such a file."""
     if hosts_file is None:
         return []
     try:
         text = Path(hosts_file).read_text("utf-8", "replace")
     except OSError:
-        return []  # Windows keeps it elsewhere, small containers have none: the resolver is asked then.
+        return []  # Windows keeps it elsewhere, small containers have none: the resolver is queried then.
     wanted = name.rstrip(".").lower()
     lines = (line.partition("#")[0].lower().split() for line in text.splitlines())
     return list(dict.fromkeys(words[0] for words in lines if wanted in words[1:]))

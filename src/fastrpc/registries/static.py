@@ -1,4 +1,4 @@
-"""A list that the program gives: for tests, and for clusters that hardly change."""
+"""A fixed list of endpoints: for tests, and for clusters that rarely change."""
 
 import copy
 import itertools
@@ -20,13 +20,13 @@ _Places = Sequence[str | Address | Endpoint]
 
 
 class StaticRegistry(Closing):
-    """Knows what it is told, and believes it at once; no thread, no network, no rules.
+    """A registry over lists that the program sets; no thread, no network, no rules.
 
     Args:
         endpoints: addresses or endpoints that serve everything, or a list for each service.
 
     Raises:
-        ConfigError: an address cannot be read.
+        ConfigError: an address cannot be parsed.
     """
 
     def __init__(self, endpoints: _Places | Mapping[str, _Places] = ()) -> None:
@@ -35,7 +35,7 @@ class StaticRegistry(Closing):
         self._lists: dict[str, list[Endpoint]] = {}
         self._everything: list[Endpoint] = []
         self._is_closed = False
-        # Re-entrant: a watch that is told may end in the same line and be collected.
+        # Re-entrant: a notified watch may end on the same line and be collected.
         self._lock = threading.RLock()
         if isinstance(endpoints, Mapping):
             for service, places in endpoints.items():
@@ -44,14 +44,14 @@ class StaticRegistry(Closing):
             self._everything = _endpoints(endpoints)
 
     def update(self, service: str, endpoints: _Places) -> None:
-        """Replace the list of a service; watches are told at once."""
+        """Replace the list of a service; watches get it at once."""
         with self._lock:
             self._lists[check_service_name(service)] = _endpoints(endpoints)
             if service in self._channels:
                 self._publish(service)
 
     def register(self, service: str, endpoint: Endpoint) -> "StaticRegistration":
-        """Return what keeps an endpoint in the list of a service, for the watches of this object."""
+        """Return a registration that keeps an endpoint in the list of a service, for the watches of this object."""
         return StaticRegistration(self, check_service_name(service), endpoint)
 
     def add(self, service: str, endpoint: Endpoint) -> None:
@@ -60,12 +60,12 @@ class StaticRegistry(Closing):
             self.update(service, [endpoint, *self._list(service)])
 
     def remove(self, service: str, endpoint: Endpoint) -> None:
-        """Take this very endpoint out of the list of a service."""
+        """Remove this very endpoint object from the list of a service."""
         with self._lock:
             self.update(service, [one for one in self._list(service) if one is not endpoint])
 
     def watch(self, service: str) -> Watch:
-        """Follow who serves a service."""
+        """Watch the endpoints of a service."""
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
         with self._lock:
@@ -75,15 +75,15 @@ class StaticRegistry(Closing):
         return Watch(self._channels[service], lambda: None)
 
     def check_service(self, service: str) -> None:
-        """Refuse a name that is none.
+        """Refuse an invalid service name.
 
         Raises:
-            ConfigError: it is none.
+            ConfigError: the name is invalid.
         """
         check_service_name(service)
 
     def services(self) -> list[str]:
-        """Return the names of the services that somebody serves."""
+        """Return the names of the services with endpoints."""
         return sorted(service for service, endpoints in self._lists.items() if endpoints)
 
     def _list(self, service: str) -> list[Endpoint]:
@@ -111,7 +111,7 @@ class StaticRegistration:
         self.endpoint = endpoint
         self.is_registered = False
         self._registry = registry
-        # One of its own: who registers the same endpoint once more takes nothing out with it.
+        # A copy: registering the same endpoint twice must not remove both when one ends.
         self._placed = copy.copy(endpoint)
 
     def __enter__(self) -> Self:

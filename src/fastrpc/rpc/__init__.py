@@ -1,6 +1,6 @@
-"""What a remote method is, the same on both sides: declared by a class, read once, marshalled often.
+"""Remote methods, the same on both sides: declared by a class, read once, marshalled often.
 
-Knows codecs and the core's marshal; nothing of connections, clients or servers.
+Depends on codecs and the core's marshal, not on connections, clients or servers.
 """
 
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition

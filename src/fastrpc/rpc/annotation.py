@@ -1,8 +1,8 @@
-"""From what is written beside a parameter to a type: strings, forward references, type variables.
+"""Resolve annotations to types: strings, forward references, type variables.
 
 Annotations are evaluated late, when a service is added or a method is first called, so that a class may be
-named before it exists. Names are looked up where Python would look: in the function around the class, in the
-handler's module, among the built-ins; then in the class itself.
+named before it exists. Names are resolved as in Python: in the function around the class, in the handler's
+module, in the built-ins; then in the class itself.
 """
 
 import ast
@@ -41,10 +41,10 @@ __all__ = [
     "unwrapped",
 ]
 
-#: Stands where nothing is written beside a parameter or after the arrow.
+#: The annotation of a parameter or result without one.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
 
-#: What a stream annotation says: messages come by `async for`, or by `for`; "maybe" only from a generator.
+#: The iteration that a stream annotation means: `async for`, or `for`; "maybe" only from a generator.
 StreamForm = Literal["async", "sync", "maybe_async", "maybe_sync"]
 
 _STREAM_FORMS: dict[Any, StreamForm] = {
@@ -61,7 +61,7 @@ _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
 
 class Scope(NamedTuple):
-    """Where the names in a handler's annotations mean something."""
+    """The namespaces of a handler's annotations."""
 
     handler: Callable[..., Any]
     #: The class whose body holds the handler; None while that body is still being read.
@@ -70,13 +70,13 @@ class Scope(NamedTuple):
     captured: Mapping[str, Any] = MappingProxyType({})
 
     def names(self) -> ChainMap[str, Any]:
-        """Return everything an annotation may mention, nearest meaning first."""
+        """Return all names that an annotation may use, nearest scope first."""
         maps: list[Any] = [
             dict(self.captured),
             _type_parameters(self.handler),
             _type_parameters(self.defined_in),
         ]
-        # A wrapper's annotations come from what it wraps, written perhaps in another module.
+        # A wrapper's annotations come from the wrapped function, possibly of another module.
         maps += [getattr(function, "__globals__", {}) for function in reversed(unwrapped(self.handler))]
         if self.defined_in is None:
             return ChainMap(*maps, dict(vars(builtins)))
@@ -88,7 +88,7 @@ class Scope(NamedTuple):
 
 
 def unwrapped(handler: Any) -> list[Any]:
-    """Return `handler` and what it wraps, outermost first."""
+    """Return `handler` and the functions it wraps, outermost first."""
     chain = [handler]
     while hasattr(chain[-1], "__wrapped__") and len(chain) < 100:
         chain.append(chain[-1].__wrapped__)
@@ -96,7 +96,7 @@ def unwrapped(handler: Any) -> list[Any]:
 
 
 def evaluate(annotation: Any, scope: Scope) -> Any:
-    """Return the type that `annotation` means; NameError when a name in it is not known."""
+    """Return the type of `annotation`; NameError if a name in it is unknown."""
     if annotation is UNANNOTATED:
         return Any
 
@@ -105,13 +105,13 @@ def evaluate(annotation: Any, scope: Scope) -> Any:
     holder.__annotations__ = {"value": annotation}
     names = scope.names()
     if sys.version_info >= (3, 14):
-        # Deferred evaluation copies the mapping; a chain with all built-ins in it is none the worse for it.
+        # Deferred evaluation copies the mapping, which works for this chain too.
         return typing.get_type_hints(holder, {}, dict(names), include_extras=True)["value"]
     return typing.get_type_hints(holder, {}, names, include_extras=True)["value"]
 
 
 def captured_names(annotations: Iterable[Any], frame: types.FrameType | None) -> dict[str, Any]:
-    """Return those local names of the function around a class that its string annotations mention."""
+    """Return the local names of the function around a class that its string annotations use."""
     if frame is None or frame.f_locals is frame.f_globals:
         return {}
     mentioned = {name for annotation in annotations for name in _IDENTIFIER.findall(_source(annotation))}
@@ -119,12 +119,12 @@ def captured_names(annotations: Iterable[Any], frame: types.FrameType | None) ->
 
 
 def stream_form(annotation: Any, scope: Scope) -> StreamForm | None:
-    """Say whether `annotation` is a stream; what the stream carries need not be known yet."""
+    """Return the kind of stream of `annotation`, or None; its message type need not be resolvable yet."""
     if annotation is UNANNOTATED:
         return None
     try:
         known = evaluate(annotation, scope)
-    except Exception:  # a forward reference, or no type at all: told when the types are resolved
+    except Exception:  # a forward reference, or not a type: reported when the types are resolved
         return _form_of_source(_source(annotation), scope) if _source(annotation) else _form_of(annotation)
     return _form_of(known)
 
@@ -136,7 +136,7 @@ def item_type(annotation: Any) -> Any:
 
 
 def type_variables(owner: type[Any]) -> dict[Any, dict[Any, Any]]:
-    """Return, for each class that `owner` inherits from, what its type variables are there."""
+    """Return the type arguments of each class that `owner` inherits from."""
     known: dict[Any, dict[Any, Any]] = {owner: {}}
     for member in owner.__mro__:
         for base in vars(member).get("__orig_bases__", ()):
@@ -152,7 +152,7 @@ def type_variables(owner: type[Any]) -> dict[Any, dict[Any, Any]]:
 
 
 def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False) -> Any:
-    """Put types in the place of type variables; one without becomes its bound, or Any, unless `keep`."""
+    """Substitute type variables; one without a type becomes its bound, or Any, unless `keep`."""
     if isinstance(annotation, typing.TypeVar):
         if annotation in values:
             value = values[annotation]
@@ -165,7 +165,7 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
 
 
 def type_text(annotation: Any) -> str:
-    """Write a type as a program would, without the modules."""
+    """Return a type as source, without modules."""
     if annotation is UNANNOTATED or annotation is Any:
         return "Any"
     if annotation is None or annotation is type(None):
@@ -216,7 +216,7 @@ def _form_of(annotation: Any) -> StreamForm | None:
 
 
 def _form_of_source(source: str, scope: Scope) -> StreamForm | None:
-    """Look only at what stands before the bracket: `AsyncIterator` of "AsyncIterator[User]"."""
+    """Evaluate only the part before the bracket: `AsyncIterator` of "AsyncIterator[User]"."""
     try:
         head: ast.AST = ast.parse(source, mode="eval").body
     except SyntaxError:
@@ -225,7 +225,7 @@ def _form_of_source(source: str, scope: Scope) -> StreamForm | None:
         head = head.value
     try:
         return _form_of(evaluate(ast.unparse(head), scope))
-    except Exception:  # imported for type checkers only: its own name must do
+    except Exception:  # imported for type checkers only: compare by name
         return _STREAM_FORMS_BY_NAME.get(ast.unparse(head).rpartition(".")[2])
 
 

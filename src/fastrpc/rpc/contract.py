@@ -1,7 +1,7 @@
-"""Does a class keep the contract that its callers know it by?
+"""Check that a class implements its contract.
 
-A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. What may differ is what no
-caller can notice: wider parameters, a narrower result, more parameters with defaults, the server's options.
+A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. Differences that no caller can
+notice are allowed: wider parameters, a narrower result, more parameters with defaults, the server's options.
 """
 
 import types
@@ -35,7 +35,7 @@ def check_implements(definition: ServiceDefinition, contract: ServiceDefinition)
 def check_override(
     cls: type[Any], attribute: str, signature: HandlerSignature, inherited: MethodDefinition
 ) -> None:
-    """Refuse an override whose calls would not look like those of the method it overrides."""
+    """Refuse an override whose kind of call differs from that of the overridden method."""
     if signature.kind != inherited.kind:
         raise TypeError(
             f"{cls.__qualname__}.{attribute} gives {_KIND_TEXT[signature.kind]},"
@@ -44,7 +44,7 @@ def check_override(
 
 
 def differences(definition: ServiceDefinition, contract: ServiceDefinition) -> Iterator[str]:
-    """Say, line by line, what a caller who knows only the contract would stumble over."""
+    """Yield the differences that break a caller of the contract, one per line."""
     if definition.name != contract.name:
         yield f"the service is called {definition.name!r}, in the contract {contract.name!r}"
     own = {method.attribute: method for method in definition.methods.values()}
@@ -58,7 +58,7 @@ def differences(definition: ServiceDefinition, contract: ServiceDefinition) -> I
 
 
 def is_accepted(given: Any, expected: Any) -> bool:
-    """Whether every value of the type `given` is one of the type `expected`, as far as can be told."""
+    """Return whether every value of `given` is one of `expected`, as far as that is decidable."""
     given, expected = _plain(given), _plain(expected)
     if expected is Any or expected is object or given is Any or given == expected:
         return True
@@ -93,7 +93,7 @@ def _method_differences(method: MethodDefinition, promised: MethodDefinition) ->
 
 def _parameter_differences(method: MethodDefinition, promised: tuple[Parameter, ...]) -> Iterator[str]:
     own = method.parameters
-    # An old name that is kept means the present parameter.
+    # A kept old name means the present parameter.
     promised_names = {method.renamed.get(parameter.name, parameter.name) for parameter in promised}
     order = [parameter.name for parameter in own]
     own_by_name = {parameter.name: parameter for parameter in own}
@@ -124,7 +124,7 @@ def _type_differences(method: MethodDefinition, promised: MethodDefinition) -> I
     try:
         own, expected = method.types(), promised.types()
     except ConfigError:
-        # A forward reference. What is written must do; the types are resolved when the service is added.
+        # A forward reference: compare the source; the types are resolved when the service is added.
         yield from _text_differences(method, promised)
         return
     own_types = dict(zip((parameter.name for parameter in method.parameters), own.parameters, strict=True))

@@ -1,4 +1,4 @@
-"""Which values of a type are plain dataclasses whose defaults have to be put where encoders look."""
+"""Find plain dataclasses in a type whose defaults must be stored in the object for encoders."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["filled", "filler_for"]
 
 _MISSING: Final = dataclasses.MISSING
 
-#: What a value is when it is decoded, by the type msgspec makes of an annotation.
+#: The class of a decoded value, by msgspec's type of the annotation.
 _BUILT_IN: Final[dict[type[Any], type[Any]]] = {
     schema.ListType: list,
     schema.VarTupleType: tuple,
@@ -27,7 +27,7 @@ _BUILT_IN: Final[dict[type[Any], type[Any]]] = {
 
 
 def filler_for(kind: Any) -> DefaultFiller | None:
-    """Return what fills in the defaults in values of a type; None if nothing can be missing there."""
+    """Return a function that fills in missing defaults in values of a type; None if none can be missing."""
     root = schema.type_info(kind)
     concerned = _concerned(root)
     fillers = {number: DefaultFiller() for number in concerned}
@@ -37,7 +37,7 @@ def filler_for(kind: Any) -> DefaultFiller | None:
 
 
 def filled(decode: Callable[[Any], Any], kinds: Sequence[Any], *, as_row: bool) -> Callable[[Any], Any]:
-    """Return a decoder whose values have all their fields: `decode` itself where nothing can be missing.
+    """Return a decoder whose values have all their fields: `decode` itself if none can be missing.
 
     Args:
         kinds: the type of the value.
@@ -54,7 +54,7 @@ def filled(decode: Callable[[Any], Any], kinds: Sequence[Any], *, as_row: bool) 
 
 
 def _concerned(root: schema.Type) -> dict[int, schema.Type]:
-    """Return, by their id, the parts of a type whose values may lack a default or hold such values."""
+    """Return, by id, the parts of a type whose values may lack a default or contain such values."""
     holders: dict[int, list[schema.Type]] = {id(root): []}
     waiting = [root]
     lacking: list[schema.Type] = []

@@ -1,5 +1,6 @@
-"""What is known of a remote method and of a service; the same on both sides of a call."""
+"""The definitions of remote methods and services; the same on both sides of a call."""
 
+import dis
 import functools
 import inspect
 import types
@@ -30,7 +31,7 @@ class MethodTypes(NamedTuple):
 
 
 class MethodDefinition:
-    """A remote method: its names, its options, what it takes and gives."""
+    """A remote method: names, options, parameters and result."""
 
     __slots__ = (
         "__weakref__",
@@ -72,7 +73,7 @@ class MethodDefinition:
         self.name = options.name or attribute
         self.full_name = f"{service}.{self.name}"
         self.attribute = attribute
-        #: What callers name the method by: the function in the class.
+        #: The function in the class, by which callers name the method.
         self.function = function
         self.options = options
         self.idempotent = bool(options.idempotent)
@@ -80,17 +81,17 @@ class MethodDefinition:
         self.public = bool(options.public)
         #: The client's default and the server's cap; None = not given.
         self.timeout = options.timeout
-        #: What `codec=` says; `schema.codec_for` knows what a call uses.
+        #: The value of `codec=`; `schema.codec_for` returns the codec of a call.
         self.codec = options.codec
         self.signature = signature
-        #: The methods that callers may know this one by: those of contracts that it implements or overrides.
+        #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
         names = {parameter.name for parameter in signature.parameters}
-        #: Old names of parameters; what was inherited and does not fit these parameters is left out.
+        #: Old names of parameters, without inherited ones that do not fit these parameters.
         self.renamed = {
             old: new for old, new in (options.renamed or {}).items() if new in names and old not in names
         }
-        #: What `schema.marshal_for` prepared.
+        #: The marshals prepared by `schema.marshal_for`.
         self.marshals: dict[tuple[str, int, int], Any] = {}
         self._types: MethodTypes | None = None
         self._admits_none: bool | None = None
@@ -110,12 +111,12 @@ class MethodDefinition:
 
     @property
     def label(self) -> str:
-        """What the method is called in the program: `Arith.mul`."""
+        """The name of the method in the program: `Arith.mul`."""
         return f"{self.owner.__qualname__}.{self.attribute}"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """What travels as arguments, in order: without `self` and without a stream."""
+        """The parameters sent as arguments, in order: without `self` and without a stream."""
         return self.signature.parameters
 
     @property
@@ -132,7 +133,7 @@ class MethodDefinition:
 
     @property
     def is_stub(self) -> bool:
-        """Whether this is a contract's method without a body, `...`."""
+        """Whether this is a method of a contract with an empty body, `...`."""
         return _is_stub(self.function)
 
     @property
@@ -140,7 +141,7 @@ class MethodDefinition:
         return inspect.getdoc(self.function) or ""
 
     def accepted_names(self) -> ParameterNames:
-        """Return what calls may tell of the parameters: their names, old names, those of the contracts it keeps."""
+        """Return the parameter names that calls may send: present, old, and those of the contracts."""
         own = self._spelling()
         return ParameterNames(
             tuple(parameter.name for parameter in self.parameters),
@@ -148,7 +149,7 @@ class MethodDefinition:
         )
 
     def types(self) -> MethodTypes:
-        """Resolve the annotations; ConfigError names the parameter whose type is not known at run time."""
+        """Resolve the annotations; ConfigError names a parameter whose type is unknown at run time."""
         if self._types is None:
             self._types = self._resolve()
         return self._types
@@ -156,7 +157,7 @@ class MethodDefinition:
     def bind_stream(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], stream: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with the caller's stream put where the handler takes it."""
+        """Return the arguments with the caller's stream inserted at its position."""
         parameter, at = self.signature.stream, self.signature.stream_position
         if parameter is None:
             return args, dict(kwargs)
@@ -224,7 +225,7 @@ class ServiceDefinition:
         self.version = version
         #: By their names on the wire, base classes first, then in the order they are written.
         self.methods: Mapping[str, MethodDefinition] = types.MappingProxyType(dict(methods))
-        #: What `implements=` named.
+        #: The contract of `implements=`.
         self.contract = contract
 
     def __repr__(self) -> str:
@@ -236,7 +237,7 @@ class ServiceDefinition:
         return inspect.getdoc(self.owner) or "" if self.owner.__doc__ else ""
 
     def unimplemented(self) -> tuple[str, ...]:
-        """Return the methods for which the class has only a contract's `...`."""
+        """Return the methods without an implementation, which have only a contract's `...`."""
         return tuple(name for name, definition in self.methods.items() if _is_unimplemented(definition))
 
     def handlers(self, instance: Any) -> dict[str, Callable[..., Any]]:
@@ -264,13 +265,13 @@ def _admits_none(kind: Any) -> bool:
         msgspec.convert(None, kind)
     except msgspec.ValidationError:
         return False
-    except TypeError:  # A type that msgspec does not know may be any.
+    except TypeError:  # A type unknown to msgspec may be any type.
         return True
     return True
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
-    """Return the names of a contract as far as none of them means another parameter of ours."""
+    """Return the names of a contract that mean no other parameter of ours."""
     for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
         elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
         if not names - elsewhere:
@@ -279,7 +280,7 @@ def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str
 
 
 def _candidates(owner: type[Any]) -> str:
-    """Name the functions of a class that look as if they were meant to be called."""
+    """Name the functions of a class that are probably meant to be remote methods."""
     names = [
         name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")
     ]
@@ -315,39 +316,32 @@ def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, err
     )
 
 
-def _stub_codes() -> dict[bytes, int | None]:
-    """Return the byte code of bodies `...`, each with the number of its constant None, if it needs one."""
+def _is_stub(function: Any) -> bool:
+    """Return whether the body of a function is only `...`, `pass` or a docstring.
 
+    Python keeps only the code of a body, so it is compared with the code of functions without a body.
+    """
+    code: Any = getattr(function, "__code__", None)
+    return isinstance(code, types.CodeType) and _steps(code) in _stub_steps()
+
+
+@functools.cache
+def _stub_steps() -> tuple[list[tuple[str, Any]], ...]:
     def stub() -> None: ...
 
     async def async_stub() -> None: ...
 
-    def documented_stub() -> None:
-        """Say what it does."""
-
-    async def documented_async_stub() -> None:
-        """Say what it does."""
-
-    stubs: list[Callable[[], Any]] = [stub, async_stub, documented_stub, documented_async_stub]
-    codes = [function.__code__ for function in stubs]
-    return {code.co_code: code.co_consts.index(None) if None in code.co_consts else None for code in codes}
+    return _steps(stub.__code__), _steps(async_stub.__code__)
 
 
-def _is_stub(function: Any) -> bool:
-    code: Any = getattr(function, "__code__", None)
-    if code is None or code.co_code not in _STUB_CODES:
-        return False
-    # `return 1` has the same byte code, with another constant.
-    at = _STUB_CODES[code.co_code]
-    return at is None or code.co_consts[at] is None
+def _steps(code: types.CodeType) -> list[tuple[str, Any]]:
+    """Return the instructions of a code object with their operands, independent of positions."""
+    return [(step.opname, step.argval) for step in dis.get_instructions(code) if step.opname != "NOP"]
 
 
 def _is_unimplemented(definition: MethodDefinition) -> bool:
-    """Whether the handler is a body `...` of a class that is there to be implemented."""
+    """Return whether the handler is an empty body, `...`, of an abstract class."""
     if not _is_stub(definition.function):
         return False
     writer = definition.signature.scope.defined_in or definition.owner
     return bool(getattr(writer, "_is_protocol", False)) or ABC in writer.__bases__
-
-
-_STUB_CODES = _stub_codes()

@@ -1,4 +1,4 @@
-"""What a service tells about itself, as plain data, and which name somebody may have meant."""
+"""Describe a service as plain data, and suggest the nearest name for an unknown one."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ _STREAM = "AsyncIterator[{}]"
 
 
 def describe(service: Any) -> dict[str, Any]:
-    """Return what a service has: plain values only, ready for any codec.
+    """Describe a service in plain values, ready for any codec.
 
     `service` is a class, an instance or a definition; methods are in the order of the class.
     """
@@ -32,7 +32,7 @@ def describe(service: Any) -> dict[str, Any]:
 
 
 def signature_text(definition: MethodDefinition) -> str:
-    """Return a method as one would write it: `mul(a: int, b: int) -> int`."""
+    """Return a method's signature as source: `mul(a: int, b: int) -> int`."""
     parts: list[str] = []
     was_positional_only = False
     was_by_position = True
@@ -49,7 +49,7 @@ def signature_text(definition: MethodDefinition) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that `name` was probably meant to be, None when none is near."""
+    """Return the one of `names` nearest to `name`, None if none is near."""
     return NameIndex(names).nearest(name)
 
 
@@ -110,7 +110,7 @@ def _parameter_text(parameter: Parameter, kind: str) -> str:
 def _types_text(definition: MethodDefinition) -> list[str]:
     try:
         return [type_text(kind) for kind in definition.types().parameters]
-    except ConfigError:  # not known at run time; what is written says it too
+    except ConfigError:  # unknown at run time: show the source of the annotation
         return [type_text(parameter.annotation) for parameter in definition.parameters]
 
 

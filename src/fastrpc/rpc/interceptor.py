@@ -10,10 +10,10 @@ __all__ = ["Interceptor", "Proceed", "admits_none", "checked_interceptors"]
 
 
 class Proceed(Protocol):
-    """The rest of the call: the interceptors behind this one, then the call itself."""
+    """The rest of the call: the inner interceptors, then the call itself."""
 
     def __call__(self, call: Call, /) -> Awaitable[Any]:
-        """Return what the call came to, once it is over; for a stream that is after its last message."""
+        """Return the result of the call; of a stream, after its last message."""
         ...
 
 
@@ -33,21 +33,21 @@ class Interceptor(Protocol):
     """
 
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
-        """Return what the call is to come to."""
+        """Return the result of the call."""
         ...
 
 
 def admits_none(call: Any) -> bool:
-    """Whether None can be what a call comes to, as far as is known of its method; nobody looks at a one-way call's."""
+    """Return whether None may be a call's result, as far as its method is known; a one-way result is ignored."""
     definition = call.route.definition
     return definition is None or call._is_one_way or definition.admits_none
 
 
 def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
-    """Return what was given for `interceptors`.
+    """Return the interceptors, checked.
 
     Raises:
-        ConfigError: it is no list of functions; the message names what is none.
+        ConfigError: the value is not a list of functions; the message names the wrong item.
     """
     hint = "write `async def name(call, proceed)` and give interceptors=[name]"
     if not isinstance(given, Iterable) or isinstance(given, str):

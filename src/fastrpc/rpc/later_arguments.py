@@ -1,9 +1,11 @@
-"""Arguments that only a later version acts upon: their defaults are taken, all else is refused."""
+"""Arguments without effect in this version, which functions refuse."""
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from fastrpc.config import ServerConfig
+from fastrpc.config.unknown_names import setting_with, unknown_name
 from fastrpc.errors import ConfigError
 
 __all__ = ["check_later", "later_arguments"]
@@ -15,15 +17,15 @@ T = TypeVar("T")
 _Later = Mapping[str, tuple[object, str]]
 
 _CLIENT: Final[_Later] = {
-    "credentials": (None, "clients do not yet prove who they are: nothing would be sent"),
-    "services": ((), "clients do not yet serve: nobody could call them"),
+    "credentials": (None, "clients do not yet authenticate: the credentials would not be sent"),
+    "services": ((), "clients do not yet serve: their services could not be called"),
 }
 _SERVER: Final[_Later] = {
-    "authenticate": (None, "servers do not yet ask callers who they are: everybody could call"),
-    "authorize": (None, "servers do not yet ask who may call what: everybody could call"),
+    "authenticate": (None, "servers do not yet authenticate callers: every caller would be accepted"),
+    "authorize": (None, "servers do not yet authorize calls: every caller would be accepted"),
     "limits": (
         (),
-        "servers do not yet limit single callers: nobody would be held back",
+        "servers do not yet limit the rate of single callers: no call would be refused",
     ),
 }
 
@@ -35,28 +37,71 @@ LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
         **_SERVER,
         "registry": (
             None,
-            "an App does not yet say where it is registered (give it to serve, or to --registry)",
+            "an App does not yet register itself (give it to serve, or to --registry)",
         ),
     },
     "serve": _SERVER,
     "method": {
-        "roles": ((), "callers do not yet have to prove who they are: everybody could call"),
-        "safe": (False, "nothing yet asks whether a method is safe"),
+        "roles": ((), "servers do not yet authenticate callers: every caller would be accepted"),
+        "safe": (False, "no feature yet depends on whether a method is safe"),
         "tool": (False, "methods are not yet offered as tools"),
-        "alias": ((), "methods do not yet have other names: nobody could call it by them"),
+        "alias": ((), "methods do not yet have aliases: calls by them would fail"),
     },
     "service": {
-        "alias": ((), "services do not yet have other names: nobody could call it by them"),
-        "rpcx": (None, "services do not yet speak rpcx: nobody could call it that way"),
+        "alias": ((), "services do not yet have aliases: calls by them would fail"),
+        "rpcx": (None, "services do not yet support rpcx: calls by it would fail"),
     },
 }
 
 
+_LISTEN: Final = "write await server.listen('tcp://host:port')"
+_SERVE: Final = "write serve(app, …), or give it to `fastrpc run`"
+
+#: The proper place of an argument that was given to the wrong function.
+_BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Server": {
+        "address": _LISTEN,
+        "host": _LISTEN,
+        "port": _LISTEN,
+        "advertise": "write await server.listen(…, advertise=…)",
+        "workers": "write fastrpc.serve(…, workers=…)",
+        "services": "give them without a name: Server(first, second)",
+    },
+    "App": {
+        "address": _SERVE,
+        "host": _SERVE,
+        "port": _SERVE,
+        "advertise": _SERVE,
+        "workers": _SERVE,
+        "services": "give them as the first argument: App([first, second])",
+    },
+    "serve": {
+        "host": "write address='tcp://host:port'",
+        "port": "write address='tcp://host:port'",
+        "services": "give them without a name: serve(first, second)",
+    },
+    "method": {"deadline": "write timeout=…", "retries": "write idempotent=True: then it can be tried again"},
+    "service": {"timeout": "write @method(timeout=…)", "idempotent": "write @method(idempotent=True)"},
+}
+_WITH_CONFIG: Final = frozenset({"Server", "App", "serve"})
+_TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(timeouts=Timeouts(…)) for the rest"
+
+
+def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
+    advice = _BELONGS[owner].get(name)
+    if advice is None and owner in _WITH_CONFIG:
+        setting = setting_with(ServerConfig(), name)
+        advice = (
+            _TIMEOUT if name == "timeout" else f"it is a setting: write config={setting}" if setting else None
+        )
+    return unknown_name(f"{owner}()", "argument", name, known, advice)
+
+
 def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that this version acts upon.
+    """Return the arguments that have an effect in this version.
 
     Raises:
-        ConfigError: another one is not what it is by default.
+        ConfigError: another argument differs from its default.
     """
     later = LATER_ARGUMENTS.get(owner, {})
     left = {}
@@ -72,16 +117,23 @@ def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def later_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Have a function take the defaults of what only a later version acts upon.
+    """Make a function accept the defaults of arguments that only a later version supports.
 
-    Its signature does not show them: a name that has no effect is none to write.
+    Its signature does not show them, as they have no effect. For other unknown names the error says what to write.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        code = cast(Any, function).__code__
+        names: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        known = tuple(name for name in names if name != "self")
+
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> T:
             if kwargs:
                 kwargs = check_later(owner, kwargs)  # type: ignore[assignment]
+                for name in kwargs:
+                    if name not in known:
+                        raise _refusal(owner, name, known)
             return function(*args, **kwargs)
 
         return checked

@@ -1,4 +1,4 @@
-"""What is given to `@method`: its options, checked."""
+"""The options of `@method`, checked."""
 
 import re
 import types
@@ -21,12 +21,12 @@ __all__ = [
 #: A method's name on the wire, or one part of a service's.
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
-#: Old names that a method keeps: each doubles what a call may tell.
+#: Most old names of a method: each doubles the key sets that a call may send.
 MOST_RENAMED: Final = 4
 
 
 class MethodOptions(NamedTuple):
-    """What was given to `@method`; None = not given."""
+    """The options of `@method`; None = not given."""
 
     name: str | None = None
     inline: bool | None = None
@@ -67,7 +67,7 @@ def checked_renamed(renamed: Mapping[str, str] | None) -> Mapping[str, str] | No
     if len(renamed) > MOST_RENAMED:
         raise ConfigError(
             f"renamed has {len(renamed)} old names, a method keeps at most {MOST_RENAMED}",
-            hint="leave out those that no caller uses any more, or give the method another name",
+            hint="leave out those that no caller uses now, or give the method another name",
         )
     if wrong := [old for old in renamed if not old.isidentifier()]:
         raise ConfigError(f"renamed: {wrong[0]!r} was no parameter's name", hint=how)
@@ -75,7 +75,7 @@ def checked_renamed(renamed: Mapping[str, str] | None) -> Mapping[str, str] | No
 
 
 def check_renamed(label: str, options: MethodOptions, signature: HandlerSignature) -> None:
-    """Refuse old names that no caller could mean."""
+    """Refuse old names that no caller can use."""
     names = [parameter.name for parameter in signature.parameters]
     for old, new in (options.renamed or {}).items():
         place = f"{label}: renamed={{{old!r}: {new!r}}}"

@@ -1,4 +1,4 @@
-"""What `with_options` takes, for type checkers and editors."""
+"""The options of `with_options`, for type checkers and editors."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
@@ -18,7 +18,7 @@ _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
 
 
 class CallOptions(TypedDict, total=False):
-    """The options of a view of a client. Left out means inherited, None means none."""
+    """The options of a view of a client. A missing option is inherited, None unsets it."""
 
     #: Seconds for one call; the caller's own deadline caps it.
     timeout: float | None
@@ -28,13 +28,13 @@ class CallOptions(TypedDict, total=False):
     codec: str | None
     #: By name: "gzip", "lz4", "zstd".
     compressor: str | None
-    #: 0 normal, 1 to be shed first, 2 high. Servers do not yet look at it: anything but 0 is refused.
+    #: 0 normal, 1 shed first, 2 high. Servers do not yet use it: anything but 0 is refused.
     priority: int
     #: Whether the server may run the call twice; what the method says by default.
     idempotent: bool | None
-    #: Wait, deadline running, while no server can be reached.
+    #: Wait, up to the deadline, while no server can be reached.
     wait_for_ready: bool
-    #: What to do when an attempt fails: a name, or an object of `fastrpc.failmodes`.
+    #: The fail mode: a name, or an object of `fastrpc.failmodes`.
     fail_mode: Any
     #: Calls with the same key go to the same endpoint.
     hash_key: str | bytes | int | None
@@ -42,15 +42,15 @@ class CallOptions(TypedDict, total=False):
     endpoint: str | Address | Endpoint | None
 
 
-#: The options that there are.
+#: The names of the options.
 OPTION_NAMES: Final = frozenset(CallOptions.__annotations__)
 
 
 def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of options that are of the kinds they should be, with metadata of both kinds in one mapping.
+    """Return a checked copy of options, with text and binary metadata in one mapping.
 
     Raises:
-        ConfigError: one is of another kind; the message names it.
+        ConfigError: an option has the wrong type; the message names it.
     """
     checked = dict(options)
     for name, (kinds, wanted) in _KINDS.items():

@@ -1,4 +1,4 @@
-"""Who is on the other side of a connection, and who they proved to be."""
+"""The peer of a connection, and the authenticated identity of a caller."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -14,18 +14,18 @@ _NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Peer:
-    """The other side of a connection: what it says of itself and what the transport knows.
+    """The other side of a connection: what it claims, and what the transport knows.
 
-    A server's `authenticate` is asked with one; `current_call().peer` is another.
+    A server's `authenticate` gets one; `current_call().peer` is another.
     """
 
     __slots__ = ("address", "certificate", "credentials", "scheme")
 
-    #: Where it is; an address of its transport's scheme, such as `tcp://10.0.0.7:51814`.
+    #: Its address, in its transport's scheme, such as `tcp://10.0.0.7:51814`.
     address: Address
-    #: How it proves who it is: "bearer" for a token, "certificate" for TLS alone; "" when it sent no proof.
+    #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if it sent no credentials.
     scheme: str
-    #: The proof, a token for one; None when it sent none.
+    #: Its credentials, such as a token; None if it sent none.
     credentials: str | None
     #: Its TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it; None without one.
     certificate: Mapping[str, Any] | None
@@ -47,13 +47,13 @@ class Peer:
         return str(self.address)
 
     def __repr__(self) -> str:
-        # A log must not hold what others could prove themselves with.
+        # Credentials must not get into a log.
         shown = "" if self.credentials is None else ", credentials=…"
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
 
 
 class Identity:
-    """Who a caller proved to be: a name, roles, and whatever else is claimed of him.
+    """The authenticated identity of a caller: a name, roles and claims.
 
     ::
 
@@ -63,12 +63,12 @@ class Identity:
     It cannot be changed. Two are equal when name, roles and claims are.
 
     Args:
-        name: whose calls these are, in logs, rules and limits.
-        roles: what rules may ask for beside the name.
-        claims: what else is known.
+        name: names the caller in logs, rules and limits.
+        roles: roles that rules may require.
+        claims: further attributes.
 
     Raises:
-        TypeError: the name or a role is no text, or the claims are no mapping.
+        TypeError: the name or a role is not text, or the claims are not a mapping.
         ConfigError: the name could be taken for something else in a rule or a log: it begins with `role:`, is
             `anonymous` or empty, or holds `*` or a character that is not shown, such as a line feed.
     """
@@ -90,17 +90,17 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """Whose calls these are, in logs, rules and limits."""
+        """The name of the caller in logs, rules and limits."""
         return self._name
 
     @property
     def roles(self) -> frozenset[str]:
-        """What rules may ask for beside the name."""
+        """The roles that rules may require."""
         return self._roles
 
     @property
     def claims(self) -> Mapping[str, Any]:
-        """What else is known; it cannot be changed."""
+        """Further attributes; read-only."""
         return self._claims
 
     def __setattr__(self, attribute: str, value: object) -> None:
@@ -119,7 +119,7 @@ class Identity:
         return (self.name, self.roles, self.claims) == (other.name, other.roles, other.claims)
 
     def __hash__(self) -> int:
-        # Claims may hold what has no hash.
+        # Claims may contain unhashable values.
         return hash((self.name, self.roles))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -139,11 +139,13 @@ def _checked_name(name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"the name of an Identity is {name!r}, it must be a text")
     if not name:
-        raise ConfigError("the name of an Identity is empty", hint="an unknown caller is None, no Identity")
+        raise ConfigError(
+            "the name of an Identity is empty", hint="an unauthenticated caller is None, not an Identity"
+        )
     if name == "anonymous":
         raise ConfigError(
-            "the name of an Identity is 'anonymous', which rules take for nobody",
-            hint="an unknown caller is None, no Identity",
+            "the name of an Identity is 'anonymous', which rules reserve for unauthenticated callers",
+            hint="an unauthenticated caller is None, not an Identity",
         )
     if name.startswith("role:"):
         raise ConfigError(
@@ -172,7 +174,7 @@ def _checked_roles(roles: Any) -> frozenset[str]:
 
 
 def _check_visible(what: str, text: str) -> None:
-    """Refuse what would not show in a log, or change how the rest of it shows."""
+    """Refuse characters that are invisible in a log, or change how the rest of it is shown."""
     hidden = sorted(hidden_in(text))
     if hidden:
         raise ConfigError(f"{what} is {text!a}, it must not hold the hidden character {hidden[0]!a}")

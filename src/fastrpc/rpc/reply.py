@@ -1,4 +1,4 @@
-"""An answer with what came along: what `request` returns."""
+"""A result with its metadata and call details, as `request` returns it."""
 
 from typing import Generic, TypeVar
 
@@ -11,17 +11,17 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reply(Generic[T_co]):
-    """What a method returned, and how the call went."""
+    """The result of a method, with details of the call."""
 
     __slots__ = ("_value", "attempts", "endpoint", "metadata", "seconds")
 
-    #: What the handler put into `current_call().reply_metadata`.
+    #: The metadata that the handler set in `current_call().reply_metadata`.
     metadata: Metadata
-    #: Who answered.
+    #: The endpoint that answered.
     endpoint: Endpoint
-    #: How many tries it took: 1 when the first one answered.
+    #: The number of attempts: 1 if the first one answered.
     attempts: int
-    #: How long the call took, all attempts together.
+    #: Seconds the call took, all attempts together.
     seconds: float
 
     def __init__(
@@ -36,7 +36,7 @@ class Reply(Generic[T_co]):
     # A property cannot be assigned to, so that a Reply[bool] may stand where a Reply[int] is expected.
     @property
     def value(self) -> T_co:
-        """What the method returned."""
+        """The result of the method."""
         return self._value
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""What a method's payloads are scanned by before they are decoded: which messages and which keys they may hold.
+"""The scan of a method's payloads before they are decoded: the messages and keys they may hold.
 
-Keys of maps and values of sets are looked at where a sender can foresee the hashes of their type. Python seeds the hash
-of text and bytes, an enum is hashed by its name, and of `bool` and literals there are few.
+Keys of maps and values of sets are checked if a sender can predict the hashes of their type. Python seeds the hash of
+text and bytes, an enum is hashed by its name, and `bool` and literals have few values.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ _PLAIN: Final[dict[type[Any], Any]] = {
 
 
 def scan_for(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
-    """Return what payloads with values of these types are scanned by; None where they cannot be read."""
+    """Return the scan of payloads with values of these types; None if the codec's payloads cannot be scanned."""
     if codec.name == "protobuf":
         return _protobuf_scan(codec, kinds)
     if codec.name not in {"msgpack", "json"}:
@@ -64,7 +64,7 @@ def scan_for(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
 
 
 def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], list[Any]]:
-    """Return the types of keys of maps, and of values of sets, whose hashes can be foreseen.
+    """Return the types of map keys and set values whose hashes are predictable.
 
     Args:
         is_text: keys are text, as in JSON: they are numbers only where an annotation says so.
@@ -85,7 +85,7 @@ def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], 
 def _protobuf_scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
     if not kinds or kinds[0] in {None, NoneType, Any}:
         return None
-    # A class that does not tell what it holds is scanned as one of scalars: its own fields count.
+    # A class with unknown fields is scanned as one of scalars: its own fields count.
     layout = MessageLayout(message_layout(kinds[0]) or [{}])
     return PayloadScan(codec.wire_id, layout=layout)
 
@@ -102,7 +102,7 @@ def _can_be_foreseen(part: Any) -> bool:
 
 
 def _is_seeded(part: Any) -> bool:
-    """Whether the hash of each value depends on a secret."""
+    """Return whether the hash of each value depends on a secret."""
     if isinstance(part, schema.TupleType):
         return bool(part.item_types) and all(map(_is_seeded, part.item_types))
     return isinstance(part, _SEEDED)

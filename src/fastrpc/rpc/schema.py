@@ -1,11 +1,11 @@
-"""From a method's types to its marshal: which codec carries them, and everything prepared for it."""
+"""Prepare the marshal of a method from its types and codec."""
 
 import inspect
 import types
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache, partial
-from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_args, get_origin
 
 from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
@@ -21,10 +21,10 @@ from fastrpc.rpc.signature import Parameter
 
 __all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "untyped_marshal"]
 
-#: Arrays of msgpack up to this length tell it in their first byte, where the marshal looks.
+#: Longest msgpack array with its length in the first byte, which the marshal reads.
 LONGEST_PREPARED: Final = 15
 
-#: What to write in place of a union whose members cannot be told apart by their bytes.
+#: The advice for a union whose members have indistinguishable payloads.
 _UNION_HINT: Final = (
     "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
 )
@@ -35,7 +35,7 @@ _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 #: Codecs that decode values of any type by themselves; the others give plain values, which are converted.
 _TYPED: Final = frozenset({"msgpack", "json"})
 
-#: Types whose values hold no others; by name, as nobody should import `uuid` only to compare with it.
+#: Types of scalar values, by name, to avoid importing `uuid` only for the comparison.
 _SCALARS: Final = frozenset(
     {
         *(f"builtins.{name}" for name in ("NoneType", "bool", "bytearray", "bytes", "float", "int", "str")),
@@ -47,10 +47,10 @@ _SCALARS: Final = frozenset(
 
 
 def check_service(definition: ServiceDefinition) -> None:
-    """Resolve and check the types of all methods, so that no call has to find out.
+    """Resolve and check the types of all methods, before any call.
 
     Raises:
-        ConfigError: a name is not known at run time, or a type cannot travel; it names parameter and class.
+        ConfigError: a name is unknown at run time, or a type cannot be encoded; it names parameter and class.
         TypeError: now that all types are known, the class differs from the contract it implements.
     """
     for method in definition.methods.values():
@@ -70,14 +70,14 @@ def codec_for(definition: MethodDefinition, preferred: str) -> str:
 
 
 def marshal_for(definition: MethodDefinition, codec_name: str, *, depth: int, items: int) -> Marshal:
-    """Return what turns arguments and results of a method into payload and back, prepared once.
+    """Return the marshal of a method, prepared once: it encodes and decodes arguments and results.
 
     Args:
-        depth: containers within each other that a payload may hold.
-        items: values that all containers of a payload may hold.
+        depth: deepest nesting of containers in a payload.
+        items: most values in all containers of a payload.
 
     Raises:
-        ConfigError: the types are not known at run time, or this codec cannot carry them.
+        ConfigError: the types are unknown at run time, or this codec cannot encode them.
     """
     key = (codec_name, depth, items)
     marshal: Marshal | None = definition.marshals.get(key)
@@ -91,7 +91,7 @@ def marshal_for(definition: MethodDefinition, codec_name: str, *, depth: int, it
 
 @cache
 def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, items: int) -> Marshal:
-    """Return the marshal of methods known only by name; any number of arguments fits."""
+    """Return the marshal of methods known only by name, for any number of arguments."""
     codec = codec_named(codec_name)
     decode = _plain_decoder(codec)
     scan = scan_for(codec, (Any,))
@@ -143,7 +143,7 @@ def _shape(definition: MethodDefinition) -> ArgumentShape:
 
 
 def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
-    """Return what raises the TypeError of a local call when arguments do not fit."""
+    """Return a function that raises the TypeError of a local call if arguments do not fit."""
 
     def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
@@ -162,29 +162,28 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
 
 
 def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
-    """Return a function that takes what the method takes and does nothing; Python words its errors."""
-
-    def twin() -> None: ...
-
+    """Return an empty function with the method's parameters, for Python's own error messages."""
     parameters = definition.parameters
     # `self` cannot be given by name in any call of a method, so it may as well be positional-only.
-    names = (_free_name(parameters), *(parameter.name for parameter in parameters))
-    positional = sum(parameter.by_position for parameter in parameters)
-    code = twin.__code__.replace(
-        co_argcount=positional + 1,
-        co_posonlyargcount=1 + sum(not parameter.by_name for parameter in parameters),
-        co_kwonlyargcount=len(parameters) - positional,
-        co_nlocals=len(names),
-        co_varnames=names,
-        co_name=definition.attribute,
-        co_qualname=definition.label,
-    )
-    defaults = tuple(p.default for p in parameters if p.by_position and not p.is_required)
-    function = types.FunctionType(code, {}, definition.attribute, defaults)
-    function.__kwdefaults__ = {
-        p.name: p.default for p in parameters if not p.by_position and not p.is_required
-    }
-    return function
+    own = inspect.Parameter(_free_name(parameters), inspect.Parameter.POSITIONAL_ONLY)
+    signature = inspect.Signature([own, *map(_without_value, parameters)])
+    # As in `dataclasses`. The text contains only names that Python has accepted as parameter names before.
+    namespace: dict[str, Any] = {}
+    exec(f"def twin{signature}: ...", {}, namespace)  # noqa: S102
+    twin: Any = namespace["twin"]
+    twin.__qualname__ = definition.label
+    return cast(Callable[..., None], twin)
+
+
+def _without_value(parameter: Parameter) -> inspect.Parameter:
+    """Return an `inspect.Parameter`; its default, which is not used, is None."""
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if not parameter.by_position:
+        kind = inspect.Parameter.KEYWORD_ONLY
+    elif not parameter.by_name:
+        kind = inspect.Parameter.POSITIONAL_ONLY
+    default = inspect.Parameter.empty if parameter.is_required else None
+    return inspect.Parameter(parameter.name, kind, default=default)
 
 
 def _free_name(parameters: Sequence[Parameter]) -> str:
@@ -231,7 +230,7 @@ def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
 def _argument_decoders(
     codec: Codec, shape: ArgumentShape, kinds: tuple[Any, ...]
 ) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
-    """Return what takes arguments apart into items, and what decodes exactly n of them at once."""
+    """Return a function that splits arguments into items, and one that decodes exactly n of them at once."""
     if codec.name not in _TYPED:
         return _plain_decoder(codec), None
     import msgspec
@@ -241,7 +240,7 @@ def _argument_decoders(
     if codec.name == "msgpack":
         longest = min(longest, LONGEST_PREPARED)
     elif not shape.shortest == shape.positional == len(kinds):
-        return opened, None  # JSON does not tell the length beforehand
+        return opened, None  # JSON arrays have no length prefix
     exact = (
         filled(codec.decoder(tuple.__class_getitem__(kinds[:n])), kinds[:n], as_row=True)
         if n >= shape.shortest
@@ -252,7 +251,7 @@ def _argument_decoders(
 
 
 def _plain_decoder(codec: Codec) -> Callable[[Any], Any]:
-    """Return what decodes a payload of unknown type; what is no array stays bytes."""
+    """Return a decoder for payloads of unknown type; anything but an array stays bytes."""
     if codec.name in _ONE_VALUE:
         return bytes
     decode = codec.decoder(Any)
@@ -260,7 +259,7 @@ def _plain_decoder(codec: Codec) -> Callable[[Any], Any]:
 
 
 def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decoder of an installed codec that raises DecodeError, whatever its library raises."""
+    """Return a decoder of an installed codec that turns every error of its library into DecodeError."""
 
     def guarded(payload: Any) -> Any:
         try:
@@ -272,7 +271,7 @@ def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 def _encoder(codec: Codec) -> Callable[[Any], bytes]:
-    """Return what encodes any value; the core reads what it gives as bytes, so that nothing else may come of it."""
+    """Return an encoder for any value; its result is checked, as the core reads it as bytes."""
     encode = codec.encoder()
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
@@ -285,7 +284,7 @@ def _encoder(codec: Codec) -> Callable[[Any], bytes]:
 
 
 def _payload_decoder(codec: Codec, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what decodes a payload that is one value; `convert` takes an item of it."""
+    """Return a decoder for a payload of one value; `convert` takes an item of it."""
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return convert
     opened = _plain_decoder(codec)
@@ -293,7 +292,7 @@ def _payload_decoder(codec: Codec, convert: Callable[[Any], Any]) -> Callable[[A
 
 
 def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) -> Callable[[Any], Any]:
-    """Return the decoder of one value; ConfigError where the codec cannot carry its type."""
+    """Return the decoder of one value; ConfigError if the codec cannot encode its type."""
     try:
         if codec.name in _ONE_VALUE:
             return codec.decoder(kind)
@@ -302,7 +301,7 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
             return filled(codec.decoder(kind), (kind,), as_row=False)
         import msgspec
 
-        # An installed codec gives plain values, whatever type it is asked for.
+        # An installed codec returns plain values for every type.
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except ConfigError as error:
         raise _unsuitable(definition, codec, place, kind, error.message) from error
@@ -311,7 +310,7 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
 
 
 def _check_type(kind: Any) -> None:
-    """Refuse a type that msgspec would take and then never find in any payload."""
+    """Refuse a type that msgspec accepts but never decodes to."""
     from msgspec import inspect as schema
 
     seen: set[int] = set()

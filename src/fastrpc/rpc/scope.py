@@ -1,4 +1,8 @@
-"""What calls inherit from where they are made: a deadline, or nothing at all."""
+"""The scope of a call, from which it inherits a deadline.
+
+A timeout of 0 is valid here and in `with_options`: the call fails at once, unsent. Programs compute the rest of a time
+budget, which may be 0. Settings and `@method(timeout=)`, which people write, refuse 0.
+"""
 
 from contextvars import Token
 from types import TracebackType
@@ -11,10 +15,10 @@ __all__ = ["detached", "timeout"]
 
 
 class timeout:
-    """Limit all calls made inside to `seconds` from now, on the wire as well: `async with fastrpc.timeout(0.5):`.
+    """Limit all calls inside to `seconds` from now, on the wire as well: `async with fastrpc.timeout(0.5):`.
 
-    The calls share the limit; it does not interrupt anything else inside. A surrounding limit that ends earlier
-    stays in force. A plain `with` works too, for SyncClient.
+    The calls share the limit; other code inside is not interrupted. An earlier surrounding limit stays in force. A
+    plain `with` works too, for SyncClient.
 
     Args:
         seconds: how long; not negative. None limits nothing by itself.
@@ -46,7 +50,7 @@ class timeout:
 
 
 class detached:
-    """Start work inside that may outlive the current call: `with fastrpc.detached():`.
+    """Detach work inside from the current call, which it may outlive: `with fastrpc.detached():`.
 
     Calls made there, and by tasks created there, inherit neither the handler's deadline nor its retries, and
     `current_call()` finds nothing.

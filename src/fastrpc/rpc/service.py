@@ -1,6 +1,6 @@
-"""`@service` and `@method`, and what they know of a class or of one of its functions.
+"""`@service` and `@method`, and the definitions of classes and functions.
 
-Both give back what they were given. `@method` leaves a mark on the function. `@service` claims each marked
+Both return their argument. `@method` sets a mark on the function. `@service` claims each marked
 function for its class: a function that belongs to another class already (a base class, a mixin) is copied, so
 that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses of a service
 claim their overrides as soon as they exist; what they define is read when it is first needed.
@@ -42,20 +42,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 METHOD_MARK = "__fastrpc_method__"
 SERVICE_MARK = "__fastrpc_service__"
 
-#: Bytes of a method's full name; it travels with every call.
+#: Longest full name of a method, in bytes; every call carries it.
 LONGEST_NAME = 255
 
-#: Stands for an option that was not given, so that an override can inherit it.
+#: An option that was not given, so that an override can inherit it.
 _NOT_GIVEN: Final[Any] = None
 
 
 class MethodMark:
-    """What a function of a service carries."""
+    """The mark on a function of a service."""
 
     __slots__ = ("attribute", "defined_in", "definition", "function", "options", "owner", "signature")
 
     def __init__(self, options: MethodOptions | None, signature: HandlerSignature | None) -> None:
-        #: What `@method` was given and read; None on an override without it.
+        #: The options and signature of `@method`; None on an override without it.
         self.options = options
         self.signature = signature
         #: The class that claimed `function` as its `attribute`, and the one whose body holds it.
@@ -91,15 +91,15 @@ def method(
     public: bool = _NOT_GIVEN,
     renamed: Mapping[str, str] | None = None,
 ) -> Any:
-    """Mark a function as a remote method; it stays what it is.
+    """Mark a function as a remote method; the function itself is unchanged.
 
     Args:
         name: the name on the wire after the service's; the function's own by default.
         inline: run a plain `def` on the loop instead of in a thread; it must not block.
-        idempotent: running it twice does no harm, so a call that may have run can be tried again.
+        idempotent: running it twice is harmless, so a call that may have run can be retried.
         timeout: seconds; the client's default and the server's cap.
-        codec: what its payload is encoded with, whatever the client prefers; "raw" for bytes untouched.
-        public: callers need not prove who they are. Not yet: nobody has to, so True is refused.
+        codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
+        public: callers need not authenticate. Not yet: authentication does not exist, so True is refused.
         renamed: old names of parameters that callers may still use, each with the present one; at most four.
 
     Raises:
@@ -110,7 +110,7 @@ def method(
         return _mark(name, MethodOptions())
     if public:
         raise ConfigError(
-            f"public is {public!r}, but callers do not yet have to prove who they are: it would have no effect",
+            f"public is {public!r}, but servers do not yet authenticate callers: it would have no effect",
             hint="leave public out",
         )
     options = MethodOptions(
@@ -129,12 +129,12 @@ def method(
 def service(
     name: str, /, *, version: str | None = None, implements: type[Any] | None = None
 ) -> Callable[[C], C]:
-    """Mark a class as the service called `name`; the class stays what it is.
+    """Mark a class as the service called `name`; the class itself is unchanged.
 
     Args:
         name: the name on the wire; it may hold dots.
-        version: told to whoever asks; it is no part of any name.
-        implements: the contract that the class keeps without inheriting from it, compared at once.
+        version: shown by reflection; it is not part of any name.
+        implements: a contract that the class implements without inheriting from it, checked at once.
 
     Raises:
         TypeError: the class cannot be this service; the message lists every reason.
@@ -174,20 +174,20 @@ def service(
 
 
 def check_name_length(full_name: str) -> None:
-    """Refuse a method name that is too long for a frame: whoever sent it would lose the connection.
+    """Refuse a method name that is too long for a frame: sending it would lose the connection.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: the name is too long.
     """
     if len(full_name) > LONGEST_NAME:
         raise ConfigError(f"the name {full_name!r} is longer than {LONGEST_NAME} characters")
 
 
 def service_definition(source: Any, /) -> ServiceDefinition:
-    """Return what a class under `@service`, a subclass of one or an instance of either serves.
+    """Return the definition of a class under `@service`, of a subclass of one, or of an instance.
 
     Raises:
-        TypeError: it is no service, or inherits from two.
+        TypeError: the source is not a service, or inherits from two.
     """
     cls = source if isinstance(source, type) else type(source)
     definition: ServiceDefinition | None = vars(cls).get(SERVICE_MARK)
@@ -198,10 +198,10 @@ def service_definition(source: Any, /) -> ServiceDefinition:
 
 
 def method_definition(function: Callable[..., Any], /) -> MethodDefinition:
-    """Return what is known of a remote method, given as `Arith.mul` or as the method of an instance.
+    """Return the definition of a remote method, given as `Arith.mul` or as the method of an instance.
 
     Raises:
-        TypeError: it is no remote method; the message says how to make it one.
+        TypeError: the function is not a remote method; the message says how to make it one.
     """
     mark: MethodMark | None = getattr(function, METHOD_MARK, None)
     if mark is not None and mark.definition is not None:
@@ -215,7 +215,7 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
             f"{function.__qualname__} is a class: pass one of its methods, `{function.__name__}.…`"
         )
     if inspect.iscoroutine(function):
-        # Nobody else can await it, and Python would warn of it.
+        # No other code can await it, and Python would warn about it.
         function.close()
         name = function.__qualname__
         raise TypeError(f"{name}() was called here: give method and arguments apart, as in call({name}, …)")
@@ -270,11 +270,11 @@ def _mark(handler: F, options: MethodOptions) -> F:
 
 
 def _claim_methods(cls: type[Any], *, contract: ServiceDefinition | None, is_whole: bool) -> None:
-    """Mark each remote function of `cls` as its own; `is_whole` also those that a base has claimed."""
+    """Claim each remote function for `cls`; with `is_whole` also those that a base has claimed."""
     promised = () if contract is None else tuple(member.attribute for member in contract.methods.values())
     for attribute in dict.fromkeys((*_marked_attributes(cls), *promised)):
         function = inspect.getattr_static(cls, attribute, None)
-        if function is None:  # taken out by a subclass, or missing from a contract
+        if function is None:  # removed by a subclass, or missing from a contract
             continue
         if isinstance(function, classmethod | staticmethod | property):
             raise TypeError(
@@ -307,7 +307,7 @@ def _claim(cls: type[Any], attribute: str, function: Any, *, is_own: bool) -> No
 
 
 def _owner_of(function: Any) -> type[Any] | None:
-    """Return the class that claimed a function; a wrapper carries only the mark of what it wraps."""
+    """Return the class that claimed a function; a wrapper has only the mark of the wrapped function."""
     mark: MethodMark | None = getattr(function, METHOD_MARK, None)
     return mark.owner if mark is not None and mark.function is function else None
 
@@ -325,7 +325,7 @@ def _marked_attributes(cls: type[Any]) -> Iterator[str]:
 
 
 def _copy(function: Any, qualname: str) -> Any:
-    """Return a function that does the same and can carry a mark of its own."""
+    """Return an equivalent function with its own mark."""
     if not isinstance(function, types.FunctionType):
 
         @functools.wraps(function)
@@ -345,7 +345,7 @@ def _copy(function: Any, qualname: str) -> Any:
     copied.__doc__ = function.__doc__
     copied.__module__ = function.__module__
     copied.__qualname__ = qualname
-    # Reading `__annotations__` would evaluate what is deferred since Python 3.14.
+    # Reading `__annotations__` would evaluate deferred annotations since Python 3.14.
     is_deferred = getattr(function, "__annotate__", None) is not None
     for name in ("__annotate__" if is_deferred else "__annotations__", "__type_params__"):
         if hasattr(function, name):
@@ -354,7 +354,7 @@ def _copy(function: Any, qualname: str) -> Any:
 
 
 def _watch_subclasses(cls: type[Any]) -> None:
-    """Let each subclass claim its methods when it is made."""
+    """Make each subclass claim its methods when it is created."""
     written = vars(cls).get("__init_subclass__")
 
     def watch(subclass: type[Any], /, **options: Any) -> None:
@@ -368,7 +368,7 @@ def _watch_subclasses(cls: type[Any]) -> None:
 
 
 def _gives_types(cls: type[Any]) -> bool:
-    """Whether a class says what the type variables of its bases are, so that inherited methods change."""
+    """Return whether a class binds type variables of its bases, so that inherited methods change."""
     bases = vars(cls).get("__orig_bases__", ())
     return any(get_args(base) and get_origin(base) not in {Generic, Protocol} for base in bases)
 
@@ -462,7 +462,7 @@ def _read_method(
 def _inherit(
     cls: type[Any], service_name: str, mark: MethodMark, signature: HandlerSignature
 ) -> tuple[MethodOptions, HandlerSignature, list[MethodDefinition]]:
-    """Return options and signature, completed by what a method overrides, and the methods that it overrides."""
+    """Return options and signature, completed from the overridden methods, and these methods."""
     options = mark.options or MethodOptions()
     contracts: list[MethodDefinition] = []
     for member, inherited in _inherited_marks(cls, mark):
@@ -482,10 +482,10 @@ def _inherit(
 
 
 def _inherited_marks(cls: type[Any], mark: MethodMark) -> Iterator[tuple[type[Any], MethodMark]]:
-    """Return the marks of what an override overrides, nearest first, each with the class that holds it."""
+    """Return the marks of the overridden methods, nearest first, each with its class."""
     for member in cls.__mro__:
         inherited = getattr(vars(member).get(mark.attribute), METHOD_MARK, None)
-        # A copy shares the signature of what it was copied from.
+        # A copy shares the signature of its original.
         is_same = (
             inherited is not None
             and inherited.signature is not None

@@ -1,4 +1,4 @@
-"""What a handler's signature says about the remote method, and what it may not say."""
+"""Read a handler's signature, and refuse what a remote method cannot have."""
 
 import inspect
 import sys
@@ -18,10 +18,10 @@ from fastrpc.rpc.annotation import (
 
 __all__ = ["NO_DEFAULT", "HandlerSignature", "Kind", "Parameter", "Style", "check_raw", "read_signature"]
 
-#: What a method's call looks like; "client" and "server" say who sends many messages.
+#: The kind of a method's calls; "client" and "server" name the side that streams.
 Kind = Literal["unary", "client_stream", "server_stream", "both_ways"]
 
-#: Where a handler runs: on the loop as a coroutine or async generator, in a thread, on the loop at once.
+#: The way a handler runs: on the loop as a coroutine or async generator, in a thread, on the loop at once.
 Style = Literal["async", "thread", "inline"]
 
 #: The default of a parameter without one.
@@ -50,9 +50,9 @@ class Parameter(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """The default as one would write it, `...` for what has no short form."""
+        """The default as source, `...` if it has no short form."""
         text = repr(self.default)
-        # Members of an enum are texts or numbers as well, but not written so.
+        # Members of an enum may be texts or numbers, but are not written like these.
         is_plain = self.default is None or type(self.default) in {bool, int, float, str, bytes}
         return text if is_plain and len(text) <= LONGEST_DEFAULT else "..."
 
@@ -62,12 +62,12 @@ class Parameter(NamedTuple):
 
 
 class HandlerSignature(NamedTuple):
-    """A handler's signature, read and found sound."""
+    """A handler's signature, parsed and checked."""
 
     label: str
-    #: Where the handler was written; a parameter's own scope differs if its annotation is inherited.
+    #: The scope of the handler; a parameter's own scope differs if its annotation is inherited.
     scope: Scope
-    #: What travels as arguments, in order; not the stream.
+    #: The parameters sent as arguments, in order; not the stream.
     parameters: tuple[Parameter, ...]
     #: The parameter that is the caller's stream, and its position among all parameters.
     stream: Parameter | None
@@ -93,7 +93,7 @@ class HandlerSignature(NamedTuple):
         )
 
     def filled_from(self, inherited: "HandlerSignature") -> "HandlerSignature":
-        """Return the same signature with what it leaves unannotated taken from `inherited`, by name."""
+        """Return the same signature with missing annotations taken from `inherited`, by name."""
         known = {parameter.name: parameter for parameter in inherited.parameters}
 
         def filled(parameter: Parameter, source: Parameter | None) -> Parameter:
@@ -110,7 +110,7 @@ class HandlerSignature(NamedTuple):
         )
 
     def annotations(self) -> list[Any]:
-        """Return everything written as a type."""
+        """Return all annotations."""
         streams = [] if self.stream is None else [self.stream]
         return [*(parameter.annotation for parameter in (*self.parameters, *streams)), self.result]
 
@@ -170,7 +170,7 @@ def check_raw(signature: HandlerSignature) -> None:
 
 
 def _signature_of(handler: Callable[..., Any], label: str) -> inspect.Signature:
-    # What a wrapper wraps does not count, unless the wrapper says so with `__signature__`.
+    # A wrapped function is ignored, unless the wrapper has `__signature__`.
     try:
         if sys.version_info >= (3, 14):
             import annotationlib
@@ -230,11 +230,11 @@ def _stream_parameter(label: str, parameters: Sequence[Parameter]) -> tuple[Para
 
 
 def _form(handler: Callable[..., Any]) -> Form:
-    """Say how the handler was written; a plain wrapper is what it wraps."""
+    """Return the style of the handler; a plain wrapper has that of the wrapped function."""
     for function in unwrapped(handler):
         if inspect.isasyncgenfunction(function):
             return "async_generator"
-        # The marker is that of compiled coroutine functions, which Python before 3.12 does not know.
+        # Compiled coroutine functions have this marker; Python before 3.12 lacks a test for it.
         if inspect.iscoroutinefunction(function) or getattr(function, "_is_coroutine", None) is not None:
             return "coroutine"
         if inspect.isgeneratorfunction(function):
@@ -243,7 +243,7 @@ def _form(handler: Callable[..., Any]) -> Form:
 
 
 def _check_result(label: str, form: Form, result: Any, scope: Scope) -> bool:
-    """Return whether the result is a stream; TypeError where the annotation contradicts the body."""
+    """Return whether the result is a stream; TypeError if the annotation contradicts the body."""
     stream = stream_form(result, scope)
     written = "nothing" if result is UNANNOTATED else f"`{type_text(result)}`"
     name = label.rpartition(".")[2]

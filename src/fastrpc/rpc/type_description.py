@@ -1,4 +1,4 @@
-"""The classes that payloads of a service are made of, as plain data."""
+"""Describe the classes in a service's payloads as plain data."""
 
 import dataclasses
 import types
@@ -23,7 +23,7 @@ STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_field
 def describe_types(definition: ServiceDefinition) -> list[dict[str, Any]]:
     """Return the dataclasses, Structs, typed dicts, named tuples and enums in the types of all methods.
 
-    Types are told by their names, so of two classes of one name the first one stands for both.
+    Types are identified by name, so the first of two classes of one name represents both.
     """
     found: dict[str, dict[str, Any]] = {}
     waiting = list(_method_types(definition))
@@ -31,7 +31,7 @@ def describe_types(definition: ServiceDefinition) -> list[dict[str, Any]]:
         annotation = waiting.pop(0)
         arguments = get_args(annotation)
         waiting += [argument for argument in arguments if not isinstance(argument, str | int | bytes)]
-        # A generic class would have to be told once for each of its arguments.
+        # A generic class would need one description for each of its arguments.
         if arguments or not isinstance(annotation, type) or annotation.__name__ in found:
             continue
         described = _describe_class(annotation)
@@ -45,7 +45,7 @@ def _method_types(definition: ServiceDefinition) -> Iterator[Any]:
     for method in definition.methods.values():
         try:
             known = method.types()
-        except ConfigError:  # not known at run time; the name is all there is
+        except ConfigError:  # unknown at run time; only its name is available
             continue
         yield from known.parameters
         yield known.result
@@ -53,7 +53,7 @@ def _method_types(definition: ServiceDefinition) -> Iterator[Any]:
 
 
 def _describe_class(cls: type[Any]) -> tuple[dict[str, Any], list[Any]] | None:
-    """Return a class as plain data, and the types of its fields; None for one that is no payload by its fields."""
+    """Return a class as plain data, and the types of its fields; None if it is not encoded by fields."""
     if issubclass(cls, Enum):
         members = {name: member.value for name, member in cls.__members__.items()}
         plain = {name: value for name, value in members.items() if isinstance(value, str | int)}
@@ -63,7 +63,7 @@ def _describe_class(cls: type[Any]) -> tuple[dict[str, Any], list[Any]] | None:
         return None
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
-    except Exception:  # a name that is known to type checkers only
+    except Exception:  # a name that only type checkers resolve
         return None
     fields = list(_fields(cls, kind, hints))
     options = {}
@@ -105,7 +105,7 @@ def _fields(cls: Any, kind: str, hints: dict[str, Any]) -> Iterator[dict[str, An
                 yield _field(name, hints[name], _literal(defaults[name]) if name in defaults else None)
         case _:
             for name in dict.fromkeys(hints):
-                # Where annotations are texts the class itself does not know.
+                # For string annotations the class itself does not know.
                 said = {Required: True, NotRequired: False}.get(get_origin(hints[name]))
                 is_required = name in cls.__required_keys__ if said is None else said
                 yield _field(name, hints[name], None if is_required else "...")
@@ -126,14 +126,14 @@ def _field(
 
 
 def _without_unset(annotation: Any) -> Any:
-    """Return the type of a field that is there: UNSET never travels."""
+    """Return the type of a present field: UNSET is never encoded."""
     arguments = get_args(annotation) if get_origin(annotation) in {typing.Union, types.UnionType} else ()
     rest = tuple(one for one in arguments if getattr(one, "__name__", None) != "UnsetType")
     return annotation if len(rest) == len(arguments) else typing.Union[rest]  # noqa: UP007 (known at run time only)
 
 
 def _default_text(default: Any, factory: Any, nothing: Any) -> str | None:
-    """Return a default as one would write it, `...` where it has no short form, None where there is none."""
+    """Return a default as source, `...` if it has no short form, None if there is none."""
     if factory is not nothing:
         return _EMPTY.get(factory, "...")
     return None if default is nothing else _literal(default)

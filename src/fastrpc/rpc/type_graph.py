@@ -1,4 +1,4 @@
-"""What the types of payloads are made of, as msgspec understands them; types may refer to themselves."""
+"""The graph of types in payloads, as msgspec inspects them; types may refer to themselves."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["all_parts", "parts_of"]
 
 
 def parts_of(part: Any) -> list[schema.Type]:
-    """Return the types of what a value of this type holds; of a union, its members."""
+    """Return the element types of a type; of a union, its members."""
     if isinstance(part, schema.UnionType):
         return list(part.types)
     if isinstance(part, schema.TupleType):
@@ -23,7 +23,7 @@ def parts_of(part: Any) -> list[schema.Type]:
 
 def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
     """Yield the types of these annotations and all that they hold, each once."""
-    # They are kept while their ids are.
+    # The objects are kept as long as their ids.
     waiting = list(schema.multi_type_info(kinds))
     roots = list(waiting)
     seen = {id(root) for root in roots}

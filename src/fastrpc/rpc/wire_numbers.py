@@ -1,13 +1,19 @@
-"""What one side of a connection calls the codecs and compressors it takes: the same for clients and servers."""
+"""The wire numbers of the codecs and compressors that one side of a connection accepts.
+
+Each side announces its own numbers from 64 on. Inside, a codec is the name in its marshal and a compressor the
+object: numbers stay at the edge, where a frame is written or read.
+"""
 
 from collections.abc import Iterable
 
-from fastrpc._core.framing.settings import LIST_LIMIT, WireNumbers
+from fastrpc._core.framing.settings import LIST_LIMIT, Settings, WireNumbers
+from fastrpc._version import __version__
 from fastrpc.codecs.base import codec_number, codec_numbers
 from fastrpc.compressors.base import compressor_numbers
+from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.errors import ConfigError
 
-__all__ = ["compressor_list", "numbers_of", "numbers_of_all"]
+__all__ = ["announced", "compressor_list", "numbers_of", "numbers_of_all"]
 
 
 def numbers_of(codecs: Iterable[str]) -> WireNumbers:
@@ -23,10 +29,24 @@ def numbers_of(codecs: Iterable[str]) -> WireNumbers:
 
 
 def numbers_of_all() -> WireNumbers:
-    """Return the numbers of everything that is installed: what a client takes in answers."""
+    """Return the numbers of all installed codecs and compressors, which a client accepts in answers."""
     return numbers_of(list(codec_numbers().values())[:LIST_LIMIT])
 
 
 def compressor_list(numbers: WireNumbers) -> dict[int, str]:
     """Return the compressors as they are announced."""
     return {number: compressor.name for number, compressor in numbers.compressors.items()}
+
+
+def announced(settings: Settings, config: ClientConfig | ServerConfig, numbers: WireNumbers) -> Settings:
+    """Fill in the settings that clients and servers share, and return them."""
+    limits = config.limits
+    settings.max_frame = limits.frame_bytes
+    settings.max_message = limits.message_bytes
+    settings.max_metadata = limits.metadata_bytes
+    settings.stream_window = limits.stream_window_bytes
+    settings.codecs, settings.compressors = numbers.codecs, compressor_list(numbers)
+    settings.min_ping_ms = int(config.keepalive.minimum_interval * 1000)
+    settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
+    settings.agent = f"fastrpc/{__version__}"
+    return settings

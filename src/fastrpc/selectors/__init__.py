@@ -1,7 +1,9 @@
-"""Which endpoint takes a call: the interface, the built-in choices, and filters that narrow the endpoints first.
+"""Selectors choose the endpoint of a call: the interface, the built-in ones, and filters that narrow the endpoints.
 
-Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`); the files here are its faces.
-Knows endpoints and the core, no network and no client.
+Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`, `key_selectors.pyx`); the files here
+are its public classes. The first line of a compiled selector's docstring is its signature, as Cython constructors lack
+one.
+Depends on endpoints and the core, not on the network or clients.
 """
 
 from fastrpc.selectors.base import Filter, Selector, selector_for

@@ -1,4 +1,9 @@
-"""What a selector is, the table that finds one by name, and the adapter for one of your own."""
+"""The interface of selectors, the table that finds one by name, and the adapter for custom ones.
+
+Round robin and smooth weighting go on where they were when the endpoints change. While connections come and go the
+list changes many times a second, and beginning anew would give some endpoints a multiple of their share. A pick that
+leads to no connection is undone, so that the first calls of a client already follow the sequence.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -13,7 +18,7 @@ __all__ = ["DEFAULT", "Filter", "Selector", "selector_for", "selector_names"]
 #: The selector of a client that names none.
 DEFAULT = "round_robin"
 
-# name -> (module, class). Imported when it is first asked for.
+# name -> (module, class). Imported on first use.
 _BUILT_IN = {
     "random": ("fastrpc.selectors.random", "Random"),
     "round_robin": ("fastrpc.selectors.round_robin", "RoundRobin"),
@@ -26,7 +31,7 @@ _BUILT_IN = {
 
 _METHODS = ("update", "pick", "observe")
 
-#: Narrows endpoints: told all of them in their order and how to ask whether one is in good health.
+#: Narrows endpoints: gets all of them in order, and a function that tells whether one is healthy.
 Filter: TypeAlias = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
 
@@ -43,13 +48,13 @@ class Selector(Protocol):
     def pick(self, call: Any) -> Endpoint:
         """Return one of the endpoints, of which there is at least one.
 
-        It may be asked again when that one was already tried for this call. `call` is what interceptors get; its
+        It may be called again if that one was already tried for this call. `call` is what interceptors get; its
         `hash_key` is what the caller gave with `with_options(hash_key=)`, or None.
         """
         ...
 
     def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
-        """Learn how an attempt went. Called once per attempt, in any order."""
+        """Record the outcome of an attempt. Called once per attempt, in any order."""
         ...
 
 
@@ -62,14 +67,14 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
     """Return the selector that a client was given as an object, by its name, or not at all.
 
     Raises:
-        ConfigError: there is none of that name, or the object has not the methods of one.
+        ConfigError: the name is unknown, or the object lacks methods of a selector.
     """
     if choice is None:
         choice = DEFAULT
     if isinstance(choice, str):
         return cast(BaseSelector, built_in("selector", choice, _BUILT_IN))
     if isinstance(choice, BaseSelector):
-        # The compiled picks do not pass through methods that a subclass replaced.
+        # The compiled picks bypass methods that a subclass overrides.
         is_ours = all(getattr(type(choice), name) is getattr(BaseSelector, name) for name in _METHODS)
         return choice if is_ours else UserSelector(choice)
     missing = [name for name in _METHODS if not callable(getattr(choice, name, None))]

@@ -1,6 +1,10 @@
-"""Calls with the same key to the same endpoint."""
+"""Calls with the same key to the same endpoint.
 
-from fastrpc._core.balancing.selectors import ConsistentHashSelector
+Bounded load lets four calls of one key stay together (`least_load`). The strict bound would send the second of two
+concurrent calls elsewhere on a nearly idle client, without need.
+"""
+
+from fastrpc._core.balancing.key_selectors import ConsistentHashSelector
 
 __all__ = ["ConsistentHash"]
 
@@ -8,7 +12,7 @@ __all__ = ["ConsistentHash"]
 class ConsistentHash(ConsistentHashSelector):
     """Pick by `with_options(hash_key=…)`: the same endpoint in every process, and few keys move when one comes or goes.
 
-    What does not fit on an endpoint goes to the next on the ring. Calls without a key go anywhere.
+    Calls beyond an endpoint's bound go to the next on the ring. Calls without a key go anywhere.
 
     Args:
         bound: an endpoint has at most this many times its share of the calls under way. Too low moves keys for small

@@ -1,4 +1,4 @@
-"""What narrows the endpoints before one is picked: labels, version, zone, a subset of a large endpoint set."""
+"""Filters that narrow the endpoints before a pick: labels, version, zone, a subset of a large endpoint set."""
 
 import operator
 import re
@@ -39,7 +39,7 @@ def version(condition: str) -> Filter:
     """Keep endpoints whose version meets a condition such as `"2"`, `">=1.4"` or `">=1.4, <2"`.
 
     Versions are numbers between dots, compared number by number, as many as the condition has: `"2"` and `">=2"` both
-    take 2.7.1. What follows the numbers is not looked at. An endpoint without a version meets no condition.
+    take 2.7.1. A suffix after the numbers is ignored. An endpoint without a version meets no condition.
 
     Raises:
         ConfigError: the condition cannot be read.
@@ -111,5 +111,5 @@ def _numbers(text: str) -> list[int]:
 
 
 def _padded(numbers: list[int], size: int) -> list[int]:
-    """Cut or fill with zeros."""
+    """Truncate, or pad with zeros."""
     return (numbers + [0] * size)[:size]

@@ -1,8 +1,8 @@
-"""The picks of Go rpcx, for clients in both languages that must agree on who serves what."""
+"""The picks of Go rpcx, for clients in both languages that must map keys to the same endpoints."""
 
 from typing import Any
 
-from fastrpc._core.balancing.selectors import DoubleJumpSelector, JumpHashSelector
+from fastrpc._core.balancing.key_selectors import DoubleJumpSelector, JumpHashSelector
 
 __all__ = ["DoubleJump", "JumpHash", "go_text", "rpcx_key"]
 

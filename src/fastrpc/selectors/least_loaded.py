@@ -1,4 +1,4 @@
-"""Away from what is slow or busy."""
+"""Prefer fast and idle endpoints."""
 
 from fastrpc._core.balancing.selectors import LeastLoadedSelector
 
@@ -6,10 +6,10 @@ __all__ = ["LeastLoaded"]
 
 
 class LeastLoaded(LeastLoadedSelector):
-    """Pick the better of two random endpoints: the one where a call would wait less.
+    """Pick the better of two random endpoints: the one with the shorter expected wait.
 
-    How long attempts take is a peak EWMA: a slow one counts at once and is forgotten within a few `decay` seconds,
-    so that a server that was slow is tried again. A fault counts as ten times the usual time.
+    Latency is a peak EWMA: a slow attempt counts at once and decays within a few `decay` seconds, so that a server that
+    was slow is tried again. A fault counts as ten times the usual time.
 
     Args:
         decay: seconds in which an observation loses 63 % of its weight, from 0.001 to 3,600. Too low follows every

@@ -5,10 +5,12 @@ import socket
 from collections.abc import Callable, Sequence
 
 from fastrpc.config import ServerConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import tcp, unix
-from fastrpc.transports.base import BACKLOG, close_all, listen_error
+from fastrpc.transports.base import BACKLOG
+from fastrpc.transports.sockets import close_all, listen_error
 
 __all__ = ["Acceptor", "ListeningSocket"]
 
@@ -55,8 +57,7 @@ class Acceptor:
 
     def _bind(self, index: int, address: Address, config: ServerConfig) -> None:
         if address.scheme == "tcp":
-            silence = (config.keepalive.interval or 0.0) + config.keepalive.timeout
-            bound = tcp.bind(address, silence_seconds=silence)
+            bound = tcp.bind(address, silence_seconds=silence_seconds(config.keepalive))
             host, port = bound[0].getsockname()[:2]
             address = Address("tcp", host=address.host or host, port=port, path=address.path)
         elif address.scheme == "unix":

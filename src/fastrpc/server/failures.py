@@ -9,6 +9,11 @@
     anything else, SystemExit too                 INTERNAL, with an id that the log carries
 
 A caller is never told the text of an exception, nor what another server said: both may name what is not for its eyes.
+
+An error of an own call (`mark_own` in `_core/calling/pending_call.pyx`) says something about that call, not about the
+caller's, so its status is hidden unless it would be as true one tier up. `sys.exit()` in a handler is a mistake in
+one call and ends no server; KeyboardInterrupt on the loop is raised again by a callback of its own: left in a
+protocol, uvloop would make the end of a connection of it.
 """
 
 import asyncio

@@ -114,13 +114,18 @@ def run(
 
 def addresses_of(given: str | Address | Sequence[str | Address]) -> tuple[Address, ...]:
     """Read one address or several."""
-    several = [given] if isinstance(given, str | Address) else given
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     return tuple(Address.parse(one) for one in several)
 
 
 def _several(advertise: "Advertise | Sequence[Advertise]") -> "tuple[Advertise, ...]":
     if advertise is None or advertise is False or isinstance(advertise, str | Address | Endpoint):
         return () if advertise is None else (advertise,)
+    if not isinstance(advertise, Sequence):
+        raise ConfigError(
+            f"advertise is {advertise!r}, it must be an address or an Endpoint",
+            hint="for several addresses a list",
+        )
     return tuple(advertise)
 
 

@@ -4,11 +4,11 @@ import asyncio
 import os
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self
 
 import fastrpc.protocols.native  # noqa: F401 - it registers itself
 from fastrpc._core.base.histogram import default_registry
@@ -18,6 +18,7 @@ from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.config import ServerConfig
+from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
@@ -36,7 +37,7 @@ from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
 from fastrpc.server.thread_pool import ThreadPool
-from fastrpc.transports.base import Listener, ListenOptions, transport_for
+from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -119,6 +120,17 @@ class Server:
     ) -> None:
         await (self.close() if self._is_of_parent else self.drain())
 
+    if not TYPE_CHECKING:
+        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+
+        def __enter__(self):
+            raise TypeError(
+                "a Server is entered by `async with Server(…)` (in code without a loop: `serve(…)`)"
+            )
+
+        def __exit__(self, kind, error, traceback):
+            pass
+
     async def start(self) -> None:
         """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
         async with self._starting:
@@ -176,10 +188,8 @@ class Server:
             admission=config.admission,
             call_timeout=config.timeouts.call,
         )
-        gate.runner.has_interceptors, gate.runner.checks_results = (
-            bool(self._interceptors),
-            config.check_results,
-        )
+        gate.runner.has_interceptors = bool(self._interceptors)
+        gate.runner.checks_results = config.check_results
         dispatcher.gate = self._gate = gate
         self._openings = Openings(gate, config.admission.handshakes, config.limits.connections)
         self._quiet = asyncio.Event()
@@ -226,15 +236,20 @@ class Server:
         address: str | Address,
         *,
         advertise: "Advertise" = None,
-        **options: Unpack[ListenOptions],
+        backlog: int = BACKLOG,
+        reuse_port: bool = False,
+        socket: socket.socket | None = None,
     ) -> Address:
-        """Accept connections at an address; may be called several times. The options are the transport's.
+        """Accept connections at an address; may be called several times.
 
         With a registry it returns once the registry was told, or is known to be away.
 
         Args:
             advertise: what the registry is told in place of the bound address: an address, where port 0 stands for
                 the bound one, an Endpoint with weight, zone and labels, or False for nothing.
+            backlog: connections that may wait to be accepted.
+            reuse_port: several processes listen at one port, and the system spreads connections over them (tcp).
+            socket: a bound socket to listen on, in place of a new one; the server owns it from then on (tcp, unix).
 
         Returns:
             The bound address, with the real port where 0 was asked; `str()` of it is a target for a client.
@@ -247,15 +262,16 @@ class Server:
         wanted = Address.parse(address)
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
-        unknown = options.keys() - ListenOptions.__annotations__.keys()
-        if unknown:
-            raise TypeError(f"listen() has no option {', '.join(sorted(unknown))}")
         await self.start()
         self._check_taking()
-        make_session = partial(self._new_session, self._reveals_services(wanted))
-        keepalive = self._config.keepalive
-        options.setdefault("silence_seconds", (keepalive.interval or 0.0) + keepalive.timeout)
-        listener = await transport_for(wanted).listen(wanted, make_session, **options)
+        options = ListenOptions(
+            backlog=backlog,
+            reuse_port=reuse_port,
+            socket=socket,
+            silence_seconds=silence_seconds(self._config.keepalive),
+            tls=self._config.tls,
+        )
+        listener = await transport_for(wanted).listen(wanted, self._session_maker(wanted), options)
         self._listeners.append(listener)
         try:
             # Somebody may have drained it while the address was bound: what comes later is not closed with the rest.
@@ -281,20 +297,17 @@ class Server:
             connection.close()
             return
         connection.setblocking(False)
-        make_session = partial(self._new_session, self._reveals_services(address))
         loop = asyncio.get_running_loop()
-        taking = asyncio.ensure_future(loop.connect_accepted_socket(make_session, connection))
+        taking = asyncio.ensure_future(loop.connect_accepted_socket(self._session_maker(address), connection))
         self._taking.add(taking)
         taking.add_done_callback(self._taking.discard)
         await taking
 
-    def _reveals_services(self, address: Address) -> bool:
-        allowed = self._config.reflection
-        return is_local(address) if allowed is None else allowed
-
-    def _new_session(self, reveals_services: bool) -> Any:
+    def _session_maker(self, address: Address) -> Callable[[], Any]:
+        """Return what makes the session of each connection that comes at an address."""
         assert self._gate is not None
         assert self._openings is not None
+        allowed = self._config.reflection
         parts = ServerParts(
             loop=asyncio.get_running_loop(),
             gate=self._gate,
@@ -302,11 +315,10 @@ class Server:
             config=self._config,
             settings=self._settings,
             spin_microseconds=self._spin_microseconds,
-            reveals_services=reveals_services,
+            reveals_services=is_local(address) if allowed is None else allowed,
         )
-        if self._detection is not None:
-            return self._detection.connection(parts)
-        return self._protocols[0].server_engine(parts)
+        engine = self._protocols[0].server_engine if self._detection is None else self._detection.connection
+        return partial(engine, parts)
 
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until somebody else drains or closes the server."""

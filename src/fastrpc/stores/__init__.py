@@ -1,5 +1,5 @@
-"""Keys and values with watch and lease: each file keeps them in one kind of place.
+"""Key-value stores with watch and lease: one file per kind of store.
 
-A store knows no network of ours and no call. It may import `config`, `endpoint`, `errors` and its own `base`, never
+A store depends on no connection and no call. It may import `config`, `endpoint`, `errors` and its own `base`, never
 another store.
 """

@@ -1,4 +1,4 @@
-"""What a key-value store is."""
+"""The interface of key-value stores."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ __all__ = ["Folder", "Item", "KeyValueStore"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One key and what is kept under it."""
+    """One key and its value."""
 
     key: str
     value: bytes
@@ -17,7 +17,7 @@ class Item:
     #: The store's revision when this was written.
     revision: int
 
-    #: The lease it ends with; None for what stays.
+    #: Its lease; None for a permanent item.
     lease: str | None = None
 
 
@@ -25,7 +25,7 @@ class Item:
 class Folder:
     """All items of one folder, at one moment."""
 
-    #: Another one after each change in this folder, and never one that it had with other items; 0 when it has none.
+    #: Changes with each change in this folder, and is never reused for other items; 0 for an empty folder.
     revision: int
 
     #: In the order of their keys.
@@ -38,7 +38,7 @@ class Folder:
 class KeyValueStore(Protocol):
     """Keeps items in folders; an item may end with a lease.
 
-    Whatever cannot be reached or refuses raises StoreError.
+    A store that is unreachable or refuses raises StoreError.
     """
 
     async def get(self, folder: str, key: str) -> Item | None: ...
@@ -46,22 +46,22 @@ class KeyValueStore(Protocol):
     async def list(self, folder: str) -> Folder: ...
 
     async def put(self, folder: str, key: str, value: bytes, *, lease: str | None = None) -> int:
-        """Write an item, whatever was there; returns its revision. A lease that is not alive is a StoreError."""
+        """Write an item, over any other; return its revision. An expired lease is a StoreError."""
 
     async def delete(self, folder: str, key: str) -> bool:
-        """Remove an item; returns whether there was one."""
+        """Remove an item; return whether it existed."""
 
     async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
-        """Write an item if its revision is the one expected, 0 for none; returns whether it was."""
+        """Write an item if its revision is the expected one, 0 for none; return whether it was."""
 
     def watch(self, folder: str, after: int = -1) -> AsyncGenerator[Folder, None]:
-        """Yield a folder as it is, then after each change; one at revision `after` is left out."""
+        """Yield the current folder, then each change of it; skip the one at revision `after`."""
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease that ends after so long without `renew`, and its items with it."""
+        """Create a lease; without `renew` for `seconds` it ends, together with its items."""
 
     async def renew(self, lease: str) -> bool:
-        """Start its time anew; False when it has ended."""
+        """Renew a lease; False if it has ended."""
 
     async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; returns whether it was alive."""
+        """End a lease and its items now; return whether it was alive."""

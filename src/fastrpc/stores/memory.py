@@ -1,4 +1,4 @@
-"""A store in this process's memory, for one event loop; what it holds can be saved and restored item by item."""
+"""A store in this process's memory, for one event loop; its items can be saved and restored one by one."""
 
 import asyncio
 import bisect
@@ -17,8 +17,8 @@ __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 #: Items of a store, and leases.
 MOST_ITEMS = 100_000
 
-#: Bytes of all items of a store, folders, keys and values, unless it is told otherwise. Too low refuses servers of a
-#: registry, too high lets strangers fill the memory: what is held takes up to twice as much.
+#: Default of the most bytes of all items of a store: folders, keys and values. Too low refuses servers of a registry,
+#: too high lets strangers fill the memory: items take up to twice as much.
 MOST_BYTES = 128 * 1024 * 1024
 
 
@@ -54,10 +54,10 @@ class SavedItem:
 
 
 class MemoryStore:
-    """A `KeyValueStore`. Leases end when somebody calls `expire`, which says when to call it next.
+    """A `KeyValueStore`. Leases end in `expire`, which returns the seconds until its next call.
 
     Args:
-        clock: gives an instant in seconds that never goes back.
+        clock: returns an instant in seconds that never decreases.
         most_items: in all folders together, and as many leases; more are refused.
         most_bytes: of all items together; more are refused.
     """
@@ -151,11 +151,11 @@ class MemoryStore:
         return found is not None and all(place in self._items for place in found.written)
 
     def folders(self) -> dict[str, int]:
-        """Return how many items each folder has; those without are left out."""
+        """Return the number of items of each folder that has any."""
         return {name: len(keys) for name, keys in sorted(self._folders.items())}
 
     def expire(self) -> float | None:
-        """End the leases whose time is over; returns the seconds until the next may, None when there is none."""
+        """End the expired leases; return the seconds until the next may expire, None without leases."""
         now = self._clock()
         while self._dues and self._dues[0][0] <= now:
             _, name = heapq.heappop(self._dues)
@@ -169,24 +169,24 @@ class MemoryStore:
         return self._dues[0][0] - now if self._dues else None
 
     def _end_lease(self, name: str) -> None:
-        """Let go of a lease, and of what ends with it."""
+        """Remove a lease and its items."""
         for folder, key in self._leases.pop(name).items:
             self._delete(folder, key)
         self._overtaken.discard(name)
 
     def save(self) -> Iterator[SavedItem]:
-        """Return all that is held, for `restore`; another thread may go through it while the store changes.
+        """Return all items, for `restore`; another thread may iterate them while the store changes.
 
-        What changes meanwhile is told as it was or as it is: the revision has changed as well, so who saves again each
-        time it has will have it all. Only a list of places is made before this returns.
+        An item that changes meanwhile has its old or its new state. The revision changes as well, so saving again after
+        each change of the revision misses nothing. Before this returns, it only copies a list of references.
         """
         return self._saved(list(self._items), list(self._overtaken))
 
     def restore(self, saved: SavedItem, grace_seconds: float) -> None:
-        """Put back one item; its lease starts anew and lasts for the grace at least.
+        """Restore one item; its lease starts again and lasts at least for the grace period.
 
         Raises:
-            StoreError: there is no room for it.
+            StoreError: the store is full.
         """
         if saved.lease is not None and saved.lease not in self._leases:
             due = self._clock() + max(saved.lease_seconds, grace_seconds)
@@ -204,7 +204,7 @@ class MemoryStore:
             size = sum(len(item.value) for item in items)
             found = Folder(self._revisions.get(name, 0), items, size)
             if items:
-                # Everybody who watches asks for the same list after each change.
+                # All watchers request the same list after each change.
                 self._lists[name] = found
         return found
 
@@ -264,7 +264,7 @@ class MemoryStore:
         keys = self._folders[folder]
         del keys[bisect.bisect_left(keys, key)]
         if not keys:
-            # One empty list is like the other: a folder that is gone needs no memory of its own.
+            # Empty lists are equal: a removed folder needs no memory.
             del self._folders[folder], self._revisions[folder]
         return True
 

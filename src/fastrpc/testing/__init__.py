@@ -1,7 +1,7 @@
 """Help for the tests of programs that use fastrpc: no sockets, no ports, no waiting.
 
 pytest finds the fixtures `fastrpc_connected` and `fastrpc_serving` by itself; their types are `ConnectedFixture` and
-`ServingFixture`. Knows finished clients and servers.
+`ServingFixture`. Depends on clients and servers.
 """
 
 from fastrpc.testing.clock import FakeClock

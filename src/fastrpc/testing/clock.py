@@ -1,4 +1,4 @@
-"""A clock that only moves when told to."""
+"""A clock that moves only by `advance`."""
 
 __all__ = ["FakeClock"]
 

@@ -32,13 +32,13 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Serve `sources` in memory and yield a client of them.
 
-    Everything happens as over a socket, bytes included: what arrives is a copy. Results are checked against their
-    annotations, whatever `config` says (`ServerConfig.check_results`).
+    Calls are encoded and decoded as over a socket, so received values are copies. Results are always checked against
+    their annotations, as with `ServerConfig.check_results`.
 
     Args:
         interceptors: the server's.
         client_interceptors: the client's.
-        identity: who the client is to the server's handlers.
+        identity: the client's identity for the server's handlers.
     """
     if identity is not None:
         interceptors = (_known_as(identity), *interceptors)
@@ -61,7 +61,7 @@ def _known_as(identity: Identity) -> Interceptor:
 
 
 class _DirectCall(ServerCall):
-    """A call that came over no connection: what a connection knows of it is made up."""
+    """A call without a connection, with made-up connection details."""
 
     method = "test.handling"
     peer = Peer(Address("memory", path="test"))
@@ -80,9 +80,9 @@ def handling(
     Its `peer` is at `memory://test`.
 
     Args:
-        metadata: what the caller would have sent.
-        timeout: seconds the caller would wait.
-        method: full name of the method that the caller would have called.
+        metadata: the metadata of the call.
+        timeout: seconds until the call's deadline.
+        method: full name of the called method.
     """
     check_timeout(timeout, zero=True)
     call = detached_call(_DirectCall, metadata, identity, timeout)

@@ -1,4 +1,4 @@
-"""A network that behaves badly, on purpose and the same way each time."""
+"""A faulty network, with reproducible faults."""
 
 import asyncio
 import itertools
@@ -6,12 +6,12 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, TypeVar, cast
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import (
-    SILENCE_SECONDS,
+    DialOptions,
     Listener,
     ListenOptions,
     SessionFactory,
@@ -41,10 +41,10 @@ class FaultyTransport:
     The same seed gives the n-th connection the same faults. Bytes are never changed nor reordered.
 
     Args:
-        seed: what all faults are drawn from.
-        delay: seconds; each piece is held back up to so long.
-        split: bytes; what is written arrives in pieces of up to so many. None leaves it whole.
-        cut_after: bytes; each connection is reset once it carried a number drawn from 1 to this. None never cuts.
+        seed: the seed of all random faults.
+        delay: most seconds by which each piece is delayed.
+        split: most bytes of a piece; written bytes arrive in such pieces. None leaves them whole.
+        cut_after: bytes; each connection is reset after a random number from 1 to this. None never cuts.
         refuse: share of the attempts to connect that fail, from 0 to 1.
     """
 
@@ -61,7 +61,7 @@ class FaultyTransport:
         _check("split", split, split is None or split >= 1, "1 byte or more, or None")
         _check("cut_after", cut_after, cut_after is None or cut_after >= 1, "1 byte or more, or None")
         _check("refuse", refuse, 0 <= refuse <= 1, "a number from 0 to 1")
-        #: What the addresses that lead through it begin with.
+        #: The prefix of addresses that lead through it.
         self.scheme = f"faulty-{next(_numbers)}"
         self.seed = seed
         self.delay = delay
@@ -92,9 +92,9 @@ class FaultyTransport:
         return Address(self.scheme, path=str(Address.parse(target)))
 
     async def dial(
-        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+        self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
-        """Connect through the transport that the address is about, and put the faults in between."""
+        """Connect through the transport of the target address, with the faults in between."""
         target = self._target(address)
         self._dials += 1
         if random.Random(f"{self.seed}/{self._dials}/dial").random() < self.refuse:
@@ -102,25 +102,23 @@ class FaultyTransport:
                 f"cannot connect to {target}: refused by the FaultyTransport of seed {self.seed}"
             )
         faults = _Faults(self, self._dials)
-        _, between = await transport_for(target).dial(
-            target, lambda: _Between(faults), silence_seconds=silence_seconds
-        )
+        _, between = await transport_for(target).dial(target, lambda: _Between(faults), options)
         self.connections += 1
         return between.give_to(session_factory)
 
     async def listen(
-        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+        self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Listen as the transport does that the address is about; faults are the dialling side's."""
+        """Listen through the transport of the target address; faults affect only the dialling side."""
         target = self._target(address)
-        return await transport_for(target).listen(target, session_factory, **options)
+        return await transport_for(target).listen(target, session_factory, options)
 
     def _target(self, address: Address) -> Address:
         return Address.parse(address.path) if address.scheme == self.scheme else address
 
 
 class _Faults:
-    """What one connection has to suffer, drawn from the seed and its number."""
+    """The faults of one connection, drawn from the seed and its number."""
 
     def __init__(self, owner: FaultyTransport, number: int) -> None:
         self.owner = owner
@@ -130,7 +128,7 @@ class _Faults:
         self._left = None if owner.cut_after is None else self.random["cut"].randint(1, owner.cut_after)
 
     def pieces_of(self, way: str, data: bytes) -> Iterable[bytes]:
-        """Split what is written or received."""
+        """Split written or received bytes."""
         start = 0
         while start < len(data):
             size = len(data) if self.owner.split is None else self.random[way].randint(1, self.owner.split)
@@ -141,7 +139,7 @@ class _Faults:
         return self.random[way].uniform(0.0, self.owner.delay)
 
     def carries(self, size: int) -> bool:
-        """Count bytes; False when the connection is to be cut instead."""
+        """Count bytes; False if the connection has to be cut instead."""
         if self._left is None:
             return True
         self._left -= size
@@ -149,7 +147,7 @@ class _Faults:
 
 
 class _Queue:
-    """One way of a connection: pieces that leave in order, each after its delay."""
+    """One direction of a connection: pieces that leave in order, each after its delay."""
 
     def __init__(self, faults: _Faults, way: str, deliver: Callable[[bytes], None]) -> None:
         self.size = 0
@@ -167,7 +165,7 @@ class _Queue:
         self.wake()
 
     def then(self, close: _Close) -> None:
-        """Do this once all before it is out."""
+        """Run a function after all earlier pieces have left."""
         self._pieces.append(close)
         self.wake()
 
@@ -196,7 +194,7 @@ class _Queue:
 
 
 class _Between(asyncio.Transport, asyncio.BufferedProtocol):
-    """Stands between a real transport, whose protocol it is, and a session, whose transport it is."""
+    """An adapter: the protocol of a real transport, and the transport of a session."""
 
     _READ_BYTES = 65_536
     _HIGH_WATER = 65_536
@@ -215,7 +213,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._is_lost = False
 
     def give_to(self, session_factory: Callable[[], S]) -> tuple[asyncio.Transport, S]:
-        """Make the session and let it begin."""
+        """Create and start the session."""
         session = session_factory()
         self._session = session
         session.connection_made(self)

@@ -1,4 +1,4 @@
-"""The types of the pytest fixtures, for tests that are typed. Works without pytest."""
+"""The types of the pytest fixtures, for typed tests. Works without pytest."""
 
 import asyncio
 from collections.abc import Generator, Sequence
@@ -37,7 +37,7 @@ class Connecting:
         return self.__aenter__().__await__()
 
     def close(self) -> None:
-        """Close what is still open, once the test is over."""
+        """Close everything that is still open after the test."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.run_until_complete(self.__aexit__(None, None, None))
 

@@ -27,7 +27,7 @@ def serving(
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        Whatever starting the server raises.
+        The errors of starting a server.
     """
     started = threading.Event()
     server = Server(*sources, interceptors=interceptors, config=ServerConfig() if config is None else config)

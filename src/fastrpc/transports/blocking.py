@@ -1,19 +1,17 @@
 """Connect without an event loop, for the blocking client."""
 
-import socket
 from typing import cast
 
+from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.transports.base import SILENCE_SECONDS, BlockingTransport, transport_for
+from fastrpc.transports.base import BlockingTransport, DialOptions, transport_for
 
 __all__ = ["connect"]
 
 
-def connect(
-    address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
-) -> socket.socket:
-    """Connect to an address and return a blocking socket without a timeout; the caller owns it.
+def connect(address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
+    """Connect to an address and return what is read and written there; the caller owns it.
 
     `memory://` works from any thread but the listener's own, which has to run to serve it.
 
@@ -27,4 +25,4 @@ def connect(
         raise ConfigError(
             f"{address}: the transport {transport.scheme!r} needs an event loop", hint="use Client for it"
         )
-    return cast(BlockingTransport, transport).connect(address, timeout, silence_seconds=silence_seconds)
+    return cast(BlockingTransport, transport).connect(address, timeout, options)

@@ -6,22 +6,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar, Unpack
+from typing import Any, Protocol, TypeVar
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
-from fastrpc.transports.base import (
-    BACKLOG,
-    SILENCE_SECONDS,
-    Handover,
-    Listener,
-    ListenOptions,
-    SessionFactory,
-    close_all,
-    connect_error,
-    listen_error,
-    open_listener,
-)
+from fastrpc.transports.base import SILENCE_SECONDS, DialOptions, Listener, ListenOptions, SessionFactory
+from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
 
 __all__ = ["TRANSPORT", "TcpTransport", "bind"]
 
@@ -48,7 +39,7 @@ class TcpTransport:
     scheme = "tcp"
 
     async def dial(
-        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+        self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
         """Connect to the first address of the host that answers."""
         started = time.monotonic()
@@ -59,37 +50,34 @@ class TcpTransport:
             raise _connect_error(address, failures, failure, started) from failure
         try:
             handover.ensure_alive()
-            _set_options(transport.get_extra_info("socket"), silence_seconds)
+            _set_options(transport.get_extra_info("socket"), options.silence_seconds)
         except OSError as failure:
             transport.abort()
             raise _connect_error(address, failures, failure, started) from failure
         return transport, handover.to(session_factory)
 
     async def listen(
-        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+        self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
         """Accept connections at every address of the host, all with one port."""
-        given = options.get("socket")
-        sockets = [] if given is None else [given]
+        sockets = [] if options.socket is None else [options.socket]
         try:
-            if given is None:
+            if options.socket is None:
                 places = await _resolve(address, passive=True)
-                sockets = _bind_all(places, options.get("reuse_port", False))
+                sockets = _bind_all(places, options.reuse_port)
             for bound in sockets:
                 # What is set on a listening socket holds for the connections it accepts.
-                _set_options(bound, options.get("silence_seconds", SILENCE_SECONDS))
+                _set_options(bound, options.silence_seconds)
             host, port = sockets[0].getsockname()[:2]
             shown = Address("tcp", host=address.host or host, port=port, path=address.path)
-            return await open_listener(shown, sockets, session_factory, options.get("backlog", BACKLOG))
+            return await open_listener(shown, sockets, session_factory, options.backlog)
         except BaseException as failure:
             close_all(sockets)
             if isinstance(failure, OSError):
                 raise listen_error(address, failure) from failure
             raise
 
-    def connect(
-        self, address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
-    ) -> socket.socket:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
         """Connect without an event loop. Looking the name up is not bounded by `timeout`."""
         started = time.monotonic()
         failures: list[_Failure] = []
@@ -105,11 +93,11 @@ class TcpTransport:
             try:
                 connected = socket.create_connection(place, share)
                 connected.settimeout(None)
-                _set_options(connected, silence_seconds)
+                _set_options(connected, options.silence_seconds)
             except OSError as failure:
                 failures.append((place[0], failure))
             else:
-                return connected
+                return SocketIO(connected)
         raise _connect_error(address, failures, failures[-1][1], started)
 
 

@@ -10,21 +10,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import TypeVar
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
-from fastrpc.transports.base import (
-    BACKLOG,
-    SILENCE_SECONDS,
-    Handover,
-    Listener,
-    ListenOptions,
-    SessionFactory,
-    close_all,
-    connect_error,
-    listen_error,
-    open_listener,
-)
+from fastrpc.transports.base import BACKLOG, DialOptions, Listener, ListenOptions, SessionFactory
+from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
 
 __all__ = ["TRANSPORT", "UnixTransport", "bind"]
 
@@ -41,7 +32,7 @@ class UnixTransport:
     scheme = "unix"
 
     async def dial(
-        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+        self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
         """Connect to the listener of a path."""
         started = time.monotonic()
@@ -62,28 +53,25 @@ class UnixTransport:
         return transport, handover.to(session_factory)
 
     async def listen(
-        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+        self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
         """Accept connections at a path. A file left behind by a listener that is gone is replaced.
 
         The file is removed on close, unless the socket was given: then it belongs to whoever made it.
         """
-        backlog = options.get("backlog", BACKLOG)
-        bound = options.get("socket")
+        bound = options.socket
         before_close = None
         try:
             if bound is None:
-                bound, before_close = await bind(address, backlog)
-            return await open_listener(address, [bound], session_factory, backlog, before_close)
+                bound, before_close = await bind(address, options.backlog)
+            return await open_listener(address, [bound], session_factory, options.backlog, before_close)
         except BaseException as failure:
             close_all([bound] if bound is not None else [])
             if isinstance(failure, OSError | ValueError):
                 raise listen_error(address, failure) from failure
             raise
 
-    def connect(
-        self, address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
-    ) -> socket.socket:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
         """Connect without an event loop."""
         started = time.monotonic()
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -97,7 +85,7 @@ class UnixTransport:
         except BaseException:
             connected.close()
             raise
-        return connected
+        return SocketIO(connected)
 
 
 class _Removal:

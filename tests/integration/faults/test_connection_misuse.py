@@ -14,6 +14,7 @@ import fastrpc
 from fastrpc import Client, Server, current_call
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.serving.admission import bytes_held
+from fastrpc.endpoint import Address
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
 from tests.support.served import served
@@ -165,8 +166,9 @@ async def test_a_lost_session_bears_every_callback_in_any_order(side: str) -> No
 def test_a_session_that_was_never_connected_bears_them_too() -> None:
     async def check() -> None:
         async with Server(Hasty) as server:
+            make_session = server._session_maker(Address.parse("tcp://127.0.0.1:1"))
             for first, second in itertools.permutations(range(11), 2):
-                session = server._new_session(True)
+                session = make_session()
                 callbacks(session)[first]()
                 callbacks(session)[second]()
 

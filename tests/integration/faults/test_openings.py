@@ -15,7 +15,7 @@ from tests.support.noted import Journal, Noted
 from tests.support.raw_peer import RawPeer, raw_client
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
-from tests.support.wire_frames import SettingsFrame
+from tests.support.wire_frames import Goaway, SettingsFrame
 from tests.support.wire_parser import Preface
 
 PREFACE = Preface().encode()
@@ -69,12 +69,11 @@ async def test_the_oldest_silent_openings_are_closed_without_a_byte_until_the_li
 
 async def test_silent_openings_within_the_limit_have_all_their_time() -> None:
     async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
-        silent = await peers(stack, target, LIMIT)
-        await asyncio.sleep(0.6)
-        for peer in silent:
-            peer.send(opening(False))
-            await peer.next(SettingsFrame)
+        config = few(handshake=0.6)
+        target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=config))
+        for peer in await peers(stack, target, LIMIT, PREFACE):
+            # Who gives way to others is closed without a frame.
+            assert (await peer.next(Goaway)).reason == 12
 
 
 @pytest.mark.parametrize("beginning", [b"", PREFACE[:1], PREFACE[:7], PREFACE, early_opening(False)[:-20]])

@@ -21,7 +21,7 @@ from fastrpc import (
     UnavailableError,
 )
 from fastrpc.client.subchannel_rules import Patience
-from fastrpc.client.sync_subchannel import SyncLink
+from fastrpc.client.sync_subchannel import SyncSubchannel
 from fastrpc.testing import FakeClock
 from tests.support.frame_factory import answer, opening
 from tests.support.raw_peer import RawPeer, RawServer
@@ -283,7 +283,7 @@ async def test_waiting_for_ready_goes_on_as_before(is_blocking: bool) -> None:
 
 def test_patience_lasts_for_one_dial_in_vain_and_for_the_first_pause_at_least() -> None:
     clock = FakeClock()
-    subchannels = [SyncLink(Endpoint(f"tcp://127.0.0.1:{port}"), Backoff()) for port in (1, 2)]
+    subchannels = [SyncSubchannel(Endpoint(f"tcp://127.0.0.1:{port}"), Backoff()) for port in (1, 2)]
     patience = Patience(0.1, clock)
     assert not patience.is_over(subchannels)
     subchannels[0].note_failure(ConnectError("refused"))
@@ -293,4 +293,4 @@ def test_patience_lasts_for_one_dial_in_vain_and_for_the_first_pause_at_least() 
     assert not patience.is_over(subchannels[1:])
     assert patience.is_over([])
     # One that came later has no dial in vain that this attempt waited for.
-    assert not patience.is_over([SyncLink(Endpoint("tcp://127.0.0.1:1"), Backoff())])
+    assert not patience.is_over([SyncSubchannel(Endpoint("tcp://127.0.0.1:1"), Backoff())])

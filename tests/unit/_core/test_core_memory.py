@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from fastrpc._core.native.outgoing import Outgoing
-from fastrpc._core.recording import RecordedCall, RecordingConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 from tests.support.engine import client, engine_settings, server
 from tests.support.frame_factory import answer, cut, header, opening, piece, request
 from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT, Kind

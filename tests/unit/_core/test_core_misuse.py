@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from fastrpc._core.echo_connection import EchoConnection
 from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.framing.settings import Settings, decode_settings, usual_settings
 from fastrpc._core.native.connection import Connection
-from fastrpc._core.recording import RecordedCall, RecordingConnection
 from fastrpc.errors import LocalProtocolError, RemoteProtocolError
+from fastrpc_harness.echo_connection import EchoConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 from tests.support.engine import client, frames, server
 from tests.support.frame_factory import answer, opening, request
 from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT

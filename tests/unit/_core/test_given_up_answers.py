@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import client, engine_settings, frames, server
 from tests.support.frame_factory import answer, opening, piece, request
 from tests.support.scenario import SERVING

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordedCall, RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import answer, early_opening, opening, piece, request
-from tests.support.wire_frames import Cancel, SettingsFrame
+from tests.support.wire_frames import Cancel, Goaway, SettingsFrame
 from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, Reason
 from tests.support.wire_settings import Setting
 
@@ -247,10 +247,9 @@ def test_refusals_for_load_leave_the_clients_count_alone() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"status": 3}, {"status": 8, "pushback_ms": 2**32 - 1}])
-def test_refusals_of_faulty_calls_are_counted_and_leave_no_debt(fields: dict[str, int]) -> None:
+def test_refusals_of_faulty_calls_are_counted(fields: dict[str, int]) -> None:
     here = client()
-    here.now += 1_000_000_000
-    refuse(here, 20 * BUDGET, **fields)
+    refuse(here, 500 + 3 * PLACES, **fields)
     assert not is_told(here)
     here.now += 1_000_000
     assert is_told(here)
@@ -290,3 +289,111 @@ def test_a_call_whose_answer_has_begun_is_given_up_in_silence_too() -> None:
     assert not was_told
     assert here.state_of(call.id) == "gone"
     assert not here.is_closed
+
+
+def used_up() -> tuple[RecordingConnection, list[RecordedCall]]:
+    """Return a client whose server has no room left for calls that come to nothing, and calls of it under way."""
+    here = client()
+    calls = [here.open_call(b"arith.mul") for _ in range(PLACES - 1)]
+    here.data_to_send()
+    refuse(here, 500 + 3 * PLACES, status=3)
+    return here, calls
+
+
+def later(here: RecordingConnection, calls: int) -> list[tuple[int, int]]:
+    """Let the budget grow by so many calls; return ids and reasons of the CANCELs that are sent then."""
+    here.now += calls * 100_000
+    data = here.data_to_send()
+    size = len(Cancel(1).encode())
+    frames = [data[start : start + size] for start in range(0, len(data), size)]
+    found = [(int.from_bytes(frame[8:16], "little"), frame[16]) for frame in frames]
+    assert data == b"".join(Cancel(call, reason).encode() for call, reason in found)
+    return found
+
+
+def test_cancels_are_sent_as_soon_as_there_is_room_for_them_the_last_first() -> None:
+    here, calls = used_up()
+    for number, call in enumerate(calls):
+        here.cancel(call, number % 3)
+    assert here.data_to_send() == b""
+    expected = [(call.id, number % 3) for number, call in enumerate(calls)][::-1]
+    assert later(here, 2) == expected[:2]
+    assert later(here, 0) == []
+    assert later(here, 3) == expected[2:5]
+    assert later(here, 1_000) == expected[5:]
+    assert later(here, 1_000) == []
+
+
+def test_calls_that_ended_meanwhile_are_not_cancelled() -> None:
+    here, calls = used_up()
+    for call in calls:
+        here.cancel(call)
+    for call in calls[1:]:
+        assert here.receive_data(answer(call.id)) == [("freed", call.id)]
+    assert later(here, 1_000) == [(calls[0].id, 0)]
+
+
+def test_a_call_that_is_cancelled_later_is_cancelled_once() -> None:
+    here, calls = used_up()
+    here.cancel(calls[0])
+    here.cancel(calls[0], 1)
+    assert later(here, 1_000) == [(calls[0].id, 0)]
+    here.cancel(calls[0])
+    assert later(here, 1_000) == []
+
+
+def test_what_comes_behind_a_cancel_that_was_sent_later_is_late() -> None:
+    here, calls = used_up()
+    here.cancel(calls[0])
+    here.receive_data(answer(calls[0].id, b"x", total=2**24 - 1))
+    for _ in range(100):
+        here.receive_data(piece(calls[0].id, bytes(200_000), more=True))
+        here.data_to_send()
+    assert later(here, 1_000) == [(calls[0].id, 0)]
+    # One window of it may still come.
+    for _ in range(80):
+        here.receive_data(piece(calls[0].id, bytes(200_000), more=True))
+        here.data_to_send()
+    assert not here.is_closed
+    assert here.receive_data(answer(calls[0].id, status=1)) == [("freed", calls[0].id)]
+
+
+def test_cancels_that_wait_end_with_the_connection() -> None:
+    here, calls = used_up()
+    for call in calls:
+        here.cancel(call)
+    here.receive_data(Goaway(0, final=True).encode())
+    here.close(0)
+    assert Cancel(calls[0].id).encode() not in here.data_to_send()
+
+
+@pytest.mark.parametrize("microseconds", [5, 50])
+def test_wrong_calls_of_an_honest_client_never_strike(microseconds: float) -> None:
+    """All of them at once, and as many more as places come free; the last is answered as the first."""
+    here, there = client(), server()
+    there.data_to_send()
+    calls = [here.open_call(b"arith.mul", metadata=b"\0") for _ in range(10 * BUDGET)]
+    answers = turns = 0
+    while answers < len(calls):
+        there.receive_data(here.data_to_send())
+        assert not there.is_closed
+        answers += sum(event[0] == "response" for event in here.receive_data(there.data_to_send()))
+        here.now = there.now = here.now + round(microseconds * 1_000)
+        turns += 1
+        assert turns < 10_000_000
+    assert here.waiting == 0
+
+
+def test_good_calls_are_sent_beside_wrong_ones() -> None:
+    here, there = client(), server()
+    there.data_to_send()
+    for number in range(3 * BUDGET):
+        here.open_call(b"arith.mul", metadata=b"" if number % 3 else b"\0")
+    answers = 0
+    while answers < 3 * BUDGET:
+        for event in there.receive_data(here.data_to_send()):
+            if event[0] == "request":
+                there.respond(event[1])
+        assert not there.is_closed
+        answers += sum(event[0] == "response" for event in here.receive_data(there.data_to_send()))
+    assert here.now == 0

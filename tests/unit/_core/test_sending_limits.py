@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastrpc._core.recording import RecordingConnection
 from fastrpc.errors import EncodeError, LocalProtocolError
+from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import call_ids, client, engine_settings, frames, server
 from tests.support.frame_factory import answer, opening, request, settings
 from tests.support.wire_layout import CONNECTION_WINDOW, FLAG_STREAM_IN, FLAG_STREAM_OUT

@@ -68,10 +68,10 @@ INCOMPATIBLE: list[tuple[str, str, str]] = [
     (", a: int, b: int = 1) -> int", ", a: int) -> int", "parameter 'b' is gone"),
     (", a: int) -> int", ") -> int", "parameter 'a' is gone"),
     (", a: int) -> int", ", a: int, b: int) -> int", "'b' is new and has no default"),
-    (", a: int = 1) -> int", ", a: int) -> int", "has no default any more"),
+    (", a: int = 1) -> int", ", a: int) -> int", "no longer has a default"),
     (", a: int, b: int = 1) -> int", ", a: int, x: int = 0, b: int = 1) -> int", "'b' was number 2"),
-    (", a: int) -> int", ", *, a: int) -> int", "cannot be given by position"),
-    (", a: int) -> int", ", a: int, /) -> int", "cannot be given by name"),
+    (", a: int) -> int", ", *, a: int) -> int", "can no longer be given by position"),
+    (", a: int) -> int", ", a: int, /) -> int", "can no longer be given by name"),
     (", a: int) -> int", ", a: str) -> int", "'a' takes less: not every int is str"),
     (", a: int | None) -> int", ", a: int) -> int", "'a' takes less: not every None is int"),
     (", a: float) -> int", ", a: int) -> int", "not every float is int"),
@@ -83,9 +83,9 @@ INCOMPATIBLE: list[tuple[str, str, str]] = [
     (", a: Literal['x', 'y']) -> int", ", a: Literal['x']) -> int", "'y' is not one of Literal['x']"),
     (", a: str) -> int", ", a: Literal['x']) -> int", "not every str is Literal['x']"),
     (", a: bool) -> int", ", a: int) -> int", "not every bool is int"),
-    (") -> int", ") -> str", "the result is another one: not every str is int"),
-    (") -> int", ") -> int | None", "the result is another one: not every None is int"),
-    (") -> int", ")", "the result is another one: not every Any is int"),
+    (") -> int", ") -> str", "the result differs: not every str is int"),
+    (") -> int", ") -> int | None", "the result differs: not every None is int"),
+    (") -> int", ")", "the result differs: not every Any is int"),
     (") -> list[int]", ") -> list[float]", "not every float is int"),
     (") -> datetime.datetime", ") -> str", "not every str is datetime"),
 ]
@@ -146,7 +146,7 @@ def test_a_parameter_renamed_with_its_old_name_kept() -> None:
 def test_an_old_name_that_is_not_kept_any_more() -> None:
     kept = one(", payer: str) -> int", "renamed={'source': 'payer'}")
     assert breaks(kept, one(", payer: str) -> int")) == (
-        "the old name 'source' of parameter 'payer' is not kept any more"
+        "the old name 'source' of parameter 'payer' is no longer kept"
     )
     again = one(", buyer: str) -> int", "renamed={'source': 'buyer', 'payer': 'buyer'}")
     assert passes(kept, again) == ["parameter 'payer' is called 'buyer' now, its old name is kept"]
@@ -172,7 +172,7 @@ def test_another_name_of_the_same_method_in_the_class_is_no_change() -> None:
 
 def test_options_that_callers_rely_on() -> None:
     plain = one(", a: int) -> int")
-    assert "not idempotent any more" in breaks(one(", a: int) -> int", "idempotent=True"), plain)
+    assert "no longer idempotent" in breaks(one(", a: int) -> int", "idempotent=True"), plain)
     assert passes(plain, one(", a: int) -> int", "idempotent=True")) == ["it is idempotent now"]
     raw = "@method(codec='raw')\nasync def f(self, data: bytes) -> bytes: ..."
     assert "the codec was raw, now it is None" in breaks(raw, one(", data: bytes) -> bytes"))
@@ -183,7 +183,7 @@ def test_another_kind_of_call() -> None:
     stream = "@method\nasync def f(self, n: int) -> AsyncIterator[int]:\n    yield n"
     assert breaks(one(", n: int) -> int"), stream) == "it was unary, now it is server_stream"
     wider = "@method\nasync def f(self, n: int) -> AsyncIterator[float]:\n    yield n"
-    assert breaks(stream, wider) == "the result is another one: not every float is int"
+    assert breaks(stream, wider) == "the result differs: not every float is int"
     assert passes(wider, stream) == ["the result was float, now it is int"]
 
 
@@ -212,7 +212,7 @@ def test_fields_of_a_class_that_is_an_argument(kind: str) -> None:
     optional = "b: NotRequired[int]" if kind == "typed_dict" else "b: int = 0"
     assert passes(TAKES, TAKES, old, f"{old}\n    {optional}") == []
     assert "T.b is required, T has no such field" in breaks(TAKES, TAKES, old, f"{head}b: int\n    a: int")
-    assert "T.b is not taken any more" in breaks(TAKES, TAKES, f"{old}\n    {optional}", old)
+    assert "T.b is no longer accepted" in breaks(TAKES, TAKES, f"{old}\n    {optional}", old)
     assert "T.a: not every int is str" in breaks(TAKES, TAKES, old, f"{head}a: str")
     assert passes(TAKES, TAKES, old, f"{head}a: int | str") == []
 

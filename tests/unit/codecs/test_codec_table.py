@@ -94,7 +94,7 @@ def test_installed_codec_cannot_replace_a_built_in_one(install: Install) -> None
 
 def test_installed_codec_cannot_take_a_number_of_the_protocol(install: Install) -> None:
     install({"greedy": "GreedyCodec"})
-    with pytest.raises(ConfigError, match="'greedy' has wire_id 1; installed codecs use 64 to 255"):
+    with pytest.raises(ConfigError, match=r"'greedy' .* has wire_id 1; installed codecs use 64 to 255"):
         codec_named("greedy")
 
 

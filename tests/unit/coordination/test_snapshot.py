@@ -126,5 +126,5 @@ def test_snapshot_that_ends_early_keeps_what_came_before() -> None:
     "text", [b"", b"\n", b"{}", b"nonsense", b'{"format": 3, "records": [\n]}\n', b"\xff" * 10**6]
 )
 def test_what_is_no_snapshot_is_refused(text: bytes) -> None:
-    with pytest.raises(StoreError, match="does not begin as a snapshot does"):
+    with pytest.raises(StoreError, match="does not begin like a snapshot"):
         read(text)

@@ -111,7 +111,7 @@ def test_call_that_may_have_run_is_not_tried_again_unless_idempotent(mode: FailM
 
 @every_mode
 def test_nobody_to_pick_is_told_as_it_is(mode: FailMode) -> None:
-    nobody = NoEndpointError("nobody serves it")
+    nobody = NoEndpointError("no endpoint serves it")
 
     def pick() -> Endpoint:
         raise nobody

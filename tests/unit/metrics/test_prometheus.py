@@ -1,5 +1,6 @@
 """The Prometheus collector over method counters."""
 
+import re
 import subprocess
 import sys
 
@@ -7,11 +8,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastrpc._core.base.histogram import CounterRegistry, default_registry
+from fastrpc._core.base.histogram import OTHER_METHODS, CounterRegistry, default_registry
 from fastrpc.metrics import collector
 from fastrpc.status import Status
 
-LABELS = {"side": "client", "method": "arith.mul"}
+LABELS = {"service": "arith", "method": "mul", "protocol": "native"}
 
 
 @pytest.fixture
@@ -26,33 +27,39 @@ def exposed(counters: CounterRegistry) -> CollectorRegistry:
     return registry
 
 
-def test_calls_are_exposed_by_side_method_and_status(
+def test_calls_are_exposed_by_side_service_method_status_and_protocol(
     counters: CounterRegistry, exposed: CollectorRegistry
 ) -> None:
     counters.counters("arith.mul", "client").count_ended(Status.OK, 1)
     counters.counters("arith.mul", "client").count_ended(Status.NOT_FOUND, 1)
     counters.counters("arith.mul", "server").count_ended(Status.OK, 1)
-    assert exposed.get_sample_value("fastrpc_calls_total", LABELS | {"status": "OK"}) == 1
-    assert exposed.get_sample_value("fastrpc_calls_total", LABELS | {"status": "NOT_FOUND"}) == 1
-    assert exposed.get_sample_value("fastrpc_calls_total", LABELS | {"status": "ABORTED"}) is None
+    counters.counters("arith.mul", "server", "toy").count_ended(Status.OK, 1)
+
+    def calls(side: str, status: str, protocol: str = "native") -> float | None:
+        labels = LABELS | {"status": status, "protocol": protocol}
+        return exposed.get_sample_value(f"fastrpc_{side}_calls_total", labels)
+
+    assert (calls("client", "OK"), calls("client", "NOT_FOUND"), calls("client", "ABORTED")) == (1, 1, None)
+    assert (calls("server", "OK"), calls("server", "OK", "toy"), calls("server", "NOT_FOUND")) == (1, 1, None)
 
 
 def test_calls_in_flight_are_exposed(counters: CounterRegistry, exposed: CollectorRegistry) -> None:
     counters.counters("arith.mul", "client").count_started()
-    assert exposed.get_sample_value("fastrpc_calls_in_flight", LABELS) == 1
+    assert exposed.get_sample_value("fastrpc_client_calls_in_flight", LABELS) == 1
+    assert exposed.get_sample_value("fastrpc_server_calls_in_flight", LABELS) is None
 
 
 def test_bytes_are_exposed(counters: CounterRegistry, exposed: CollectorRegistry) -> None:
     counters.counters("arith.mul", "client").count_moved(30, 400)
-    assert exposed.get_sample_value("fastrpc_received_bytes_total", LABELS) == 30
-    assert exposed.get_sample_value("fastrpc_sent_bytes_total", LABELS) == 400
+    assert exposed.get_sample_value("fastrpc_client_received_bytes_total", LABELS) == 30
+    assert exposed.get_sample_value("fastrpc_client_sent_bytes_total", LABELS) == 400
 
 
 @pytest.mark.parametrize("buckets_per_doubling", [1, 2, 4])
 def test_histogram_is_cumulative_and_counts_the_ended_calls(
     counters: CounterRegistry, buckets_per_doubling: int
 ) -> None:
-    durations = [0, 1_024, 1_025, 2_048, 3_000_000, 2**36, 2**36 + 1]
+    durations = [0, 500_000, 500_001, 2_000_000, 3_000_000, 16_384_000_000, 16_384_000_001, 2**40]
     for elapsed_ns in durations:
         counters.counters("arith.mul", "client").count_started()
         counters.counters("arith.mul", "client").count_ended(Status.OK, elapsed_ns)
@@ -63,13 +70,15 @@ def test_histogram_is_cumulative_and_counts_the_ended_calls(
         (float(sample.labels["le"]), sample.value)
         for metric in registry.collect()
         for sample in metric.samples
-        if sample.name == "fastrpc_call_seconds_bucket"
+        if sample.name == "fastrpc_client_call_seconds_bucket"
     ]
-    assert len(buckets) == 26 * buckets_per_doubling + 2
+    assert len(buckets) == 15 * buckets_per_doubling + 2
+    assert buckets[0][0] == 0.0005
+    assert buckets[-2][0] == 16.384
     for bound, count in buckets:
-        assert count == sum(elapsed_ns * 1e-9 <= bound for elapsed_ns in durations)
-    assert registry.get_sample_value("fastrpc_call_seconds_count", LABELS) == len(durations)
-    assert registry.get_sample_value("fastrpc_call_seconds_sum", LABELS) == pytest.approx(
+        assert count == sum(elapsed_ns / 1e9 <= bound for elapsed_ns in durations)
+    assert registry.get_sample_value("fastrpc_client_call_seconds_count", LABELS) == len(durations)
+    assert registry.get_sample_value("fastrpc_client_call_seconds_sum", LABELS) == pytest.approx(
         sum(durations) * 1e-9
     )
 
@@ -77,13 +86,49 @@ def test_histogram_is_cumulative_and_counts_the_ended_calls(
 def test_text_form_can_be_parsed(counters: CounterRegistry, exposed: CollectorRegistry) -> None:
     counters.counters('odd "name"\\\n', "client").count_ended(Status.OK, 1)
     text = generate_latest(exposed).decode()
-    assert {metric.name: metric.type for metric in text_string_to_metric_families(text)} == {
-        "fastrpc_calls": "counter",
-        "fastrpc_call_seconds": "histogram",
-        "fastrpc_calls_in_flight": "gauge",
-        "fastrpc_received_bytes": "counter",
-        "fastrpc_sent_bytes": "counter",
+    kinds = {
+        "calls": "counter",
+        "call_seconds": "histogram",
+        "calls_in_flight": "gauge",
+        "received_bytes": "counter",
+        "sent_bytes": "counter",
     }
+    assert {metric.name: metric.type for metric in text_string_to_metric_families(text)} == {
+        f"fastrpc_{side}_{name}": kind for side in ("server", "client") for name, kind in kinds.items()
+    }
+
+
+def test_bounds_are_half_a_millisecond_and_its_doublings(
+    counters: CounterRegistry, exposed: CollectorRegistry
+) -> None:
+    counters.counters("arith.mul", "server")
+    text = generate_latest(exposed).decode()
+    assert re.findall(r'call_seconds_bucket\{le="([^"]+)"', text) == [
+        *("0.0005", "0.001", "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512"),
+        *("1.024", "2.048", "4.096", "8.192", "16.384", "+Inf"),
+    ]
+
+
+def test_labels_are_those_of_the_dashboards(counters: CounterRegistry, exposed: CollectorRegistry) -> None:
+    for name in ("acme.v1.Arith.mul", OTHER_METHODS):
+        counters.counters(name, "server").count_ended(Status.OK, 1)
+    lines = generate_latest(exposed).decode().splitlines()
+    assert [line for line in lines if line.startswith("fastrpc_server_calls_total")] == [
+        'fastrpc_server_calls_total{method="mul",protocol="native",service="acme.v1.Arith",status="OK"} 1.0',
+        'fastrpc_server_calls_total{method="_other",protocol="native",service="_other",status="OK"} 1.0',
+    ]
+
+
+def test_no_series_is_exposed_twice_whatever_methods_are_called(
+    counters: CounterRegistry, exposed: CollectorRegistry
+) -> None:
+    # Prometheus refuses a whole scrape for one series that is there twice.
+    for name in ("mul", ".mul", OTHER_METHODS, "_other._other", "a.b.c", "a.b", "..", ".", ""):
+        for side in ("client", "server"):
+            counters.counters(name, side).count_ended(Status.OK, 1)  # type: ignore[arg-type]
+    samples = [line.rpartition(" ")[0] for line in generate_latest(exposed).decode().splitlines()]
+    series = [sample for sample in samples if not sample.startswith("#")]
+    assert len(series) == len(set(series))
 
 
 def test_registering_a_second_collector_is_refused(
@@ -97,8 +142,8 @@ def test_counters_of_the_process_are_collected_unless_told_otherwise() -> None:
     default_registry.counters("test.prometheus", "server").count_moved(7, 0)
     registry = CollectorRegistry()
     registry.register(collector())
-    labels = {"side": "server", "method": "test.prometheus"}
-    assert registry.get_sample_value("fastrpc_received_bytes_total", labels) == 7
+    labels = {"service": "test", "method": "prometheus", "protocol": "native"}
+    assert registry.get_sample_value("fastrpc_server_received_bytes_total", labels) == 7
 
 
 def test_unknown_fineness_is_refused() -> None:

@@ -106,7 +106,7 @@ def test_outage_and_return_are_logged_once(caplog: pytest.LogCaptureFixture) -> 
     driven.run(5.0)
     levels = [record.levelname for record in caplog.records]
     assert levels.count("WARNING") == 1
-    assert "the registry takes registrations again" in caplog.text
+    assert "the registry accepts registrations again" in caplog.text
     assert "arith: tcp://h:1 is registered" in caplog.text
 
 

@@ -107,7 +107,7 @@ def test_outage_and_return_are_logged_once_each(caplog: pytest.LogCaptureFixture
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "WARNING",
-            "arith: the registry cannot be asked, the last list (1 endpoints) is used: connection refused",
+            "arith: the registry is unreachable, the last list (1 endpoints) is used: connection refused",
         ),
         ("INFO", "arith: the registry answers again after 3.0 s"),
     ]

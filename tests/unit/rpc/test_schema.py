@@ -1,6 +1,7 @@
 """From the types of a method to its marshal, with the real codecs."""
 
 import enum
+import re
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -337,3 +338,18 @@ def test_object_is_any_value() -> None:
 
     check_service(service_definition(Open))
     assert may_hold_containers(object)
+
+
+@service("selves")
+class Selves:
+    @method
+    async def place(this, self: int, *, cents: int = 1) -> None: ...  # noqa: N805
+
+
+def test_a_parameter_may_be_called_self() -> None:
+    marshal = marshal_for(method_definition(Selves.place), "msgpack", depth=100, items=1_000)
+    assert marshal.encode_arguments((), {"self": 7}) == b"\x91\x07"
+    with pytest.raises(
+        TypeError, match=re.escape("Selves.place() missing 1 required positional argument: 'self'")
+    ):
+        marshal.encode_arguments((), {})

@@ -1,136 +1,28 @@
-"""The parts that socket transports share, without a socket."""
+"""The options that transports take, and which transport serves an address."""
 
-import asyncio
-import errno
-import socket
-from typing import Any, cast
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+import fastrpc
+from fastrpc import Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient
+from fastrpc.config import TLS
+from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.transports import base, blocking
-from fastrpc.transports.base import Handover, connect_error, listen_error, transport_for
-from tests.support.recording_session import RecordingSession
-
-ADDRESS = Address("tcp", host="db", port=1)
-
-
-class StandInTransport:
-    """Notes what is asked of it."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.protocol: asyncio.BaseProtocol | None = None
-        self.closing = False
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda: self.asked.append(name)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-
-def connected() -> tuple[StandInTransport, Handover]:
-    transport, handover = StandInTransport(), Handover()
-    handover.connection_made(cast(asyncio.Transport, transport))
-    return transport, handover
-
-
-def receive(handover: Handover, data: bytes) -> None:
-    handover.get_buffer(-1)[: len(data)] = data
-    handover.buffer_updated(len(data))
-
-
-async def test_early_bytes_are_kept_and_reading_stops_until_the_session_is_there() -> None:
-    transport, handover = connected()
-    receive(handover, b"early")
-    assert transport.asked == ["pause_reading"]
-    session = handover.to(lambda: RecordingSession(buffer_bytes=2))
-    assert transport.protocol is session
-    assert transport.asked == ["pause_reading", "resume_reading"]
-    assert bytes(session.received) == b"early"
-    assert session.reads == [2, 2, 1]
-
-
-async def test_early_end_of_file_is_told_after_the_bytes() -> None:
-    transport, handover = connected()
-    receive(handover, b"early")
-    assert handover.eof_received()
-    session = handover.to(RecordingSession)
-    assert session.events == ["made", "eof"]
-    assert transport.asked[-1] == "close"
-
-
-async def test_session_that_closes_while_it_is_made_hears_nothing_more() -> None:
-    transport, handover = connected()
-    receive(handover, b"early")
-
-    class Closing(RecordingSession):
-        def connection_made(self, made: asyncio.BaseTransport) -> None:
-            super().connection_made(made)
-            transport.closing = True
-
-    assert handover.to(Closing).received == b""
-
-
-async def test_connection_lost_before_the_session_is_the_error_it_was_lost_with() -> None:
-    _, handover = connected()
-    handover.ensure_alive()
-    handover.connection_lost(ConnectionAbortedError("gone"))
-    with pytest.raises(ConnectionAbortedError, match="gone"):
-        handover.ensure_alive()
-
-
-async def test_connection_closed_without_error_before_the_session_is_a_reset() -> None:
-    _, handover = connected()
-    handover.connection_lost(None)
-    with pytest.raises(ConnectionResetError):
-        handover.ensure_alive()
-
-
-async def test_session_that_cannot_start_aborts_the_connection() -> None:
-    class Broken(RecordingSession):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            raise ValueError("broken session")
-
-    transport, handover = connected()
-    with pytest.raises(ValueError, match="broken session"):
-        handover.to(Broken)
-    assert transport.asked == ["abort"]
-
-
-def test_connect_error_lists_each_place_with_the_words_of_the_system() -> None:
-    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 1)")
-    silent = TimeoutError("timed out")
-    error = connect_error(ADDRESS, [("10.0.0.1", refused), ("10.0.0.2", silent)], 1.25)
-    assert (
-        str(error)
-        == "cannot connect to tcp://db:1 (1.250 s): 10.0.0.1: Connection refused; 10.0.0.2: timed out"
-    )
-    assert error.__cause__ is silent
-
-
-def test_connect_error_carries_number_and_hint() -> None:
-    error = connect_error(ADDRESS, [("", ConnectionRefusedError(errno.ECONNREFUSED, "x"))], 0.0)
-    assert error.errno == errno.ECONNREFUSED
-    assert error.hint == "nobody listens there; is the server running?"
-    unknown = connect_error(ADDRESS, [("", socket.gaierror(-2, "Name or service not known"))], 0.0)
-    assert "Name or service not known" in str(unknown)
-    assert unknown.hint == "check the host name"
-    assert "label too long" in str(connect_error(ADDRESS, [("", UnicodeError("label too long"))], 0.0))
-
-
-def test_listen_error_keeps_class_and_number() -> None:
-    error = listen_error(ADDRESS, PermissionError(errno.EACCES, "?"))
-    assert isinstance(error, PermissionError)
-    assert error.errno == errno.EACCES
-    assert "cannot listen at tcp://db:1: Permission denied" in str(error)
-    assert isinstance(listen_error(ADDRESS, socket.gaierror(-2, "unknown")), socket.gaierror)
-    assert "embedded null" in str(listen_error(ADDRESS, ValueError("embedded null byte")))
+from fastrpc.transports.base import (
+    BACKLOG,
+    SILENCE_SECONDS,
+    DialOptions,
+    ListenOptions,
+    add_transport,
+    remove_transport,
+    transport_for,
+)
 
 
 def test_transport_of_another_package_is_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +44,100 @@ def test_transport_of_another_package_is_found_by_entry_point(monkeypatch: pytes
     address = Address("pigeon", path="loft")
     assert transport_for(address).scheme == pigeon.scheme
     with pytest.raises(ConfigError, match="needs an event loop"):
-        blocking.connect(address, 1)
+        blocking.connect(address, 1, DialOptions())
     with pytest.raises(ConfigError, match="known are memory, pigeon, tcp, unix"):
         transport_for(Address("raven", path="tower"))
+
+
+@fastrpc.service("options")
+class Echo:
+    @fastrpc.method
+    def echo(self, text: str) -> str:
+        return text
+
+
+class Watched:
+    """A transport of a program of its own: memory, and what it was asked with."""
+
+    def __init__(self, scheme: str) -> None:
+        self.scheme = scheme
+        self.dialled: list[Any] = []
+        self.listened: list[Any] = []
+
+    def _target(self, address: Address) -> Address:
+        return Address("memory", path=f"{self.scheme}-{address.host}")
+
+    async def dial(self, address: Address, session_factory: Any, options: DialOptions) -> Any:
+        self.dialled.append(options)
+        target = self._target(address)
+        return await transport_for(target).dial(target, session_factory, options)
+
+    async def listen(self, address: Address, session_factory: Any, options: ListenOptions) -> Any:
+        self.listened.append(options)
+        target = self._target(address)
+        listener = await transport_for(target).listen(target, session_factory, options)
+        listener.address = address
+        return listener
+
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> Any:
+        self.dialled.append(options)
+        return blocking.connect(self._target(address), timeout, options)
+
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    transport = Watched(f"watched-{next(numbers)}")
+    add_transport(transport)
+    yield transport
+    remove_transport(transport)
+
+
+async def test_client_and_server_give_a_transport_one_value_with_their_keepalive(watched: Watched) -> None:
+    served = ServerConfig(keepalive=Keepalive(interval=3.0, timeout=2.0))
+    client = ClientConfig(keepalive=Keepalive(interval=None, timeout=4.0))
+    async with Server(Echo, config=served) as server:
+        address = str(await server.listen(f"{watched.scheme}://here:1", backlog=7, reuse_port=True))
+        async with Client(address, config=client) as calling:
+            assert await calling.call(Echo.echo, "x") == "x"
+    assert watched.listened == [ListenOptions(backlog=7, reuse_port=True, silence_seconds=5.0)]
+    assert watched.dialled == [DialOptions(silence_seconds=4.0)]
+
+
+def test_blocking_client_gives_a_transport_the_same_value(watched: Watched) -> None:
+    config = ClientConfig(keepalive=Keepalive(interval=1.0, timeout=2.5))
+    address = f"{watched.scheme}://here:1"
+    with fastrpc.testing.serving(Echo, address=address), SyncClient(address, config=config) as client:
+        assert client.call(Echo.echo, "x") == "x"
+    assert watched.dialled == [DialOptions(silence_seconds=3.5)]
+
+
+@pytest.mark.parametrize("options", [DialOptions(), ListenOptions()])
+def test_options_cannot_be_changed(options: Any) -> None:
+    assert options.silence_seconds == SILENCE_SECONDS
+    for field in dataclasses.fields(options):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(options, field.name, None)
+
+
+def test_options_have_the_defaults_of_the_settings() -> None:
+    assert base.dial_options(ClientConfig()) == DialOptions()
+    assert silence_seconds(ServerConfig().keepalive) == SILENCE_SECONDS
+    assert ListenOptions().backlog == BACKLOG
+
+
+@pytest.mark.parametrize("kind", [DialOptions, ListenOptions])
+def test_options_refuse_tls_as_long_as_nothing_is_encrypted(kind: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{kind.__name__}\.tls is set.*not yet.*nothing would be encrypted"
+    ):
+        kind(tls=TLS(ca_file="authority.pem"))
+
+
+async def test_listening_takes_no_option_of_another_name() -> None:
+    async with Server(Echo) as server:
+        for name in ("blacklog", "silence_seconds", "tls"):
+            with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+                await server.listen("memory://options", **{name: 5})

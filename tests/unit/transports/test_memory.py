@@ -10,6 +10,7 @@ import pytest
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
+from fastrpc.transports.base import DialOptions, ListenOptions
 from fastrpc.transports.memory import TRANSPORT, MemoryEnd, MemoryListener
 from tests.support.recording_session import RecordingSession, Sessions
 
@@ -25,8 +26,8 @@ class Pair:
         self._listener: MemoryListener
 
     async def __aenter__(self) -> "Pair":
-        self._listener = await TRANSPORT.listen(ADDRESS, lambda: self.far)
-        await TRANSPORT.dial(ADDRESS, lambda: self.near)
+        self._listener = await TRANSPORT.listen(ADDRESS, lambda: self.far, ListenOptions())
+        await TRANSPORT.dial(ADDRESS, lambda: self.near, DialOptions())
         await self.far.until_event("made")
         return self
 
@@ -296,18 +297,18 @@ async def test_failing_session_of_the_server_is_reported_and_the_client_told() -
 
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
-    listener = await TRANSPORT.listen(ADDRESS, fail)
-    _, near = await TRANSPORT.dial(ADDRESS, RecordingSession)
+    listener = await TRANSPORT.listen(ADDRESS, fail, ListenOptions())
+    _, near = await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())
     await near.until_event("lost")
     assert "memory://unit" in reports[0]["message"]
     listener.close()
 
 
 async def test_connections_above_the_backlog_are_refused() -> None:
-    listener = await TRANSPORT.listen(ADDRESS, Sessions(), backlog=2)
-    ends = [await TRANSPORT.dial(ADDRESS, RecordingSession) for _ in range(2)]
+    listener = await TRANSPORT.listen(ADDRESS, Sessions(), ListenOptions(backlog=2))
+    ends = [await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions()) for _ in range(2)]
     with pytest.raises(ConnectError, match="temporarily unavailable"):
-        await TRANSPORT.dial(ADDRESS, RecordingSession)
+        await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())
     listener.close()
     for _, session in ends:
         await session.until_event("lost")
@@ -316,17 +317,17 @@ async def test_connections_above_the_backlog_are_refused() -> None:
 
 async def test_unknown_name_is_refused() -> None:
     with pytest.raises(ConnectError, match=r"memory://nobody.*Connection refused.*is the server running"):
-        await TRANSPORT.dial(Address("memory", path="nobody"), RecordingSession)
+        await TRANSPORT.dial(Address("memory", path="nobody"), RecordingSession, DialOptions())
 
 
 async def test_listener_copied_by_a_fork_does_not_answer() -> None:
-    listener = await TRANSPORT.listen(ADDRESS, Sessions())
+    listener = await TRANSPORT.listen(ADDRESS, Sessions(), ListenOptions())
     listener.process_id += 1
     with pytest.raises(ConnectError):
-        await TRANSPORT.dial(ADDRESS, RecordingSession)
-    successor = await TRANSPORT.listen(ADDRESS, Sessions())
+        await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())
+    successor = await TRANSPORT.listen(ADDRESS, Sessions(), ListenOptions())
     listener.close()
-    _, session = await TRANSPORT.dial(ADDRESS, RecordingSession)
+    _, session = await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())
     session.transport.abort()
     await session.until_event("lost")
     successor.close()
@@ -334,7 +335,7 @@ async def test_listener_copied_by_a_fork_does_not_answer() -> None:
 
 def test_name_is_free_again_once_the_loop_of_its_listener_is_closed() -> None:
     async def listen() -> MemoryListener:
-        return await TRANSPORT.listen(ADDRESS, Sessions())
+        return await TRANSPORT.listen(ADDRESS, Sessions(), ListenOptions())
 
     first = asyncio.run(listen())
     second = asyncio.run(listen())
@@ -355,7 +356,9 @@ async def test_forgotten_connection_warns() -> None:
 
 def test_the_listener_of_a_closed_loop_is_forgotten_without_its_name_being_used_again() -> None:
     async def leave_open(name: str) -> "weakref.ref[MemoryListener]":
-        return weakref.ref(await TRANSPORT.listen(Address("memory", path=name), RecordingSession))
+        return weakref.ref(
+            await TRANSPORT.listen(Address("memory", path=name), RecordingSession, ListenOptions())
+        )
 
     first = asyncio.run(leave_open("left-open"))
     second = asyncio.run(leave_open("left-open-too"))
@@ -363,6 +366,6 @@ def test_the_listener_of_a_closed_loop_is_forgotten_without_its_name_being_used_
     assert first() is None
 
     with pytest.raises(ConnectError):
-        TRANSPORT.connect(Address("memory", path="left-open-too"), None, silence_seconds=1)
+        TRANSPORT.connect(Address("memory", path="left-open-too"), None, DialOptions(silence_seconds=1))
     gc.collect()
     assert second() is None

@@ -12,6 +12,7 @@ import pytest
 
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
+from fastrpc.transports.base import DialOptions, ListenOptions
 from fastrpc.transports.memory import TRANSPORT, MemoryListener
 from tests.support.recording_session import RecordingSession, Sessions
 
@@ -94,7 +95,7 @@ async def test_two_loops_in_two_threads_exchange_everything_in_order() -> None:
     async def listen() -> MemoryListener:
         nonlocal sessions
         sessions = Sessions(lambda: Pump(buffer_bytes=7_000, keep_open=True))
-        return await TRANSPORT.listen(ADDRESS, sessions)
+        return await TRANSPORT.listen(ADDRESS, sessions, ListenOptions())
 
     async def serve() -> bytes:
         far = await sessions.one()
@@ -110,7 +111,7 @@ async def test_two_loops_in_two_threads_exchange_everything_in_order() -> None:
         return bytes(far.received)
 
     listener = await other.do(listen())
-    _, near = await TRANSPORT.dial(ADDRESS, lambda: Pump(buffer_bytes=5_000, keep_open=True))
+    _, near = await TRANSPORT.dial(ADDRESS, lambda: Pump(buffer_bytes=5_000, keep_open=True), DialOptions())
     near.start(2, size)
     received = await other.do(serve())
     await near.until_received(size)
@@ -133,10 +134,10 @@ async def test_many_connections_open_and_close_across_threads(scale: Any) -> Non
             self.transport.write(bytes(self.received[-nbytes:]))
 
     async def listen() -> MemoryListener:
-        return await TRANSPORT.listen(ADDRESS, Echo)
+        return await TRANSPORT.listen(ADDRESS, Echo, ListenOptions())
 
     async def visit(number: int) -> None:
-        _, session = await TRANSPORT.dial(ADDRESS, RecordingSession)
+        _, session = await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())
         text = f"visit {number}".encode()
         session.transport.write(text)
         await session.until_received(len(text))
@@ -156,10 +157,10 @@ async def test_peer_whose_loop_is_gone_is_a_reset() -> None:
     other = OtherThread()
 
     async def listen() -> MemoryListener:
-        return await TRANSPORT.listen(ADDRESS, asyncio.BufferedProtocol)
+        return await TRANSPORT.listen(ADDRESS, asyncio.BufferedProtocol, ListenOptions())
 
     await other.do(listen())
-    _, near = await TRANSPORT.dial(ADDRESS, RecordingSession)
+    _, near = await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())
     other.end()
     with pytest.warns(ResourceWarning, match="unclosed transport"):
         near.transport.write(b"x")
@@ -167,4 +168,4 @@ async def test_peer_whose_loop_is_gone_is_a_reset() -> None:
         gc.collect()
     assert isinstance(near.loss, ConnectionResetError)
     with pytest.raises(ConnectError):
-        await TRANSPORT.dial(ADDRESS, RecordingSession)
+        await TRANSPORT.dial(ADDRESS, RecordingSession, DialOptions())

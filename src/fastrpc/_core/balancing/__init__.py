@@ -1,1 +1,1 @@
-"""Which endpoint takes an attempt: endpoint set, selectors, breakers, outlier detection, retry budget."""
+"""The choice of endpoints for attempts: endpoint set, selectors, breakers, outlier detection, retry budget."""

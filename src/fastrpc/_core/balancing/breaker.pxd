@@ -1,4 +1,4 @@
-"""Keeps calls of one method away from an endpoint that fails them. Touched with the GIL held."""
+"""The circuit breaker of one method at one endpoint. Touched with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t

@@ -9,8 +9,8 @@ STATES: tuple[str, ...]
 class Breaker:
     """The circuit breaker of one method at one endpoint.
 
-    A call asks for a ticket with `acquire` and ends with `record`, or with `release` when it said nothing about the
-    endpoint, such as one that was cancelled. Instants are seconds of any one monotonic clock.
+    A call takes a ticket with `acquire` and ends with `record`, or with `release` if its outcome tells nothing about
+    the endpoint, such as a cancellation. Instants are seconds of any one monotonic clock.
     """
 
     def __init__(self, settings: config.Breaker) -> None: ...
@@ -19,16 +19,16 @@ class Breaker:
         """One of `STATES`."""
 
     def acquire(self, now: float) -> int:
-        """Return a ticket for a call, or 0 when it is held back.
+        """Return a ticket for a call, or 0 if the breaker refuses it.
 
-        While half open as many are given as probes are missing.
+        While half open it admits only the missing probes.
         """
 
     def record(self, ticket: int, is_fault: bool, now: float) -> None:
-        """Count the end of a call; one that began before the last change of state is ignored."""
+        """Count the end of a call; calls from before the last change of state are ignored."""
 
     def release(self, ticket: int) -> None:
-        """Give a ticket back uncounted."""
+        """Return a ticket without counting the call."""
 
     def opens_in(self, now: float) -> float:
-        """Return the seconds until a probe may be made; 0 unless it is open."""
+        """Return the seconds until the next probe; 0 unless the breaker is open."""

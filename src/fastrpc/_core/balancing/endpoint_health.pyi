@@ -5,7 +5,7 @@ from fastrpc import config
 
 @final
 class EndpointHealth:
-    """What the results of one endpoint tell of it."""
+    """The results and probes of one endpoint."""
 
     @property
     def attempts(self) -> int:
@@ -13,50 +13,50 @@ class EndpointHealth:
 
     @property
     def faults(self) -> int:
-        """Those of them that were faults."""
+        """Faults among these attempts."""
 
     @property
     def good_seconds(self) -> float:
-        """Seconds that the others took, together."""
+        """Total seconds of the other attempts."""
 
     @property
     def faults_in_row(self) -> int: ...
     @property
     def is_ejected(self) -> bool:
-        """Whether it gets no calls, unless more than half of the endpoint set would get none."""
+        """Whether it is ejected: it gets no calls, unless more than half of the endpoint set would get none."""
 
     @property
     def is_down(self) -> bool:
-        """Whether its probes say that it is not to be called; then it gets as few calls as one that is ejected."""
+        """Whether it is down by its probes; then it gets as few calls as an ejected endpoint."""
 
     @property
     def failed_probes(self) -> int:
-        """Probes in a row that failed, the last one among them."""
+        """Failed probes in a row, up to the last one."""
 
     @property
     def passed_probes(self) -> int:
-        """Probes in a row that passed since it is down."""
+        """Passed probes in a row since it went down."""
 
     def probe_failed(self, fall: int) -> bool:
-        """Count a failed probe; with `fall` in a row the endpoint is down. Return whether it is from now on."""
+        """Count a failed probe; after `fall` in a row the endpoint is down. Return whether it just went down."""
 
     def probe_passed(self, rise: int) -> bool:
-        """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
+        """Count a passed probe; after `rise` in a row a down endpoint is up. Return whether it just came up."""
 
     def record(self, is_fault: bool, seconds: float) -> None:
-        """Count an attempt, one of a method that usually takes a second."""
+        """Count an attempt of a method that usually takes a second."""
 
 @final
 class MethodTime:
-    """What one method usually takes, wherever it is called."""
+    """The average time of one method over all endpoints."""
 
 @final
 class OutlierDetector:
-    """Compares endpoints and ejects those that do worse than the others."""
+    """Compares endpoints and ejects outliers."""
 
     def __init__(self, settings: config.Outlier) -> None: ...
     def sweep(self, endpoints: Iterable[EndpointHealth], now: float) -> bool:
-        """Compare, and let those in again whose time is over and whose last probe, if any, passed.
+        """Compare, and readmit endpoints whose ejection is over and whose last probe, if any, passed.
 
-        Return whether any came or went.
+        Return whether any endpoint changed.
         """

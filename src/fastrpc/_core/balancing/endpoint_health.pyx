@@ -1,13 +1,14 @@
-"""What the results of an endpoint tell of it, beside the others.
+"""Outlier detection and health probes of endpoints.
 
-An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all
-endpoints do, or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
+An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all endpoints do,
+or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at
+intervals.
 
-Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both have to be good:
+Health probes are independent of that (`Pool.probes`). Both states have to be good:
 
 ::
 
-            fall failed probes in a row, or it says that it is not to be called
+            fall failed probes in a row, or an answer other than SERVING
        up ──────────────────────────────────────────────────────────────────────► down
           ◄──────────────────────────────────────────────────────────────────────
                               rise passed probes in a row
@@ -15,14 +16,22 @@ Beside that stands what an endpoint says when it is asked (`Pool.probes`). Both 
              faults in a row, fails or takes longer than the endpoint set
        in ───────────────────────────────────────────────────────► ejected
           ◄───────────────────────────────────────────────────────
-               its time is over, and the last probe did not fail
+               its ejection is over, and the last probe did not fail
+
+Endpoints are compared in units of each method's average time. Plain seconds would reflect the mix of methods: round
+robin over three endpoints with three methods called in turn sends each endpoint one of them, and the one with the slow
+method was ejected.
+
+In Envoy a passed check ends an ejection. Then a server whose health check misses its faults would return at each
+interval; so here both states count, and a failed probe prolongs an ejection. Both count together against half of
+the endpoints.
 """
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    # Methods whose time is followed apart from each other; those beyond share one.
+    # Most methods with their own average time; further ones share one.
     MOST_METHODS = 1000
     # Attempts over which the time of a method is averaged.
     METHOD_ATTEMPTS = 50
@@ -56,7 +65,7 @@ cdef class EndpointHealth:
 
 @cython.final
 cdef class MethodTime:
-    """What one method usually takes, wherever it is called."""
+    """The average time of one method over all endpoints."""
 
 
 @cython.final
@@ -72,7 +81,7 @@ cdef class OutlierDetector:
         self._ejection_ns = <uint64_t>(settings.ejection * 1e9)
         self._longest_ns = <uint64_t>(settings.longest_ejection * 1e9)
         self._methods = {}
-        # Never None, which nobody checks for.
+        # Never None, so there is no check for it.
         self._method, self._method_time = "", self._time_of("")
 
     def sweep(self, endpoints, double now):
@@ -80,7 +89,7 @@ cdef class OutlierDetector:
 
     @cython.nonecheck(False)
     cdef double units_of(self, str method, double seconds) except -1:
-        """Return the time of an attempt in units of what its method usually takes, and learn from it."""
+        """Return the time of an attempt in units of its method's average, and update the average."""
         cdef MethodTime usual
         if method is not self._method:
             self._method_time = self._time_of(method)
@@ -97,7 +106,7 @@ cdef class OutlierDetector:
         return self._methods.setdefault(method if len(self._methods) < MOST_METHODS else "", MethodTime())
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1:
-        """Take an endpoint out, longer each further time."""
+        """Eject an endpoint, longer each further time."""
         health.times += 1
         health.is_ejected = True
         health.until_ns = now + min(self._ejection_ns * <uint64_t>min(health.times, 1000), self._longest_ns)
@@ -105,7 +114,7 @@ cdef class OutlierDetector:
         return 0
 
     cdef bint compare(self, list endpoints, uint64_t now) except -1:
-        """Eject the endpoints that do worse than the others; return whether any came or went."""
+        """Eject the outliers; return whether any endpoint changed."""
         cdef EndpointHealth health
         cdef bint has_changed = self._take_back(endpoints, now)
         cdef int64_t attempts = 0
@@ -133,7 +142,7 @@ cdef class OutlierDetector:
         return has_changed
 
     cdef bint _take_back(self, list endpoints, uint64_t now) except -1:
-        """Let endpoints in again whose time is over, and forgive those that have been in for long."""
+        """Readmit endpoints whose ejection is over, and reset the count of those that have been in for long."""
         cdef EndpointHealth health
         cdef bint has_changed = False
         for health in endpoints:

@@ -1,4 +1,4 @@
-"""The endpoints of a client: which of them may be picked, and what their results come to. Touched with the GIL held."""
+"""The endpoints of a client: their states, picks and results. Touched with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -26,9 +26,9 @@ cdef class Pick:
 cdef class EndpointSet:
     cdef:
         readonly BaseSelector selector
-        # Who names the endpoints, for the error of a call when there are none; "" where they were given.
+        # The registry, for the error of a call without endpoints; "" for given endpoints.
         readonly str source
-        # No breaker takes the tickets of one that was here before it.
+        # Generations of breakers: a new breaker refuses the tickets of an earlier one.
         object _breaker_settings
         int64_t _generation
         OutlierDetector _detector

@@ -8,9 +8,9 @@ from fastrpc.errors import NoEndpointError
 
 @final
 class Pick:
-    """One attempt and where it goes. It ends once; what comes after that changes nothing.
+    """One attempt and its endpoint. It ends once; later ends change nothing.
 
-    A pick that is thrown away without an end counts as dropped.
+    A pick that is deallocated without an end counts as dropped.
     """
 
     @property
@@ -18,30 +18,29 @@ class Pick:
     @property
     def endpoint(self) -> Endpoint: ...
     def ended(self, error: BaseException | None = None) -> None:
-        """Tell selector, breaker and outlier detection how the attempt went; None for success.
+        """Report the outcome of the attempt to selector, breaker and outlier detection; None for success.
 
-        One that no server looked at counts as dropped.
+        An attempt that reached no server counts as dropped.
         """
 
     def dropped(self) -> None:
-        """Take the attempt back: it was not made, or says nothing about the endpoint."""
+        """Drop the attempt: it was not made, or tells nothing about the endpoint."""
 
     def undone(self) -> None:
-        """Take the pick back: it led nowhere, and the attempt is about to be picked for once more."""
+        """Undo the pick: it led to no connection, and the attempt is about to be picked for again."""
 
 @final
 class EndpointSet:
-    """The endpoints of a client: which of them may be picked, and what their results come to.
+    """The endpoints of a client: their states, picks and results.
 
-    Does no input or output and has no timer: a pick that finds a comparison of the endpoints due makes it. Threads
-    may share one.
+    Does no I/O and has no timer: a pick compares the endpoints if that is due. Threads may share one.
 
     Args:
         selector: picks among the endpoints that are left; its filters are applied here.
-        breaker: holds back calls of a method at an endpoint where they fail; None does not.
-        outlier: ejects endpoints that do worse than the others; None does not.
+        breaker: settings of the circuit breakers; None has none.
+        outlier: settings of outlier ejection; None ejects none.
         clock: returns seconds; None takes the monotonic clock.
-        source: who names the endpoints, for the message of an error.
+        source: the registry, for the message of an error.
     """
 
     def __init__(
@@ -56,27 +55,27 @@ class EndpointSet:
     @property
     def source(self) -> str: ...
     def nobody(self, method: str) -> NoEndpointError:
-        """Return the error of a call for which there is no endpoint."""
+        """Return the error of a call without an endpoint."""
 
     @property
     def selector(self) -> BaseSelector: ...
     @property
     def endpoint_states(self) -> list[EndpointState]:
-        """All endpoints that the registry named last."""
+        """All endpoints of the registry's last list."""
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """Those that may be picked now."""
+        """The endpoints that may be picked now."""
 
     @property
     def left(self) -> list[EndpointState]:
-        """Those that the filters leave now, whether they may be picked or not."""
+        """The endpoints that pass the filters now, whether they may be picked or not."""
 
-    #: Called after filters were asked, in whatever thread that was; they may leave others than before.
+    #: Called after the filters ran, in any thread; their result may have changed.
     on_narrowed: Callable[[], object] | None
 
     def reseed(self) -> None:
-        """Have a selector without a seed pick by other random numbers: after a fork the parent has the same."""
+        """Reseed a selector without a given seed: after a fork, parent and child have the same random numbers."""
 
     @property
     def is_panicking(self) -> bool:
@@ -84,40 +83,36 @@ class EndpointSet:
 
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Make these the endpoints; those that stay keep what was learned of them, their `subchannel` too."""
+        """Replace the endpoints; those that stay keep their state and their `subchannel`."""
 
     def set_leaving(self, endpoint_state: EndpointState, is_leaving: bool) -> None:
-        """Say whether a server drains: then it gets calls only when all do."""
+        """Set whether a server drains: then it gets calls only if all do."""
 
     def set_all_leaving(
         self, leaving: Collection[EndpointState], untried: Collection[EndpointState] = ()
     ) -> bool:
-        """Say which servers drain or are not connected; all others are not. Returns whether that was news.
+        """Set the servers that drain or are not connected. Return whether this changed.
 
-        `untried` are those of which nothing is known yet, as they are being connected for the first time at most: that
-        is nothing against them, where filters ask for health.
+        `untried` endpoints were never connected; filters see them as healthy.
         """
 
     def probe_failed(self, endpoint_state: EndpointState, fall: int) -> bool:
-        """Count a failed probe of an endpoint; with `fall` in a row it is down: it gets calls only when most are.
+        """Count a failed probe of an endpoint; after `fall` in a row it is down: it gets calls only if most are.
 
-        Return whether it is from now on. It counts from the next pick.
+        Return whether it just went down. It takes effect at the next pick.
         """
 
     def probe_passed(self, endpoint_state: EndpointState, rise: int) -> bool:
-        """Count a passed probe; with `rise` in a row a down endpoint is up. Return whether it is from now on."""
+        """Count a passed probe; after `rise` in a row a down endpoint is up. Return whether it just came up."""
 
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Pick:
-        """Return where the next attempt of a call goes; one of `tried` only when there is no other.
+        """Pick the endpoint of a call's next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError when there is no endpoint, CircuitOpenError when breakers hold the call back everywhere.
+        Raises NoEndpointError if there is no endpoint, CircuitOpenError if the breakers of all refuse the call.
         """
 
     def pick_at(self, call: Any, endpoint_state: EndpointState) -> Pick:
-        """Return the pick of an attempt that goes to this endpoint and no other.
+        """Return the pick of an attempt at this endpoint only.
 
-        Raises CircuitOpenError when its breaker holds the call back.
+        Raises CircuitOpenError if its breaker refuses the call.
         """
-
-    def _measure_picks(self, count: int, keys: list[Any]) -> None:
-        """Place and end `count` attempts in a C loop: bench hook."""

@@ -1,4 +1,4 @@
-"""The endpoints of a client: which of them may be picked, and what their results come to.
+"""The endpoints of a client: their states, picks and results.
 
 ::
 
@@ -8,11 +8,34 @@
                              (if any)       (if half are left)            ▲                                            │
                                                                           └──────────── result ◄───────────────────────┘
 
-The first three happen when something changes; the rest for each attempt. There is no timer: a pick that finds the next
-comparison due makes it.
+The first three steps run on a change, the rest for each attempt. There is no timer: a pick compares the endpoints if
+that is due.
 
-Calls that go the plain way keep what belongs to their attempt themselves and read no clock for it; a Pick is for those
-that the runner makes.
+Calls on the fast path hold the state of their attempt themselves and read no clock for it; a Pick is for calls of the
+call runner.
+
+Picks, breakers and the counting of results happen for each attempt and are compiled; endpoints are compared once a
+second, in Python. All of it is sans-IO, so a client without a loop needs no timer. The endpoint set is in `_core`, although
+only clients use it, because each attempt passes through it.
+
+A call on the fast path has no Pick: an object for each attempt, two clock readings and the look-up of the connection
+through Python attributes were a fifth of a call. The endpoint set gets the instants of the call's start and of its
+answer, and the result exactly once, when the session settles the call. No user code runs there: the next pick skips
+an ejected endpoint.
+
+A pick that meets an open breaker lists all open breakers at once; finding each by its own pick would be quadratic in
+the outage of a large endpoint set.
+
+Filters run twice: as if all endpoints were healthy, for the endpoints to connect, and with their real health, for
+the zone to use when the own one is not sound. An untried endpoint counts as sound, or every client would start in all
+zones.
+
+Endpoints without a connection count as leaving, so that picks are made among connected ones; if there is none, all
+are tried. Key selectors, and those of users, keep an endpoint that was never connected: else a key would go to
+the first server that answers.
+
+A call that a leaving server did not start is no fault, nor is one whose connection closed first, nor a notification.
+Otherwise one rolling restart would open the breakers of a whole endpoint set.
 """
 
 from random import getrandbits
@@ -22,7 +45,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.balancing.breaker cimport Breaker
 from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
-from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState, JumpHashSelector
+from fastrpc._core.balancing.key_selectors cimport JumpHashSelector
+from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.errors import (
@@ -76,7 +100,7 @@ cdef class Pick:
             endpoint_set.undo(self.endpoint_state, self._method, self._ticket)
 
     def __del__(self):
-        # A pick that nobody ended, say of a task that was never resumed, must not hold its place for ever.
+        # A pick without an end, say of a task that is never resumed, must not hold its slot for ever.
         self.dropped()
 
 
@@ -167,14 +191,14 @@ cdef class EndpointSet:
         return self._probed(endpoint_state.health.probe_passed(rise))
 
     cdef bint _probed(self, bint has_changed) noexcept:
-        """Have the next pick tell the selector, as where an endpoint is ejected."""
+        """Make the next pick update the selector, as after an ejection."""
         if has_changed:
             self._is_stale = True
             self._look_ns = 0
         return has_changed
 
     cdef int _look(self, uint64_t now) except -1:
-        """Compare the endpoints if that is due, and let the selector know what has changed since."""
+        """Compare the endpoints if that is due, and update the selector after changes."""
         if self._detector is None:
             self._look_ns = NEVER
         else:
@@ -192,10 +216,10 @@ cdef class EndpointSet:
         return not endpoint_state.is_leaving or endpoint_state.is_untried
 
     cdef int _narrow(self) except -1:
-        """Tell the selector which endpoints it may pick now."""
+        """Update the selector with the endpoints that may be picked now."""
         cdef uint64_t changes
         cdef list usable
-        # Cleared before the filters run: what is ejected meanwhile, by another thread, is for the next pick.
+        # Cleared before the filters run: an ejection by another thread meanwhile is for the next pick.
         self._is_stale = False
         try:
             while True:
@@ -227,7 +251,7 @@ cdef class EndpointSet:
         self.left = endpoint_states
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
-        # With more than half of them out the fault is hardly theirs, and the rest could not bear the load.
+        # If more than half are out, the fault is hardly theirs, and the rest could not carry the load.
         self._is_panicking = 2 * len(sound) < len(endpoint_states)
         return endpoint_states if self._is_panicking else sound
 
@@ -252,7 +276,7 @@ cdef class EndpointSet:
                 hint="compare the selector's filters with the labels, versions and zones of the servers",
             )
         return NoEndpointError(
-            f"{method}: nobody serves it{f' ({self.source})' if self.source else ''}",
+            f"{method}: no endpoint serves it{f' ({self.source})' if self.source else ''}",
             hint="check the name of the service, and that a server that has it runs and registers it",
         )
 
@@ -273,7 +297,7 @@ cdef class EndpointSet:
 
     @cython.nonecheck(False)
     cdef EndpointState choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
-        """Pick an endpoint whose breaker lets a call of this method through; None where there is none."""
+        """Pick an endpoint whose breaker admits a call of this method; None if there is none."""
         cdef EndpointState endpoint_state
         if now >= self._look_ns:
             self._look(now)
@@ -288,28 +312,28 @@ cdef class EndpointSet:
         return self._pass_by(call, key, method, tried, now, ticket)
 
     cdef EndpointState _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
-        """Pick anew, and leave out whom breakers hold back.
+        """Pick again, without the endpoints whose breakers are open.
 
-        In an outage that is most of them: they are passed by all at once, not each found out by a pick of its own.
+        In an outage that is most of them: they are skipped all at once, instead of by one pick each.
         """
         cdef EndpointState endpoint_state = None
         cdef tuple held = self._held_back(method, now)
         if <Py_ssize_t>len(held) < self.selector.size:
             endpoint_state = self._choose_one(call, key, method, tried + held if tried else held, now, ticket)
             if endpoint_state is None and tried:
-                # Better one that was tried than none at all.
+                # A tried endpoint is better than none.
                 endpoint_state = self._choose_one(call, key, method, held, now, ticket)
         return endpoint_state
 
     cdef EndpointState _choose_one(
         self, object call, object key, str method, tuple avoided, uint64_t now, int64_t* ticket
     ):
-        """Let the selector pick once; None when the breaker there holds the call back."""
+        """Let the selector pick once; None if the breaker there refuses the call."""
         cdef EndpointState endpoint_state = self.selector.choose(call, key, avoided, now)
         return endpoint_state if self._admits(endpoint_state, method, now, ticket) else None
 
     cdef bint _admits(self, EndpointState endpoint_state, str method, uint64_t now, int64_t* ticket) except -1:
-        """Pass a breaker if there is one; where it holds the call back, the pick is taken back."""
+        """Enter the breaker if there is one; if it refuses the call, undo the pick."""
         ticket[0] = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket[0] >= 0:
             return True
@@ -317,7 +341,7 @@ cdef class EndpointSet:
         return False
 
     cdef tuple _held_back(self, str method, uint64_t now):
-        """Return the endpoints whose breakers let no call of this method through now."""
+        """Return the endpoints whose breakers refuse calls of this method now."""
         cdef EndpointState endpoint_state
         cdef Breaker breaker
         held = []
@@ -329,7 +353,7 @@ cdef class EndpointSet:
         return tuple(held)
 
     cdef int64_t _enter(self, EndpointState endpoint_state, str method, uint64_t now) except -2:
-        """Return the ticket of the breaker, 0 when there is none, -1 when it holds the call back."""
+        """Return the ticket of the breaker, 0 if there is none, -1 if it refuses the call."""
         cdef Breaker breaker = endpoint_state.breakers.get(method)
         if breaker is None:
             return 0
@@ -361,7 +385,7 @@ cdef class EndpointSet:
         return self.selector.undo(endpoint_state)
 
     cdef int _forget(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
-        """Let another attempt probe instead."""
+        """Release the ticket, so that another attempt may probe."""
         cdef dict breakers = endpoint_state.breakers
         cdef Breaker breaker = breakers.get(method) if ticket and breakers is not None else None
         if breaker is not None:
@@ -381,21 +405,21 @@ cdef class EndpointSet:
         elif error is None:
             self._note(endpoint_state, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed == "no":
-            # A server that leaves, or a connection that went before the request did: that is no fault.
+            # A leaving server, or a connection that closed before the request was sent: that is no fault.
             return self.drop(endpoint_state, method, ticket)
         elif is_endpoint_fault(error):
             self._note(endpoint_state, method, ticket, True, seconds, ended)
         elif isinstance(error, CallError):
             self._note(endpoint_state, method, ticket, False, seconds, ended)
         else:
-            # Cancelled, or our own mistake: that says nothing.
+            # Cancelled, or our own mistake: that tells nothing about the endpoint.
             self._forget(endpoint_state, method, ticket)
         return self.selector.settle(endpoint_state, seconds, error, ended)
 
     cdef int _note(
         self, EndpointState endpoint_state, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
     ) except -1:
-        """An attempt told something about its endpoint."""
+        """Count an attempt whose outcome concerns its endpoint."""
         cdef Breaker breaker
         cdef double units = 0.0
         if self._detector is not None and not is_fault:
@@ -410,7 +434,7 @@ cdef class EndpointSet:
             breaker = endpoint_state.breakers[method] = Breaker(self._breaker_settings)
             breaker.begin(self._generation)
         if breaker is not None:
-            # What began before there was a breaker belongs to its first generation.
+            # An attempt from before the breaker belongs to its first generation.
             breaker.leave(ticket or breaker.first_generation, is_fault, now)
             if not is_fault and breaker.is_idle(now):
                 self._generation = max(self._generation, breaker.generation + 1)
@@ -420,7 +444,7 @@ cdef class EndpointSet:
         return self._judge(endpoint_state, is_fault, now)
 
     cdef int _judge(self, EndpointState endpoint_state, bint is_fault, uint64_t now) except -1:
-        """Eject an endpoint that failed too often in a row; the next pick tells the selector.
+        """Eject an endpoint that failed too often in a row; the next pick updates the selector.
 
         Filters of the user's run then, in the turn of a caller: here that may be a connection's.
         """
@@ -434,15 +458,3 @@ cdef class EndpointSet:
             self._is_stale = True
             self._look_ns = 0
         return 0
-
-    def _measure_picks(self, Py_ssize_t count, list keys not None):
-        # Bench hook: pick and conclude, one key after the other, a microsecond apart, as the engine does it.
-        cdef Py_ssize_t index
-        cdef Py_ssize_t size = len(keys)
-        cdef int64_t ticket = 0
-        cdef uint64_t now = self.now()
-        cdef EndpointState endpoint_state
-        for index in range(count):
-            endpoint_state = self.choose(None, keys[index % size], "bench.echo", None, now, &ticket)
-            self.conclude(endpoint_state, "bench.echo", ticket, now, now + 1000, None)
-            now += 1000

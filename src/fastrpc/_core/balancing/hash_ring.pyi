@@ -73,10 +73,10 @@ class HashRing:
         """Return up to `count` different nodes for a key, the one `find` returns first."""
 
     def acquire(self, key: str | bytes | int) -> str:
-        """Return the node that takes a key now, and count the key on it. Raises LookupError when there is none."""
+        """Place a key on a node with room, count it there, and return the node. Raises LookupError without nodes."""
 
     def release(self, name: str) -> None:
-        """Give back a key that `acquire` counted on a node; a node that is gone is no error."""
+        """Release a key that `acquire` counted on a node; a removed node is no error."""
 
     def load(self, name: str) -> int:
         """Return the keys taken and not given back on one node; 0 when it is gone."""
@@ -86,5 +86,3 @@ class HashRing:
 
     def __len__(self) -> int: ...
     def __contains__(self, name: object) -> bool: ...
-    def _measure_find(self, count: int, keys: list[str]) -> int:
-        """Look up and give back `count` keys in a C loop: bench hook."""

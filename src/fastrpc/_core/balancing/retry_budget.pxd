@@ -1,4 +1,4 @@
-"""How many attempts a client may make beyond one per call. Touched with the GIL held."""
+"""The retry budget of a client. Touched with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t

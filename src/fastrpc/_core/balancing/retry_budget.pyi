@@ -30,13 +30,10 @@ class RetryBudget:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more retry may be made now."""
+        """Return whether one more retry is within the budget now."""
 
     def note_call(self) -> None:
         """Count a call; its first attempt is free."""
 
     def take(self) -> bool:
-        """Return whether one more retry may be made, and count it if so."""
-
-    def _measure_calls(self, count: int) -> None:
-        """Count `count` calls in a C loop: bench hook."""
+        """Return whether one more retry is within the budget, and count it if so."""

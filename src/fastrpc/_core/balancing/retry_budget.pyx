@@ -1,7 +1,11 @@
-"""How many attempts a client may make beyond one per call.
+"""The retry budget of a client.
 
-Counted over a sliding second, so that nothing is saved up in good times: retries of a second are at most `share` of its
-calls and `per_second` more, also in the first second of an outage.
+It counts over a sliding second and accumulates nothing: the retries of a second are at most `share` of its calls plus
+`per_second`, even in the first second of an outage. A token bucket would fill in quiet times and send its burst to a
+server at the moment it fails.
+
+Attempts that reached no server, or that a leaving server did not start, are no load and are not counted. A refusal by
+an overloaded server counts.
 """
 
 cimport cython
@@ -55,7 +59,7 @@ cdef class RetryBudget:
         return 0
 
     cdef int _advance(self, uint64_t now) except -1:
-        """Leave out what is older than the window."""
+        """Drop counts older than the window."""
         cdef uint64_t slot = now // BUDGET_SLOT_NS
         cdef uint64_t _
         if slot <= self._slot:
@@ -68,9 +72,3 @@ cdef class RetryBudget:
             self._retries[self._slot % BUDGET_SLOTS] = 0
         self._slot = slot
         return 0
-
-    def _measure_calls(self, Py_ssize_t count):
-        # Bench hook: count `count` calls a microsecond apart.
-        cdef Py_ssize_t index
-        for index in range(count):
-            self.count_call(<uint64_t>index * 1000)

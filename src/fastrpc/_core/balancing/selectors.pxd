@@ -4,7 +4,6 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.balancing.endpoint_health cimport EndpointHealth
-from fastrpc._core.balancing.hash_ring cimport HashRing
 
 
 @cython.final
@@ -25,7 +24,7 @@ cdef class EndpointState:
         readonly int64_t in_flight
 
         # Kept by EndpointSet: what its results tell; method -> Breaker, None before the first fault; whether it is about to
-        # leave, or not connected; whether that is because nobody tried yet.
+        # leave, or not connected; whether that is because it is untried.
         readonly EndpointHealth health
         dict breakers
         readonly bint is_leaving
@@ -127,39 +126,6 @@ cdef class LeastLoadedSelector(BaseSelector):
 
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept
     cdef double _fading(self, EndpointState endpoint_state, uint64_t now) noexcept
-
-
-cdef class ConsistentHashSelector(BaseSelector):
-    cdef:
-        readonly HashRing ring
-        # Number on the ring -> EndpointState.
-        list _owners
-
-    cdef EndpointState _take(self, uint64_t hash)
-    cdef int _avoid(self, tuple tried, bint is_avoided) except -1
-
-
-cdef class JumpHashSelector(BaseSelector):
-    cdef:
-        # Indices of endpoints by their address.
-        list _sorted
-
-    cdef uint64_t _hash(self, object call, object key) except? 0
-
-
-cdef class DoubleJumpSelector(JumpHashSelector):
-    cdef:
-        # Names; a removal leaves None in the loose array, its index in _holes; in the compact one the last moves in.
-        list _loose
-        list _compact
-        list _holes
-
-        # What stands there as indices of endpoints; -1 for a hole.
-        list _loose_indices
-        list _compact_indices
-
-    cdef int _add(self, str name) except -1
-    cdef int _remove(self, str name) except -1
 
 
 @cython.final

@@ -1,19 +1,18 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from fastrpc._core.balancing.endpoint_health import EndpointHealth
-from fastrpc._core.balancing.hash_ring import HashRing
 from fastrpc.endpoint import Endpoint
 
-#: Narrows endpoints: told all of them in their order and how to ask whether one is in good health.
+#: Narrows endpoints: gets all of them in order, and a function that tells whether one is healthy.
 _Filter = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
 def always_sound(endpoint: Endpoint) -> bool:
-    """Return True: what filters are told of endpoints when nobody watches their health."""
+    """Return True: the health of endpoints for filters without health checks."""
 
 @final
 class EndpointState:
-    """An endpoint a selector may pick, with what it knows about it."""
+    """An endpoint that a selector may pick, with its state."""
 
     def __init__(self, endpoint: Endpoint) -> None: ...
     @property
@@ -34,7 +33,7 @@ class EndpointState:
     @property
     def is_leaving(self) -> bool:
         """Whether its server drains, so that others are taken first."""
-    #: A place for the owner, such as what makes connections to it; None at first.
+    #: An object of the owner, such as its subchannel; None at first.
     subchannel: Any
     #: Connections that calls may go out on, taken in turn. Replaced, never changed.
     sessions: list[Any]
@@ -42,7 +41,7 @@ class EndpointState:
         """Take the weight and labels of another record of the same address."""
 
 class BaseSelector:
-    """What the built-in selectors share.
+    """The base of the built-in selectors.
 
     Selectors are touched with the GIL held and run no Python code in a pick, so threads may share one.
 
@@ -58,9 +57,16 @@ class BaseSelector:
     def endpoints(self) -> list[Endpoint]:
         """The endpoints that may be picked."""
 
+    #: Whether calls are placed by what the endpoints are, not by which of them is connected.
+    is_keyed: ClassVar[bool]
+    #: Whether a pick looks at more of a call than its key, so that it waits until the call is complete.
+    needs_whole_call: ClassVar[bool]
+    #: Whether each pick is followed by one `observe`, so that it stands while its endpoint connects.
+    observes_each_pick: ClassVar[bool]
+
     def __len__(self) -> int: ...
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Replace the endpoints; those that stay keep what was learned of them.
+        """Replace the endpoints; those that stay keep their state.
 
         An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
         """
@@ -72,27 +78,24 @@ class BaseSelector:
         """Return the endpoint of an endpoint of the last update."""
 
     def key_of(self, call: Any) -> str | bytes | int | None:
-        """Return what places a call, for selectors that hash: by default its `hash_key`."""
+        """Return the key of a call, for selectors that hash: by default its `hash_key`."""
 
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Endpoint:
-        """Return the endpoint of the next attempt; one of `tried` only when there is no other.
+        """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError when there is none at all. To each pick belongs one `observe`.
+        Raises NoEndpointError if there is none. Each pick needs one `observe`.
         """
 
     def pick_endpoint(self, call: Any, tried: Sequence[Endpoint] = ()) -> EndpointState:
         """Do the same and return the endpoint."""
 
     def observe(self, endpoint: Endpoint, seconds: float, error: BaseException | None) -> None:
-        """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
+        """Record the outcome of an attempt; once for each pick, in any order. Removed endpoints are ignored."""
 
     def observe_endpoint(
         self, endpoint_state: EndpointState, seconds: float, error: BaseException | None
     ) -> None:
         """Do the same for an endpoint that `pick_endpoint` returned, whether it is gone or not."""
-
-    def _measure_picks(self, count: int, keys: list[Any]) -> None:
-        """Pick and observe `count` times in a C loop: bench hook."""
 
 class RandomSelector(BaseSelector):
     """Picks any endpoint with equal probability."""
@@ -122,48 +125,18 @@ class LeastLoadedSelector(BaseSelector):
     @property
     def decay(self) -> float: ...
 
-class ConsistentHashSelector(BaseSelector):
-    """Picks by the call's hash key on a ring with bounded load; a call without one goes anywhere.
-
-    Args:
-        bound: attempts under way on an endpoint are at most this many times its share; None for no bound.
-        least_load: attempts that an endpoint takes whatever the bound.
-    """
-
-    def __init__(
-        self,
-        *,
-        bound: float | None = 1.25,
-        least_load: int = 4,
-        filters: Iterable[_Filter] = (),
-        seed: str | bytes | int | None = None,
-    ) -> None: ...
-    @property
-    def ring(self) -> HashRing: ...
-
-class JumpHashSelector(BaseSelector):
-    """Picks by FNV-1a and jump hash over the endpoints in order of their addresses.
-
-    A call without a key is placed by its method and its one argument, where that is an int or a text.
-    """
-
-    def key_of(self, call: Any) -> str | bytes | int | None:
-        """Return what places a call: its `hash_key`, else what rpcx makes of method and argument."""
-
-    def rpcx_key(self, method: str, arguments: tuple[Any, ...]) -> str | None:
-        """Return the key for a number of another kind; None where there is none."""
-
-class DoubleJumpSelector(JumpHashSelector):
-    """Picks as rpcx's consistent hash does: FNV-1a and double jump hash."""
-
 @final
 class UserSelector(BaseSelector):
-    """A selector of the user's own, which may be any Python object, as the built-in ones look.
+    """The adapter of a user's selector, which may be any Python object.
 
-    When endpoints were tried, its `pick` is asked up to four times for another one.
+    If it picks a tried endpoint, its `pick` is called up to four times for another one.
 
-    Raises ConfigError from a pick when it returns what is not one of the endpoints of its last update.
+    A pick raises ConfigError if it returns none of the endpoints of its last update.
     """
+
+    is_keyed: ClassVar[bool]
+    needs_whole_call: ClassVar[bool]
+    observes_each_pick: ClassVar[bool]
 
     def __init__(self, selector: Any) -> None: ...
     @property

@@ -1,4 +1,4 @@
-"""The built-in picks: random, round robin, smooth weighted, least loaded, consistent hash, and those of Go rpcx."""
+"""The base of all selectors, and the built-in picks without a key: random, round robin, least loaded."""
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
@@ -10,7 +10,7 @@ import math
 import random as random_module
 
 from fastrpc._core.balancing.endpoint_health cimport EndpointHealth
-from fastrpc._core.balancing.hash_ring cimport HashRing, check_number, fnv_call, fnv_key, hash_key, jump_hash
+from fastrpc._core.balancing.hash_ring cimport check_number, hash_key
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.endpoint import Endpoint
@@ -27,7 +27,7 @@ cdef enum:
     MOST_WEIGHT = 65536
     # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
     REPEATED_PICKS = 4
-    # How often a selector of the user's is asked for one pick.
+    # Most calls of a user's selector for one pick.
     MOST_ASKED = 64
     # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
     FAULT_FACTOR = 10
@@ -35,12 +35,9 @@ cdef enum:
 # Weight of an attempt in the average of all.
 cdef double MEAN_SHARE = 0.05
 
-# Second hash of the double jump, as in Go's `doublejump`.
-cdef uint64_t COMPACT_FACTOR = 0xc6a4a7935bd1e995
-
 
 def always_sound(endpoint):
-    """What filters are told of endpoints when nobody watches their health."""
+    """The health of endpoints for filters without health checks."""
     return True
 
 
@@ -59,12 +56,14 @@ cdef class EndpointState:
         self.weight = min(endpoint.weight, MOST_WEIGHT)
 
     def __repr__(self):
-        return f"<Candidate {self.name} weight={self.weight} in_flight={self.in_flight}>"
+        return f"<EndpointState {self.name} weight={self.weight} in_flight={self.in_flight}>"
 
 
 # `inspect.signature` reads the first line of a compiled class.
 cdef class BaseSelector:
-    """BaseSelector(*, filters=(), seed=None)\n--\n\nWhat the built-in selectors share."""
+    """BaseSelector(*, filters=(), seed=None)\n--\n\nThe base of the built-in selectors."""
+
+    is_keyed = needs_whole_call = observes_each_pick = False
 
     def __init__(self, *, filters=(), seed=None):
         self.endpoint_states = []
@@ -103,10 +102,10 @@ cdef class BaseSelector:
         # The high half of 32 random bits times the size (Lemire, arXiv 1805.10941), uneven by less than 2**-20.
         return <uint32_t>(((self.random() >> 32) * size) >> 32)
 
-    # What the registry and the caller say
+    # Updates by the registry and the caller
 
     def update(self, endpoints):
-        """Replace the endpoints; those that stay keep what was learned of them.
+        """Replace the endpoints; those that stay keep their state.
 
         An endpoint of weight 0 is not picked, unless all have weight 0. An address that comes twice counts once.
         """
@@ -132,7 +131,7 @@ cdef class BaseSelector:
         by_name = {}
         for endpoint_state in endpoint_states:
             by_name.setdefault(endpoint_state.name, endpoint_state)
-        # Weight 0 asks for no calls; if all do, that cannot be meant.
+        # Weight 0 means no calls; if all have weight 0, it is ignored.
         known = list(by_name.values())
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
@@ -167,13 +166,13 @@ cdef class BaseSelector:
         return self._by_name.get(str(endpoint.address))
 
     def key_of(self, call):
-        """Return what places a call; only selectors that hash ask for it."""
+        """Return the key of a call; only selectors that hash use it."""
         return getattr(call, "hash_key", None)
 
     def pick(self, call, tried=()):
-        """Return the endpoint of the next attempt; one of `tried` only when there is no other.
+        """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError when there is none at all. To each pick belongs one `observe`.
+        Raises NoEndpointError if there is none. Each pick needs one `observe`.
         """
         return self.pick_endpoint(call, tried).endpoint
 
@@ -181,7 +180,7 @@ cdef class BaseSelector:
         return self.choose(call, self.key_of(call), tuple(tried), self.instant())
 
     def observe(self, endpoint, double seconds, error):
-        """Learn how an attempt went; once for each pick, in any order. Endpoints that are gone are ignored."""
+        """Record the outcome of an attempt; once for each pick, in any order. Removed endpoints are ignored."""
         cdef EndpointState endpoint_state = self.state_of(endpoint)
         if endpoint_state is not None:
             self.observe_endpoint(endpoint_state, seconds, error)
@@ -190,10 +189,10 @@ cdef class BaseSelector:
         self.settle(endpoint_state, seconds, error, self.instant())
 
     cdef uint64_t instant(self) except? 0:
-        """Hook: the time, for those who are not given it."""
+        """Hook: the current time, for callers that pass none."""
         return now_ns()
 
-    # What happens for each attempt
+    # Each attempt
 
     @cython.nonecheck(False)
     cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
@@ -211,7 +210,7 @@ cdef class BaseSelector:
         return endpoint_state
 
     cdef int take(self, EndpointState endpoint_state) except -1:
-        """An attempt goes to this endpoint, whatever would have been picked."""
+        """Start an attempt at this endpoint, without a pick."""
         endpoint_state.in_flight += 1
         return 0
 
@@ -222,11 +221,11 @@ cdef class BaseSelector:
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        """An attempt that was picked is not made, or ended without saying anything."""
+        """Drop a picked attempt: it is not made, or its outcome tells nothing."""
         return BaseSelector.settle(self, endpoint_state, 0.0, None, 0)
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
-        """The pick just made leads nowhere now, and another one follows for the same attempt: as if it had not been made."""
+        """Undo the last pick: it led to no connection, and another pick follows for the same attempt."""
         return self.take_back(endpoint_state)
 
     cdef uint32_t _mark_tried(self, tuple tried, bint is_tried) except? 0xFFFFFFFF:
@@ -241,7 +240,7 @@ cdef class BaseSelector:
         return marked
 
     cdef EndpointState _next_untried(self, object call, object key, tuple tried, uint64_t now):
-        """A endpoint that was not tried, if there is one.
+        """Return an untried endpoint, if there is one.
 
         Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring
         another list.
@@ -268,19 +267,12 @@ cdef class BaseSelector:
         finally:
             self._mark_tried(tried, False)
 
-    def _measure_picks(self, Py_ssize_t count, list keys not None):
-        # Bench hook: pick and observe, one key after the other, as the engine does it.
-        cdef Py_ssize_t index
-        cdef Py_ssize_t size = len(keys)
-        for index in range(count):
-            self.settle(self.choose(None, keys[index % size], None, index), 1e-3, None, index)
-
     cdef int _changed(self) except -1:
-        """Hook: the endpoints are others. It runs no code of Python's."""
+        """Hook: the endpoints changed. It runs no Python code."""
         return 0
 
     cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
-        """Hook: the index of the next endpoint. There is at least one."""
+        """Hook: return the index of the next endpoint. There is at least one."""
         raise NotImplementedError(f"{type(self).__name__} does not pick")
 
 
@@ -296,9 +288,9 @@ cdef class RoundRobinSelector(BaseSelector):
         self._listed = self._order = []
 
     cdef int _changed(self) except -1:
-        """Go on after whoever was picked last, or the nearest one before it that is still there.
+        """Continue after the last picked endpoint, or the nearest one before it that still exists.
 
-        Beginning anew at each change would give some endpoints more calls than others as long as connections come and go.
+        Restarting at each change would give some endpoints more calls than others while connections come and go.
         """
         cdef Py_ssize_t size, step
         if self._picks:
@@ -464,7 +456,7 @@ cdef class LeastLoadedSelector(BaseSelector):
 
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept:
         """How long a call would wait here: what attempts take, times those under way, per weight."""
-        # What nobody asks for long is forgotten, or a slow endpoint would never be tried again. As long as nothing is
+        # Old observations decay, or a slow endpoint would never be tried again. As long as nothing is
         # known the number of attempts under way decides.
         cdef double seconds = endpoint_state.seconds * self._fading(endpoint_state, now) + 1e-9
         return seconds * <double>(endpoint_state.in_flight + 1) / <double>max(endpoint_state.weight, 1)
@@ -495,164 +487,9 @@ cdef class LeastLoadedSelector(BaseSelector):
         return 0
 
 
-cdef class ConsistentHashSelector(BaseSelector):
-    """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
-
-    def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
-        super().__init__(filters=filters, seed=seed)
-        if bound is not None:
-            check_number("bound", bound, (int, float), 1, 1e6, "a number from 1 to 1,000,000, or None")
-        check_number("least_load", least_load, int, 0, 1 << 40, "a whole number from 0 to 2**40")
-        self.ring = HashRing(bound=bound, least_load=least_load)
-        self._owners = []
-
-    cdef int _changed(self) except -1:
-        cdef EndpointState endpoint_state
-        self.ring.set_nodes(
-            {(<EndpointState>each).name: max((<EndpointState>each).weight, 1) for each in self.endpoint_states}
-        )
-        for endpoint_state in self._owners:
-            if endpoint_state is not None:
-                endpoint_state.node = -1
-        self._owners = [None] * self.ring.numbers
-        for endpoint_state in self.endpoint_states:
-            endpoint_state.node = self.ring.number_of(endpoint_state.name)
-            self._owners[endpoint_state.node] = endpoint_state
-            # It may have been away while calls went on there.
-            self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
-        return 0
-
-    cdef int take(self, EndpointState endpoint_state) except -1:
-        endpoint_state.in_flight += 1
-        if endpoint_state.node >= 0:
-            self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
-        return 0
-
-    cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
-        cdef uint64_t hash
-        if not self.size:
-            raise NoEndpointError("there is no endpoint to pick from")
-        # A call that names no key may go anywhere.
-        hash = self.random() if key is None else hash_key(key)
-        if not tried:
-            return self._take(hash)
-        try:
-            self._avoid(tried, self._mark_tried(tried, True) < self.size)
-            return self._take(hash)
-        finally:
-            self._avoid(tried, False)
-            self._mark_tried(tried, False)
-
-    @cython.final
-    @cython.nonecheck(False)
-    cdef EndpointState _take(self, uint64_t hash):
-        """Count a call on whom the ring names; no code of Python's runs in between, which might change both."""
-        cdef EndpointState endpoint_state
-        cdef Py_ssize_t number = self.ring.take(hash)
-        if number < 0:
-            raise NoEndpointError("the ring has no endpoint")
-        endpoint_state = <EndpointState>self._owners[number]
-        endpoint_state.in_flight += 1
-        return endpoint_state
-
-    cdef int _avoid(self, tuple tried, bint is_avoided) except -1:
-        cdef EndpointState endpoint_state
-        for endpoint in tried:
-            endpoint_state = self.state_of(endpoint)
-            if endpoint_state is not None and endpoint_state.node >= 0:
-                self.ring.node(endpoint_state.node).is_avoided = is_avoided
-        return 0
-
-    @cython.nonecheck(False)
-    cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
-        BaseSelector.settle(self, endpoint_state, seconds, error, now)
-        if endpoint_state.node >= 0:
-            self.ring.give_back(endpoint_state.node)
-        return 0
-
-    cdef int take_back(self, EndpointState endpoint_state) except -1:
-        return ConsistentHashSelector.settle(self, endpoint_state, 0.0, None, 0)
-
-
-cdef class JumpHashSelector(BaseSelector):
-
-    def key_of(self, call):
-        key = getattr(call, "hash_key", None)
-        return self.rpcx_key(call.method, call.arguments) if key is None else key
-
-    def rpcx_key(self, method, arguments):
-        return None
-
-    cdef int _changed(self) except -1:
-        order = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
-        self._sorted = [order[name] for name in sorted(order)]
-        return 0
-
-    cdef uint64_t _hash(self, object call, object key) except? 0:
-        if key is None and call is not None:
-            arguments = <tuple?>call.arguments
-            if len(arguments) == 1:
-                argument = arguments[0]
-                if type(argument) is int or type(argument) is str:
-                    return fnv_call(call.method, argument)
-                if isinstance(argument, (int, str, float)):
-                    key = self.rpcx_key(call.method, arguments)
-        return self.random() if key is None else fnv_key(key)
-
-    @cython.nonecheck(False)
-    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
-        return self._sorted[jump_hash(self._hash(call, key), self.size)]
-
-
-cdef class DoubleJumpSelector(JumpHashSelector):
-
-    def __init__(self, *, filters=(), seed=None):
-        super().__init__(filters=filters, seed=seed)
-        self._loose = []
-        self._compact = []
-        self._holes = []
-
-    cdef int _changed(self) except -1:
-        indices = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
-        present = set(self._compact)
-        # New ones first, as rpcx does; by address, because Go leaves the order to chance.
-        for name in sorted(indices):
-            if name not in present:
-                self._add(name)
-        for name in sorted(present.difference(indices)):
-            self._remove(name)
-        self._loose_indices = [indices.get(name, -1) for name in self._loose]
-        self._compact_indices = [indices[name] for name in self._compact]
-        return 0
-
-    cdef int _add(self, str name) except -1:
-        self._compact.append(name)
-        if self._holes:
-            self._loose[self._holes.pop()] = name
-        else:
-            self._loose.append(name)
-        return 0
-
-    cdef int _remove(self, str name) except -1:
-        hole = self._loose.index(name)
-        self._loose[hole] = None
-        self._holes.append(hole)
-        place = self._compact.index(name)
-        last = self._compact.pop()
-        if place < len(self._compact):
-            self._compact[place] = last
-        return 0
-
-    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
-        cdef uint64_t hash = self._hash(call, key)
-        cdef Py_ssize_t index = self._loose_indices[jump_hash(hash, <uint32_t>len(self._loose_indices))]
-        if index >= 0:
-            return index
-        return self._compact_indices[jump_hash(hash * COMPACT_FACTOR, <uint32_t>len(self._compact_indices))]
-
-
 @cython.final
 cdef class UserSelector(BaseSelector):
+    is_keyed = needs_whole_call = observes_each_pick = True
 
     def __init__(self, selector):
         # One that is derived from ours applies its filters itself.

@@ -1,1 +1,1 @@
-"""What everything else is made of: bytes, queues, timers, counters, locks. Knows no frame and no call."""
+"""The building blocks: bytes, queues, timers, counters, locks. Depends on no frame and no call."""

@@ -1,7 +1,7 @@
 from cpython.ref cimport PyObject
 
 cdef enum:
-    # A smaller payload costs less to allocate than to look for.
+    # Allocating a smaller payload is cheaper than searching the pool.
     SMALLEST_BLOCK = 32_768
 
 cdef PyObject* used_block(Py_ssize_t size) except? NULL

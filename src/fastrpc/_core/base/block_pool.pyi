@@ -1,7 +1,7 @@
-"""Large payloads in memory that was used before."""
+"""A pool of memory for large payloads."""
 
 def kept_blocks() -> tuple[int, int]:
-    """Return how many payloads are remembered and how many bytes they have, as (blocks, bytes)."""
+    """Return the number of pooled payloads and their bytes, as (blocks, bytes)."""
 
 def release_blocks() -> None:
-    """Forget all payloads; the memory of those nobody else uses goes back."""
+    """Empty the pool; unused blocks are freed."""

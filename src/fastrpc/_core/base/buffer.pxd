@@ -17,7 +17,7 @@ cdef class WriteBuffer:
     cdef void keep(self, Py_ssize_t size) noexcept
 
     cdef inline const char* data(self) noexcept:
-        """What was written; valid until the next `reserve`, `take` or `clear`."""
+        """Return the written bytes; valid until the next `reserve`, `take` or `clear`."""
         return self._block
 
     cdef inline char* reserve(self, Py_ssize_t size) except NULL:
@@ -31,8 +31,8 @@ cdef class WriteBuffer:
 
 cdef class ReadBuffer:
     cdef:
-        # Owned block of `capacity` bytes, shared by all connections of one loop: a connection's bytes lie in it
-        # only between its get_buffer and the end of the buffer_updated that follows at once.
+        # Owned block of `capacity` bytes, shared by all connections of one loop: it holds a connection's bytes only
+        # between its get_buffer and the end of the immediately following buffer_updated.
         char* data
         readonly Py_ssize_t capacity
 

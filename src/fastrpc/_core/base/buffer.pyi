@@ -18,9 +18,9 @@ class ReadBuffer:
 
 @final
 class Assembly:
-    """A payload that comes in pieces, received straight into the bytes object the handler gets.
+    """A payload that arrives in pieces, received straight into the bytes object for the handler.
 
-    Its memory grows with what was received, not with what was announced.
+    Its memory grows with the received bytes, not with the announced size.
     """
 
     def __init__(self, total: int) -> None: ...

@@ -1,10 +1,10 @@
-"""Blocks of bytes: what is to be written, what was just read, and a large payload on its way in.
+"""Buffers: for writing, for reading, and for a large incoming payload.
 
 ::
 
     ReadBuffer     one per loop; the socket writes into it, the parser reads from it
     WriteBuffer    one or two per connection; the frames of one loop turn
-    Assembly       one per large or cut message: received straight into the bytes object the handler gets
+    Assembly       one per large or cut message: received straight into the bytes object for the handler
 """
 
 cimport cython
@@ -23,10 +23,10 @@ cdef extern from "Python.h":
 cdef enum:
     # One small answer.
     FIRST_BLOCK = 128
-    # A block above this is given back once it is empty: one burst must not pin memory for ever.
+    # A block above this is freed once it is empty: one burst must not pin memory for ever.
     KEPT_BLOCK = 65536
-    # Memory for a payload grows with what was received, not with what was announced: so much to begin with, and up to
-    # so many times of what is there when the connection has shown that its large payloads do arrive.
+    # Memory for a payload grows with the received bytes, not with the announced size: the initial size, and the growth
+    # factor on a connection whose large payloads have arrived whole before.
     FIRST_PIECE = 65536
     TRUST = 16
 
@@ -48,19 +48,19 @@ cdef class WriteBuffer:
         return 0
 
     cdef bytes take(self):
-        """Return what was written and become empty."""
+        """Return the written bytes and empty the buffer."""
         cdef bytes data = PyBytes_FromStringAndSize(self._block, self.size)
         self.clear()
         return data
 
     cdef void clear(self) noexcept:
-        """Become empty."""
+        """Empty the buffer."""
         self.size = 0
         if self._capacity > KEPT_BLOCK:
             self.release()
 
     cdef void release(self) noexcept:
-        """Give the block back if nothing is in it."""
+        """Free the block if it is empty."""
         if self.size == 0:
             PyMem_Free(self._block)
             self._block = NULL
@@ -92,7 +92,7 @@ cdef class Assembly:
         Py_XDECREF(self._block)
 
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL:
-        """Make room for `size` more bytes and return where they go; call `filled += n` for those that came.
+        """Make room for `size` more bytes and return their address; the caller adds the received ones to `filled`.
 
         `trusted` is the size of the largest payload this connection has already delivered whole: within it more
         may be allocated at once, beyond it the block doubles as it fills.
@@ -100,7 +100,7 @@ cdef class Assembly:
         cdef Py_ssize_t filled = self.filled, needed = filled + size
         cdef Py_ssize_t capacity = self._capacity
         if capacity == 0:
-            # Memory that is there anyway may be as large as announced.
+            # Pooled memory may be as large as announced.
             self._block = used_block(self.total)
             if self._block is not NULL:
                 capacity = self._capacity = self.total
@@ -110,7 +110,7 @@ cdef class Assembly:
             while capacity < needed:
                 capacity *= 2
             capacity = min(capacity, self.total)
-            # A block that cannot grow is freed: until the new one is there, nothing is received.
+            # A block that cannot grow is freed first: no bytes are received until the new one exists.
             self.filled = self._capacity = 0
             if self._block is NULL:
                 self._block = new_bytes(NULL, capacity)

@@ -1,4 +1,4 @@
-"""What became of the calls of each method, and how long they took. All of it is touched with the GIL held."""
+"""Outcomes and durations of each method's calls. All of it is touched with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -18,14 +18,17 @@ cdef extern from *:
     #define FASTRPC_COUNTS 1
     #endif
     """
-    # 0 in the build that `ci/promises counters` compares with: what counting costs is measured, not believed.
+    # 0 in the build that `ci/promises counters` compares with, to measure the cost of counting.
     const bint COUNTS "FASTRPC_COUNTS"
 
 
 cdef enum:
     STATUSES = HIGHEST_STATUS + 1
-    LOWEST_BITS = 10                     # first bucket: up to 2**10 ns, about 1 us
-    HIGHEST_BITS = 36                    # last bucket: more than 2**36 ns, about 69 s
+    # Durations are counted in ticks of 0.5 ms / 2**19: the bounds that Prometheus is shown are 0.5 ms, 1 ms, 2 ms, ...
+    TICKS = 16_384                       # in so many nanoseconds:
+    TICKS_NS = 15_625
+    LOWEST_BITS = 10                     # first bucket: up to 2**10 ticks, about 1 us
+    HIGHEST_BITS = 36                    # last bucket: more than 2**36 ticks, about 65.5 s
     PART_BITS = 2                        # each doubling between them is cut into 4 equal parts
     BUCKETS = ((HIGHEST_BITS - LOWEST_BITS) << PART_BITS) + 2
 
@@ -33,12 +36,16 @@ cdef enum:
 cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
     # Upper bounds belong to their bucket, as Prometheus wants it: hence the subtraction. Log-linear buckets
     # are those of HdrHistogram (hdrhistogram.org) with 2 bits of precision.
-    cdef uint64_t below = elapsed_ns - (elapsed_ns != 0)
+    cdef uint64_t below
     cdef int highest
-    if below < (<uint64_t>1 << LOWEST_BITS):
-        return 0
-    if below >= (<uint64_t>1 << HIGHEST_BITS):
+    # Far below what the product may be.
+    if elapsed_ns > ((<uint64_t>1 << HIGHEST_BITS) // TICKS) * TICKS_NS:
         return BUCKETS - 1
+    # Rounded up: part of a tick beyond a bound is beyond it.
+    below = (elapsed_ns * TICKS + (TICKS_NS - 1)) // TICKS_NS
+    if below <= (<uint64_t>1 << LOWEST_BITS):
+        return 0
+    below -= 1
     highest = fastrpc_highest_bit(below)
     # The bits under the highest one choose the part; the highest one itself adds 1 << PART_BITS, which
     # steps over the first bucket and is taken back but for that 1.
@@ -52,8 +59,10 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
 @cython.final
 cdef class MethodCounters:
     cdef:
-        readonly str method
+        readonly str service             # what is before the last dot of the method's name; "_other" stands for many
+        readonly str method              # the rest of it
         readonly str side                # "client" or "server"
+        readonly str protocol
 
         # Calls started and not ended.
         readonly int64_t in_flight
@@ -77,12 +86,6 @@ cdef class MethodCounters:
             self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
             self._buckets[bucket_of(elapsed_ns)] += 1
             self._elapsed_ns += elapsed_ns
-
-    # A call that was counted as OK turned out to have failed.
-    cdef inline void failed_after_all(self, int status) noexcept:
-        if COUNTS:
-            self._ended[0] -= 1
-            self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
 
     cdef inline void moved(self, uint64_t bytes_in, uint64_t bytes_out) noexcept:
         if COUNTS:
@@ -118,10 +121,6 @@ cdef class CallTotals:
     cdef inline void ended(self, int status) noexcept:
         self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
 
-    cdef inline void failed_after_all(self, int status) noexcept:
-        self._ended[0] -= 1
-        self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
-
     cdef inline void received(self, uint64_t received_bytes) noexcept:
         self._received_bytes += received_bytes
 
@@ -129,7 +128,8 @@ cdef class CallTotals:
 @cython.final
 cdef class CounterRegistry:
     cdef:
-        # (method, side) -> MethodCounters; LIMIT entries at most, and one per side for the methods beyond.
+        # (service, method, side, protocol) -> MethodCounters; LIMIT entries at most, and for the methods beyond one per
+        # side and protocol.
         dict _counters
 
-    cpdef MethodCounters counters(self, str method, str side)
+    cpdef MethodCounters counters(self, str name, str side, str protocol=*)

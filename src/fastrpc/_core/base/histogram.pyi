@@ -1,24 +1,31 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, final
 
-#: Counts together what is beyond the methods that are counted apart.
+#: The name under which calls of many methods are counted together: unknown methods, whose names a peer chooses, and
+#: the methods beyond the limit of a registry.
 OTHER_METHODS: str
-#: Counts the calls of methods that a server does not have, whatever their names: a peer chooses those.
-UNKNOWN_METHOD: str
 
 @final
 class MethodCounters:
-    """The calls of one method as seen from one side.
+    """The calls of one method as seen from one side, over one protocol.
 
-    Durations are counted in 106 buckets between 1 us and 69 s, four to each doubling, so a quantile is off by
+    Durations are counted in 106 buckets between 1 us and 65.5 s, four to each doubling, so a quantile is off by
     less than 25 %, in practice by a few. Counting needs the GIL and costs about 2 ns a call.
     """
 
-    def __init__(self, method: str, side: Literal["client", "server"]) -> None: ...
+    def __init__(self, name: str, side: Literal["client", "server"], protocol: str = "native") -> None: ...
     @property
-    def method(self) -> str: ...
+    def service(self) -> str:
+        """What is before the last dot of the name; empty where it has none."""
+
+    @property
+    def method(self) -> str:
+        """What is after the last dot of the name."""
+
     @property
     def side(self) -> Literal["client", "server"]: ...
+    @property
+    def protocol(self) -> str: ...
     @property
     def in_flight(self) -> int:
         """Calls started and not ended."""
@@ -41,31 +48,28 @@ class MethodCounters:
     def snapshot(self) -> dict[str, Any]:
         """Return the numbers of one moment as plain data.
 
-        Keys: `method`, `side`, `in_flight`, `calls` (by status name; only those that occurred),
-        `received_bytes`, `sent_bytes`, `sum_seconds` and `buckets`, a list of (upper bound in seconds, calls
-        in this bucket alone). An upper bound belongs to its bucket; the last one is infinite.
+        Keys: `service`, `method`, `side`, `protocol`, `in_flight`, `calls` (by status name; only those that
+        occurred), `received_bytes`, `sent_bytes`, `sum_seconds` and `buckets`, a list of (upper bound in seconds,
+        calls in this bucket alone). An upper bound belongs to its bucket; the last one is infinite.
         """
 
     def quantile(self, q: float) -> float:
         """Estimate how many seconds the fraction `q` of the calls took at most.
 
-        Calls within a bucket count as evenly spread. NaN when no call has ended; 68.7 s, the last finite
+        Calls within a bucket count as evenly spread. NaN when no call has ended; 65.536 s, the last finite
         bound, when the answer lies beyond it. Raises ValueError unless 0 <= q <= 1.
         """
 
     def merge(self, other: MethodCounters | Mapping[str, Any]) -> None:
         """Add the numbers of other counters, or of a snapshot that may come from another process.
 
-        Method and side need not agree. A snapshot that does not fit raises ValueError, KeyError or
+        Method, side and protocol need not agree. A snapshot that does not fit raises ValueError, KeyError or
         TypeError and changes nothing.
         """
 
-    def _measure_calls(self, count: int, elapsed_ns: int) -> None:
-        """Count `count` whole calls in a C loop: bench hook."""
-
 @final
 class CallTotals:
-    """What one client did since it was made. Counting needs the GIL."""
+    """The totals of one client. Counting needs the GIL."""
 
     connections: int
 
@@ -74,15 +78,17 @@ class CallTotals:
 
         Keys: `calls` begun, `retries` of them, attempts that `succeeded` and that `failed` (by status name; only
         those that occurred), `sent_bytes` and `received_bytes` of payloads, `connections` made. Of calls and retries
-        those that neither succeeded nor failed are under way.
+        those that neither succeeded nor failed are in flight.
         """
 
 @final
 class CounterRegistry:
-    """The counters of each method and side, made when first asked for and kept."""
+    """The counters of each method, side and protocol, created on first use."""
 
-    def counters(self, method: str, side: Literal["client", "server"]) -> MethodCounters:
-        """Return the counters of a method; ask once and keep them, it is not meant for each call.
+    def counters(
+        self, name: str, side: Literal["client", "server"], protocol: str = "native"
+    ) -> MethodCounters:
+        """Return the counters of a method; keep the result, the look-up is too slow for each call.
 
         After 4,096 methods further ones are counted together, as `OTHER_METHODS`.
         """
@@ -90,5 +96,5 @@ class CounterRegistry:
     def __iter__(self) -> Iterator[MethodCounters]: ...
     def __len__(self) -> int: ...
 
-#: What the whole process counts, unless a registry is passed.
+#: The counters of the whole process, the default registry.
 default_registry: CounterRegistry

@@ -1,6 +1,6 @@
-"""What became of the calls of each method, and how long they took.
+"""Outcomes and durations of each method's calls.
 
-Counting a call is a handful of additions to C fields, see the .pxd; everything here runs when somebody asks.
+Counting a call is a few additions to C fields, see the .pxd; the functions here run only for snapshots.
 """
 
 cimport cython
@@ -12,43 +12,55 @@ import math
 from fastrpc.status import Status
 
 cdef enum:
-    # Methods that a registry counts apart from each other, on both sides together. Callers may make up method
-    # names, so there has to be an end. An entry takes about 1.2 KiB.
+    # Most methods that a registry counts separately, on both sides together. Callers may invent method names, so there
+    # is a limit. An entry takes about 1.2 KiB.
     LIMIT = 4096
 
 cdef double NANOSECOND = 1e-9
+cdef double SECOND_NS = 1e9
 cdef tuple STATUS_NAMES = tuple([Status(number).name for number in range(STATUSES)])
 cdef tuple SIDES = ("client", "server")
 
-OTHER_METHODS = "(other)"
-UNKNOWN_METHOD = "(unknown)"
+OTHER_METHODS = "_other"
+
+
+cdef tuple labels_of(str name):
+    """Take the name of a method apart: its service, which may have dots itself, and the rest."""
+    if name == OTHER_METHODS:
+        return OTHER_METHODS, OTHER_METHODS
+    service, _, method = name.rpartition(".")
+    return service, method
 
 
 cdef double upper_seconds(int bucket) noexcept:
-    """Tell the largest value that a bucket counts."""
+    """Return the largest value that a bucket counts."""
     cdef int doubling = (bucket - 1) >> PART_BITS
     cdef uint64_t parts = ((bucket - 1) & ((1 << PART_BITS) - 1)) + 1
     if bucket == 0:
-        return <double>(<uint64_t>1 << LOWEST_BITS) * NANOSECOND
+        return seconds_of(<uint64_t>1 << LOWEST_BITS)
     if bucket == BUCKETS - 1:
         return math.inf
-    return <double>(
-        ((<uint64_t>1 << PART_BITS) + parts) << (LOWEST_BITS - PART_BITS + doubling)
-    ) * NANOSECOND
+    return seconds_of(((<uint64_t>1 << PART_BITS) + parts) << (LOWEST_BITS - PART_BITS + doubling))
+
+
+cdef double seconds_of(uint64_t ticks) noexcept:
+    """Convert ticks; divided only once, so that 0.5 ms is 0.0005 and nothing beside it."""
+    return <double>(ticks * TICKS_NS) / (TICKS * SECOND_NS)
 
 
 @cython.final
 cdef class MethodCounters:
 
-    def __cinit__(self, str method not None, str side not None):
+    def __cinit__(self, str name not None, str side not None, str protocol not None="native"):
         if side not in SIDES:
             raise ValueError(f"side is {side!r}, it must be one of {', '.join(SIDES)}")
-        self.method = method
+        self.service, self.method = labels_of(name)
         self.side = side
+        self.protocol = protocol
 
     def __repr__(self):
         counted = f"{self.ended_calls} ended, {self.in_flight} in flight"
-        return f"<MethodCounters {self.method} {self.side}: {counted}>"
+        return f"<MethodCounters {self.service} {self.method} {self.side} {self.protocol}: {counted}>"
 
     @property
     def ended_calls(self):
@@ -72,7 +84,7 @@ cdef class MethodCounters:
         self.moved(received_bytes, sent_bytes)
 
     def snapshot(self):
-        # Making Python objects may start a collection, and that may end calls: copy the numbers first.
+        # Creating Python objects may start a collection, which may end calls: copy the numbers first.
         cdef uint64_t[STATUSES] ended
         cdef uint64_t[BUCKETS] buckets
         cdef double sum_seconds = <double>self._elapsed_ns * NANOSECOND
@@ -83,8 +95,10 @@ cdef class MethodCounters:
         memcpy(ended, self._ended, sizeof(ended))
         memcpy(buckets, self._buckets, sizeof(buckets))
         return {
+            "service": self.service,
             "method": self.method,
             "side": self.side,
+            "protocol": self.protocol,
             "in_flight": in_flight,
             "calls": {STATUS_NAMES[index]: ended[index] for index in range(STATUSES) if ended[index]},
             "received_bytes": received_bytes,
@@ -130,9 +144,9 @@ cdef class MethodCounters:
         self.sent_bytes += other.sent_bytes
 
     cdef int _merge_snapshot(self, object snapshot) except -1:
-        """Add the numbers of a snapshot; when it does not fit, nothing is changed."""
-        # Collected in counters of its own, so that a snapshot with a mistake leaves no trace.
-        cdef MethodCounters other = MethodCounters(self.method, self.side)
+        """Add the numbers of a snapshot; an invalid one changes nothing."""
+        # Collected in temporary counters, so that an invalid snapshot changes nothing.
+        cdef MethodCounters other = MethodCounters(OTHER_METHODS, self.side)
         cdef int index = 0
         buckets = snapshot["buckets"]
         if len(buckets) != BUCKETS:
@@ -150,14 +164,6 @@ cdef class MethodCounters:
         other.sent_bytes = snapshot["sent_bytes"]
         self._merge_counters(other)
         return 0
-
-    def _measure_calls(self, Py_ssize_t count, uint64_t elapsed_ns):
-        # Bench hook: count `count` whole calls of rising length.
-        cdef Py_ssize_t index
-        for index in range(count):
-            self.started()
-            self.moved(48, 64)
-            self.ended(0, elapsed_ns + <uint64_t>index * 16)
 
 
 @cython.final
@@ -182,17 +188,18 @@ cdef class CounterRegistry:
     def __cinit__(self):
         self._counters = {}
 
-    cpdef MethodCounters counters(self, str method, str side):
-        cdef MethodCounters found = self._counters.get((method, side))
+    cpdef MethodCounters counters(self, str name, str side, str protocol="native"):
+        # By the labels: two names that look the same to Prometheus must not be two series.
+        cdef tuple key = (*labels_of(name), side, protocol)
+        cdef MethodCounters found = self._counters.get(key)
         if found is None:
-            if len(self._counters) >= LIMIT and method not in (OTHER_METHODS, UNKNOWN_METHOD):
-                return self.counters(OTHER_METHODS, side)
-            found = MethodCounters(method, side)
-            self._counters[method, side] = found
+            if len(self._counters) >= LIMIT and name != OTHER_METHODS:
+                return self.counters(OTHER_METHODS, side, protocol)
+            found = self._counters[key] = MethodCounters(name, side, protocol)
         return found
 
     def __iter__(self):
-        # A copy: the caller may take its time.
+        # A copy, as the registry may change while the caller iterates.
         return iter(list(self._counters.values()))
 
     def __len__(self):

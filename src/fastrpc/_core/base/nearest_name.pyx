@@ -1,4 +1,4 @@
-"""Which of many names somebody meant, in bounded time: a peer chooses the one that is looked for.
+"""Find the nearest of many names in bounded time: a peer chooses the wanted name.
 
 ::
 
@@ -8,6 +8,8 @@
 
 The likeness of two names is twice their longest common subsequence over the sum of their lengths. The subsequence is found
 by the bits of two words (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004): some ten operations a byte.
+
+`difflib` took 11 ms of the loop for one unknown name among 200 methods, and any peer may ask as often as it likes.
 """
 
 from bisect import bisect_left
@@ -23,9 +25,9 @@ cdef extern from *:
     int bits "frpc_bits"(uint64_t word) noexcept nogil
 
 cdef enum:
-    # Names that are longer are not compared: so much fits into two words.
+    # Longest compared name: its bits fit into two words.
     LONGEST = 128
-    # Where there are more names, those around the place that the wanted one would have in their order.
+    # Among more names, the neighbours of the wanted one in sorted order.
     MOST_SCANNED = 2048
     MOST_COMPARED = 32
     NEIGHBOURS = 8
@@ -37,7 +39,7 @@ cdef double ALIKE = 0.6
 
 
 cdef class NameIndex:
-    """Names that are searched for the one that was meant."""
+    """Names to search for the nearest one."""
 
     def __init__(self, names):
         cdef Py_ssize_t place
@@ -68,7 +70,7 @@ cdef class NameIndex:
         PyMem_Free(self._distances)
 
     def nearest(self, str name not None):
-        """Return the name that was probably meant, None when none is near."""
+        """Return the nearest name, None if none is near."""
         cdef bytes wanted
         cdef Py_ssize_t size, last_at, place
         cdef const char* text
@@ -95,7 +97,7 @@ cdef class NameIndex:
         limit = self._measure(wanted, size, first, end)
         likely = []
         for place in range(first, end):
-            # Those that begin alike stand beside the place it would have; the others are found by their bytes.
+            # Names with the same beginning are neighbours in sorted order; the others are found by their bytes.
             if middle - NEIGHBOURS <= place < middle + NEIGHBOURS:
                 if self._known[place].size > LONGEST:
                     continue

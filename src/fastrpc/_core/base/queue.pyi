@@ -3,9 +3,9 @@ from typing import Any, final
 
 @final
 class Queue:
-    """What a `collections.deque` does for the core, in 40 bytes while it is empty; an empty deque takes 760.
+    """A queue that takes 40 bytes while it is empty; an empty `collections.deque` takes 760.
 
-    A connection has eight queues, and most connections need none of them for most of their life.
+    A connection has eight queues, which are empty most of the time.
     """
 
     def __len__(self) -> int: ...

@@ -3,7 +3,7 @@
 cdef enum:
     OK = 0
     CANCELLED = 1
-    UNKNOWN = 2                          # also what an undefined number counts as
+    UNKNOWN = 2                          # also stands for undefined numbers
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     RESOURCE_EXHAUSTED = 8

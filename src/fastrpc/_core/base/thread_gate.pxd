@@ -1,4 +1,4 @@
-"""What threads wait at, and what they wake an event loop with."""
+"""A gate for a waiting thread, and a bell that wakes an event loop."""
 
 cimport cython
 

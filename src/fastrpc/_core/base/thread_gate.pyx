@@ -1,4 +1,4 @@
-"""What threads wait at, and what they wake an event loop with. Described in the .pyi."""
+"""A gate for a waiting thread, and a bell that wakes an event loop. Described in the .pyi."""
 
 cimport cython
 from cpython.pythread cimport (
@@ -25,7 +25,7 @@ cdef extern from "<unistd.h>" nogil:
 
 
 cdef inline void ring(int descriptor) noexcept nogil:
-    # An eventfd takes exactly these eight bytes. A full pipe refuses them: then the loop has enough to wake up for.
+    # An eventfd accepts exactly these eight bytes. A full pipe refuses them: then the loop is about to wake anyway.
     cdef uint64_t one = 1
     write(descriptor, &one, sizeof(one))
 
@@ -65,7 +65,7 @@ cdef class Gate:
 
     def __dealloc__(self):
         if self._lock is not NULL:
-            # As CPython does with its own locks: freeing one that is held is undefined.
+            # As CPython does with its own locks: freeing a held lock is undefined.
             PyThread_release_lock(self._lock)
             PyThread_free_lock(self._lock)
 

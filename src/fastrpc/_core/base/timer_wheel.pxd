@@ -9,7 +9,7 @@ cdef enum:
     LEVELS = 4                           # 2**32 ticks, about 52 days, before `DISTANT` is needed
     SLOTS = LEVELS << SLOT_BITS
     DISTANT = SLOTS                      # list of timers beyond the last level
-    EXPIRED = SLOTS + 1                  # list of due timers that nobody has popped yet
+    EXPIRED = SLOTS + 1                  # list of due timers, not popped yet
     LISTS = SLOTS + 2
     WORDS = (LISTS + 63) // 64
 
@@ -21,7 +21,7 @@ cdef struct Timer:
     Timer* next
     Timer* previous
     uint64_t tick                        # due at tick << TICK_BITS nanoseconds
-    void* owner                          # borrowed; the wheel never looks at it
+    void* owner                          # borrowed; the wheel never dereferences it
 
 
 @cython.final

@@ -2,7 +2,7 @@ from typing import Any, final
 
 @final
 class TimerWheel:
-    """Deadlines by the hundred thousand, without a Python object for any of them.
+    """A timer wheel for hundreds of thousands of deadlines, without a Python object for each.
 
     A timer is a C struct inside its owner; compiled code adds and cancels it, both in O(1), and passes in the
     time, nanoseconds of `time.monotonic_ns()`. Due times are rounded up to a tick of 2**20 ns: a timer never
@@ -15,12 +15,6 @@ class TimerWheel:
     @property
     def live(self) -> int:
         """Timers added and neither cancelled nor popped."""
-
-    def _measure_add_cancel(self, count: int, due_ns: int) -> None:
-        """Add and cancel `count` timers in a C loop: bench hook."""
-
-    def _measure_expiry(self, count: int, now_ns: int, span_ns: int) -> None:
-        """Add `count` timers over `span_ns` and let all of them expire, in a C loop: bench hook."""
 
 @final
 class ScheduledValue:
@@ -37,25 +31,25 @@ class Schedule:
     @property
     def wheel(self) -> TimerWheel: ...
     def schedule(self, due_ns: int, value: object) -> ScheduledValue:
-        """Hand `value` out once `due_ns` is reached."""
+        """Schedule `value` for `due_ns`."""
 
     def reschedule(self, scheduled: ScheduledValue, due_ns: int) -> None:
-        """Give it another due time, whether it is linked, cancelled or expired."""
+        """Change its due time, whether it is linked, cancelled or expired."""
 
     def cancel(self, scheduled: ScheduledValue) -> None:
-        """Forget it; fine when it is not linked."""
+        """Cancel it; fine if it is not linked."""
 
     def advance(self, now_ns: int) -> None:
-        """Let time pass; a time before the latest one changes nothing."""
+        """Advance the time; an earlier time than the latest changes nothing."""
 
     def pop_expired(self) -> ScheduledValue | None:
-        """Take the first of those that are due, or None."""
+        """Pop the first due timer, or None."""
 
     def expired(self, now_ns: int) -> list[Any]:
-        """Advance and take the values of all that are due, in the order of their ticks."""
+        """Advance, and pop the values of all due timers in the order of their ticks."""
 
     def next_due_ns(self) -> int:
-        """Tell when to advance next; 0: nothing is scheduled.
+        """Return the time to advance to next; 0 if nothing is scheduled.
 
         Never later than the next due time, rounded up to its tick. It may be earlier; then advancing moves
         timers closer, and the next answer is nearer to the mark.

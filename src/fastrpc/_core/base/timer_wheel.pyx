@@ -1,4 +1,4 @@
-"""Deadlines by the hundred thousand: a hierarchical timer wheel.
+"""A hierarchical timer wheel, for hundreds of thousands of deadlines.
 
 Scheme 7 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), as Linux and tokio use it. A
 timer lies in the level of the highest byte in which its tick and the current tick differ, in the slot that
@@ -8,16 +8,18 @@ this byte names::
     tick           00 00 12 F3    level 0, slot F3: due exactly when time reaches it
     tick           00 00 14 01    level 1, slot 14: cascades when time reaches 00 00 14 00
     tick           01 00 00 00    level 3, slot 01
-    tick        01 00 00 00 00    DISTANT: looked at again every 2**32 ticks
+    tick        01 00 00 00 00    DISTANT: checked again every 2**32 ticks
 
 All slots in use therefore lie after the current one, no level wraps around, and the first bit set in
 `_occupied` is always the next thing to happen. Adding and cancelling are O(1); a timer cascades at most once
 per level.
+
+Timers live inside their owners, and one loop timer drives all of them. While a timer is linked the wheel holds a
+reference to its owner, so none can dangle.
 """
 
 cimport cython
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
 
 
 cdef extern from "base/bits.h" nogil:
@@ -28,7 +30,6 @@ cdef extern from "base/bits.h" nogil:
 cdef enum:
     SLOT_MASK = (1 << SLOT_BITS) - 1
     SPAN_BITS = LEVELS * SLOT_BITS       # ticks that differ above these bits are DISTANT from each other
-    MEASURED_IN_FLIGHT = 64              # timers that the bench hooks keep linked
 
 
 @cython.final
@@ -90,7 +91,7 @@ cdef class TimerWheel:
     cdef uint64_t next_due_ns(self) noexcept:
         cdef int position
         if self._heads[EXPIRED].next is not &self._heads[EXPIRED]:
-            # 0 would say that there is none.
+            # 0 means that there is none.
             return (self._current << TICK_BITS) or 1
         position = self._first_waiting()
         return 0 if position < 0 else self._start_of(position) << TICK_BITS
@@ -119,7 +120,7 @@ cdef class TimerWheel:
         self._occupied[position >> 6] |= <uint64_t>1 << (position & 63)
 
     cdef void _spill(self, int position) noexcept:
-        """Empty a list and place its timers anew; some may return to it when it is DISTANT."""
+        """Empty a list and link its timers again; if it is DISTANT, some may return to it."""
         cdef Timer* head = &self._heads[position]
         cdef Timer* timer = head.next
         cdef Timer* following
@@ -132,7 +133,7 @@ cdef class TimerWheel:
             timer = following
 
     cdef int _first_waiting(self) noexcept:
-        """Find the next slot that time will reach, DISTANT after all others; -1 when nothing waits."""
+        """Return the next slot in time, DISTANT after all others; -1 if there are no timers."""
         cdef int word
         for word in range(SLOTS // 64):
             if self._occupied[word]:
@@ -140,7 +141,7 @@ cdef class TimerWheel:
         return DISTANT if self._occupied[DISTANT // 64] & (<uint64_t>1 << (DISTANT & 63)) else -1
 
     cdef uint64_t _start_of(self, int position) noexcept:
-        """Tell the first tick of a slot."""
+        """Return the first tick of a slot."""
         cdef int shift
         if position == DISTANT:
             return ((self._current >> SPAN_BITS) + 1) << SPAN_BITS
@@ -148,34 +149,6 @@ cdef class TimerWheel:
         return (
             (self._current >> shift) & ~<uint64_t>SLOT_MASK | <uint64_t>(position & SLOT_MASK)
         ) << shift
-
-    def _measure_add_cancel(self, Py_ssize_t count, uint64_t due_ns):
-        # Bench hook: count times one add and one cancel, MEASURED_IN_FLIGHT timers linked meanwhile.
-        cdef Timer[MEASURED_IN_FLIGHT] timers
-        cdef Py_ssize_t index
-        for index in range(MEASURED_IN_FLIGHT):
-            timers[index].next = timers[index].previous = NULL
-        for index in range(count):
-            # A re-added timer is cancelled first.
-            self.add(&timers[index & (MEASURED_IN_FLIGHT - 1)], due_ns + <uint64_t>index * 1000)
-        for index in range(MEASURED_IN_FLIGHT):
-            self.cancel(&timers[index])
-
-    def _measure_expiry(self, Py_ssize_t count, uint64_t now_ns, uint64_t span_ns):
-        # Bench hook: add `count` timers evenly over `span_ns`, then advance tick by tick and pop all of them.
-        cdef Timer* timers = <Timer*>calloc(count, sizeof(Timer))
-        cdef Py_ssize_t index
-        cdef uint64_t passed = 0
-        if timers is NULL:
-            raise MemoryError
-        for index in range(count):
-            self.add(&timers[index], now_ns + <uint64_t>index * (span_ns // <uint64_t>count))
-        while passed <= span_ns:
-            passed += <uint64_t>1 << TICK_BITS
-            self.advance(now_ns + passed)
-            while self.pop_expired() is not NULL:
-                pass
-        free(timers)
 
 
 @cython.final

@@ -55,7 +55,7 @@ cdef class BlockingState(ViewState):
 cdef class BlockingCaller(CallerView):
     cdef object make(self, object method, tuple args, dict kwargs, int verb)
     cdef object _made(self, object method, tuple args, dict kwargs, int verb)
-    cdef list _made_many(self, object method, object arguments, bint return_exceptions)
+    cdef list _made_many(self, object method, list arguments, bint return_exceptions)
 
 
 cdef class BlockingCall(PendingCall):

@@ -240,8 +240,12 @@ class BlockingCall(PendingCall):
     @property
     def _options(self) -> ViewOptions: ...
     @property
-    def _verb(self) -> int:
-        """What is wanted: 0 call, 1 request, 2 notify."""
+    def _is_one_way(self) -> bool:
+        """Whether `notify` made it, which nothing answers."""
+
+    @property
+    def _wants_reply(self) -> bool:
+        """Whether `request` made it, which returns more than the value."""
 
     @property
     def arguments(self) -> tuple[Any, ...]: ...

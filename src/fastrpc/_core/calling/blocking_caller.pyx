@@ -7,6 +7,11 @@
                                       BlockingCall.end        decodes the answer
 
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_call_runner`).
+
+In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
+pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
+tells, before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count wherever a
+signal handler may have run.
 """
 
 import asyncio
@@ -20,7 +25,9 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.calling.caller_view cimport argument_tuples_of, checked_item, fork_generation, over_floor
+from fastrpc._core.calling.caller_view cimport (
+    VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, checked_item, fork_generation, over_floor
+)
 from fastrpc._core.framing.frame cimport ONE_WAY
 from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.calling.pending_call cimport mark_own
@@ -46,11 +53,6 @@ def _forked():
 
 
 os.register_at_fork(after_in_child=_forked)
-
-cdef enum:
-    VERB_CALL = 0
-    VERB_REQUEST = 1
-    VERB_NOTIFY = 2
 
 
 @cython.final
@@ -268,19 +270,19 @@ cdef class BlockingCaller(CallerView):
         """
         return self.make(method, args, kwargs, VERB_NOTIFY)
 
-    def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
         try:
-            return self._made_many(method, arguments, return_exceptions)
+            return self._made_many(method, argument_tuples_of(arguments, unknown), return_exceptions)
         except FastRPCError as error:
             mark_own(error)
             raise
 
-    cdef list _made_many(self, object method, object arguments, bint return_exceptions):
+    cdef list _made_many(self, object method, list arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
         cdef BlockingSession session = None
@@ -292,7 +294,7 @@ cdef class BlockingCaller(CallerView):
         batch.options = self.options
         batch.hash_key = self.hash_key
         batch.route = self.route_of(method)
-        batch.argument_tuples = argument_tuples_of(arguments)
+        batch.argument_tuples = arguments
         batch.return_exceptions = return_exceptions
         if not batch.argument_tuples:
             return []
@@ -321,6 +323,10 @@ cdef class BlockingCaller(CallerView):
 @cython.final
 cdef class BlockingCall(PendingCall):
     """One call of a thread, or one attempt of it."""
+
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
 
     cdef int settle(self) except -1:
         return 0 if self.wait is None else self.wait.came()
@@ -470,9 +476,9 @@ cdef class BlockingCall(PendingCall):
         return self.verb == VERB_NOTIFY
 
     @property
-    def _verb(self):
-        """What is wanted: 0 call, 1 request, 2 notify."""
-        return self.verb
+    def _wants_reply(self):
+        """Whether `request` made it, which returns more than the value."""
+        return self.verb == VERB_REQUEST
 
     @property
     def _needs_ready(self):
@@ -504,6 +510,10 @@ cdef class BlockingCall(PendingCall):
 @cython.final
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
+
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
 
     cdef int settle(self) except -1:
         return self.wait.came()

@@ -1,9 +1,9 @@
-import socket
 from typing import Any
 
 from fastrpc._core.calling.blocking_stream import BlockingStream
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
 
@@ -14,7 +14,7 @@ class BlockingSession(BlockingStream):
     of them.
 
     Args:
-        stream: connected, blocking and without a timeout.
+        io: what it reads and writes, connected.
         endpoint: where it leads; errors name it.
         timeouts, keepalive: the rules of its life.
         spin_microseconds: how long a reading thread asks again and again before it sleeps.
@@ -26,7 +26,7 @@ class BlockingSession(BlockingStream):
     def __init__(
         self,
         *,
-        stream: socket.socket,
+        io: BlockingIO,
         endpoint: Endpoint,
         timeouts: Timeouts,
         keepalive: Keepalive,

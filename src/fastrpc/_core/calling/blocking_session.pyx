@@ -10,6 +10,10 @@
                       sleep   until somebody wakes us: our answer came, or a turn is free
 
 Who leaves wakes a sleeper if it leaves a turn behind that nobody else would take.
+
+A thread that waits until the socket takes more cannot be woken by the one that read for it and left. So it checks
+every 10 ms whether another thread is reading: a server that reads nothing before its own output is taken would wait
+for both.
 """
 
 import random
@@ -32,10 +36,12 @@ from fastrpc._core.framing.frame cimport (
     Frame,
 )
 from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
-from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
+from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.errors import CallError, FastRPCError, UnavailableError
@@ -224,7 +230,7 @@ cdef class BlockingSession(BlockingStream):
         # What `place` points into; nobody else touches either while there is a reader.
         cdef ReadBuffer _block = self.block
         cdef Assembly _sink = self.sink
-        cdef int descriptor = self.descriptor
+        cdef BlockingIO io = self.io
         cdef uint64_t spin_ns = self.spin_ns
         cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
         due_ns = min(due_ns, wait.deadline_ns)
@@ -237,7 +243,7 @@ cdef class BlockingSession(BlockingStream):
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
-                    came = receive_until(descriptor, place, room, fill, push, due_ns, spin_ns)
+                    came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
                 if came == INTERRUPTED:
                     self.check_signals()
         finally:
@@ -254,11 +260,15 @@ cdef class BlockingSession(BlockingStream):
     cdef int _push(self, Wait wait) except -1:
         """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
 
+        Where calls wait for the peer's budget the moment is what they wait for.
+
         A server that reads nothing before its own output was taken would else wait for us, and we for it.
         """
-        cdef int ready = 0, descriptor = self.descriptor
+        cdef int ready = 0
+        cdef BlockingIO io = self.io
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
-        if self.is_closed:
+        cdef short events = POLLOUT if len(self.parts) else 0
+        if self.is_closed or self.has_news:
             return 0
         self.pusher = wait
         self.system_calls += 1
@@ -267,7 +277,7 @@ cdef class BlockingSession(BlockingStream):
             self.check_signals()
             if not self.is_left_behind:
                 with nogil:
-                    ready = wait_until(descriptor, POLLOUT, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                    ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
                 if ready == INTERRUPTED:
                     self.check_signals()
         finally:
@@ -294,10 +304,10 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef bint _wants_pusher(self) noexcept:
-        """Whether output waits for the system to take it, or for somebody to go on, and nobody watches for that."""
-        if self.is_sending or self.pusher is not None or self.reader_pushes or self.write_error is not None:
+        """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that."""
+        if self.is_sending or self.pusher is not None or self.write_error is not None:
             return False
-        return self.has_news or len(self.parts) > 0
+        return self.withholds or not self.reader_pushes and (self.has_news or len(self.parts) > 0)
 
     cdef int _go(self, bint refused=False) except -1:
         """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
@@ -408,6 +418,8 @@ cdef class BlockingSession(BlockingStream):
             if now >= self.blocked_ns + SLOW_READER_NS:
                 self.close_with(REASON_SLOW_READER, f"nothing could be written for {SLOW_READER_NS / 1e9:g} s")
                 return now
+        if self.withholds and self.resume_withheld():
+            due_ns = min(due_ns, now + WITHHELD_NS)
         return min(due_ns, self._check_life(now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
@@ -473,8 +485,8 @@ cdef class BlockingSession(BlockingStream):
         return (<Wait>next(iter(self.sleepers))).wake()
 
     cdef int _wind_up(self) except -1:
-        """Last words, then the descriptor goes: at once, or with the last thread that is in a system call on it."""
-        if self.descriptor < 0 or self.is_sending:
+        """Last words, then the stream is closed: at once, or with the last thread that is in a system call on it."""
+        if self.io.descriptor < 0 or self.is_sending:
             return 0
         if not self.is_shut:
             if not self.is_lost:
@@ -485,8 +497,7 @@ cdef class BlockingSession(BlockingStream):
             # Others who wait on it have to wake up.
             self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
         if self.system_calls == 0 and not self.lingers:
-            self.descriptor = -1
-            self.stream.close()
+            self.io.close()
         return 0
 
     def close(self):
@@ -509,7 +520,7 @@ cdef class BlockingSession(BlockingStream):
         """Read and discard until the server closes, so that no reset eats our last words."""
         cdef Py_ssize_t came = 1, room = 0
         cdef uint64_t due_ns = now_ns() + self.linger_ns
-        cdef int descriptor = self.descriptor
+        cdef BlockingIO io = self.io
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
@@ -523,7 +534,7 @@ cdef class BlockingSession(BlockingStream):
             self.leave()
             try:
                 with nogil:
-                    came = receive_until(descriptor, place, room, False, False, due_ns, 0)
+                    came = io.receive_until(place, room, False, False, due_ns, 0)
                 if came == INTERRUPTED:
                     self.check_signals()
             finally:
@@ -533,7 +544,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     def detach(self):
-        """Close the descriptor without a word to the server: for a child process, whose parent goes on using it."""
+        """Close the stream without a word to the server: for a child process, whose parent goes on using it."""
         self.leave_behind()
 
     def retire(self):

@@ -5,15 +5,15 @@ from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.socket_io cimport iovec
 
 
 cdef class BlockingStream(Connection):
     cdef:
-        # The stream below, and where it leads. The descriptor is -1 once it is closed, which happens when the
-        # connection is over and no thread is in a system call on it.
-        object stream
-        int descriptor
+        # What is read and written, and where it leads. It is closed when the connection is over and no thread is in a
+        # system call on it.
+        BlockingIO io
         Py_ssize_t system_calls
         readonly object endpoint
 

@@ -1,4 +1,4 @@
-"""The socket of a blocking connection, shared by the threads that use it: one at a time, one receives, one sends.
+"""The stream of a blocking connection, shared by the threads that use it: one at a time, one receives, one sends.
 
 A thread holds the guard while it touches the connection and gives it up, and the GIL with it, around every system call
 that waits. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
@@ -25,7 +25,8 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.framing.frame cimport REASON_INTERNAL
 from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
-from fastrpc._core.io.socket_io cimport POLLIN, receive_now, send_bytes, send_now, wait_until
+from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.socket_io cimport POLLIN
 from fastrpc._core.base.wire cimport now_ns
 
 cdef extern from "pythread.h":
@@ -62,18 +63,16 @@ logger = logging.getLogger("fastrpc.client")
 
 
 cdef class BlockingStream(Connection):
-    """A connection on a blocking socket."""
+    """A connection on a blocking stream."""
 
     def __cinit__(self, *arguments, **options):
-        self.descriptor = -1
         self.guard = PyThread_allocate_lock()
         if self.guard is NULL:
             raise MemoryError
 
-    def __init__(self, *, stream, endpoint, **options):
+    def __init__(self, *, BlockingIO io not None, endpoint, **options):
         Connection.__init__(self, is_client=True, **options)
-        self.stream = stream
-        self.descriptor = stream.fileno()
+        self.io = io
         self.endpoint = endpoint
         self.generation = fork_generation()
         self.sleepers = {}
@@ -129,9 +128,7 @@ cdef class BlockingStream(Connection):
         self.parts = []
         self.part_at = 0
         self.on_left_behind()
-        # Of the socket module: close(2) and nothing else.
-        self.descriptor = -1
-        self.stream.close()
+        self.io.close()
         return 0
 
     # Receiving
@@ -166,18 +163,19 @@ cdef class BlockingStream(Connection):
         `unread` is how much was there already, where this goes on with it.
         """
         cdef Py_ssize_t came, room = 0
-        cdef int rounds = 0, ready = 0, descriptor = self.descriptor
+        cdef int rounds = 0, ready = 0
+        cdef BlockingIO io = self.io
         if self.reader is not None or self.is_closed:
             return True
         self.on_look()
         while not self.is_closed and rounds < ROUNDS:
-            came = receive_now(descriptor, self.place_for(&room), room)
+            came = io.receive(self.place_for(&room), room)
             if came == -EAGAIN:
                 if unread < MUCH_UNREAD:
                     return True
                 # With the guard held: another thread could do no better meanwhile.
                 with nogil:
-                    ready = wait_until(descriptor, POLLIN, now_ns() + FOLLOWS_NS)
+                    ready = io.wait(POLLIN, now_ns() + FOLLOWS_NS)
                 if ready <= 0:
                     return True
                 continue
@@ -258,7 +256,7 @@ cdef class BlockingStream(Connection):
                     return 0
                 sent = 0
                 if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:  # The common case.
-                    sent = send_bytes(self.descriptor, self.out.data(), self.out.size)
+                    sent = self.io.send(self.out.data(), self.out.size)
                     if sent == self.out.size:
                         self.skip_output()
                         self._sent(0)
@@ -269,7 +267,7 @@ cdef class BlockingStream(Connection):
                     self._sent(sent)
             count = gather(self.parts, self.part_at, vectors, &size)
             if stays_inside or size <= SENT_INSIDE:
-                sent = send_now(self.descriptor, vectors, <int>count)
+                sent = self.io.send_parts(vectors, <int>count)
             else:
                 sent = self._send_outside(vectors, <int>count)
             if sent == -EAGAIN:
@@ -288,14 +286,14 @@ cdef class BlockingStream(Connection):
 
     cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1:
         cdef Py_ssize_t sent
-        cdef int descriptor = self.descriptor
+        cdef BlockingIO io = self.io
         # Keeps what the vectors point to; who sends is alone with it.
         cdef list _parts = self.parts
         self.is_sending = True
         self.system_calls += 1
         self.leave()
         with nogil:
-            sent = send_now(descriptor, vectors, count)
+            sent = io.send_parts(vectors, count)
         self.enter()
         self.system_calls -= 1
         self.is_sending = False
@@ -351,7 +349,7 @@ cdef class BlockingStream(Connection):
 
     cdef int shut(self, int how) except -1:
         try:
-            self.stream.shutdown(how)
+            self.io.shut_down(how)
         except OSError:
             # The peer was faster.
             self.is_lost = True

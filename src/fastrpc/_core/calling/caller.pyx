@@ -19,7 +19,9 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
-from fastrpc._core.calling.caller_view cimport argument_tuples_of, checked_item, count_start, fork_generation, over_floor
+from fastrpc._core.calling.caller_view cimport (
+    VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, checked_item, count_start, fork_generation, over_floor
+)
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.client_session cimport next_usable
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
@@ -31,7 +33,7 @@ from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
-from fastrpc.errors import DecodeError, FastRPCError
+from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -40,11 +42,6 @@ cdef extern from "Python.h":
 cdef enum:
     # Of batches; a client keeps no more of them, some 200 KiB.
     SPARE_MEMBERS = 512
-
-cdef enum:
-    VERB_CALL = 0
-    VERB_REQUEST = 1
-    VERB_NOTIFY = 2
 
 cdef object Future = asyncio.Future
 cdef object get_running_loop = asyncio._get_running_loop
@@ -185,13 +182,13 @@ cdef class Caller(CallerView):
         """
         return self.new_call(method, args, kwargs, VERB_NOTIFY)
 
-    def call_many(self, method, arguments, /, *, bint return_exceptions=False):
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
         the list. The time of one `call` is there for all of them together.
         """
-        cdef list given = argument_tuples_of(arguments)
+        cdef list given = argument_tuples_of(arguments, unknown)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
         batch.route = self.route_of(method)
         batch.options = self.options
@@ -427,9 +424,9 @@ cdef class ClientCall(PickedCall):
         return self.verb == VERB_NOTIFY
 
     @property
-    def _verb(self):
-        """What is wanted: 0 call, 1 request, 2 notify."""
-        return self.verb
+    def _wants_reply(self):
+        """Whether `request` made it, which returns more than the value."""
+        return self.verb == VERB_REQUEST
 
     @property
     def _needs_ready(self):
@@ -453,6 +450,10 @@ cdef class ClientCall(PickedCall):
 cdef class BatchMember(PendingCall):
     """One call of a batch."""
 
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
+
     cdef bint make_new(self) noexcept:
         """Become as good as new, if the call went the plain way; what `copy_options` and the table set may stay."""
         if self.failure is not None or self.compressor or self.batch is not None or not self.is_plain():
@@ -470,6 +471,8 @@ cdef class BatchMember(PendingCall):
 
     cdef int settle(self) except -1:
         cdef BatchCall batch = self.batch
+        # The batch holds its members: an answer that nobody reads must not hold the batch.
+        self.batch = None
         batch.missing -= 1
         if batch.missing == 0:
             batch.settle()
@@ -598,15 +601,11 @@ cdef class BatchCall(PickedCall):
                 values.append(member.failure)
                 continue
             try:
-                # As `value` does: one handler of errors for each member is enough.
-                values.append(member._decoded())
+                values.append(member.value())
             except FastRPCError as error:
                 failed[0] = True
-                if isinstance(error, DecodeError):
-                    member._count_undecoded(error)
                 mark_own(error)
                 values.append(error)
-            member.batch = None
         member = None
         (<CallerState>self.options.shared).take_back(self.members)
         self.members = None

@@ -6,6 +6,13 @@ from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.framing.settings cimport Settings, WireNumbers
 
 
+cdef enum:
+    # What a call was made by: `call`, which returns the value; `request`, a Reply; `notify`, nothing.
+    VERB_CALL = 0
+    VERB_REQUEST = 1
+    VERB_NOTIFY = 2
+
+
 cdef class ViewState:
     cdef:
         # `resolve(method, codec)` makes a Route; {codec name: {method: Route}} keeps them. `check(options)` returns the
@@ -83,6 +90,6 @@ cdef class CallerView:
 
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
-cdef list argument_tuples_of(object given)
+cdef list argument_tuples_of(object given, dict unknown)
 cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint over_floor(bytes metadata) except -1

@@ -1,4 +1,11 @@
-"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads."""
+"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads.
+
+A view is its options and a key, as a key for each call means a view for each call. Options never change, so a view
+that differs in its key alone shares those it was made of. Calls hold the options and the key and let the view go; the
+last view is used again once nobody has it, no attribute was set on it and no weak reference leads to it.
+`with_options` reads its arguments where the interpreter has them. A view is a few per cent of a call (`make promises
+ARGS=selectors`).
+"""
 
 import os
 import sys
@@ -147,7 +154,7 @@ cdef class ViewOptions:
                 call.is_inside_retry = True
         if call.deadline_ns < now + LEAST_NS:
             raise DeadlineExceededError(
-                f"{route.method}: nothing is left of its time; the call was not sent", processed="no"
+                f"{route.method}: the deadline has passed; the call was not sent", processed="no"
             )
         return 0
 
@@ -221,7 +228,10 @@ cdef class CallerView:
         return view
 
     cdef CallerView new_view(self):
-        """A view that is to be given its options: the last one again, if nobody has it any more."""
+        """A view that is to be given its options: the last one again, if nobody has it any more.
+
+        A new one each time costs 540 instructions more (`make guard`, raw echo with a view each), 3.5 % of a call.
+        """
         cdef ViewState state = self.options.shared
         cdef CallerView view = state.last_view
         cdef type kind = type(self)
@@ -307,6 +317,9 @@ cdef class CallerView:
 cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, PyObject* names):
     """`CallerView.with_options`, without the dict that `**options` makes: a key for each call is a view for each call.
 
+    A method with `**options` costs 650 instructions more (`make guard`, raw echo with a view each), 4 % of the 15,400 of a
+    call on both sides; as a function of Cython's own, which `inspect` reads by itself, 1,340.
+
     The interpreter holds all of it for the length of the call, and saw that `self` is a CallerView.
     """
     cdef CallerView view
@@ -365,10 +378,26 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
     return 0
 
 
-cdef list argument_tuples_of(object given):
+cdef object unknown_of_batch(dict unknown):
+    """The error of a batch that was given an argument which `call_many` does not have."""
+    name = next(iter(unknown))
+    return TypeError(
+        f"call_many() has no argument {name!r} (it has return_exceptions; an option of calls is given as "
+        f"client.with_options({name}=…).call_many(…), arguments of a call in its tuple)"
+    )
+
+
+cdef list argument_tuples_of(object given, dict unknown):
     """The argument tuples of a batch, which may come from any iterable; each one a tuple or a list."""
-    cdef list found = list(given)
+    cdef list found
     cdef Py_ssize_t i
+    if unknown:
+        raise unknown_of_batch(unknown)
+    if not hasattr(given, "__iter__"):
+        raise TypeError(
+            f"call_many() takes a list with a tuple of arguments for each call, not {given!r}: write [(1, 2), (3, 4)]"
+        )
+    found = list(given)
     for i in range(len(found)):
         one = found[i]
         if type(one) is tuple:

@@ -1,10 +1,17 @@
-"""A connection of a client on asyncio."""
+"""A connection of a client on asyncio.
+
+A client counts along with its server's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back where it would
+use the budget up: a program that cancels without end would lose the connection, and all other calls with it.
+"""
 
 cimport cython
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.framing.frame cimport ONE_WAY, Frame
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.calling.pending_call cimport PendingCall, check_request, keep_early, lost_error, send_again
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
@@ -209,6 +216,15 @@ cdef class ClientSession(Session):
     def _fail(self, PendingCall call, error):
         self.loop_state.stop_timer(call)
         call.failed(error)
+
+    cdef int on_withheld(self) except -1:
+        return self.schedule_check(self.now + WITHHELD_NS)
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = Session.check(self, now)
+        if self.withholds and not self.is_closed and self.resume_withheld():
+            due = earlier(due, now + WITHHELD_NS)
+        return due
 
     def stats(self):
         """What is under way on this connection, as plain data."""

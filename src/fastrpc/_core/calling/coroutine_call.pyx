@@ -2,6 +2,9 @@
 
 A compiled object that stands in for a coroutine: no frame, no StopIteration, one C future that the task waits on —
 tasks have a fast path for the loop's own futures that nothing home-made has.
+
+It answers `PyIter_Send` through its type slot, so awaiting it makes no StopIteration. It is registered as
+`collections.abc.Coroutine`, so `TaskGroup.create_task` takes it.
 """
 
 import asyncio
@@ -94,6 +97,8 @@ cdef class CoroutineCall(PendingCall):
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:
             warn_unawaited(self.route)
+        if self.is_counted:
+            self.count_unread()
 
     @property
     def __name__(self):

@@ -23,9 +23,10 @@ cdef class PendingCall(Call):
         uint32_t server_microseconds
         object failure
         bint is_settled
+
+        # Whether it was counted as started and not yet as ended. What an answer counts as is known once it is decoded;
+        # one that nobody reads counts as OK.
         bint is_counted
-        # Whether it was counted as OK, which its answer may turn out not to be.
-        bint was_counted_ok
         bint is_inside_retry
 
         # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
@@ -49,6 +50,8 @@ cdef class PendingCall(Call):
     cdef int failed(self, object error) except -1
     cdef int forget(self, int status=*) except -1
     cdef int _count(self, int status, uint64_t now) except -1
+    cdef int count_outcome(self, int status) except -1
+    cdef int count_unread(self) except -1
     cdef object value(self)
     cdef object _decoded(self)
     cdef object compressor_of_answer(self)

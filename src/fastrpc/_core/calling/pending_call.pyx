@@ -1,4 +1,12 @@
-"""A call of ours that waits for its answer, whoever waits: a task or a thread."""
+"""A call of ours that waits for its answer, whoever waits: a task or a thread.
+
+An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
+the receive buffer is held, and an answer that nobody awaits any more is never decoded.
+
+`mark_own` marks an error where a call of this process raises it, and the mark travels with the object: kept, copied,
+raised again, through `gather` and task groups. A new error that a handler raises from it has no mark.
+`server/failures.py` says what a mark means for the caller.
+"""
 
 import msgspec
 
@@ -21,6 +29,7 @@ from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.errors import (
     CallError,
+    ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
     DecodeError,
@@ -38,6 +47,7 @@ LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): 
 NAMES_HINT = (
     "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
 )
+UNREADABLE_HINT = "check host and port, and that both sides speak the same version of the protocol"
 OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
 
 
@@ -62,7 +72,9 @@ cdef class PendingCall(Call):
         self.is_settled = True
         try:
             self.server_microseconds = frame.elapsed_us
-            self._count(frame.status, now)
+            self.ended_ns = now
+            if frame.status:
+                self.count_outcome(frame.status)
             self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
             self.route.totals.received(PyBytes_GET_SIZE(payload))
         finally:
@@ -80,34 +92,46 @@ cdef class PendingCall(Call):
 
     cdef int _count(self, int status, uint64_t now) except -1:
         self.ended_ns = now
+        return self.count_outcome(status)
+
+    cdef int count_outcome(self, int status) except -1:
+        """Count how the call ended, once. A count never falls, so this waits until that is known for good."""
         if self.is_counted:
             self.is_counted = False
-            self.was_counted_ok = status == 0
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
             self.route.totals.ended(status)
         return 0
 
-    cdef int forget(self, int status=CANCELLED) except -1:
-        """Nobody waits any more: what comes is not looked at."""
-        if not self.is_settled:
-            self.is_settled = True
-            self._count(status, now_ns())
+    cdef int count_unread(self) except -1:
+        """Count an answer that nobody read, as whoever waited was interrupted; called when the call goes."""
+        # The collector may have taken its parts already.
+        if self.is_settled and self.route is not None:
+            if self.route.counters is not None and self.route.totals is not None:
+                return self.count_outcome(0)
         return 0
 
+    cdef int forget(self, int status=CANCELLED) except -1:
+        """Nobody waits any more: what comes is not looked at."""
+        if self.is_settled:
+            # The answer came and is not read.
+            return self.count_outcome(0)
+        self.is_settled = True
+        return self._count(status, now_ns())
+
     cdef object value(self):
-        """Decode the answer. An answer that does not fit is counted as a failure."""
+        """Decode the answer, and count the call by what came of that."""
+        cdef object value
         try:
-            return self._decoded()
+            value = self._decoded()
         except DecodeError as error:
-            self._count_undecoded(error)
+            self.count_outcome(error.status)
             raise
+        self.count_outcome(0)
+        return value
 
     def _count_undecoded(self, error):
         """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
-        if self.was_counted_ok:
-            self.was_counted_ok = False
-            self.route.counters.failed_after_all(error.status)
-            self.route.totals.failed_after_all(error.status)
+        self.count_outcome(error.status)
 
     cdef object _decoded(self):
         cdef bytes payload = self.answer
@@ -322,6 +346,8 @@ cdef object lost_error(Connection connection, object endpoint, Call call, bint h
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
+    if connection.is_unreadable:
+        return ConnectError(f"{call.route.method}: {endpoint}: {why}; the call did not run", hint=UNREADABLE_HINT)
     if connection.is_violated():
         text = (
             f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol "

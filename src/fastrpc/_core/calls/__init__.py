@@ -1,1 +1,1 @@
-"""One RPC and its route, the chain of interceptors, and how handlers are called. Knows no connection."""
+"""One RPC and its route, the chain of interceptors, and the invocation of handlers. Depends on no connection."""

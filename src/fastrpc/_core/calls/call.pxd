@@ -136,7 +136,7 @@ cdef class Call(Scope):
         bint answer_begun
         bint refusal_waits
 
-        # Ours: given up without a CANCEL, which the peer's budget had no room for.
+        # Ours: given up without a CANCEL, which the peer's budget had no room for yet.
         bint is_untold
 
         # Theirs: what its REQUEST said of the time it has, in microseconds (frame.timeout_us).

@@ -23,16 +23,16 @@ class Scope(Timed):
 
 @final
 class CurrentCall:
-    """What says in a context which call is current, where several handlers use that context in turn."""
+    """The current call of a context that several handlers use in turn."""
 
 @final
 class Route:
-    """Where calls of one method go: how to encode them, who handles them, who counts them.
+    """The route of one method: its marshal, handler and counters.
 
     Args:
-        totals: what the client counts that calls it.
+        totals: the totals of the calling client.
         handler: the bound method that serves it; None on a client.
-        timeout: seconds; instead of the one that the method declares.
+        timeout: seconds, overriding the method's own.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Route:
     def totals(self) -> CallTotals: ...
     @property
     def names(self) -> ParameterNames | None:
-        """What calls may tell of the names of its parameters; None on a client."""
+        """The parameter names that calls may send; None on a client."""
 
     @property
     def handler(self) -> Any:
@@ -86,7 +86,7 @@ class RouteTable:
 
 @final
 class Draining(Coroutine[Any, Any, Literal[True]]):
-    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+    """The awaitable `Call.draining`: free until it is awaited, and it may stay unawaited."""
 
     def __init__(self, event: asyncio.Event) -> None: ...
     def __await__(self) -> Generator[Any, Any, Literal[True]]: ...
@@ -99,7 +99,7 @@ class Draining(Coroutine[Any, Any, Literal[True]]):
         value: BaseException | object = None,
         traceback: TracebackType | None = None,
     ) -> Any:
-        """Raise an exception where it waits."""
+        """Raise an exception at its await."""
 
     def close(self) -> None:
         """End without waiting."""
@@ -130,7 +130,7 @@ class Call(Scope):
     def side(self) -> Literal["client", "server"]: ...
     @property
     def attempt(self) -> int:
-        """0 for the first try, raised by each retry and hedge."""
+        """0 for the first attempt, raised by each retry and hedge."""
 
     @property
     def priority(self) -> int: ...
@@ -143,24 +143,24 @@ class Call(Scope):
 
     @property
     def metadata(self) -> Metadata:
-        """What came with the request; on the client what goes with it."""
+        """The metadata of the request."""
 
     @property
     def reply_metadata(self) -> Metadata:
-        """What goes with the answer; on the client what came with it.
+        """The metadata of the answer.
 
-        A handler may also put a mapping in its place, of text and, under keys that end in `-bin`, of bytes.
+        A handler may also assign a mapping of text and, under keys that end in `-bin`, of bytes.
         """
 
     @reply_metadata.setter
     def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
     @property
     def peer(self) -> Peer:
-        """Who is on the other side."""
+        """The other side of the connection."""
 
     @property
     def identity(self) -> Identity | None:
-        """Who the caller proved to be; None where nobody asked."""
+        """The authenticated identity of the caller; None without authentication."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -172,30 +172,30 @@ class Call(Scope):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        """Whether the caller cancelled it or its deadline passed; may be read from any thread."""
 
     @property
     def draining(self) -> Awaitable[Any]:
-        """Done once the server drains or the connection is being given up: endless handlers end by it.
+        """Done once the server drains or the connection is closing, so that endless handlers can end.
 
-        Each use is a new awaitable; on a client it is never done.
+        Each access returns a new awaitable; on a client it is never done.
         """
 
     @property
     def status(self) -> Status | None:
-        """What became of it; set before an interceptor's `proceed` returns."""
+        """The status of the call; set before an interceptor's `proceed` returns."""
 
     @property
     def error(self) -> BaseException | None:
-        """What it failed with, or None; set before an interceptor's `proceed` returns."""
+        """The error of the call, or None; set before an interceptor's `proceed` returns."""
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        """Wait, in an interceptor: works without a loop too, in SyncClient."""
+        """Sleep in an interceptor; works without a loop too, in SyncClient."""
 
 def enter_scope(seconds: float | None) -> Token[Scope]:
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
-    None starts work that outlives the current call: no deadline, no owner.
+    None detaches from the current call: no deadline, no owner.
     """
 
 def leave_scope(token: Token[Scope]) -> None:

@@ -1,4 +1,4 @@
-"""One RPC, and where it goes.
+"""One RPC and its route.
 
 ::
 
@@ -8,6 +8,9 @@
         └── ServerCall    (served_call) what `current_call()` returns
     Route                 method → marshal, handler, counters; built once
     RouteTable            method name as it lies on the wire → Route
+
+A `Scope` travels in a context variable, and the call that a server runs is the scope itself. Child tasks of a handler
+inherit it because contexts are copied.
 """
 
 import collections.abc
@@ -45,7 +48,7 @@ cdef class Scope(Timed):
 
 @cython.final
 cdef class CurrentCall:
-    """What `scope_variable` holds in a context that several handlers use, one after the other."""
+    """The value of `scope_variable` in a context that several handlers use in turn."""
 
 
 cdef Scope current_scope():
@@ -68,7 +71,7 @@ cdef inline Call owner_of(Scope scope):
 def enter_scope(seconds):
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
-    None starts work that outlives the current call: no deadline, no owner.
+    None detaches from the current call: no deadline, no owner.
     """
     cdef Scope outer = current_scope()
     cdef Scope scope = Scope.__new__(Scope)
@@ -106,7 +109,7 @@ def current_call():
 
 @cython.final
 cdef class Route:
-    """Where calls of one method go: how to encode them, who handles them, who counts them."""
+    """The route of one method: its marshal, handler and counters."""
 
     def __init__(
         self,
@@ -225,7 +228,7 @@ cdef class RouteTable:
 
 @cython.final
 cdef class Draining:
-    """What `Call.draining` is: a coroutine object that costs nothing, and owes nothing, until it is awaited."""
+    """The awaitable `Call.draining`: free until it is awaited, and it may stay unawaited."""
 
     def __init__(self, event):
         self._event = event
@@ -243,7 +246,7 @@ cdef class Draining:
         return self._begun().send(value)
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception where it waits."""
+        """Raise an exception at its await."""
         if value is None and traceback is None:
             return self._begun().throw(kind)
         return self._begun().throw(kind, value, traceback)
@@ -269,7 +272,7 @@ cdef class Call(Scope):
         return None
 
     cdef bint is_plain(self) noexcept:
-        """Whether this was a unary call of theirs, answered, of which nothing unusual is left."""
+        """Return whether this is an answered unary call of the peer without special state."""
         return (
             self.state == STATE_GONE
             and not self.flags & ~FLAG_IDEMPOTENT
@@ -304,12 +307,12 @@ cdef class Call(Scope):
 
     @property
     def _is_one_way(self):
-        # Whether nobody waits for what it comes to.
+        # Whether the result is discarded.
         return bool(self.flags & ONE_WAY)
 
     @property
     def attempt(self):
-        """0 for the first try, raised by each retry and hedge."""
+        """0 for the first attempt, raised by each retry and hedge."""
         return self.attempt_number
 
     @property
@@ -326,7 +329,7 @@ cdef class Call(Scope):
 
     @property
     def metadata(self):
-        """What came with the request; on the client what goes with it."""
+        """The metadata of the request."""
         if self._metadata is None:
             sent = self.sent_metadata if self.is_local else self.received_metadata
             self._metadata = Metadata() if sent is None else Metadata(decode_metadata(sent))
@@ -334,7 +337,7 @@ cdef class Call(Scope):
 
     @property
     def reply_metadata(self):
-        """What goes with the answer; on the client what came with it."""
+        """The metadata of the answer."""
         if self._reply_metadata is None:
             received = self.received_metadata if self.is_local else self.sent_metadata
             self._reply_metadata = Metadata() if received is None else Metadata(decode_metadata(received))
@@ -353,14 +356,14 @@ cdef class Call(Scope):
 
     @property
     def peer(self):
-        """Who is on the other side."""
+        """The other side of the connection."""
         return self.get_peer()
 
-    # What one side or the other knows more about
+    # Overridden by the side that has the value
 
     @property
     def identity(self):
-        """Who the caller proved to be, or None."""
+        """The authenticated identity of the caller, or None."""
         return None
 
     @property
@@ -370,24 +373,24 @@ cdef class Call(Scope):
 
     @property
     def cancelled(self):
-        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        """Whether the caller cancelled it or its deadline passed; may be read from any thread."""
         return False
 
     @property
     def status(self):
-        """What became of it; set before an interceptor's `proceed` returns."""
+        """The status of the call; set before an interceptor's `proceed` returns."""
         return None
 
     @property
     def error(self):
-        """What it failed with, or None; set before an interceptor's `proceed` returns."""
+        """The error of the call, or None; set before an interceptor's `proceed` returns."""
         return None
 
     @property
     def draining(self):
-        """Awaitable that is done once the server drains; on a client that never comes."""
+        """Awaitable that is done once the server drains; on a client it is never done."""
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
 
     def sleep(self, seconds):
-        """Wait, in an interceptor: works without a loop too, in SyncClient."""
+        """Sleep in an interceptor; works without a loop too, in SyncClient."""
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")

@@ -7,9 +7,9 @@ class Chain:
 
     Args:
         interceptors: `async (call, proceed) -> result`, the first of them outermost.
-        innermost: what the last one's `proceed` runs.
-        note_failure: told a call and what it failed with, before the error goes on outwards.
-        admits_none: whether None can be what a call comes to; without it interceptors may return None for any.
+        innermost: the call itself, run by the last one's `proceed`.
+        note_failure: called with a failed call and its error, before the error propagates.
+        admits_none: returns whether None may be a call's result; without it, interceptors may always return None.
     """
 
     def __init__(
@@ -20,11 +20,11 @@ class Chain:
         admits_none: Callable[[Any], bool] | None = None,
     ) -> None: ...
     def proceed(self) -> Proceed:
-        """Return what starts the chain: `await proceed(call)` runs all of it."""
+        """Return the `proceed` of the whole chain: `await proceed(call)` runs it."""
 
 @final
 class Proceed:
-    """What an interceptor awaits: the rest of the chain."""
+    """The `proceed` of an interceptor: the rest of the chain."""
 
     def __call__(self, call: Any) -> Proceeding: ...
 
@@ -36,13 +36,13 @@ class Proceeding(Coroutine[Any, Any, Any]):
         """Take one step, as a coroutine does."""
 
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
-        """Raise an exception where the inner one waits."""
+        """Raise an exception at the await of the inner coroutine."""
 
     def close(self) -> None:
         """End without a result."""
     @property
     def cr_await(self) -> Any:
-        """The coroutine that runs meanwhile, or None."""
+        """The inner coroutine while it runs, or None."""
 
     def __await__(self) -> Any: ...
     def __iter__(self) -> Any: ...

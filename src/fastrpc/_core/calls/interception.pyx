@@ -4,12 +4,12 @@
 
     Chain.run(call) ──► interceptor 0 (call, proceed) ──► await proceed(call) ──► interceptor 1 … ──► innermost(call)
 
-What `proceed(call)` returns is a compiled coroutine object: it costs no frame of its own, and keeps what became of the
-call, for the interceptors outside, in the moment in which the inner one is through.
+`proceed(call)` returns a compiled coroutine object: it needs no Python frame, and stores the outcome of the call for the
+outer interceptors as soon as the inner one ends.
 
-An interceptor that forgets `await` or `return` is told by name, where that is certain: it returned an awaitable; or None,
-though the call itself did not come to None and None is no value of the method's result, or `proceed` was called and never
-awaited. An interceptor that replaces the value by another one, or by None where the result may be None, does what it may.
+An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned None
+although the call did not and the method's result is never None; or it called `proceed` without awaiting it. Replacing the
+result by another value, or by None if the result may be None, is allowed.
 """
 
 import collections.abc
@@ -59,7 +59,7 @@ cdef class Chain:
         self.admits_none = admits_none
 
     cdef object fault_of(self, Py_ssize_t position, object call, object value):
-        """Return what an interceptor certainly did wrong when it returned `value`, or None."""
+        """Return the certain mistake of an interceptor that returned `value`, or None."""
         cdef str name = name_of(self.interceptors[position])
         if is_awaitable(value):
             if hasattr(value, "close"):
@@ -68,7 +68,7 @@ cdef class Chain:
         if self.admits_none is None or call._gave_none:
             return None
         if call._dropped_proceed:
-            # Told once: an interceptor outside of it may well answer with None after that.
+            # Reported once: an outer interceptor may still answer with None.
             call._dropped_proceed = False
             return TypeError(f"interceptor {name} called proceed for {call.method} and did not await it; write {ADVICE}")
         if self.admits_none(call):
@@ -78,7 +78,7 @@ cdef class Chain:
         )
 
     def proceed(self):
-        """Return what starts the chain: `await proceed(call)` runs all of it."""
+        """Return the `proceed` of the whole chain: `await proceed(call)` runs it."""
         cdef Proceed following = None, proceed
         cdef Py_ssize_t position
         for position in range(len(self.interceptors), -1, -1):
@@ -127,7 +127,7 @@ cdef class Proceeding:
 
     @property
     def cr_await(self):
-        """The coroutine that runs meanwhile, or None."""
+        """The inner coroutine while it runs, or None."""
         return self.inner
 
     def __await__(self):
@@ -144,7 +144,7 @@ cdef class Proceeding:
         return take_step(self, value)
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception where the inner one waits."""
+        """Raise an exception at the await of the inner coroutine."""
         if self.is_over:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.inner is None or not hasattr(self.inner, "throw"):
@@ -195,7 +195,7 @@ cdef class Proceeding:
         return RETURNED
 
     cdef int returned(self, object value) except -1:
-        """The inner one is through: note it, or raise what an interceptor did wrong."""
+        """Record the outcome of the inner coroutine, or raise the mistake of an interceptor."""
         self.is_over = True
         self.inner = None
         if value is None or is_awaitable(value):
@@ -220,7 +220,7 @@ cdef int note_dropped(object call) except -1:
 
 
 cdef str name_of(object interceptor):
-    """How a person finds an interceptor in the program."""
+    """Return the name of an interceptor in the program."""
     function = getattr(interceptor, "func", interceptor)
     if not hasattr(function, "__qualname__"):
         function = type(function)

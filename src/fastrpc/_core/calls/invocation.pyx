@@ -1,4 +1,4 @@
-"""How handlers are called with their decoded arguments."""
+"""Call handlers with their decoded arguments."""
 
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.exc cimport PyErr_SetString

@@ -1,1 +1,1 @@
-"""What a frame of the native protocol is, how it becomes bytes, and what SETTINGS announces."""
+"""The frames of the native protocol, their encoding, and SETTINGS."""

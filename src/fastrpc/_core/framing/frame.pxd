@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastrpc._core.base.buffer cimport WriteBuffer
 
 cdef enum FrameKind:
-    # Bit 7 marks a critical kind: who does not know it must close the connection.
+    # Bit 7 marks a critical kind: a side that does not support it must close the connection.
     SETTINGS = 0x81
     REQUEST = 0x82
     RESPONSE = 0x83
@@ -29,7 +29,7 @@ cdef enum FrameFlag:
     IDEMPOTENT = 128
 
 cdef enum Reason:
-    # Why a connection ends, as GOAWAY says it.
+    # The reasons for the end of a connection, for GOAWAY.
     REASON_DRAIN = 0
     REASON_MAX_AGE = 1
     REASON_PROTOCOL = 2
@@ -45,7 +45,7 @@ cdef enum Reason:
     REASON_HANDSHAKE = 12
 
 cdef enum Outcome:
-    # Whether the handler may have run, as RESPONSE says it.
+    # Whether the handler may have run, for RESPONSE.
     OUTCOME_RAN = 0
     OUTCOME_NOT_STARTED = 1
     OUTCOME_UNKNOWN = 2
@@ -58,7 +58,7 @@ cdef enum CancelReason:
     CANCEL_LOCAL_LIMIT = 4
 
 cdef enum Refusal:
-    # What `parse` returns instead of a size; `Frame.refused` has the reason.
+    # Results of `parse` instead of a size; `Frame.refused` has the reason.
     HEADER_REFUSED = -1
     BODY_REFUSED = -2
 
@@ -99,7 +99,7 @@ cdef struct Frame:
     uint32_t elapsed_us
     uint64_t timeout_us
 
-    # Which names stand at the positions of the arguments (ParameterNames); 0 = not told.
+    # The number of the parameter names (ParameterNames); 0 = not sent.
     uint64_t names
 
     # Parts of the body. Parsed: they point into the bytes given to `parse` and live as long as these.
@@ -129,7 +129,7 @@ cdef struct Frame:
 
 cdef class WireProtocol:
     cdef:
-        # What we accept; a larger frame is refused from its header alone.
+        # Our limit; a larger frame is refused from its header alone.
         public Py_ssize_t frame_limit
         # Whether the next frame has to be the peer's first SETTINGS.
         public bint needs_settings

@@ -1,7 +1,7 @@
 class WireProtocol:
-    """Turns frames into bytes and bytes into frames; one object per connection.
+    """Encodes and parses frames; one object per connection.
 
-    What it does is in C (`parse`, `write`, `write_answer` and `head_size` of the .pxd); Python sees its settings.
+    Its methods are in C (`parse`, `write`, `write_answer` and `head_size` of the .pxd); Python sees its settings.
     """
 
     #: Bytes that the body of a frame may have; a larger frame is refused from its header alone.

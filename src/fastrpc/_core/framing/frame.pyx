@@ -1,4 +1,4 @@
-"""What a frame is, whatever bytes it becomes, and the interface of the rules that turn it into bytes."""
+"""The frame, independent of its encoding, and the interface of a wire protocol."""
 
 from libc.string cimport memset
 
@@ -9,11 +9,11 @@ PUSHBACK_NEVER = <uint32_t>0xFFFFFFFF
 
 
 cdef class WireProtocol:
-    """Turns frames into bytes and bytes into frames; one object per connection.
+    """Encodes and parses frames; one object per connection.
 
-    `parse` returns how many bytes it consumed, 0 when the frame's head is not whole yet, or HEADER_REFUSED or
-    BODY_REFUSED when the bytes break the rules (`frame.refused`, `problem`, `found` and `allowed` then say how). As
-    soon as the header is there its fields are set, whatever is returned.
+    `parse` returns the number of consumed bytes, 0 if the frame's head is incomplete, or HEADER_REFUSED or
+    BODY_REFUSED for a violation, described by `frame.refused`, `problem`, `found` and `allowed`. It sets the
+    header's fields as soon as the header is complete, whatever it returns.
     """
 
     def __cinit__(self):

@@ -7,17 +7,11 @@ class NativeProtocol(WireProtocol):
     """fastrpc's own wire protocol, as PROTOCOL.md describes it."""
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Read one whole frame as a dict of its fields.
+        """Parse one whole frame into a dict of its fields.
 
         Raises:
-            RemoteProtocolError: it breaks the rules, is not whole, or something follows it.
+            RemoteProtocolError: the frame violates the protocol, is incomplete, or has bytes after it.
         """
 
     def encode(self, fields: dict[str, Any]) -> bytes:
-        """Write the frame that `decode` reads as these fields; what is left out is 0 or empty."""
-
-    def _measure_parse(self, count: int, data: bytes) -> int:
-        """Parse one frame `count` times: bench hook."""
-
-    def _measure_write(self, count: int, data: bytes) -> int:
-        """Write the frame that `data` holds `count` times: bench hook."""
+        """Encode the frame with these fields, the inverse of `decode`; missing fields are 0 or empty."""

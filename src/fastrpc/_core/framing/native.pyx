@@ -93,7 +93,7 @@ cdef class NativeProtocol(WireProtocol):
         if frame.refused:
             if present >= body:
                 return BODY_REFUSED
-            # All of it is to be skipped, and then the refusal counts.
+            # Skip the whole frame, then report the refusal.
             frame.payload = data
             frame.payload_size = body
             frame.payload_present = present
@@ -103,7 +103,7 @@ cdef class NativeProtocol(WireProtocol):
         return HEADER_SIZE + body - (frame.payload_size - frame.payload_present)
 
     cdef int _check_header(self, Frame* frame) noexcept nogil:
-        """Refuse what the header alone shows to be wrong (PROTOCOL.md, checks H1 to H6); 0 when it is sound."""
+        """Check the header alone (PROTOCOL.md, checks H1 to H6); 0 if it is valid."""
         cdef int kind = frame.kind, flags = frame.flags
         cdef uint64_t parity = frame.id & 1
         cdef bint sent_by_opener = parity == <uint64_t>self.peer_parity
@@ -191,7 +191,7 @@ cdef class NativeProtocol(WireProtocol):
     cdef int write_answer(
         self, WriteBuffer out, uint64_t id, int codec, int compressor, uint32_t elapsed_us, bytes metadata, bytes payload
     ) except -1:
-        """What `write` does with such a frame, which is most of what a server sends, without making one."""
+        """Write a plain RESPONSE, a server's most frequent frame, without building a Frame."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), more = 0 if metadata is None else PyBytes_GET_SIZE(metadata)
         cdef char* place = out.reserve(HEADER_SIZE + FIXED_HEAD + more + size)
         store32(place, <uint32_t>(FIXED_HEAD + more + size))
@@ -213,10 +213,10 @@ cdef class NativeProtocol(WireProtocol):
     # For single frames by hand; connections use the four functions above.
 
     def decode(self, bytes data):
-        """Read one whole frame as a dict of its fields.
+        """Parse one whole frame into a dict of its fields.
 
         Raises:
-            RemoteProtocolError: it breaks the rules, is not whole, or something follows it.
+            RemoteProtocolError: the frame violates the protocol, is incomplete, or has bytes after it.
         """
         cdef Frame frame
         cdef Py_ssize_t consumed = self.parse(data, len(data), &frame)
@@ -242,7 +242,7 @@ cdef class NativeProtocol(WireProtocol):
         return found
 
     def encode(self, dict fields):
-        """Write the frame that `decode` reads as these fields; what is left out is 0 or empty."""
+        """Encode the frame with these fields, the inverse of `decode`; missing fields are 0 or empty."""
         cdef Frame frame
         cdef WriteBuffer out = WriteBuffer()
         cdef bytes method = fields.get("method", b""), text = fields.get("text", b"")
@@ -263,30 +263,6 @@ cdef class NativeProtocol(WireProtocol):
         frame.payload_present = frame.payload_size
         self.write(out, &frame)
         return out.take()
-
-    def _measure_parse(self, Py_ssize_t count, bytes data):
-        """Parse one frame `count` times: bench hook."""
-        cdef Frame frame
-        cdef Py_ssize_t _i, size = len(data), consumed = 0
-        cdef const char* start = data
-        for _i in range(count):
-            consumed += self.parse(start, size, &frame)
-        return consumed
-
-    def _measure_write(self, Py_ssize_t count, bytes data):
-        """Write the frame that `data` holds `count` times: bench hook."""
-        cdef Frame frame
-        cdef WriteBuffer out = WriteBuffer()
-        cdef Py_ssize_t _i, size = len(data), written = 0
-        cdef const char* start = data
-        # The parser sets only the fields of the kind.
-        memset(&frame, 0, sizeof(Frame))
-        self.parse(start, size, &frame)
-        for _i in range(count):
-            self.write(out, &frame)
-            written += out.size
-            out.keep(0)
-        return written
 
 
 cdef inline char* write_request_head(char* place, const Frame* frame) noexcept nogil:

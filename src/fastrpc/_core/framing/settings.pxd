@@ -9,14 +9,14 @@ cdef enum:
 @cython.final
 cdef class WireNumbers:
     cdef:
-        # What a number stands for in the frames that we receive: the name of a codec, a compressor itself.
+        # The meaning of numbers in received frames: the name of a codec, the compressor object.
         readonly dict codecs
         readonly dict compressors
 
 
 cdef class Settings:
     cdef:
-        # What one side accepts from the other, by the names of PROTOCOL.md.
+        # The settings of one side, by the names of PROTOCOL.md.
         public uint32_t max_frame
         public uint64_t max_message
         public uint32_t max_metadata

@@ -16,10 +16,10 @@ ATTRIBUTES: Final[tuple[str, ...]]
 
 @final
 class WireNumbers:
-    """What the numbers in the frames that we receive stand for.
+    """The meaning of codec and compressor numbers in received frames.
 
-    Numbers from 64 on are the receiver's own: the two sides of a connection may number one codec differently, and know
-    it by its name. So a number is looked up where a frame comes in, and translated where one goes out.
+    Numbers from 64 on are the receiver's own: the two sides of a connection may number one codec differently, and
+    identify it by name. So a number is looked up when a frame arrives, and translated when one is sent.
 
     Args:
         codecs: names by number.
@@ -32,13 +32,13 @@ class WireNumbers:
     @property
     def compressors(self) -> dict[int, Any]: ...
     def codec_label(self, number: int) -> str:
-        """How people call a codec that a frame names by its number."""
+        """Return the name of a codec by its number in frames, for messages."""
 
 @final
 class Settings:
-    """What one side of a connection accepts from the other, by the names of PROTOCOL.md, "Settings".
+    """The settings that one side announces, by the names of PROTOCOL.md, "Settings".
 
-    A new one holds the floor: values so low that every peer can keep them before it has heard ours.
+    A new one holds the floor: values so low that every peer can obey them before it has received ours.
     """
 
     max_frame: int
@@ -60,17 +60,17 @@ class Settings:
     def __init__(self, of_server: bool) -> None: ...
     def copy(self) -> Settings: ...
     def encode(self, first: bool = True) -> bytes:
-        """Return the body of a SETTINGS frame that announces everything a first one, or a later one, may."""
+        """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""
 
 def usual_settings(of_server: bool) -> Settings:
-    """Return what a side announces that leaves every setting at its default."""
+    """Return the settings of a side with all defaults."""
 
 def decode_settings(body: bytes, first: bool = True) -> tuple[tuple[int, Any], ...]:
-    """Read a SETTINGS body: the known settings, (name, value) in their order.
+    """Parse a SETTINGS body: the known settings, (name, value) in order.
 
-    Lists are tuples; of (id, name) pairs where they have ids. `first`: it is the peer's first SETTINGS, which may say
-    what later ones may not.
+    Lists are tuples; of (id, name) pairs if they have ids. `first`: the peer's first SETTINGS, which may contain
+    more settings than later ones.
 
     Raises:
-        ValueError: something is wrong with it; the message says what.
+        ValueError: the body is invalid; the message names the defect.
     """

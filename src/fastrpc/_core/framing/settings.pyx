@@ -1,13 +1,15 @@
-"""What one side of a connection accepts, and how it is announced.
+"""The settings of one side of a connection, and their encoding.
 
-A SETTINGS body is `(u16 name, u16 length, value)*`. Until the first one arrives the floor counts: values so low that
-every peer can keep them, so that a client may call before it has heard from its server.
+A SETTINGS body is `(u16 name, u16 length, value)*`. Until the first one arrives the floor applies: values so low that
+every peer can obey them, so that a client may call before its server has answered.
 """
 
 cimport cython
 
 import re
 import struct
+
+from fastrpc.assigned_numbers import CODECS as CODEC_NUMBERS
 
 cdef enum:
     MAX_FRAME = 1
@@ -41,6 +43,7 @@ NUMBERS = {
 }
 # name: (attribute, lowest number); compressor 0 means none.
 LISTS = {CODECS: ("codecs", 0), COMPRESSORS: ("compressors", 1)}
+FLOOR_CODECS = ("raw", "msgpack")
 LIST_LIMIT = 32
 AUTH_SCHEMES_LIMIT = 8
 AGENT_LIMIT = 64
@@ -51,14 +54,14 @@ NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
 
 @cython.final
 cdef class WireNumbers:
-    """What the numbers in frames stand for."""
+    """The meaning of codec and compressor numbers in received frames."""
 
     def __init__(self, codecs, compressors):
         self.codecs = dict(codecs)
         self.compressors = dict(compressors)
 
     def codec_label(self, number):
-        """How people call a codec that a frame names by its number."""
+        """Return the name of a codec by its number in frames, for messages."""
         return repr(self.codecs[number]) if number in self.codecs else f"number {number}"
 
 
@@ -77,7 +80,7 @@ cdef class Settings:
         self.min_ping_ms = 0
         self.ping_reply_ms = 0
         self.features = 0
-        self.codecs = {0: "raw", 1: "msgpack"}
+        self.codecs = {CODEC_NUMBERS[name]: name for name in FLOOR_CODECS}
         self.compressors = {}
         self.auth_schemes = ()
         self.agent = ""
@@ -89,7 +92,7 @@ cdef class Settings:
         return other
 
     cpdef bytes encode(self, bint first=True):
-        """Return the body of a SETTINGS frame that announces everything a first one, or a later one, may."""
+        """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if first or name != STREAM_WINDOW:
@@ -104,18 +107,18 @@ cdef class Settings:
         return b"".join(parts)
 
     cdef int codec_number(self, int number, str name) except -2:
-        """The number by which this side knows a codec that is `number` to us; -1: it takes none such."""
+        """Return this side's number of the codec that we call `number`; -1 if this side does not accept it."""
         return number_for(self.codecs, number, name)
 
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as):
-        """Compress a payload for this side by what is `number` to us, and say what that is to it.
+        """Compress a payload for this side with the compressor that we call `number`; return this side's number too.
 
-        None: it takes none such, or that does not pay.
+        None: this side does not accept it, or the payload does not shrink.
         """
         cdef int known = number_for(self.compressors, number, compressor.name)
         if known < 0:
             return None
-        # Not a cast: an installed compressor may give anything, and what follows reads it as bytes.
+        # Not a cast: an installed compressor may return any object, and the code below reads it as bytes.
         made = compressor.compress(payload)
         cdef bytes smaller = made if type(made) is bytes else bytes(memoryview(made))
         if len(smaller) >= len(payload):
@@ -124,7 +127,7 @@ cdef class Settings:
         return smaller
 
     cdef int apply(self, tuple entries) except -1:
-        """Take over what `decode_settings` read."""
+        """Apply the result of `decode_settings`."""
         for name, value in entries:
             if name in NUMBERS:
                 setattr(self, NUMBERS[name][0], value)
@@ -138,27 +141,27 @@ cdef class Settings:
 
 
 def usual_settings(bint of_server):
-    """Return what a side announces that leaves every setting at its default."""
+    """Return the settings of a side with all defaults."""
     cdef Settings settings = Settings(of_server)
     settings.max_frame = 262_144
     settings.max_message = 16_777_216
     settings.max_calls = 10_000 if of_server else 0
     settings.max_streams = 1_000 if of_server else 0
     settings.open_messages = 4
-    settings.codecs = {0: "raw", 1: "msgpack", 2: "json", 3: "protobuf"}
+    settings.codecs = {number: name for name, number in CODEC_NUMBERS.items()}
     settings.min_ping_ms = 500
     settings.ping_reply_ms = 10_000
     return settings
 
 
 cpdef tuple decode_settings(bytes body, bint first=True):
-    """Read a SETTINGS body: the known settings, (name, value) in their order.
+    """Parse a SETTINGS body: the known settings, (name, value) in order.
 
-    Lists are tuples; of (id, name) pairs where they have ids. `first`: it is the peer's first SETTINGS, which may say
-    what later ones may not.
+    Lists are tuples; of (id, name) pairs if they have ids. `first`: the peer's first SETTINGS, which may contain
+    more settings than later ones.
 
     Raises:
-        ValueError: something is wrong with it; the message says what.
+        ValueError: the body is invalid; the message names the defect.
     """
     cdef Py_ssize_t at = 0
     found = []

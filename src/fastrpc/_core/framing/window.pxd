@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.wire cimport MINUTE
 
 cdef enum:
-    # PROTOCOL.md, "Budgets", idle work: calls that may come to nothing, beside so many for each of MAX_CALLS.
+    # PROTOCOL.md, "Budgets", idle work: calls that may fail before a handler, plus so many for each of MAX_CALLS.
     IDLE_CALLS = 1000
     IDLE_CALLS_PER_SLOT = 4
     IDLE_CALLS_PER_SECOND = 10_000
@@ -15,11 +15,11 @@ cdef enum:
 
 
 cdef struct Window:
-    # Bytes that may still come (or be sent) before the other side returns credit; below 0 is a violation.
+    # Bytes that may still arrive (or be sent) before the other side returns credit; below 0 is a violation.
     int64_t left
     # Bytes placed and not yet returned as credit.
     int64_t owed
-    # What `left` is when nothing is under way.
+    # The value of `left` when no bytes are in flight.
     int64_t size
 
 
@@ -71,6 +71,12 @@ cdef inline bint spend(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept
         return False
     budget.left -= tokens * budget.period
     return True
+
+
+cdef inline void owe(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept nogil:
+    """Take tokens from the budget that are used in any case: what it lacks of them is its debt, `left` below 0."""
+    spend(budget, 0, now_ns)
+    budget.left -= tokens * budget.period
 
 
 cdef inline void give(Budget* budget, int64_t tokens, int64_t highest) noexcept nogil:

@@ -24,18 +24,15 @@ cdef class Session(Connection):
         readonly int descriptor
         bint transport_holds
 
-        # An incomplete frame of the last read, owned; the shared buffer holds it only while a read is handled.
-        char* _tail
-        Py_ssize_t _tail_size
-
-        # Until when what was received is handled in this turn. What is left then waits in the tail, nothing more is
-        # read (`is_put_off`), and the session has a place among the loop's turns; since when, and whether the end of the
-        # stream came behind it.
+        # When this read has to look whether this turn of the loop has handled enough. What is left then waits in the
+        # tail, and nothing more is read. Whether the session has a place among the loop's turns, and whether the end of
+        # the stream came behind what waits.
         uint64_t turn_ends_ns
-        readonly bint is_put_off
         bint has_turn
-        uint64_t put_off_ns
-        bint eof_waits
+        bint has_end
+
+        # Whether it is not read from for another reason; kept by whoever has that reason.
+        bint is_held_back
 
         # Whether a flush is scheduled, whether we are inside a read whose end flushes, whether the transport is full.
         bint _flush_scheduled
@@ -104,12 +101,12 @@ cdef class Session(Connection):
     cdef int on_idle(self) except -1
     cdef int on_eof(self) except -1
     cdef int on_lost(self, object error) except -1
-    cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1
     cdef int _write_output(self) except -1
     cdef bint _send_directly(self) except -1
     cdef int leave_closed_loop(self) except -1
     cdef int _took_in(self, Py_ssize_t size) except -1
-    cdef int _handle(self, Py_ssize_t size) except -1
+    cdef int _handle(self, Py_ssize_t size, bint goes_on) except -1
+    cdef int _heard(self) except -1
     cdef int _put_off(self) except -1
     cdef int _read_on(self) except -1
-    cdef char* _place(self, Py_ssize_t* room) except NULL
+    cdef int _hear_last_answers(self) except -1

@@ -9,10 +9,8 @@ import random
 import sys
 
 from cpython.buffer cimport PyBUF_WRITE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
-from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
@@ -32,6 +30,7 @@ from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
+from fastrpc._core.loop.turns cimport Turns
 from fastrpc._core.base.wire cimport now_ns
 
 cdef enum:
@@ -84,8 +83,9 @@ cdef class Session(Connection):
         self.piece_wait_ns = PIECE_WAIT_NS
         self.now = now_ns()
 
-    def __dealloc__(self):
-        PyMem_Free(self._tail)
+    @property
+    def is_put_off(self):
+        return self.tail.is_put_off
 
     # What the transport calls
 
@@ -108,19 +108,10 @@ cdef class Session(Connection):
     def get_buffer(self, Py_ssize_t hint):
         """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
         cdef Py_ssize_t room = 0
-        cdef char* place = self._place(&room)
+        cdef char* place = self.place(self.loop_state.buffer, &room)
         if place is self.loop_state.buffer.data:
             return self.loop_state.whole_view
         return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
-
-    cdef char* _place(self, Py_ssize_t* room) except NULL:
-        cdef char* place = self.body_place(room)
-        if place is not NULL:
-            return place
-        if self._tail_size:
-            memcpy(self.loop_state.buffer.data, self._tail, self._tail_size)
-        room[0] = self.loop_state.buffer.capacity - self._tail_size
-        return self.loop_state.buffer.data + self._tail_size
 
     def buffer_updated(self, Py_ssize_t size):
         """`size` bytes were received into the last buffer."""
@@ -129,29 +120,36 @@ cdef class Session(Connection):
         self._took_in(size)
 
     cdef int _took_in(self, Py_ssize_t size) except -1:
+        cdef Turns turns = self.loop_state.turns
         self.now = now_ns()
-        self.turn_ends_ns = self.now + self.loop_state.turns.slice_ns()
-        self._handle(size)
-        return self._put_off() if self.is_put_off and not self.has_turn else 0
+        self.turn_ends_ns = turns.read_until(self.now)
+        if self.now >= self.turn_ends_ns or self.tail.is_put_off:
+            if self.keep_unseen(self.loop_state.buffer, size):
+                self._heard()
+                return self._put_off()
+        # The frames of all connections count together: many with a few each keep the loop as well.
+        self.frames_left = turns.frames_left
+        self._handle(size, False)
+        turns.frames_left = self.frames_left
+        return self._put_off() if self.tail.is_put_off else 0
 
-    cdef int _handle(self, Py_ssize_t size) except -1:
-        """Handle what lies at the place for it, of which so many bytes are new, and answer."""
-        cdef Py_ssize_t consumed, room = 0
-        cdef char* data = self.loop_state.buffer.data
+    cdef int _heard(self) except -1:
         if self.now > self.loop_state.calm_until_ns:
             self.on_stall()
         self.received_ns = self.now
+        return 0
+
+    cdef int _handle(self, Py_ssize_t size, bint goes_on) except -1:
+        """Handle so many bytes that were received, or what was put off, and answer."""
+        self._heard()
         if self.spinner is not None:
             self.spinner.touch(self, self.now + self.spin_ns)
         self._is_reading = True
         try:
-            if self.body_place(&room) is not NULL:
-                self.sink.filled += size
-                self.body_received(size)
+            if goes_on:
+                self.go_on(self.loop_state.buffer)
             else:
-                size += self._tail_size
-                consumed = self.receive(data, size)
-                self._keep_tail(data + consumed, size - consumed)
+                self.take_in(self.loop_state.buffer, size)
         except BaseException as error:
             # Part of the input is taken over and the rest is lost: what follows cannot be understood.
             self._crashed(error)
@@ -167,85 +165,94 @@ cdef class Session(Connection):
     # What is received and cannot be handled in one turn of the loop
 
     cdef bint on_many_frames(self) except -1:
+        cdef Turns turns = self.loop_state.turns
         self.frames_left = FRAMES_AT_ONCE
-        if not self.is_closed and now_ns() > self.turn_ends_ns:
-            self.is_put_off = True
-        return self.is_put_off
+        if self.is_closed:
+            return False
+        if turns.ends_ns == 0:
+            self.turn_ends_ns = max(self.turn_ends_ns, turns.begin(self.now))
+        self.tail.is_put_off = now_ns() >= self.turn_ends_ns
+        return self.tail.is_put_off
 
     cdef int _put_off(self) except -1:
         """Let others have their turn before the rest is handled; until then nothing more is read."""
-        self.put_off_ns = self.put_off_ns or self.now
+        self.tail.put_off_ns = self.tail.put_off_ns or self.now
+        self.recount_tail()
+        if self.has_turn:
+            return 0
         if not self.transport.is_closing():
             self.transport.pause_reading()
         self.has_turn = True
         return self.loop_state.turns.add(self)
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        cdef Py_ssize_t room = 0
-        if not self.is_put_off or self.transport is None:
+        if not self.tail.is_put_off or self.transport is None:
             self.has_turn = False
             return False
         self.now = now_ns()
         self.turn_ends_ns = ends_ns
-        self.is_put_off = False
-        self._place(&room)
-        # It came when it was read, however late it is handled.
-        self.came_ns = self.held_at = self.put_off_ns
+        self.frames_left = FRAMES_AT_ONCE
         try:
-            self._handle(0)
+            self._handle(0, True)
+            self.recount_tail()
+        except Exception as error:
+            # Whatever failed, no connection is left that is neither read from nor has a turn.
+            self._crashed(error)
         finally:
-            self.came_ns = 0
-            if not self.body_left:
-                self.held_at = 0
-            if not self.is_put_off:
+            if not self.tail.is_put_off:
                 self._read_on()
         return self.has_turn
 
     cdef int _read_on(self) except -1:
         """Nothing is put off any more: read again, or hear of the end that came behind it."""
-        self.is_put_off = self.has_turn = False
-        self.put_off_ns = 0
+        self.tail.end()
+        self.has_turn = False
+        self.recount_tail()
         if self.transport is None or self.transport.is_closing():
             return 0
-        self.transport.resume_reading()
-        if self.eof_waits:
+        if not self.is_held_back:
+            self.transport.resume_reading()
+        if self.has_end:
             self.on_eof()
             self.transport.close()
         return 0
 
     def eof_received(self):
         """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
-        if self.is_put_off:
-            self.eof_waits = True
+        if self.tail.is_put_off:
+            self.has_end = True
             return True
         self.on_eof()
         return False
 
     def connection_lost(self, error):
         """The stream is gone."""
-        cdef Py_ssize_t room = 0
-        if self.is_put_off and self.is_client and not self.is_closed:
-            # Answers that came before the end of the stream count.
-            self._place(&room)
-            self.is_put_off = False
-            self.turn_ends_ns = now_ns() + SECOND
-            try:
-                self.receive(self.loop_state.buffer.data, self._tail_size)
-            except Exception as problem:
-                # Whatever became of these answers, the end of the stream has to be told.
-                logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
+        if self.tail.is_put_off and self.is_client and not self.is_closed:
+            self._hear_last_answers()
         self.transport = None
         self._write = None
         self.descriptor = -1
         self.now = now_ns()
         self.is_lost = True
-        self._keep_tail(NULL, 0)
+        self.tail.drop()
+        self.tail.end()
+        self.recount_tail()
         if self.spinner is not None:
             self.spinner.leave(self)
             self.spinner = None
         self.loop_state.stop_timer(self)
         self.is_closed = True
         self.on_lost(error)
+
+    cdef int _hear_last_answers(self) except -1:
+        """Take the answers that came before the end of the stream: they count."""
+        self.turn_ends_ns = now_ns() + SECOND
+        try:
+            self.go_on(self.loop_state.buffer)
+        except Exception as problem:
+            # Whatever became of these answers, the end of the stream has to be told.
+            logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
+        return 0
 
     def pause_writing(self):
         """The transport has enough: what follows waits here, in order."""
@@ -323,19 +330,6 @@ cdef class Session(Connection):
                 self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         return 0
 
-    cdef int _keep_tail(self, const char* data, Py_ssize_t size) except -1:
-        """Keep the beginning of a frame until the rest of it comes."""
-        PyMem_Free(self._tail)
-        self._tail = NULL
-        self._tail_size = size
-        if size:
-            self._tail = <char*>PyMem_Malloc(size)
-            if self._tail is NULL:
-                self._tail_size = 0
-                raise MemoryError()
-            memcpy(self._tail, data, size)
-        return 0
-
     # While the loop spins
 
     cdef bint on_spin(self) except -1:
@@ -343,10 +337,10 @@ cdef class Session(Connection):
         cdef Py_ssize_t came, room = 0
         cdef int descriptor = self.descriptor
         cdef char* place
-        if descriptor < 0 or self.is_closed or self.is_put_off or self.phase != PHASE_OPEN:
+        if descriptor < 0 or self.is_closed or self.tail.is_put_off or self.phase != PHASE_OPEN:
             return False
         try:
-            place = self._place(&room)
+            place = self.place(self.loop_state.buffer, &room)
         except MemoryError as error:
             # As when a transport asks for the place: what it held of the payload is lost.
             self._crashed(error)
@@ -565,6 +559,9 @@ cdef class Session(Connection):
         if not interval or self.phase != PHASE_OPEN:
             return 0
         interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
+        if self.tail.is_put_off:
+            # What shows that it lives waits for its turn.
+            self.received_ns = now
         if self.ping_sent_ns and self.received_ns >= self.ping_sent_ns:
             self.ping_sent_ns = 0
             self.is_silent = False
@@ -638,9 +635,9 @@ cdef class Session(Connection):
         self.now = now_ns()
         self.is_write_paused = False
         self.leave_closed_loop()
-        if self.is_put_off:
+        if self.tail.is_put_off:
             # What it had still to say is dropped, but read: see below.
-            self._keep_tail(NULL, 0)
+            self.tail.drop()
             self._read_on()
         if self.has_output():
             self._write_output()
@@ -696,4 +693,8 @@ cdef class Session(Connection):
 
     def _crashed(self, error):
         logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)
-        self.close_with(REASON_INTERNAL, "internal error")
+        try:
+            self.close_with(REASON_INTERNAL, "internal error")
+        except Exception as problem:
+            logger.error("fastrpc: nor can %s be told", self.peer_name, exc_info=problem)
+            self.abort()

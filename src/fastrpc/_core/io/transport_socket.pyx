@@ -1,4 +1,10 @@
-"""What a loop's transport does not tell of itself: the socket below it, and what the system holds of its output."""
+"""What a loop's transport does not tell of itself: the socket below it, and what the system holds of its output.
+
+Small output goes to the socket directly, past the loop's own transport, while nothing waits in that: uvloop collects
+what is written until the end of the loop's turn, and answers are to leave while the read they answer is still
+handled. Only plain sockets of the loops' own transports are passed by, never a transport that encrypts or disturbs.
+Once the system takes less than all of it, the transport has the rest.
+"""
 
 import sys
 

@@ -18,6 +18,7 @@ Where a HandlerTask differs from asyncio.Task, on purpose:
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
 - SystemExit ends the task like any other exception and does not leave the loop: no handler ends its server.
+- It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` is right for free.
 """
 
 cimport cython

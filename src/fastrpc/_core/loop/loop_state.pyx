@@ -1,4 +1,8 @@
-"""What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls."""
+"""What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls.
+
+Whether a client is used in its own loop is told by the thread and `loop.is_running()`. Asking for the running loop
+would call `getpid` on Python 3.11, twice a call.
+"""
 
 import contextvars
 import sys

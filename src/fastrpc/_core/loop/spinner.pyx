@@ -2,6 +2,14 @@
 
 Waking a process that sleeps takes some 40 microseconds, more than everything else a small call costs. A callback that
 schedules itself again keeps the loop's poll from waiting; it stops by itself when nothing came for long enough.
+
+One callback serves all connections of the loop. It looks at the socket of the connection that was busy last by
+itself, a few times with the GIL released: the poll, the transport's callback and its queue cost more than the engine.
+In one run with the spinning C echo, one call in flight took 1.75 times as long over the transports and 1.4 to 1.6
+times directly.
+
+Spinning is refused by the cores of the machine, not by those this process is bound to. A process bound to a core of
+its own may burn it, as its peer runs elsewhere. With one core in all, spinning keeps the peer from answering.
 """
 
 import contextvars

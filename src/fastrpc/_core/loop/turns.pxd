@@ -11,14 +11,24 @@ cdef class Turns:
         object _report
         bint _is_scheduled
 
-        # Who waits for a slice, the next one first: (owner, the context it goes on in).
-        object _owners
+        # Owners that wait for a slice, the next one first, with the context they go on in: those that had none yet,
+        # those that had one; whether the next slice is for one that had none.
+        object _fresh
+        object _begun
+        bint _is_fresh_next
 
-        # What was taken of this turn of the loop, by slices that began at once.
-        uint64_t _taken_ns
+        # When this turn of the loop has handled enough; 0 = nobody noted its beginning.
+        uint64_t ends_ns
+
+        # Frames that all connections of the loop handle until the beginning of a turn is noted.
+        int frames_left
 
     cdef int add(self, Timed owner) except -1
-    cdef uint64_t slice_ns(self) noexcept
+    cdef uint64_t begin(self, uint64_t now) except 0
+    cdef uint64_t read_until(self, uint64_t now) except 0
+    cdef Py_ssize_t _waiting(self) except -1
+    cdef uint64_t _slice_ns(self) except 0
+    cdef object _next(self)
     cdef int _schedule(self) except -1
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1
 

@@ -2,11 +2,22 @@
 
 ::
 
-    add, begin ──► owners ──► once a turn of the loop: a slice for one after the other, TURN_NS in all ──► loop
+    add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other, TURN_NS in all ──► loop
+                     └─► begun, once it had a slice: one of each by turns
 
 One queue serves everything of a loop that is put off: received bytes that are not handled yet, payloads that are being
-decompressed. However much is queued, other callbacks wait for one turn of it and no longer. What the loop reads from
-sockets itself comes on top: each connection with something to read has up to a slice of its own in that turn.
+decompressed. However much is queued, other callbacks wait for one turn of it and no longer.
+
+Reads count as well: a read that comes when the turn has handled enough is put off before its first frame. A turn is noted
+only where there is something to count, every NOTED_FRAMES frames of all connections together or behind a handler that takes
+long: a callback for each turn would cost a loop with little to do more than it is worth.
+
+What had no slice yet goes first, so a short call does not wait for two hundred decompressions. Every second slice is for
+the others, so a stream of short ones does not keep them waiting either.
+
+A connection whose read is put off is not read from meanwhile. So the rest is at most one buffer, and order, end of
+stream and flow control stay as they were. It is dated when it came: deadlines do not start anew. Of one connection
+one request is decompressed at a time, so that a bomb holds no more than one message limit.
 """
 
 import contextvars
@@ -18,9 +29,15 @@ cdef extern from "Python.h":
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
+cdef enum:
+    # Refusals of unknown methods are the dearest frames: so many take 6 ms at most.
+    NOTED_FRAMES = 64
+
 # What all slices of one turn of the loop take together, and the shortest slice: below it the switching costs more.
 cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
+# A read that takes longer begins a turn by itself.
+cdef uint64_t UNNOTED_NS = 250_000
 
 
 cdef class Turns:
@@ -30,18 +47,38 @@ cdef class Turns:
         self._call_soon = loop.call_soon
         self._report = loop.call_exception_handler
         self._run = self.run
-        self._owners = deque()
+        self._fresh = deque()
+        self._begun = deque()
+        self.frames_left = NOTED_FRAMES
 
     def __len__(self):
-        return len(self._owners)
+        return self._waiting()
 
-    cdef uint64_t slice_ns(self) noexcept:
-        """How long one more owner may go on at once."""
-        return max(SHORTEST_NS, TURN_NS // (1 + <uint64_t>len(self._owners)))
+    cdef Py_ssize_t _waiting(self) except -1:
+        return len(self._fresh) + len(self._begun)
+
+    cdef uint64_t begin(self, uint64_t now) except 0:
+        """Note that a turn of the loop began, unless that was done; return when it has handled enough."""
+        if self.ends_ns == 0:
+            # The round that is due then begins the next turn, or finds nothing to do.
+            self._schedule()
+            self.ends_ns = now + TURN_NS
+        self.frames_left = NOTED_FRAMES
+        return self.ends_ns
+
+    cdef uint64_t read_until(self, uint64_t now) except 0:
+        """Return when a read that begins now has to look whether this turn has handled enough."""
+        if self.ends_ns:
+            return self.ends_ns
+        return self.begin(now) if self.frames_left <= 0 else now + UNNOTED_NS
+
+    cdef uint64_t _slice_ns(self) except 0:
+        """How long one more owner may go on."""
+        return max(SHORTEST_NS, TURN_NS // (1 + <uint64_t>self._waiting()))
 
     cdef int add(self, Timed owner) except -1:
         """Give the owner its slices, in the context of this moment, from the next turn of the loop on."""
-        self._owners.append((owner, contextvars.copy_context()))
+        self._fresh.append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int _schedule(self) except -1:
@@ -50,30 +87,40 @@ cdef class Turns:
             self._is_scheduled = True
         return 0
 
+    cdef object _next(self):
+        """Take out who gets the next slice."""
+        self._is_fresh_next = not self._is_fresh_next
+        if self._fresh and (self._is_fresh_next or not self._begun):
+            return self._fresh.popleft()
+        return self._begun.popleft()
+
     def run(self):
         """Give slices for one turn of the loop; called by the loop."""
         cdef uint64_t began = now_ns(), now = began
-        cdef Py_ssize_t left = len(self._owners)
-        self._is_scheduled = False
-        self._taken_ns = 0
+        cdef Py_ssize_t left = self._waiting()
+        self._is_scheduled = self._is_fresh_next = False
+        self.ends_ns = began + TURN_NS
         try:
             while left > 0 and now < began + TURN_NS:
                 left -= 1
-                owner, context = self._owners.popleft()
+                owner, context = self._next()
                 PyContext_Enter(context)
                 try:
-                    if self._give_slice(<Timed>owner, now + self.slice_ns()):
-                        self._owners.append((owner, context))
+                    if self._give_slice(<Timed>owner, now + self._slice_ns()):
+                        self._begun.append((owner, context))
                 except BaseException:
                     # It leaves the loop, as from any callback; the work is not done.
-                    self._owners.append((owner, context))
+                    self._begun.append((owner, context))
                     raise
                 finally:
                     PyContext_Exit(context)
                 now = now_ns()
         finally:
-            if self._owners:
+            self.frames_left = NOTED_FRAMES
+            if self._waiting():
                 self._schedule()
+            else:
+                self.ends_ns = 0
 
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1:
         try:
@@ -97,24 +144,21 @@ cdef class SlicedWork(Timed):
 
     def begin(self):
         """Begin at once where nobody waits and this turn of the loop has time left; else wait for a slice."""
-        cdef uint64_t began
+        cdef Turns turns = self._turns
+        cdef uint64_t now = now_ns()
         cdef bint has_more = True
-        if len(self._turns._owners) == 0 and self._turns._taken_ns < TURN_NS:
-            began = now_ns()
-            # The round resets what was taken.
-            self._turns._schedule()
-            try:
-                has_more = self.on_turn(began + TURN_NS - self._turns._taken_ns)
-            except Exception:
-                # It failed, and is not stepped again. Any other error leaves the loop and the work is not done.
-                has_more = False
-                raise
-            finally:
-                self._turns._taken_ns += now_ns() - began
-                if has_more:
-                    self._turns.add(self)
-        else:
-            self._turns.add(self)
+        if turns._waiting() or now >= turns.begin(now):
+            turns.add(self)
+            return
+        try:
+            has_more = self.on_turn(turns.ends_ns)
+        except Exception:
+            # It failed, and is not stepped again. Any other error leaves the loop and the work is not done.
+            has_more = False
+            raise
+        finally:
+            if has_more:
+                turns.add(self)
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
         while self._step():

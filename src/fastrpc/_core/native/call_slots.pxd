@@ -8,6 +8,10 @@ from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE, TRANSPORT_SHARE, SendQueue
 from fastrpc._core.framing.window cimport Budget
 
+cdef enum:
+    # How often it is looked whether the peer's budget has room again: it grows by a hundred calls meanwhile.
+    WITHHELD_NS = 10_000_000
+
 
 cdef class CallSlots(SendQueue):
     cdef:
@@ -33,8 +37,13 @@ cdef class CallSlots(SendQueue):
         Queue stream_waiters
         bint is_releasing
 
-        # What is left, as far as we know, of the peer's budget for calls that come to nothing.
+        # What is left, as far as we know, of the peer's budget for calls that come to nothing, which each slot it
+        # announced makes wider; below 0 that many slots stay empty. Calls that were given up and that it had no room
+        # for, each with the reason, or None. Whether anything of ours waits for it.
         Budget their_idle_work
+        int64_t known_places
+        dict untold
+        bint withholds
 
     cdef bint may_open(self, Call call) noexcept
     cdef int send_request(self, Call call, bytes payload) except -1
@@ -43,12 +52,16 @@ cdef class CallSlots(SendQueue):
     cdef int return_slot(self, Call call) except -1
     cdef int note_answer(self, Frame* frame) noexcept
     cdef int know_slots(self, int64_t slots) noexcept
+    cdef bint resume_withheld(self) except -1
 
     # Hooks.
+    cdef int on_withheld(self) except -1
     cdef int on_ids_used_up(self) except -1
 
     # The parts of opening calls.
     cdef bint _write_request(self, Call call, bytes payload) except -1
     cdef int _take_slot(self, Call call) noexcept
     cdef int _release(self, Queue waiters) except -1
-    cdef bint _may_tell(self, Call call) noexcept
+    cdef bint _is_in_debt(self) noexcept
+    cdef int _withhold(self) except -1
+    cdef int _keep_untold(self, Call call, int reason) except -1

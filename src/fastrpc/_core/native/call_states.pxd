@@ -25,8 +25,8 @@ cdef class CallStates(MessageAssembler):
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting
 
-        # Calls of theirs that came to nothing, and the bounds an honest caller keeps: the most generous of those
-        # acknowledged and those announced since.
+        # Calls of the peer that failed before a handler, and the bounds of an honest caller: the loosest settings
+        # it may still be obeying, the acknowledged ones or those announced since.
         Budget idle_work
         Py_ssize_t call_bound
         Py_ssize_t stream_bound

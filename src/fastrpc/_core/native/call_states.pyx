@@ -130,7 +130,7 @@ cdef class CallStates(MessageAssembler):
     @cython.final
     @cython.nonecheck(False)
     cdef bint _is_modest(self, Frame* frame) noexcept:
-        """Whether a REQUEST is so plain that only these limits count, and within them."""
+        """Return whether the REQUEST takes the fast path: unary, without metadata, within its limits."""
         return (
             not frame.flags & ~IDEMPOTENT
             and not frame.metadata_size
@@ -437,6 +437,8 @@ cdef class CallStates(MessageAssembler):
             call.answer_begun = True
             if more:
                 return 0
+            if call.is_untold:
+                self.note_answer(frame)
             self.forget_opened(call)
             return self.on_freed(call)
         if call.incoming is not None:
@@ -498,6 +500,9 @@ cdef class CallStates(MessageAssembler):
         if call.state == STATE_ANSWERING:
             self.open_responses -= 1
         call.state = STATE_GONE
+        if call.is_untold:
+            self.untold.pop(call)
+            call.is_untold = False
         if call.unsent is not None:
             self.drop_unsent(call)
         if call.incoming is not None or call.reserved:
@@ -509,13 +514,13 @@ cdef class CallStates(MessageAssembler):
             if call.state == STATE_ANSWERING:
                 self.open_responses -= 1
             self.drop_incoming(call)
-            # What the other side sent before our CANCEL came there may still arrive.
-            give(
-                &self.late_frames, LATE_FRAMES_PER_CALL,
-                LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls,
-            )
-            fill(&self.late_bytes)
         return MessageAssembler.give_up(self, call, reason)
+
+    cdef int send_cancel(self, Call call, int reason) except -1:
+        # What the other side sent before our CANCEL came there may still arrive.
+        give(&self.late_frames, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls)
+        fill(&self.late_bytes)
+        return MessageAssembler.send_cancel(self, call, reason)
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
         """End a call because of what the peer sent on it: the caller cancels, the callee answers."""

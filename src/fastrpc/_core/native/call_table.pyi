@@ -28,5 +28,3 @@ class CallTable:
         """Count the slots that the search for an id looks at: test hook."""
 
     def __sizeof__(self) -> int: ...
-    def _measure_add_take(self, count: int, first_id: int, in_flight: int, entry: object) -> None:
-        """Add and take `count` entries in a C loop, `in_flight` being open meanwhile: bench hook."""

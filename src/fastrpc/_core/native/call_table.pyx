@@ -201,24 +201,6 @@ cdef class CallTable:
             index = (index + 1) & (self._capacity - 1)
         return ((index - first) & (self._capacity - 1)) + 1 if self._capacity else 0
 
-    def _measure_add_take(self, Py_ssize_t count, uint64_t first_id, uint64_t in_flight, object entry):
-        # Bench hook: `count` times one add and one take, `in_flight` calls being open meanwhile.
-        cdef uint64_t id = first_id
-        cdef uint64_t end = first_id + 2 * in_flight
-        cdef PyObject* taken
-        while id < end:
-            self.add(id, <PyObject*>entry)
-            id += 2
-        end += 2 * <uint64_t>count
-        while id < end:
-            self.add(id, <PyObject*>entry)
-            taken = self.take(id - 2 * in_flight)
-            Py_DECREF(<object>taken)
-            id += 2
-        for id in range(end - 2 * in_flight, end, 2):
-            taken = self.take(id)
-            Py_DECREF(<object>taken)
-
 
 cdef inline uint64_t home(uint64_t id, uint64_t multiplier, int shift) noexcept nogil:
     """Tell the slot where the search for an id begins."""

@@ -26,6 +26,9 @@ cdef class Connection(CallStates):
         readonly str closed_text
         readonly bint closed_by_peer
 
+        # Whether the peer's first bytes showed that it did not read ours: no call of ours ran there.
+        bint is_unreadable
+
         # SETTINGS of ours: whether the first ones went out, and those that wait for their ACK, oldest first.
         bint was_announced
         Queue unacknowledged

@@ -59,6 +59,8 @@ cdef enum:
     DRAIN_GOAWAYS = 2
     USUAL_STREAM_POOL = 33_554_432
     HIGHEST_PING_GAP = 3_600_000
+    # Of a stranger, in the error that tells of it.
+    SHOWN_BYTES = 16
 
 MAGIC = b"\xf5FRP"
 
@@ -69,6 +71,10 @@ cdef tuple STRANGERS = (
     (b"\x00\x00\x12\x04", "an HTTP/2 server"),
     (b"SSH-", "an SSH server"),
     (b"\x15\x03", "a TLS server"),
+    (b"220", "an SMTP or FTP server"),
+    (b"-ERR", "a Redis server"),
+    (b"-NOAUTH", "a Redis server"),
+    (b"-DENIED", "a Redis server"),
 )
 PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
 NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
@@ -162,7 +168,7 @@ cdef class Connection(CallStates):
         return self._enforce()
 
     cdef int _enforce(self) except -1:
-        """The most generous of what the peer may still believe is what counts as a violation."""
+        """Enforce the loosest settings that the peer may still be obeying: acknowledged, or announced since."""
         cdef Settings announced
         self.wire.frame_limit = self.acknowledged.max_frame
         self.open_messages = self.acknowledged.open_messages
@@ -194,7 +200,8 @@ cdef class Connection(CallStates):
             return 0
         for i in range(min(size, 4)):
             if data[i] != PyBytes_AS_STRING(MAGIC)[i]:
-                text = stranger_of(data[:min(size, 8)])
+                text = stranger_of(data[:min(size, SHOWN_BYTES)], self.is_client)
+                self.is_unreadable = True
                 self.on_stranger(text)
                 self._end_connection(REASON_PROTOCOL, text, False)
                 return size
@@ -207,6 +214,7 @@ cdef class Connection(CallStates):
         cdef int lowest = <uint8_t>data[4], highest = <uint8_t>data[5]
         cdef bint common = lowest and lowest <= VERSION <= highest and load16(data + 6) == 0
         self.phase = PHASE_SETTINGS
+        self.is_unreadable = not common
         if self.is_client:
             if lowest == 0:
                 return self._end_connection(
@@ -429,9 +437,10 @@ cdef class Connection(CallStates):
         return 0
 
 
-cdef str stranger_of(bytes first):
+cdef str stranger_of(bytes first, bint is_client):
     """Say who is on the other side, going by the first bytes, which are not fastrpc's."""
+    wanted = "server" if is_client else "client"
     for start, name in STRANGERS:
         if first.startswith(start):
-            return f"not fastrpc but {name}: the first bytes are {first!r}"
-    return f"not fastrpc: the first bytes are {first!r}"
+            return f"not a fastrpc {wanted} but {name}: the first bytes are {first!r}"
+    return f"not a fastrpc {wanted}: the first bytes are {first!r}"

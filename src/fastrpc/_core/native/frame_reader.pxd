@@ -1,9 +1,10 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.receive_tail cimport ReceiveTail
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport Budget, Window
 
@@ -27,6 +28,9 @@ cdef class FrameReader(CallSlots):
         # The window all their calls share, and whether the frame at hand was already taken from it.
         Window received
         bint is_counted
+
+        # What was received and is not handled yet. It lies in a buffer of others only while that is handled.
+        ReceiveTail tail
 
         # Frames until somebody looks at the clock, and when the bytes at hand came if that was not now (0: now).
         int frames_left
@@ -61,6 +65,11 @@ cdef class FrameReader(CallSlots):
         Budget short_pieces
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
+    cdef char* place(self, ReadBuffer buffer, Py_ssize_t* room) except NULL
+    cdef int take_in(self, ReadBuffer buffer, Py_ssize_t size) except -1
+    cdef bint keep_unseen(self, ReadBuffer buffer, Py_ssize_t size) except -1
+    cdef int go_on(self, ReadBuffer buffer) except -1
+    cdef int recount_tail(self) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1
     cdef int violate(self, int reason, str text) except -1
@@ -69,6 +78,7 @@ cdef class FrameReader(CallSlots):
 
     # Hooks.
     cdef bint on_many_frames(self) except -1
+    cdef int on_tail(self, Py_ssize_t change) except -1
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef int on_violation(self, int reason, str text) except -1

@@ -11,6 +11,7 @@ Nothing is decided about a frame before all of it is there, so any cut of the by
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
+from libc.string cimport memcpy
 
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP
 from fastrpc._core.framing.frame cimport (
@@ -40,6 +41,7 @@ cdef class FrameReader(CallSlots):
     """Cuts bytes into frames and keeps the windows and budgets every frame goes through."""
 
     def __cinit__(self, *arguments, **options):
+        self.tail = ReceiveTail()
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
         open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
         open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
@@ -84,6 +86,63 @@ cdef class FrameReader(CallSlots):
             if self.frames_left < 0 and at < size and self.on_many_frames():
                 return at
         return at
+
+    # What was received and is not handled yet
+
+    cdef char* place(self, ReadBuffer buffer, Py_ssize_t* room) except NULL:
+        """Where the next bytes are received: a long payload's memory, else the buffer, behind what is not handled yet."""
+        cdef char* place = self.body_place(room)
+        if place is not NULL:
+            return place
+        if self.tail.size:
+            memcpy(buffer.data, self.tail.data, self.tail.size)
+        room[0] = buffer.capacity - self.tail.size
+        return buffer.data + self.tail.size
+
+    cdef int take_in(self, ReadBuffer buffer, Py_ssize_t size) except -1:
+        """Handle what lies at the place for it, of which so many bytes are new, and keep the rest."""
+        cdef Py_ssize_t consumed, room = 0
+        if self.body_place(&room) is not NULL:
+            self.sink.filled += size
+            return self.body_received(size)
+        size += self.tail.size
+        consumed = self.receive(buffer.data, size)
+        return self.tail.keep(buffer.data + consumed, size - consumed)
+
+    cdef bint keep_unseen(self, ReadBuffer buffer, Py_ssize_t size) except -1:
+        """Put off what was received without a look at it; False: it makes no work, take it in."""
+        cdef Py_ssize_t room = 0
+        if self.is_closed:
+            return False
+        if self.body_place(&room) is NULL:
+            self.tail.keep(buffer.data, self.tail.size + size)
+        elif size == self.body_left:
+            self.tail.placed = size
+        else:
+            return False
+        self.tail.is_put_off = True
+        return True
+
+    cdef int go_on(self, ReadBuffer buffer) except -1:
+        """Handle what was put off, dated when it came."""
+        cdef Py_ssize_t room = 0, waiting = self.tail.placed
+        self.tail.is_put_off = False
+        self.tail.placed = 0
+        self.came_ns = self.tail.put_off_ns
+        if not self.body_left:
+            self.held_at = self.came_ns
+        self.place(buffer, &room)
+        try:
+            self.take_in(buffer, waiting)
+        finally:
+            self.came_ns = 0
+            if not self.body_left:
+                self.held_at = 0
+        return 0
+
+    cdef int recount_tail(self) except -1:
+        cdef Py_ssize_t change = self.tail.recount()
+        return self.on_tail(change) if change else 0
 
     cdef int _count(self, Frame* frame) except -1:
         """Take the frame from the connection window as soon as its header is known; 1 when it broke it."""
@@ -177,6 +236,7 @@ cdef class FrameReader(CallSlots):
     cdef int body_received(self, Py_ssize_t size) except -1:
         self.body_left -= size
         if self.body_left == 0:
+            self.frames_left -= 1
             self._release_held()
         return 0
 
@@ -241,6 +301,10 @@ cdef class FrameReader(CallSlots):
         """Hook: several frames were handled since the last time. Return whether the rest has to wait."""
         self.frames_left = FRAMES_AT_ONCE
         return False
+
+    cdef int on_tail(self, Py_ssize_t change) except -1:
+        """Hook: so many more bytes are put off."""
+        return 0
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         """Hook: a frame is whole. `payload` is set when it was received into memory of its own."""

@@ -1,1 +1,1 @@
-"""What a message carries: arguments and results, metadata, parameter names, and the scans before they are decoded."""
+"""The content of messages: arguments and results, metadata, parameter names, and the scans before decoding."""

@@ -1,4 +1,4 @@
-"""Puts the defaults of plain dataclasses where encoders look."""
+"""Stores the defaults of plain dataclasses in decoded objects."""
 
 cimport cython
 

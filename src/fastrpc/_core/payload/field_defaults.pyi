@@ -3,9 +3,9 @@ from typing import Any, Literal, final
 
 @final
 class DefaultFiller:
-    """Puts the defaults of plain dataclasses where encoders look, in all of a decoded value.
+    """Stores the defaults of plain dataclasses in all objects of a decoded value.
 
-    Made empty and defined once, as types may refer to themselves.
+    Created empty and defined once, as types may refer to themselves.
     """
 
     cls: type[Any] | None
@@ -20,20 +20,19 @@ class DefaultFiller:
         keys: DefaultFiller | None = None,
         by_class: Mapping[type[Any], DefaultFiller] | None = None,
     ) -> None:
-        """Say what is gone through.
+        """Define the traversal.
 
         Args:
             cls: the class of an object.
-            parts: who goes through which attribute of an object, key of a typed dict or place of a tuple.
-            defaults: by field of an object, the default, what makes it if it is made anew each time, and whether
-                there is none.
-            each: who goes through each value of a map or a collection.
-            keys: who goes through each key of a map.
-            by_class: who goes through the values of a union.
+            parts: the filler of each attribute of an object, key of a typed dict or position of a tuple.
+            defaults: by field of an object: the default, its factory, and whether there is neither.
+            each: the filler of the values of a map or a collection.
+            keys: the filler of the keys of a map.
+            by_class: the fillers of a union, by class.
         """
 
     def __call__(self, value: Any) -> Any:
-        """Fill in what is missing and return the same value."""
+        """Fill in missing defaults and return the same value."""
 
 @final
 class FillingDecoder:

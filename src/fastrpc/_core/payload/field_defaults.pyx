@@ -1,10 +1,10 @@
-"""Puts the defaults of plain dataclasses where encoders look.
+"""Stores the defaults of plain dataclasses in decoded objects.
 
-msgspec asks each decoded dataclass whether it has a field that did not come, and finds the default, which is an attribute
-of the class. So it sets nothing, and the field is missing in the object's `__dict__`, which is what it encodes: a value
-that is sent on loses it, and the next reader's default counts. Here each such object gets all its fields.
+For a missing field of a dataclass, msgspec finds the default as an attribute of the class and sets nothing on the object.
+But it encodes the object's `__dict__`: a forwarded value loses the field, and the next reader applies its own default.
+Here each such object gets all its fields.
 
-Fillers are a graph like that of the types (`rpc/defaults.py`); a type that holds no such dataclass has none.
+Fillers form a graph like the types (`rpc/defaults.py`); a type without such dataclasses has none.
 """
 
 cimport cython
@@ -13,7 +13,7 @@ from msgspec import ValidationError
 
 cdef enum:
     UNDEFINED
-    # What is gone through, by what it is when it is decoded.
+    # The kinds of decoded values to traverse.
     OBJECT
     TYPED_DICT
     MAP
@@ -51,7 +51,7 @@ cdef class DefaultFiller:
         return value
 
     cdef int fill(self, object value) except -1:
-        # As deep as the value, which the pre-scan bounded; a value of another type is none of ours.
+        # As deep as the value, which the pre-scan has bounded; values of other types are skipped.
         cdef object found
         if self._kind == UNION:
             found = self._by_class.get(type(value))

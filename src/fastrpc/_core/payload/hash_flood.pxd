@@ -1,7 +1,7 @@
-"""Refuses keys of maps and values of sets that were chosen to collide."""
+"""Refuses map keys and set values with chosen hash collisions."""
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.payload.key_log cimport Group, KeyLog, Span
 
@@ -18,9 +18,11 @@ cdef class KeyTable:
         # Which table of Python is walked through; never changes.
         bint _is_set
 
-        # The keys met so far that differ, and their hashes: the first `used` of _capacity.
+        # The keys met so far that differ, their hashes, and how many of those before have the same one: the first `used`
+        # of _capacity.
         list _keys
         uint64_t* _hashes
+        uint8_t* _ranks
         Py_ssize_t _used
         Py_ssize_t _capacity
 
@@ -36,7 +38,8 @@ cdef class KeyTable:
     cdef int restart(self) except -1
     cdef bint add(self, object key, uint64_t hash) except -1
     cdef bint is_overloaded(self) noexcept
-    cdef Py_ssize_t _find(self, object key, uint64_t hash) except -3
+    cdef int _make_room(self) except -1
+    cdef Py_ssize_t _find(self, object key, uint64_t hash, int* rank) except -3
     cdef Py_ssize_t _free_slot(self, uint64_t hash) noexcept
     cdef int _clear_slots(self, Py_ssize_t size) except -1
     cdef int _grow(self) except -1

@@ -3,7 +3,7 @@ from typing import Any, final
 
 @final
 class KeyTable:
-    """A table of Python's own kind, of slots only, that counts how often keys meet in it."""
+    """A model of Python's hash tables, slots only, that counts collisions."""
 
     seen: int
     misses: int
@@ -13,13 +13,13 @@ class KeyTable:
 
 @final
 class HashFloodGuard:
-    """Decodes the keys of long maps and the values of long arrays apart, and says whether they collide.
+    """Decodes the keys of long maps and the values of long arrays separately, and reports collisions.
 
     Args:
         codec_id: msgpack (1) or JSON (2).
-        keys: for each type that a key may have, what `key_decoder` returns for it.
+        keys: the `key_decoder` of each type that a key may have.
         values: the same for each type that a value of a set may have.
-        skips_texts: keys that are text or bytes stay what they are, and need no look.
+        skips_texts: text and bytes keys are decoded as they are, and need no check.
     """
 
     codec_id: int
@@ -36,7 +36,7 @@ class HashFloodGuard:
     ) -> None: ...
 
 def key_decoder(codec_id: int, type: Any, *, is_key: bool = True) -> Callable[[Any], Any]:
-    """Return what decodes many keys, or values of a set, of one type."""
+    """Return the decoder of many keys, or values of a set, of one type."""
 
 def untyped_guard() -> HashFloodGuard:
-    """Return the guard of msgpack values of which no type is known."""
+    """Return the guard of msgpack values of unknown type."""

@@ -1,26 +1,26 @@
-"""Refuses keys of maps and values of sets that were chosen to collide.
+"""Refuses map keys and set values with chosen hash collisions.
 
-Python seeds the hash of text and bytes, but not that of numbers, nor of what is made of numbers: a sender can choose half
-a million keys so that each one makes a dict walk over all those before it, for minutes. The types of a method tell
-which keys of such types its payloads may have (`rpc/key_types.py`). Where the pre-scan finds a long map, its keys are
-decoded apart, once for each such type, and hashed by Python itself. Then they walk through a table as they would
-through a dict or a set.
+Python seeds the hash of text and bytes, but not that of numbers, nor of values made of numbers: a sender can choose half
+a million keys so that each insertion into a dict probes all earlier ones, for minutes. The types of a method determine
+which keys with such hashes its payloads may have (`rpc/scans.py`). If the pre-scan finds a long map, its keys are decoded
+separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a dict or a set.
 
-What is bounded:
+The bounds:
 
-- bytes decoded apart: those of the payload once for each type and three times more. An entry lies within others where
+- bytes decoded separately: those of the payload once for each type and three times more. An entry lies within others where
   keys are containers, or arrays lie in arrays, and is decoded with each; a payload for which that does not suffice is
   refused. An entry of more than 64 bytes is decoded once for each container that it is an entry of; a smaller one again
   where up to 1024 that are decoded together fail: then up to 16 are, and the one that is not of the type is looked for
   by halves.
 - keys that differ and have the same hash: at most 64 of each hash. They are compared, which may be Python code.
-- slots looked at in vain, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and
-  200,000 once; a comparison counts as 16. Numbers in a row or at random miss 1 or 2 times; the worst that were measured
-  and nobody made for it, steps of 2**n and fractions with a power of two below, up to 44 times in a dict and 211 times
-  in a set, which looks at neighbours.
+- slots probed in vain, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and
+  2,500,000 once; a comparison counts as 16. So some 4,000 keys pass with 64 of each hash, and all powers of two that are
+  floats, with 34 of each. Numbers in a row or at random miss 1 or 2 times; the worst of a larger number that were
+  measured and nobody made for it, steps of 2**n and fractions with a power of two below, up to 44 times in a dict and
+  211 times in a set, which looks at neighbours.
 
-What is not: maps that together allow fewer than 32,768 comparisons pass unseen, as do those of up to 64 entries. What
-`==` and `hash` of a program's own types cost is not known here.
+Not checked: maps that together allow fewer than 32,768 comparisons, and maps of up to 64 entries. The cost of `==` and
+`hash` of a program's own types is unknown here.
 
 The walks are those of CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then
 5 * slot + 1 + what is left of the hash, which loses five bits each time; a table that is two thirds full is replaced by
@@ -32,7 +32,7 @@ for the rest, and a test that measures real dicts and sets fails.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport Py_EQ, PyObject_Hash, PyObject_RichCompareBool
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
@@ -54,7 +54,7 @@ cdef enum:
     MOST_ALIKE = 64
     MISSES_PER_KEY = 64
     MISSES_PER_VALUE = 256
-    MISSES_ONCE = 200_000
+    MISSES_ONCE = 2_500_000
     MISSES_PER_COMPARISON = 16
 
     # Keys decoded at a time: few enough to leave little behind, many enough that the call does not count.
@@ -89,6 +89,7 @@ cdef class KeyTable:
 
     def __dealloc__(self):
         free(self._hashes)
+        free(self._ranks)
         free(self._slots)
 
     def weigh(self, keys):
@@ -99,7 +100,7 @@ cdef class KeyTable:
         return False
 
     cdef int restart(self) except -1:
-        """Begin with the next container."""
+        """Start the next container."""
         self._keys = []
         self._used = 0
         return self._clear_slots(FIRST_SLOTS)
@@ -108,21 +109,18 @@ cdef class KeyTable:
         return self.misses > MISSES_ONCE + (MISSES_PER_VALUE if self._is_set else MISSES_PER_KEY) * self.seen
 
     cdef bint add(self, object key, uint64_t hash) except -1:
-        """Add a key; return whether they collide by now."""
+        """Add a key; return whether the keys collide too often."""
         cdef Py_ssize_t slot
-        cdef uint64_t* hashes
+        cdef int rank = 0
         self.seen += 1
-        slot = self._find(key, hash)
+        slot = self._find(key, hash, &rank)
         if slot < 0:
             return slot == IS_FLOOD or self.is_overloaded()
         if self._used == self._capacity:
-            hashes = <uint64_t*>realloc(self._hashes, (2 * self._capacity + 64) * sizeof(uint64_t))
-            if hashes is NULL:
-                raise MemoryError
-            self._hashes = hashes
-            self._capacity = 2 * self._capacity + 64
+            self._make_room()
         self._keys.append(key)
         self._hashes[self._used] = hash
+        self._ranks[self._used] = <uint8_t>rank
         self._used += 1
         self._slots[slot] = <uint32_t>self._used
         if self._is_set:
@@ -132,11 +130,26 @@ cdef class KeyTable:
             self._grow()
         return self.is_overloaded()
 
-    cdef Py_ssize_t _find(self, object key, uint64_t hash) except -3:
-        """Return the free slot for a key, IS_THERE or IS_FLOOD."""
+    cdef int _make_room(self) except -1:
+        cdef Py_ssize_t capacity = 2 * self._capacity + 64
+        cdef void* larger = realloc(self._hashes, capacity * sizeof(uint64_t))
+        if larger is NULL:
+            raise MemoryError
+        self._hashes = <uint64_t*>larger
+        larger = realloc(self._ranks, capacity)
+        if larger is NULL:
+            raise MemoryError
+        self._ranks = <uint8_t*>larger
+        self._capacity = capacity
+        return 0
+
+    cdef Py_ssize_t _find(self, object key, uint64_t hash, int* rank) except -3:
+        """Return the free slot for a key, IS_THERE or IS_FLOOD; `rank` is how many others have its hash.
+
+        Keys of one hash walk the same way, so all of them are met in front of the free slot, some more than once.
+        """
         cdef uint64_t perturb = hash, slot = hash & self._mask, at, last
         cdef uint32_t there
-        cdef int alike = 0
         while not self.is_overloaded():
             last = slot
             if self._is_set and slot + NEIGHBOURS <= self._mask:
@@ -144,17 +157,15 @@ cdef class KeyTable:
             for at in range(slot, last + 1):
                 there = self._slots[at]
                 if not there:
-                    return <Py_ssize_t>at
+                    return <Py_ssize_t>at if rank[0] < MOST_ALIKE else IS_FLOOD
                 self.misses += 1
                 if self._hashes[there - 1] != hash:
                     continue
                 # `==` may be code of the program.
                 if PyObject_RichCompareBool(self._keys[there - 1], key, Py_EQ):
                     return IS_THERE
-                alike += 1
                 self.misses += MISSES_PER_COMPARISON
-                if alike == MOST_ALIKE:
-                    return IS_FLOOD
+                rank[0] = max(rank[0], self._ranks[there - 1] + 1)
             perturb >>= PERTURB_SHIFT
             slot = (slot * 5 + perturb + 1) & self._mask
         return IS_FLOOD
@@ -370,7 +381,7 @@ cdef Py_ssize_t trimmed(const char* text, Py_ssize_t size) noexcept:
 
 
 def key_decoder(int codec_id, type, *, is_key=True):
-    """Return what decodes many keys, or values of a set, of one type."""
+    """Return the decoder of many keys, or values of a set, of one type."""
     if codec_id == MSGPACK:
         return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any]).decode
     # Keys are text in JSON; where a number is asked for, the number in it.
@@ -378,5 +389,5 @@ def key_decoder(int codec_id, type, *, is_key=True):
 
 
 def untyped_guard():
-    """Return the guard of msgpack values of which no type is known."""
+    """Return the guard of msgpack values of unknown type."""
     return HashFloodGuard(MSGPACK, keys=(key_decoder(MSGPACK, Any),), values=(), skips_texts=True)

@@ -1,4 +1,4 @@
-"""Where the keys of long maps and the values of long arrays lie in a payload."""
+"""The positions of the keys of long maps and the values of long arrays in a payload."""
 
 cdef enum:
     # A container of up to so many entries is not noted: whatever they are, a dict compares each with at most 63 others.
@@ -22,7 +22,7 @@ cdef struct KeyLog:
     # What is noted: keys of maps, values of arrays. Neither: the scan is given no log.
     bint notes_maps
     bint notes_arrays
-    # Keys of msgpack that are text or bytes are left out: whatever they are, nobody foresees their hashes.
+    # Keys of msgpack that are text or bytes are left out: their hashes are unpredictable.
     bint skips_texts
 
     # Of the containers being read, those of the innermost one last; the first `size` of `capacity`.

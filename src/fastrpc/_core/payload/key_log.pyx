@@ -1,7 +1,7 @@
-"""Where the keys of long maps and the values of long arrays lie in a payload.
+"""The positions of the keys of long maps and the values of long arrays in a payload.
 
-The pre-scan notes them as it meets them, for `hash_flood`, which decodes them apart. Containers lie in each other, so
-the entries of those being read are a stack; when a container ends its entries are kept or dropped.
+The pre-scan records them for `hash_flood`, which decodes them separately. Containers nest, so the entries of open
+containers form a stack; when a container ends, its entries are kept or dropped.
 """
 
 from libc.stdlib cimport free, realloc

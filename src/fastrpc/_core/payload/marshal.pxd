@@ -28,7 +28,7 @@ cdef class ArgumentShape:
         # Fewest positions that do alone; above `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
 
-        # What a REQUEST tells of `names`; where old names stand now.
+        # The numbers of `names` for a REQUEST; the positions of old names.
         readonly ParameterNames told
         readonly dict renamed
 
@@ -39,8 +39,7 @@ cdef class ArgumentShape:
 @cython.final
 cdef class PayloadCoders:
     cdef:
-        # The codec, and what arguments, results and messages are scanned by before they are decoded; None: by nothing,
-        # as they hold no containers.
+        # The codec, and the scans of arguments, results and messages before decoding; None if they hold no containers.
         readonly str codec
         readonly int codec_id
         readonly PayloadScan scan_arguments

@@ -6,7 +6,7 @@ from fastrpc._core.payload.payload_scan import PayloadScan
 
 @final
 class BoundArguments:
-    """Decoded arguments that positions alone cannot express: call `handler(*args, **kwargs)`."""
+    """Decoded arguments that include names: call `handler(*args, **kwargs)`."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -15,7 +15,7 @@ class BoundArguments:
 
 @final
 class ArgumentShape:
-    """Which arguments a method takes, without `self` and without a stream.
+    """The arguments of a method, without `self` and without a stream.
 
     `names` are in order; the first `positional` of them may be given by position, the first
     `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
@@ -42,11 +42,11 @@ class ArgumentShape:
         renamed: dict[str, int] | None = None,
     ) -> None: ...
     def arity_text(self, got: int) -> str:
-        """Say how many arguments it takes, and how many came."""
+        """Describe how many arguments the method takes, and how many came."""
 
 @final
 class PayloadCoders:
-    """What a codec prepared for one method.
+    """The coders that a codec prepared for one method.
 
     Args:
         encode: any value -> payload.
@@ -54,7 +54,7 @@ class PayloadCoders:
         exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
         open: payload -> list or dict of items.
         items: at i, one of those items -> value of parameter i.
-        scan: what arguments, result and message are scanned by first; None for what holds no containers.
+        scan: the scans of arguments, result and message; None for types without containers.
     """
 
     codec: str
@@ -83,7 +83,7 @@ class PayloadCoders:
 
 @final
 class Marshal:
-    """Turns arguments and results of one method into payload and back, by one codec.
+    """Encodes and decodes arguments and results of one method, by one codec.
 
     Safe to use from several threads. `shape` is None for a method known only by its name. `depth` and
     `items` are the limits of the scan that a payload passes before any object of it exists.
@@ -108,7 +108,7 @@ class Marshal:
         """
 
     def decode_arguments(self, payload: bytes | bytearray | memoryview) -> tuple[Any, ...] | BoundArguments:
-        """Return how to call the handler. What was left out is left to the handler's defaults.
+        """Return the arguments for the handler. Missing ones are left to the handler's defaults.
 
         Raises:
             CallError: INVALID_ARGUMENT naming the parameter and what was expected, or RESOURCE_EXHAUSTED;

@@ -2,9 +2,9 @@
 
 ::
 
-    ArgumentShape     what a method takes          }
+    ArgumentShape     the arguments of a method    }
     PayloadCoders     the codec's prepared parts   }  -> Marshal
-    BoundArguments    what decoded arguments become when positions alone do not do
+    BoundArguments    decoded arguments that include names
 
 A payload of arguments is an array in parameter order, without stream parameters, or a map from
 names and positions. Raw bytes and protobuf messages are a payload as they are.
@@ -49,14 +49,14 @@ cdef enum:
     CODEC_RAW = 0
     CODEC_PROTOBUF = 3
 
-# What codecs raise for bytes that do not fit; anything else is a mistake in the user's own type and passes. The errors
+# The errors of codecs for bytes that do not fit; any other is a mistake in the user's own type and passes. The errors
 # of msgspec are no ValueErrors before 0.21.
 cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
 
-# Stands for an argument that was left out.
+# Stands for a missing argument.
 cdef object MISSING = object()
 
-# What the details of an error are scanned by, which may be anything.
+# The scan of the details of an error, which may be any value.
 cdef PayloadScan MSGPACK_DETAILS = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
 cdef PayloadScan JSON_DETAILS = PayloadScan(PRESCAN_JSON)
 
@@ -106,7 +106,7 @@ cdef class ArgumentShape:
                 self.shortest = at + 1
 
     def arity_text(self, Py_ssize_t got):
-        """Say how many arguments it takes, and how many came."""
+        """Describe how many arguments the method takes, and how many came."""
         return _count_text(self, got)
 
 
@@ -251,7 +251,7 @@ cdef class Marshal:
         if self._layout == LAYOUT_RAW:
             return 0
         try:
-            # Not `decode_result`: the limits are for what others send.
+            # Not `decode_result`: the limits apply only to payloads of a peer.
             decoded = self._decode_result(payload)
         except Exception as error:
             raise TypeError(f"{self.method}: {_described(error, 'result', ())}") from None
@@ -458,7 +458,7 @@ cdef class Marshal:
             raise _refusal(_described(error, self.shape.names[at], ())) from None
 
     cdef object _bind(self, list values):
-        """Return how to call the handler with what was given; the handler fills in its defaults."""
+        """Return the arguments for the handler; the handler fills in its defaults."""
         cdef ArgumentShape shape = self.shape
         cdef Py_ssize_t at, row = 0
         cdef list missing = []

@@ -1,9 +1,9 @@
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
-#: Keys that begin so are fastrpc's own.
+#: The prefix of fastrpc's own keys.
 RESERVED_PREFIX: Final[str]
-#: What a key may be made of.
+#: The form of a key.
 KEY_CHARACTERS: Final[frozenset[str]]
 
 class Metadata(MutableMapping[str, str]):
@@ -27,7 +27,7 @@ class Metadata(MutableMapping[str, str]):
 
     @property
     def binary(self) -> MutableMapping[str, bytes]:
-        """The entries whose key ends in `-bin`; what is set there travels too."""
+        """The entries whose key ends in `-bin`; entries set there are sent too."""
 
     def __getitem__(self, key: str) -> str: ...
     def __setitem__(self, key: str, value: str) -> None: ...
@@ -50,16 +50,16 @@ def encode_metadata(entries: Mapping[str, Any]) -> bytes:
 
     Raises:
         TypeError: a value does not fit its key.
-        ValueError: a key or value cannot travel; the message names the key and what is allowed.
+        ValueError: a key or value cannot be sent; the message names the key and the allowed form.
     """
 
 def decode_metadata(data: bytes) -> dict[str, str | bytes]:
-    """Return what a wire form holds, both kinds together. It was checked when it arrived."""
+    """Return the entries of a wire form, both kinds together. It was checked on arrival."""
 
 def check_entry(key: object, value: object) -> None:
-    """Raise what is wrong with one entry.
+    """Refuse an invalid entry.
 
     Raises:
-        TypeError: the key is no str, or the value is neither str nor bytes.
+        TypeError: the key is not a str, or the value is neither str nor bytes.
         ValueError: the key has other characters than a-z 0-9 . _ -, or does not fit its value's type.
     """

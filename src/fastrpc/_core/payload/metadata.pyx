@@ -2,7 +2,7 @@
 
 Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0-9._-]` and unique; values are text,
 or bytes when the key ends in `-bin`. An entry counts key + value + 32 against the limit, as in HTTP/2
-(RFC 9113, 6.5.2), so that many tiny entries cost what they cost.
+(RFC 9113, 6.5.2), so that many tiny entries are charged for their overhead.
 """
 
 import os
@@ -20,7 +20,7 @@ cdef enum:
     FEW_BYTES = 256
     NOTED_BITS = 14
 
-# Odd and secret: no peer can choose keys that meet in the filter.
+# Odd and secret: no peer can choose keys that collide in the filter.
 cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little") | 1
 
 RESERVED_PREFIX = "frpc-"
@@ -44,7 +44,7 @@ cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept nogil:
 
 
 cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexcept nogil:
-    """Whether an entry in front of the one whose key is at `key` has the same key."""
+    """Return whether an earlier entry has the same key as the one at `key`."""
     cdef const char* at = data
     cdef Py_ssize_t length
     while at + ENTRY_HEAD < key:
@@ -70,7 +70,7 @@ cdef inline bint note_key(uint64_t* noted, const char* key, Py_ssize_t size) noe
 
 
 cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noexcept nogil:
-    """Say whether the entries are within `limit`, then whether they are well formed (PROTOCOL.md, "Metadata")."""
+    """Check that the entries are within `limit`, then that they are well formed (PROTOCOL.md, "Metadata")."""
     cdef Py_ssize_t at = 0, cost = 0, key_size, value_size
     if size > limit:
         return METADATA_TOO_LARGE
@@ -87,7 +87,7 @@ cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noe
 
 
 cdef int check_entries(const char* data, Py_ssize_t size) noexcept nogil:
-    """Say whether keys and texts are as they should be; the entries are known to fill the block."""
+    """Return whether keys and texts are valid; the entries are known to fill the block."""
     cdef Py_ssize_t at = 0, key_size, value_size
     cdef const char* key
     # 1,771 entries fit into the highest limit: comparing each with each would take milliseconds.
@@ -113,7 +113,7 @@ cpdef bytes encode_metadata(object entries):
     """Return the wire form of a mapping of text, or of bytes under keys that end in `-bin`.
 
     Raises:
-        ValueError: a key or value cannot travel; the message names the key and what is allowed.
+        ValueError: a key or value cannot be sent; the message names the key and the allowed form.
     """
     if isinstance(entries, Metadata):
         entries = entries.entries
@@ -146,10 +146,10 @@ cpdef dict decode_metadata(bytes data):
 
 
 def check_entry(key, value):
-    """Raise what is wrong with one entry.
+    """Refuse an invalid entry.
 
     Raises:
-        TypeError: the key is no str, or the value is neither str nor bytes.
+        TypeError: the key is not a str, or the value is neither str nor bytes.
         ValueError: the key has other characters than a-z 0-9 . _ -, or does not fit its value's type.
     """
     if not isinstance(key, str):

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 cdef enum:
-    # More positions than a byte counts are not told.
+    # Names of positions above 255 are not sent.
     MOST_TOLD = 255
 
 
@@ -24,5 +24,5 @@ cdef str answer_to_refusal(str method, str text, tuple names)
 
 
 cdef inline Py_ssize_t told_count(uint64_t told) noexcept:
-    """How many positions a number is about."""
+    """Return the count of positions that a number covers."""
     return <Py_ssize_t>(told & 0xFF)

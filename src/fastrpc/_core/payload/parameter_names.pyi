@@ -3,17 +3,17 @@ from typing import final
 
 @final
 class ParameterNames:
-    """The names of a method's parameters, and the numbers that tell them.
+    """The names of a method's parameters, and the numbers that identify them.
 
     Args:
         names: in order, without `self` and without a stream.
-        spellings: what is accepted besides; each has the accepted names of position 0, of position 1 …
+        spellings: further accepted names; each has the accepted names of position 0, of position 1 …
     """
 
     names: tuple[str, ...]
     def __init__(self, names: tuple[str, ...], spellings: Iterable[Iterable[Iterable[str]]] = ()) -> None: ...
     def number(self, count: int) -> int:
-        """Return what a REQUEST tells of the first `count` names; 0 where that cannot be told."""
+        """Return the number of the first `count` names for a REQUEST; 0 if it cannot be sent."""
 
     def takes(self, told: int) -> bool:
-        """Return whether a call that tells this may start."""
+        """Return whether a call with this number may start."""

@@ -1,7 +1,7 @@
-"""The parameter names that stand at the positions of a call, as a u64 in the head of its REQUEST.
+"""The parameter names at the positions of a call, as a u64 in the head of its REQUEST.
 
-PROTOCOL.md, section 4, "Names of positions". The caller tells by it which names its class has; a callee whose
-parameters there have other names refuses the call instead of exchanging its arguments.
+PROTOCOL.md, section 4, "Names of positions". The caller sends the names of its class; a callee whose parameters have
+other names there refuses the call instead of swapping its arguments.
 """
 
 cimport cython
@@ -39,20 +39,20 @@ cdef class ParameterNames:
         PyMem_Free(self._numbers)
 
     cdef bint accepts(self, uint64_t told) except -1:
-        """Whether the names that were told are these, or accepted in their place."""
+        """Return whether the sent names are these, or accepted in their place."""
         cdef Py_ssize_t count = told_count(told)
         if count <= self._count and self._numbers[count] == told:
             return True
         return count == 0 or told in self._others
 
     def number(self, Py_ssize_t count):
-        """Return what a REQUEST tells of the first `count` names; 0 where that cannot be told."""
+        """Return the number of the first `count` names for a REQUEST; 0 if it cannot be sent."""
         if not 0 <= count <= self._count:
             raise ValueError(f"{count} of {self._count} names")
         return self._numbers[count]
 
     def takes(self, uint64_t told):
-        """Return whether a call that tells this may start."""
+        """Return whether a call with this number may start."""
         return self.accepts(told)
 
 

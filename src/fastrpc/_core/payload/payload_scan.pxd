@@ -1,4 +1,4 @@
-"""What one part of a method's payloads goes through before it is decoded."""
+"""The scan of one part of a method's payloads before decoding."""
 
 cimport cython
 

@@ -5,12 +5,12 @@ from fastrpc._core.payload.prescan_protobuf import MessageLayout
 
 @final
 class PayloadScan:
-    """What one part of a method's payloads goes through before it is decoded.
+    """The scan of one part of a method's payloads before decoding.
 
     Args:
-        codec_id: payloads of other codecs than msgpack (1), JSON (2) and protobuf (3) pass unread.
-        layout: where the messages of a protobuf payload lie.
-        guard: looks at keys that can be chosen to collide; None where the types have no such keys.
+        codec_id: payloads of codecs other than msgpack (1), JSON (2) and protobuf (3) are not scanned.
+        layout: the positions of messages in a protobuf payload.
+        guard: checks keys with predictable hashes; None if the types have no such keys.
     """
 
     codec_id: int
@@ -27,4 +27,4 @@ class PayloadScan:
         ],
         int,
     ]:
-        """Return what the scan says of `payload`, and the bytes its decoding is charged with."""
+        """Return the result of the scan of `payload`, and the bytes charged for its decoding."""

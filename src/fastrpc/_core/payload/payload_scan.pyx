@@ -1,4 +1,4 @@
-"""What one part of a method's payloads goes through before it is decoded.
+"""The scan of one part of a method's payloads before decoding.
 
 ::
 
@@ -48,7 +48,7 @@ cdef class PayloadScan:
             finally:
                 PyBuffer_Release(&view)
         if found == PRESCAN_NO_MEMORY:
-            raise MemoryError("no memory to look through a payload")
+            raise MemoryError("no memory to scan a payload")
         return found
 
     cdef int _find(

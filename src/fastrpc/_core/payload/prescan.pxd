@@ -1,4 +1,4 @@
-"""Depth and number of values in a payload, found before any object of it exists."""
+"""Count depth and values of a payload before any object of it exists."""
 
 from fastrpc._core.payload.key_log cimport KeyLog
 
@@ -8,7 +8,7 @@ cdef enum:
     PRESCAN_JSON = 2
 
 cdef enum:
-    # What `prescan` found. A payload with any result but PRESCAN_OK must not be decoded.
+    # The results of `prescan`. A payload with any result but PRESCAN_OK must not be decoded.
     PRESCAN_OK = 0
     PRESCAN_TOO_DEEP = 1
     PRESCAN_TOO_MANY_ITEMS = 2
@@ -25,7 +25,7 @@ cdef enum:
 
 # `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value
 # inside a container is an item. `charge` receives the payload's bytes and those of its containers,
-# as far as the scan came. `log` receives where keys and values of long containers lie; NULL: nobody asks.
+# as far as the scan came. `log` receives where keys and values of long containers lie; NULL: not recorded.
 cdef int prescan(
     int codec_id,
     const char* data,
@@ -36,5 +36,5 @@ cdef int prescan(
     KeyLog* log,
 ) noexcept nogil
 
-# What the results are called.
+# The names of the results.
 cdef tuple PRESCAN_NAMES

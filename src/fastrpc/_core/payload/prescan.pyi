@@ -7,7 +7,7 @@ def prescan_payload(
     max_depth: int = 100,
     max_items: int = 1_000_000,
 ) -> tuple[Literal["ok", "too deep", "too many items", "malformed"], int]:
-    """Return what the scan says of `payload`, and the bytes its decoding is charged with.
+    """Return the result of the scan of `payload`, and the bytes charged for its decoding.
 
     The outermost container is depth 1, and a `max_depth` above 1,024 counts as 1,024. Every element,
     key and value inside a container is an item. Only msgpack (1) and JSON (2) are read; payloads of

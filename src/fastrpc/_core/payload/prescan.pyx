@@ -1,11 +1,11 @@
-"""Depth and number of values in a payload, found before any object of it exists.
+"""Count depth and values of a payload before any object of it exists.
 
-Decoding turns one byte into an object of 60 or more, and calls itself once per level of nesting. So
-16 MiB of empty maps would become a gigabyte, and a million brackets would run over a thread's stack.
-The scan reads the payload once, without recursion, and refuses both. It allocates only where it is
-asked to note keys, which `hash_flood` looks at: they can be chosen to make a dict crawl. It is
-never more lenient than the decoder that follows: where a payload is malformed the decoder stops at
-the same byte or earlier, so it meets no more than what was counted here.
+Decoding turns one byte into an object of 60 bytes or more, and recurses once per level of nesting. So
+16 MiB of empty maps would become a gigabyte, and a million brackets would overflow a thread's stack.
+The scan reads the payload once, without recursion, and refuses both. It allocates only to record
+keys for `hash_flood`, which checks them for chosen collisions. It is never more lenient than the
+decoder: the decoder stops at a malformed byte or earlier, so it meets no more values than were
+counted here.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -219,7 +219,7 @@ cdef inline bint close_level(KeyLog* log, const JsonLevel* levels, int depth, Py
 
 
 cdef bint close_all(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
-    """Keep what was noted of levels that nobody closed: up to its error the decoder takes their entries all the same."""
+    """Keep the entries of unclosed levels: the decoder still accepts them up to the error."""
     while depth > 0:
         depth -= 1
         if not close_level(log, levels, depth, end):

@@ -1,4 +1,4 @@
-"""The pre-scan of protobuf payloads, which tell only with their message's descriptor what they hold."""
+"""The pre-scan of protobuf payloads, which can be parsed only with the descriptor of their message."""
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 

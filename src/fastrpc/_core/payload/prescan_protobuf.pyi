@@ -3,7 +3,7 @@ from typing import Literal, final
 
 @final
 class MessageLayout:
-    """Where the messages of a protobuf payload lie: which fields of which message hold which.
+    """The layout of a protobuf payload: the fields of each message that hold messages or packed numbers.
 
     `messages` has one mapping for each message, that of the payload first: from a field's tag
     (number times eight, plus 2 for a message or packed numbers, or 3 for a group) to the place of
@@ -15,7 +15,7 @@ class MessageLayout:
     def prescan_payload(
         self, payload: bytes | bytearray | memoryview, *, max_depth: int = 100, max_items: int = 1_000_000
     ) -> tuple[Literal["ok", "too deep", "too many items", "malformed"], int]:
-        """Return what the scan says of `payload`, and the bytes its decoding is charged with.
+        """Return the result of the scan of `payload`, and the bytes charged for its decoding.
 
         The payload itself is depth 1. Every field that is set is an item, each of a repeated one too,
         and each number of a packed one beside the field. A message or group is a container.

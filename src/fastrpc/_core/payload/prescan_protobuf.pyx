@@ -1,4 +1,4 @@
-"""The pre-scan of protobuf payloads, which tell only with their message's descriptor what they hold.
+"""The pre-scan of protobuf payloads, which can be parsed only with the descriptor of their message.
 
 Two bytes of an empty message within a message become an object of thirty or more: 16 MiB would take
 half a gigabyte and a second. The scan counts what the decoder would make; see `prescan`.

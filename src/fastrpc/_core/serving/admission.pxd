@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.calls.call cimport Route
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -25,9 +26,11 @@ cdef class Admission(Timed):
         object _look
         object _context
 
-        # Calls that were not started; of those, the counters of the ones whose method is not served here.
+        # Calls that were not started; of those, the counters of the ones whose method is not served here. What counts
+        # calls that came by other protocols than the native one: by protocol, by method.
         readonly uint64_t refused
         MethodCounters unknown_method
+        dict _counters
 
         # Bounds in bytes, of one message, of one connection and of the process. Full: no connection credit is returned
         # for a while, which tests may shorten.
@@ -40,6 +43,7 @@ cdef class Admission(Timed):
         public uint64_t full_wait_ns
         readonly bint is_full
 
+    cdef MethodCounters counters_of(self, Exchange exchange, Route route)
     cdef int schedule(self, Exchange exchange) except -1
     cdef int count(self, int64_t change) except -1
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1

@@ -4,6 +4,7 @@ from typing import Any
 from weakref import WeakSet
 
 from fastrpc import config
+from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.serving.exchange import Exchange
@@ -45,6 +46,9 @@ class Admission(Timed):
     @property
     def is_full(self) -> bool:
         """Whether `Memory.process_bytes` is used up, so that no connection credit is returned for now."""
+
+    def counters_by_method(self, protocol: str) -> dict[str, MethodCounters] | None:
+        """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""
 
     def look_at(self, exchange: Exchange) -> None:
         """Refuse what waited for too long on an exchange whose connection has no such check of its own."""

@@ -24,15 +24,15 @@ from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.calls.call cimport NO_DEADLINE, Route
 from fastrpc._core.framing.frame cimport ONE_WAY
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.serving.exchange cimport CALL_RECORD, HOLD_OUTPUT, HOLD_REQUESTS, HOLD_STALL, hold_bytes, process_held
 
-from fastrpc._core.base.histogram import UNKNOWN_METHOD, default_registry
+from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
 
 cdef enum:
-    # After so many turns calls are started although there is still more to read: about a megabyte.
+    # After so many reads calls are started although there is still more to read: about a megabyte.
     MOST_LOOKS = 6
 
 # PROTOCOL.md, "Memory": credit is held back for at most so long.
@@ -77,8 +77,26 @@ cdef class Admission(Timed):
         self.process_bytes = memory.process_bytes
         self.refuse_above = memory.process_bytes * 85 // 100
         self.full_wait_ns = FULL_NS
-        self.unknown_method = default_registry.counters(UNKNOWN_METHOD, "server")
+        self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
+        self._counters = {}
         servers.add(self)
+
+    # Counters
+
+    def counters_by_method(self, str protocol not None):
+        """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""
+        return None if protocol == "native" else self._counters.setdefault(protocol, {})
+
+    cdef MethodCounters counters_of(self, Exchange exchange, Route route):
+        """Return what counts a call; without a route its method is not served here."""
+        cdef MethodCounters counters
+        if exchange.counters is None:
+            return self.unknown_method if route is None else route.counters
+        name = OTHER_METHODS if route is None else route.method
+        counters = exchange.counters.get(name)
+        if counters is None:
+            counters = exchange.counters[name] = default_registry.counters(name, "server", exchange.protocol)
+        return counters
 
     # Memory
 
@@ -180,7 +198,7 @@ cdef class Admission(Timed):
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
         """Count a call that ends without having started."""
-        cdef MethodCounters counters = self.unknown_method if call.route is None else call.route.counters
+        cdef MethodCounters counters = self.counters_of(call.exchange, call.route)
         self.refused += 1
         counters.started()
         counters.ended(status, now_ns() - call.started_ns)
@@ -349,10 +367,14 @@ cdef class Admission(Timed):
 
     cdef bint _is_caught_up(self, Exchange exchange) except -1:
         """Return whether a whole turn of the loop brought nothing more to read, or enough was read."""
-        cdef bint has_read = exchange.has_read()
+        cdef bint has_read = exchange.received_ns != exchange.seen_read_ns
+        if exchange.waits_for_turn():
+            # Until its turn nothing more is read, however often somebody looks.
+            return False
         exchange.looks += 1
         if exchange.looks == 1 or (has_read and exchange.looks < MOST_LOOKS):
             # The first look comes before this turn's reads.
+            exchange.seen_read_ns = exchange.received_ns
             return False
         exchange.holding &= ~HOLD_STALL
         return True

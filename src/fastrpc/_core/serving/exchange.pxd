@@ -17,7 +17,7 @@ cdef enum:
     # What a call costs beside its bytes: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
     CALL_RECORD = 3072
 
-# What all connections of this process hold together: requests, calls under way, output.
+# What all connections of this process hold together: requests, calls under way, output, reads that wait.
 cdef int64_t process_held
 
 # Change it; return what is held from then on.
@@ -41,9 +41,11 @@ cdef class Failure:
 
 cdef class Exchange:
     cdef:
-        # The gate that its calls pass (`gate.Gate`); what the protocol is called.
+        # The gate that its calls pass (`gate.Gate`); what the protocol is called, and by method the counters of calls
+        # that came by it; None: those of their routes.
         readonly object gate
         readonly str protocol
+        dict counters
 
         # Who the peer proved to be, or None; whether it may ask which services there are.
         public object identity
@@ -77,11 +79,12 @@ cdef class Exchange:
         uint64_t seen_read_ns
         int looks
 
-        # What is counted for this connection: its requests, its calls' records, its output. The largest piece of a
-        # request that may arrive beyond them.
+        # What is counted for this connection: its requests, its calls' records, its output, what it sent and waits for a
+        # turn of the loop. The largest piece of a request that may arrive beyond them.
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
+        int64_t tail_held
         int64_t piece_bytes
 
         # What the peer takes of an answer.
@@ -104,7 +107,7 @@ cdef class Exchange:
     cdef uint32_t most_metadata(self) noexcept
     cdef bint takes_codec(self, Call call) except -1
     cdef bytes compressed(self, Call call, object compressor, bytes payload)
-    cdef bint has_read(self) noexcept
+    cdef bint waits_for_turn(self) noexcept
     cdef int look_by(self, uint64_t due_ns) except -1
     cdef int end_turn(self) except -1
     cdef int crash(self, object error) except -1

@@ -72,7 +72,7 @@ class Exchange:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that the connection holds: requests, records of calls, output."""
+        """Bytes that the connection holds: requests, records of calls, output, reads that wait for a turn."""
 
     def answer(self, call: ServerCall, payload: bytes) -> None:
         """Send the result of a call; `payload` is encoded in its codec, `call.reply_metadata` goes with it."""

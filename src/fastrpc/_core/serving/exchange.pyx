@@ -54,15 +54,16 @@ cdef class Exchange:
     def __init__(self, gate not None, str protocol not None):
         self.gate = gate
         self.protocol = protocol
+        self.counters = gate.counters_by_method(protocol)
 
     def __dealloc__(self):
         # Nobody is told of the end of a connection whose loop was closed before it.
-        hold_bytes(-(self.request_held + self.record_held + self.output_held))
+        hold_bytes(-(self.request_held + self.record_held + self.output_held + self.tail_held))
 
     @property
     def held_bytes(self):
-        """Bytes that the connection holds: requests, records of calls, output."""
-        return self.request_held + self.record_held + self.output_held
+        """Bytes that the connection holds: requests, records of calls, output, reads that wait for a turn."""
+        return self.request_held + self.record_held + self.output_held + self.tail_held
 
     @property
     def running(self):
@@ -136,11 +137,9 @@ cdef class Exchange:
         call.compressor = 0
         return payload
 
-    cdef bint has_read(self) noexcept:
-        """Return whether anything was read since this was last asked, or waits to be handled."""
-        cdef bint has_read = self.received_ns != self.seen_read_ns
-        self.seen_read_ns = self.received_ns
-        return has_read
+    cdef bint waits_for_turn(self) noexcept:
+        """Return whether what was read waits for a turn of the loop; nothing more is read until then."""
+        return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         """See to it that `Admission.check_waiting` is asked by then."""

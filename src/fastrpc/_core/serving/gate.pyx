@@ -238,7 +238,8 @@ cdef class Gate(Admission):
         if route is None:
             return self._refuse_unknown(call, method[:size], PyBytes_GET_SIZE(payload))
         call.route = route
-        route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        call.counters = route.counters if call.exchange.counters is None else self.counters_of(call.exchange, route)
+        call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if self.has_guards and not self._passes_guards(call):
             return 0
         if (names or (route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not self._fits(call, names):
@@ -252,7 +253,7 @@ cdef class Gate(Admission):
         return start_now(self, call, payload)
 
     cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1:
-        self.unknown_method.moved(size, 0)
+        self.counters_of(call.exchange, None).moved(size, 0)
         text = self.dispatcher.unknown_method(method.decode("ascii", "backslashreplace"), call.exchange)
         return self.refuse(call, UNIMPLEMENTED, text, True)
 
@@ -351,7 +352,7 @@ cdef class Gate(Admission):
             call.weight = PyBytes_GET_SIZE(payload)
         elif not self._decode(call, payload):
             return 0
-        route.counters.started()
+        call.counters.started()
         self.runner.running += 1
         self.runner.run(call)
         if call.exchange.stepped_ns > max(call.exchange.received_ns, call.exchange.turn_ns) + STALL_NS:

@@ -2,6 +2,9 @@
 
 Every handler starts in a copy of the connection's context, in which its call is current. To copy a context, and to
 set a variable in it, costs as much as the rest of a small call, and most handlers end without anybody having looked.
+A context of its own for each call costs 1,140 instructions more (`make guard`, raw echo), 7 % of the 15,400 of a call on
+both sides and 29 % of the server's.
+
 So a context says by way of a `CurrentCall` which call is current, and the next call gets the same one if nothing of it
 can be seen by others: nobody holds the context or a copy of it, and no variable was set in it.
 
@@ -9,6 +12,14 @@ A copy shares the variables, a hash trie that is never changed in place; once a 
 the nodes of the trie that lead elsewhere. So nobody else may hold any node between the context and its slot::
 
     context ──► variables ──► node ──► … ──► node ──► slot ──► call
+
+Where one reference more is counted than there must be, everything is made anew. Which pointer of a context leads to
+its variables is found when the module is loaded, with the collector's help; where it cannot be found no context is
+used twice. Together with tasks and calls that are used again, a small call of a server went from some 520 to 320 ns.
+
+Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, is in no call:
+`current_call()` raises LookupError there. `asyncio.current_task()` may be the task of the handler before, which
+counts as done.
 """
 
 import contextvars

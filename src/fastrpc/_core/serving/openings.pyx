@@ -99,6 +99,7 @@ cdef class Openings(Timed):
         else:
             del self.heard_ns[session]
             waiting[session] = None
+            session.is_held_back = True
             session.transport.pause_reading()
         return 0
 
@@ -110,6 +111,7 @@ cdef class Openings(Timed):
             if session.transport is not None and not session.transport.is_closing():
                 slots.add(session)
                 self.heard_ns[session] = now_ns()
+                session.is_held_back = False
                 session.transport.resume_reading()
         return 0
 
@@ -137,6 +139,11 @@ cdef class Openings(Timed):
         while self.heard_ns and len(self) > self.limit:
             session = <Session>next(iter(self.heard_ns))
             heard = self.heard_ns[session]
+            if session.tail.is_put_off:
+                # It said something that nobody had time for.
+                self.heard_ns[session] = now
+                self.heard_ns.move_to_end(session)
+                continue
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
             if not self.is_reported:

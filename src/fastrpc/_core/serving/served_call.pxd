@@ -1,5 +1,6 @@
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.serving.exchange cimport Exchange
@@ -7,8 +8,10 @@ from fastrpc._core.serving.exchange cimport Exchange
 
 cdef class ServerCall(Call):
     cdef:
-        # Its connection and, while a handler runs in it, its task; how it is to end when the handler was told to stop.
+        # Its connection, what counts it from the gate on, while a handler runs in it its task; how it is to end when the
+        # handler was told to stop.
         readonly Exchange exchange
+        MethodCounters counters
         HandlerTask task
         readonly bint is_expired
         bint was_cancelled

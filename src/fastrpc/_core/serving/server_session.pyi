@@ -45,7 +45,7 @@ class ServerSession(Session):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that this connection holds: requests, records of calls, output."""
+        """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Count the connection; its opening has to follow in time."""

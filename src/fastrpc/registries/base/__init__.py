@@ -1,16 +1,20 @@
-"""What a registry is, and everything that all of them share.
+"""The interface of registries, and the parts that all of them share.
 
     registry    the interface: `register` and `watch`
-    urls        opens a registry by its URL; the table of those there are
-    backend     what is written for one kind of registry
+    urls        opens a registry by its URL; the table of schemes
+    backend     the interface of one kind of registry
     backed      the registry object over any backend: its threads
-    feed        asks again and again;  rules: when a list is believed;  cache: the list of the last run
-    keeper      keeps endpoints registered
-    watch       hands lists to loops and threads;  snapshot: what it hands out
+    poller      queries again and again;  rules: when a list is accepted;  cache: the list of the last run
+    lease_keeper  keeps endpoints registered
+    watch       delivers lists to loops and threads;  snapshot: one delivered list
     closing     `with` for registries and watches
-    record      what is kept of an endpoint;  policy: which addresses may be dialled
+    record      the stored form of an endpoint;  policy: which addresses may be dialled
 
 To add a registry: write a `Backend` in a file beside this folder, a function that opens it from a `RegistryURL`, and
 name that in `urls`. A package of its own registers the function as an entry point of the group `fastrpc.registries`,
 named after the scheme.
+
+A registry is queried in its own threads: the client libraries of registries block, and a client without a loop needs
+lists as well. So a backend is blocking code with neither retries nor memory; `backed` has one thread for each watched
+service and one for all leases. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
 """

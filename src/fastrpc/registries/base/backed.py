@@ -1,4 +1,4 @@
-"""The registry object that users hold, over any backend: threads, leases and lists are shared, the backend differs."""
+"""The registry object that users hold, over any backend: it owns threads, leases and lists."""
 
 import asyncio
 import itertools
@@ -19,17 +19,17 @@ from fastrpc.registries.base.watch import Channel, Watch
 
 __all__ = ["BackedRegistry", "check_service_name"]
 
-#: Seconds that closing waits for threads to notice; they are daemons and hold nothing else up.
+#: Seconds that closing waits for its threads; they are daemons, so the process can still exit.
 CLOSE_SECONDS = 5.0
 
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 
 
 def check_service_name(service: str) -> str:
-    """Return the name of a service, if it is one that can stand in a path and a log line.
+    """Return the name of a service if it is valid in paths and log lines.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the name is invalid.
     """
     if not isinstance(service, str) or not _SERVICE.fullmatch(service):
         raise ConfigError(
@@ -40,19 +40,19 @@ def check_service_name(service: str) -> str:
 
 
 def _check_reachable(endpoint: Endpoint) -> None:
-    """Refuse what a server may listen at, but nobody can dial."""
+    """Refuse addresses that a server can listen at but no client can dial."""
     address = endpoint.address
     if address.host in UNDIALABLE or (address.host and not address.port):
         raise ConfigError(
-            f"{address} is where a server listens, nobody can dial it",
-            hint="register the address that clients reach: listen(…, advertise='tcp://10.0.0.7:8972')",
+            f"{address} is an address to listen at, no client can dial it",
+            hint="register the address that clients dial: listen(…, advertise='tcp://10.0.0.7:8972')",
         )
     if names_registry(str(address)) or (address.host and address.path):
-        raise ConfigError(f"{address} is not where a server is", hint="write tcp://host:port")
+        raise ConfigError(f"{address} is not the address of a server", hint="write tcp://host:port")
 
 
 class _Followed:
-    """A service that somebody watches, and the thread that asks for it."""
+    """A watched service, and its polling thread."""
 
     def __init__(self, service: str, lookup: Lookup, poller: Poller, channel: Channel) -> None:
         self.channel = channel
@@ -70,15 +70,15 @@ class _Followed:
 
 
 class BackedRegistry(Closing):
-    """A registry whose backend is asked in threads of its own, so that no event loop waits for it.
+    """A registry that calls its backend in its own threads, so that no event loop blocks.
 
-    All watches of one service share one thread, and all registrations one more. They start with the first use. A
-    registry object that was used before a fork refuses to be used in the child.
+    All watches of one service share one thread, and all registrations one more. They start on first use. A registry
+    object used before a fork raises when it is used in the child.
 
     Args:
-        name: how it is called in messages, without secrets.
-        policy: which of the addresses it names may be dialled.
-        cache_file: where the last good lists are kept for a start while the registry is away.
+        name: its name in messages, without secrets.
+        policy: which of its addresses may be dialled.
+        cache_file: the file with the last good lists, for a start while the registry is unreachable.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class BackedRegistry(Closing):
         self._name = name
         self._policy = policy or AddressPolicy()
         self._cache = None if cache_file is None else CacheFile(cache_file)
-        # Re-entrant: a watch may be collected, and closed by that, in any line of the thread that holds it.
+        # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
         self._lock = threading.RLock()
         self._versions = itertools.count(1)
         self._followed: dict[str, _Followed] = {}
@@ -103,7 +103,7 @@ class BackedRegistry(Closing):
         self._process_id = 0
 
     def register(self, service: str, endpoint: Endpoint) -> Registration:
-        """Return what keeps an endpoint in the list of a service while its block lasts.
+        """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
         Raises:
             ConfigError: this registry cannot hold it.
@@ -124,7 +124,7 @@ class BackedRegistry(Closing):
         return Registration(service, endpoint, lease, self._lease_keeper)
 
     def watch(self, service: str) -> Watch:
-        """Follow who serves a service, until the watch is closed or dropped."""
+        """Watch the endpoints of a service, until the watch is closed or dropped."""
         check_service_name(service)
         self._check_process()
         with self._lock:
@@ -137,20 +137,20 @@ class BackedRegistry(Closing):
         return Watch(followed.channel, lambda: self._release(service, followed))
 
     def check_service(self, service: str) -> None:
-        """Refuse a name that cannot be watched here; does no I/O.
+        """Refuse a name that cannot be watched here, without I/O.
 
         Raises:
-            ConfigError: it is none, or this kind of registry cannot look it up.
+            ConfigError: the name is invalid, or this kind of registry cannot look it up.
         """
         check_service_name(service)
         self._backend.open_lookup(service).close()
 
     def services(self) -> list[str]:
-        """Return the names of the services the registry knows, blocking while it answers; for people who look around.
+        """Return the names of the services in the registry; blocks while it answers.
 
         Raises:
-            ConfigError: this kind of registry cannot tell.
-            StoreError: it cannot be asked now.
+            ConfigError: this kind of registry cannot list its services.
+            StoreError: the registry cannot be reached now.
         """
         self._check_process()
         with self._lock:
@@ -172,7 +172,7 @@ class BackedRegistry(Closing):
         followed.stop()
 
     def _check_process(self) -> None:
-        """Refuse before taking the lock: after a fork a thread that is not here may hold it."""
+        """Refuse use before taking the lock: after a fork, a thread of the parent may hold it."""
         if self._process_id not in (0, os.getpid()):
             raise RuntimeError(f"{self!r} was used before the fork; create it in the child")
 
@@ -182,13 +182,12 @@ class BackedRegistry(Closing):
         self._process_id = os.getpid()
 
     def close(self) -> None:
-        """End all watches, take all registrations back, let go of the registry. Closing twice is fine.
+        """End all watches, remove all registrations, release the backend. Closing twice is fine.
 
-        It blocks for as long as the registry takes to answer, at most about five seconds; on an event loop use
-        `aclose`.
+        It blocks until the registry answers, at most about five seconds; on an event loop use `aclose`.
         """
         if self._process_id not in (0, os.getpid()):
-            # The threads are the parent's, and one of them may have held the lock.
+            # The threads belong to the parent, and one of them may have held the lock.
             return
         with self._lock:
             if self._is_closed:
@@ -204,7 +203,7 @@ class BackedRegistry(Closing):
         self._backend.close()
 
     async def aclose(self) -> None:
-        """Do what `close` does without blocking the loop."""
+        """Close without blocking the loop."""
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""What is written for one kind of registry; everything else is shared.
+"""The interface of one kind of registry; all other parts are shared.
 
-A backend blocks: it is called in threads that belong to the registry object, never on an event loop. It needs no
-retries, no thread safety beyond what is said here, and no memory of its own beyond its place in the registry.
+A backend blocks: the threads of the registry object call it, never an event loop. It needs no retries, no thread
+safety beyond what is stated here, and no state beyond its position in the registry.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,80 +13,80 @@ from fastrpc.registries.base.record import RecordError
 
 __all__ = ["Backend", "Entry", "Lease", "Listing", "Lookup"]
 
-#: A name for messages, and what the record there says, or why it cannot be read.
+#: A name for messages, and the endpoint of the record, or the error of reading it.
 Entry: TypeAlias = tuple[str, Endpoint | RecordError]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a registry answered."""
+    """The answer of a registry."""
 
     entries: Sequence[Entry]
 
-    #: Seconds before it makes sense to ask again; 0 where `fetch` itself waits for changes.
+    #: Seconds until the next query makes sense; 0 if `fetch` itself waits for changes.
     pause_seconds: float = 0.0
 
-    #: Whether the registry seems to have started anew and may not have everything yet.
+    #: Whether the registry seems to have restarted, so that its list may be incomplete.
     is_restart: bool = False
 
 
 class Lookup(Protocol):
-    """Asks for the list of one service; used by one thread."""
+    """Fetches the list of one service; used by one thread."""
 
     def fetch(self, wait_seconds: float) -> Listing:
-        """Return the list as it is now.
+        """Return the current list.
 
         Args:
-            wait_seconds: how long it may wait for a change since the last `fetch`; 0 asks for an answer at once.
+            wait_seconds: how long to wait for a change since the last `fetch`; 0 returns at once.
 
         Raises:
-            StoreError: the registry cannot be asked.
+            StoreError: the registry cannot be reached.
         """
 
     def close(self) -> None:
-        """End a `fetch` that is under way as soon as possible; called from another thread."""
+        """Interrupt a running `fetch` as soon as possible; called from another thread."""
 
 
 class Lease(Protocol):
-    """The right of one endpoint to be in the list of one service. All leases are used by one thread."""
+    """Keeps one endpoint in the list of one service. One thread uses all leases."""
 
     #: Seconds from one `renew` to the next: well below the time after which the registry drops the endpoint.
     renew_seconds: float
 
     def acquire(self) -> None:
-        """Write the record, whatever is there.
+        """Write the record, over any other.
 
         Raises:
-            StoreError: it cannot be written. With the status UNAVAILABLE it is tried again.
+            StoreError: the record cannot be written. It is retried if the status is UNAVAILABLE.
         """
 
     def renew(self) -> bool:
-        """Keep it; False when the registry has lost it. Raises StoreError like `acquire`."""
+        """Renew the record; False if the registry has lost it. Raises StoreError like `acquire`."""
 
     def release(self) -> None:
-        """Remove it. Raises StoreError like `acquire`."""
+        """Remove the record. Raises StoreError like `acquire`."""
 
 
 class Backend(Protocol):
     """One registry, reached over the network or not."""
 
     def open_lookup(self, service: str) -> Lookup:
-        """Make what asks for a service; does no I/O."""
+        """Return a lookup for a service, without I/O."""
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
-        """Make what registers an endpoint; does no I/O.
+        """Return a lease for an endpoint, without I/O.
 
         Raises:
             ConfigError: this registry cannot hold it.
         """
 
     def list_services(self) -> Iterable[str]:
-        """Return the names of the services it knows; any thread may call it, at any time.
+        """Return the names of its services; any thread may call it, at any time.
 
         Raises:
-            ConfigError: registries of this kind cannot tell.
-            StoreError: the registry cannot be asked.
+            ConfigError: this kind of registry cannot list its services.
+            StoreError: the registry cannot be reached.
         """
 
     def close(self) -> None:
-        """Let go of everything; called once, when no lookup and no lease is in use any more."""
+        """Release all resources; called once, after the last use of lookups and leases."""

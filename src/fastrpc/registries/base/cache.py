@@ -1,4 +1,4 @@
-"""The last good lists, kept in a file for a start while the registry is away."""
+"""The last good lists in a file, for a start while the registry is unreachable."""
 
 import contextlib
 import logging
@@ -20,26 +20,26 @@ logger = logging.getLogger("fastrpc.registry")
 
 _FORMAT = 1
 
-# Each service has a thread that writes its own list into the file that all share.
+# The thread of each service writes its own list into the shared file.
 _writing = threading.Lock()
 
 
 class _Lists(msgspec.Struct):
-    """The file: records as texts, so that each is checked by itself like one from the network."""
+    """The file format: records as texts, each checked like one from the network."""
 
     format: int = _FORMAT
     services: dict[str, list[msgspec.Raw]] = {}
 
 
 class CacheFile:
-    """A file that several services may share; processes too, but of two that write at once only one is kept."""
+    """A file shared by services and processes; of two processes that write at once, one write is lost."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._is_failing = False
 
     def load(self, service: str) -> list[Entry]:
-        """Return what was kept of a service; nothing if there is no file, or none that can be read."""
+        """Return the saved list of a service; empty without a readable file."""
         entries: list[Entry] = []
         for number, record in enumerate(self._read().services.get(service, ())):
             try:
@@ -49,7 +49,7 @@ class CacheFile:
         return entries
 
     def keep(self, service: str, endpoints: Sequence[Endpoint]) -> None:
-        """Write the list of a service; a file that cannot be written is logged, once."""
+        """Write the list of a service; log the first failure."""
         records = [msgspec.Raw(encode_record(endpoint)) for endpoint in endpoints]
         with _writing:
             lists = self._read()
@@ -68,12 +68,12 @@ class CacheFile:
         except FileNotFoundError:
             return _Lists()
         except (OSError, msgspec.DecodeError, RecursionError) as error:
-            logger.warning("cannot read %s, nothing of it is used: %s", self._path, error)
+            logger.warning("cannot read %s, the file is ignored: %s", self._path, error)
             return _Lists()
         return lists if lists.format == _FORMAT else _Lists()
 
     def _write(self, data: bytes) -> None:
-        # Under a name of its own first: whoever reads sees the old file or the new one.
+        # Written under a temporary name and renamed: a reader sees the old file or the new one.
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         try:
             with open(descriptor, "wb") as file:

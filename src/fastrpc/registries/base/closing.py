@@ -1,4 +1,4 @@
-"""`with` and `async with` for what is closed at the end of the block."""
+"""`with` and `async with` for objects that are closed at the end of the block."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -8,14 +8,14 @@ __all__ = ["Closing"]
 
 
 class Closing(ABC):
-    """Has `close`, and `aclose` for a loop; either ends its block."""
+    """An object with `close`, and `aclose` for a loop; leaving its block closes it."""
 
     @abstractmethod
     def close(self) -> None:
-        """End it. Closing twice is fine."""
+        """Close the object. Closing twice is fine."""
 
     async def aclose(self) -> None:
-        """Do what `close` does without blocking the loop."""
+        """Close without blocking the loop."""
         self.close()
 
     def __enter__(self) -> Self:

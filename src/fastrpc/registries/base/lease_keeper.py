@@ -1,4 +1,4 @@
-"""Keeps endpoints registered: writes them, renews them, writes them again once the registry is back."""
+"""Keep endpoints registered: write them, renew them, and write them again once the registry is back."""
 
 import asyncio
 import logging
@@ -21,30 +21,30 @@ __all__ = ["LeaseKeeper", "Registration"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds that leaving a registration waits for the registry; its lease ends by itself if that is not enough.
+#: Seconds that leaving a registration waits for the registry; after that the lease expires by itself.
 LEAVE_SECONDS = 5.0
 
 
 class Registration:
     """One endpoint in the list of one service, for as long as the block under `with` or `async with` lasts.
 
-    Entering waits for the first attempt. A registry that is away does not fail it: the registration follows once the
-    registry is back, then and each time later.
+    Entering waits for the first attempt. It succeeds even if the registry is unreachable: the endpoint is registered
+    once the registry is back, and after each later outage.
 
     Raises:
-        StoreError: on entering, when the registry refuses the record or whoever writes it.
+        StoreError: on entering, the registry refuses the record or the writer.
     """
 
     def __init__(self, service: str, endpoint: Endpoint, lease: Lease, keeper: "LeaseKeeper") -> None:
         self.service = service
         self.endpoint = endpoint
-        #: Whether the registry held the record when it was asked last.
+        #: Whether the registry held the record at the last attempt.
         self.is_registered = False
-        #: Why the registry could not be written to last time; None when it could.
+        #: The error of the last attempt; None if it succeeded.
         self.error: Exception | None = None
         self._lease = lease
         self._lease_keeper = keeper
-        # Told by the keeper's thread: how the first attempt went, and that it is over.
+        # Set by the keeper's thread: the result of the first attempt, and that it is over.
         self._entered: Future[None] = Future()
         self._left: Future[None] = Future()
         self._is_leaving = False
@@ -95,7 +95,7 @@ class Registration:
 
 
 class LeaseKeeper:
-    """Looks after all registrations of one registry, in one thread.
+    """Maintains all registrations of one registry, in one thread.
 
     Args:
         clock: gives an instant in seconds that never goes back.
@@ -113,15 +113,15 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         self._registrations: list[Registration] = []
         self._delays = Delays(BACKOFF, uniform)
-        # While the registry is away nobody asks it before this instant, however many have something to ask.
+        # While the registry is unreachable, no registration is attempted before this instant.
         self._away_until = float("-inf")
         self._failing_since: float | None = None
-        # Whether the registry failed the last one that left, and took nothing since.
+        # Whether the last removal failed and no attempt has succeeded since.
         self._left_in_vain = False
         self._is_closed = False
 
     def add(self, registration: Registration) -> None:
-        """Register an endpoint, and keep it registered."""
+        """Register an endpoint and keep it registered."""
         with self._changed:
             if self._is_closed:
                 raise RuntimeError("this registry is closed")
@@ -131,14 +131,14 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def remove(self, registration: Registration) -> None:
-        """Take an endpoint out, soon."""
+        """Schedule the removal of an endpoint."""
         with self._changed:
             registration._is_leaving = True
             registration._due = float("-inf")
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take every endpoint out, and end the thread after that."""
+        """Remove every endpoint, then end the thread."""
         with self._changed:
             self._is_closed = True
             for registration in self._registrations:
@@ -146,7 +146,7 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def run(self) -> None:
-        """Go on until closed; a thread of its own runs this."""
+        """Run until closed; the body of the keeper's thread."""
         while True:
             pause = self.step()
             with self._changed:
@@ -156,7 +156,7 @@ class LeaseKeeper:
                     self._changed.wait(pause)
 
     def step(self) -> float | None:
-        """Do what is due; returns the seconds until more is, None when nothing will be."""
+        """Do the due work; return the seconds until the next, None if there is none."""
         with self._changed:
             registrations = list(self._registrations)
         for registration in registrations:
@@ -165,8 +165,8 @@ class LeaseKeeper:
             elif self._clock() >= max(registration._due, self._away_until):
                 self._attempt(registration)
             elif registration._due == float("-inf"):
-                # It waits for others' next attempt, and nobody shall wait for it.
-                self._note_failure(registration, StoreError("the registry is away"))
+                # It has to wait for the next attempt, and entering must not.
+                self._note_failure(registration, StoreError("the registry is unreachable"))
         with self._changed:
             dues = [one._due for one in self._registrations]
             if not dues:
@@ -193,7 +193,7 @@ class LeaseKeeper:
         self._away_until = float("-inf")
         self._left_in_vain = False
         if self._failing_since is not None:
-            logger.info("the registry takes registrations again after %.1f s", now - self._failing_since)
+            logger.info("the registry accepts registrations again after %.1f s", now - self._failing_since)
             self._failing_since = None
         if registration.error is not None:
             logger.info("%s: %s is registered", registration.service, registration.endpoint)
@@ -208,11 +208,11 @@ class LeaseKeeper:
         if is_away and self._failing_since is None:
             self._failing_since = self._clock()
         if not is_known:
-            # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
+            # Any error but StoreError is a defect of the backend: log its traceback, and keep the thread running.
             trace = None if isinstance(error, StoreError) else error
             text = "%s: %s cannot be registered now: %s"
             logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
-        # What the registry holds is not known; writing it again does no harm.
+        # The state of the registry is unknown; writing the record again is harmless.
         registration.is_registered, registration.error = False, error
         pause = self._away_until - self._clock() if is_away else BACKOFF.longest
         self._schedule(registration, self._clock() + max(0.0, pause))
@@ -228,18 +228,18 @@ class LeaseKeeper:
                 registration._due = due
 
     def _leave(self, registration: Registration) -> None:
-        # An attempt that failed on the way may have arrived; one that was refused left nothing.
+        # An attempt that failed in transit may have arrived; a refused one wrote nothing.
         may_be_there = registration.is_registered or _is_away(registration.error)
         try:
-            # It may be back before anybody was to ask it again. If it is not, the lease ends by itself: one of those
-            # that leave finds out, the others do not wait for that.
+            # The registry may be back before the next attempt is due. If not, the lease expires by itself: only one
+            # of the leaving registrations tries, the others do not wait for it.
             if may_be_there and (self._clock() >= self._away_until or not self._left_in_vain):
                 registration._lease.release()
                 self._left_in_vain = False
         except Exception as error:
             self._left_in_vain = True
             self._away_until = self._clock() + self._delays.take()
-            text = "%s: %s could not be removed, its lease ends by itself: %s"
+            text = "%s: %s could not be removed, its lease expires by itself: %s"
             trace = None if isinstance(error, StoreError) else error
             logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
         registration.is_registered = False
@@ -251,5 +251,5 @@ class LeaseKeeper:
 
 
 def _is_away(error: Exception | None) -> bool:
-    """Whether the registry could not be reached, rather than refused."""
+    """Return whether the registry was unreachable, not refusing."""
     return isinstance(error, StoreError) and error.status is Status.UNAVAILABLE

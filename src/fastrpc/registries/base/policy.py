@@ -1,4 +1,4 @@
-"""Which addresses from a registry may be dialled at all."""
+"""The policy of which addresses from a registry may be dialled."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ __all__ = ["AddressPolicy", "AddressRefusedError"]
 _Host: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Where no server of a cluster is, but what asks for secrets or does harm when it is called.
+#: Networks without servers of a cluster, where dialling would leak secrets or do harm.
 _NEVER = (
     "0.0.0.0/8",  # this host
     "::/128",
@@ -32,7 +32,7 @@ _NEVER = (
     "240.0.0.0/4",  # reserved, and broadcast
 )
 
-#: Addresses whose last 32 bits are an IPv4 address that a gateway, or this system, sends them on to.
+#: Prefixes whose last 32 bits are an IPv4 address to which a gateway, or this system, forwards.
 _EMBEDDING = [
     ipaddress.IPv6Network(text)
     for text in (
@@ -42,8 +42,8 @@ _EMBEDDING = [
     )
 ]
 
-#: A translator may use this prefix, or a longer one below it (RFC 8215). RFC 6052 says where the IPv4 address then
-#: begins: right behind the prefix, with bits 64 to 71 left out.
+#: A translator may use this prefix, or a longer one below it (RFC 8215). The IPv4 address follows the prefix
+#: directly, skipping bits 64 to 71 (RFC 6052).
 _LOCAL_TRANSLATION = ipaddress.IPv6Network("64:ff9b:1::/48")
 _PREFIX_BITS = (48, 56, 64, 96)
 
@@ -52,7 +52,7 @@ _ISATAP = {0x0000_5EFE, 0x0200_5EFE}
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
 
-#: inet_aton reads such last parts as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
+#: inet_aton parses such last parts as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
 
 _METADATA_NAMES = {
@@ -72,17 +72,17 @@ class AddressRefusedError(ValueError):
 
 
 class AddressPolicy:
-    """Decides which addresses may be dialled when a registry, that is somebody else, names them.
+    """Decides which addresses from a registry, which is not trusted, may be dialled.
 
-    Link-local, metadata, multicast and reserved addresses are refused always. Host names are resolved when they are
-    dialled, so where `networks` is given they are refused: nobody could say where they lead.
+    Link-local, metadata, multicast and reserved addresses are always refused. Host names are refused if `networks` is
+    given: they are resolved only when they are dialled.
 
     Args:
         schemes: the only ones allowed. `unix` lets a registry name any socket of this machine.
         networks: the only ones allowed, such as "10.0.0.0/8"; None allows all but those above.
 
     Raises:
-        ConfigError: a network cannot be read.
+        ConfigError: a network cannot be parsed.
     """
 
     def __init__(self, *, schemes: Iterable[str] = ("tcp",), networks: Iterable[str] | None = None) -> None:
@@ -91,10 +91,10 @@ class AddressPolicy:
         self._never = [ipaddress.ip_network(text) for text in _NEVER]
 
     def check(self, address: Address) -> None:
-        """Return if the address may be dialled.
+        """Refuse an address that must not be dialled.
 
         Raises:
-            AddressRefusedError: it may not.
+            AddressRefusedError: the policy forbids the address.
         """
         if address.scheme not in self._schemes:
             raise AddressRefusedError(
@@ -116,14 +116,14 @@ class AddressPolicy:
             raise AddressRefusedError(f"{name!r} is a name, and only some networks are allowed")
         plain = name.removesuffix(".")
         if len(name) > 255 or not _NAME.fullmatch(name) or _NUMBER.fullmatch(plain.rpartition(".")[2]):
-            raise AddressRefusedError(f"{name!r} is no host name")
+            raise AddressRefusedError(f"{name!r} is not a host name")
         if plain in _METADATA_NAMES:
             raise AddressRefusedError(f"{name!r} is a metadata service")
 
     def _check_host(self, host: _Host) -> None:
         for network in self._never:
             if host in network:
-                raise AddressRefusedError(f"{host} is in {network}, where no server is")
+                raise AddressRefusedError(f"{host} is in {network}, which is reserved")
         if self._networks is not None and not any(host in network for network in self._networks):
             raise AddressRefusedError(f"{host} is in none of the networks allowed")
 
@@ -143,7 +143,7 @@ def _numeric(host: str) -> _Host | None:
 
 
 def _meant(host: _Host) -> Sequence[_Host]:
-    """Return the address, and the IPv4 addresses that an IPv6 one leads to."""
+    """Return the address, and the IPv4 addresses that an IPv6 address embeds."""
     if isinstance(host, ipaddress.IPv4Address):
         return [host]
     if host.ipv4_mapped is not None:
@@ -152,21 +152,21 @@ def _meant(host: _Host) -> Sequence[_Host]:
     if host.sixtofour is not None:
         meant.append(host.sixtofour)
     number = int(host)
-    # ::1 and :: are what they say.
+    # ::1 and :: embed no IPv4 address.
     is_embedding = number > 1 and any(host in prefix for prefix in _EMBEDDING)
     if is_embedding or (number >> 32) & 0xFFFF_FFFF in _ISATAP:
         meant.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
     if host in _LOCAL_TRANSLATION:
         read = (_translated(number, bits) for bits in _PREFIX_BITS)
-        # Read with a prefix that is not the translator's own, most addresses begin with a zero.
+        # Parsed with a prefix other than the translator's, most addresses begin with a zero.
         meant += [inner for inner in read if int(inner) >> 24]
     return meant
 
 
 def _translated(number: int, prefix_bits: int) -> ipaddress.IPv4Address:
-    """Return the IPv4 address that stands behind a prefix of so many bits."""
+    """Return the IPv4 address behind a prefix of this many bits."""
     if prefix_bits == 96:
         return ipaddress.IPv4Address(number & 0xFFFF_FFFF)
-    # The 120 bits that are left without those from 64 to 71.
+    # The 120 bits without bits 64 to 71.
     joined = (number >> 64) << 56 | (number & (1 << 56) - 1)
     return ipaddress.IPv4Address(joined >> (120 - prefix_bits - 32) & 0xFFFF_FFFF)

@@ -1,4 +1,4 @@
-"""Asks a registry for one service again and again, and publishes what is to be believed."""
+"""Poll a registry for one service, and publish the lists that the rules accept."""
 
 import logging
 import random
@@ -21,28 +21,28 @@ __all__ = ["BACKOFF", "Poller", "RecordFilter"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Pauses while a registry cannot be asked; the longest bounds how late its return is noticed.
+#: Pauses while a registry is unreachable; the longest bounds how late its return is noticed.
 BACKOFF = Backoff(first=0.1, factor=1.6, longest=2.0, jitter=0.2)
 
-#: Pauses after answers that came at once and told nothing new; the longest delays the news behind them.
+#: Pauses after answers that came at once without a change; the longest delays the next change.
 IDLE_BACKOFF = Backoff(first=0.05, factor=2.0, longest=0.5, jitter=0.2)
 
-#: A second look that is due this soon is a question without waiting.
+#: A second look due within this many seconds is a query without waiting.
 SOON_SECONDS = 0.5
 
-#: Seconds a registry may hold a question until something changes. Every so often a new question finds out whether it
-#: is still there; rpcx asks as often.
+#: Seconds a registry may hold a query until a change. Each new query also checks that the registry is alive; rpcx
+#: uses the same interval.
 WAIT_SECONDS = 15.0
 
-#: Pause after an answer, so that a service that changes all the time is not asked in a tight loop.
+#: Pause after an answer, so that a constantly changing service is not polled in a tight loop.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
 
-#: Bad records remembered so as to be logged once.
+#: Most bad records remembered, to log each only once.
 MOST_REMEMBERED = 1_000
 
 
 class RecordFilter:
-    """Takes what may be dialled out of an answer, and logs each entry that it leaves out once."""
+    """Filters an answer for dialable endpoints, and logs each rejected entry once."""
 
     def __init__(self, service: str, policy: AddressPolicy) -> None:
         self._service = service
@@ -50,7 +50,7 @@ class RecordFilter:
         self._logged: set[tuple[str, str]] = set()
 
     def __call__(self, entries: Sequence[Entry]) -> list[Endpoint]:
-        """Return the good endpoints in the order of their addresses, each address once."""
+        """Return the accepted endpoints in the order of their addresses, each address once."""
         found: dict[Address, Endpoint] = {}
         for key, value in entries:
             if isinstance(value, RecordError):
@@ -75,7 +75,7 @@ class RecordFilter:
 
 
 class Poller:
-    """One service of one registry, driven step by step.
+    """The poller of one service of one registry, driven step by step.
 
     Args:
         clock: gives an instant in seconds that never goes back.
@@ -105,17 +105,17 @@ class Poller:
         self._delays = Delays(BACKOFF, uniform)
         self._idle_delays = Delays(IDLE_BACKOFF, uniform)
         self._failing_since: float | None = None
-        # Seconds the next question may be held; 0 after a failure and where a second look is due.
+        # Seconds the next query may be held; 0 after a failure and if a second look is due.
         self._wait = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until told to stop; a thread of its own runs this."""
+        """Run until stopped; the body of the polling thread."""
         while not stop.is_set():
             pause = self._step(stop)
             stop.wait(pause)
 
     def step(self) -> float:
-        """Ask once; returns the seconds to pause before the next step."""
+        """Query once; return the seconds to pause before the next step."""
         return self._step(threading.Event())
 
     def _step(self, stop: threading.Event) -> float:
@@ -126,7 +126,7 @@ class Poller:
             listing = self._lookup.fetch(self._wait)
             return 0.0 if stop.is_set() else self._take(listing, asked)
         except Exception as error:
-            # Closing the lookup breaks off the question that is under way.
+            # Closing the lookup interrupts the running query.
             return 0.0 if stop.is_set() else self._note_failure(error)
 
     def _take(self, listing: Listing, asked: float) -> float:
@@ -150,7 +150,7 @@ class Poller:
         if listing.pause_seconds:
             return listing.pause_seconds
         if decision.endpoints == before and now - asked < LEAST_PAUSE_SECONDS:
-            # It answered at once although nothing has changed that matters here.
+            # It answered at once without a relevant change.
             return self._idle_delays.take()
         self._idle_delays.reset()
         return self._uniform(LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)
@@ -175,7 +175,7 @@ class Poller:
                 self._channel.publish(believed, is_cached=True)
             # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
             logger.warning(
-                "%s: the registry cannot be asked, the last list (%d endpoints) is used: %s",
+                "%s: the registry is unreachable, the last list (%d endpoints) is used: %s",
                 self._service,
                 len(believed),
                 error,
@@ -184,7 +184,7 @@ class Poller:
         return self._delays.take()
 
     def _read_cache(self) -> None:
-        """Start from the list of the last run: the first answer is doubted like every other that lacks much of it."""
+        """Start from the list of the last run: the first answer is compared with it, like every later one."""
         self._is_cache_read = True
         endpoints = [] if self._cache is None else self._record_filter(self._cache.load(self._service))
         if endpoints:

@@ -1,12 +1,15 @@
-"""What a registry keeps of one endpoint: the record, written as JSON or as a flat table of texts.
+"""The record of an endpoint in a registry, as JSON or as a flat table of texts.
 
 ::
 
     {"v": 1, "address": "tcp://10.0.0.7:8972", "weight": 2, "zone": "eu-1a", "version": "1.4",
      "labels": {"group": "blue"}, "protocols": ["native"], "codecs": ["msgpack", "json"]}
 
-Records are written by others. Reading one is strict: an unknown format, a wrong type, a text that is too long or
-cannot be printed refuses the whole record. Keys that format 1 does not name are ignored, so that it can grow.
+Records come from other programs. Parsing is strict: an unknown format, a wrong type, or a text that is too long or not
+printable refuses the whole record. Keys unknown in format 1 are ignored, so that the format can grow.
+
+Records are flat in Consul, for people and other programs, and JSON in the embedded registry and in cache files. One
+strict parser reads both, and addresses pass the policy before they are published.
 """
 
 from collections.abc import Mapping
@@ -28,10 +31,10 @@ __all__ = [
     "to_texts",
 ]
 
-#: The format written, and the only one understood.
+#: The format that is written, and the only one that is read.
 RECORD_FORMAT = 1
 
-#: Longest record that is read. The largest one that fits all limits below is a little larger than Consul takes.
+#: Longest record in bytes. The largest one within the limits below is slightly above the limit of Consul.
 RECORD_BYTES = 65_536
 
 #: The greatest weight; SRV records and Consul have the same.
@@ -43,7 +46,7 @@ _Names = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=32)]
 
 
 class RecordError(ValueError):
-    """A record cannot be read; the text says why."""
+    """A record cannot be parsed; the message has the reason."""
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
@@ -65,7 +68,7 @@ def encode_record(endpoint: Endpoint) -> bytes:
     """Return the record of an endpoint as JSON.
 
     Raises:
-        ConfigError: it is larger than a record may be.
+        ConfigError: the record is too large.
     """
     return msgspec.json.encode(_checked(endpoint))
 
@@ -74,7 +77,7 @@ def decode_record(data: bytes | str) -> Endpoint:
     """Return the endpoint that a JSON record describes.
 
     Raises:
-        RecordError: it is no record of the format known here.
+        RecordError: the data is not a record of a known format.
     """
     if len(data) > RECORD_BYTES:
         raise RecordError(f"it has {len(data)} bytes, the limit is {RECORD_BYTES}")
@@ -88,17 +91,17 @@ def decode_record(data: bytes | str) -> Endpoint:
 
 
 def to_texts(endpoint: Endpoint) -> dict[str, str]:
-    """Return the record without its address as a flat table; labels stand beside the other keys.
+    """Return the record without its address as a flat table; labels are further keys.
 
     Raises:
-        ConfigError: it is larger than a record may be, or a label has the name of another key.
+        ConfigError: the record is too large, or a label has the name of another key.
     """
     record = _checked(endpoint)
     texts = dict(record.labels)
     for name in _KEYS:
         if name in texts:
             raise ConfigError(
-                f"{endpoint} has a label {name!r}, which is the name of another part of the record"
+                f"{endpoint} has a label {name!r}, which is the name of another key of the record"
             )
     if record.weight != 1:
         texts["weight"] = str(record.weight)
@@ -112,7 +115,7 @@ def to_texts(endpoint: Endpoint) -> dict[str, str]:
 
 
 def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
-    """Return the endpoint at an address that a flat table describes; keys not known are labels.
+    """Return the endpoint that a flat table describes; unknown keys are labels.
 
     Raises:
         RecordError: a value does not fit.
@@ -135,7 +138,7 @@ _KEYS = ("weight", "zone", "version", "protocols", "codecs")
 
 
 def _checked(endpoint: Endpoint) -> _Record:
-    """Return a record as it would be read again."""
+    """Return a record as it would be parsed again."""
     values = {name: getattr(endpoint, name) for name in ("weight", "zone", "version", "protocols", "codecs")}
     values |= {"v": RECORD_FORMAT, "address": str(endpoint.address), "labels": dict(endpoint.labels)}
     try:
@@ -149,7 +152,7 @@ def _checked(endpoint: Endpoint) -> _Record:
 def _endpoint(record: _Record) -> Endpoint:
     texts = (record.address, record.zone, record.version, *record.protocols, *record.codecs)
     for text in (*texts, *record.labels, *record.labels.values()):
-        # Nothing of a record may break the lines of a log or a terminal.
+        # A record must not break lines of a log or a terminal.
         if not text.isprintable():
             raise RecordError(f"{text!r} has characters that cannot be printed")
     try:

@@ -12,38 +12,38 @@ __all__ = ["Registry", "WatchedRegistry"]
 
 
 class Registry(Protocol):
-    """Says which endpoints serve a name; what a registry of one's own has to have.
+    """Maps a service name to endpoints; the interface to implement for a custom registry.
 
-    A client needs `watch`, a server `register`. Neither does I/O before it is used.
+    A client needs `watch`, a server `register`. Neither does I/O before its result is used.
     """
 
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
-        """Return what keeps an endpoint in the list of a service while its block lasts.
+        """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
         Raises:
             ConfigError: this registry cannot hold it.
         """
 
     def watch(self, service: str) -> AsyncIterator[Snapshot]:
-        """Follow who serves a service: each snapshot replaces the one before. An async generator will do.
+        """Watch the endpoints of a service: each snapshot replaces the one before. An async generator is enough.
 
-        It is closed, by `close` or `aclose`, with the client. When it raises the last list stays in use. A `SyncClient`
-        has no loop: it needs the `latest` and `wait` of a `Watch`.
+        The client closes it, by `close` or `aclose`. When it raises, the last list stays in use. A `SyncClient` has no
+        loop: it needs the `latest` and `wait` of a `Watch`.
         """
 
     def close(self) -> None:
-        """End all watches and registrations, blocking while the registry is told."""
+        """End all watches and registrations; blocks while the registry removes them."""
 
     async def aclose(self) -> None:
-        """Do the same without blocking the loop."""
+        """Close without blocking the loop."""
 
 
 class WatchedRegistry(Registry, Protocol):
-    """A registry of fastrpc: its watches can be used with a loop and without.
+    """A registry of fastrpc, whose watches work with a loop and without.
 
-    Whatever it asks over a network, it follows the rules of `fastrpc.registries.base`: a registry that is away changes
-    nothing, a list that looks wrong is looked at again, and addresses are checked.
+    Every networked one follows the rules of `fastrpc.registries.base`: an unreachable registry changes nothing, a
+    suspicious list is fetched again, and addresses are checked.
     """
 
     def watch(self, service: str) -> Watch:
-        """Follow who serves a service: `async for snapshot in watch`, or `watch.wait()` without a loop."""
+        """Watch the endpoints of a service: `async for snapshot in watch`, or `watch.wait()` without a loop."""

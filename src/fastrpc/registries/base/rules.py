@@ -1,14 +1,13 @@
-"""When a list from a registry is believed.
+"""The rules for accepting a list from a registry.
 
-A registry that restarts, loses its leader or its network answers with lists that lack servers which are well. So:
+A registry that restarts, loses its leader or its network returns lists without some healthy servers. So:
 
-- A list that lost half of its endpoints, or more, is believed only when a second look a short while later shows a loss
-  as well.
-- A first list that is empty is believed only at a second look, too: it is what a registry without its memory says.
-- After a failure or a restart of the registry nothing is removed for a while: servers need the time to come back
-  into the list.
+- A list that lost half of its endpoints, or more, is accepted only if a second look 0.4 s later shows a loss too.
+- An empty first list is accepted only after a second look, too: a registry that lost its data returns it.
+- After a failure or a restart of the registry, endpoints are not removed for 10 s, twice the time in which servers
+  register again.
 
-What is new is used at once in any case.
+New endpoints are always used at once. Calling a stopped server costs a retry, dropping a healthy one costs calls.
 """
 
 from collections.abc import Sequence
@@ -18,24 +17,24 @@ from fastrpc.endpoint import Endpoint
 
 __all__ = ["CONFIRM_SECONDS", "MOST_ENDPOINTS", "SETTLE_SECONDS", "Decision", "ListRules"]
 
-#: Endpoints of one service that are taken; more are a mistake or an attack.
+#: Most endpoints of one service; more are a mistake or an attack.
 MOST_ENDPOINTS = 10_000
 
-#: Pause before the second look. Too short takes a hiccup for the truth, too long keeps calling servers that left.
+#: Seconds before the second look. Too short accepts a glitch, too long keeps calling servers that left.
 CONFIRM_SECONDS = 0.4
 
-#: Time after a failure in which nothing is removed: twice the five seconds in which servers are registered again.
+#: Seconds after a failure without removals: twice the five seconds in which servers register again.
 SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to make of a list."""
+    """The decision about a list."""
 
-    #: The list to publish, which may be the one published before; None while there is none to be believed.
+    #: The list to publish, possibly the last published one; None while none is accepted.
     endpoints: tuple[Endpoint, ...] | None
 
-    #: Seconds after which to look again, whether the registry reports a change or not; None needs no second look.
+    #: Seconds until the second look, whether the registry reports a change or not; None needs no second look.
     look_again: float | None
 
 
@@ -48,29 +47,29 @@ class ListRules:
         self._confirm_seconds = confirm_seconds
         self._settle_seconds = settle_seconds
         self._believed: tuple[Endpoint, ...] | None = None
-        # The last list given out: what was believed, and what came in a list that was in doubt.
+        # The last published list: the accepted endpoints, and new ones from a list in doubt.
         self._published: tuple[Endpoint, ...] = ()
         self._doubted_since: float | None = None
-        # Nothing is removed before this instant. While the registry is away it is not known yet.
+        # Endpoints are not removed before this instant; infinite while the registry is unreachable.
         self._settled_at = float("-inf")
         self._is_away = False
 
     @property
     def believed(self) -> tuple[Endpoint, ...] | None:
-        """The last list that was not in doubt; None before the first."""
+        """The last accepted list; None before the first."""
         return self._believed
 
     def start_from(self, endpoints: Sequence[Endpoint]) -> None:
-        """Take a list kept from an earlier run for the one believed so far."""
+        """Use a list saved by an earlier run as the last accepted one."""
         self._believed = self._published = tuple(endpoints)
 
     def note_failure(self) -> None:
-        """Take note that the registry could not be asked, or has started anew."""
+        """Record that the registry was unreachable, or has restarted."""
         self._is_away = True
         self._doubted_since = None
 
     def decide(self, endpoints: Sequence[Endpoint], now: float) -> Decision:
-        """Return what holds, now that the registry answered with a list in which each address is once."""
+        """Decide about a list from the registry, in which each address occurs once."""
         if self._is_away:
             self._is_away = False
             self._settled_at = now + self._settle_seconds
@@ -83,7 +82,7 @@ class ListRules:
         missing = [endpoint for endpoint in held if endpoint.address not in found]
         if not missing:
             return self._believe(new)
-        # A registry that fails all the time removes nothing for as long, but what it adds is bounded all the same.
+        # A permanently failing registry removes no endpoints, so the additions need a bound.
         del missing[max(0, MOST_ENDPOINTS - len(new)) :]
         everything = tuple(sorted([*new, *missing], key=str))
         if is_settling:

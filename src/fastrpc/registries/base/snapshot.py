@@ -1,4 +1,4 @@
-"""What a watch delivers."""
+"""One list of a service, as a watch delivers it."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ __all__ = ["Snapshot"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Who serves one service, at one moment."""
+    """The endpoints of one service at one moment."""
 
-    #: Grows from snapshot to snapshot of one registry object; says nothing about other registry objects.
+    #: Grows from snapshot to snapshot of one registry object; not comparable between registry objects.
     version: int
 
     #: In the order of their addresses, each address once.
     endpoints: tuple[Endpoint, ...]
 
-    #: Whether this list comes from the cache file: the registry could not be asked yet.
+    #: Whether this list comes from the cache file, because the registry has not answered yet.
     is_cached: bool = False

@@ -3,9 +3,9 @@
 Every URL takes these options:
 
 `cache_file`
-    a path where the last good lists are kept, for a start while the registry is away
+    a path where the last good lists are saved, for a start while the registry is unreachable
 `schemes`, `networks`
-    what may be dialled of the addresses it names, joined by commas: `networks=10.0.0.0/8,fd00::/8`
+    the addresses that may be dialled, separated by commas: `networks=10.0.0.0/8,fd00::/8`
 """
 
 import importlib
@@ -28,13 +28,13 @@ __all__ = [
     "split_target",
 ]
 
-#: Hosts that stand for every address of a machine: a server listens there, nobody dials them.
+#: Wildcard hosts: a server listens there, no client can dial them.
 UNDIALABLE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
-#: scheme -> what opens it; loaded on first use. The last one dials with a client, so it is made where clients are
-#: known; this table names it without importing it.
+#: scheme -> the function that opens it; imported on first use. The last one needs a client, so its module ranks
+#: above clients; this table names it without importing it.
 _REGISTRIES = {
     "static": "fastrpc.registries.static:open_static",
     "dns": "fastrpc.registries.dns:open_dns",
@@ -46,16 +46,16 @@ T = TypeVar("T")
 
 
 class SharedOptions(TypedDict):
-    """What every registry takes."""
+    """The options of every registry."""
 
     policy: AddressPolicy
     cache_file: str | None
 
 
 class RegistryURL:
-    """A registry's URL, taken apart; `str` leaves out its options, which may hold secrets.
+    """A registry's URL, parsed; `str` omits the options, which may hold secrets.
 
-    `place` is what stands between `//` and `/`, `path` what follows, both without their slashes.
+    `place` is the part between `//` and `/`, `path` the part after it, both without slashes.
 
     Raises:
         ConfigError: the text is no URL.
@@ -68,7 +68,7 @@ class RegistryURL:
                 hint="write it as consul://host:8500 or registry://host:port",
             )
         scheme, _, rest = text.partition("#")[0].partition("://")
-        # Not by `urlsplit`: some versions of it refuse a list of places when one is an IPv6 address.
+        # Not by `urlsplit`: some versions refuse a list of places if one is an IPv6 address.
         rest, _, options = rest.partition("?")
         self.place, _, path = rest.partition("/")
         self.scheme = scheme.lower()
@@ -86,7 +86,7 @@ class RegistryURL:
         """Return host and port of each place, which commas separate.
 
         Raises:
-            ConfigError: there is none, or one that cannot be read.
+            ConfigError: there is none, or one cannot be parsed.
         """
         return [self._host_and_port(one, default_port) for one in self.place.split(",")]
 
@@ -103,7 +103,7 @@ class RegistryURL:
         return host, port
 
     def take(self, name: str, default: T, read: Callable[[str], T]) -> T:
-        """Return an option, read by a function; each may be given once."""
+        """Return an option, parsed by a function; each may be given once."""
         values = self.take_all(name)
         if not values:
             return default
@@ -120,7 +120,7 @@ class RegistryURL:
         return self._options.pop(name, [])
 
     def take_shared(self) -> SharedOptions:
-        """Return the options that every registry has; call it last: others that are left are refused."""
+        """Return the options that every registry has; call it last, as it refuses all unread options."""
         schemes = self.take("schemes", ["tcp"], _comma_separated)
         networks = self.take("networks", None, _comma_separated)
         cache_file = self.take("cache_file", None, os.path.expanduser)
@@ -140,10 +140,10 @@ def open_registry(registry: str) -> WatchedRegistry: ...
 @overload
 def open_registry(registry: Registry) -> Registry: ...
 def open_registry(registry: str | Registry) -> Registry:
-    """Return the registry at a URL; an object that is one already stays what it is.
+    """Return the registry at a URL; a registry object is returned as it is.
 
     Raises:
-        ConfigError: nobody serves its scheme, an option is wrong, or an extra is not installed.
+        ConfigError: the scheme is unknown, an option is wrong, or an extra is not installed.
     """
     if not isinstance(registry, str):
         if not hasattr(registry, "watch"):
@@ -154,33 +154,33 @@ def open_registry(registry: str | Registry) -> Registry:
     url = RegistryURL(registry)
     if url.path and url.scheme in _REGISTRIES:
         raise ConfigError(
-            f"{url} is more than a registry", hint=f"leave /{url.path} out: who asks it names the service"
+            f"{url} is more than a registry", hint=f"leave /{url.path} out: each client names its service"
         )
     return cast(Registry, _opener(url)(url))
 
 
 def names_registry(text: str) -> bool:
-    """Whether a text is the URL of a registry, with or without a service, rather than an address."""
+    """Return whether a text is the URL of a registry, with or without a service, not an address."""
     scheme, separator, _ = text.partition("://")
     return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
 
 
 def known_schemes() -> list[str]:
-    """Return the schemes of the registries there are, installed ones included."""
+    """Return the schemes of all registries, installed ones included."""
     from importlib.metadata import entry_points
 
     return sorted({*_REGISTRIES, *entry_points(group=ENTRY_POINT_GROUP).names})
 
 
 def split_target(target: str) -> tuple[str, str] | None:
-    """Return the URL of the registry and the service that a target names; None when it is an address.
+    """Return the URL of the registry and the service that a target names; None if it is an address.
 
     `consul://host:8500/arith?dc=west` is the service `arith` of the registry `consul://host:8500?dc=west`.
     `dns://host:port` is the name `host:port`, asked of the system's resolver; `dns://resolver:53/host:port` asks that
     one.
 
     Raises:
-        ConfigError: it names a registry, but no service.
+        ConfigError: the target names a registry, but no service.
     """
     if not names_registry(target):
         return None
@@ -204,7 +204,7 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     if place is not None:
         module, _, attribute = place.partition(":")
         return cast(Callable[[RegistryURL], Any], getattr(importlib.import_module(module), attribute))
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    # Imported here: it loads parsers of package metadata, too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 
     foreign = entry_points(group=ENTRY_POINT_GROUP)

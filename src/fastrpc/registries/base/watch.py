@@ -1,4 +1,4 @@
-"""The latest list of one service, handed to any number of watchers: on event loops, in threads, or by a look."""
+"""The latest list of one service for any number of watchers: on event loops, in threads, or by polling."""
 
 import asyncio
 import contextlib
@@ -16,24 +16,24 @@ __all__ = ["Channel", "Watch"]
 
 
 class Channel:
-    """Holds the latest snapshot; whoever publishes may be in another thread than those who watch.
+    """Holds the latest snapshot; publisher and watchers may run in different threads.
 
     Args:
-        versions: gives the numbers of snapshots, each greater than the one before.
+        versions: returns the numbers of snapshots, each greater than the one before.
     """
 
     def __init__(self, versions: Iterator[int]) -> None:
         self._versions = versions
-        # Re-entrant: a watch may be collected, and closed by that, in any line of the thread that holds it.
+        # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
         self._changed = threading.Condition(threading.RLock())
         self._listeners: list[Callable[[], None]] = []
         self.latest: Snapshot | None = None
-        #: Why the registry could not be asked last time; None when it could.
+        #: The error of the last query; None if it succeeded.
         self.error: Exception | None = None
         self.is_closed = False
 
     def publish(self, endpoints: Sequence[Endpoint], *, is_cached: bool = False) -> None:
-        """Make a snapshot of a list, unless it is the one that is there."""
+        """Publish a snapshot of a list, unless the list is unchanged."""
         new = tuple(endpoints)
         with self._changed:
             if (
@@ -62,7 +62,7 @@ class Channel:
         return latest if latest is not None and latest.version > version else None
 
     def wait(self, version: int, timeout: float | None) -> Snapshot | None:
-        """Return the first snapshot newer than a version, blocking; None after `timeout` seconds, or when closed."""
+        """Block until a snapshot is newer than a version; None after `timeout` seconds, or if closed."""
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while (found := self.after(version)) is None and not self.is_closed:
@@ -73,12 +73,12 @@ class Channel:
             return found
 
     def add_listener(self, listener: Callable[[], None]) -> None:
-        """Call a function, in whatever thread, at each change from now on."""
+        """Call a function at each change from now on, in any thread."""
         with self._changed:
             self._listeners.append(listener)
 
     def remove_listener(self, listener: Callable[[], None]) -> None:
-        """Take back `add_listener`."""
+        """Undo `add_listener`."""
         with self._changed, contextlib.suppress(ValueError):
             self._listeners.remove(listener)
 
@@ -86,8 +86,8 @@ class Channel:
 class Watch(Closing):
     """One watcher of one service.
 
-    On an event loop it is iterated: `async for snapshot in watch`. Without one, `wait` blocks. Both give the newest
-    snapshot that this watch has not given yet, the first at once if there is one; those in between are left out.
+    On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
+    snapshot that this watch has not returned yet, the first at once if there is one; they skip those in between.
     `latest` never waits.
     """
 
@@ -101,16 +101,16 @@ class Watch(Closing):
 
     @property
     def latest(self) -> Snapshot | None:
-        """The newest snapshot; None while there is none."""
+        """The newest snapshot; None before the first."""
         return self._channel.latest
 
     @property
     def error(self) -> Exception | None:
-        """Why the registry could not be asked last time; None when it could. The list stays meanwhile."""
+        """The error of the last query; None if it succeeded. The list stays in use meanwhile."""
         return self._channel.error
 
     def wait(self, timeout: float | None = None) -> Snapshot | None:
-        """Return the next snapshot, blocking; None after `timeout` seconds, or once the watch is closed."""
+        """Block until the next snapshot; None after `timeout` seconds, or once the watch is closed."""
         if self._release is None:
             return None
         found = self._channel.wait(self._seen, timeout)
@@ -127,7 +127,7 @@ class Watch(Closing):
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            # It must not hold the watch: one that is dropped closes itself.
+            # It must not reference the watch: a dropped watch closes itself.
             woken = self._woken
             self._wake = lambda: _wake(loop, woken)
             self._channel.add_listener(self._wake)
@@ -149,7 +149,7 @@ class Watch(Closing):
         """Stop watching. Closing twice is fine."""
         release, self._release = self._release, None
         if release is not None and self._process_id == os.getpid():
-            # After a fork the locks may be held by threads that are not here, and the loop is the parent's.
+            # After a fork, threads of the parent may hold the locks, and the loop belongs to the parent.
             if self._loop is not None:
                 self._channel.remove_listener(self._wake)
                 _wake(self._loop, self._woken)
@@ -161,6 +161,6 @@ class Watch(Closing):
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
-    # A loop that is closed has nobody waiting on it.
+    # A closed loop has no waiters.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(woken.set)

@@ -1,8 +1,8 @@
-"""Consul: the service catalogue, and the layout that Go rpcx keeps in the key-value store.
+"""Consul: the service catalogue, and the layout of Go rpcx in the key-value store.
 
     catalogue   services with checks, as Consul shows and its DNS serves them
     rpcx        keys under a base path, locked by sessions
-    agent       the agent, by the package py-consul over our own bounded HTTP
+    agent       the HTTP interface of the agent: the package py-consul over `BoundedHttpClient`
 
 Options: `token`, `dc`, `tag` (may repeat), `check` (`ttl` or `tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`),
 `base` (of the rpcx layout), `tls` (`true`), `ca_file`.
@@ -42,7 +42,7 @@ def open_consul(url: RegistryURL) -> BackedRegistry:
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
-    """Return what reads an option that is one of a few words."""
+    """Return a parser for an option with fixed choices."""
 
     def read(text: str) -> str:
         if text not in choices:

@@ -1,4 +1,4 @@
-"""HTTP to a Consul agent: py-consul knows its interface, `BoundedHttpClient` carries it. Blocking, for threads."""
+"""HTTP to a Consul agent: py-consul's interface over `BoundedHttpClient`. Blocking, for threads."""
 
 import contextlib
 import os
@@ -17,13 +17,13 @@ from fastrpc.status import Status
 
 __all__ = ["KEY_CHARACTERS", "Access", "Agent", "Index", "typed"]
 
-#: So much of the name of an instance, or of a key, is shown.
+#: Characters of the name of an instance, or of a key, that messages show.
 KEY_CHARACTERS = 200
 
-#: How an answer of an agent begins that was asked too often: waiting helps.
+#: The prefix of an agent's answer to a client above its rate limit: a retry later succeeds.
 _RATE_LIMITED = "429"
 
-#: Consul answers a blocking query up to this much later than it was asked to, so that not all answers come at once.
+#: Share of its wait by which Consul delays the end of a blocking query, to spread the answers.
 _JITTER = 1 / 16
 
 #: The greatest index.
@@ -33,7 +33,7 @@ _Params = Sequence[tuple[str, Any]] | None
 
 
 class Access:
-    """Where the agent is and what it wants to be shown; makes clients of it."""
+    """The agent's address and credentials; makes clients."""
 
     def __init__(self, url: RegistryURL) -> None:
         try:
@@ -46,7 +46,7 @@ class Access:
         if len(places) > 1:
             raise ConfigError(f"{url} names {len(places)} agents", hint="name the agent of this machine")
         (self.host, self.port) = places[0]
-        # py-consul prefers CONSUL_HTTP_TOKEN to what it is given.
+        # py-consul prefers CONSUL_HTTP_TOKEN to its argument.
         self._token = url.take("token", None, str) or os.environ.get("CONSUL_HTTP_TOKEN", "")
         if not (self._token.isascii() and self._token.isprintable()):
             raise ConfigError(f"{url}: the token has characters that no header may have")
@@ -55,7 +55,7 @@ class Access:
         ca_file = url.take("ca_file", None, str)
         self._tls = _trusting(url, ca_file) if is_encrypted else None
         self._consul = consul
-        #: What py-consul raises, and the client below it.
+        #: The errors of py-consul and of the client below it.
         self.errors: tuple[type[Exception], ...] = (consul.ConsulException, HttpError)
         self.not_found: type[Exception] = consul.NotFound
 
@@ -64,19 +64,19 @@ class Access:
         client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
         client.token = self._token
         http = BoundedHttpClient(self.host, self.port, tls=self._tls)
-        # In place of its own, which follows redirects with the token and has no bounds.
+        # Replaces py-consul's own client, which follows redirects with the token and has no bounds.
         client.http = _Transport(http, {"X-Consul-Token": self._token} if self._token else {})
         return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
-        """Return our error for one of theirs; what cannot get better by waiting has another status."""
+        """Return the StoreError for an error of py-consul; a permanent one has a status other than UNAVAILABLE."""
         kinds = self._consul
         status = Status.UNAVAILABLE
         if isinstance(error, kinds.ACLPermissionDenied | kinds.ACLDisabled):
             status = Status.PERMISSION_DENIED
         elif isinstance(error, kinds.exceptions.BadRequest | kinds.exceptions.ClientError):
             status = Status.INVALID_ARGUMENT
-        # The words of a server, as safe to print as those of the client below.
+        # A server's text, escaped for printing.
         text = str(error if isinstance(error, HttpError) else HttpError(str(error))) or type(error).__name__
         if text.startswith(_RATE_LIMITED):
             status = Status.UNAVAILABLE
@@ -84,30 +84,30 @@ class Access:
 
 
 class Agent:
-    """A client of the agent, for one thread; `close` may be called by another and breaks off what is under way."""
+    """A client of the agent, for one thread; another thread may call `close`, which interrupts a request."""
 
     def __init__(self, client: Any, http: BoundedHttpClient, access: Access) -> None:
         self.client = client
-        #: What py-consul raises for status 404 where that is no empty answer.
+        #: The error of py-consul for a status 404 that does not mean an empty answer.
         self.not_found: type[Exception] = access.not_found
         self._http = http
         self._access = access
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn whatever goes wrong inside into StoreError."""
+        """Turn errors inside the block into StoreError."""
         try:
             yield
         except self._access.errors as error:
             raise self._access.translated(error) from error
 
     def close(self) -> None:
-        """Close the connection, also while another thread waits for an answer on it."""
+        """Close the connection, even while another thread waits for a response on it."""
         self._http.close()
 
 
 class _Transport:
-    """What py-consul asks with: the methods of its own HTTP client.
+    """The HTTP client for py-consul, with the methods of its own one.
 
     Args:
         headers: of every request; some calls of py-consul take no token.
@@ -156,7 +156,7 @@ class _Transport:
         )
         text = answer.json_text()
         if answer.status == 200 and text.strip() == "null":
-            # Consul says it nowhere, and py-consul takes it for a key that does not exist.
+            # Consul never sends null, and py-consul would read it as a missing key.
             raise HttpError("the answer is null")
         from consul.base import Response
 
@@ -177,7 +177,7 @@ class Index:
         """Return the options of the next query."""
         if self._index is None or wait_seconds <= 0:
             return {}
-        # All clients that saw the same change ask anew at the same time: spread their next questions.
+        # All clients that saw the same change query again at the same time: spread the queries.
         return {"index": self._index, "wait": f"{max(0.1, wait_seconds * self._uniform(0.9, 1.0)):.3f}s"}
 
     def note(self, text: Any) -> bool:

@@ -1,6 +1,6 @@
-"""Services in Consul's catalogue: each endpoint a service instance with a check, its record in the metadata.
+"""Services in Consul's catalogue: each endpoint is a service instance with a check, its record in the metadata.
 
-Instances that others registered serve as well: their address and port, their metadata as labels.
+Instances registered by other programs are used as well, with their metadata as labels.
 """
 
 import contextlib
@@ -20,22 +20,22 @@ from fastrpc.status import Status
 
 __all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
 
-#: Metadata that marks an instance as ours, and says in which format its record is.
+#: The metadata key that marks an instance as ours; its value is the format of the record.
 FORMAT_KEY = "fastrpc-record"
 
 SCHEME_KEY = "fastrpc-scheme"
 
-#: Metadata that tells which of several registrations of one address wrote the instance.
+#: The metadata key with the registration that wrote the instance, if several share an address.
 OWNER_KEY = "fastrpc-owner"
 
-#: What Consul allows.
+#: The limits of Consul.
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _META_KEYS = 64
 
-#: Consul removes what was critical for so long; a minute is the least it takes.
+#: Seconds after which Consul removes a critical instance; a minute is its minimum.
 _FORGET = "1m"
 
-#: The service that Consul itself is.
+#: The name of Consul's own service.
 _CONSUL = "consul"
 
 
@@ -44,7 +44,7 @@ class _Weights(msgspec.Struct):
 
 
 class _Definition(msgspec.Struct):
-    """What is read of a service instance, as the agent has it; Consul leaves out or nulls what is empty."""
+    """The fields of a service instance that are read; Consul omits empty ones or sets them to null."""
 
     id: str = msgspec.field(name="ID")
     port: int = msgspec.field(name="Port")
@@ -63,12 +63,12 @@ class _Instance(msgspec.Struct):
 
 
 class Catalogue:
-    """A backend: the services an agent knows.
+    """A backend over the services of an agent.
 
     Args:
-        tags: put on what is registered, and asked for in what is watched.
-        check: "ttl" lets the program say that it lives, "tcp" lets the agent connect to it.
-        ttl_seconds: after so long without a word the check is critical; a `tcp` check tries three times in it.
+        tags: set on registered instances, and required of watched ones.
+        check: "ttl" is renewed by the program, "tcp" is a connection attempt by the agent.
+        ttl_seconds: silence after which the check is critical; a `tcp` check tries three times within it.
     """
 
     def __init__(self, access: Access, *, tags: Sequence[str], check: str, ttl_seconds: int) -> None:
@@ -76,7 +76,7 @@ class Catalogue:
         self._tags = list(tags)
         self._check = check
         self._ttl_seconds = ttl_seconds
-        # The thread of the leases has one client for all.
+        # All leases share one client, as one thread uses them.
         self._agent: Agent | None = None
 
     def open_lookup(self, service: str) -> "InstanceLookup":
@@ -134,7 +134,7 @@ class Catalogue:
 
 
 class InstanceLookup:
-    """Asks for the instances of a service whose checks pass, and waits for changes."""
+    """Fetches the passing instances of a service, and waits for changes."""
 
     def __init__(self, service: str, agent: Agent, tags: Sequence[str]) -> None:
         self._service = service
@@ -163,12 +163,12 @@ class InstanceLookup:
 class InstanceLease:
     """Registers one instance with the agent and keeps its check passing.
 
-    Of two that live at one address the later one writes the instance, both keep its check passing, and who wrote it
-    takes it out; the other one writes it again then.
+    Of two registrations of one address, the later one writes the instance and both keep its check passing. The writer
+    removes it; the other one then writes it again.
     """
 
     def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:
-        # A lost agent has to be noticed, and the instance written again, within five seconds of its return.
+        # After an agent's loss, the instance must be written again within five seconds of its return.
         self.renew_seconds = min(2.0, ttl_seconds / 3)
         self._agent = agent
         self._definition = definition
@@ -188,8 +188,8 @@ class InstanceLease:
             with self._agent.errors():
                 return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
         except StoreError as error:
-            # An agent that does not know the check says so with status 500, which other troubles have as well;
-            # writing the instance again shows which it is. No permission is no loss.
+            # An agent without the check answers with status 500, as for other failures; writing the instance again
+            # tells them apart. A missing permission does not mean that the instance is lost.
             if error.status is not Status.UNAVAILABLE or not str(error.__cause__).startswith(("404", "500")):
                 raise
             return False
@@ -200,9 +200,9 @@ class InstanceLease:
                 self._agent.client.agent.service.deregister(self._id)
 
     def _written_by(self) -> str | None:
-        """Return who wrote the instance that is there; None when there is none."""
+        """Return the registration that wrote the present instance; None if there is none."""
         with self._agent.errors():
-            # None stands for status 404.
+            # None is status 404.
             found: _Definition | None = typed(
                 self._agent.client.agent.service_definition(self._id), _Definition | None
             )
@@ -212,7 +212,7 @@ class InstanceLease:
 
 
 def read_instance(instance: Any) -> Entry:
-    """Read one element of `/v1/health/service`, whoever registered it."""
+    """Parse one element of `/v1/health/service`, ours or another program's."""
     key = "an instance"
     with contextlib.suppress(KeyError, TypeError, IndexError):
         key = str(instance["Service"]["ID"])[:KEY_CHARACTERS]
@@ -233,7 +233,7 @@ def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None"
     place = f"{f'[{host}]' if ':' in host else host}:{port}"
     found = meta.pop(FORMAT_KEY, None)
     if found is None:
-        # Not ours: Consul's own weight counts, and no key but those that mean the same to everybody.
+        # Another program's: use Consul's own weight, and only keys with a common meaning.
         if weights is not None:
             meta.setdefault("weight", str(weights.passing))
         return read_texts(f"tcp://{place}", meta)

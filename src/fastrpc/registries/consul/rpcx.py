@@ -1,11 +1,11 @@
-"""The layout that Go's rpcx keeps in Consul's key-value store, read and written, so that both share a cluster.
+"""The layout of Go's rpcx in Consul's key-value store, so that both share a cluster.
 
 ::
 
-    <base>/<service>                          the service's name, stays for ever
+    <base>/<service>                          the service's name, permanent
     <base>/<service>/<network>@<host>:<port>  URL query: weight=2&group=blue&state=inactive; locked by a session
 
-The session has a TTL and the behaviour `delete`: the key goes with its owner.
+The session has a TTL and the behaviour `delete`: the key is deleted with its session.
 """
 
 import base64
@@ -24,40 +24,40 @@ from fastrpc.registries.consul.agent import KEY_CHARACTERS, Access, Agent, Index
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 
-#: What the store library of rpcx puts on every key.
+#: The flags that rpcx's store library sets on every key.
 _FLAGS = 0x2DDCCBC058A50C18
 
-#: The shortest session Consul takes. It may outlive its TTL by as much again.
+#: Consul's shortest session TTL in seconds. A session may live up to twice its TTL.
 _SESSION_SECONDS = 10
 
-#: Seconds for which nobody may lock a key whose session ended; Consul's own default of 15 would keep a server that
-#: restarts out of the list.
+#: Seconds for which a key stays locked after its session ended; Consul's default of 15 would keep a restarted
+#: server out of the list.
 _LOCK_DELAY_SECONDS = 0.001
 
-#: Longest value of a key that is read.
+#: Longest value of a key, in bytes.
 _VALUE_BYTES = 65_536
 
 
-#: The name of a session stands in paths.
+#: The form of a session id, since it is used in paths.
 _SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
 
 
 class _Pair(msgspec.Struct):
-    """What is read of a key and its value, which py-consul has decoded from base64."""
+    """A key and its value, which py-consul has decoded from base64."""
 
     key: str = msgspec.field(name="Key")
     value: bytes | None = msgspec.field(name="Value", default=None)
 
 
 class RpcxKeys:
-    """A backend: keys below a base path; a leading slash is dropped, as rpcx does."""
+    """A backend over keys below a base path; a leading slash is dropped, as in rpcx."""
 
     def __init__(self, access: Access, *, base: str) -> None:
         self._access = access
         self._base = base.strip("/")
         if not self._base:
             raise ConfigError("the option base is empty", hint="rpcx calls it BasePath; write base=rpcx")
-        # The thread of the leases has one client for all.
+        # All leases share one client, as one thread uses them.
         self._agent: Agent | None = None
 
     def open_lookup(self, service: str) -> "KeyLookup":
@@ -77,9 +77,9 @@ class RpcxKeys:
         prefix = f"{self._base}/"
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
             _, found = agent.client.kv.get(prefix, keys=True, separator="/")
-            # None stands for status 404.
+            # None is status 404.
             keys = typed(found, list[str] | None) or []
-        # A service is there with its name and as a folder of its endpoints; without those nobody serves it.
+        # A service has a key with its name and a folder of its endpoints; without the folder it has no endpoints.
         return [key[len(prefix) : -1] for key in keys if key.endswith("/") and key != prefix]
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class RpcxKeys:
 
 
 class KeyLookup:
-    """Asks for all keys of a service, and waits for changes."""
+    """Fetches all keys of a service, and waits for changes."""
 
     def __init__(self, prefix: str, agent: Agent) -> None:
         self._prefix = prefix
@@ -101,7 +101,7 @@ class KeyLookup:
                 index, found = self._agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
-                # None stands for status 404.
+                # None is status 404.
                 pairs = typed(found, list[Any] | None) or []
                 went_back = self._index.note(index)
         except StoreError:
@@ -115,10 +115,10 @@ class KeyLookup:
 
 
 class KeyLease:
-    """One key, locked by a session of its own.
+    """One key, locked by its own session.
 
-    Of two that live at one address the later one takes the key over, and it ends with that one's session; the other one
-    writes it again then.
+    Of two leases of one address, the later one takes the key over, and the key ends with that session; the other lease
+    then writes it again.
     """
 
     renew_seconds = 2.0
@@ -129,13 +129,13 @@ class KeyLease:
         self._key = key
         self._value = value.encode()
         self._session: str | None = None
-        #: Whether the key was ever ours: who locks it after that came later.
+        #: Whether this lease ever held the key: a session that locks it after that is a later one.
         self._was_written = False
 
     def acquire(self) -> None:
         client = self._agent.client
         with self._agent.errors():
-            # After an answer that was lost the session may be well; ending it would take the key away for a moment.
+            # After a lost answer the session may be valid; destroying it would remove the key for a moment.
             if not self._renew_session():
                 folder = self._key.rpartition("/")[0]
                 client.kv.put(folder, self._service, flags=_FLAGS)
@@ -148,13 +148,13 @@ class KeyLease:
             self._was_written = True
 
     def _write(self) -> bool:
-        """Return whether the key is ours; False when another session locks it."""
+        """Return whether the key is ours; False if another session locks it."""
         put = self._agent.client.kv.put
         return bool(typed(put(self._key, self._value, flags=_FLAGS, acquire=self._session), bool))
 
     def _take_over(self) -> None:
-        """Write a key that a session of our last run still locks, whose end would take it along."""
-        # At once, so that nobody sees it gone.
+        """Write a key that a session of an earlier run still locks; the end of that session would delete it."""
+        # In one transaction, so that no reader sees it missing.
         value = base64.b64encode(self._value).decode()
         lock = {"Verb": "lock", "Key": self._key, "Value": value, "Flags": _FLAGS, "Session": self._session}
         self._agent.client.txn.put([{"KV": {"Verb": "delete", "Key": self._key}}, {"KV": lock}])
@@ -179,13 +179,13 @@ class KeyLease:
     def release(self) -> None:
         if self._session is not None:
             with self._agent.errors():
-                # The key goes along, if it is ours.
+                # This deletes the key too, if it is ours.
                 self._agent.client.session.destroy(self._session)
                 self._session = None
 
 
 def _weight(text: str) -> str:
-    """Return a weight as far as it can be kept: Go takes any number, and 1 for what is none."""
+    """Return a weight in our range: Go accepts any number, and reads invalid text as 1."""
     try:
         return str(min(max(int(text), 0), GREATEST_WEIGHT))
     except ValueError:
@@ -193,7 +193,7 @@ def _weight(text: str) -> str:
 
 
 def read_key(prefix: str, pair: Any) -> Entry | None:
-    """Read one pair below the keys of a service; None for a server that is inactive."""
+    """Parse one pair below the key of a service; None for an inactive server."""
     try:
         read = msgspec.convert(pair, _Pair)
     except msgspec.ValidationError as error:

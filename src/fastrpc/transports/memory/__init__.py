@@ -13,19 +13,14 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
+from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
-from fastrpc.transports.base import (
-    BACKLOG,
-    SILENCE_SECONDS,
-    ListenOptions,
-    SessionFactory,
-    connect_error,
-    listen_error,
-)
+from fastrpc.transports.base import DialOptions, ListenOptions, SessionFactory
 from fastrpc.transports.memory.end import MemoryEnd
+from fastrpc.transports.sockets import connect_error, listen_error
 
 __all__ = ["TRANSPORT", "MemoryEnd", "MemoryListener", "MemoryTransport"]
 
@@ -162,7 +157,7 @@ class MemoryTransport:
     scheme = "memory"
 
     async def dial(
-        self, address: Address, session_factory: Callable[[], S], *, silence_seconds: float = SILENCE_SECONDS
+        self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
         """Connect to the listener of a name; it accepts in a later turn of its own loop."""
         try:
@@ -174,19 +169,17 @@ class MemoryTransport:
         return near, near.start(session_factory)
 
     async def listen(
-        self, address: Address, session_factory: SessionFactory, **options: Unpack[ListenOptions]
+        self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> MemoryListener:
         """Take a name. One whose listener's loop is closed is free again."""
         _sweep()
-        listener = MemoryListener(address, session_factory, options.get("backlog", BACKLOG))
+        listener = MemoryListener(address, session_factory, options.backlog)
         holder = _listeners.setdefault(address.path, listener)
         if holder is not listener:
             raise listen_error(address, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
         return listener
 
-    def connect(
-        self, address: Address, timeout: float | None, *, silence_seconds: float = SILENCE_SECONDS
-    ) -> socket.socket:
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
         """Connect without an event loop: by a socket pair, whose other end the listener's loop serves."""
         near, far = socket.socketpair()
         try:
@@ -195,7 +188,7 @@ class MemoryTransport:
             near.close()
             far.close()
             raise _connect_error(address, failure) from failure
-        return near
+        return SocketIO(near)
 
 
 def _connect_error(address: Address, failure: Exception) -> ConnectError:

@@ -24,7 +24,7 @@ from tests.support.endpoint_sets import LOST, Clock, attempt, call, endpoint_set
 
 
 def test_without_endpoints_nobody_serves_it() -> None:
-    with pytest.raises(NoEndpointError, match=r"arith\.mul: nobody serves it"):
+    with pytest.raises(NoEndpointError, match=r"arith\.mul: no endpoint serves it"):
         endpoint_set_of(0).pick(call())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
-from fastrpc._core.balancing.selectors import ConsistentHashSelector
+from fastrpc._core.balancing.key_selectors import ConsistentHashSelector
 from fastrpc.config import Breaker
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectionLostError, NoEndpointError

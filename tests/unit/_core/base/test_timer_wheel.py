@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from fastrpc._core.base.timer_wheel import Schedule, ScheduledValue, TimerWheel
+from fastrpc_harness import hot_loops
 
 TICK = 2**20
 SECOND = 10**9
@@ -189,9 +190,9 @@ def test_schedule_keeps_its_values_alive_only_while_they_wait() -> None:
 
 def test_bench_hooks_leave_the_wheel_empty() -> None:
     wheel = TimerWheel()
-    wheel._measure_add_cancel(1_000, SECOND)
+    hot_loops.add_and_cancel(wheel, 1_000, SECOND)
     assert wheel.live == 0
-    wheel._measure_expiry(1_000, 0, SECOND)
+    hot_loops.expire(wheel, 1_000, 0, SECOND)
     assert wheel.live == 0
 
 

@@ -84,6 +84,32 @@ async def test_each_gets_its_slice_in_turn() -> None:
     assert notes.index("d") < len(notes) - 1 - notes[::-1].index("a")
 
 
+async def test_new_work_goes_before_that_which_had_its_slice() -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    for name in "abcd":
+        SlicedWork(turns, burning(notes, name, 100)).begin()
+    while len(set(notes)) < 4:
+        await asyncio.sleep(0)
+    before = len(notes)
+    SlicedWork(turns, burning(notes, "new", 1)).begin()
+    await asyncio.sleep(0)
+    assert notes[before] == "new"
+    await finished(turns)
+
+
+async def test_new_work_does_not_starve_that_which_had_its_slice() -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    SlicedWork(turns, burning(notes, "old", 100)).begin()
+    async with asyncio.timeout(20):
+        while notes.count("old") < 100:
+            SlicedWork(turns, burning(notes, "new", 10)).begin()
+            SlicedWork(turns, burning(notes, "new", 10)).begin()
+            await asyncio.sleep(0)
+    await finished(turns)
+
+
 async def test_work_goes_on_in_the_context_in_which_it_began() -> None:
     seen: list[str] = []
     turns = Turns(asyncio.get_running_loop())

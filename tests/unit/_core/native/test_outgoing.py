@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.recording import RecordingConnection
 from fastrpc.errors import LocalProtocolError
+from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import call_ids, client, frames, server
 from tests.support.frame_factory import answer, early_opening, opening
 from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT

@@ -41,11 +41,11 @@ class Part(msgspec.Struct, frozen=True):
     second: int
 
 
-#: 800 pairs, 64 and more of each hash.
+#: 12,800 pairs, 64 of each hash.
 ALIKE_PAIRS = [
     (first, second)
-    for number in range(10, 200, 20)
-    for first in [*alike_numbers(number), -2 - MODULUS * 2, -2 - MODULUS]
+    for number in range(10, 4_010, 20)
+    for first in alike_numbers(number)
     for second in alike_numbers(number + 1)
 ]
 
@@ -70,7 +70,9 @@ def shuffled(keys: Iterable[Any]) -> list[Any]:
 HOSTILE = [
     pytest.param(int, COLLIDING, id="numbers"),
     pytest.param(int, [*range(300), *COLLIDING], id="numbers behind others"),
-    pytest.param(float, [m * 2.0 ** (61 * k) for m in range(1, 200, 2) for k in range(-15, 16)], id="floats"),
+    pytest.param(
+        float, [m * 2.0 ** (61 * k) for m in range(1, 2_000, 2) for k in range(-15, 16)], id="floats"
+    ),
     pytest.param(Decimal, alike_decimals(300), id="decimals"),
     pytest.param(Decimal, shuffled([*map(Decimal, range(3_000)), *alike_decimals(80)]), id="few decimals"),
     pytest.param(tuple[int, int], ALIKE_PAIRS, id="tuples"),
@@ -188,8 +190,50 @@ def test_numbers_collide_however_they_are_spelled(spelling: str) -> None:
 
 def test_sixty_four_keys_of_one_hash_pass_and_one_more_does_not() -> None:
     others = list(map(Decimal, range(10, 500)))
-    assert verdict(Decimal, packed_map([*others, *alike_decimals(64)])) == "ok"
-    assert verdict(Decimal, packed_map([*others, *alike_decimals(65)])) == "colliding keys"
+    for number, step in ((0, MODULUS), (0, -MODULUS), (5, MODULUS), (-1, -MODULUS)):
+        for keys, found in ((64, "ok"), (65, "colliding keys")):
+            alike = [Decimal(number + times * step) for times in range(keys)]
+            for mixed in ([*others, *alike], [*alike, *others], shuffled([*others, *alike])):
+                assert verdict(Decimal, packed_map(mixed)) == found
+                assert verdict(Decimal, json_map(mixed), JSON) == found
+                assert verdict(Decimal, msgspec.msgpack.encode(mixed), of_sets=True) == found
+
+
+POWERS = [sign * 2.0**exponent for exponent in range(-975, 975) for sign in (1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        pytest.param(float, POWERS[::2], id="powers of two"),
+        pytest.param(float, POWERS, id="powers of two of both signs"),
+        pytest.param(float, [2.0**exponent for exponent in range(-1_074, 1_024)], id="all powers of two"),
+        pytest.param(float | Decimal, POWERS, id="a union"),
+        pytest.param(Any, POWERS, id="untyped"),
+        pytest.param(tuple[float, float], [(power, 1.0) for power in POWERS], id="tuples"),
+        pytest.param(
+            Place, [{"x": 2**bit, "y": 2**other} for bit in range(62) for other in range(62)], id="bits"
+        ),
+        pytest.param(
+            Decimal, [Decimal(n + k * MODULUS) for n in range(60) for k in range(64)], id="hash by hash"
+        ),
+        pytest.param(Decimal, [Decimal(n + k * MODULUS) for k in range(64) for n in range(60)], id="in turn"),
+        pytest.param(int, [n + k * MODULUS for n in range(3_000) for k in range(4)], id="numbers"),
+    ],
+)
+def test_thousands_of_keys_pass_with_up_to_sixty_four_of_each_hash(kind: Any, keys: list[Any]) -> None:
+    for order in (keys, keys[::-1], shuffled(keys)):
+        assert verdict(kind, packed_map(order)) == "ok"
+        assert verdict(kind, msgspec.msgpack.encode(order), of_sets=True) == "ok"
+
+
+def test_sets_of_many_hashes_with_sixty_four_keys_each_cost_no_more_than_is_allowed() -> None:
+    """The work grows with the keys, not with their square."""
+    for is_set, each in ((False, 64), (True, 256)):
+        table = KeyTable(is_set=is_set)
+        assert table.weigh(Decimal(n + k * MODULUS) for n in range(1_000) for k in range(64))
+        # What one key may add to before it is seen: it meets 64 of its hash, some of them twice.
+        assert table.misses < 2_500_000 + each * table.seen + 5_000
 
 
 @pytest.mark.parametrize("depth", [1, 5])

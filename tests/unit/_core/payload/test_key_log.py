@@ -5,10 +5,11 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastrpc._core.payload.prescan import noted_entries
+from tests.conftest import SCALE
 
 MSGPACK, JSON = 1, 2
 
@@ -103,6 +104,8 @@ def long_parts(value: Any) -> list[tuple[str, list[Any]]]:
     return found
 
 
+# Such values are large, and take a tenth of a second each.
+@settings(max_examples=max(10, round(20 * SCALE)))
 @given(values)
 def test_what_is_noted_is_what_the_value_holds(value: Any) -> None:
     for codec, read in ((MSGPACK, msgpack.unpackb), (JSON, lambda text: json.loads(text.rstrip(b", ")))):

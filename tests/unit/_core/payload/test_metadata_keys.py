@@ -3,7 +3,7 @@
 import pytest
 
 from fastrpc._core.framing.native import NativeProtocol
-from fastrpc._core.recording import RecordingConnection
+from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import opening
 from tests.support.wire_layout import Kind

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fastrpc import Admission, Limits, Memory, ServerConfig, Status
-from fastrpc._core.base.histogram import MethodCounters, default_registry
+from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
 from fastrpc._core.serving.served_call import ServerCall
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.shop import Shop
@@ -193,24 +194,39 @@ class TestGuards:
 
 
 class TestCounters:
-    async def test_calls_of_every_protocol_count_at_the_gate(self) -> None:
-        def count() -> dict[str, int]:
-            return {
-                status: number
-                for counters in map(MethodCounters.snapshot, default_registry)
-                if (counters["side"], counters["method"]) == ("server", "shop.price")
-                for status, number in counters["calls"].items()
-            }
-
-        before = count()
+    async def test_calls_count_at_the_gate_by_protocol_and_status(self) -> None:
         async with gate_for(Shop) as gate:
-            exchange = KeptExchange(gate)
+            exchange = KeptExchange(gate, "counted")
             exchange.call("shop.price", "apple")
             exchange.call("shop.price", 7)
             exchange.call("shop.price", "apple", timeout=0)
-        gained = {name: number - before.get(name, 0) for name, number in count().items()}
-        assert {name for name, number in gained.items() if number} == {
-            "OK",
-            "INVALID_ARGUMENT",
-            "DEADLINE_EXCEEDED",
-        }
+            exchange.call("shop.nothing")
+        prices = counted("shop.price", "counted")
+        assert prices["calls"] == {"OK": 1, "INVALID_ARGUMENT": 1, "DEADLINE_EXCEEDED": 1}
+        assert prices["in_flight"] == 0
+        assert prices["sent_bytes"] == len(msgspec.msgpack.encode(5))
+        unknown = counted(OTHER_METHODS, "counted")
+        assert unknown["calls"] == {"UNIMPLEMENTED": 1}
+        assert unknown["received_bytes"] == len(msgspec.msgpack.encode(()))
+
+    async def test_exchanges_of_one_protocol_count_together(self) -> None:
+        async with gate_for(Shop) as gate:
+            for protocol in ("first", "second", "first"):
+                KeptExchange(gate, protocol).call("shop.price", "apple")
+        assert counted("shop.price", "first")["calls"] == {"OK": 2}
+        assert counted("shop.price", "second")["calls"] == {"OK": 1}
+
+    async def test_a_handler_under_way_is_in_flight_in_its_protocol(self) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate, "slow")
+            exchange.call("shop.pack", "apple")
+            assert counted("shop.pack", "slow")["in_flight"] == 1
+            assert counted("shop.pack", "native")["in_flight"] == 0
+            shop.go_on.set()
+            await exchange.wait()
+            assert counted("shop.pack", "slow")["in_flight"] == 0
+
+
+def counted(method: str, protocol: str) -> dict[str, Any]:
+    return default_registry.counters(method, "server", protocol).snapshot()

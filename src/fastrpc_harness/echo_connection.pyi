@@ -15,5 +15,5 @@ class EchoConnection(Connection):
     def exchange(self, server: EchoConnection) -> None:
         """Carry what either side has to say to the other, until neither has anything."""
 
-    def _measure_calls(self, server: EchoConnection, count: int, batch: int, payload: bytes) -> int:
-        """Make `count` calls, `batch` of them in each flush: bench hook."""
+    def make_calls(self, server: EchoConnection, count: int, batch: int, payload: bytes) -> int:
+        """Make `count` calls, `batch` of them in each flush; return how many were answered."""

@@ -37,8 +37,8 @@ cdef class EchoConnection(Connection):
             data = all_output(server)
             self.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
-    def _measure_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
-        """Make `count` calls, `batch` of them in each flush: bench hook."""
+    def make_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
+        """Make `count` calls, `batch` of them in each flush; return how many were answered."""
         cdef Route route = Route.__new__(Route)
         cdef Call call
         cdef Py_ssize_t _i, _j

@@ -148,6 +148,8 @@ cdef class RecordingConnection(Connection):
         """
         if self.is_blocked:
             return b""
+        if self.withholds:
+            self.resume_withheld()
         self.pump(PY_SSIZE_T_MAX if most < 0 else most)
         output = self.take_output()
         return output if type(output) is bytes else b"".join(output)

@@ -1,0 +1,29 @@
+import socket as sockets
+from typing import final
+
+class BlockingIO:
+    """What a blocking connection reads and writes; by itself it is closed.
+
+    Compiled subclasses do the work: their methods run without the GIL. Python only makes and closes them.
+    """
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's, for poll; -1 once it is closed."""
+
+    def close(self) -> None:
+        """Close the socket, without a word to the peer. Closing twice is fine."""
+
+@final
+class SocketIO(BlockingIO):
+    """The bytes of a socket as they are.
+
+    Args:
+        socket: connected, blocking and without a timeout; owned from then on.
+    """
+
+    def __init__(self, socket: sockets.socket) -> None: ...
+    @property
+    def socket(self) -> sockets.socket: ...
+    def close(self) -> None:
+        """Close the socket, without a word to the peer. Closing twice is fine."""

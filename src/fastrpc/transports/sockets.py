@@ -1,0 +1,212 @@
+"""What transports made of sockets share: handing a connection over, listening, the texts of their errors."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConnectError
+from fastrpc.transports.base import Listener, SessionFactory
+
+__all__ = ["Handover", "close_all", "connect_error", "listen_error", "open_listener"]
+
+S = TypeVar("S", bound=asyncio.BufferedProtocol)
+
+
+class Handover(asyncio.BufferedProtocol):
+    """Keeps a new connection until its session takes it over.
+
+    A session is made only once its connection stands and nobody gave it up: uvloop closes the connection of a
+    cancelled dial without telling the protocol, and a session that was told `connection_made` must hear
+    `connection_lost`.
+    """
+
+    #: A first read is small: the peer has not heard from us yet.
+    _FIRST_READ_BYTES = 65_536
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._block = bytearray()
+        self._early = b""
+        self._is_paused = False
+        self._is_ended = False
+        self._is_lost = False
+        self._loss: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self._block = bytearray(self._FIRST_READ_BYTES)
+        return self._block
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._early += self._block[:nbytes]
+        self._is_paused = True
+        cast(asyncio.Transport, self._transport).pause_reading()
+
+    def eof_received(self) -> bool:
+        self._is_ended = True
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        self._loss = exc
+
+    def ensure_alive(self) -> None:
+        """Check that the connection still stands.
+
+        Raises:
+            OSError: it does not.
+        """
+        if self._is_lost or cast(asyncio.Transport, self._transport).is_closing():
+            reset = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            raise self._loss if isinstance(self._loss, OSError) else reset
+
+    def to(self, session_factory: Callable[[], S]) -> S:
+        """Make the session, and give it the connection and what has arrived on it.
+
+        Call `ensure_alive` first, in the same turn of the loop.
+        """
+        transport = cast(asyncio.Transport, self._transport)
+        try:
+            session = session_factory()
+            transport.set_protocol(session)
+            if self._is_paused:
+                transport.resume_reading()
+            session.connection_made(transport)
+            self._replay(transport, session)
+        except BaseException:
+            transport.abort()
+            raise
+        return session
+
+    def _replay(self, transport: asyncio.Transport, session: asyncio.BufferedProtocol) -> None:
+        early = memoryview(self._early)
+        while early and not transport.is_closing():
+            with memoryview(session.get_buffer(len(early))) as place:
+                size = min(len(early), len(place))
+                place[:size] = early[:size]
+            session.buffer_updated(size)
+            early = early[size:]
+        if self._is_ended and not transport.is_closing() and not session.eof_received():
+            transport.close()
+
+
+class _Listener:
+    """Listener over the servers of an event loop."""
+
+    def __init__(
+        self,
+        address: Address,
+        servers: Sequence[asyncio.AbstractServer],
+        before_close: Callable[[], None] | None,
+    ) -> None:
+        self.address = address
+        self._servers = servers
+        self._before_close = before_close
+
+    def close(self) -> None:
+        before_close, self._before_close = self._before_close, None
+        if before_close is not None:
+            before_close()
+        servers, self._servers = self._servers, ()
+        for server in servers:
+            _stop(server)
+
+    async def wait_closed(self) -> None:
+        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
+        # just before `close` gets its transport in the turn that is due, and its session one turn later.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def _stop(server: asyncio.AbstractServer) -> None:
+    """Close a server without losing a connection that it has accepted and not given a transport yet.
+
+    asyncio's own server refuses a transport once it is closed, by an assertion that its list of sockets is not None,
+    and leaves the accepted socket open for ever.
+    """
+    server.close()
+    if isinstance(server, asyncio.Server):
+        vars(server)["_sockets"] = []
+
+
+async def open_listener(
+    address: Address,
+    sockets: Sequence[socket.socket],
+    session_factory: SessionFactory,
+    backlog: int,
+    before_close: Callable[[], None] | None = None,
+) -> Listener:
+    """Accept connections on bound sockets; the listener owns them from then on. A failure closes them."""
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.AbstractServer] = []
+    listening_sockets = _Listener(address, servers, before_close)
+    try:
+        for bound in sockets:
+            # For a unix socket too: `create_unix_server` would remove the file of a socket that others share.
+            server = await loop.create_server(
+                session_factory, sock=bound, backlog=backlog, start_serving=False
+            )
+            servers.append(server)
+            await server.start_serving()
+    except BaseException:
+        listening_sockets.close()
+        close_all(sockets)
+        raise
+    return listening_sockets
+
+
+def close_all(sockets: Sequence[socket.socket]) -> None:
+    """Close sockets; closing one twice is fine."""
+    for opened in sockets:
+        opened.close()
+
+
+def connect_error(
+    address: Address, failures: Sequence[tuple[str, Exception]], seconds: float
+) -> ConnectError:
+    """Make the error of a failed dial: where to, what the system said to each attempt, how long it took."""
+    reasons = [f"{place}: {_reason(failure)}" if place else _reason(failure) for place, failure in failures]
+    last = failures[-1][1]
+    error = ConnectError(
+        f"cannot connect to {address} ({seconds:.3f} s): {'; '.join(reasons)}", hint=_connect_hint(last)
+    )
+    if isinstance(last, OSError) and last.errno is not None:
+        error.errno = last.errno
+    error.__cause__ = last
+    return error
+
+
+def listen_error(address: Address, failure: Exception) -> OSError:
+    """Make the error of a listen that failed, of the class and number the system gave, naming the address."""
+    text = f"cannot listen at {address}: {_reason(failure)}"
+    if isinstance(failure, socket.gaierror):
+        return socket.gaierror(failure.errno, text)
+    number = failure.errno if isinstance(failure, OSError) else errno.EINVAL
+    return OSError(text) if number is None else OSError(number, text)
+
+
+def _reason(failure: Exception) -> str:
+    # asyncio replaces the system's text by its own ("Connect call failed (...)"), so ask the number.
+    if (
+        isinstance(failure, OSError)
+        and not isinstance(failure, socket.gaierror)
+        and failure.errno is not None
+    ):
+        return os.strerror(failure.errno)
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
+    return str(failure) or type(failure).__name__
+
+
+def _connect_hint(failure: Exception) -> str | None:
+    if isinstance(failure, socket.gaierror):
+        return "check the host name"
+    if isinstance(failure, ConnectionRefusedError | FileNotFoundError):
+        return "nobody listens there; is the server running?"
+    return None

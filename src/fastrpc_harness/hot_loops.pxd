@@ -1,0 +1,5 @@
+"""Loops in C around single steps of the core."""
+
+cdef enum:
+    # Timers that stay linked while others are added and cancelled; a power of two.
+    TIMERS_IN_FLIGHT = 64

@@ -1,0 +1,259 @@
+"""Many connections that are busy at the same time share each turn of the loop, and nothing else changes for them."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, Keepalive, ServerConfig
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork
+from fastrpc._core.serving.admission import bytes_held
+from tests.support.frame_factory import opening, request
+from tests.support.served import Served, served
+from tests.support.waiting import eventually
+from tests.support.wire_layout import FLAG_ONE_WAY
+
+#: How long each call keeps the loop.
+BURN_SECONDS = 0.0003
+#: Between two looks at the loop: a round of what waits, and the reads of this turn.
+MOST_SECONDS = 0.015
+
+streams = pytest.mark.parametrize("scheme", ["tcp", "unix"])
+
+
+@fastrpc.service("work")
+class Work:
+    """Keeps the loop for a moment with each call, and notes them in their order."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+
+    @fastrpc.method
+    async def burn(self, number: int) -> int:
+        self.started.append(number)
+        until = time.perf_counter() + BURN_SECONDS
+        while time.perf_counter() < until:
+            pass
+        return number
+
+    @fastrpc.method(codec="raw")
+    async def burn_bytes(self, payload: bytes) -> bytes:
+        await self.burn(len(self.started))
+        return payload[:1]
+
+    @fastrpc.method(inline=True)
+    def now(self) -> int:
+        return len(self.started)
+
+
+class Watch:
+    """Counts the calls that start between two looks at the loop; the most of them once it ends."""
+
+    def __init__(self, work: Work) -> None:
+        self.most = 0
+        self._work = work
+
+    async def __aenter__(self) -> "Watch":
+        self._task = asyncio.ensure_future(self._look())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _look(self) -> None:
+        before = len(self._work.started)
+        while True:
+            await asyncio.sleep(0)
+            self.most, before = (
+                max(self.most, len(self._work.started) - before),
+                len(self._work.started),
+            )
+
+
+def burns(numbers: Sequence[int], *, flags: int = 0) -> bytes:
+    """Return the REQUESTs that burn for these numbers."""
+    return b"".join(
+        request(2 * place + 1, b"\x91\xcd" + number.to_bytes(2), method=b"work.burn", codec=1, flags=flags)
+        for place, number in enumerate(numbers)
+    )
+
+
+def sessions_of(target: Served) -> set[object]:
+    return target.server._gate.sessions  # type: ignore[union-attr]
+
+
+def some_wait(target: Served) -> bool:
+    return any(session.is_put_off for session in sessions_of(target))  # type: ignore[attr-defined]
+
+
+@contextmanager
+def crowded_loop() -> Iterator[None]:
+    """Use up each turn of the loop by other work, so that every read waits."""
+    ended = False
+
+    def step() -> bool:
+        until = time.perf_counter() + 0.005
+        while time.perf_counter() < until:
+            pass
+        return not ended
+
+    SlicedWork(loop_state(asyncio.get_running_loop()).turns, step).begin()
+    try:
+        yield
+    finally:
+        ended = True
+
+
+@contextmanager
+def opened(target: Served, count: int) -> Iterator[list[socket.socket]]:
+    """Connect so many sockets, each of which has written its opening."""
+    with ExitStack() as stack:
+        sockets = []
+        for _ in range(count):
+            if target.startswith("unix"):
+                stream = stack.enter_context(socket.socket(socket.AF_UNIX))
+                stream.connect(target.removeprefix("unix://"))
+            else:
+                host, _, port = target.removeprefix("tcp://").rpartition(":")
+                stream = stack.enter_context(socket.create_connection((host, int(port))))
+            stream.sendall(opening(False))
+            sockets.append(stream)
+        yield sockets
+
+
+async def settled(target: Served, count: int) -> None:
+    await eventually(lambda: len(sessions_of(target)) == count and len(target.server._openings) == 0)  # type: ignore[union-attr]
+
+
+@pytest.mark.measures
+@streams
+@pytest.mark.parametrize(("connections", "calls"), [(80, 10), (300, 1)])
+async def test_all_connections_together_keep_the_loop_no_longer_than_one(
+    scheme: str, connections: int, calls: int
+) -> None:
+    work, total = Work(), connections * calls
+    async with served(work, scheme=scheme) as target:
+        with opened(target, connections) as sockets:
+            await settled(target, connections)
+            async with Watch(work) as watch:
+                for place, stream in enumerate(sockets):
+                    stream.sendall(burns(range(place * calls, (place + 1) * calls)))
+                await eventually(lambda: len(work.started) == total)
+    # However slow this machine is, no handler takes less than it is told to.
+    assert watch.most * BURN_SECONDS <= MOST_SECONDS
+    for place in range(connections):
+        own = [number for number in work.started if number // calls == place]
+        assert own == sorted(own)
+
+
+@pytest.mark.measures
+@streams
+async def test_calls_behind_an_opening_share_the_turn_as_well(scheme: str) -> None:
+    work, connections, calls = Work(), 80, 10
+    async with served(work, scheme=scheme) as target, Watch(work) as watch:
+        with opened(target, connections) as sockets:
+            for stream in sockets:
+                stream.sendall(burns(range(calls)))
+            await eventually(lambda: len(work.started) == connections * calls)
+    assert watch.most * BURN_SECONDS <= MOST_SECONDS
+
+
+@pytest.mark.measures
+@streams
+async def test_long_payloads_that_become_whole_together_share_the_turn(scheme: str) -> None:
+    work, connections, payload = Work(), 200, bytes(60_000)
+    frame = request(1, payload, method=b"work.burn_bytes")
+    async with served(work, scheme=scheme) as target:
+        with opened(target, connections) as sockets:
+            await settled(target, connections)
+            for stream in sockets:
+                stream.sendall(frame[:30_000])
+            await eventually(
+                lambda: all(0 < session.body_left <= 30_100 for session in sessions_of(target))  # type: ignore[attr-defined]
+            )
+            async with Watch(work) as watch:
+                for stream in sockets:
+                    stream.sendall(frame[30_000:])
+                await eventually(lambda: len(work.started) == connections)
+    assert watch.most * BURN_SECONDS <= MOST_SECONDS
+
+
+@streams
+async def test_what_waits_is_counted_until_it_is_handled(scheme: str) -> None:
+    work, connections = Work(), 30
+    async with served(work, scheme=scheme) as target:
+        with opened(target, connections) as sockets:
+            await settled(target, connections)
+            assert bytes_held() == 0
+            sent = burns(range(5), flags=FLAG_ONE_WAY)
+            with crowded_loop():
+                for stream in sockets:
+                    stream.sendall(sent)
+                await eventually(lambda: some_wait(target))
+                waiting = [session for session in sessions_of(target) if session.is_put_off]  # type: ignore[attr-defined]
+                assert [session.held_bytes for session in waiting] == [len(sent)] * len(waiting)  # type: ignore[attr-defined]
+                assert bytes_held() == sum(session.held_bytes for session in sessions_of(target))  # type: ignore[attr-defined]
+                await eventually(lambda: len(work.started) == 5 * connections)
+            await eventually(lambda: not some_wait(target))
+            assert bytes_held() == 0
+    for first in range(5):
+        assert work.started.count(first) == connections
+
+
+@streams
+@pytest.mark.parametrize("end", ["close", "abort", "leave"])
+async def test_nothing_stays_counted_of_connections_that_end_while_they_wait(scheme: str, end: str) -> None:
+    connections = 30
+    async with served(Work(), scheme=scheme) as target:
+        with opened(target, connections) as sockets:
+            await settled(target, connections)
+            with crowded_loop():
+                for stream in sockets:
+                    stream.sendall(burns(range(5)))
+                await eventually(lambda: some_wait(target))
+                if end == "close":
+                    await target.server.close()
+                elif end == "abort":
+                    for session in list(sessions_of(target)):
+                        session.abort()  # type: ignore[attr-defined]
+                else:
+                    for stream in sockets:
+                        stream.close()
+                await eventually(lambda: not sessions_of(target))
+        assert bytes_held() == 0
+
+
+@streams
+async def test_a_drain_answers_what_waits(scheme: str) -> None:
+    calls = 20
+    async with served(Work(), scheme=scheme) as target:
+        clients = [Client(target) for _ in range(10)]
+        await asyncio.gather(*(client.ready() for client in clients))
+        with crowded_loop():
+            batches = [
+                asyncio.ensure_future(client.call_many(Work.burn, [(number,) for number in range(calls)]))
+                for client in clients
+            ]
+            await eventually(lambda: some_wait(target))
+            assert await target.server.drain() is True
+            assert await asyncio.gather(*batches) == [list(range(calls))] * len(clients)
+        await asyncio.gather(*(client.close() for client in clients))
+
+
+@streams
+async def test_nobody_is_taken_for_dead_whose_bytes_wait(scheme: str) -> None:
+    work, connections = Work(), 90
+    # None of these peers answers a ping: only what they sent shows that they live.
+    keepalive = Keepalive(interval=0.05, timeout=0.05, minimum_interval=0.001)
+    async with served(work, scheme=scheme, config=ServerConfig(keepalive=keepalive)) as target:
+        with crowded_loop(), opened(target, connections) as sockets:
+            for stream in sockets:
+                stream.sendall(burns([1]))
+            await eventually(lambda: len(work.started) == connections)

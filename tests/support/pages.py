@@ -1,0 +1,127 @@
+"""Pages of documents whose blocks are run as printed. These are the rules of a page:
+
+- A block whose first line is `# name.py`, or a name with another ending, is a file in the folder of the page.
+- A `sh` block is run by bash in that folder. All blocks of a page run in one shell, in their order, and the last
+  command of each ends with 0. Nothing that looks like a mistake may reach standard error.
+- A `text` block right after a `sh` block is what that one prints; `…` stands for what differs from run to run, and for
+  any number of lines where it has a line to itself.
+- A `console` block, with `$` before each command, is not run: it needs a network, root or a terminal.
+
+Ports of 127.0.0.1 are replaced by free ones.
+"""
+
+import re
+import shutil
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.program import Program
+
+__all__ = ["BASH", "Block", "Page", "Ran", "blocks_of", "file_name"]
+
+BASH = shutil.which("bash")
+
+#: Longer than any page takes.
+PAGE_SECONDS = 120.0
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE_NAME = re.compile(r"# (\w[\w.-]*\.\w+)\n")
+_PORT = re.compile(r"(?<=127\.0\.0\.1:)[1-9]\d+")
+
+# Stands between the output of two blocks, with the code that the first one ended with.
+_END = re.compile(r"\x1e(\d+)\x1e\n?")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a page."""
+
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One `sh` block, what it printed and what it should have."""
+
+    block: Block
+    code: int
+    output: str
+    expected: str | None
+
+    def __str__(self) -> str:
+        expected = "" if self.expected is None else f"\nthe page says\n{self.expected}"
+        return f"{self.block.text}\nended with {self.code} and printed\n{self.output}{expected}"
+
+    def is_as_printed(self) -> bool:
+        """Whether it ended with 0 and printed what the page says."""
+        if self.expected is None:
+            return self.code == 0
+        lines = (re.escape(line).replace("…", "[^\n]*") + "\n" for line in self.expected.splitlines())
+        pattern = "".join("(?:[^\n]*\n)*?" if line == "[^\n]*\n" else line for line in lines)
+        printed = "".join(f"{line.rstrip()}\n" for line in self.output.splitlines())
+        return self.code == 0 and re.fullmatch(pattern, printed) is not None
+
+
+def blocks_of(text: str) -> list[Block]:
+    """Return the blocks of a page in their order."""
+    return [Block(language, body) for language, body in _BLOCK.findall(text)]
+
+
+def file_name(block: Block) -> str | None:
+    """Return the name of the file that a block is; None for others."""
+    match = None if block.language in {"sh", "text", "console"} else _FILE_NAME.match(block.text)
+    return match and match[1]
+
+
+class Page:
+    """A folder with the files of a page, at ports that are free."""
+
+    def __init__(self, text: str, folder: Path) -> None:
+        self._folder = folder
+        self._ports = _free_ports(set(_PORT.findall(text)))
+        self.blocks = blocks_of(self._placed(text))
+        for block in self.blocks:
+            if name := file_name(block):
+                (folder / name).write_text(block.text, encoding="utf-8")
+        # What the shell finds is this very Python and the package under test.
+        (folder / "bin").mkdir()
+        for name, options in (("python", ""), ("fastrpc", "-m fastrpc")):
+            launcher = folder / "bin" / name
+            launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n', encoding="utf-8")
+            launcher.chmod(0o755)
+
+    def run(self) -> tuple[list[Ran], str]:
+        """Run the `sh` blocks; returns what became of each, and what reached standard error."""
+        shell = [index for index, block in enumerate(self.blocks) if block.language == "sh"]
+        script = "".join(f"{self.blocks[index].text}\nprintf '\\x1e%s\\x1e\\n' $?\n" for index in shell)
+        # A page may leave its servers running; whoever reads it ends them with the terminal.
+        script += "jobs -p | xargs -r kill 2> /dev/null; wait\n"
+        (self._folder / "page.sh").write_text(script, encoding="utf-8")
+        start = f"import os; os.execv({BASH!r}, ['bash', 'page.sh'])"
+        with Program(
+            ["-c", start], self._folder, {"PATH": f"{self._folder / 'bin'}:/usr/bin:/bin"}
+        ) as program:
+            ended = program.wait(PAGE_SECONDS)
+        parts = _END.split(ended.output)
+        assert len(parts) == 2 * len(shell) + 1, ended
+        return [
+            Ran(self.blocks[index], int(code), output, self._expected(index + 1))
+            for index, output, code in zip(shell, parts[::2], parts[1::2], strict=False)
+        ], ended.errors
+
+    def _expected(self, index: int) -> str | None:
+        following = self.blocks[index] if index < len(self.blocks) else None
+        return following.text if following is not None and following.language == "text" else None
+
+    def _placed(self, text: str) -> str:
+        return _PORT.sub(lambda match: self._ports[match[0]], text)
+
+
+def _free_ports(printed: set[str]) -> dict[str, str]:
+    with ExitStack() as stack:
+        found = {port: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for port in printed}
+        return {port: str(one.getsockname()[1]) for port, one in found.items()}

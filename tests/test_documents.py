@@ -1,0 +1,123 @@
+"""The rules of documents: what a page holds, what links to what, how long ARCHITECTURE.md may be."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import Block, blocks_of, file_name
+from tests.support.source_tree import PACKAGE, ROOT
+
+GUIDE = ROOT / "docs" / "guide"
+CHAPTERS = sorted(path for path in GUIDE.glob("*.md") if path.name != "README.md")
+PAGES = [ROOT / "README.md", GUIDE / "README.md", *CHAPTERS]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), GUIDE / "README.md", *CHAPTERS]
+
+ARCHITECTURE_LINES = 200
+CHAPTER_LINES = 180
+
+#: Languages that run nothing: what is printed, what needs a network or root, and files of other programs.
+NOT_RUN = {"text", "console", "dockerfile", "ini"}
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return what links to the headings of a page end in."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path) -> Iterator[str]:
+    for link in _LINK.findall(re.sub(r"^```.*?^```$", "", text_of(path), flags=re.MULTILINE | re.DOTALL)):
+        if link.startswith("https://"):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (path.parent / place).resolve() if place else path
+        if not target.exists() or (anchor and anchor not in anchors_of(text_of(target))):
+            yield f"{path.name}: {link}"
+
+
+def unused_files(blocks: list[Block]) -> Iterator[str]:
+    """Yield the Python files of a page that neither its shell runs nor another file imports."""
+    shell = "\n".join(block.text for block in blocks if block.language == "sh")
+    for block in blocks:
+        name = file_name(block)
+        if block.language != "python" or name is None:
+            continue
+        module = re.escape(name.removesuffix(".py"))
+        others = "\n".join(other.text for other in blocks if other is not block)
+        is_run = re.search(rf"\b{module}\.py\b", shell) or re.search(
+            rf"^(from|import) {module}\b|\b{module}:\w", others, re.MULTILINE
+        )
+        if not is_run and not (name.startswith("test_") and "pytest" in shell):
+            yield name
+
+
+def test_architecture_is_short() -> None:
+    assert len(text_of(ROOT / "ARCHITECTURE.md").splitlines()) <= ARCHITECTURE_LINES
+
+
+def test_files_named_in_architecture_exist() -> None:
+    named = set(re.findall(r"`((?:\w+/)+\w+\.(?:pyx|pxd|py|h))`", text_of(ROOT / "ARCHITECTURE.md")))
+    assert len(named) > 50
+    assert sorted(name for name in named if not any((base / name).exists() for base in (PACKAGE, ROOT))) == []
+
+
+def test_guide_has_ten_short_chapters() -> None:
+    assert len(CHAPTERS) == 10
+    assert [path.name for path in CHAPTERS if len(text_of(path).splitlines()) > CHAPTER_LINES] == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", GUIDE / "README.md"], ids=["README", "index"])
+def test_readme_and_index_link_to_every_chapter(path: Path) -> None:
+    linked = {(path.parent / link).resolve() for link in _LINK.findall(text_of(path))}
+    assert [chapter.name for chapter in CHAPTERS if chapter not in linked] == []
+
+
+def test_links_lead_somewhere() -> None:
+    assert [link for path in DOCUMENTS for link in broken_links(path)] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+class TestPages:
+    def test_every_block_is_a_file_or_a_command_or_output(self, path: Path) -> None:
+        for block in blocks_of(text_of(path)):
+            if block.language == "":
+                # The commands of the project, which set up what they need.
+                assert all(line.startswith("make ") for line in block.text.splitlines()), block
+            else:
+                assert file_name(block) or block.language == "sh" or block.language in NOT_RUN, block
+
+    def test_output_stands_below_a_command(self, path: Path) -> None:
+        blocks = blocks_of(text_of(path))
+        languages = [block.language for block in blocks]
+        assert [
+            blocks[index].text
+            for index, language in enumerate(languages)
+            if language == "text" and languages[index - 1 : index] != ["sh"]
+        ] == []
+
+    def test_files_have_names_of_their_own(self, path: Path) -> None:
+        names = [name for block in blocks_of(text_of(path)) if (name := file_name(block))]
+        assert len(names) == len(set(names))
+
+    def test_every_program_is_run(self, path: Path) -> None:
+        assert list(unused_files(blocks_of(text_of(path)))) == []
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    first = blocks_of(text_of(ROOT / "README.md"))[0]
+    assert [line.split("#")[0].strip() for line in first.text.splitlines()] == ["make demo", "make test"]
+
+
+def test_a_program_that_nothing_runs_is_found() -> None:
+    page = "```python\n# a.py\n```\n```python\n# b.py\nimport a\n```\n```sh\npython c.py\n```\n"
+    assert list(unused_files(blocks_of(page))) == ["b.py"]

@@ -1,0 +1,195 @@
+"""A read that comes when the turn of the loop is used up waits, and its connection survives or ends with it."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from fastrpc import Keepalive, Timeouts
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork, Turns
+from tests.support.frame_factory import opening
+from tests.support.waiting import eventually
+from tests.support.wire_frames import Goaway, Ping
+
+DRAINS = Goaway(2**63 - 1, 0).encode()
+
+
+class Stream(asyncio.Transport):
+    """A stream that leads nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": "nobody"})
+        self.written = b""
+        self.is_paused = False
+        self.is_broken = False
+        self.is_aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_broken:
+            raise ValueError("the stream is broken")
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is ever full."""
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+class Owner:
+    """Hears how the session fares."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.fails = False
+
+    def session_ready(self, session: ClientSession) -> None:
+        self.heard.append("ready")
+
+    def session_draining(self, session: ClientSession) -> None:
+        self.heard.append("draining")
+        if self.fails:
+            raise ValueError("the owner fails")
+
+    def session_lost(self, session: ClientSession, error: Exception | None) -> None:
+        self.heard.append("lost")
+
+
+def receive(session: ClientSession, data: bytes) -> None:
+    place = session.get_buffer(65_536)
+    place[: len(data)] = data
+    session.buffer_updated(len(data))
+
+
+def use_up_the_turn() -> Turns:
+    """Leave nothing of this turn of the loop."""
+    turns = loop_state(asyncio.get_running_loop()).turns
+
+    def step() -> bool:
+        until = time.perf_counter() + 0.005
+        while time.perf_counter() < until:
+            pass
+        return False
+
+    SlicedWork(turns, step).begin()
+    return turns
+
+
+def open_session() -> tuple[ClientSession, Stream, Owner]:
+    owner, stream = Owner(), Stream()
+    session = ClientSession(
+        endpoint="nowhere",
+        owner=owner,
+        loop=asyncio.get_running_loop(),
+        timeouts=Timeouts(),
+        keepalive=Keepalive(),
+        settings=usual_settings(False),
+    )
+    session.connection_made(stream)
+    receive(session, opening(True))
+    assert owner.heard == ["ready"]
+    return session, stream, owner
+
+
+async def test_a_read_in_a_used_up_turn_is_handled_in_the_next_one() -> None:
+    session, stream, owner = open_session()
+    use_up_the_turn()
+    receive(session, DRAINS)
+    assert (session.is_put_off, stream.is_paused, owner.heard) == (True, True, ["ready"])
+    await eventually(lambda: not session.is_put_off)
+    assert (stream.is_paused, owner.heard) == (False, ["ready", "draining"])
+    session.connection_lost(None)
+
+
+async def test_frames_cut_anywhere_are_joined_behind_their_turn() -> None:
+    for cut in range(1, len(DRAINS)):
+        session, _, owner = open_session()
+        receive(session, DRAINS[:cut])
+        use_up_the_turn()
+        receive(session, DRAINS[cut:])
+        assert owner.heard == ["ready"]
+        await eventually(lambda session=session: not session.is_put_off)  # type: ignore[misc]
+        assert owner.heard == ["ready", "draining"]
+        session.connection_lost(None)
+
+
+async def test_what_waits_in_front_of_the_end_of_the_stream_is_heard() -> None:
+    session, _, owner = open_session()
+    use_up_the_turn()
+    receive(session, DRAINS)
+    session.connection_lost(None)
+    assert owner.heard == ["ready", "draining", "lost"]
+
+
+async def test_the_end_of_writing_comes_behind_what_waits() -> None:
+    session, stream, owner = open_session()
+    use_up_the_turn()
+    receive(session, DRAINS)
+    assert session.eof_received() is True
+    assert not stream.is_aborted
+    await eventually(lambda: stream.is_aborted)
+    assert owner.heard == ["ready", "draining"]
+    session.connection_lost(None)
+
+
+async def test_the_end_of_the_stream_is_told_whatever_fails_in_front_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    session, _, owner = open_session()
+    use_up_the_turn()
+    receive(session, DRAINS)
+    owner.fails = True
+    with caplog.at_level(logging.ERROR, "fastrpc"):
+        session.connection_lost(None)
+    assert owner.heard == ["ready", "draining", "lost"]
+    assert [record.message for record in caplog.records] == [
+        "fastrpc: internal error on a connection of nobody"
+    ]
+
+
+async def test_a_session_whose_turn_fails_is_ended_and_the_loop_goes_on() -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    session, stream, _ = open_session()
+    turns = use_up_the_turn()
+    receive(session, Ping(b"12345678").encode())
+    stream.is_broken = True
+    await eventually(lambda: len(turns) == 0)
+    assert not session.is_put_off
+    assert stream.is_aborted
+    assert reports == []
+    session.connection_lost(None)
+
+
+async def test_a_session_that_closes_while_it_waits_reads_on() -> None:
+    session, _, owner = open_session()
+    use_up_the_turn()
+    receive(session, DRAINS)
+    session.close()
+    assert not session.is_put_off
+    await asyncio.sleep(0)
+    assert owner.heard == ["ready", "draining"]
+    session.connection_lost(None)

@@ -1,0 +1,43 @@
+"""Numbers that PROTOCOL.md assigns stand in one place; what cannot read it from there agrees with it."""
+
+import re
+
+import pytest
+
+from fastrpc import ServerConfig
+from fastrpc._core.framing.settings import Settings, usual_settings
+from fastrpc.assigned_numbers import CODECS, COMPRESSORS, FIRST_OWN_NUMBER
+from fastrpc.codecs.base import codec_named, codec_number, codec_numbers
+from fastrpc.compressors.base import compressor_named
+from tests.support.source_tree import PACKAGE, ROOT
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_codec_has_its_number_wherever_it_is_asked_for(name: str) -> None:
+    assert codec_named(name).wire_id == codec_number(name) == CODECS[name]
+    assert codec_numbers()[CODECS[name]] == name
+    assert usual_settings(True).codecs[CODECS[name]] == name
+    assert name in ServerConfig().codecs
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_a_compressor_has_its_number(name: str) -> None:
+    assert compressor_named(name).wire_id == COMPRESSORS[name]
+
+
+def test_the_floor_has_codecs_that_every_peer_knows() -> None:
+    assert Settings(True).codecs == Settings(False).codecs == {0: "raw", 1: "msgpack"}
+
+
+def test_c_and_the_protocol_know_the_same_first_number_of_ones_own() -> None:
+    declared = re.search(
+        r"FIRST_OWN_NUMBER = (\d+)", (PACKAGE / "_core/framing/settings.pxd").read_text(encoding="utf-8")
+    )
+    assert declared is not None
+    assert int(declared[1]) == FIRST_OWN_NUMBER
+
+
+def test_the_protocol_assigns_these_numbers() -> None:
+    text = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
+    for name, number in {**CODECS, **COMPRESSORS}.items():
+        assert re.search(rf"\b{number} `?{name}\b", text), name
