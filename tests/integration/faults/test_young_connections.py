@@ -20,8 +20,8 @@ from fastrpc import (
     SyncClient,
     UnavailableError,
 )
+from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.subchannel_rules import Patience
-from fastrpc.client.sync_subchannel import SyncSubchannel
 from fastrpc.testing import FakeClock
 from tests.support.frame_factory import answer, opening
 from tests.support.raw_peer import RawPeer, RawServer

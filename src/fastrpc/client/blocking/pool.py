@@ -18,6 +18,7 @@ from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
+from fastrpc.client.blocking.subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.subchannel_rules import (
     LOOK_SECONDS,
     Patience,
@@ -29,7 +30,6 @@ from fastrpc.client.subchannel_rules import (
     what_came_of,
     with_left,
 )
-from fastrpc.client.sync_subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.config.delays import silence_seconds

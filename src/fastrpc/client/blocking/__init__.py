@@ -1,0 +1,8 @@
+"""The client without a loop: threads dial, send and receive for themselves.
+
+client        `SyncClient`: options, life and views
+call_runner   runs a call that needs a connection, interceptors, or more than one attempt
+attempting    picks, connects and attempts
+pool          makes connections
+subchannel    one endpoint and the connections to it
+"""
