@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, 
 
 from fastrpc._core.calling.blocking_caller import BlockingCall
 from fastrpc.client.blocking.pool import FORK_LOOK_SECONDS
-from fastrpc.client.subchannel_rules import own_call
+from fastrpc.client.own_call import own_call
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply

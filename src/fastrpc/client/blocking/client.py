@@ -28,8 +28,9 @@ from fastrpc.client.client import (
     needs_runner,
 )
 from fastrpc.client.fan_out import BlockingFanOut
+from fastrpc.client.own_call import own_call
+from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named

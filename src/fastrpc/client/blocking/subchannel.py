@@ -1,101 +1,73 @@
-"""One endpoint of a blocking client, and the connections to it."""
+"""One endpoint of a blocking client, and the connections to it.
 
-import logging
-import random
+What is known of the endpoint and what is to be done is `EndpointPlan`'s; the threads that call see what became of a
+connection when they look at it.
+"""
+
 import time
-from typing import Any
 
 from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc.client.subchannel_rules import trouble_at, without_frames
+from fastrpc.client.plan import EndpointPlan
 from fastrpc.config import Backoff
-from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError, FastRPCError
+from fastrpc.errors import ConnectError
 
 __all__ = ["SyncSubchannel", "opened", "spare_seconds_until"]
-
-logger = logging.getLogger("fastrpc.client")
 
 #: How long a call may be kept by an attempt to reach one more endpoint while it could go to another one already.
 #: Too low never finds a distant server again, too high delays a call now and then.
 SPARE_SECONDS = 0.25
 
 
-class SyncSubchannel:
+class SyncSubchannel(EndpointPlan):
     """One endpoint and the connections to it, whatever state they are in. Guarded by the pool's lock."""
 
     def __init__(self, endpoint: Endpoint, backoff: Backoff) -> None:
-        self.endpoint = endpoint
+        super().__init__(endpoint, backoff)
         self.sessions: list[BlockingSession] = []
-        #: Why there is no connection; None once a server has shown its settings.
-        self.error: FastRPCError | None = None
-        #: How often a connection could not be made, or ended as soon as it was there.
-        self.failures = 0
-        #: Instant of the next attempt, after failures.
-        self.due = 0.0
-        self.is_dialing = False
-        self.was_dialed = False
-        self.is_removed = False
-        #: Whether `ready` connects it (`Pool.warm`), and its place in this client's own order.
-        self.is_warm = False
-        self.rank = random.random()
-        #: The EndpointState of the endpoint set, where there is one.
-        self.endpoint_state: Any = None
-        self._first = backoff.first
-        self._delays = Delays(backoff)
+
+    @property
+    def connections(self) -> list[BlockingSession]:
+        """The connections that take calls as far as is known."""
+        return self.sessions
+
+    @property
+    def may_come(self) -> bool:
+        """Whether a thread is dialling: who asks found no connection that it may take."""
+        return self.is_dialing
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether no attempt to connect was made: that a server shows its settings is seen by no one at once."""
+        return self.is_new
 
     def refresh(self) -> None:
         """Take note of what became of the connections."""
-        for session in self.lasting:
-            if session.is_ready and self.error is not None and session.is_usable:
-                logger.info("connected to %s again", self.endpoint)
-                self.error = None
-                self._delays.reset()
+        if self.error is not None and any(
+            session.is_ready and session.is_usable and not session.is_aged for session in self.sessions
+        ):
+            self.answered()
         for session in [session for session in self.sessions if not session.is_usable]:
             # A rested connection's end is seen with the next call: the pause began when it was last of use.
             used_at = session.used_at
             self.sessions.remove(session)
             session.retire()
             self._note_end(session, used_at)
-        if any(session.is_ready for session in self.lasting):
-            for session in [session for session in self.sessions if session.is_aged]:
-                self.sessions.remove(session)
-                session.retire()
-
-    @property
-    def lasting(self) -> list[BlockingSession]:
-        """The connections that are not to be replaced."""
-        return [session for session in self.sessions if not session.is_aged]
+        replaced = self.replaced()
+        for session in [session for session in self.sessions if session in replaced]:
+            self.sessions.remove(session)
+            session.retire()
 
     def _note_end(self, session: BlockingSession, used_at: float) -> None:
         if session.is_spent:
-            self._delays.reset()
+            self.spent()
             return
-        reason = session.lost_because or "the server drains"
-        if not session.is_ready:
-            self.note_failure(ConnectError(f"{self.endpoint}: the connection ended in its opening: {reason}"))
-        elif session.lifetime < self._first:
-            # A server that drops every connection right behind its settings is not hammered either.
-            lived = session.lifetime
-            self.note_failure(
-                ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}"), used_at
-            )
-        else:
-            # From now on a loss is tried again without delay.
-            self._delays.reset()
-
-    def note_failure(self, error: FastRPCError, since: float | None = None) -> None:
-        """Pause before the next attempt, longer each time; from now, or from an earlier instant."""
-        if self.error is None:
-            logger.warning("%s", trouble_at(self.endpoint, error))
-        self.error = without_frames(error)
-        self.failures += 1
-        self.due = (time.monotonic() if since is None else since) + self._delays.take()
-
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing is known against it: no attempt to connect was made."""
-        return not self.sessions and self.error is None and not self.was_dialed
+        self.ended(
+            was_ready=session.is_ready,
+            lived=session.lifetime,
+            reason=session.lost_because or "the server drains",
+            at=used_at if session.is_ready else time.monotonic(),
+        )
 
     def remove(self) -> None:
         """The endpoint is none any more: what is under way may end, nothing new begins."""
@@ -103,10 +75,6 @@ class SyncSubchannel:
             session.retire()
         self.sessions = []
         self.is_removed = True
-
-    def may_dial(self, now: float) -> bool:
-        """Whether an attempt to connect may be made."""
-        return not self.is_dialing and now >= self.due
 
     def least_used(self) -> BlockingSession | None:
         """Return the connection with the fewest threads on it."""
