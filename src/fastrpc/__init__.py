@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from fastrpc._core.calls.call import Call, current_call
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
+from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.client import Client
-from fastrpc.client.sync_client import SyncClient
 from fastrpc.config import (
     TLS,
     Admission,

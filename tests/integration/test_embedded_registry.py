@@ -177,7 +177,7 @@ async def test_snapshot_that_cannot_be_read_is_set_aside(
     ):
         assert await client.call(RegistryService.services) == {}
     assert (tmp_path / "registry.json.unreadable").read_bytes() == b"nonsense"
-    assert "cannot be used" in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 async def test_disk_that_is_full_is_logged_once_and_harms_nobody(

@@ -8,9 +8,9 @@ from typing import Any, TypeVar, cast
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.calling.caller import BatchCall, ClientCall
 from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.plan import REACH_HINT, Patience
 from fastrpc.client.pool import Pool
 from fastrpc.client.subchannel import Subchannel
-from fastrpc.client.subchannel_rules import REACH_HINT, Patience
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConnectError,
@@ -253,12 +253,9 @@ class Attempting(BaseAttempting):
                 is_kept = subchannel.may_come and self.asks_once
                 if not is_kept:
                     pick.undone()
-                if not call._options.wait_for_ready and not (
-                    subchannel.may_come if pinned else pool.may_come()
-                ):
-                    subchannels = [subchannel] if pinned else pool.subchannels
-                    if patience is None or patience.is_over(subchannels):
-                        raise pool.unreachable(subchannels)
+                subchannels = [subchannel] if pinned else pool.subchannels
+                if not call._options.wait_for_ready and pool.is_in_vain(subchannels, patience):
+                    raise pool.unreachable(subchannels)
                 await (pool.wait_changed() if pinned is None else subchannel.wait_changed())
                 if not is_kept or not subchannel.may_come:
                     pick.undone()

@@ -15,10 +15,11 @@ from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.fan_out import FanOut
+from fastrpc.client.own_call import own_call
+from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.subchannel_rules import REACH_HINT, own_call
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named

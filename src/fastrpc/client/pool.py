@@ -6,7 +6,6 @@ Each client warms endpoints (`Pool.warm`) in an order of its own, or a thousand 
 import asyncio
 import contextlib
 import contextvars
-import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -17,27 +16,15 @@ from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
+from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.probing import Prober
 from fastrpc.client.subchannel import Subchannel
-from fastrpc.client.subchannel_rules import (
-    LOOK_SECONDS,
-    Patience,
-    SubchannelIndex,
-    choose_warm,
-    reach_hint,
-    subchannels_of,
-    wanted_subchannels,
-    what_came_of,
-    with_left,
-)
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectError, NoEndpointError, UnavailableError
 
 __all__ = ["Pool"]
-
-logger = logging.getLogger("fastrpc.client")
 
 #: Subchannels of which one look at all of them is felt.
 MANY_LINKS = 64
@@ -79,13 +66,9 @@ class Pool:
         self._has_idle = False
         # Whether changes of this turn of the loop were told, and whether there were more since.
         self._has_told = self._has_more = False
-        self.subchannels: list[Subchannel] = []
-        self._index: SubchannelIndex[Subchannel] = SubchannelIndex()
-        #: Subchannels that calls may need, in the order of the endpoints: what the filters of the selector leave.
-        self.wanted: list[Subchannel] = []
-        #: Those among them that calls need while all endpoints are in good health.
-        self._usual: list[Subchannel] = []
-        self._narrowed: list[Subchannel] | None = None
+        self._plan: ConnectionPlan[Subchannel] = ConnectionPlan(
+            target, endpoint_set, config.pool.warm, lambda endpoint: Subchannel(self, endpoint)
+        )
         self._removed: list[Subchannel] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
@@ -98,8 +81,17 @@ class Pool:
             self.update(target.endpoints)
             self._has_list = target.registry is None
         else:
-            self.subchannels = self.wanted = [Subchannel(self, endpoint) for endpoint in target.endpoints[:1]]
-            choose_warm(self.subchannels, self.config.pool.warm)
+            self._plan.take_one(target.endpoints)
+
+    @property
+    def subchannels(self) -> list[Subchannel]:
+        """The subchannels of all endpoints."""
+        return self._plan.subchannels
+
+    @property
+    def wanted(self) -> list[Subchannel]:
+        """Subchannels that calls may need: what the filters of the selector leave."""
+        return self._plan.wanted
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to a loop: that of the first use."""
@@ -137,73 +129,40 @@ class Pool:
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Make these the endpoints; what is under way at those that are gone ends there."""
         try:
-            self._endpoint_set.update(endpoints)
+            self._plan.take(endpoints)
         finally:
-            # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
-            before, self.subchannels = (
-                self.subchannels,
-                subchannels_of(self._endpoint_set, lambda endpoint: Subchannel(self, endpoint)),
-            )
             self._has_list = True
-            for subchannel in set(before).difference(self.subchannels):
+            for subchannel in self._plan.take_gone():
                 self._removed.append(subchannel)
                 subchannel.remove()
             if self.is_used and not self.is_closed:
                 self.changed()
-        self._choose_wanted()
+        self._plan.choose()
         if self.is_used and not self.is_closed:
             self.start()
 
-    def _choose_wanted(self) -> None:
-        if self.endpoint_set is not None and self._narrowed is not self.subchannels:
-            self._usual = wanted_subchannels(self.endpoint_set, self.subchannels)
-            choose_warm(self._usual, self.config.pool.warm)
-            self._narrowed = self.subchannels
-            self.wanted = with_left(self._usual, self.endpoint_set)
-
     def _take_left(self) -> None:
         """Connect where the filters let calls go now."""
-        before, self.wanted = set(self.wanted), with_left(self._usual, self._endpoint_set)
+        added = self._plan.take_left()
         if self.is_used and not self.is_closed:
-            for subchannel in self.wanted:
-                if subchannel not in before:
-                    subchannel.start()
-
-    @property
-    def _endpoint_set(self) -> EndpointSet:
-        assert self.endpoint_set is not None
-        return self.endpoint_set
+            for subchannel in added:
+                subchannel.start()
 
     def _mark(self) -> None:
-        """Tell the endpoint set where there is no connection: calls go there only as long as there is none anywhere.
-
-        Where keys say which endpoint takes a call, one that is being connected for the first time keeps its keys.
-        """
+        """Tell the endpoint set which connections there are, and where there is none."""
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
-        keeps_new = self._endpoint_set.selector.is_keyed
-        leaving, untried = set(), set()
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
             if subchannel.live:
                 endpoint_state.sessions = subchannel.usable_sessions
             elif endpoint_state.sessions:
                 endpoint_state.sessions = nowhere
-            if (not subchannel.live or usable.isdisjoint(endpoint_state.sessions)) and not (
-                keeps_new and subchannel.is_new
-            ):
-                leaving.add(endpoint_state)
-            if subchannel.error is None and subchannel.is_untried:
-                untried.add(endpoint_state)
-        try:
-            self._endpoint_set.set_all_leaving(leaving, untried)
-        except Exception:
-            # Filters and selectors of the user's run in there; a connection that reports something must not hear of it.
-            logger.exception("%s: the selector cannot take the endpoints", self.target)
+        self._plan.mark(lambda each: bool(each.live) and not usable.isdisjoint(each.endpoint_state.sessions))
 
     def start(self) -> None:
         """Connect wherever there is no connection."""
-        self._choose_wanted()
+        self._plan.choose()
         if self._has_idle or self._started is not self.wanted:
             self._has_idle, self._started = False, self.wanted
             for subchannel in self.wanted:
@@ -283,7 +242,7 @@ class Pool:
             if sessions:
                 return random.choice(sessions)
             self.start()
-            if not (wait or self.may_come()) and (patience is None or patience.is_over(self.subchannels)):
+            if not wait and self.is_in_vain(self.subchannels, patience):
                 raise self.unreachable(self.subchannels)
             await self.wait_changed()
 
@@ -302,9 +261,9 @@ class Pool:
         if self.is_closed:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
-    def may_come(self) -> bool:
-        """Whether a connection may be there in a moment."""
-        return any(subchannel.may_come for subchannel in self.subchannels)
+    def is_in_vain(self, subchannels: Sequence[Subchannel], patience: Patience | None) -> bool:
+        """Whether a call that finds no connection at these, and does not wait for a server, fails now."""
+        return self._plan.is_in_vain(subchannels, patience, self.loop.time())
 
     @property
     def has_list(self) -> bool:
@@ -332,21 +291,15 @@ class Pool:
 
     def subchannel_at(self, address: Address) -> Subchannel | None:
         """Return the subchannel of one endpoint."""
-        return self._index.find(self.subchannels, address)
+        return self._plan.find(address)
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
-        if not self.subchannels:
-            error = None if self._follower is None else self._follower.error
-            return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
-        return what_came_of(self.subchannels)
+        return self._plan.tried(None if self._follower is None else self._follower.error)
 
     def unreachable(self, subchannels: Sequence[Subchannel]) -> ConnectError:
         """Return the error of a call that finds a connection at none of these."""
-        return ConnectError(
-            f"no endpoint could be reached: {what_came_of(subchannels)}",
-            hint=reach_hint(subchannels),
-        )
+        return self._plan.unreachable(subchannels)
 
     def abandon(self) -> None:
         """Forget every connection: their loop is closed, nothing can be done with them."""

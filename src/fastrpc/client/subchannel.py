@@ -1,20 +1,17 @@
 """One endpoint of an asynchronous client, and the connections to it.
 
-A further connection (`Pool.connections_per_endpoint`) is made once the server behind the first has shown its
-settings, so a server that is away or silent is tried no more often than with one.
+What is known of the endpoint and what is to be done is `EndpointPlan`'s; here are the dials, timers and sessions.
 """
 
 import asyncio
 import contextvars
 import logging
-import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
-from fastrpc.client.subchannel_rules import trouble_at, without_frames
-from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.transports.base import dial_options, transport_for
@@ -33,29 +30,18 @@ class _StreamSession(ClientSession, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-class Subchannel:
+class Subchannel(EndpointPlan):
     """One endpoint and the connections to it, whatever state they are in."""
 
+    logs_early_ends = False
+
     def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+        super().__init__(endpoint, pool.config.backoff)
         #: Connections that were made and take calls as far as is known; replaced, never changed.
         self.live: list[ClientSession] = []
-        self.error: FastRPCError | None = None
-        #: How often a connection could not be made, or ended as soon as it was there.
-        self.failures = 0
         #: Whether a connection ended because nobody needed it: the next call makes another.
         self.is_dormant = False
-        #: Whether it is connected before anybody calls, and stays so (`Pool.warm`).
-        self.is_warm = False
-        #: Its place in this client's own order, by which the warm ones are chosen.
-        self.rank = random.random()
-        #: The EndpointState of the endpoint set, where there is one.
-        self.endpoint_state: Any = None
-        self._is_removed = False
-        self._was_connected = False
-        self._was_ready = False
         self._pool = pool
-        self._delays = Delays(pool.config.backoff)
         self._task: asyncio.Task[bool] | None = None
         #: Runs while the next attempt is put off.
         self._pause: asyncio.TimerHandle | None = None
@@ -63,51 +49,36 @@ class Subchannel:
         self._probes: EndpointProbes | None = None
         # Calls that wait for a connection to this very endpoint.
         self._waiters: set[asyncio.Future[None]] = set()
-        # When each was made; those that take no new calls included.
-        self._sessions: dict[ClientSession, float] = {}
+        # When each was made, those that take no new calls included; None once its end is noted.
+        self._sessions: dict[ClientSession, float | None] = {}
 
     @property
-    def is_trying(self) -> bool:
-        """Whether an attempt is under way or has its place in the queue, as opposed to a pause between two."""
-        return self._task is not None or self in self._pool.dials
-
-    @property
-    def may_come(self) -> bool:
-        """Whether a connection is there, or may be in a moment."""
-        return self.is_trying or bool(self.live)
-
-    @property
-    def _is_complete(self) -> bool:
-        """Whether there are as many connections as there should be now: one, until a server has shown its settings."""
-        lasting = [session for session in self.live if not session.is_aged]
-        count = len(lasting)
-        if count and not any(session.is_ready for session in lasting):
-            return True
-        return count >= (self._pool.config.pool.connections_per_endpoint if count else 1)
+    def connections(self) -> list[ClientSession]:
+        """The connections that take calls as far as is known."""
+        return self.live
 
     def start(self, *, is_wanted: bool = False) -> None:
         """Connect in the background unless that is under way or done; soon where a call waits for this endpoint."""
         self.is_dormant = False
         if not self._may_dial or self._task is not None or self._pause is not None:
             return
-        if self in self._pool.dials:
+        if self.is_dialing:
             if is_wanted:
                 self._pool.dials.ask(self, is_wanted=True)
-        elif self.error is not None:
-            self._begin_pause()
+        elif left := self.pause_left(self._pool.loop.time()):
+            self._begin_pause(left)
         else:
-            self._pool.dials.ask(self, is_wanted=is_wanted)
+            self._ask(is_wanted=is_wanted)
+
+    def _ask(self, *, is_wanted: bool = False) -> None:
+        self.is_dialing = True
+        self._pool.dials.ask(self, is_wanted=is_wanted)
 
     @property
     def _may_dial(self) -> bool:
-        return not (self._is_complete or self._is_removed or self._pool.is_closed)
-
-    @property
-    def dial_rank(self) -> int:
-        """How likely its server answers: it did, nothing is known of it, it failed since, it always failed."""
-        if self.error is None:
-            return 0 if self._was_ready else 1
-        return 2 if self._was_ready else 3
+        if self.is_removed or self._pool.is_closed:
+            return False
+        return self.lacks(self._pool.config.pool.connections_per_endpoint)
 
     def dial(self) -> None:
         """Begin an attempt; called by the queue of the pool."""
@@ -124,41 +95,36 @@ class Subchannel:
         try:
             session = await self._dial()
         except FastRPCError as error:
-            self._note_failure(error)
+            self.note_failure(error, self._pool.loop.time())
             return False
         if not session.is_usable:
-            self.failures += 1
-            self.error = self.error or self._opening_error(session.closed_text or "it was closed at once")
+            self._note_end(session, session.closed_text or "it was closed at once")
             return False
         self.live = [*self.live, session]
-        self._was_connected = True
+        self.was_dialed = True
         return True
 
     def _end_dial(self, task: asyncio.Task[bool]) -> None:
         """Go on until all connections stand, with pauses that grow until a server has shown its settings."""
         self._task = None
+        self.is_dialing, self.was_dialed = False, True
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
+            self.put_off(self._pool.loop.time())
         # First: what is still under way cannot ask for another dial.
         self._pool.dials.ended(self)
-        if self._may_dial:
-            if not task.cancelled() and task.exception() is None and task.result():
-                # The connection may have ended meanwhile: then its error, if there is one, demands a pause.
-                self.start()
-            else:
-                self._begin_pause()
+        # The connection may have ended meanwhile: then that demands a pause as well.
+        self.start()
         self._changed()
 
-    def _begin_pause(self) -> None:
-        self._pause = self._pool.loop.call_later(
-            self._delays.take(), self._end_pause, context=contextvars.Context()
-        )
+    def _begin_pause(self, seconds: float) -> None:
+        self._pause = self._pool.loop.call_later(seconds, self._end_pause, context=contextvars.Context())
         self._changed()
 
     def _end_pause(self) -> None:
         self._pause = None
         if self._may_dial:
-            self._pool.dials.ask(self)
+            self._ask()
         self._changed()
 
     async def _dial(self) -> ClientSession:
@@ -192,14 +158,12 @@ class Subchannel:
         self._sessions[session] = self._pool.loop.time()
         return session
 
-    def _opening_error(self, reason: object) -> ConnectError:
-        return ConnectError(f"{self.endpoint}: the connection ended in its opening: {reason}")
-
-    def _note_failure(self, error: FastRPCError) -> None:
-        if self.error is None:
-            logger.warning("%s", trouble_at(self.endpoint, error))
-        self.error = without_frames(error)
-        self.failures += 1
+    def _note_end(self, session: ClientSession, reason: object) -> None:
+        """Take note of the end of a connection that was wanted, once."""
+        made, now = self._sessions.get(session), self._pool.loop.time()
+        if made is not None and not self.is_removed and not self._pool.is_closed:
+            self._sessions[session] = None
+            self.ended(was_ready=session.is_ready, lived=now - made, reason=reason, at=now)
 
     def _changed(self) -> None:
         """Tell everybody who waits for this endpoint, or for any, that something is different now."""
@@ -224,24 +188,20 @@ class Subchannel:
     # What a session reports
 
     def session_ready(self, session: ClientSession) -> None:
-        """The server has shown its settings: from now on a loss is tried again without delay."""
-        if self.error is not None:
-            logger.info("connected to %s again", self.endpoint)
-        self.error = None
-        self._was_ready = True
-        self._delays.reset()
+        """The server has shown its settings."""
+        self.answered()
         self._let_aged_go()
         self._changed()
         # The server is there: if more than one connection is wanted, now is the time for the others.
         self.start()
         prober = self._pool.prober
-        if prober is not None and not self._is_removed and not self._pool.is_closed:
+        if prober is not None and not self.is_removed and not self._pool.is_closed:
             self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
             self._probes.begin()
 
     def session_aged(self, session: ClientSession) -> None:
         """It is old enough to be replaced, and takes calls until that is done."""
-        if self._is_removed or (session.is_dispensable and not self.is_warm):
+        if self.is_removed or (session.is_dispensable and not self.is_warm):
             session.retire()
             return
         self._let_aged_go()
@@ -249,9 +209,7 @@ class Subchannel:
 
     def _let_aged_go(self) -> None:
         """Retire connections in whose place others take calls."""
-        ready = sum(session.is_ready for session in self.live)
-        surplus = max(0, ready - self._pool.config.pool.connections_per_endpoint)
-        for session in [session for session in self.live if session.is_aged][:surplus]:
+        for session in self.replaced(self._pool.config.pool.connections_per_endpoint):
             session.retire()
 
     def session_draining(self, session: ClientSession) -> None:
@@ -265,9 +223,8 @@ class Subchannel:
 
     def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
         """The connection is gone."""
-        if not session.is_ready and not self._pool.is_closed and not self._is_removed:
-            reason = session.closed_text or error or "the server closed it"
-            self._note_failure(self._opening_error(reason))
+        if not session.is_ready:
+            self._note_end(session, session.closed_text or error or "the server closed it")
         self._leave(session)
         self._sessions.pop(session, None)
         self._changed()
@@ -276,14 +233,10 @@ class Subchannel:
         if session not in self.live:
             return
         self.live = [other for other in self.live if other is not session]
-        lived = self._pool.loop.time() - self._sessions[session]
-        if session.is_ready and lived < self._pool.config.backoff.first:
-            # A server that drops every connection right behind its settings is not hammered either.
-            reason = session.closed_text or "the server closed it"
-            self.failures += 1
-            self.error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
+        if session.is_ready:
+            self._note_end(session, session.closed_text or "the server closed it")
         if session.is_dispensable and not self.is_warm:
-            self.is_dormant = not self._is_complete
+            self.is_dormant = self.lacks(self._pool.config.pool.connections_per_endpoint)
             self._pool.note_idle()
         elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing everything right now. A call that looks for
@@ -308,19 +261,9 @@ class Subchannel:
         self._turn = (self._turn + 1) % len(sessions)
         return sessions[self._turn]
 
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing is known against it: it was never connected, and no attempt failed."""
-        return not self.live and self.error is None and not self._was_connected
-
-    @property
-    def is_untried(self) -> bool:
-        """Whether its server has not shown its settings yet, and no attempt failed."""
-        return self.error is None and not self._was_ready
-
     def remove(self) -> None:
         """The endpoint is none any more: what is under way may end, nothing new begins."""
-        self._is_removed = True
+        self.is_removed = True
         self._stop()
         self.live = []
         for session in list(self._sessions):
@@ -337,6 +280,7 @@ class Subchannel:
     def _stop(self) -> None:
         """Begin nothing by itself any more."""
         self._pool.dials.forget(self)
+        self.is_dialing = self._task is not None
         if self._task is not None:
             self._task.cancel()
         if self._pause is not None:

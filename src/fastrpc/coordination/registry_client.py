@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from fastrpc.client.sync_client import SyncClient
+from fastrpc.client.blocking.client import SyncClient
 from fastrpc.config import Backoff, ClientConfig, Keepalive, Timeouts
 from fastrpc.coordination.registration import check_record_size
 from fastrpc.coordination.registry_service import RegistryService, ServiceList

@@ -16,13 +16,9 @@ from fastrpc import (
     ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
-    Endpoint,
     SyncClient,
     UnavailableError,
 )
-from fastrpc.client.subchannel_rules import Patience
-from fastrpc.client.sync_subchannel import SyncSubchannel
-from fastrpc.testing import FakeClock
 from tests.support.frame_factory import answer, opening
 from tests.support.raw_peer import RawPeer, RawServer
 from tests.support.wire_frames import Goaway, Request
@@ -279,18 +275,3 @@ async def test_waiting_for_ready_goes_on_as_before(is_blocking: bool) -> None:
         caller = Caller(is_blocking=is_blocking, wait_for_ready=True)
         config = ClientConfig(backoff=Backoff(first=0.02, longest=0.05), early_calls="none")
         assert await caller.call(server.address, fail_mode="failover", config=config) == 42
-
-
-def test_patience_lasts_for_one_dial_in_vain_and_for_the_first_pause_at_least() -> None:
-    clock = FakeClock()
-    subchannels = [SyncSubchannel(Endpoint(f"tcp://127.0.0.1:{port}"), Backoff()) for port in (1, 2)]
-    patience = Patience(0.1, clock)
-    assert not patience.is_over(subchannels)
-    subchannels[0].note_failure(ConnectError("refused"))
-    assert not patience.is_over(subchannels)
-    clock.advance(0.1)
-    assert patience.is_over(subchannels)
-    assert not patience.is_over(subchannels[1:])
-    assert patience.is_over([])
-    # One that came later has no dial in vain that this attempt waited for.
-    assert not patience.is_over([SyncSubchannel(Endpoint("tcp://127.0.0.1:1"), Backoff())])

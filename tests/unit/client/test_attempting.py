@@ -35,8 +35,12 @@ class Connecting:
 
     def start(self) -> None: ...
 
-    def may_come(self) -> bool:
-        return True
+    @property
+    def subchannels(self) -> list[Any]:
+        return [each.subchannel for each in self.endpoint_set.endpoint_states]
+
+    def is_in_vain(self, subchannels: list[Any], patience: object) -> bool:
+        return False
 
     async def wait_changed(self) -> None:
         self.waiting.append(asyncio.get_running_loop().create_future())

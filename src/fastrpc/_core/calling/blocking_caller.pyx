@@ -6,7 +6,7 @@
                                       BlockingSession.wait    this thread sends and receives, or another one for it
                                       BlockingCall.end        decodes the answer
 
-Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.sync_call_runner`).
+Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.blocking.call_runner`).
 
 In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
 pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.calling.blocking_caller import BlockingCaller, BlockingState
 from fastrpc._core.loop.spinner import allowed_spin
+from fastrpc.client.blocking.call_runner import SyncCallRunner
+from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
@@ -26,10 +28,9 @@ from fastrpc.client.client import (
     needs_runner,
 )
 from fastrpc.client.fan_out import BlockingFanOut
+from fastrpc.client.own_call import own_call
+from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.subchannel_rules import REACH_HINT, own_call
-from fastrpc.client.sync_call_runner import SyncCallRunner
-from fastrpc.client.sync_pool import SyncPool
 from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named

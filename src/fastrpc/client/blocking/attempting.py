@@ -6,8 +6,8 @@ from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc.client.attempting import BaseAttempting
-from fastrpc.client.sync_pool import SyncPool
-from fastrpc.client.sync_subchannel import SyncSubchannel
+from fastrpc.client.blocking.pool import SyncPool
+from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectionLostError, FastRPCError
 from fastrpc.status import Status

@@ -4,7 +4,6 @@ Calls are placed in Python here, under the lock of the pool, as a pick also says
 stay compiled.
 """
 
-import logging
 import math
 import threading
 import time
@@ -18,24 +17,13 @@ from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
-from fastrpc.client.subchannel_rules import (
-    LOOK_SECONDS,
-    Patience,
-    SubchannelIndex,
-    choose_warm,
-    reach_hint,
-    subchannels_of,
-    wanted_subchannels,
-    what_came_of,
-    with_left,
-)
-from fastrpc.client.sync_subchannel import SyncSubchannel, opened, spare_seconds_until
+from fastrpc.client.blocking.subchannel import SyncSubchannel, opened, spare_seconds_until
+from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConfigError,
-    ConnectError,
     ConnectionLostError,
     FastRPCError,
     NoEndpointError,
@@ -51,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FORK_LOOK_SECONDS", "SyncPool"]
 
-logger = logging.getLogger("fastrpc.client")
-
 #: How often a thread that waits for another one to connect looks whether a signal handler forked it meanwhile: in the
 #: child that other one does not exist.
 FORK_LOOK_SECONDS = 0.1
@@ -66,12 +52,9 @@ class SyncPool:
     ) -> None:
         self.target = target
         self.endpoint_set = endpoint_set
-        self.subchannels: list[SyncSubchannel] = []
-        self._index: SubchannelIndex[SyncSubchannel] = SubchannelIndex()
-        #: Subchannels that calls may need: what the filters of the selector leave.
-        self.wanted: list[SyncSubchannel] = []
-        #: Those among them that calls need while all endpoints are in good health.
-        self._usual: list[SyncSubchannel] = []
+        self._plan: ConnectionPlan[SyncSubchannel] = ConnectionPlan(
+            target, endpoint_set, config.pool.warm, lambda endpoint: SyncSubchannel(endpoint, config.backoff)
+        )
         #: Follows the registry, once there was a call.
         self.watch: Watch | None = None
         self._seen: Snapshot | None = None
@@ -92,13 +75,20 @@ class SyncPool:
         self.reentry = ReentryGuard()
         self._process = process_generation()
         if endpoint_set is None:
-            self.subchannels = self.wanted = [
-                SyncSubchannel(endpoint, config.backoff) for endpoint in target.endpoints[:1]
-            ]
-            choose_warm(self.subchannels, config.pool.warm)
+            self._plan.take_one(target.endpoints)
         else:
             endpoint_set.on_narrowed = self._take_left
             self._update(target.endpoints)
+
+    @property
+    def subchannels(self) -> list[SyncSubchannel]:
+        """The subchannels of all endpoints."""
+        return self._plan.subchannels
+
+    @property
+    def wanted(self) -> list[SyncSubchannel]:
+        """Subchannels that calls may need: what the filters of the selector leave."""
+        return self._plan.wanted
 
     @property
     def has_list(self) -> bool:
@@ -164,59 +154,32 @@ class SyncPool:
 
     def _update(self, endpoints: Sequence[Endpoint]) -> None:
         """Make these the endpoints; what is under way at those that are gone ends there."""
-        backoff = self.config.backoff
         try:
-            self._endpoint_set.update(endpoints)
+            self._plan.take(endpoints)
         finally:
-            # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
-            before, self.subchannels = (
-                self.subchannels,
-                subchannels_of(self._endpoint_set, lambda each: SyncSubchannel(each, backoff)),
-            )
-            kept = set(self.subchannels)
-            for subchannel in before:
-                if subchannel not in kept:
-                    subchannel.remove()
-            self._usual = [subchannel for subchannel in self._usual if not subchannel.is_removed]
+            for subchannel in self._plan.take_gone():
+                subchannel.remove()
             self._mark()
             self._take_left()
-        self._usual = wanted_subchannels(self._endpoint_set, self.subchannels)
-        choose_warm(self._usual, self.config.pool.warm)
-        self._take_left()
+        before = set(self.wanted)
+        self._plan.choose()
+        if not before.issuperset(self.wanted):
+            self.on_need()
 
     def _take_left(self) -> None:
         """Have the next call connect where the filters let calls go now.
 
         A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
         """
-        before, self.wanted = set(self.wanted), with_left(self._usual, self._endpoint_set)
-        if not before.issuperset(self.wanted):
+        if self._plan.take_left():
             self.on_need()
 
-    @property
-    def _endpoint_set(self) -> EndpointSet:
-        assert self.endpoint_set is not None
-        return self.endpoint_set
-
     def _mark(self) -> bool:
-        """Tell the endpoint set where there is no connection, as in `Pool`; returns whether that was news."""
-        keeps_new = self._endpoint_set.selector.is_keyed
-        leaving = {
-            subchannel.endpoint_state
-            for subchannel in self.subchannels
-            if not subchannel.sessions and not (keeps_new and subchannel.is_new)
-        }
-        untried = {subchannel.endpoint_state for subchannel in self.subchannels if subchannel.is_new}
-        try:
-            return self._endpoint_set.set_all_leaving(leaving, untried)
-        except Exception:
-            # Of the user's filters: the next pick raises it to its caller. Here others wait to be told of a connection.
-            logger.exception("%s: the selector cannot take the endpoints", self.target)
-            return True
+        return self._plan.mark(lambda subchannel: bool(subchannel.sessions))
 
     def subchannel_at(self, address: Address) -> SyncSubchannel | None:
         """Return the subchannel of one endpoint."""
-        return self._index.find(self.subchannels, address)
+        return self._plan.find(address)
 
     @property
     def sessions(self) -> list[BlockingSession]:
@@ -259,8 +222,7 @@ class SyncPool:
                     if session is not None:
                         self._publish()
                         return session
-                    is_patient = patience is not None and not patience.is_over(subchannels)
-                    self._await_change(until, wait or is_patient, subchannels)
+                    self._await_change(until, wait, subchannels, patience)
                     continue
                 subchannel.is_dialing = True
                 self._publish()
@@ -277,7 +239,7 @@ class SyncPool:
                     if (
                         len(subchannel.sessions) >= width
                         or subchannel.is_removed
-                        or not subchannel.may_dial(time.monotonic())
+                        or not self._plan.may_dial(subchannel, time.monotonic())
                     ):
                         break
                     subchannel.is_dialing = True
@@ -322,32 +284,23 @@ class SyncPool:
         self, session: BlockingSession | None, subchannels: list[SyncSubchannel]
     ) -> SyncSubchannel | None:
         """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
-        now = time.monotonic()
-        for subchannel in subchannels:
-            if not subchannel.lasting and not subchannel.is_removed and subchannel.may_dial(now):
-                return subchannel
-        if session is None:
-            return None
+        busy = None
+        if session is not None and session.users:
+            busy = next((each for each in subchannels if session in each.sessions), None)
         width = self.config.pool.connections_per_endpoint
-        for subchannel in subchannels:
-            if (
-                session in subchannel.sessions
-                and session.users
-                and len(subchannel.sessions) < width
-                and subchannel.may_dial(now)
-            ):
-                return subchannel
-        return None
+        return self._plan.next_dial(subchannels, busy, width, time.monotonic())
 
-    def _await_change(self, until: float | None, wait: bool, subchannels: list[SyncSubchannel]) -> None:
+    def _await_change(
+        self, until: float | None, wait: bool, subchannels: list[SyncSubchannel], patience: Patience | None
+    ) -> None:
         """Wait while other threads dial, or until the next attempt may be made."""
         now = time.monotonic()
         if until is not None and now >= until:
             raise TimeoutError
         limits = [] if until is None else [until]
+        if not wait and self._plan.is_in_vain(subchannels, patience, now):
+            raise self._plan.unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
         if not any(subchannel.is_dialing for subchannel in subchannels):
-            if not wait:
-                raise self._unreachable(subchannels)
             limits.append(min(subchannel.due for subchannel in subchannels))
         ends = min(limits, default=math.inf)
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
@@ -363,11 +316,10 @@ class SyncPool:
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._lock():
-                    subchannel.note_failure(error)
+                    subchannel.note_failure(error, time.monotonic())
         finally:
             with self._lock():
-                subchannel.is_dialing = False
-                subchannel.was_dialed = True
+                subchannel.is_dialing, subchannel.was_dialed = False, True
                 if session is not None and not self.is_closed and not subchannel.is_removed:
                     self.totals.connections += 1
                     subchannel.sessions.append(session)
@@ -406,26 +358,12 @@ class SyncPool:
         for subchannel in self.subchannels:
             if subchannel.endpoint_state is not None:
                 subchannel.endpoint_state.sessions = list(subchannel.sessions)
-        look_after: list[float] = []
-        for subchannel in self.wanted:
-            if subchannel.error is not None and subchannel.sessions:
-                # Until it is known that the server is back.
-                look_after.append(0.0)
-            elif not subchannel.sessions and not subchannel.is_dialing:
-                look_after.append(subchannel.due)
         groups = [list(subchannel.sessions) for subchannel in self.subchannels if subchannel.sessions]
-        self.on_change(groups, min(look_after, default=None))
+        self.on_change(groups, self._plan.next_look())
 
     def tried(self) -> str:
         """Say what came of each address, for the message of an error."""
-        if not self.subchannels:
-            error = getattr(self.watch, "error", None)
-            return f"nobody is known to serve {self.target}{'' if error is None else f' ({error})'}"
-        return what_came_of(self.subchannels)
-
-    def _unreachable(self, subchannels: list[SyncSubchannel]) -> ConnectError:
-        known = list(filter(set(subchannels).__contains__, self.subchannels))
-        return ConnectError(f"no endpoint could be reached: {what_came_of(known)}", hint=reach_hint(known))
+        return self._plan.tried(getattr(self.watch, "error", None))
 
     def close(self) -> None:
         """Close every connection; nothing is made again."""

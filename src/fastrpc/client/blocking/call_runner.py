@@ -7,6 +7,8 @@ from typing import Any
 from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
+from fastrpc.client.blocking.attempting import SyncAttempting
+from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.call_runner import (
     batch_result,
     may_retry,
@@ -15,8 +17,6 @@ from fastrpc.client.call_runner import (
     reply_of,
     status_of,
 )
-from fastrpc.client.sync_attempting import SyncAttempting
-from fastrpc.client.sync_pool import SyncPool
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors

@@ -1,0 +1,10 @@
+"""The client without a loop: threads dial, send and receive for themselves.
+
+    client        `SyncClient`: options, life and views
+    call_runner   runs a call that needs a connection, interceptors, or more than one attempt
+    attempting    picks, connects and attempts
+    pool          makes connections, by the plan that both clients share (`client/plan.py`)
+    subchannel    one endpoint and the connections to it
+
+A module here does what the module of its name does one folder up, which has a loop.
+"""
