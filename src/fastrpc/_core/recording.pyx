@@ -148,8 +148,8 @@ cdef class RecordingConnection(Connection):
         """
         if self.is_blocked:
             return b""
-        self.pump(PY_SSIZE_T_MAX if most < 0 else most)
-        output = self.take_output()
+        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most)
+        output = self.sender.take_output()
         return output if type(output) is bytes else b"".join(output)
 
     # Calls of ours
@@ -175,7 +175,7 @@ cdef class RecordingConnection(Connection):
         call.sent_metadata = block_or_none(metadata)
         if timeout_us is not None:
             call.deadline_ns = self.now + 1_000 * <uint64_t>timeout_us
-        self.send_request(call, payload)
+        self.slots.send_request(call, payload)
         self._flush()
         return call
 
@@ -193,7 +193,7 @@ cdef class RecordingConnection(Connection):
         cdef RecordedCall known = self._answerable(call, "answered")
         known.sent_metadata = block_or_none(metadata)
         known.is_finished = True
-        self.send_response(known, payload, elapsed_us)
+        self.sender.send_response(known, payload, elapsed_us)
         self._flush()
 
     def respond_error(
@@ -219,7 +219,7 @@ cdef class RecordingConnection(Connection):
         failure.payload = details
         failure.pushback_ms = pushback_ms
         known.is_finished = True
-        self.send_failure(known, failure)
+        self.sender.send_failure(known, failure)
         self._flush()
 
     def end_one_way(self):
@@ -230,7 +230,7 @@ cdef class RecordingConnection(Connection):
 
     def push_head(self, call, bytes metadata not None=b""):
         """Commit the initial metadata of an answering stream."""
-        self.send_head(self._answerable(call, "given a head"), metadata)
+        self.sender.send_head(self._answerable(call, "given a head"), metadata)
         self._flush()
 
     def push_message(self, call, bytes payload not None=b""):
@@ -238,7 +238,7 @@ cdef class RecordingConnection(Connection):
         cdef RecordedCall known = self._open_call_of(call, "sent messages")
         if not known.flags & (STREAM_IN if known.is_local else STREAM_OUT):
             raise LocalProtocolError(f"call {known.id} does not stream that way")
-        self.send_message(known, payload)
+        self.sender.send_message(known, payload)
         self._flush()
 
     def push_end(self, call):
@@ -247,7 +247,7 @@ cdef class RecordingConnection(Connection):
         if not known.is_local or not known.flags & STREAM_IN:
             raise LocalProtocolError(f"call {known.id} has no stream of ours that could end")
         known.is_finished = True
-        self.send_end(known)
+        self.sender.send_end(known)
         self._flush()
 
     def take_message(self, uint64_t id):
@@ -293,12 +293,12 @@ cdef class RecordingConnection(Connection):
     @property
     def waiting(self):
         """Messages in all queues, dropped ones that still lie there included."""
-        return sum(map(len, self.queues()))
+        return sum(map(len, self.slots.queues()))
 
     @property
     def calls(self):
         """Ids of the calls in both tables."""
-        return sorted(call.id for call in self.opened.entries() + self.accepted.entries())
+        return sorted(call.id for call in self.slots.opened.entries() + self.accepted.entries())
 
     # Hooks
 
@@ -391,10 +391,7 @@ cdef class RecordingConnection(Connection):
         Connection._discard(self, frame)
         return 0 if self.is_closed else self._emit(("discarded", KIND_NAMES[frame.kind], frame.id))
 
-    cdef int raise_credit(self, Call call, uint32_t size) except -1:
-        cdef uint64_t id = 0 if call is None else call.id
-        if Connection.raise_credit(self, call, size):
-            return 1
+    cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
         return self._emit(("credit", id, size))
 
     cdef int on_control(self, Frame* frame) except -1:
@@ -431,7 +428,7 @@ cdef class RecordingConnection(Connection):
 
     cdef int _flush(self) except -1:
         if self.sends_at_once and not self.is_closed:
-            self.pump(PY_SSIZE_T_MAX)
+            self.sender.pump(PY_SSIZE_T_MAX)
         return 0
 
     cdef Route _route_to(self, bytes method):
@@ -453,7 +450,7 @@ cdef class RecordingConnection(Connection):
         id = which
         if (id & 1) == <uint64_t>self.wire.peer_parity:
             return <RecordedCall>self.find_accepted(id)
-        return <RecordedCall>self.find_opened(id)
+        return <RecordedCall>self.slots.find(id)
 
     cdef RecordedCall _open_call_of(self, object which, str action):
         cdef RecordedCall call = self._call_of(which)

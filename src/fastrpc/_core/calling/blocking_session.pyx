@@ -135,7 +135,7 @@ cdef class BlockingSession(BlockingStream):
             check_request(self, call, payload)
             if not self.settled:
                 keep_early(self, call, payload)
-            self.send_request(call, payload)
+            self.slots.send_request(call, payload)
         except FastRPCError as error:
             call.failed(error)
         return 0
@@ -346,7 +346,7 @@ cdef class BlockingSession(BlockingStream):
         if not self.hand_overs:
             return 0
         for call, wait in self.hand_overs:
-            if call.handed_at != 0 and call.handed_at <= self.flushes:
+            if call.handed_at != 0 and call.handed_at <= self.sender.flushes:
                 wait.came()
             elif not call.is_settled:
                 left.append((call, wait))
@@ -387,8 +387,8 @@ cdef class BlockingSession(BlockingStream):
 
     cdef int _refuse_unsent(self) except -1:
         self.is_usable = False
-        for call in self.unsent_calls():
-            self.drop_unsent(<Call>call)
+        for call in self.slots.unsent_calls():
+            self.sender.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
         return 0
 
@@ -441,12 +441,12 @@ cdef class BlockingSession(BlockingStream):
         self.is_usable = False
         self.lost_because = why
         self.ended_ns = now_ns()
-        for call in self.unsent_calls():
-            self.drop_unsent(call)
+        for call in self.slots.unsent_calls():
+            self.sender.drop_unsent(call)
             call.failed(lost_error(self, self.endpoint, call, False, why))
-        for call in self.opened.entries():
+        for call in self.slots.opened.entries():
             handed = self._leaves(call)
-            self.drop_unsent(call)
+            self.sender.drop_unsent(call)
             self.forget_opened(call)
             call.failed(lost_error(self, self.endpoint, call, handed, why))
         for call, wait in self.hand_overs:
@@ -562,10 +562,10 @@ cdef class BlockingSession(BlockingStream):
             self.look()
             unsent = sum([len(part) for part in self.parts]) - self.part_at
             return {
-                "calls": self.opened.size,
-                "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.queues() for item in queue]),
-                "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
-                "credit": self.send_left,
+                "calls": self.slots.opened.size,
+                "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),
+                "buffered": unsent + self.sender.unsent_bytes(),
+                "credit": self.sender.send_left,
             }
         finally:
             self._go()

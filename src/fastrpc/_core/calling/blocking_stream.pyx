@@ -24,7 +24,7 @@ from libc.string cimport memmove
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.framing.frame cimport REASON_INTERNAL
-from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
+from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.socket_io cimport POLLIN, receive_now, send_bytes, send_now, wait_until
 from fastrpc._core.base.wire cimport now_ns
 
@@ -253,17 +253,17 @@ cdef class BlockingStream(Connection):
             if not self.parts:
                 self.has_news = False
                 if not self.is_closed:
-                    self.pump(TRANSPORT_SHARE)
-                if not self.has_output():
+                    self.sender.pump(TRANSPORT_SHARE)
+                if not self.sender.output_bytes():
                     return 0
                 sent = 0
-                if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:  # The common case.
-                    sent = send_bytes(self.descriptor, self.out.data(), self.out.size)
-                    if sent == self.out.size:
-                        self.skip_output()
+                if self.sender.is_plain() and self.sender.out.size <= SENT_INSIDE:  # The common case.
+                    sent = send_bytes(self.descriptor, self.sender.out.data(), self.sender.out.size)
+                    if sent == self.sender.out.size:
+                        self.sender.skip_output()
                         self._sent(0)
                         continue
-                output = self.take_output()
+                output = self.sender.take_output()
                 self.parts = <list>output if type(output) is list else [output]
                 if sent > 0:
                     self._sent(sent)
@@ -304,7 +304,7 @@ cdef class BlockingStream(Connection):
     cdef int _sent(self, Py_ssize_t size) except -1:
         """The system took `size` bytes."""
         cdef Py_ssize_t done = 0, left
-        self.handed_flushes = self.flushes
+        self.handed_flushes = self.sender.flushes
         self.blocked_ns = 0
         size += self.part_at
         while done < len(self.parts):

@@ -28,7 +28,7 @@ from fastrpc._core.framing.frame cimport (
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.native.frame_reader cimport FRAMES_AT_ONCE
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
-from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
+from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
@@ -291,14 +291,14 @@ cdef class Session(Connection):
         if self.transport is None or self.is_write_paused or self.is_closed:
             return 0
         while True:
-            self.pump(TRANSPORT_SHARE)
-            if not self.has_output():
-                if self.small or self.large or self.begun:
+            self.sender.pump(TRANSPORT_SHARE)
+            if not self.sender.output_bytes():
+                if self.sender.is_waiting():
                     # The peer returns no credit.
                     return self._note_blocked()
                 return 0
             self._write_output()
-            if not (self.large or self.begun) or self.is_write_paused or self.transport is None:
+            if not self.sender.has_pieces() or self.is_write_paused or self.transport is None:
                 return 0
             rounds += 1
             if rounds == PIECE_ROUNDS or self.transport.get_write_buffer_size():
@@ -308,12 +308,12 @@ cdef class Session(Connection):
         return 0
 
     cdef int _write_output(self) except -1:
-        self.written += self.out.size + self.control.size + self.chunk_bytes
+        self.written += self.sender.output_bytes()
         if self.spinner is not None:
             self.spinner.touch(self, self.now + self.spin_ns)
         if self._send_directly():
             return 0
-        output = self.take_output()
+        output = self.sender.take_output()
         self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
@@ -367,8 +367,8 @@ cdef class Session(Connection):
 
     cdef bint _send_directly(self) except -1:
         """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
-        cdef Py_ssize_t size = self.out.size, sent
-        if self.descriptor < 0 or size > DIRECT_BYTES or self.chunk_bytes or self.control.size:
+        cdef Py_ssize_t size = self.sender.out.size, sent
+        if self.descriptor < 0 or size > DIRECT_BYTES or not self.sender.is_plain():
             return False
         if self.transport_holds:
             if self.transport.get_write_buffer_size():
@@ -376,13 +376,13 @@ cdef class Session(Connection):
             self.transport_holds = False
         if self.transport.is_closing():
             return False
-        sent = send_bytes(self.descriptor, self.out.data(), size)
+        sent = send_bytes(self.descriptor, self.sender.out.data(), size)
         if sent == size:
-            self.skip_output()
+            self.sender.skip_output()
             return True
         self.transport_holds = True
         if sent > 0:
-            self._write(self.take_output()[sent:])
+            self._write(self.sender.take_output()[sent:])
         # Nothing went, or an error: the transport meets the same.
         return sent > 0
 
@@ -469,7 +469,7 @@ cdef class Session(Connection):
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
         cdef uint64_t limit = self.write_wait_ns
         cdef int64_t taken
-        if not (self.small or self.large or self.begun or self.transport.get_write_buffer_size()):
+        if not (self.sender.is_waiting() or self.transport.get_write_buffer_size()):
             self.blocked_ns = 0
             return 0
         taken = self._taken()
@@ -505,7 +505,7 @@ cdef class Session(Connection):
             self.pieces_due_ns = 0
             return 0
         self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in self.accepted.entries() + self.opened.entries():
+        for call in self.accepted.entries() + self.slots.opened.entries():
             if call.incoming is not None and self._is_stuck(call, now):
                 self.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
         return self.pieces_due_ns
@@ -539,7 +539,7 @@ cdef class Session(Connection):
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
         # Each call takes the second next id, of whichever side it is.
-        cdef uint64_t ids = self.highest_id + self.next_id - 2 * self.probes
+        cdef uint64_t ids = self.highest_id + self.slots.next_id - 2 * self.probes
         if not self.idle_ns or self.phase != PHASE_OPEN:
             return 0
         if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
@@ -590,8 +590,8 @@ cdef class Session(Connection):
 
     cdef int _give_back(self) except -1:
         """Free what a burst left behind, on a connection that has become quiet."""
-        self.out.release()
-        self.opened.shrink()
+        self.sender.out.release()
+        self.slots.opened.shrink()
         self.accepted.shrink()
         return 0
 
@@ -601,7 +601,7 @@ cdef class Session(Connection):
 
     cpdef uint64_t buffered_bytes(self) except? 0:
         """Bytes of ours that the peer has not taken: here and in the transport."""
-        cdef uint64_t size = self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes
+        cdef uint64_t size = self.sender.unsent_bytes()
         if self.transport is not None:
             size += <uint64_t>self.transport.get_write_buffer_size()
         return size
@@ -642,7 +642,7 @@ cdef class Session(Connection):
             # What it had still to say is dropped, but read: see below.
             self._keep_tail(NULL, 0)
             self._read_on()
-        if self.has_output():
+        if self.sender.output_bytes():
             self._write_output()
         if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
             self.linger_until_ns = self.now + self.linger_ns

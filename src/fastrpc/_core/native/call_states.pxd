@@ -1,4 +1,4 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
@@ -52,6 +52,7 @@ cdef class CallStates(MessageAssembler):
     cdef int on_freed(self, Call call) except -1
     cdef int on_local_end(self, Call call, int status, str text) except -1
     cdef int on_ignored(self, Frame* frame) except -1
+    cdef int on_credit(self, uint64_t id, uint32_t size) except -1
     cdef int on_control(self, Frame* frame) except -1
 
     # The parts of the state tables.

@@ -260,7 +260,7 @@ cdef class CallStates(MessageAssembler):
             return self.call_ended(call)
         failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         self.call_ended(call)
-        return self.send_failure(call, failure)
+        return self.sender.send_failure(call, failure)
 
     cdef int refuse_faulty(self, Call call, int status, str text) except -1:
         """Refuse a call for a fault of its caller, who may make so many of them and no more."""
@@ -332,7 +332,7 @@ cdef class CallStates(MessageAssembler):
             return self.refuse(call, CANCELLED, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
         self.drop_incoming(call)
-        self.drop_answer(call)
+        self.sender.drop_answer(call)
         return self.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:
@@ -367,7 +367,7 @@ cdef class CallStates(MessageAssembler):
             if frame.id > self.highest_seen:
                 return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which was never opened")
             return self._discard(frame)
-        call = self.find_opened(frame.id)
+        call = self.slots.find(frame.id)
         if call is None:
             return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which is over or was never opened")
         return self._caller_data(call, frame, payload)
@@ -404,7 +404,7 @@ cdef class CallStates(MessageAssembler):
     # Calls of ours
 
     cdef int _head(self, Frame* frame) except -1:
-        cdef Call call = self.find_opened(frame.id)
+        cdef Call call = self.slots.find(frame.id)
         cdef int verdict
         if call is None:
             return self.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which is over or was never opened")
@@ -427,7 +427,7 @@ cdef class CallStates(MessageAssembler):
         return f"the metadata of the answer is over our {self.ours.max_metadata} bytes (Limits.metadata_bytes)"
 
     cdef int _response(self, Frame* frame, bytes payload) except -1:
-        cdef Call call = self.find_opened(frame.id)
+        cdef Call call = self.slots.find(frame.id)
         cdef bint more = (frame.flags & MORE) != 0
         if call is None:
             return self.violate(REASON_PROTOCOL, f"RESPONSE to call {frame.id}, which is over or was never opened")
@@ -476,7 +476,7 @@ cdef class CallStates(MessageAssembler):
         cdef int verdict = METADATA_OK
         cdef uint64_t size = frame.payload_size if payload is None else PyBytes_GET_SIZE(payload)
         self.forget_opened(call)
-        self.note_answer(frame)
+        self.slots.note_answer(frame)
         if frame.metadata_size:
             verdict = self._check_received(frame)
         if verdict != METADATA_OK:
@@ -492,17 +492,17 @@ cdef class CallStates(MessageAssembler):
 
     cdef int forget_opened(self, Call call) except -1:
         """A call of ours is over: its place is free, and what waited to be sent for it is not wanted."""
-        cdef PyObject* entry = self.opened.take(call.id)
+        cdef PyObject* entry = self.slots.opened.take(call.id)
         if entry is not NULL:
             Py_DECREF(<object>entry)
         if call.state == STATE_ANSWERING:
             self.open_responses -= 1
         call.state = STATE_GONE
         if call.unsent is not None:
-            self.drop_unsent(call)
+            self.sender.drop_unsent(call)
         if call.incoming is not None or call.reserved:
             self.drop_incoming(call)
-        return self.return_slot(call)
+        return self.slots.return_slot(call)
 
     cdef int give_up(self, Call call, int reason) except -1:
         if call.id and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
@@ -515,7 +515,7 @@ cdef class CallStates(MessageAssembler):
                 LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls,
             )
             fill(&self.late_bytes)
-        return MessageAssembler.give_up(self, call, reason)
+        return self.slots.give_up(call, reason)
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
         """End a call because of what the peer sent on it: the caller cancels, the callee answers."""
@@ -525,13 +525,13 @@ cdef class CallStates(MessageAssembler):
             return self.on_local_end(call, status, text)
         failure = new_failure(status, OUTCOME_RAN, text)
         self.call_ended(call)
-        self.send_failure(call, failure)
+        self.sender.send_failure(call, failure)
         return self.on_local_end(call, status, text)
 
     cdef int _credit(self, Frame* frame) except -1:
         cdef uint32_t size = load32(frame.payload)
         cdef Call call = None
-        if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.data_frames_sent:
+        if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.sender.data_frames_sent:
             return self.violate(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
         self.credits_received += 1
         if size == 0:
@@ -544,16 +544,16 @@ cdef class CallStates(MessageAssembler):
                 if call is None or call.state == STATE_CANCELLED:
                     return self._discard(frame)
             else:
-                call = self.find_opened(frame.id)
+                call = self.slots.find(frame.id)
                 if call is None:
                     return self.violate(
                         REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened"
                     )
                 if call.state == STATE_ANSWERING or call.state == STATE_GIVEN_UP:
                     return self.on_ignored(frame)
-        if self.raise_credit(call, size):
+        if self.sender.raise_credit(call, size):
             return self.violate(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
-        return 0
+        return self.on_credit(frame.id, size)
 
     # Hooks
 
@@ -598,6 +598,10 @@ cdef class CallStates(MessageAssembler):
 
     cdef int on_ignored(self, Frame* frame) except -1:
         """A frame came that means nothing in the state of its call."""
+        return 0
+
+    cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
+        """The peer returned credit, of a call or (0) of the connection."""
         return 0
 
     cdef int on_control(self, Frame* frame) except -1:

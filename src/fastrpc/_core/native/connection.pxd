@@ -64,6 +64,8 @@ cdef class Connection(CallStates):
     cdef int start_drain(self, int reason, str text) except -1
     cdef int finish_drain(self) except -1
     cdef int close_with(self, int reason, str text) except -1
+    cdef bint was_handed(self, Call call) noexcept
+    cdef bint was_written(self, Call call) noexcept
     cdef bint is_idle(self) noexcept
     cdef bint is_violated(self) noexcept
 

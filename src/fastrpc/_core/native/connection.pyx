@@ -2,15 +2,17 @@
 
 ::
 
-    SendQueue     what is sent: order, credit, pieces
-    └── CallSlots    calls of ours: slots at the peer, ids
-        └── FrameReader    bytes → frames
-            └── Messages    cut messages, streams' windows
-                └── CallStates       frames of calls: the two state tables
-                    └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the hooks end here
-                        ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
-                        ├── ClientSession, ServerSession   bound to asyncio
-                        └── BlockingSession                bound to a blocking socket
+    PartsOwner    what the parts share, and the hooks they call
+    └── FrameReader    bytes → frames
+        └── MessageAssembler    cut messages, streams' windows
+            └── CallStates       frames of calls: the two state tables
+                └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; holds the parts
+                    ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
+                    ├── ClientSession, ServerSession   bound to asyncio
+                    └── BlockingSession                bound to a blocking socket
+
+    Connection.sender: SendQueue    what is sent: order, credit, pieces
+    Connection.slots: CallSlots     calls of ours: slots at the peer, ids; sends through the sender
 
 The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """
@@ -41,7 +43,10 @@ from fastrpc._core.framing.frame cimport (
     REASON_SETTINGS,
     SETTINGS,
 )
+from fastrpc._core.native.call_slots cimport new_slots
+from fastrpc._core.native.call_table cimport CallTable
 from fastrpc._core.native.frame_reader cimport LATE_BYTES_PER_SECOND, OPENING_INCOMPLETE
+from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.framing.settings cimport decode_settings
 from fastrpc._core.base.status cimport UNIMPLEMENTED
@@ -83,6 +88,9 @@ cdef class Connection(CallStates):
     def __cinit__(self, *arguments, **options):
         # Sound also where __init__ was never called.
         self.wire = NativeProtocol()
+        self.sender = new_sender(self)
+        self.slots = new_slots(self, self.sender)
+        self.accepted = CallTable()
         self.peer = self.ours = self.acknowledged = Settings(False)
         self.our_stream_window = self.ours.stream_window
         self.closed_reason = -1
@@ -114,10 +122,33 @@ cdef class Connection(CallStates):
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True
         self.wire.frame_limit = self.acknowledged.max_frame
-        self.early_calls = EARLY_CALLS[early_calls]
-        self.next_id = first
+        self.slots.early_calls = EARLY_CALLS[early_calls]
+        self.slots.next_id = first
         # One message at least has to fit.
         self.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
+
+    def __dealloc__(self):
+        # The collector may have cleared a field before.
+        if self.sender is not None:
+            self.sender.owner = NULL
+        if self.slots is not None:
+            self.slots.owner = NULL
+
+    # What the parts ask
+
+    cdef int begin_call(self, Call call) except -1:
+        return self.slots.begin_call(call)
+
+    cdef int on_unsent(self, Call call) except -1:
+        return self.slots.was_unsent(call)
+
+    cdef bint was_handed(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
+        return call.handed_at != 0 and call.handed_at <= self.sender.flushes
+
+    cdef bint was_written(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
+        return call.handed_at != 0
 
     # Opening
 
@@ -128,7 +159,7 @@ cdef class Connection(CallStates):
         """
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
-        self.preface_sent = self.opening_waits = True
+        self.preface_sent = self.sender.opening_waits = True
         self._announce(self.ours)
         self.received.size = window
         self.received.left += window - FIRST_CONNECTION_WINDOW
@@ -158,7 +189,7 @@ cdef class Connection(CallStates):
         self.serves_calls = self.most_calls > 0
         widen(&self.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * <int64_t>self.most_calls)
         self.unacknowledged.append(self.ours)
-        self.send_control(self.out, SETTINGS, 0, settings.encode(first))
+        self.sender.send_control(self.sender.out, SETTINGS, 0, settings.encode(first))
         return self._enforce()
 
     cdef int _enforce(self) except -1:
@@ -179,13 +210,13 @@ cdef class Connection(CallStates):
         return 0
 
     cdef int _write_raw(self, bytes data) except -1:
-        memcpy(self.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
+        memcpy(self.sender.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
         return 0
 
     cdef int _credit_in_order(self, uint32_t size) except -1:
         cdef char[4] body
         store32(body, size)
-        return self.send_control(self.out, CREDIT, 0, body[:4])
+        return self.sender.send_control(self.sender.out, CREDIT, 0, body[:4])
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         """Take the preface: its length once it is whole, 0 when it was taken before."""
@@ -253,18 +284,18 @@ cdef class Connection(CallStates):
         except ValueError as problem:
             return self.violate(REASON_SETTINGS, str(problem))
         self.peer = peer
-        self.know_slots(peer.max_calls)
+        self.slots.know_slots(peer.max_calls)
         # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
-        self.send_control(self.out, SETTINGS, ACK, b"")
+        self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
         self.wire.needs_settings = False
         if not self.settled:
             self.settled = True
-            self.early_until = self.next_id
+            self.slots.early_until = self.slots.next_id
             self.phase = PHASE_OPEN
             self.on_ready()
-            for call in self.opened.entries():
-                self.unpark(<Call>call)
-        return self.release_slots()
+            for call in self.slots.opened.entries():
+                self.sender.unpark(<Call>call)
+        return self.slots.release_slots()
 
     cdef int _settings_acknowledged(self) except -1:
         if not self.unacknowledged:
@@ -293,13 +324,13 @@ cdef class Connection(CallStates):
         self.ping_acks_unsent = self.ping_acks_unsent + 1 if self.output_is_stuck() else 0
         if self.ping_acks_unsent > UNSENT_PING_ACKS:
             return self.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
-        return self.send_control(self.control, PING, ACK, body)
+        return self.sender.send_control(self.sender.control, PING, ACK, body)
 
     cdef int send_ping(self, bytes body) except -1:
         """Ask for a sign of life; `body` is 8 bytes of any content."""
         self.pings.append(body)
         self.pings_sent += 1
-        return self.send_control(self.control, PING, 0, body)
+        return self.sender.send_control(self.sender.control, PING, 0, body)
 
     cdef int _auth(self, Frame* frame) except -1:
         if not spend(&self.auth_budget, 1, self.now):
@@ -307,7 +338,7 @@ cdef class Connection(CallStates):
         if self.is_client or frame.flags & ACK:
             return self.violate(REASON_PROTOCOL, "AUTH that answers none")
         verdict = struct.pack("<HHI", UNIMPLEMENTED, len(NOT_CONFIGURED), 0) + NOT_CONFIGURED
-        return self.send_control(self.out, AUTH, ACK, verdict)
+        return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
 
     # The end
 
@@ -338,7 +369,7 @@ cdef class Connection(CallStates):
     cdef int _fail_above(self, uint64_t last_id) except -1:
         """Our calls above the last id the peer took were not started."""
         cdef Call call
-        for call in sorted(self.opened.entries(), key=BY_ID):
+        for call in sorted(self.slots.opened.entries(), key=BY_ID):
             if call.id > last_id:
                 self.forget_opened(call)
                 self.on_not_started(call)
@@ -356,7 +387,7 @@ cdef class Connection(CallStates):
         self.pings_sent += 1
         self.drain_ping = self.pings_sent
         # In order, unlike other PINGs: its answer shows that the GOAWAY in front of it was read.
-        return self.send_control(self.out, PING, 0, body)
+        return self.sender.send_control(self.sender.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:
         """Step 2: name the last call that was taken; whatever comes above it was not started."""
@@ -390,11 +421,11 @@ cdef class Connection(CallStates):
     cdef int _send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1:
         cdef bytes raw = text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT].decode("utf-8", "ignore").encode()
         body = struct.pack("<QHHI", last_id, reason, len(raw), 0) + raw
-        return self.send_control(self.out, GOAWAY, FINAL if final else 0, body)
+        return self.sender.send_control(self.sender.out, GOAWAY, FINAL if final else 0, body)
 
     cdef bint is_idle(self) noexcept:
         """Whether no call is under way in either direction."""
-        return self.opened.size == 0 and self.accepted.size == 0 and self.one_way_calls == 0
+        return self.slots.opened.size == 0 and self.accepted.size == 0 and self.one_way_calls == 0
 
     cdef bint is_violated(self) noexcept:
         """Whether it ended because the peer broke the rules of the wire."""

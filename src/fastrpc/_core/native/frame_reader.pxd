@@ -4,7 +4,9 @@ from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
-from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.framing.window cimport Budget, Window
 
 cdef enum:
@@ -17,12 +19,14 @@ cdef enum:
     LATE_BYTES_PER_SECOND = 330 * 1024
 
 
-cdef class FrameReader(CallSlots):
+cdef class FrameReader(PartsOwner):
     cdef:
-        readonly bint is_client
+        # The parts that send.
+        readonly SendQueue sender
+        readonly CallSlots slots
 
-        # What we announced last; call limits go by it at once.
-        readonly Settings ours
+        # Calls they opened, until the last piece of the RESPONSE.
+        CallTable accepted
 
         # The window all their calls share, and whether the frame at hand was already taken from it.
         Window received
@@ -65,7 +69,6 @@ cdef class FrameReader(CallSlots):
     cdef int body_received(self, Py_ssize_t size) except -1
     cdef int violate(self, int reason, str text) except -1
     cdef Call find_accepted(self, uint64_t id)
-    cdef Call find_opened(self, uint64_t id)
 
     # Hooks.
     cdef bint on_many_frames(self) except -1

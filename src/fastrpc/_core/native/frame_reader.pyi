@@ -1,15 +1,18 @@
 from fastrpc._core.base.buffer import Assembly
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.call_slots import CallSlots
+from fastrpc._core.native.parts_owner import PartsOwner
+from fastrpc._core.native.send_queue import SendQueue
 
-class FrameReader(CallSlots):
+class FrameReader(PartsOwner):
     """Cuts received bytes into frames and keeps the windows and budgets every frame goes through."""
 
     @property
-    def is_client(self) -> bool: ...
+    def sender(self) -> SendQueue:
+        """What waits to be sent, and the bytes that may leave."""
+
     @property
-    def ours(self) -> Settings:
-        """What we announced last."""
+    def slots(self) -> CallSlots:
+        """Calls of ours: their slots at the peer and their ids."""
 
     @property
     def sink(self) -> Assembly | None:

@@ -36,7 +36,7 @@ cdef enum:
     LEAST_DIRECT = 4096
 
 
-cdef class FrameReader(CallSlots):
+cdef class FrameReader(PartsOwner):
     """Cuts bytes into frames and keeps the windows and budgets every frame goes through."""
 
     def __cinit__(self, *arguments, **options):
@@ -144,7 +144,7 @@ cdef class FrameReader(CallSlots):
         else:
             call = self.find_accepted(frame.id)
             if call is None:
-                call = self.find_opened(frame.id)
+                call = self.slots.find(frame.id)
             if call is None or call.state == STATE_GIVEN_UP or call.state == STATE_CANCELLED:
                 return None
             if frame.flags & CONT:
@@ -210,7 +210,7 @@ cdef class FrameReader(CallSlots):
         """Return connection credit for a frame that found its place, or was discarded."""
         cdef int64_t credit = placed(&self.received, HEADER_SIZE + <Py_ssize_t>frame.length)
         if credit and not self.is_closed:
-            self.send_credit(0, <uint32_t>credit)
+            self.sender.send_credit(0, <uint32_t>credit)
         return 0
 
     cdef int _discard(self, Frame* frame) except -1:
@@ -252,10 +252,6 @@ cdef class FrameReader(CallSlots):
 
     cdef Call find_accepted(self, uint64_t id):
         cdef PyObject* entry = self.accepted.get(id)
-        return None if entry is NULL else <Call>entry
-
-    cdef Call find_opened(self, uint64_t id):
-        cdef PyObject* entry = self.opened.get(id)
         return None if entry is NULL else <Call>entry
 
 

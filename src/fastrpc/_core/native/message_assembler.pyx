@@ -153,7 +153,7 @@ cdef class MessageAssembler(FrameReader):
         call.reserved = call.granted = 0
         if call.is_local or call.state == STATE_OPEN:
             if credit:
-                self.send_credit(call.id, <uint32_t>credit)
+                self.sender.send_credit(call.id, <uint32_t>credit)
             self._grant_missing(call)
         return self._return_to_pool(reserved) if reserved else 0
 
@@ -186,7 +186,7 @@ cdef class MessageAssembler(FrameReader):
         call.reserved = assembly.total
         call.granted = missing
         call.window.left += missing
-        self.send_credit(call.id, <uint32_t>missing)
+        self.sender.send_credit(call.id, <uint32_t>missing)
         return True
 
     cdef bint _reserve(self, Call call, Py_ssize_t size) except -1:

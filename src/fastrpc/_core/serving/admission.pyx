@@ -301,7 +301,7 @@ cdef class GuardedSession(Session):
         """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
         if self.is_closed:
             return True
-        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
+        return self.drain_step == 2 and not self.is_write_paused and not self.sender.output_bytes() and self.sender.queued_bytes == 0
 
     def resume_writing(self):
         """The transport takes more."""
@@ -516,7 +516,7 @@ cdef class GuardedSession(Session):
         Session.flush(self)
         if self.transport is None:
             return 0
-        if self.output_held or self.queued_bytes or self.is_write_paused or self.holding & HOLD_OUTPUT:
+        if self.output_held or self.sender.queued_bytes or self.is_write_paused or self.holding & HOLD_OUTPUT:
             self.weigh_output()
         if self.drain_step == 2 and self.output_held == 0:
             self.tell_watcher()
@@ -622,5 +622,5 @@ cdef class GuardedSession(Session):
             credit = placed(&self.received, self.withheld)
             self.withheld = 0
             if credit and not self.is_closed:
-                self.send_credit(0, <uint32_t>credit)
+                self.sender.send_credit(0, <uint32_t>credit)
         return 0

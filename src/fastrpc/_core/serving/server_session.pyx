@@ -252,7 +252,7 @@ cdef class ServerSession(GuardedSession):
         failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         failure.pushback_ms = PUSHBACK_NEVER
         self.call_ended(call)
-        self.send_failure(call, failure)
+        self.sender.send_failure(call, failure)
         return self.spend_idle_work(call)
 
     @cython.nonecheck(False)
@@ -414,8 +414,8 @@ cdef class ServerSession(GuardedSession):
         self._count_end(call, OK)
         if self.is_closed or call.state == STATE_GONE:
             return 0
-        self.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
-        if <int64_t>(self.out.size + self.queued_bytes + self.chunk_bytes) > self.admission.send_soft:
+        self.sender.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
+        if <int64_t>self.sender.unsent_bytes() > self.admission.send_soft:
             self.weigh_output()
         if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
             return self._flush_early()
@@ -496,7 +496,7 @@ cdef class ServerSession(GuardedSession):
                     call.sent_metadata = None
                 except (Exception, SystemExit) as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
-            self.send_failure(call, failure)
+            self.sender.send_failure(call, failure)
         return 0
 
     cdef Outgoing _failure_of(self, ServerCall call, object error):
@@ -586,7 +586,7 @@ cdef class ServerSession(GuardedSession):
                 self.refuse(call, UNAVAILABLE, text)
             else:
                 # Also where no handler saw it yet: an interceptor may go on whatever it is told.
-                self.send_failure(call, new_failure(UNAVAILABLE, OUTCOME_RAN, text))
+                self.sender.send_failure(call, new_failure(UNAVAILABLE, OUTCOME_RAN, text))
                 call.was_cancelled = True
                 call.stop()
         return 0
@@ -618,5 +618,5 @@ cdef class ServerSession(GuardedSession):
             "calls": self.accepted.size,
             "one_way": self.one_way_calls,
             "buffered": self.buffered_bytes(),
-            "credit": self.send_left,
+            "credit": self.sender.send_left,
         }
