@@ -33,9 +33,9 @@ cdef class EchoConnection(Connection):
         cdef bytes data
         while self.sender.output_bytes() or server.sender.output_bytes():
             data = all_output(self)
-            server.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            server.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             data = all_output(server)
-            self.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def _measure_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
         """Make `count` calls, `batch` of them in each flush: bench hook."""

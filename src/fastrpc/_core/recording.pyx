@@ -120,7 +120,7 @@ cdef class RecordingConnection(Connection):
         cdef Py_ssize_t at = self._receive_directly(block)
         if self.tail:
             block = self.tail + block
-        at += self.receive(PyBytes_AS_STRING(block) + at, PyBytes_GET_SIZE(block) - at)
+        at += self.reader.receive(PyBytes_AS_STRING(block) + at, PyBytes_GET_SIZE(block) - at)
         self.tail = block[at:]
         found = self.events
         self.events = []
@@ -131,13 +131,13 @@ cdef class RecordingConnection(Connection):
         cdef Py_ssize_t at = 0, room = 0, size = PyBytes_GET_SIZE(data)
         cdef char* place
         while at < size:
-            place = self.body_place(&room)
+            place = self.reader.body_place(&room)
             if place is NULL:
                 break
             room = min(room, size - at)
             memcpy(place, PyBytes_AS_STRING(data) + at, room)
-            self.sink.filled += room
-            self.body_received(room)
+            self.reader.sink.filled += room
+            self.reader.body_received(room)
             at += room
         return at
 
@@ -258,7 +258,7 @@ cdef class RecordingConnection(Connection):
         call, cost = waiting.popleft()
         if not waiting:
             del self.untaken[id]
-        self.message_taken(call, cost)
+        self.assembler.message_taken(call, cost)
 
     # The connection
 

@@ -19,8 +19,8 @@ cdef class BlockingSession(BlockingStream):
         readonly bint is_aged
         readonly bint is_spent
 
-        # The turns besides the reader's: whether that one also watches for room to send; who watches only for that.
-        bint reader_pushes
+        # The turns besides the receiver's: whether that one also watches for room to send; who watches only for that.
+        bint receiver_pushes
         Wait pusher
 
         # Which threads wait here, or elsewhere in the same client.

@@ -44,7 +44,7 @@ from fastrpc.status import Status
 cdef uint64_t SECOND = 1_000_000_000
 # PROTOCOL.md, "Limits": nothing writable for 10 s.
 cdef uint64_t SLOW_READER_NS = 10 * SECOND
-# How often who pushes looks whether there is a reader: nobody can wake a thread that waits for the socket.
+# How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
@@ -151,12 +151,12 @@ cdef class BlockingSession(BlockingStream):
                 # At once, whatever is to be checked: meanwhile it is under way.
                 self.flush(False)
             while wait.missing > 0 and not self.is_closed and not wait.is_over():
-                due_ns = self._check() if self.reader is None else NO_DEADLINE
+                due_ns = self._check() if self.receiver is None else NO_DEADLINE
                 if self.has_news and not self.is_sending:
                     self.flush(False)
                 if wait.missing <= 0 or self.is_closed:
                     break
-                if self.reader is None:
+                if self.receiver is None:
                     self._read_for_all(wait, due_ns)
                 elif self._wants_pusher():
                     self._push(wait)
@@ -218,18 +218,18 @@ cdef class BlockingSession(BlockingStream):
     # The turns
 
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
-        """Receive once; until then this thread is the reader."""
+        """Receive once; until then this thread is the receiver."""
         cdef Py_ssize_t came = 0, room = 0
         cdef char* place = self.place_for(&room)
-        # What `place` points into; nobody else touches either while there is a reader.
+        # What `place` points into; nobody else touches either while there is a receiver.
         cdef ReadBuffer _block = self.block
-        cdef Assembly _sink = self.sink
+        cdef Assembly _sink = self.reader.sink
         cdef int descriptor = self.descriptor
         cdef uint64_t spin_ns = self.spin_ns
         cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
         due_ns = min(due_ns, wait.deadline_ns)
-        self.reader = wait
-        self.reader_pushes = push
+        self.receiver = wait
+        self.receiver_pushes = push
         self.system_calls += 1
         self.leave()
         try:
@@ -242,8 +242,8 @@ cdef class BlockingSession(BlockingStream):
                     self.check_signals()
         finally:
             self.enter()
-            self.reader = None
-            self.reader_pushes = False
+            self.receiver = None
+            self.receiver_pushes = False
             self.system_calls -= 1
         if came == WRITABLE:
             self.has_news = True
@@ -295,7 +295,7 @@ cdef class BlockingSession(BlockingStream):
 
     cdef bint _wants_pusher(self) noexcept:
         """Whether output waits for the system to take it, or for somebody to go on, and nobody watches for that."""
-        if self.is_sending or self.pusher is not None or self.reader_pushes or self.write_error is not None:
+        if self.is_sending or self.pusher is not None or self.receiver_pushes or self.write_error is not None:
             return False
         return self.has_news or len(self.parts) > 0
 
@@ -319,7 +319,7 @@ cdef class BlockingSession(BlockingStream):
             self.close_with(REASON_DRAIN, "")
         if self.is_closed:
             self._wind_up()
-        if self.sleepers and (self.reader is None or self._wants_pusher()):
+        if self.sleepers and (self.receiver is None or self._wants_pusher()):
             self._wake_one()
         return self.return_block()
 
@@ -334,7 +334,7 @@ cdef class BlockingSession(BlockingStream):
     cdef int on_left_behind(self) except -1:
         self.lost_because = "this process was forked, and the connection is the parent's"
         self.pusher = None
-        self.reader_pushes = False
+        self.receiver_pushes = False
         self.hand_overs = []
         self.ready_waits = []
         return 0
@@ -513,7 +513,7 @@ cdef class BlockingSession(BlockingStream):
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
-        self.sink = None
+        self.reader.sink = None
         place = self.place_for(&room)
         # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
         block = self.block

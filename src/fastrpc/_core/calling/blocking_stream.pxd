@@ -31,7 +31,7 @@ cdef class BlockingStream(Connection):
         readonly bint is_left_behind
 
         # Who receives for all, or None; whether one sends outside the guard; who sleeps meanwhile, the longest first.
-        Wait reader
+        Wait receiver
         bint is_sending
         dict sleepers
 

@@ -37,7 +37,7 @@ cdef extern from "Python.h":
 cdef enum:
     # What is received at once, and room for the largest head.
     READ_BLOCK = 262_144
-    # Blocks kept for the next reader; more threads may read at a time, each on a connection of its own.
+    # Blocks kept for the next receiver; more threads may read at a time, each on a connection of its own.
     KEPT_BLOCKS = 8
     # Parts of the output in one system call.
     PARTS = 16
@@ -124,7 +124,7 @@ cdef class BlockingStream(Connection):
         self.generation = fork_generation()
         self.is_left_behind = self.is_closed = self.is_lost = self.is_shut = True
         self.is_usable = self.is_sending = self.has_news = False
-        self.reader = None
+        self.receiver = None
         self.sleepers = {}
         self.parts = []
         self.part_at = 0
@@ -167,7 +167,7 @@ cdef class BlockingStream(Connection):
         """
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0, ready = 0, descriptor = self.descriptor
-        if self.reader is not None or self.is_closed:
+        if self.receiver is not None or self.is_closed:
             return True
         self.on_look()
         while not self.is_closed and rounds < ROUNDS:
@@ -190,7 +190,7 @@ cdef class BlockingStream(Connection):
         """Where to receive: a long payload's memory, else the block behind what it holds already."""
         cdef char* place
         try:
-            place = self.body_place(room)
+            place = self.reader.body_place(room)
         except MemoryError:
             # What was received of the payload went with the block that could not grow: what follows is no whole any more.
             self.close_with(REASON_INTERNAL, "out of memory")
@@ -213,11 +213,11 @@ cdef class BlockingStream(Connection):
         self.now = self.received_ns = now_ns()
         try:
             if self.in_body:
-                self.sink.filled += came
-                self.body_received(came)
+                self.reader.sink.filled += came
+                self.reader.body_received(came)
                 return 0
             size = self.tail + came
-            consumed = self.receive(self.block.data, size)
+            consumed = self.reader.receive(self.block.data, size)
             self.tail = size - consumed
             if self.tail and consumed:
                 memmove(self.block.data, self.block.data + consumed, self.tail)
@@ -232,7 +232,7 @@ cdef class BlockingStream(Connection):
 
     cdef int return_block(self) except -1:
         """Give the block back when nobody needs it."""
-        if self.block is not None and self.tail == 0 and self.reader is None:
+        if self.block is not None and self.tail == 0 and self.receiver is None:
             if len(free_blocks) < KEPT_BLOCKS:
                 free_blocks.append(self.block)
             self.block = None
@@ -328,7 +328,7 @@ cdef class BlockingStream(Connection):
         self.part_at = 0
         self.has_news = False
         self.is_usable = False
-        if self.reader is not None:
+        if self.receiver is not None:
             # It reads what is left, then it finds the end.
             self.shut(socket.SHUT_RDWR)
             return 0

@@ -26,7 +26,6 @@ from fastrpc._core.framing.frame cimport (
     REASON_SLOW_READER,
 )
 from fastrpc._core.base.instants cimport earlier, nanoseconds
-from fastrpc._core.native.frame_reader cimport FRAMES_AT_ONCE
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
@@ -114,7 +113,7 @@ cdef class Session(Connection):
         return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
 
     cdef char* _place(self, Py_ssize_t* room) except NULL:
-        cdef char* place = self.body_place(room)
+        cdef char* place = self.reader.body_place(room)
         if place is not NULL:
             return place
         if self._tail_size:
@@ -145,12 +144,12 @@ cdef class Session(Connection):
             self.spinner.touch(self, self.now + self.spin_ns)
         self._is_reading = True
         try:
-            if self.body_place(&room) is not NULL:
-                self.sink.filled += size
-                self.body_received(size)
+            if self.reader.body_place(&room) is not NULL:
+                self.reader.sink.filled += size
+                self.reader.body_received(size)
             else:
                 size += self._tail_size
-                consumed = self.receive(data, size)
+                consumed = self.reader.receive(data, size)
                 self._keep_tail(data + consumed, size - consumed)
         except BaseException as error:
             # Part of the input is taken over and the rest is lost: what follows cannot be understood.
@@ -167,7 +166,6 @@ cdef class Session(Connection):
     # What is received and cannot be handled in one turn of the loop
 
     cdef bint on_many_frames(self) except -1:
-        self.frames_left = FRAMES_AT_ONCE
         if not self.is_closed and now_ns() > self.turn_ends_ns:
             self.is_put_off = True
         return self.is_put_off
@@ -190,13 +188,13 @@ cdef class Session(Connection):
         self.is_put_off = False
         self._place(&room)
         # It came when it was read, however late it is handled.
-        self.came_ns = self.held_at = self.put_off_ns
+        self.reader.came_ns = self.reader.held_at = self.put_off_ns
         try:
             self._handle(0)
         finally:
-            self.came_ns = 0
-            if not self.body_left:
-                self.held_at = 0
+            self.reader.came_ns = 0
+            if not self.reader.body_left:
+                self.reader.held_at = 0
             if not self.is_put_off:
                 self._read_on()
         return self.has_turn
@@ -230,7 +228,7 @@ cdef class Session(Connection):
             self.is_put_off = False
             self.turn_ends_ns = now_ns() + SECOND
             try:
-                self.receive(self.loop_state.buffer.data, self._tail_size)
+                self.reader.receive(self.loop_state.buffer.data, self._tail_size)
             except Exception as problem:
                 # Whatever became of these answers, the end of the stream has to be told.
                 logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)

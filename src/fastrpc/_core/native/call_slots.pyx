@@ -16,8 +16,8 @@ from cpython.ref cimport PyObject
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
-from fastrpc._core.native.outgoing cimport new_item, too_large
-from fastrpc._core.native.send_queue cimport FEW_DROPPED, SMALL_MESSAGE, forget_dropped
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, forget_dropped, new_item, too_large
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget, open_window
 from fastrpc._core.framing.window cimport spend, widen

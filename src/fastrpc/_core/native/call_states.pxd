@@ -2,12 +2,37 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.message_assembler cimport MessageAssembler
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.framing.window cimport Budget
 
 
-cdef class CallStates(MessageAssembler):
+cdef class CallStates(PartsOwner):
     cdef:
+        # The parts of the connection.
+        readonly FrameReader reader
+        readonly MessageAssembler assembler
+        readonly SendQueue sender
+        readonly CallSlots slots
+
+        # Calls of theirs, until the last piece of the RESPONSE: the highest id seen, the same without those discarded,
+        # the last one we take after GOAWAY FINAL.
+        CallTable accepted
+        uint64_t highest_seen
+        readonly uint64_t highest_id
+        readonly uint64_t last_taken
+
+        # Whether the peer acknowledged our first SETTINGS: streams it opens get our own window from then on.
+        bint first_settings_acknowledged
+
+        # What may be discarded before it counts as a flood.
+        Budget late_frames
+        Budget late_bytes
+
         # Calls of theirs: one-way ones, counted apart until their handlers end, and how many of them are listed (their
         # REQUEST is not whole); listed ones that stream; one-way ones that were dropped.
         readonly Py_ssize_t one_way_calls
@@ -40,6 +65,10 @@ cdef class CallStates(MessageAssembler):
     cdef int call_ended(self, Call call) except -1
     cdef int hold(self, Call call) except -1
     cdef int forget_opened(self, Call call) except -1
+
+    cdef Call find_accepted(self, uint64_t id)
+    cdef int _placed(self, Frame* frame) except -1
+    cdef int _discard(self, Frame* frame) except -1
 
     # Hooks.
     cdef Call new_call(self)

@@ -14,6 +14,7 @@ from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport (
     STATE_ANSWERING,
     STATE_ASSEMBLING,
@@ -35,6 +36,7 @@ from fastrpc._core.framing.frame cimport (
     DATA,
     END,
     HEAD,
+    HEADER_SIZE,
     IDEMPOTENT,
     MORE,
     ONE_WAY,
@@ -48,16 +50,21 @@ from fastrpc._core.framing.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.native.frame_reader cimport LATE_FRAMES
+from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.native.message_assembler cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
-from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, fill, give, open_window, spend
-from fastrpc._core.base.wire cimport load16, load32
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, give, open_budget
+from fastrpc._core.framing.window cimport open_window, placed, spend
+from fastrpc._core.base.wire cimport SECOND, load16, load32
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
+    LATE_FRAMES = 1000
     LATE_FRAMES_PER_CALL = 4
+    LATE_FRAMES_PER_SECOND = 330
+    LEAST_LATE_BYTES = 64
     FREE_CREDITS = 100
     CREDITS_PER_FRAME = 10
     WAITING_REFUSALS = 1000
@@ -65,8 +72,14 @@ cdef enum:
     HALF_MICROSECOND = 500
 
 
-cdef class CallStates(MessageAssembler):
+cdef class CallStates(PartsOwner):
     """What a connection knows of calls, theirs and ours."""
+
+    def __cinit__(self, *arguments, **options):
+        self.accepted = CallTable()
+        self.last_taken = <uint64_t>0x7FFFFFFFFFFFFFFF
+        open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
+        open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         if frame.kind == REQUEST:
@@ -86,6 +99,51 @@ cdef class CallStates(MessageAssembler):
         else:
             return self.on_control(frame)
         return self._placed(frame)
+
+    cdef int _placed(self, Frame* frame) except -1:
+        """Return connection credit for a frame that found its place, or was discarded."""
+        cdef int64_t credit = placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
+        if credit and not self.is_closed:
+            self.sender.send_credit(0, <uint32_t>credit)
+        return 0
+
+    cdef int _discard(self, Frame* frame) except -1:
+        """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
+        cdef bint allowed
+        if frame.kind == REQUEST or frame.kind == HEAD or frame.kind == DATA:
+            allowed = spend(&self.late_bytes, max(LEAST_LATE_BYTES, HEADER_SIZE + <Py_ssize_t>frame.length), self.now)
+        else:
+            allowed = spend(&self.late_frames, 1, self.now)
+        if not allowed:
+            self.violate(REASON_CALM_DOWN, f"too many frames for calls that are over, the last for call {frame.id}")
+        return 0
+
+    cdef Call find_accepted(self, uint64_t id):
+        cdef PyObject* entry = self.accepted.get(id)
+        return None if entry is NULL else <Call>entry
+
+    cdef Assembly sink_for(self, Frame* frame):
+        cdef Call call
+        cdef Assembly begun
+        if frame.refused or frame.kind == HEAD:
+            return None
+        if frame.kind == REQUEST:
+            if frame.id <= self.highest_seen or frame.id > self.last_taken:
+                return None
+        else:
+            call = self.find_accepted(frame.id)
+            if call is None:
+                call = self.slots.find(frame.id)
+            if call is None or call.state == STATE_GIVEN_UP or call.state == STATE_CANCELLED:
+                return None
+            if frame.flags & CONT:
+                begun = None if call.incoming is None else <Assembly>call.incoming.assembly
+                if begun is None or frame.payload_size > begun.total - begun.filled:
+                    return None
+                return begun
+        if not frame.flags & MORE:
+            frame.total = frame.payload_size
+        return Assembly(frame.total) if frame.total <= self.ours.max_message else None
 
     # Calls of theirs
 
@@ -107,7 +165,7 @@ cdef class CallStates(MessageAssembler):
         call.compressor = frame.compressor
         call.attempt_number = frame.attempt
         call.priority = frame.priority
-        call.started_ns = self.held_at if self.held_at else self.now
+        call.started_ns = self.reader.held_at if self.reader.held_at else self.now
         call.stated_timeout_us = frame.timeout_us
         if not self._is_modest(frame) and self._refuse_early(call, frame):
             return 0
@@ -134,7 +192,7 @@ cdef class CallStates(MessageAssembler):
         return (
             not frame.flags & ~IDEMPOTENT
             and not frame.metadata_size
-            and not self.was_skipped
+            and not self.reader.was_skipped
             and self.accepted.size - self.one_way_listed < <Py_ssize_t>self.ours.max_calls
             and <uint64_t>frame.payload_size <= self.ours.max_message
         )
@@ -159,7 +217,7 @@ cdef class CallStates(MessageAssembler):
             if verdict != METADATA_OK:
                 status[0] = INVALID_ARGUMENT
                 return "the metadata of the call is malformed"
-        if size > self.ours.max_message or self.was_skipped:
+        if size > self.ours.max_message or self.reader.was_skipped:
             return f"the request has {size} bytes, the limit is {self.ours.max_message} (Limits.message_bytes)"
         return None
 
@@ -206,7 +264,7 @@ cdef class CallStates(MessageAssembler):
                 REASON_PROTOCOL, f"{self.open_requests + 1} unfinished requests, {self.open_messages} are allowed"
             )
         self.open_requests += 1
-        self.keep_first_piece(call, frame)
+        self.assembler.keep_first_piece(call, frame)
         call.state = STATE_ASSEMBLING
         self.hold(call)
         self.on_begun(call, frame)
@@ -310,7 +368,7 @@ cdef class CallStates(MessageAssembler):
             self._unlist(call)
             if is_assembling:
                 self.open_requests -= 1
-            self.drop_incoming(call)
+            self.assembler.drop_incoming(call)
         return 0
 
     cdef int _cancel(self, Frame* frame) except -1:
@@ -331,7 +389,7 @@ cdef class CallStates(MessageAssembler):
                 self.one_way_calls -= 1
             return self.refuse(call, CANCELLED, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
-        self.drop_incoming(call)
+        self.assembler.drop_incoming(call)
         self.sender.drop_answer(call)
         return self.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
@@ -376,9 +434,9 @@ cdef class CallStates(MessageAssembler):
         if call.state == STATE_CANCELLED:
             return self._discard(frame)
         if call.state == STATE_OPEN:
-            return self.stream_message(call, frame, payload)
+            return self.assembler.stream_message(call, frame, payload)
         if call.state == STATE_ASSEMBLING and frame.flags & CONT:
-            return self.piece(call, frame)
+            return self.assembler.piece(call, frame)
         return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _caller_data(self, Call call, Frame* frame, bytes payload) except -1:
@@ -386,10 +444,10 @@ cdef class CallStates(MessageAssembler):
             return self._given_up_data(call, frame)
         if call.state == STATE_ANSWERING:
             if frame.flags & CONT:
-                return self.piece(call, frame)
+                return self.assembler.piece(call, frame)
         elif call.flags & STREAM_OUT:
             call.state = STATE_STREAMING
-            return self.stream_message(call, frame, payload)
+            return self.assembler.stream_message(call, frame, payload)
         return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
@@ -442,7 +500,7 @@ cdef class CallStates(MessageAssembler):
         if call.incoming is not None:
             if frame.status == 0:
                 return self.violate(REASON_PROTOCOL, f"RESPONSE OK to call {frame.id} inside a message")
-            self.drop_incoming(call)
+            self.assembler.drop_incoming(call)
         if more:
             return self._begin_response(call, frame)
         if frame.metadata_size:
@@ -457,14 +515,14 @@ cdef class CallStates(MessageAssembler):
             return self.end_locally(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
         if verdict != METADATA_OK:
             return self.end_locally(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
-        if frame.total > self.ours.max_message or self.was_skipped:
+        if frame.total > self.ours.max_message or self.reader.was_skipped:
             return self.end_locally(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
         if self.open_responses >= self.open_messages:
             return self.violate(
                 REASON_PROTOCOL, f"{self.open_responses + 1} unfinished answers, {self.open_messages} are allowed"
             )
         self.open_responses += 1
-        self.keep_first_piece(call, frame)
+        self.assembler.keep_first_piece(call, frame)
         call.state = STATE_ANSWERING
         return self.on_piece(call)
 
@@ -484,7 +542,7 @@ cdef class CallStates(MessageAssembler):
             if verdict == METADATA_TOO_LARGE:
                 return self.on_local_end(call, RESOURCE_EXHAUSTED, self._metadata_text())
             return self.on_local_end(call, INTERNAL, "the metadata of the answer is malformed")
-        if size > self.ours.max_message or self.was_skipped:
+        if size > self.ours.max_message or self.reader.was_skipped:
             return self.on_local_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
@@ -501,14 +559,14 @@ cdef class CallStates(MessageAssembler):
         if call.unsent is not None:
             self.sender.drop_unsent(call)
         if call.incoming is not None or call.reserved:
-            self.drop_incoming(call)
+            self.assembler.drop_incoming(call)
         return self.slots.return_slot(call)
 
     cdef int give_up(self, Call call, int reason) except -1:
         if call.id and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
             if call.state == STATE_ANSWERING:
                 self.open_responses -= 1
-            self.drop_incoming(call)
+            self.assembler.drop_incoming(call)
             # What the other side sent before our CANCEL came there may still arrive.
             give(
                 &self.late_frames, LATE_FRAMES_PER_CALL,

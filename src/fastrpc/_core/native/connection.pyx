@@ -3,16 +3,16 @@
 ::
 
     PartsOwner    what the parts share, and the hooks they call
-    └── FrameReader    bytes → frames
-        └── MessageAssembler    cut messages, streams' windows
-            └── CallStates       frames of calls: the two state tables
-                └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; holds the parts
-                    ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
-                    ├── ClientSession, ServerSession   bound to asyncio
-                    └── BlockingSession                bound to a blocking socket
+    └── CallStates    frames of calls: the two state tables
+        └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; makes the parts
+            ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
+            ├── ClientSession, ServerSession   bound to asyncio
+            └── BlockingSession                bound to a blocking socket
 
-    Connection.sender: SendQueue    what is sent: order, credit, pieces
-    Connection.slots: CallSlots     calls of ours: slots at the peer, ids; sends through the sender
+    reader: FrameReader              bytes → frames
+    assembler: MessageAssembler      cut messages, streams' windows
+    sender: SendQueue                what is sent: order, credit, pieces
+    slots: CallSlots                 calls of ours: slots at the peer, ids; sends through the sender
 
 The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """
@@ -44,8 +44,8 @@ from fastrpc._core.framing.frame cimport (
     SETTINGS,
 )
 from fastrpc._core.native.call_slots cimport new_slots
-from fastrpc._core.native.call_table cimport CallTable
-from fastrpc._core.native.frame_reader cimport LATE_BYTES_PER_SECOND, OPENING_INCOMPLETE
+from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
+from fastrpc._core.native.message_assembler cimport LATE_BYTES_PER_SECOND, new_assembler
 from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.framing.settings cimport decode_settings
@@ -88,9 +88,10 @@ cdef class Connection(CallStates):
     def __cinit__(self, *arguments, **options):
         # Sound also where __init__ was never called.
         self.wire = NativeProtocol()
+        self.reader = new_reader(self)
         self.sender = new_sender(self)
         self.slots = new_slots(self, self.sender)
-        self.accepted = CallTable()
+        self.assembler = new_assembler(self, self.reader, self.sender)
         self.peer = self.ours = self.acknowledged = Settings(False)
         self.our_stream_window = self.ours.stream_window
         self.closed_reason = -1
@@ -125,10 +126,14 @@ cdef class Connection(CallStates):
         self.slots.early_calls = EARLY_CALLS[early_calls]
         self.slots.next_id = first
         # One message at least has to fit.
-        self.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
+        self.assembler.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
 
     def __dealloc__(self):
         # The collector may have cleared a field before.
+        if self.reader is not None:
+            self.reader.owner = NULL
+        if self.assembler is not None:
+            self.assembler.owner = NULL
         if self.sender is not None:
             self.sender.owner = NULL
         if self.slots is not None:
@@ -161,10 +166,10 @@ cdef class Connection(CallStates):
         self._write_raw(PREFACE)
         self.preface_sent = self.sender.opening_waits = True
         self._announce(self.ours)
-        self.received.size = window
-        self.received.left += window - FIRST_CONNECTION_WINDOW
+        self.reader.received.size = window
+        self.reader.received.left += window - FIRST_CONNECTION_WINDOW
         open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
-        open_budget(&self.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
+        open_budget(&self.assembler.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
         self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
         return self.on_output()
 
@@ -398,7 +403,11 @@ cdef class Connection(CallStates):
         fill(&self.late_bytes)
         return self._send_goaway(self.drain_reason, True, self.highest_id, "")
 
-    cdef int on_violation(self, int reason, str text) except -1:
+    cdef int violate(self, int reason, str text) except -1:
+        if self.is_closed:
+            return 0
+        # What the GOAWAY sets off must not begin anew.
+        self.is_closed = True
         if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
             self._send_goaway(reason, True, self.highest_id, text)
         self.is_closed = False

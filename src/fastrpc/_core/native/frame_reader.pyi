@@ -1,18 +1,10 @@
+from typing import final
+
 from fastrpc._core.base.buffer import Assembly
-from fastrpc._core.native.call_slots import CallSlots
-from fastrpc._core.native.parts_owner import PartsOwner
-from fastrpc._core.native.send_queue import SendQueue
 
-class FrameReader(PartsOwner):
-    """Cuts received bytes into frames and keeps the windows and budgets every frame goes through."""
-
-    @property
-    def sender(self) -> SendQueue:
-        """What waits to be sent, and the bytes that may leave."""
-
-    @property
-    def slots(self) -> CallSlots:
-        """Calls of ours: their slots at the peer and their ids."""
+@final
+class FrameReader:
+    """The reader of a connection, a part of it: cuts received bytes into frames and holds those that are not whole."""
 
     @property
     def sink(self) -> Assembly | None:
@@ -21,11 +13,3 @@ class FrameReader(PartsOwner):
     @property
     def body_left(self) -> int:
         """Bytes of that payload that are missing."""
-
-    @property
-    def highest_id(self) -> int:
-        """The highest call id of the peer that was not discarded."""
-
-    @property
-    def last_taken(self) -> int:
-        """The last call of theirs that is taken, once we said so."""

@@ -1,8 +1,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.timed cimport Timed
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport WireProtocol
+from fastrpc._core.framing.frame cimport Frame, WireProtocol
 from fastrpc._core.framing.settings cimport Settings
 
 
@@ -22,6 +23,20 @@ cdef class PartsOwner(Timed):
         readonly bint is_client
         readonly bint peer_drains
         readonly bint is_closed
+
+    # What the reader asks and tells; `violate` also what the others find.
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
+    cdef bint on_many_frames(self) except -1
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1
+    cdef Assembly sink_for(self, Frame* frame)
+    cdef int violate(self, int reason, str text) except -1
+
+    # What the assembler tells.
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int on_piece(self, Call call) except -1
+    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1
 
     # What the sender asks and tells.
     cdef int begin_call(self, Call call) except -1

@@ -14,8 +14,6 @@ cdef enum:
     SMALL_MESSAGE = 16_384
     # Bytes of ours that may lie in the transport while pieces wait to be chosen.
     TRANSPORT_SHARE = 262_144
-    # Dropped messages that may lie in queues without looking for them.
-    FEW_DROPPED = 64
 
 
 @cython.final
@@ -103,5 +101,4 @@ cdef class SendQueue:
     cdef Outgoing _next_large(self)
 
 
-cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1
 cdef SendQueue new_sender(PartsOwner owner)

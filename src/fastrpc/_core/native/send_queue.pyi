@@ -2,7 +2,7 @@ from typing import final
 
 @final
 class SendQueue:
-    """The sender of a connection, a part of it: order, credit, the pieces of large messages, the bytes that may leave."""
+    """The sender of a connection, a part of it: order, credit, pieces of large messages, bytes that may leave."""
 
     @property
     def flushes(self) -> int:

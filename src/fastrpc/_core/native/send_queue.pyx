@@ -33,7 +33,7 @@ from fastrpc._core.framing.frame cimport (
     TIMEOUT_NONE,
 )
 from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.native.outgoing cimport new_failure, new_item, too_large
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, drop_dead, forget_dropped, new_failure, new_item, too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.base.wire cimport store16, store32
@@ -610,25 +610,6 @@ cdef class SendQueue:
     cdef bint is_waiting(self) noexcept:
         """Whether messages wait for credit or for their turn."""
         return self.small or self.large or self.begun
-
-
-cdef int drop_dead(Queue queue) except -1:
-    """Remove dropped messages from the front of a queue."""
-    while queue and (<Outgoing>queue[0]).is_dropped:
-        queue.popleft()
-    return 0
-
-
-cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
-    """Take dropped messages out of queues once they are as many as the others."""
-    cdef Queue queue
-    if dropped[0] < sum(map(len, queues)) // 2:
-        return 0
-    for queue in queues:
-        live = [item for item in queue if not (<Outgoing>item).is_dropped]
-        queue.replace(live)
-    dropped[0] = 0
-    return 0
 
 
 cdef SendQueue new_sender(PartsOwner owner):

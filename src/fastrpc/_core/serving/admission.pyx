@@ -301,7 +301,7 @@ cdef class GuardedSession(Session):
         """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
         if self.is_closed:
             return True
-        return self.drain_step == 2 and not self.is_write_paused and not self.sender.output_bytes() and self.sender.queued_bytes == 0
+        return self.drain_step == 2 and not self.is_write_paused and self.sender.unsent_bytes() == 0
 
     def resume_writing(self):
         """The transport takes more."""
@@ -619,7 +619,7 @@ cdef class GuardedSession(Session):
         """Return the connection credit that was kept back."""
         cdef int64_t credit
         if self.withheld:
-            credit = placed(&self.received, self.withheld)
+            credit = placed(&self.reader.received, self.withheld)
             self.withheld = 0
             if credit and not self.is_closed:
                 self.sender.send_credit(0, <uint32_t>credit)

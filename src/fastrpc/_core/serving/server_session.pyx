@@ -399,6 +399,7 @@ cdef class ServerSession(GuardedSession):
         """Answer with a value."""
         assert call is not None and call.route is not None
         cdef bytes payload
+        cdef uint32_t elapsed_us
         if call.flags & ONE_WAY:
             return self._count_end(call, OK)
         if (
@@ -414,7 +415,8 @@ cdef class ServerSession(GuardedSession):
         self._count_end(call, OK)
         if self.is_closed or call.state == STATE_GONE:
             return 0
-        self.sender.send_response(call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF))
+        elapsed_us = <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
+        self.sender.send_response(call, payload, elapsed_us)
         if <int64_t>self.sender.unsent_bytes() > self.admission.send_soft:
             self.weigh_output()
         if self._is_reading and self.stepped_ns > self.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
@@ -552,7 +554,7 @@ cdef class ServerSession(GuardedSession):
         assert call is not None
         self.stepped_ns = now_ns()
         if self.stepped_ns > self.turn_ends_ns:
-            self.frames_left = 0
+            self.reader.frames_left = 0
         call.route.counters.ended(status, self.stepped_ns - call.started_ns)
         self.state.running -= 1
         call.is_running = False

@@ -1,0 +1,26 @@
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.message_assembler cimport MessageAssembler
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
+
+
+cdef class RecordingOwner(PartsOwner):
+    cdef:
+        # What the parts told, in order.
+        readonly list events
+
+        # The parts that were made; None: not this one.
+        readonly FrameReader reader
+        readonly MessageAssembler assembler
+        readonly SendQueue sender
+        readonly CallSlots slots
+
+        # Calls that frames belong to, by id; bytes that still come before frames; how often reading goes on.
+        dict calls
+        public Py_ssize_t opening_left
+        public Py_ssize_t rounds_left
+
+    cdef Call _call_of(self, Frame* frame)

@@ -1,0 +1,93 @@
+from typing import final
+
+from fastrpc._core.calls.call import Call
+from fastrpc._core.framing.settings import Settings
+from fastrpc._core.native.call_slots import CallSlots
+from fastrpc._core.native.frame_reader import FrameReader
+from fastrpc._core.native.message_assembler import MessageAssembler
+from fastrpc._core.native.parts_owner import PartsOwner
+from fastrpc._core.native.send_queue import SendQueue
+
+@final
+class RecordingOwner(PartsOwner):
+    """Holds the named parts of a connection and no others, drives them, and keeps what they tell.
+
+    Args:
+        parts: of "reader", "sender", "slots" (which send through the sender) and "assembler" (which needs a reader, and
+            the sender for credit).
+        peer, ours: what the two sides accept; the floor unless given.
+        is_settled: whether the peer said what it accepts.
+    """
+
+    #: Bytes that come before frames: `on_opening` takes them in one go.
+    opening_left: int
+    #: How many times reading goes on after many frames before it has to wait.
+    rounds_left: int
+
+    def __init__(
+        self,
+        *parts: str,
+        is_client: bool = True,
+        peer: Settings | None = None,
+        ours: Settings | None = None,
+        is_settled: bool = True,
+    ) -> None: ...
+    @property
+    def events(self) -> list[tuple[object, ...]]:
+        """What the parts told: the name of the hook first."""
+
+    @property
+    def reader(self) -> FrameReader | None: ...
+    @property
+    def assembler(self) -> MessageAssembler | None: ...
+    @property
+    def sender(self) -> SendQueue | None: ...
+    @property
+    def slots(self) -> CallSlots | None: ...
+    def call(self, id: int = 0, *, flags: int = 0, is_local: bool = False, window: int = 0) -> Call:
+        """Make a call that the parts find by its id; `window`: what either side may send of its stream."""
+
+    def take(self, most: int = -1) -> bytes:
+        """Return the output of the sender: pieces as long as fewer than `most` bytes are there, -1: all."""
+
+    def receive(self, data: bytes) -> int:
+        """Give bytes to the reader; return how many it consumed."""
+
+    def receive_body(self, data: bytes) -> int:
+        """Write the beginning of bytes into the memory of the payload on its way; return how many, 0: there is none."""
+
+    def respond(self, call: Call, payload: bytes) -> None:
+        """Answer with a value."""
+
+    def fail(self, call: Call, status: int, text: str) -> None:
+        """Answer with a status."""
+
+    def send_message(self, call: Call, payload: bytes) -> None:
+        """Send one message of a stream."""
+
+    def send_credit(self, id: int, size: int) -> None:
+        """Return credit to the peer."""
+
+    def raise_credit(self, call: Call | None, size: int) -> bool:
+        """Take credit over, of a stream or of the connection; return whether it stays below its bound."""
+
+    def drop(self, call: Call) -> None:
+        """Forget what was not written of a call."""
+
+    def request(self, call: Call, payload: bytes) -> None:
+        """Open a call of ours, now or when it has a slot."""
+
+    def cancel(self, call: Call, reason: int = 0) -> None:
+        """Give a call of ours up."""
+
+    def end(self, call: Call) -> None:
+        """Let a call of ours be over: its slot is free."""
+
+    def unsent(self) -> list[Call]:
+        """Return our calls of which nothing was written."""
+
+    def allow(self, **limits: int) -> None:
+        """Have the peer announce other limits, as its SETTINGS do."""
+
+    def take_message(self, call: Call, cost: int) -> None:
+        """Let the application take a message of a stream."""
