@@ -1,7 +1,11 @@
+from libc.stdint cimport int64_t, uint64_t
+
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.liveness cimport Liveness
 from fastrpc._core.native.message_assembler cimport MessageAssembler
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
@@ -24,3 +28,14 @@ cdef class RecordingOwner(PartsOwner):
         public Py_ssize_t rounds_left
 
     cdef Call _call_of(self, Frame* frame)
+
+
+cdef class WatchedConnection(Connection):
+    cdef:
+        # What its liveness is, and what that told, in order.
+        readonly Liveness liveness
+        readonly list events
+
+        # What a stream would say: bytes that it took, and bytes that it holds and the peer does not take.
+        public int64_t taken
+        public uint64_t held

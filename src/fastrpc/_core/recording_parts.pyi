@@ -3,10 +3,13 @@ from typing import final
 from fastrpc._core.calls.call import Call
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.call_slots import CallSlots
+from fastrpc._core.native.connection import Connection
 from fastrpc._core.native.frame_reader import FrameReader
+from fastrpc._core.native.liveness import Liveness
 from fastrpc._core.native.message_assembler import MessageAssembler
 from fastrpc._core.native.parts_owner import PartsOwner
 from fastrpc._core.native.send_queue import SendQueue
+from fastrpc.config import Keepalive, Timeouts
 
 @final
 class RecordingOwner(PartsOwner):
@@ -91,3 +94,56 @@ class RecordingOwner(PartsOwner):
 
     def take_message(self, call: Call, cost: int) -> None:
         """Let the application take a message of a stream."""
+
+@final
+class WatchedConnection(Connection):
+    """A connection without a stream whose liveness is asked by hand; what that tells is kept.
+
+    Args:
+        timeouts, keepalive: the rules; an age is a tenth longer than it says.
+        is_watched: whether age and idleness are checked, as in a session of a loop.
+        send_hard: bytes held above which a slow reader has less time; 0: none.
+    """
+
+    #: Bytes that the stream took in all, and bytes that it holds.
+    taken: int
+    held: int
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        is_client: bool = True,
+        is_watched: bool = True,
+        send_hard: int = 0,
+    ) -> None: ...
+    @property
+    def liveness(self) -> Liveness: ...
+    @property
+    def events(self) -> list[tuple[object, ...]]:
+        """What its liveness told: the name of the hook first."""
+
+    def check(self, now: int) -> int:
+        """Let an instant be; return the one to check at next, 0: never."""
+
+    def receive(self, data: bytes, now: int) -> int:
+        """Take bytes that came at an instant; return how many were consumed."""
+
+    def take(self) -> bytes:
+        """Return the output."""
+
+    def request(self, method: bytes) -> Call:
+        """Open a call."""
+
+    def begin_drain(self, now: int) -> int:
+        """Take no new calls; return when FINAL follows at the latest."""
+
+    def linger_until(self, instant: int) -> None:
+        """Wait for the peer to close, until an instant."""
+
+    def forgive(self, late: int) -> None:
+        """Give the peer back the time in which nobody looked."""
+
+    def forget_silence(self, now: int) -> None:
+        """Let silence count from an instant on."""

@@ -5,6 +5,7 @@
     RecordingOwner("reader")           bytes in, frames as events
     RecordingOwner("sender")           messages in, bytes out
     RecordingOwner("sender", "slots")  calls in, bytes out
+    WatchedConnection(…)               a time in, ends and due instants out
 """
 
 cimport cython
@@ -20,10 +21,12 @@ from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport open_window, placed
 from fastrpc._core.native.call_slots cimport new_slots
 from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
+from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport new_failure
 from fastrpc._core.native.send_queue cimport new_sender
 
+from fastrpc._core.framing.settings import usual_settings
 from fastrpc._core.native.call_slots import EARLY_CALLS
 
 cdef extern from "Python.h":
@@ -243,4 +246,86 @@ cdef class RecordingOwner(PartsOwner):
 
     cdef int on_ids_used_up(self) except -1:
         self.events.append(("on_ids_used_up",))
+        return 0
+
+
+@cython.final
+cdef class WatchedConnection(Connection):
+    def __init__(self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0):
+        Connection.__init__(self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all")
+        self.events = []
+        self.liveness = new_liveness(self, timeouts, keepalive, lambda _first, last: last)
+        self.liveness.is_watched = is_watched
+        self.liveness.send_hard = send_hard
+        if is_client:
+            self.open()
+
+    def __dealloc__(self):
+        if self.liveness is not None:
+            self.liveness.owner = NULL
+
+    def check(self, uint64_t now):
+        self.now = now
+        return self.liveness.check(now)
+
+    def receive(self, bytes data not None, uint64_t now):
+        self.now = self.received_ns = now
+        return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def take(self):
+        output = self.sender.take_output()
+        return output if type(output) is bytes else b"".join(output)
+
+    def request(self, bytes method not None):
+        cdef Call call = Call.__new__(Call)
+        call.is_local = True
+        call.route = Route.__new__(Route)
+        call.route.name = method
+        self.slots.send_request(call, b"")
+        return call
+
+    def begin_drain(self, uint64_t now):
+        self.now = now
+        self.start_drain(0, "")
+        return self.liveness.begin_drain(now)
+
+    def linger_until(self, uint64_t instant):
+        self.liveness.linger_until_ns = instant
+
+    def forgive(self, uint64_t late):
+        self.liveness.forgive(late)
+
+    def forget_silence(self, uint64_t now):
+        self.now = now
+        self.liveness.forget_silence()
+
+    # Hooks
+
+    cdef bint has_unsent(self) except -1:
+        return self.held > 0
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        return self.held
+
+    cdef int64_t taken_bytes(self) except? -1:
+        return self.taken
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        self.events.append(("on_stuck", call.id))
+        return 0
+
+    cdef int on_aged(self) except -1:
+        self.events.append(("on_aged",))
+        return 0
+
+    cdef int on_idle(self) except -1:
+        self.events.append(("on_idle",))
+        return 0
+
+    cdef int cut_off(self) except -1:
+        self.events.append(("cut_off",))
+        return 0
+
+    cdef int on_closed(self) except -1:
+        self.events.append(("on_closed", self.closed_reason, self.closed_text))
         return 0

@@ -21,29 +21,23 @@ from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.calling.caller_view cimport count_start
-from fastrpc._core.native.connection cimport PHASE_OPEN
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
     CANCEL_USER,
     REASON_DRAIN,
-    REASON_HANDSHAKE,
-    REASON_KEEPALIVE,
-    REASON_SLOW_READER,
     Frame,
 )
-from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE, receive_until, wait_until
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc.errors import CallError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
-cdef uint64_t SECOND = 1_000_000_000
-# PROTOCOL.md, "Limits": nothing writable for 10 s.
-cdef uint64_t SLOW_READER_NS = 10 * SECOND
 # How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
@@ -56,16 +50,13 @@ cdef class BlockingSession(BlockingStream):
         self.reentry = reentry or ReentryGuard()
         self.ready_waits = []
         self.hand_overs = []
-        self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.linger_ns = nanoseconds(timeouts.linger)
-        self.idle_ns = nanoseconds(timeouts.idle)
-        if keepalive.max_age is not None:
-            # Connections made together must not all end together.
-            self.age_ns = nanoseconds(keepalive.max_age * random.uniform(0.9, 1.1))
-        self.ping_interval_ns = nanoseconds(keepalive.interval)
-        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.liveness = new_liveness(self, timeouts, keepalive, random.uniform)
         self.spin_ns = spin_microseconds * 1000
-        self.made_ns = self.rests_ns = self.now
+        self.rests_ns = self.now
+
+    def __dealloc__(self):
+        if self.liveness is not None:
+            self.liveness.owner = NULL
 
     # Calls
 
@@ -112,11 +103,10 @@ cdef class BlockingSession(BlockingStream):
         Nobody is there to see it before that call comes. An old one takes other calls until it has a successor, or is
         twice as old as it should be.
         """
-        cdef uint64_t age = 0
+        cdef uint64_t age
         self.now = max(self.now, now)
-        if self.age_ns:
-            age = (self.now - self.made_ns) // self.age_ns
-        if age >= 2 or (self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns):
+        age = self.liveness.age(self.now)
+        if age >= 2 or (self.users == 1 and self.liveness.is_rested(self.rests_ns, self.now)):
             self.is_spent = True
             self.is_usable = False
         elif age and not self.is_aged:
@@ -326,10 +316,7 @@ cdef class BlockingSession(BlockingStream):
     # Hooks
 
     cdef int on_look(self) except -1:
-        # While nobody reads, silence proves nothing: it counts from here.
-        self.received_ns = self.now
-        self.ping_sent_ns = 0
-        return 0
+        return self.liveness.forget_silence()
 
     cdef int on_left_behind(self) except -1:
         self.lost_because = "this process was forked, and the connection is the parent's"
@@ -360,6 +347,8 @@ cdef class BlockingSession(BlockingStream):
         return (<PendingCall>call).answer_came(frame, payload, self.now)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
+        if status == DEADLINE_EXCEEDED:
+            return (<PendingCall>call).failed(DeadlineExceededError(f"{call.route.method}: {text}", processed="yes"))
         return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
 
     cdef int on_unsendable(self, Call call, object error) except -1:
@@ -396,38 +385,8 @@ cdef class BlockingSession(BlockingStream):
 
     cdef uint64_t _check(self) except? 0:
         """Compare every running instant with now, and return the next one at which something is due."""
-        cdef uint64_t now = now_ns(), due_ns = NO_DEADLINE
-        self.now = now
-        if self.handshake_ns and (self.phase != PHASE_OPEN or not self.first_settings_acknowledged):
-            due_ns = self.made_ns + self.handshake_ns
-            if now >= due_ns:
-                self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-                return now
-        if self.blocked_ns:
-            due_ns = min(due_ns, self.blocked_ns + SLOW_READER_NS)
-            if now >= self.blocked_ns + SLOW_READER_NS:
-                self.close_with(REASON_SLOW_READER, f"nothing could be written for {SLOW_READER_NS / 1e9:g} s")
-                return now
-        return min(due_ns, self._check_life(now))
-
-    cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Ping a server from which nothing came for an interval; drop it when the answer takes too long."""
-        cdef uint64_t interval = self.ping_interval_ns
-        if not interval or self.phase != PHASE_OPEN:
-            return NO_DEADLINE
-        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
-        if self.received_ns >= self.ping_sent_ns:
-            self.ping_sent_ns = 0
-        if self.ping_sent_ns:
-            if now >= self.ping_sent_ns + self.ping_timeout_ns:
-                silent = (now - self.received_ns) / 1e9
-                self.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
-            return self.ping_sent_ns + self.ping_timeout_ns
-        if now < self.received_ns + interval:
-            return self.received_ns + interval
-        self.ping_sent_ns = now
-        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
-        return now + self.ping_timeout_ns
+        self.now = now_ns()
+        return self.liveness.check(self.now) or NO_DEADLINE
 
     # The end
 
@@ -508,7 +467,7 @@ cdef class BlockingSession(BlockingStream):
     cdef int _linger(self) except -1:
         """Read and discard until the server closes, so that no reset eats our last words."""
         cdef Py_ssize_t came = 1, room = 0
-        cdef uint64_t due_ns = now_ns() + self.linger_ns
+        cdef uint64_t due_ns = now_ns() + self.liveness.linger_ns
         cdef int descriptor = self.descriptor
         cdef char* place
         cdef ReadBuffer block
@@ -551,7 +510,7 @@ cdef class BlockingSession(BlockingStream):
     @property
     def lifetime(self):
         """Seconds from the connection's making to its end, or to now."""
-        return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
+        return ((self.ended_ns or now_ns()) - self.liveness.made_ns) / 1e9
 
     def stats(self):
         """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
@@ -560,11 +519,10 @@ cdef class BlockingSession(BlockingStream):
         try:
             self.now = now_ns()
             self.look()
-            unsent = sum([len(part) for part in self.parts]) - self.part_at
             return {
                 "calls": self.slots.opened.size,
                 "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),
-                "buffered": unsent + self.sender.unsent_bytes(),
+                "buffered": self.untaken_bytes(),
                 "credit": self.sender.send_left,
             }
         finally:

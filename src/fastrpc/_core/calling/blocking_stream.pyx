@@ -19,12 +19,14 @@ from cpython.pythread cimport (
     WAIT_LOCK,
 )
 from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memmove
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.framing.frame cimport REASON_INTERNAL
 from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
+from fastrpc._core.io.transport_socket cimport unsent_bytes
 from fastrpc._core.io.socket_io cimport POLLIN, receive_now, send_bytes, send_now, wait_until
 from fastrpc._core.base.wire cimport now_ns
 
@@ -261,6 +263,7 @@ cdef class BlockingStream(Connection):
                     sent = send_bytes(self.descriptor, self.sender.out.data(), self.sender.out.size)
                     if sent == self.sender.out.size:
                         self.sender.skip_output()
+                        self.written += sent
                         self._sent(0)
                         continue
                 output = self.sender.take_output()
@@ -273,7 +276,6 @@ cdef class BlockingStream(Connection):
             else:
                 sent = self._send_outside(vectors, <int>count)
             if sent == -EAGAIN:
-                self.blocked_ns = self.blocked_ns or now_ns()
                 self.has_news = False
                 return 0
             if sent < 0:
@@ -305,7 +307,7 @@ cdef class BlockingStream(Connection):
         """The system took `size` bytes."""
         cdef Py_ssize_t done = 0, left
         self.handed_flushes = self.sender.flushes
-        self.blocked_ns = 0
+        self.written += size
         size += self.part_at
         while done < len(self.parts):
             left = len(self.parts[done])
@@ -337,6 +339,18 @@ cdef class BlockingStream(Connection):
             if self.look(MUCH_UNREAD):
                 break
         return 0 if self.is_closed else self.lose(self.write_error)
+
+    # What its liveness asks
+
+    cdef bint has_unsent(self) except -1:
+        return len(self.parts) > 0 or self.sender.is_waiting()
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        return sum([len(part) for part in self.parts]) - self.part_at + self.sender.unsent_bytes()
+
+    cdef int64_t taken_bytes(self) except? -1:
+        # As in a session of a loop: what the system keeps has not left.
+        return self.written - unsent_bytes(self.stream)
 
     # The end
 

@@ -113,9 +113,9 @@ cdef class ClientSession(Session):
         if self.is_aged or not self.is_ready:
             return self._begin_retiring()
         # Until there is a successor, which the owner sees to, and at most for as long again.
-        self.age_ns = 2 * (self.now - self.made_ns)
+        self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
         self.is_aged = True
-        self.is_dispensable = self.sender.data_frames_sent <= self.probes
+        self.is_dispensable = self.sender.data_frames_sent <= self.liveness.probes
         self.owner.session_aged(self)
         return 0
 
@@ -131,15 +131,15 @@ cdef class ClientSession(Session):
     def begin_probe(self, PendingCall call not None):
         call.is_probe = True
         # It takes an id in the same step; where it has to wait for one the connection is in use anyway.
-        self.probes += 1
+        self.liveness.probes += 1
 
     def end_probe(self, PendingCall call not None):
         if call.id == 0:
-            self.probes -= 1
+            self.liveness.probes -= 1
 
     cdef bint is_unused(self) except -1:
         cdef PendingCall call
-        if self.probes == 0 or self.slots.opened.size == 0:
+        if self.liveness.probes == 0 or self.slots.opened.size == 0:
             return self.is_idle()
         if self.accepted.size or self.one_way_calls:
             return False
@@ -154,7 +154,7 @@ cdef class ClientSession(Session):
 
     def _retire(self):
         """Take no new calls."""
-        if self.sender.data_frames_sent <= self.probes:
+        if self.sender.data_frames_sent <= self.liveness.probes:
             self.is_dispensable = True
         self.is_usable = False
         self.owner.session_draining(self)
@@ -219,7 +219,7 @@ cdef class ClientSession(Session):
                 for queue in self.slots.queues()
                 for item in queue
             ),
-            "buffered": self.buffered_bytes(),
+            "buffered": self.untaken_bytes(),
             "credit": self.sender.send_left,
         }
 

@@ -14,24 +14,14 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
 from libc.string cimport memcpy
 
-from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.calls.call cimport Call
-from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
-from fastrpc._core.framing.frame cimport (
-    CANCEL_DEADLINE,
-    REASON_HANDSHAKE,
-    REASON_INTERNAL,
-    REASON_KEEPALIVE,
-    REASON_MAX_AGE,
-    REASON_SLOW_READER,
-)
-from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.native.connection cimport PHASE_OPEN
+from fastrpc._core.framing.frame cimport REASON_INTERNAL, REASON_MAX_AGE
+from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
-from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.base.wire cimport SECOND, now_ns
 
 cdef enum:
     # pause_writing comes above the high mark, resume_writing below the low one.
@@ -41,16 +31,6 @@ cdef enum:
     DIRECT_BYTES = 65_536
     # Rounds of pieces in one flush before the loop gets its turn.
     PIECE_ROUNDS = 4
-
-cdef uint64_t SECOND = 1_000_000_000
-# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
-# after GOAWAY.
-cdef uint64_t SLOW_READER_NS = 10 * SECOND
-cdef uint64_t OVERDUE_READER_NS = SECOND
-cdef uint64_t PIECE_WAIT_NS = 10 * SECOND
-cdef uint64_t FINAL_AFTER_NS = SECOND
-# A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
-cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
@@ -69,22 +49,16 @@ cdef class Session(Connection):
         Connection.__init__(self, **options)
         self.loop_state = loop_state(loop)
         self._flush_callback = self._flush_scheduled_now
-        self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.linger_ns = nanoseconds(timeouts.linger)
-        self.ping_interval_ns = nanoseconds(keepalive.interval)
-        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
-        self.idle_ns = nanoseconds(timeouts.idle)
         self.spin_ns = <uint64_t>spin_microseconds * 1000
         self.descriptor = -1
-        if keepalive.max_age is not None:
-            # Connections made together, after a restart say, must not all end together.
-            self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
-        self.write_wait_ns = SLOW_READER_NS
-        self.piece_wait_ns = PIECE_WAIT_NS
         self.now = now_ns()
+        self.liveness = new_liveness(self, timeouts, keepalive, uniform)
+        self.liveness.is_watched = True
 
     def __dealloc__(self):
         PyMem_Free(self._tail)
+        if self.liveness is not None:
+            self.liveness.owner = NULL
 
     # What the transport calls
 
@@ -95,12 +69,12 @@ cdef class Session(Connection):
         self.descriptor = plain_descriptor(transport)
         self.peer_name = transport.get_extra_info("peername")
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self.now = self.made_ns = self.received_ns = now_ns()
+        self.now = self.liveness.made_ns = self.received_ns = now_ns()
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
             self.spinner.join()
-        if self.handshake_ns:
-            self.schedule_check(self.now + self.handshake_ns)
+        if self.liveness.handshake_ns:
+            self.schedule_check(self.now + self.liveness.handshake_ns)
         if self.is_client:
             self.open()
 
@@ -159,8 +133,8 @@ cdef class Session(Connection):
         finally:
             self._is_reading = False
             self.on_read()
-        if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
-            self.schedule_check(self._check_pieces(self.now))
+        if (self.open_requests or self.open_responses) and not self.liveness.pieces_due_ns:
+            self.schedule_check(self.liveness.check_pieces(self.now))
         return self.flush()
 
     # What is received and cannot be handled in one turn of the loop
@@ -226,7 +200,7 @@ cdef class Session(Connection):
             # Answers that came before the end of the stream count.
             self._place(&room)
             self.is_put_off = False
-            self.turn_ends_ns = now_ns() + SECOND
+            self.turn_ends_ns = now_ns() + <uint64_t>SECOND
             try:
                 self.reader.receive(self.loop_state.buffer.data, self._tail_size)
             except Exception as problem:
@@ -254,7 +228,7 @@ cdef class Session(Connection):
     def resume_writing(self):
         """The transport takes more."""
         self.is_write_paused = False
-        self.blocked_ns = 0
+        self.liveness.blocked_ns = 0
         self.now = now_ns()
         self.flush()
 
@@ -408,201 +382,49 @@ cdef class Session(Connection):
         self.check_due_ns = 0
         if late > STALL_NS:
             # The loop was blocked, so silence proves nothing yet: the peer gets that time back.
-            self._forgive(late)
+            self.liveness.forgive(late)
         due = self.check(self.now)
         if due and self.transport is not None:
             self.schedule_check(due)
         return 0
 
-    cdef int _forgive(self, uint64_t late) except -1:
-        if self.ping_sent_ns:
-            self.ping_sent_ns += late
-        self.received_ns += late
-        if self.blocked_ns:
-            self.blocked_ns += late
-        return 0
-
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare every running instant with now; return when to look again, 0 = never."""
-        cdef uint64_t due
-        if self.transport is None:
-            return 0
-        if self.linger_until_ns:
-            if now >= self.linger_until_ns:
-                self.transport.abort()
-                return 0
-            return self.linger_until_ns
-        due = 0 if self.is_closed else self._check_opening(now)
-        due = due if self.is_closed else earlier(due, self._check_writing(now))
-        due = due if self.is_closed else earlier(due, self._check_pieces(now))
-        due = due if self.is_closed else earlier(due, self._check_drain(now))
-        due = due if self.is_closed else earlier(due, self._check_age(now))
-        due = due if self.is_closed else earlier(due, self._check_idle(now))
-        due = due if self.is_closed else earlier(due, self._check_life(now))
-        return self.linger_until_ns if self.is_closed else due
-
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
-        if not self.handshake_ns or (self.phase == PHASE_OPEN and self.first_settings_acknowledged):
-            return 0
-        if now < self.made_ns + self.handshake_ns:
-            return self.made_ns + self.handshake_ns
-        is_stranger = self.phase == PHASE_PREFACE
-        self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-        if is_stranger and self.transport is not None:
-            # It was told nothing, so there is nothing it could miss.
-            self.transport.abort()
-        return 0
+        """Return when to look again, 0 = never."""
+        return 0 if self.transport is None else self.liveness.check(now)
 
     cdef bint output_is_stuck(self) noexcept:
         return self.is_write_paused
 
     cdef int _note_blocked(self) except -1:
         """Something waits and cannot be written: from now on it is watched whether that changes."""
-        if self.blocked_ns == 0 and self.transport is not None:
-            self.blocked_ns = self.now
-            self.blocked_taken = self._taken()
-            self.schedule_check(self.now + min(OVERDUE_READER_NS, self.write_wait_ns))
-        return 0
+        cdef uint64_t due = 0 if self.transport is None else self.liveness.note_blocked(self.now)
+        return self.schedule_check(due) if due else 0
 
-    cdef uint64_t _check_writing(self, uint64_t now) except? 0:
-        cdef uint64_t limit = self.write_wait_ns
-        cdef int64_t taken
-        if not (self.sender.is_waiting() or self.transport.get_write_buffer_size()):
-            self.blocked_ns = 0
-            return 0
-        taken = self._taken()
-        if self.blocked_ns == 0 or taken > self.blocked_taken:
-            # It was not looked at before, or the peer took something: a slow reader is still a reader.
-            self.blocked_taken = taken
-            self.blocked_ns = now
-        if self.send_hard and <int64_t>self.buffered_bytes() > self.send_hard:
-            limit = min(limit, OVERDUE_READER_NS)
-        if now >= self.blocked_ns + limit:
-            text = f"nothing could be written for {limit / 1e9:g} s, {self.buffered_bytes()} bytes wait"
-            if limit < self.write_wait_ns:
-                text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
-            self.close_with(REASON_SLOW_READER, text)
-            # It reads nothing: waiting for it to read the reason would only keep the memory longer.
-            self.transport.abort()
-            return 0
-        return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
+    cdef bint has_unsent(self) except -1:
+        return self.sender.is_waiting() or self.transport.get_write_buffer_size() != 0
 
-    cdef int64_t _taken(self) except? -1:
-        """Bytes that left this machine, as far as it can be known.
-
-        The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
-        """
-        return self.written - <int64_t>self.transport.get_write_buffer_size() - unsent_bytes(self.transport)
-
-    cdef uint64_t _check_pieces(self, uint64_t now) except? 0:
-        """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
-        cdef Call call
-        if now < self.pieces_due_ns:
-            return self.pieces_due_ns
-        if not self.open_requests and not self.open_responses:
-            self.pieces_due_ns = 0
-            return 0
-        self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in self.accepted.entries() + self.slots.opened.entries():
-            if call.incoming is not None and self._is_stuck(call, now):
-                self.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
-        return self.pieces_due_ns
-
-    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
-        cdef Py_ssize_t filled = (<Assembly>call.incoming.assembly).filled
-        if call.incoming.seen_ns == 0 or filled != call.incoming.seen_size:
-            call.incoming.seen_ns = now
-            call.incoming.seen_size = filled
-            return False
-        return now >= call.incoming.seen_ns + self.piece_wait_ns
-
-    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
-        if self.drain_step != 1:
-            return 0
-        if now < self.drain_started_ns + FINAL_AFTER_NS:
-            return self.drain_started_ns + FINAL_AFTER_NS
-        self.finish_drain()
-        self.on_output()
-        return 0
-
-    cdef uint64_t _check_age(self, uint64_t now) except? 0:
-        if not self.age_ns:
-            return 0
-        if now < self.made_ns + self.age_ns:
-            return self.made_ns + self.age_ns
-        self.age_ns = 0
-        self.on_aged()
-        # A client's connection has a second age, at which nothing keeps it.
-        return self.made_ns + self.age_ns if self.age_ns else 0
-
-    cdef uint64_t _check_idle(self, uint64_t now) except? 0:
-        # Each call takes the second next id, of whichever side it is.
-        cdef uint64_t ids = self.highest_id + self.slots.next_id - 2 * self.probes
-        if not self.idle_ns or self.phase != PHASE_OPEN:
-            return 0
-        if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
-            self.idle_ids = ids
-            self.idle_from_ns = now
-            return now + (self.idle_ns // 4 or 1)
-        if now < self.idle_from_ns + self.idle_ns:
-            return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
-        self.idle_ns = 0
-        self.on_idle()
-        return 0
-
-    cdef bint is_unused(self) except -1:
-        """Whether nothing is under way that anybody wants."""
-        return self.is_idle()
+    cdef int64_t taken_bytes(self) except? -1:
+        # The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
+        cdef int64_t waiting = self.transport.get_write_buffer_size()
+        return self.written - waiting - unsent_bytes(self.transport.get_extra_info("socket"))
 
     def note_probe(self):
-        self.probes += 1
+        self.liveness.probes += 1
 
-    cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
-        cdef uint64_t interval = self.ping_interval_ns
-        if not interval or self.phase != PHASE_OPEN:
-            return 0
-        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
-        if self.ping_sent_ns and self.received_ns >= self.ping_sent_ns:
-            self.ping_sent_ns = 0
-            self.is_silent = False
-        if self.ping_sent_ns:
-            if now < self.ping_sent_ns + self.ping_timeout_ns:
-                return self.ping_sent_ns + self.ping_timeout_ns
-            if not self.is_silent:
-                self.is_silent = True
-                return now + LOOK_AGAIN_NS
-            self.close_with(
-                REASON_KEEPALIVE, f"nothing came for {(now - self.received_ns) / 1e9:.1f} s, a ping included"
-            )
-            self.transport.abort()
-            return 0
-        if now < self.received_ns + interval:
-            return self.received_ns + interval
-        self._give_back()
-        if not self.wants_ping():
-            return now + interval
-        self.ping_sent_ns = now
-        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
-        return now + self.ping_timeout_ns
-
-    cdef int _give_back(self) except -1:
-        """Free what a burst left behind, on a connection that has become quiet."""
-        self.sender.out.release()
-        self.slots.opened.shrink()
-        self.accepted.shrink()
-        return 0
-
-    cdef bint wants_ping(self) noexcept:
-        """A peer that reads only while it waits for an answer is asked only then."""
-        return self.peer.ping_reply_ms != 0 or self.accepted.size > 0
-
-    cpdef uint64_t buffered_bytes(self) except? 0:
+    def buffered_bytes(self):
         """Bytes of ours that the peer has not taken: here and in the transport."""
+        return self.untaken_bytes()
+
+    cdef uint64_t untaken_bytes(self) except? 0:
         cdef uint64_t size = self.sender.unsent_bytes()
         if self.transport is not None:
             size += <uint64_t>self.transport.get_write_buffer_size()
         return size
+
+    cdef int cut_off(self) except -1:
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
 
     # The end
 
@@ -610,8 +432,7 @@ cdef class Session(Connection):
         """Take no new calls: GOAWAY now, FINAL once the peer knows."""
         self.now = now_ns()
         self.start_drain(reason, text)
-        self.drain_started_ns = self.now
-        self.schedule_check(self.now + FINAL_AFTER_NS)
+        self.schedule_check(self.liveness.begin_drain(self.now))
 
     def close(self, int reason=0, str text=""):
         """Say why, flush, and close as soon as the peer has read it."""
@@ -626,8 +447,7 @@ cdef class Session(Connection):
 
     def abort(self):
         """Close at once, unsent bytes are lost."""
-        if self.transport is not None:
-            self.transport.abort()
+        self.cut_off()
 
     cdef int on_closed(self) except -1:
         """Flush and shut down writing; go on reading until the peer closes, so that no reset eats our last words."""
@@ -642,15 +462,15 @@ cdef class Session(Connection):
             self._read_on()
         if self.sender.output_bytes():
             self._write_output()
-        if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
-            self.linger_until_ns = self.now + self.linger_ns
+        if self.liveness.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.liveness.linger_until_ns = self.now + self.liveness.linger_ns
             try:
                 self.transport.write_eof()
             except OSError:
                 # The peer has reset the connection, which the transport has not noticed yet.
                 self.transport.abort()
                 return 0
-            self.schedule_check(self.linger_until_ns)
+            self.schedule_check(self.liveness.linger_until_ns)
         else:
             self.transport.close()
         return 0
@@ -670,18 +490,6 @@ cdef class Session(Connection):
 
     cdef int on_stall(self) except -1:
         """This read comes behind a stall of the loop, or nobody watches for stalls."""
-        return 0
-
-    cdef int on_stuck(self, Call call, str text) except -1:
-        """A cut message of this call does not go on."""
-        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
-
-    cdef int on_aged(self) except -1:
-        """The connection is older than `Keepalive.max_age`."""
-        return 0
-
-    cdef int on_idle(self) except -1:
-        """The connection was without calls for `Timeouts.idle`."""
         return 0
 
     cdef int on_eof(self) except -1:

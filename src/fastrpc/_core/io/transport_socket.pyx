@@ -26,9 +26,8 @@ cdef int plain_descriptor(object transport) except -2:
     return -1 if opened is None else opened.fileno()
 
 
-cdef int64_t unsent_bytes(object transport) except? -1:
-    """Bytes in the system's send buffer, or 0 where it does not tell."""
-    opened = transport.get_extra_info("socket")
+cdef int64_t unsent_bytes(object opened) except? -1:
+    """Bytes in the system's send buffer of a socket, or 0 where it does not tell or there is none."""
     if opened is None or termios is None:
         return 0
     try:

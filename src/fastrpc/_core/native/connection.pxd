@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 
@@ -76,6 +76,18 @@ cdef class Connection(CallStates):
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_not_started(self, Call call) except -1
     cdef int on_closed(self) except -1
+
+    # What its liveness asks and tells, of which only the owner of the stream knows.
+    cdef bint has_unsent(self) except -1
+    cdef uint64_t untaken_bytes(self) except? 0
+    cdef int64_t taken_bytes(self) except? -1
+    cdef bint is_unused(self) except -1
+    cdef bint wants_ping(self) noexcept
+    cdef int give_back(self) except -1
+    cdef int on_stuck(self, Call call, str text) except -1
+    cdef int on_aged(self) except -1
+    cdef int on_idle(self) except -1
+    cdef int cut_off(self) except -1
 
     # The parts of the connection's own frames.
     cdef int _announce(self, Settings settings) except -1

@@ -28,6 +28,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport (
     ACK,
     AUTH,
+    CANCEL_DEADLINE,
     CREDIT,
     FINAL,
     GOAWAY,
@@ -49,7 +50,7 @@ from fastrpc._core.native.message_assembler cimport LATE_BYTES_PER_SECOND, new_a
 from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.framing.settings cimport decode_settings
-from fastrpc._core.base.status cimport UNIMPLEMENTED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNIMPLEMENTED
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT
 from fastrpc._core.framing.window cimport IDLE_CALLS_PER_SECOND, fill, open_budget, spend, widen
 from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load64, store32
@@ -466,6 +467,51 @@ cdef class Connection(CallStates):
 
     cdef int on_closed(self) except -1:
         """The connection ended: `closed_reason`, `closed_text`, `closed_by_peer` say why. Send what is left, close."""
+        return 0
+
+    # Hooks of its liveness
+
+    cdef bint has_unsent(self) except -1:
+        """Whether something of ours waits that the stream does not take, or the peer."""
+        return self.sender.is_waiting()
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        """Bytes of ours that the peer has not taken: here and in the stream."""
+        return self.sender.unsent_bytes()
+
+    cdef int64_t taken_bytes(self) except? -1:
+        """Bytes that left this machine, as far as it can be known."""
+        return 0
+
+    cdef bint is_unused(self) except -1:
+        """Whether nothing is under way that anybody wants."""
+        return self.is_idle()
+
+    cdef bint wants_ping(self) noexcept:
+        """A peer that reads only while it waits for an answer is asked only then."""
+        return self.peer.ping_reply_ms != 0 or self.accepted.size > 0
+
+    cdef int give_back(self) except -1:
+        """Free what a burst left behind, on a connection that has become quiet."""
+        self.sender.out.release()
+        self.slots.opened.shrink()
+        self.accepted.shrink()
+        return 0
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        """A cut message of this call does not go on."""
+        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
+
+    cdef int on_aged(self) except -1:
+        """The connection is older than `Keepalive.max_age`."""
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """The connection was without calls for `Timeouts.idle`."""
+        return 0
+
+    cdef int cut_off(self) except -1:
+        """Nobody listens there any more: end the stream at once, unsent bytes are lost."""
         return 0
 
 

@@ -221,7 +221,7 @@ cdef class GuardedSession(Session):
     def __init__(self, *, Admission admission not None, timeouts, **options):
         Session.__init__(self, is_client=False, timeouts=timeouts, **options)
         self.admission = admission
-        self.send_hard = admission.send_hard
+        self.liveness.send_hard = admission.send_hard
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.pending_drain = -1
 
@@ -336,7 +336,7 @@ cdef class GuardedSession(Session):
         other = self._check_leaving(now)
         if other and (due == 0 or other < due):
             due = other
-        return self.linger_until_ns if self.is_closed else due
+        return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
         if self.leave_at_ns == 0:
@@ -359,7 +359,7 @@ cdef class GuardedSession(Session):
     cdef int on_closed(self) except -1:
         if self._peer_rests():
             # It would not notice before its next call, and then it reads before it writes.
-            self.linger_ns = 0
+            self.liveness.linger_ns = 0
         self.leave_opening()
         self._drop_all_waiting()
         return Session.on_closed(self)
@@ -524,7 +524,7 @@ cdef class GuardedSession(Session):
 
     cdef int weigh_output(self) except -1:
         """Count what the peer has not taken; above `send_soft` nothing more starts."""
-        cdef int64_t size = self.buffered_bytes()
+        cdef int64_t size = self.untaken_bytes()
         self.admission.count(size - self.output_held)
         self.output_held = size
         if size > self.admission.send_soft:

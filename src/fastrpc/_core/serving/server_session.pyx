@@ -619,6 +619,6 @@ cdef class ServerSession(GuardedSession):
         return {
             "calls": self.accepted.size,
             "one_way": self.one_way_calls,
-            "buffered": self.buffered_bytes(),
+            "buffered": self.untaken_bytes(),
             "credit": self.sender.send_left,
         }
