@@ -224,7 +224,7 @@ cdef class RecordingConnection(Connection):
 
     def end_one_way(self):
         """A one-way call's handler ended: another may run."""
-        self.one_way_calls -= 1
+        self.callee.one_way_calls -= 1
 
     # Streams, both sides
 
@@ -288,7 +288,7 @@ cdef class RecordingConnection(Connection):
         if call is not None:
             return STATE_NAMES[call.state]
         is_theirs = (id & 1) == <uint64_t>self.wire.peer_parity
-        return "new" if is_theirs and id > self.highest_seen else "gone"
+        return "new" if is_theirs and id > self.callee.highest_seen else "gone"
 
     @property
     def waiting(self):
@@ -298,7 +298,7 @@ cdef class RecordingConnection(Connection):
     @property
     def calls(self):
         """Ids of the calls in both tables."""
-        return sorted(call.id for call in self.slots.opened.entries() + self.accepted.entries())
+        return sorted(call.id for call in self.slots.opened.entries() + self.callee.calls.entries())
 
     # Hooks
 
@@ -320,7 +320,7 @@ cdef class RecordingConnection(Connection):
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         if not call.flags & ONE_WAY:
-            self.hold(call)
+            self.callee.hold(call)
         return self._emit(
             (
                 "request",
@@ -338,9 +338,8 @@ cdef class RecordingConnection(Connection):
             )
         )
 
-    cdef int refuse(self, Call call, int status, str text) except -1:
-        self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
-        return Connection.refuse(self, call, status, text)
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        return self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         self.untaken.setdefault(call.id, deque()).append((call, cost))
@@ -387,8 +386,8 @@ cdef class RecordingConnection(Connection):
     cdef int on_ignored(self, Frame* frame) except -1:
         return self._emit(("ignored", KIND_NAMES[frame.kind], frame.id))
 
-    cdef int _discard(self, Frame* frame) except -1:
-        Connection._discard(self, frame)
+    cdef int discard(self, Frame* frame) except -1:
+        Connection.discard(self, frame)
         return 0 if self.is_closed else self._emit(("discarded", KIND_NAMES[frame.kind], frame.id))
 
     cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
@@ -449,7 +448,7 @@ cdef class RecordingConnection(Connection):
             return <RecordedCall>which
         id = which
         if (id & 1) == <uint64_t>self.wire.peer_parity:
-            return <RecordedCall>self.find_accepted(id)
+            return <RecordedCall>self.callee.find(id)
         return <RecordedCall>self.slots.find(id)
 
     cdef RecordedCall _open_call_of(self, object which, str action):

@@ -3,6 +3,8 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.callee_states cimport CalleeStates
+from fastrpc._core.native.caller_states cimport CallerStates
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.liveness cimport Liveness
@@ -21,6 +23,8 @@ cdef class RecordingOwner(PartsOwner):
         readonly MessageAssembler assembler
         readonly SendQueue sender
         readonly CallSlots slots
+        readonly CalleeStates callee
+        readonly CallerStates caller
 
         # Calls that frames belong to, by id; bytes that still come before frames; how often reading goes on.
         dict calls
@@ -28,6 +32,8 @@ cdef class RecordingOwner(PartsOwner):
         public Py_ssize_t rounds_left
 
     cdef Call _call_of(self, Frame* frame)
+    cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1
+    cdef bint _pass_on(self, Frame* frame, bytes payload) except -1
 
 
 cdef class WatchedConnection(Connection):

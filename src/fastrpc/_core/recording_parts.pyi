@@ -3,6 +3,8 @@ from typing import final
 from fastrpc._core.calls.call import Call
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.call_slots import CallSlots
+from fastrpc._core.native.callee_states import CalleeStates
+from fastrpc._core.native.caller_states import CallerStates
 from fastrpc._core.native.connection import Connection
 from fastrpc._core.native.frame_reader import FrameReader
 from fastrpc._core.native.liveness import Liveness
@@ -16,8 +18,8 @@ class RecordingOwner(PartsOwner):
     """Holds the named parts of a connection and no others, drives them, and keeps what they tell.
 
     Args:
-        parts: of "reader", "sender", "slots" (which send through the sender) and "assembler" (which needs a reader, and
-            the sender for credit).
+        parts: of "reader", "sender", "slots" (which send through the sender), "assembler" (which needs a reader, and
+            the sender for credit), "callee" (which needs these three) and "caller" (which needs the slots as well).
         peer, ours: what the two sides accept; the floor unless given.
         is_settled: whether the peer said what it accepts.
     """
@@ -47,8 +49,15 @@ class RecordingOwner(PartsOwner):
     def sender(self) -> SendQueue | None: ...
     @property
     def slots(self) -> CallSlots | None: ...
+    @property
+    def callee(self) -> CalleeStates | None: ...
+    @property
+    def caller(self) -> CallerStates | None: ...
     def call(self, id: int = 0, *, flags: int = 0, is_local: bool = False, window: int = 0) -> Call:
         """Make a call that the parts find by its id; `window`: what either side may send of its stream."""
+
+    def found(self, id: int) -> Call:
+        """Return the call of an id; KeyError where none was made or told."""
 
     def take(self, most: int = -1) -> bytes:
         """Return the output of the sender: pieces as long as fewer than `most` bytes are there, -1: all."""

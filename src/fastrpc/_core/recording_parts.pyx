@@ -5,6 +5,7 @@
     RecordingOwner("reader")           bytes in, frames as events
     RecordingOwner("sender")           messages in, bytes out
     RecordingOwner("sender", "slots")  calls in, bytes out
+    RecordingOwner(…, "callee")        frames of calls in, what becomes of the calls as events
     WatchedConnection(…)               a time in, ends and due instants out
 """
 
@@ -15,11 +16,13 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, Route
-from fastrpc._core.framing.frame cimport CONT, DATA, HEADER_SIZE, MORE, OUTCOME_RAN
+from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
 from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport open_window, placed
 from fastrpc._core.native.call_slots cimport new_slots
+from fastrpc._core.native.callee_states cimport new_callee
+from fastrpc._core.native.caller_states cimport new_caller
 from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
 from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.message_assembler cimport new_assembler
@@ -58,6 +61,14 @@ cdef class RecordingOwner(PartsOwner):
         if "assembler" in parts:
             self.assembler = new_assembler(self, self.reader, self.sender)
             self.assembler.stream_pool_left = <Py_ssize_t>self.ours.max_message
+        if "callee" in parts:
+            self.callee = new_callee(self, self.reader, self.assembler, self.sender)
+            self.callee.serves_calls = True
+            self.callee.most_calls = self.callee.call_bound = self.ours.max_calls
+            self.callee.stream_bound = self.ours.max_streams
+        if "caller" in parts:
+            self.caller = new_caller(self, self.reader, self.assembler, self.slots)
+        self.open_messages = self.ours.open_messages
 
     def __dealloc__(self):
         # The collector may have cleared a field before.
@@ -69,6 +80,10 @@ cdef class RecordingOwner(PartsOwner):
             self.slots.owner = NULL
         if self.assembler is not None:
             self.assembler.owner = NULL
+        if self.callee is not None:
+            self.callee.owner = NULL
+        if self.caller is not None:
+            self.caller.owner = NULL
 
     def call(self, uint64_t id=0, *, int flags=0, bint is_local=False, int64_t window=0):
         cdef Call call = Call.__new__(Call)
@@ -84,6 +99,9 @@ cdef class RecordingOwner(PartsOwner):
         if id:
             self.calls[id] = call
         return call
+
+    def found(self, uint64_t id):
+        return self.calls[id]
 
     # The sender
 
@@ -116,7 +134,10 @@ cdef class RecordingOwner(PartsOwner):
         self.slots.send_request(call, payload)
 
     def cancel(self, Call call not None, int reason=0):
-        self.slots.give_up(call, reason)
+        if self.caller is not None:
+            self.caller.give_up(call, reason)
+        else:
+            self.slots.give_up(call, reason)
 
     def end(self, Call call not None):
         self.slots.return_slot(call)
@@ -169,13 +190,18 @@ cdef class RecordingOwner(PartsOwner):
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         cdef Call call = self._call_of(frame)
-        if self.assembler is None or call is None:
-            if self.reader.was_skipped:
-                payload = b""
-            elif payload is None:
-                payload = frame.payload[:frame.payload_size]
-            self.events.append(("on_frame", frame.kind, frame.id, payload))
+        if self._pass_on(frame, payload):
             return 0
+        if self.assembler is not None and call is not None:
+            return self._assemble(call, frame, payload)
+        if self.reader.was_skipped:
+            payload = b""
+        elif payload is None:
+            payload = frame.payload[:frame.payload_size]
+        self.events.append(("on_frame", frame.kind, frame.id, payload))
+        return 0
+
+    cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1:
         if frame.kind != DATA:
             self.assembler.keep_first_piece(call, frame)
         elif call.state == STATE_OPEN:
@@ -185,6 +211,29 @@ cdef class RecordingOwner(PartsOwner):
         # The window of the connection is the business of others here.
         placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
         return 0
+
+    cdef bint _pass_on(self, Frame* frame, bytes payload) except -1:
+        """Give a frame to the states of the calls it belongs to; False: these were not made."""
+        cdef bint is_theirs = (frame.id & 1) == <uint64_t>self.wire.peer_parity
+        if self.callee is not None and is_theirs:
+            if frame.kind == REQUEST:
+                self.callee.request(frame, payload)
+            elif frame.kind == CANCEL:
+                self.callee.cancel(frame)
+            elif frame.kind == END:
+                self.callee.end(frame)
+            else:
+                self.callee.data(self.callee.find(frame.id), frame, payload)
+            return True
+        if self.caller is not None and not is_theirs:
+            if frame.kind == RESPONSE:
+                self.caller.response(frame, payload)
+            elif frame.kind == HEAD:
+                self.caller.head(frame)
+            else:
+                self.caller.data(self.slots.find(frame.id), frame, payload)
+            return True
+        return False
 
     cdef Call _call_of(self, Frame* frame):
         return <Call>self.calls.get(frame.id)
@@ -211,10 +260,14 @@ cdef class RecordingOwner(PartsOwner):
         return 0
 
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        if self.callee is not None:
+            return self.callee.whole_request(call, frame, payload)
         self.events.append(("on_whole_request", call.id, frame.method[:frame.method_size], payload))
         return 0
 
     cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        if self.caller is not None:
+            return self.caller.whole_response(call, frame, payload)
         self.events.append(("on_whole_response", call.id, payload))
         return 0
 
@@ -231,17 +284,59 @@ cdef class RecordingOwner(PartsOwner):
 
     cdef int on_answered(self, Call call) except -1:
         self.events.append(("on_answered", call.id))
-        return 0
+        return 0 if self.callee is None else self.callee.answered(call)
 
     cdef int on_answer_waits(self, Call call) except -1:
         self.events.append(("on_answer_waits", call.id))
-        return 0
+        return 0 if self.callee is None else self.callee.answer_waits(call)
 
     cdef int on_unsent(self, Call call) except -1:
         return self.slots.was_unsent(call)
 
     cdef int on_unsendable(self, Call call, object error) except -1:
         self.events.append(("on_unsendable", str(error)))
+        return 0
+
+    cdef int discard(self, Frame* frame) except -1:
+        PartsOwner.discard(self, frame)
+        self.events.append(("discard", frame.kind, frame.id))
+        return 0
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        self.calls[call.id] = call
+        self.events.append(("on_request", call.id, payload))
+        return self.callee.hold(call)
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        self.events.append(("on_cancel", call.id, reason))
+        return 0
+
+    cdef int on_end(self, Call call) except -1:
+        self.events.append(("on_end", call.id))
+        return 0
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        self.events.append(("on_refused", call.id, status))
+        return 0
+
+    cdef int on_ended(self, Call call) except -1:
+        self.events.append(("on_ended", call.id))
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        self.events.append(("on_response", call.id, frame.status, payload))
+        return 0
+
+    cdef int on_freed(self, Call call) except -1:
+        self.events.append(("on_freed", call.id))
+        return 0
+
+    cdef int on_forgotten(self, Call call) except -1:
+        self.events.append(("on_forgotten", call.id))
+        return 0
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        self.events.append(("on_local_end", call.id, status))
         return 0
 
     cdef int on_ids_used_up(self) except -1:

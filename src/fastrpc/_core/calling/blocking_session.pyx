@@ -406,7 +406,7 @@ cdef class BlockingSession(BlockingStream):
         for call in self.slots.opened.entries():
             handed = self._leaves(call)
             self.sender.drop_unsent(call)
-            self.forget_opened(call)
+            self.caller.forget(call)
             call.failed(lost_error(self, self.endpoint, call, handed, why))
         for call, wait in self.hand_overs:
             call.failed(lost_error(self, self.endpoint, call, self._leaves(call), why))

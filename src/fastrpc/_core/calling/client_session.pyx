@@ -141,7 +141,7 @@ cdef class ClientSession(Session):
         cdef PendingCall call
         if self.liveness.probes == 0 or self.slots.opened.size == 0:
             return self.is_idle()
-        if self.accepted.size or self.one_way_calls:
+        if self.callee.calls.size or self.callee.one_way_calls:
             return False
         for call in self.slots.opened.entries():
             if not call.is_probe:
@@ -166,8 +166,7 @@ cdef class ClientSession(Session):
                 self.close()
         return 0
 
-    cdef int forget_opened(self, Call call) except -1:
-        Session.forget_opened(self, call)
+    cdef int on_forgotten(self, Call call) except -1:
         if self.peer_sent_final or self.is_retiring:
             self._close_when_idle()
         return 0
@@ -203,7 +202,7 @@ cdef class ClientSession(Session):
         for call in self.slots.opened.entries():
             handed = self.was_handed(call)
             self.sender.drop_unsent(call)
-            self.forget_opened(call)
+            self.caller.forget(call)
             self._fail(call, lost_error(self, self.endpoint, call, handed, why))
 
     def _fail(self, PendingCall call, error):

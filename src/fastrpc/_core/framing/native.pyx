@@ -60,6 +60,16 @@ cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
 
 
 @cython.final
+# First bytes of those who answer on ports that were meant to be ours.
+cdef tuple STRANGERS = (
+    (b"HTTP/", "an HTTP server"),
+    (b"<", "an HTTP server"),
+    (b"\x00\x00\x12\x04", "an HTTP/2 server"),
+    (b"SSH-", "an SSH server"),
+    (b"\x15\x03", "a TLS server"),
+)
+
+
 cdef class NativeProtocol(WireProtocol):
     def __cinit__(self):
         self.answer_head = HEADER_SIZE + FIXED_HEAD
@@ -453,3 +463,11 @@ cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t pr
     frame.payload_size = length - offset
     frame.payload_present = min(frame.payload_size, present - offset)
     return 1
+
+
+cdef str stranger_of(bytes first):
+    """Say who is on the other side, going by the first bytes, which are not fastrpc's."""
+    for start, name in STRANGERS:
+        if first.startswith(start):
+            return f"not fastrpc but {name}: the first bytes are {first!r}"
+    return f"not fastrpc: the first bytes are {first!r}"

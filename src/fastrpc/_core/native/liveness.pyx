@@ -111,11 +111,11 @@ cdef class Liveness:
         cdef Call call
         if now < self.pieces_due_ns:
             return self.pieces_due_ns
-        if not owner.open_requests and not owner.open_responses:
+        if not owner.callee.open_requests and not owner.caller.open_responses:
             self.pieces_due_ns = 0
             return 0
         self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in owner.accepted.entries() + owner.slots.opened.entries():
+        for call in owner.callee.calls.entries() + owner.slots.opened.entries():
             if call.incoming is not None and self._is_stuck(call, now):
                 owner.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
         return self.pieces_due_ns
@@ -168,7 +168,7 @@ cdef class Liveness:
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
         cdef Connection owner = <Connection>self.owner
         # Each call takes the second next id, of whichever side it is.
-        cdef uint64_t ids = owner.highest_id + owner.slots.next_id - 2 * self.probes
+        cdef uint64_t ids = owner.callee.highest_id + owner.slots.next_id - 2 * self.probes
         if not self.idle_ns or owner.phase != PHASE_OPEN:
             return 0
         if not owner.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:

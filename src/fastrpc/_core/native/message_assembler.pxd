@@ -9,10 +9,6 @@ from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
 
-cdef enum:
-    # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded or be short pieces.
-    LATE_BYTES_PER_SECOND = 330 * 1024
-
 
 @cython.final
 cdef class MessageAssembler:

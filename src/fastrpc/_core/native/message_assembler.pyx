@@ -31,6 +31,7 @@ from fastrpc._core.framing.frame cimport (
 )
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW, give, open_budget, placed, spend
 
 cdef enum:

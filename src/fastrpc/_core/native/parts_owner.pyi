@@ -16,6 +16,10 @@ class PartsOwner(Timed):
         """What we announced last."""
 
     @property
+    def open_messages(self) -> int:
+        """Unfinished messages of each kind that the peer may have at a time."""
+
+    @property
     def is_client(self) -> bool: ...
     @property
     def peer_drains(self) -> bool:

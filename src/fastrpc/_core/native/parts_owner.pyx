@@ -10,9 +10,28 @@ A part keeps no reference to its owner, so the two make no cycle. Its owner make
 goes; nobody else calls a part.
 """
 
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
+from fastrpc._core.base.wire cimport SECOND
+from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, fill, give, open_budget, spend
+
+cdef enum:
+    # PROTOCOL.md, "Budgets".
+    LATE_FRAMES = 1000
+    LATE_FRAMES_PER_CALL = 4
+    LATE_FRAMES_PER_SECOND = 330
+    LEAST_LATE_BYTES = 64
+
 
 cdef class PartsOwner(Timed):
     """The state that the parts of a connection share, and the hooks they call."""
+
+    def __cinit__(self, *arguments, **options):
+        open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
+        open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
 
     # Of the reader
 
@@ -35,6 +54,80 @@ cdef class PartsOwner(Timed):
     cdef int violate(self, int reason, str text) except -1:
         """The peer broke the rules: the connection ends."""
         self.is_closed = True
+        return 0
+
+    cdef int discard(self, Frame* frame) except -1:
+        """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
+        cdef bint allowed
+        if frame.kind == REQUEST or frame.kind == HEAD or frame.kind == DATA:
+            allowed = spend(&self.late_bytes, max(LEAST_LATE_BYTES, HEADER_SIZE + <Py_ssize_t>frame.length), self.now)
+        else:
+            allowed = spend(&self.late_frames, 1, self.now)
+        if not allowed:
+            self.violate(REASON_CALM_DOWN, f"too many frames for calls that are over, the last for call {frame.id}")
+        return 0
+
+    @cython.final
+    cdef int expect_late(self, bint with_data) noexcept:
+        """A call is over for us: what may still honestly come for it is added to the budgets."""
+        give(&self.late_frames, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls)
+        if with_data:
+            fill(&self.late_bytes)
+        return 0
+
+    # Of the states of calls: theirs
+
+    cdef Call new_call(self):
+        """Make the object of a call of theirs."""
+        return Call.__new__(Call)
+
+    cdef int on_begun(self, Call call, Frame* frame) except -1:
+        """A REQUEST whose rest is still to come, or that is refused at once: its method is known."""
+        return 0
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        """A REQUEST is whole; `frame` has its head. A call that is not answered at once has to be held.
+
+        A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
+        """
+        return 0
+
+    cdef int on_end(self, Call call) except -1:
+        """No further message of the caller will come."""
+        return 0
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        """The caller gave the call up; it still gets its RESPONSE."""
+        return 0
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        """A call is about to be answered as not started, or to be dropped if it is one-way."""
+        return 0
+
+    cdef int on_ended(self, Call call) except -1:
+        """A call of theirs is over; it may have been before."""
+        return 0
+
+    # Of the states of calls: ours
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        """The initial metadata of a stream of ours came."""
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        """The final answer to a call of ours; the call is gone already."""
+        return 0
+
+    cdef int on_freed(self, Call call) except -1:
+        """The RESPONSE to a call of ours came that had been given up."""
+        return 0
+
+    cdef int on_forgotten(self, Call call) except -1:
+        """A call of ours is gone, whatever became of it."""
+        return 0
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        """What the peer sent on this call cannot be used; the call ended with this status."""
         return 0
 
     # Of the assembler
@@ -89,6 +182,38 @@ cdef class PartsOwner(Timed):
 
     cdef int on_unsendable(self, Call call, object error) except -1:
         """A waiting call of ours turned out to be over the limits the peer has now announced."""
+        return 0
+
+    # Of the frames that no part keeps
+
+    cdef int on_ignored(self, Frame* frame) except -1:
+        """A frame came that means nothing in the state of its call."""
+        return 0
+
+    cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
+        """The peer returned credit, of a call or (0) of the connection."""
+        return 0
+
+    # Of the liveness
+
+    cdef int64_t taken_bytes(self) except? -1:
+        """Bytes that left this machine, as far as it can be known."""
+        return 0
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        """A cut message of this call does not go on."""
+        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
+
+    cdef int on_aged(self) except -1:
+        """The connection is older than `Keepalive.max_age`."""
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """The connection was without calls for `Timeouts.idle`."""
+        return 0
+
+    cdef int cut_off(self) except -1:
+        """Nobody listens there any more: end the stream at once, unsent bytes are lost."""
         return 0
 
     # Of the call slots

@@ -314,7 +314,7 @@ cdef class GuardedSession(Session):
 
     cdef bint _peer_rests(self) noexcept:
         """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
-        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
+        return self.settled and self.peer.ping_reply_ms == 0 and self.callee.calls.size == 0
 
     cdef int on_aged(self) except -1:
         self.begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -368,7 +368,7 @@ cdef class GuardedSession(Session):
         cdef AdmittedCall call
         self.admission.left(self)
         self._drop_all_waiting()
-        for call in self.accepted.entries():
+        for call in self.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.charge(call, 0)
         self.admission.count(-self.output_held)
@@ -387,7 +387,7 @@ cdef class GuardedSession(Session):
         # What was taken in pieces is no new call any more.
         problem = self._over_budget(PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is not None:
-            return self.refuse(call, RESOURCE_EXHAUSTED, problem)
+            return self.callee.refuse(call, RESOURCE_EXHAUSTED, problem)
         if not self.holding & (HOLD_STALL | HOLD_OUTPUT):
             return self.let_in(call, payload)
         if self.holding & HOLD_STALL and call.started_ns > self.dated_ns:
@@ -416,7 +416,7 @@ cdef class GuardedSession(Session):
     cdef int _enqueue_call(self, AdmittedCall call, bytes payload) except -1:
         cdef Admission admission = self.admission
         if admission.waiting >= admission.queue_length:
-            return self.refuse(
+            return self.callee.refuse(
                 call,
                 RESOURCE_EXHAUSTED,
                 f"{admission.waiting} calls wait for their start, the server lets {admission.queue_length} wait "
@@ -426,7 +426,7 @@ cdef class GuardedSession(Session):
         call.queued_ns = self.now
         self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if not call.flags & ONE_WAY:
-            self.hold(call)
+            self.callee.hold(call)
         if not self.queue and self.holding & HOLD_OUTPUT:
             self.schedule_check(self.now + admission.queue_age_ns)
         if self.queue is None:
@@ -469,7 +469,7 @@ cdef class GuardedSession(Session):
             if now < call.queued_ns + limit:
                 return 0
             self.drop_waiting(call)
-            self.refuse(
+            self.callee.refuse(
                 call,
                 RESOURCE_EXHAUSTED,
                 f"{call.route.method} waited {(now - call.queued_ns) / 1e9:.3g} s for its start, {limit / 1e9:g} s are "
@@ -581,14 +581,14 @@ cdef class GuardedSession(Session):
             return self.drop_request(call, DEADLINE_EXCEEDED, text)
         return Session.on_stuck(self, call, text)
 
-    cdef int refuse(self, Call call, int status, str text) except -1:
+    cdef int on_refused(self, Call call, int status, str text) except -1:
         self.count_refused(call, status)
         if logger.isEnabledFor(DEBUG):
             logger.debug("refused a call of %s: %s", self.peer_name, text)
         # Only once it is whole is a one-way call counted, and from then on it is gone.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
-            self.one_way_calls -= 1
-        return Session.refuse(self, call, status, text)
+            self.callee.one_way_calls -= 1
+        return 0
 
     cdef int count_refused(self, Call call, int status) except -1:
         """Count a call that ends without having started."""
@@ -601,13 +601,11 @@ cdef class GuardedSession(Session):
     cdef int drop_request(self, Call call, int status, str text) except -1:
         """Refuse a request of which not all is there; what follows of it is discarded."""
         if call.flags & ONE_WAY:
-            self.one_way_calls -= 1
-        return self.refuse(call, status, text)
+            self.callee.one_way_calls -= 1
+        return self.callee.refuse(call, status, text)
 
-    cdef int call_ended(self, Call call) except -1:
-        if (<AdmittedCall>call).charge:
-            self.charge(<AdmittedCall>call, 0)
-        return Session.call_ended(self, call)
+    cdef int on_ended(self, Call call) except -1:
+        return self.charge(<AdmittedCall>call, 0) if (<AdmittedCall>call).charge else 0
 
     cdef int _placed(self, Frame* frame) except -1:
         if self.admission.is_full:

@@ -116,11 +116,11 @@ cdef class ServerSession(GuardedSession):
         call.route = route
         route.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if route.flags & (STREAM_IN | STREAM_OUT):
-            return self.refuse_faulty(
+            return self.callee.refuse_faulty(
                 call, UNIMPLEMENTED, f"{route.method} is {route.kind}: this server serves unary calls only"
             )
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            return self.refuse_faulty(
+            return self.callee.refuse_faulty(
                 call, INVALID_ARGUMENT, f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
             )
         if frame.names and not route.names.accepts(frame.names):
@@ -146,12 +146,12 @@ cdef class ServerSession(GuardedSession):
         cdef Route route = call.route
         if call.deadline_ns <= self.now or call.deadline_ns <= self.stepped_ns:
             self.state.expired_unstarted += 1
-            return self.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
+            return self.callee.refuse(call, DEADLINE_EXCEEDED, f"{route.method}: its time was over before it started")
         if not self.state.takes_codec[call.codec] or (call.codec >= FIRST_OWN_NUMBER and not self._may_answer(call)):
-            return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
+            return self.callee.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_codec(call))
         if call.compressor and call.compressor not in self.state.numbers.compressors:
             text = self.state.dispatcher.unknown_compressor(call.compressor)
-            return self.refuse_faulty(call, UNIMPLEMENTED, text)
+            return self.callee.refuse_faulty(call, UNIMPLEMENTED, text)
         if not call.compressor:
             return self._admit(call, payload)
         # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
@@ -175,10 +175,10 @@ cdef class ServerSession(GuardedSession):
         if self.is_closed:
             return
         if call.was_cancelled:
-            self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+            self.callee.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         elif call.is_expired:
             self.state.expired_unstarted += 1
-            self.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
+            self.callee.refuse(call, DEADLINE_EXCEEDED, f"{call.route.method}: its time was over before it started")
         elif error is not None:
             self._reject(call, error)
         else:
@@ -221,7 +221,7 @@ cdef class ServerSession(GuardedSession):
             # The user's own type raised something else: a mistake over here, but only this call's.
             call.never_started = True
             failure = self._failure_of(call, error)
-            self.refuse_faulty(call, failure.status, failure.text.decode())
+            self.callee.refuse_faulty(call, failure.status, failure.text.decode())
             self._pass_interrupt(error)
             return False
         call.weight = marshal.charge
@@ -230,14 +230,15 @@ cdef class ServerSession(GuardedSession):
     cdef int _refuse_unknown(self, ServerCall call, Frame* frame, Py_ssize_t size) except -1:
         self.admission.unknown_method.moved(size, 0)
         method = frame.method[:frame.method_size].decode("ascii", "backslashreplace")
-        return self.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
+        return self.callee.refuse_faulty(call, UNIMPLEMENTED, self.state.dispatcher.unknown_method(method, self))
 
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
         """Refuse a call whose arguments would arrive under other names than they were given."""
         cdef Route route = call.route
         if count > len(route.names.names):
-            return self.refuse_faulty(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}")
-        return self.refuse_faulty(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
+            text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
+            return self.callee.refuse_faulty(call, INVALID_ARGUMENT, text)
+        return self.callee.refuse_faulty(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names))
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
@@ -247,13 +248,13 @@ cdef class ServerSession(GuardedSession):
             status = INVALID_ARGUMENT
         text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
         if status != RESOURCE_EXHAUSTED or call.flags & ONE_WAY:
-            return self.refuse_faulty(call, status, text)
+            return self.callee.refuse_faulty(call, status, text)
         self.count_refused(call, status)
         failure = new_failure(status, OUTCOME_NOT_STARTED, text)
         failure.pushback_ms = PUSHBACK_NEVER
-        self.call_ended(call)
+        self.callee.ended(call)
         self.sender.send_failure(call, failure)
-        return self.spend_idle_work(call)
+        return self.callee.spend_idle_work(call)
 
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
@@ -346,7 +347,7 @@ cdef class ServerSession(GuardedSession):
     cdef int watch(self, ServerCall call) except -1:
         """The handler goes on: list the call, and watch its deadline."""
         if not call.flags & ONE_WAY:
-            self.hold(call)
+            self.callee.hold(call)
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
         if self.held is None:
@@ -563,7 +564,7 @@ cdef class ServerSession(GuardedSession):
         # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
         call.given = None
         if call.flags & ONE_WAY:
-            self.one_way_calls -= 1
+            self.callee.one_way_calls -= 1
         return self.tell_watcher() if self.state.is_watched else 0
 
     # What else the peer says
@@ -574,18 +575,18 @@ cdef class ServerSession(GuardedSession):
         (<ServerCall>call).is_expired |= reason == CANCEL_DEADLINE
         if (<ServerCall>call).waiting_payload is not None:
             self.drop_waiting(<ServerCall>call)
-            return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+            return self.callee.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         return (<ServerCall>call).stop()
 
     cpdef int end_calls(self, str text) except -1:
         """Answer every call that is still under way, and stop its handler."""
         cdef ServerCall call
-        for call in self.accepted.entries():
+        for call in self.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.drop_request(call, UNAVAILABLE, text)
             elif call.waiting_payload is not None:
                 self.drop_waiting(call)
-                self.refuse(call, UNAVAILABLE, text)
+                self.callee.refuse(call, UNAVAILABLE, text)
             else:
                 # Also where no handler saw it yet: an interceptor may go on whatever it is told.
                 self.sender.send_failure(call, new_failure(UNAVAILABLE, OUTCOME_RAN, text))
@@ -617,8 +618,8 @@ cdef class ServerSession(GuardedSession):
     def stats(self):
         """What is under way on this connection, as plain data."""
         return {
-            "calls": self.accepted.size,
-            "one_way": self.one_way_calls,
+            "calls": self.callee.calls.size,
+            "one_way": self.callee.one_way_calls,
             "buffered": self.untaken_bytes(),
             "credit": self.sender.send_left,
         }
