@@ -28,7 +28,6 @@ PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
 RARE = {
     "admission",
     "breaker",
-    "connection",
     "frame",
     "histogram",
     "metadata",

@@ -22,7 +22,7 @@ cdef class EchoConnection(Connection):
             self.open()
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self.send_response(call, payload, 0)
+        return self.sender.send_response(call, payload, 0)
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         self.answered += 1
@@ -31,11 +31,11 @@ cdef class EchoConnection(Connection):
     def exchange(self, EchoConnection server not None):
         """Carry what either side has to say to the other, until neither has anything."""
         cdef bytes data
-        while self.has_output() or server.has_output():
+        while self.sender.output_bytes() or server.sender.output_bytes():
             data = all_output(self)
-            server.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            server.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             data = all_output(server)
-            self.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def make_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
         """Make `count` calls, `batch` of them in each flush; return how many were answered."""
@@ -49,11 +49,11 @@ cdef class EchoConnection(Connection):
                 call = Call.__new__(Call)
                 call.is_local = True
                 call.route = route
-                self.send_request(call, payload)
+                self.slots.send_request(call, payload)
             self.exchange(server)
         return self.answered
 
 
 cdef bytes all_output(Connection connection):
-    output = connection.take_output()
+    output = connection.sender.take_output()
     return <bytes>output if type(output) is bytes else b"".join(output)

@@ -120,7 +120,7 @@ cdef class RecordingConnection(Connection):
         cdef Py_ssize_t at = self._receive_directly(block)
         if self.tail:
             block = self.tail + block
-        at += self.receive(PyBytes_AS_STRING(block) + at, PyBytes_GET_SIZE(block) - at)
+        at += self.reader.receive(PyBytes_AS_STRING(block) + at, PyBytes_GET_SIZE(block) - at)
         self.tail = block[at:]
         found = self.events
         self.events = []
@@ -131,13 +131,13 @@ cdef class RecordingConnection(Connection):
         cdef Py_ssize_t at = 0, room = 0, size = PyBytes_GET_SIZE(data)
         cdef char* place
         while at < size:
-            place = self.body_place(&room)
+            place = self.reader.body_place(&room)
             if place is NULL:
                 break
             room = min(room, size - at)
             memcpy(place, PyBytes_AS_STRING(data) + at, room)
-            self.sink.filled += room
-            self.body_received(room)
+            self.reader.sink.filled += room
+            self.reader.body_received(room)
             at += room
         return at
 
@@ -148,10 +148,10 @@ cdef class RecordingConnection(Connection):
         """
         if self.is_blocked:
             return b""
-        if self.withholds:
-            self.resume_withheld()
-        self.pump(PY_SSIZE_T_MAX if most < 0 else most)
-        output = self.take_output()
+        if self.slots.withholds:
+            self.slots.resume_withheld()
+        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most)
+        output = self.sender.take_output()
         return output if type(output) is bytes else b"".join(output)
 
     # Calls of ours
@@ -177,7 +177,7 @@ cdef class RecordingConnection(Connection):
         call.sent_metadata = block_or_none(metadata)
         if timeout_us is not None:
             call.deadline_ns = self.now + 1_000 * <uint64_t>timeout_us
-        self.send_request(call, payload)
+        self.slots.send_request(call, payload)
         self._flush()
         return call
 
@@ -195,7 +195,7 @@ cdef class RecordingConnection(Connection):
         cdef RecordedCall known = self._answerable(call, "answered")
         known.sent_metadata = block_or_none(metadata)
         known.is_finished = True
-        self.send_response(known, payload, elapsed_us)
+        self.sender.send_response(known, payload, elapsed_us)
         self._flush()
 
     def respond_error(
@@ -221,18 +221,18 @@ cdef class RecordingConnection(Connection):
         failure.payload = details
         failure.pushback_ms = pushback_ms
         known.is_finished = True
-        self.send_failure(known, failure)
+        self.sender.send_failure(known, failure)
         self._flush()
 
     def end_one_way(self):
         """A one-way call's handler ended: another may run."""
-        self.one_way_calls -= 1
+        self.callee.one_way_calls -= 1
 
     # Streams, both sides
 
     def push_head(self, call, bytes metadata not None=b""):
         """Commit the initial metadata of an answering stream."""
-        self.send_head(self._answerable(call, "given a head"), metadata)
+        self.sender.send_head(self._answerable(call, "given a head"), metadata)
         self._flush()
 
     def push_message(self, call, bytes payload not None=b""):
@@ -240,7 +240,7 @@ cdef class RecordingConnection(Connection):
         cdef RecordedCall known = self._open_call_of(call, "sent messages")
         if not known.flags & (STREAM_IN if known.is_local else STREAM_OUT):
             raise LocalProtocolError(f"call {known.id} does not stream that way")
-        self.send_message(known, payload)
+        self.sender.send_message(known, payload)
         self._flush()
 
     def push_end(self, call):
@@ -249,7 +249,7 @@ cdef class RecordingConnection(Connection):
         if not known.is_local or not known.flags & STREAM_IN:
             raise LocalProtocolError(f"call {known.id} has no stream of ours that could end")
         known.is_finished = True
-        self.send_end(known)
+        self.sender.send_end(known)
         self._flush()
 
     def take_message(self, uint64_t id):
@@ -260,7 +260,7 @@ cdef class RecordingConnection(Connection):
         call, cost = waiting.popleft()
         if not waiting:
             del self.untaken[id]
-        self.message_taken(call, cost)
+        self.assembler.message_taken(call, cost)
 
     # The connection
 
@@ -290,17 +290,17 @@ cdef class RecordingConnection(Connection):
         if call is not None:
             return STATE_NAMES[call.state]
         is_theirs = (id & 1) == <uint64_t>self.wire.peer_parity
-        return "new" if is_theirs and id > self.highest_seen else "gone"
+        return "new" if is_theirs and id > self.callee.highest_seen else "gone"
 
     @property
     def waiting(self):
         """Messages in all queues, dropped ones that still lie there included."""
-        return sum(map(len, self.queues()))
+        return sum(map(len, self.slots.queues()))
 
     @property
     def calls(self):
         """Ids of the calls in both tables."""
-        return sorted(call.id for call in self.opened.entries() + self.accepted.entries())
+        return sorted(call.id for call in self.slots.opened.entries() + self.callee.calls.entries())
 
     # Hooks
 
@@ -322,7 +322,7 @@ cdef class RecordingConnection(Connection):
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         if not call.flags & ONE_WAY:
-            self.hold(call)
+            self.callee.hold(call)
         return self._emit(
             (
                 "request",
@@ -340,9 +340,8 @@ cdef class RecordingConnection(Connection):
             )
         )
 
-    cdef int refuse(self, Call call, int status, str text) except -1:
-        self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
-        return Connection.refuse(self, call, status, text)
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        return self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         self.untaken.setdefault(call.id, deque()).append((call, cost))
@@ -389,14 +388,11 @@ cdef class RecordingConnection(Connection):
     cdef int on_ignored(self, Frame* frame) except -1:
         return self._emit(("ignored", KIND_NAMES[frame.kind], frame.id))
 
-    cdef int _discard(self, Frame* frame) except -1:
-        Connection._discard(self, frame)
+    cdef int discard(self, Frame* frame) except -1:
+        Connection.discard(self, frame)
         return 0 if self.is_closed else self._emit(("discarded", KIND_NAMES[frame.kind], frame.id))
 
-    cdef int raise_credit(self, Call call, uint32_t size) except -1:
-        cdef uint64_t id = 0 if call is None else call.id
-        if Connection.raise_credit(self, call, size):
-            return 1
+    cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
         return self._emit(("credit", id, size))
 
     cdef int on_control(self, Frame* frame) except -1:
@@ -433,7 +429,7 @@ cdef class RecordingConnection(Connection):
 
     cdef int _flush(self) except -1:
         if self.sends_at_once and not self.is_closed:
-            self.pump(PY_SSIZE_T_MAX)
+            self.sender.pump(PY_SSIZE_T_MAX)
         return 0
 
     cdef Route _route_to(self, bytes method):
@@ -454,8 +450,8 @@ cdef class RecordingConnection(Connection):
             return <RecordedCall>which
         id = which
         if (id & 1) == <uint64_t>self.wire.peer_parity:
-            return <RecordedCall>self.find_accepted(id)
-        return <RecordedCall>self.find_opened(id)
+            return <RecordedCall>self.callee.find(id)
+        return <RecordedCall>self.slots.find(id)
 
     cdef RecordedCall _open_call_of(self, object which, str action):
         cdef RecordedCall call = self._call_of(which)

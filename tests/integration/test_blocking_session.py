@@ -12,8 +12,9 @@ import fastrpc
 from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
 from fastrpc.transports.blocking import connect
+from tests.support.frame_factory import cut
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
-from tests.support.wire_frames import Skipped
+from tests.support.wire_frames import Response, Skipped
 from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Kind, Reason
 from tests.support.wire_settings import Setting
 
@@ -235,6 +236,36 @@ def test_silent_server_is_pinged_and_dropped(server: ReferenceServer) -> None:
         assert "nothing came for" in str(error)
         assert connection.next("ping")
         assert connection.next("goaway")[2] == Reason.KEEPALIVE
+
+
+def test_server_that_reads_only_while_it_waits_is_not_pinged(server: ReferenceServer) -> None:
+    keepalive = Keepalive(interval=0.05, timeout=0.1, minimum_interval=0.01)
+    with SyncClient(server.address, config=ClientConfig(keepalive=keepalive)) as client:
+        answer = server.start(client.with_options(timeout=0.5).call, "arith.mul", 6, 7)
+        connection = server.accept({Setting.MIN_PING_MS: 10, Setting.PING_REPLY_MS: 0})
+        connection.next("request")
+        assert isinstance(answer.exception(), fastrpc.DeadlineExceededError)
+        assert connection.next("cancel")
+        client.close()
+        assert "ping" not in [event[0] for event in connection.read_to_the_end()]
+
+
+def test_answer_that_does_not_go_on_fails_its_call_alone(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    client._pool.sessions[0].liveness.piece_wait_ns = 100_000_000
+    answer = server.start(client.with_options(timeout=None).call, "arith.mul", 6, 7)
+    call_id = connection.next("request")[1]
+    first, *rest = cut(Response(call_id, 0, bytes(100_000), codec=1), 60_000)
+    connection.stream.sendall(first)
+    error = answer.exception()
+    assert isinstance(error, fastrpc.DeadlineExceededError)
+    assert "no piece of the message came for 0.1 s" in str(error)
+    assert error.processed == "yes"
+    assert connection.next("cancel")[1] == call_id
+    connection.stream.sendall(b"".join(rest))
+    other = server.start(client.call, "arith.mul", 6, 7)
+    connection.respond(connection.next("request")[1], msgspec.msgpack.encode(42))
+    assert other.result() == 42
 
 
 # Writing

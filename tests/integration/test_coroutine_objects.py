@@ -206,9 +206,9 @@ async def test_calls_awaited_in_one_turn_share_one_write() -> None:
         await client.ready()
         session = client._pool.sessions[0]
         await client.call(Arith.mul, 1, 1)
-        before = session.flushes
+        before = session.sender.flushes
         await asyncio.gather(*(client.call(Arith.mul, n, n) for n in range(100)))
-        assert session.flushes - before == 1
+        assert session.sender.flushes - before == 1
 
 
 def loop_with_eager_tasks() -> asyncio.AbstractEventLoop:

@@ -36,7 +36,7 @@ async def test_calls_behind_the_last_id_go_out_on_another_connection(concurrent_
     async with served(Numbers(), config=config) as target, Client(target) as client:
         await client.call(Numbers.echo, 0)
         session = only(ClientSession)
-        session.next_id = LAST_ID - 4
+        session.slots.next_id = LAST_ID - 4
 
         assert await asyncio.gather(
             *[client.with_options(wait_for_ready=True).call(Numbers.echo, n) for n in range(9)]
@@ -49,7 +49,7 @@ def test_threads_behind_the_last_id_use_another_connection() -> None:
     with serving(Numbers()) as address, SyncClient(address) as client:
         client.call(Numbers.echo, 0)
         session = only(BlockingSession)
-        session.next_id = LAST_ID - 4
+        session.slots.next_id = LAST_ID - 4
 
         patient = client.with_options(wait_for_ready=True)
 

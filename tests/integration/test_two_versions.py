@@ -203,7 +203,7 @@ async def test_a_notification_is_dropped_and_counted() -> None:
         # Behind it on the same connection: what it says, it says of both.
         assert await client.call(New.transfer, "a", "b") == "b to a: 0"
         (session,) = target.server._gate.sessions
-        assert (session.dropped_one_way, session.one_way_calls) == (1, 0)
+        assert (session.callee.dropped_one_way, session.callee.one_way_calls) == (1, 0)
     assert service.ran == ["b to a: 0"]
 
 

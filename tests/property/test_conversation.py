@@ -161,7 +161,7 @@ def test_everything_arrives_whole_and_in_order(client: str, server: str, scale: 
         for side in sides:
             if isinstance(side, EngineTalker):
                 assert side.connection.calls == [], f"seed {seed}"
-                assert side.connection.queued_bytes == 0
-                assert side.connection.stream_pool_left == POOL
-                assert side.connection.streams == side.connection.one_way_calls == 0
-                assert side.connection.open_requests == side.connection.open_responses == 0
+                assert side.connection.sender.queued_bytes == 0
+                assert side.connection.assembler.stream_pool_left == POOL
+                assert side.connection.callee.streams == side.connection.callee.one_way_calls == 0
+                assert side.connection.callee.open_requests == side.connection.caller.open_responses == 0

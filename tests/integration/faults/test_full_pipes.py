@@ -106,7 +106,7 @@ async def test_a_peer_that_reads_nothing_is_dropped(scale: Any) -> None:
     async with served(bulk, scheme="tcp") as target, raw_client(target, receive_bytes=4 * KIB) as peer:
         await open_up(peer)
         [session] = sessions(target.server)
-        session.write_wait_ns = 300_000_000
+        session.liveness.write_wait_ns = 300_000_000
         peer.send(
             *(request(id, b"\x91\xce\x00\x20\x00\x00", method=b"bulk.answer", codec=1) for id in (1, 3, 5))
         )
@@ -139,7 +139,7 @@ async def test_a_slow_reader_is_still_a_reader() -> None:
     async with served(bulk, scheme="tcp") as target, raw_client(target, receive_bytes=64 * KIB) as peer:
         await open_up(peer)
         [session] = sessions(target.server)
-        session.write_wait_ns = 400_000_000
+        session.liveness.write_wait_ns = 400_000_000
         peer.send(request(1, b"\x91\xce\x00\xc0\x00\x00", method=b"bulk.answer", codec=1))
         until = time.monotonic() + 1.2
         while time.monotonic() < until:
@@ -155,7 +155,7 @@ async def test_a_peer_that_returns_no_credit_is_dropped() -> None:
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
         [session] = sessions(target.server)
-        session.write_wait_ns = 300_000_000
+        session.liveness.write_wait_ns = 300_000_000
         ids = range(1, 21, 2)
         peer.send(*(request(id, b"\x91\xce\x00\x20\x00\x00", method=b"bulk.answer", codec=1) for id in ids))
         assert (await peer.next(Goaway)).reason == Reason.SLOW_READER
@@ -341,7 +341,7 @@ async def test_a_request_that_does_not_go_on_is_answered() -> None:
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
         [session] = sessions(target.server)
-        session.piece_wait_ns = 200_000_000
+        session.liveness.piece_wait_ns = 200_000_000
         pieces = cut(Request(1, b"bulk.keep", bytes(200 * KIB)), 60 * KIB)
         peer.send(pieces[0])
         answer = await peer.next(Response)
@@ -358,7 +358,7 @@ async def test_a_request_that_goes_on_slowly_is_taken() -> None:
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
         [session] = sessions(target.server)
-        session.piece_wait_ns = 200_000_000
+        session.liveness.piece_wait_ns = 200_000_000
         for piece in cut(Request(1, b"bulk.echo", bytes(16 * KIB)), 2 * KIB):
             peer.send(piece)
             await asyncio.sleep(0.08)
@@ -375,7 +375,7 @@ async def test_an_answer_that_does_not_go_on_fails_the_call() -> None:
         peer.send(opening(True))
         asked = await peer.next(Request)
         await client.ready()
-        client._pool.sessions[0].piece_wait_ns = 200_000_000  # type: ignore[attr-defined]
+        client._pool.sessions[0].liveness.piece_wait_ns = 200_000_000  # type: ignore[attr-defined]
         peer.send(cut(Response(asked.id, 0, bytes(100 * KIB)), 60 * KIB)[0])
         with pytest.raises(DeadlineExceededError, match="no piece of the message came"):
             await call

@@ -47,7 +47,7 @@ class TestCallee:
         assert connection.receive_data(Cancel(call).encode()) == [("cancel", call, 0)]
         assert sent_by(connection, is_server) == [Response(call, CANCELLED)]
         assert connection.calls == []
-        assert connection.queued_bytes == 0
+        assert connection.sender.queued_bytes == 0
 
     @both_roles
     def test_large_answer_that_was_not_begun_leaves_nothing_but_its_end(self, is_server: bool) -> None:
@@ -96,7 +96,7 @@ class TestCallee:
         connection.respond(1, bytes(WINDOW))
         connection.respond(3, bytes(MIB))
         connection.data_to_send()
-        assert connection.send_left < 4_200
+        assert connection.sender.send_left < 4_200
         connection.receive_data(request(5) + Cancel(1).encode())
         connection.respond(5, bytes(4_500))
         connection.receive_data(Credit(0, WINDOW // 2).encode())
@@ -124,7 +124,7 @@ class TestCallee:
         connection.data_to_send()
         connection.receive_data(Cancel(1).encode())
         assert sent_by(connection, True) == [Response(1, CANCELLED)]
-        assert connection.queued_bytes == 0
+        assert connection.sender.queued_bytes == 0
 
 
 def pair() -> tuple[RecordingConnection, RecordingConnection]:

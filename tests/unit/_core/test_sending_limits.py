@@ -193,7 +193,7 @@ class TestPieces:
         connection.receive_data(Cancel(1).encode())
         assert frames(connection.data_to_send(), by_server=True) == [Response(1, 1)]
         assert connection.calls == []
-        assert connection.queued_bytes == 0
+        assert connection.sender.queued_bytes == 0
 
 
 class TestLimits:

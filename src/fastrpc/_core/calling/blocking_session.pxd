@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calling.blocking_stream cimport BlockingStream
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.native.liveness cimport Liveness
 from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.calling.reentry cimport ReentryGuard
 
@@ -19,8 +20,8 @@ cdef class BlockingSession(BlockingStream):
         readonly bint is_aged
         readonly bint is_spent
 
-        # The turns besides the reader's: whether that one also watches for room to send; who watches only for that.
-        bint reader_pushes
+        # The turns besides the receiver's: whether that one also watches for room to send; who watches only for that.
+        bint receiver_pushes
         Wait pusher
 
         # Which threads wait here, or elsewhere in the same client.
@@ -33,18 +34,11 @@ cdef class BlockingSession(BlockingStream):
         list ready_waits
         list hand_overs
 
-        # The rules of life in nanoseconds, 0 = off, and the instants they count from.
-        uint64_t handshake_ns
-        uint64_t ping_interval_ns
-        uint64_t ping_timeout_ns
-        uint64_t linger_ns
+        # The rules of its life; for how long it is spun on; since when nobody uses it, and when it ended.
+        readonly Liveness liveness
         uint64_t spin_ns
-        uint64_t idle_ns
-        uint64_t age_ns
-        uint64_t made_ns
         uint64_t rests_ns
         uint64_t ended_ns
-        uint64_t ping_sent_ns
 
     cdef bint start(self, PendingCall call, bytes payload) except -1
     cdef bint start_many(self, list calls, list payloads) except -1
@@ -65,7 +59,6 @@ cdef class BlockingSession(BlockingStream):
 
     # The checks and the end.
     cdef uint64_t _check(self) except? 0
-    cdef uint64_t _check_life(self, uint64_t now) except? 0
     cdef bint _leaves(self, PendingCall call) noexcept
     cdef int _refuse_unsent(self) except -1
     cdef int _wake_one(self) except -1

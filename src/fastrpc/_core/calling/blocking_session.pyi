@@ -4,6 +4,7 @@ from fastrpc._core.calling.blocking_stream import BlockingStream
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.io.blocking_io import BlockingIO
+from fastrpc._core.native.liveness import Liveness
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
 
@@ -50,6 +51,10 @@ class BlockingSession(BlockingStream):
     @property
     def lost_because(self) -> str | None:
         """Why the connection ended; None while it stands."""
+
+    @property
+    def liveness(self) -> Liveness:
+        """The rules by which it lives and ends."""
 
     @property
     def users(self) -> int:

@@ -25,32 +25,26 @@ from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.calling.caller_view cimport count_start
-from fastrpc._core.native.connection cimport PHASE_OPEN
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
     CANCEL_USER,
     REASON_DRAIN,
-    REASON_HANDSHAKE,
-    REASON_KEEPALIVE,
-    REASON_SLOW_READER,
     Frame,
 )
-from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
+from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc.errors import CallError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
-cdef uint64_t SECOND = 1_000_000_000
-# PROTOCOL.md, "Limits": nothing writable for 10 s.
-cdef uint64_t SLOW_READER_NS = 10 * SECOND
-# How often who pushes looks whether there is a reader: nobody can wake a thread that waits for the socket.
+# How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
@@ -62,16 +56,13 @@ cdef class BlockingSession(BlockingStream):
         self.reentry = reentry or ReentryGuard()
         self.ready_waits = []
         self.hand_overs = []
-        self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.linger_ns = nanoseconds(timeouts.linger)
-        self.idle_ns = nanoseconds(timeouts.idle)
-        if keepalive.max_age is not None:
-            # Connections made together must not all end together.
-            self.age_ns = nanoseconds(keepalive.max_age * random.uniform(0.9, 1.1))
-        self.ping_interval_ns = nanoseconds(keepalive.interval)
-        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.liveness = new_liveness(self, timeouts, keepalive, random.uniform)
         self.spin_ns = spin_microseconds * 1000
-        self.made_ns = self.rests_ns = self.now
+        self.rests_ns = self.now
+
+    def __dealloc__(self):
+        if self.liveness is not None:
+            self.liveness.owner = NULL
 
     # Calls
 
@@ -118,11 +109,10 @@ cdef class BlockingSession(BlockingStream):
         Nobody is there to see it before that call comes. An old one takes other calls until it has a successor, or is
         twice as old as it should be.
         """
-        cdef uint64_t age = 0
+        cdef uint64_t age
         self.now = max(self.now, now)
-        if self.age_ns:
-            age = (self.now - self.made_ns) // self.age_ns
-        if age >= 2 or (self.idle_ns and self.users == 1 and self.now >= self.rests_ns + self.idle_ns):
+        age = self.liveness.age(self.now)
+        if age >= 2 or (self.users == 1 and self.liveness.is_rested(self.rests_ns, self.now)):
             self.is_spent = True
             self.is_usable = False
         elif age and not self.is_aged:
@@ -141,7 +131,7 @@ cdef class BlockingSession(BlockingStream):
             check_request(self, call, payload)
             if not self.settled:
                 keep_early(self, call, payload)
-            self.send_request(call, payload)
+            self.slots.send_request(call, payload)
         except FastRPCError as error:
             call.failed(error)
         return 0
@@ -157,12 +147,12 @@ cdef class BlockingSession(BlockingStream):
                 # At once, whatever is to be checked: meanwhile it is under way.
                 self.flush(False)
             while wait.missing > 0 and not self.is_closed and not wait.is_over():
-                due_ns = self._check() if self.reader is None else NO_DEADLINE
+                due_ns = self._check() if self.receiver is None else NO_DEADLINE
                 if self.has_news and not self.is_sending:
                     self.flush(False)
                 if wait.missing <= 0 or self.is_closed:
                     break
-                if self.reader is None:
+                if self.receiver is None:
                     self._read_for_all(wait, due_ns)
                 elif self._wants_pusher():
                     self._push(wait)
@@ -224,18 +214,18 @@ cdef class BlockingSession(BlockingStream):
     # The turns
 
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
-        """Receive once; until then this thread is the reader."""
+        """Receive once; until then this thread is the receiver."""
         cdef Py_ssize_t came = 0, room = 0
         cdef char* place = self.place_for(&room)
-        # What `place` points into; nobody else touches either while there is a reader.
+        # What `place` points into; nobody else touches either while there is a receiver.
         cdef ReadBuffer _block = self.block
-        cdef Assembly _sink = self.sink
+        cdef Assembly _sink = self.reader.sink
         cdef BlockingIO io = self.io
         cdef uint64_t spin_ns = self.spin_ns
         cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
         due_ns = min(due_ns, wait.deadline_ns)
-        self.reader = wait
-        self.reader_pushes = push
+        self.receiver = wait
+        self.receiver_pushes = push
         self.system_calls += 1
         self.leave()
         try:
@@ -248,8 +238,8 @@ cdef class BlockingSession(BlockingStream):
                     self.check_signals()
         finally:
             self.enter()
-            self.reader = None
-            self.reader_pushes = False
+            self.receiver = None
+            self.receiver_pushes = False
             self.system_calls -= 1
         if came == WRITABLE:
             self.has_news = True
@@ -307,7 +297,7 @@ cdef class BlockingSession(BlockingStream):
         """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that."""
         if self.is_sending or self.pusher is not None or self.write_error is not None:
             return False
-        return self.withholds or not self.reader_pushes and (self.has_news or len(self.parts) > 0)
+        return self.slots.withholds or not self.receiver_pushes and (self.has_news or len(self.parts) > 0)
 
     cdef int _go(self, bint refused=False) except -1:
         """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
@@ -329,22 +319,19 @@ cdef class BlockingSession(BlockingStream):
             self.close_with(REASON_DRAIN, "")
         if self.is_closed:
             self._wind_up()
-        if self.sleepers and (self.reader is None or self._wants_pusher()):
+        if self.sleepers and (self.receiver is None or self._wants_pusher()):
             self._wake_one()
         return self.return_block()
 
     # Hooks
 
     cdef int on_look(self) except -1:
-        # While nobody reads, silence proves nothing: it counts from here.
-        self.received_ns = self.now
-        self.ping_sent_ns = 0
-        return 0
+        return self.liveness.forget_silence()
 
     cdef int on_left_behind(self) except -1:
         self.lost_because = "this process was forked, and the connection is the parent's"
         self.pusher = None
-        self.reader_pushes = False
+        self.receiver_pushes = False
         self.hand_overs = []
         self.ready_waits = []
         return 0
@@ -356,7 +343,7 @@ cdef class BlockingSession(BlockingStream):
         if not self.hand_overs:
             return 0
         for call, wait in self.hand_overs:
-            if call.handed_at != 0 and call.handed_at <= self.flushes:
+            if call.handed_at != 0 and call.handed_at <= self.sender.flushes:
                 wait.came()
             elif not call.is_settled:
                 left.append((call, wait))
@@ -370,6 +357,8 @@ cdef class BlockingSession(BlockingStream):
         return (<PendingCall>call).answer_came(frame, payload, self.now)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
+        if status == DEADLINE_EXCEEDED:
+            return (<PendingCall>call).failed(DeadlineExceededError(f"{call.route.method}: {text}", processed="yes"))
         return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
 
     cdef int on_unsendable(self, Call call, object error) except -1:
@@ -397,8 +386,8 @@ cdef class BlockingSession(BlockingStream):
 
     cdef int _refuse_unsent(self) except -1:
         self.is_usable = False
-        for call in self.unsent_calls():
-            self.drop_unsent(<Call>call)
+        for call in self.slots.unsent_calls():
+            self.sender.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
         return 0
 
@@ -406,40 +395,12 @@ cdef class BlockingSession(BlockingStream):
 
     cdef uint64_t _check(self) except? 0:
         """Compare every running instant with now, and return the next one at which something is due."""
-        cdef uint64_t now = now_ns(), due_ns = NO_DEADLINE
-        self.now = now
-        if self.handshake_ns and (self.phase != PHASE_OPEN or not self.first_settings_acknowledged):
-            due_ns = self.made_ns + self.handshake_ns
-            if now >= due_ns:
-                self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-                return now
-        if self.blocked_ns:
-            due_ns = min(due_ns, self.blocked_ns + SLOW_READER_NS)
-            if now >= self.blocked_ns + SLOW_READER_NS:
-                self.close_with(REASON_SLOW_READER, f"nothing could be written for {SLOW_READER_NS / 1e9:g} s")
-                return now
-        if self.withholds and self.resume_withheld():
-            due_ns = min(due_ns, now + WITHHELD_NS)
-        return min(due_ns, self._check_life(now))
-
-    cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Ping a server from which nothing came for an interval; drop it when the answer takes too long."""
-        cdef uint64_t interval = self.ping_interval_ns
-        if not interval or self.phase != PHASE_OPEN:
-            return NO_DEADLINE
-        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
-        if self.received_ns >= self.ping_sent_ns:
-            self.ping_sent_ns = 0
-        if self.ping_sent_ns:
-            if now >= self.ping_sent_ns + self.ping_timeout_ns:
-                silent = (now - self.received_ns) / 1e9
-                self.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
-            return self.ping_sent_ns + self.ping_timeout_ns
-        if now < self.received_ns + interval:
-            return self.received_ns + interval
-        self.ping_sent_ns = now
-        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
-        return now + self.ping_timeout_ns
+        cdef uint64_t due_ns
+        self.now = now_ns()
+        due_ns = self.liveness.check(self.now) or NO_DEADLINE
+        if self.slots.withholds and not self.is_closed and self.slots.resume_withheld():
+            due_ns = min(due_ns, self.now + WITHHELD_NS)
+        return due_ns
 
     # The end
 
@@ -453,13 +414,13 @@ cdef class BlockingSession(BlockingStream):
         self.is_usable = False
         self.lost_because = why
         self.ended_ns = now_ns()
-        for call in self.unsent_calls():
-            self.drop_unsent(call)
+        for call in self.slots.unsent_calls():
+            self.sender.drop_unsent(call)
             call.failed(lost_error(self, self.endpoint, call, False, why))
-        for call in self.opened.entries():
+        for call in self.slots.opened.entries():
             handed = self._leaves(call)
-            self.drop_unsent(call)
-            self.forget_opened(call)
+            self.sender.drop_unsent(call)
+            self.caller.forget(call)
             call.failed(lost_error(self, self.endpoint, call, handed, why))
         for call, wait in self.hand_overs:
             call.failed(lost_error(self, self.endpoint, call, self._leaves(call), why))
@@ -519,12 +480,12 @@ cdef class BlockingSession(BlockingStream):
     cdef int _linger(self) except -1:
         """Read and discard until the server closes, so that no reset eats our last words."""
         cdef Py_ssize_t came = 1, room = 0
-        cdef uint64_t due_ns = now_ns() + self.linger_ns
+        cdef uint64_t due_ns = now_ns() + self.liveness.linger_ns
         cdef BlockingIO io = self.io
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
-        self.sink = None
+        self.reader.sink = None
         place = self.place_for(&room)
         # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
         block = self.block
@@ -562,7 +523,7 @@ cdef class BlockingSession(BlockingStream):
     @property
     def lifetime(self):
         """Seconds from the connection's making to its end, or to now."""
-        return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
+        return ((self.ended_ns or now_ns()) - self.liveness.made_ns) / 1e9
 
     def stats(self):
         """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
@@ -571,12 +532,11 @@ cdef class BlockingSession(BlockingStream):
         try:
             self.now = now_ns()
             self.look()
-            unsent = sum([len(part) for part in self.parts]) - self.part_at
             return {
-                "calls": self.opened.size,
-                "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.queues() for item in queue]),
-                "buffered": unsent + self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes,
-                "credit": self.send_left,
+                "calls": self.slots.opened.size,
+                "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),
+                "buffered": self.untaken_bytes(),
+                "credit": self.sender.send_left,
             }
         finally:
             self._go()

@@ -1,5 +1,5 @@
 from cpython.pythread cimport PyThread_type_lock
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.base.buffer cimport ReadBuffer
@@ -31,7 +31,7 @@ cdef class BlockingStream(Connection):
         readonly bint is_left_behind
 
         # Who receives for all, or None; whether one sends outside the guard; who sleeps meanwhile, the longest first.
-        Wait reader
+        Wait receiver
         bint is_sending
         dict sleepers
 
@@ -42,13 +42,13 @@ cdef class BlockingStream(Connection):
         bint in_body
 
         # Output on its way into the system, the first part from `part_at` on; whether there is more in the
-        # connection; the last flush of which the system took anything; since when it takes nothing; why it never
+        # connection; the last flush of which the system took anything, and how many bytes it took in all; why it never
         # will again.
         list parts
         Py_ssize_t part_at
         bint has_news
         uint64_t handed_flushes
-        uint64_t blocked_ns
+        int64_t written
         object write_error
 
     cdef int enter(self) except -1

@@ -19,14 +19,16 @@ from cpython.pythread cimport (
     WAIT_LOCK,
 )
 from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memmove
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.framing.frame cimport REASON_INTERNAL
-from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
+from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.socket_io cimport POLLIN
+from fastrpc._core.io.transport_socket cimport unsent_in_socket
 from fastrpc._core.base.wire cimport now_ns
 
 cdef extern from "pythread.h":
@@ -38,7 +40,7 @@ cdef extern from "Python.h":
 cdef enum:
     # What is received at once, and room for the largest head.
     READ_BLOCK = 262_144
-    # Blocks kept for the next reader; more threads may read at a time, each on a connection of its own.
+    # Blocks kept for the next receiver; more threads may read at a time, each on a connection of its own.
     KEPT_BLOCKS = 8
     # Parts of the output in one system call.
     PARTS = 16
@@ -123,7 +125,7 @@ cdef class BlockingStream(Connection):
         self.generation = fork_generation()
         self.is_left_behind = self.is_closed = self.is_lost = self.is_shut = True
         self.is_usable = self.is_sending = self.has_news = False
-        self.reader = None
+        self.receiver = None
         self.sleepers = {}
         self.parts = []
         self.part_at = 0
@@ -165,7 +167,7 @@ cdef class BlockingStream(Connection):
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0, ready = 0
         cdef BlockingIO io = self.io
-        if self.reader is not None or self.is_closed:
+        if self.receiver is not None or self.is_closed:
             return True
         self.on_look()
         while not self.is_closed and rounds < ROUNDS:
@@ -188,7 +190,7 @@ cdef class BlockingStream(Connection):
         """Where to receive: a long payload's memory, else the block behind what it holds already."""
         cdef char* place
         try:
-            place = self.body_place(room)
+            place = self.reader.body_place(room)
         except MemoryError:
             # What was received of the payload went with the block that could not grow: what follows is no whole any more.
             self.close_with(REASON_INTERNAL, "out of memory")
@@ -211,11 +213,11 @@ cdef class BlockingStream(Connection):
         self.now = self.received_ns = now_ns()
         try:
             if self.in_body:
-                self.sink.filled += came
-                self.body_received(came)
+                self.reader.sink.filled += came
+                self.reader.body_received(came)
                 return 0
             size = self.tail + came
-            consumed = self.receive(self.block.data, size)
+            consumed = self.reader.receive(self.block.data, size)
             self.tail = size - consumed
             if self.tail and consumed:
                 memmove(self.block.data, self.block.data + consumed, self.tail)
@@ -230,7 +232,7 @@ cdef class BlockingStream(Connection):
 
     cdef int return_block(self) except -1:
         """Give the block back when nobody needs it."""
-        if self.block is not None and self.tail == 0 and self.reader is None:
+        if self.block is not None and self.tail == 0 and self.receiver is None:
             if len(free_blocks) < KEPT_BLOCKS:
                 free_blocks.append(self.block)
             self.block = None
@@ -251,17 +253,18 @@ cdef class BlockingStream(Connection):
             if not self.parts:
                 self.has_news = False
                 if not self.is_closed:
-                    self.pump(TRANSPORT_SHARE)
-                if not self.has_output():
+                    self.sender.pump(TRANSPORT_SHARE)
+                if not self.sender.output_bytes():
                     return 0
                 sent = 0
-                if self.chunk_bytes == 0 and self.control.size == 0 and self.out.size <= SENT_INSIDE:  # The common case.
-                    sent = self.io.send(self.out.data(), self.out.size)
-                    if sent == self.out.size:
-                        self.skip_output()
+                if self.sender.is_plain() and self.sender.out.size <= SENT_INSIDE:  # The common case.
+                    sent = self.io.send(self.sender.out.data(), self.sender.out.size)
+                    if sent == self.sender.out.size:
+                        self.sender.skip_output()
+                        self.written += sent
                         self._sent(0)
                         continue
-                output = self.take_output()
+                output = self.sender.take_output()
                 self.parts = <list>output if type(output) is list else [output]
                 if sent > 0:
                     self._sent(sent)
@@ -271,7 +274,6 @@ cdef class BlockingStream(Connection):
             else:
                 sent = self._send_outside(vectors, <int>count)
             if sent == -EAGAIN:
-                self.blocked_ns = self.blocked_ns or now_ns()
                 self.has_news = False
                 return 0
             if sent < 0:
@@ -302,8 +304,8 @@ cdef class BlockingStream(Connection):
     cdef int _sent(self, Py_ssize_t size) except -1:
         """The system took `size` bytes."""
         cdef Py_ssize_t done = 0, left
-        self.handed_flushes = self.flushes
-        self.blocked_ns = 0
+        self.handed_flushes = self.sender.flushes
+        self.written += size
         size += self.part_at
         while done < len(self.parts):
             left = len(self.parts[done])
@@ -326,7 +328,7 @@ cdef class BlockingStream(Connection):
         self.part_at = 0
         self.has_news = False
         self.is_usable = False
-        if self.reader is not None:
+        if self.receiver is not None:
             # It reads what is left, then it finds the end.
             self.shut(socket.SHUT_RDWR)
             return 0
@@ -335,6 +337,18 @@ cdef class BlockingStream(Connection):
             if self.look(MUCH_UNREAD):
                 break
         return 0 if self.is_closed else self.lose(self.write_error)
+
+    # What its liveness asks
+
+    cdef bint has_unsent(self) except -1:
+        return len(self.parts) > 0 or self.sender.is_waiting()
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        return sum([len(part) for part in self.parts]) - self.part_at + self.sender.unsent_bytes()
+
+    cdef int64_t taken_bytes(self) except? -1:
+        # As in a session of a loop: what the system keeps has not left.
+        return self.written - unsent_in_socket(self.io.descriptor)
 
     # The end
 

@@ -52,7 +52,7 @@ cdef class ClientSession(Session):
             self.owner.session_used(self)
         if not self.settled:
             keep_early(self, <PendingCall>call, payload)
-        return self.send_request(call, payload)
+        return self.slots.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
         """Nobody waits for this call any more: tell the server, once."""
@@ -60,7 +60,7 @@ cdef class ClientSession(Session):
         if self.transport is not None and not self.is_closed:
             self.now = now_ns()
             self.give_up(call, reason)
-            if self.out.size > CANCELS_AT_ONCE and not self._is_reading:
+            if self.sender.out.size > CANCELS_AT_ONCE and not self._is_reading:
                 # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
                 self.leave_closed_loop()
                 self.flush()
@@ -102,8 +102,8 @@ cdef class ClientSession(Session):
     def _refuse_unsent(self):
         """What the server has not seen a byte of goes to another connection."""
         self.is_usable = False
-        for call in self.unsent_calls():
-            self.drop_unsent(<Call>call)
+        for call in self.slots.unsent_calls():
+            self.sender.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
 
     cdef int on_ids_used_up(self) except -1:
@@ -120,9 +120,9 @@ cdef class ClientSession(Session):
         if self.is_aged or not self.is_ready:
             return self._begin_retiring()
         # Until there is a successor, which the owner sees to, and at most for as long again.
-        self.age_ns = 2 * (self.now - self.made_ns)
+        self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
         self.is_aged = True
-        self.is_dispensable = self.data_frames_sent <= self.probes
+        self.is_dispensable = self.sender.data_frames_sent <= self.liveness.probes
         self.owner.session_aged(self)
         return 0
 
@@ -138,19 +138,19 @@ cdef class ClientSession(Session):
     def begin_probe(self, PendingCall call not None):
         call.is_probe = True
         # It takes an id in the same step; where it has to wait for one the connection is in use anyway.
-        self.probes += 1
+        self.liveness.probes += 1
 
     def end_probe(self, PendingCall call not None):
         if call.id == 0:
-            self.probes -= 1
+            self.liveness.probes -= 1
 
     cdef bint is_unused(self) except -1:
         cdef PendingCall call
-        if self.probes == 0 or self.opened.size == 0:
+        if self.liveness.probes == 0 or self.slots.opened.size == 0:
             return self.is_idle()
-        if self.accepted.size or self.one_way_calls:
+        if self.callee.calls.size or self.callee.one_way_calls:
             return False
-        for call in self.opened.entries():
+        for call in self.slots.opened.entries():
             if not call.is_probe:
                 return False
         return True
@@ -161,7 +161,7 @@ cdef class ClientSession(Session):
 
     def _retire(self):
         """Take no new calls."""
-        if self.data_frames_sent <= self.probes:
+        if self.sender.data_frames_sent <= self.liveness.probes:
             self.is_dispensable = True
         self.is_usable = False
         self.owner.session_draining(self)
@@ -169,12 +169,11 @@ cdef class ClientSession(Session):
     cdef int _close_when_idle(self) except -1:
         """A connection that takes no new calls closes when the last one ended and, if the server drains, FINAL named it."""
         if self.peer_sent_final or (self.is_retiring and not self.peer_drains):
-            if self.opened.size == 0 and not self.is_closed and not self.unsent_calls():
+            if self.slots.opened.size == 0 and not self.is_closed and not self.slots.unsent_calls():
                 self.close()
         return 0
 
-    cdef int forget_opened(self, Call call) except -1:
-        Session.forget_opened(self, call)
+    cdef int on_forgotten(self, Call call) except -1:
         if self.peer_sent_final or self.is_retiring:
             self._close_when_idle()
         return 0
@@ -204,13 +203,13 @@ cdef class ClientSession(Session):
     def _fail_all(self, str why):
         """End every call that is still under way; what was not handed over did not run."""
         cdef Call call
-        for call in self.unsent_calls():
-            self.drop_unsent(call)
+        for call in self.slots.unsent_calls():
+            self.sender.drop_unsent(call)
             self._fail(call, lost_error(self, self.endpoint, call, False, why))
-        for call in self.opened.entries():
+        for call in self.slots.opened.entries():
             handed = self.was_handed(call)
-            self.drop_unsent(call)
-            self.forget_opened(call)
+            self.sender.drop_unsent(call)
+            self.caller.forget(call)
             self._fail(call, lost_error(self, self.endpoint, call, handed, why))
 
     def _fail(self, PendingCall call, error):
@@ -222,21 +221,21 @@ cdef class ClientSession(Session):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = Session.check(self, now)
-        if self.withholds and not self.is_closed and self.resume_withheld():
+        if self.slots.withholds and not self.is_closed and self.slots.resume_withheld():
             due = earlier(due, now + WITHHELD_NS)
         return due
 
     def stats(self):
         """What is under way on this connection, as plain data."""
         return {
-            "calls": self.opened.size,
+            "calls": self.slots.opened.size,
             "waiting": sum(
                 not (<Outgoing>item).is_dropped
-                for queue in self.queues()
+                for queue in self.slots.queues()
                 for item in queue
             ),
-            "buffered": self.buffered_bytes(),
-            "credit": self.send_left,
+            "buffered": self.untaken_bytes(),
+            "credit": self.sender.send_left,
         }
 
 

@@ -318,7 +318,7 @@ cdef bint send_again(Connection connection, PendingCall call, Frame* frame) exce
     call.early_request = None
     if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
         return False
-    if call.id >= connection.early_until or connection.is_closed or connection.peer_drains:
+    if call.id >= connection.slots.early_until or connection.is_closed or connection.peer_drains:
         return False
     call.id = 0
     call.state = STATE_NEW
@@ -326,7 +326,7 @@ cdef bint send_again(Connection connection, PendingCall call, Frame* frame) exce
     call.received_metadata = None
     try:
         check_request(connection, call, payload)
-        connection.send_request(call, payload)
+        connection.slots.send_request(call, payload)
     except EncodeError as error:
         connection.on_unsendable(call, error)
     return True

@@ -59,6 +59,20 @@ cdef enum:
 cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
 
 
+# First bytes of those who answer on ports that were meant to be ours.
+cdef tuple STRANGERS = (
+    (b"HTTP/", "an HTTP server"),
+    (b"<", "an HTTP server"),
+    (b"\x00\x00\x12\x04", "an HTTP/2 server"),
+    (b"SSH-", "an SSH server"),
+    (b"\x15\x03", "a TLS server"),
+    (b"220", "an SMTP or FTP server"),
+    (b"-ERR", "a Redis server"),
+    (b"-NOAUTH", "a Redis server"),
+    (b"-DENIED", "a Redis server"),
+)
+
+
 @cython.final
 cdef class NativeProtocol(WireProtocol):
     def __cinit__(self):
@@ -429,3 +443,12 @@ cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t pr
     frame.payload_size = length - offset
     frame.payload_present = min(frame.payload_size, present - offset)
     return 1
+
+
+cdef str stranger_of(bytes first, bint is_client):
+    """Say who is on the other side, going by the first bytes, which are not fastrpc's."""
+    wanted = "server" if is_client else "client"
+    for start, name in STRANGERS:
+        if first.startswith(start):
+            return f"not a fastrpc {wanted} but {name}: the first bytes are {first!r}"
+    return f"not a fastrpc {wanted}: the first bytes are {first!r}"

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.native.liveness cimport Liveness
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.loop.spinner cimport Spinner
 
@@ -39,66 +39,23 @@ cdef class Session(Connection):
         bint _is_reading
         readonly bint is_write_paused
 
-        # The rules of life, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
-        uint64_t handshake_ns
-        uint64_t ping_interval_ns
-        uint64_t ping_timeout_ns
-        uint64_t linger_ns
-        uint64_t idle_ns
-        uint64_t age_ns
-        public uint64_t write_wait_ns
-        public uint64_t piece_wait_ns
-        int64_t send_hard
-
-        # The instants the next check compares with; 0 = not running.
-        uint64_t made_ns
-        uint64_t ping_sent_ns
-        uint64_t linger_until_ns
-        uint64_t drain_started_ns
+        # The rules of its life, and when they are checked next; 0 = not.
+        readonly Liveness liveness
         uint64_t check_due_ns
-        uint64_t pieces_due_ns
-        bint is_silent
         bint is_lost
 
-        # Bytes given to the transport; since when nothing of what waits left it, and what had left it by then.
+        # Bytes given to the transport.
         int64_t written
-        uint64_t blocked_ns
-        int64_t blocked_taken
-
-        # Since when no call is under way, and the ids used by then.
-        uint64_t idle_from_ns
-        uint64_t idle_ids
-
-        # How many of the calls in either direction only asked for health.
-        uint64_t probes
 
     cdef int flush(self) except -1
     cdef int schedule_flush(self) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
-    cdef bint wants_ping(self) noexcept
-    cdef int _give_back(self) except -1
-    cpdef uint64_t buffered_bytes(self) except? 0
-    cdef bint output_is_stuck(self) noexcept
     cdef int _note_blocked(self) except -1
-    cdef int64_t _taken(self) except? -1
-    cdef int _forgive(self, uint64_t late) except -1
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0
-    cdef uint64_t _check_writing(self, uint64_t now) except? 0
-    cdef uint64_t _check_drain(self, uint64_t now) except? 0
-    cdef uint64_t _check_pieces(self, uint64_t now) except? 0
-    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept
-    cdef uint64_t _check_age(self, uint64_t now) except? 0
-    cdef uint64_t _check_idle(self, uint64_t now) except? 0
-    cdef bint is_unused(self) except -1
-    cdef uint64_t _check_life(self, uint64_t now) except? 0
 
     # Hooks.
     cdef int on_stall(self) except -1
     cdef int on_read(self) except -1
-    cdef int on_stuck(self, Call call, str text) except -1
-    cdef int on_aged(self) except -1
-    cdef int on_idle(self) except -1
     cdef int on_eof(self) except -1
     cdef int on_lost(self, object error) except -1
     cdef int _write_output(self) except -1

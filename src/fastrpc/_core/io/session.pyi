@@ -5,6 +5,7 @@ from typing import Any
 
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.native.liveness import Liveness
 from fastrpc.config import Keepalive, Timeouts
 
 logger: Logger
@@ -20,11 +21,6 @@ class Session(Connection):
         uniform: a source of random numbers between two bounds, for the age at which the connection ends.
         options: those of `Connection`.
     """
-
-    #: Nanoseconds in which something must be written, and in which the next piece of a cut message must come.
-    #: PROTOCOL.md fixes both; tests shorten them.
-    write_wait_ns: int
-    piece_wait_ns: int
 
     def __init__(
         self,
@@ -49,6 +45,10 @@ class Session(Connection):
     @property
     def descriptor(self) -> int:
         """The socket to which small output goes directly; -1 where all of it goes through the transport."""
+
+    @property
+    def liveness(self) -> Liveness:
+        """The rules by which it lives and ends."""
 
     @property
     def is_write_paused(self) -> bool: ...

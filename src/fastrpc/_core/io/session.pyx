@@ -12,26 +12,16 @@ from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
 
-from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.calls.call cimport Call
-from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
-from fastrpc._core.framing.frame cimport (
-    CANCEL_DEADLINE,
-    REASON_HANDSHAKE,
-    REASON_INTERNAL,
-    REASON_KEEPALIVE,
-    REASON_MAX_AGE,
-    REASON_SLOW_READER,
-)
-from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.native.connection cimport PHASE_OPEN
+from fastrpc._core.framing.frame cimport REASON_INTERNAL, REASON_MAX_AGE
 from fastrpc._core.native.frame_reader cimport FRAMES_AT_ONCE
+from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
-from fastrpc._core.native.call_slots cimport TRANSPORT_SHARE
+from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
 from fastrpc._core.loop.turns cimport Turns
-from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.base.wire cimport SECOND, now_ns
 
 cdef enum:
     # pause_writing comes above the high mark, resume_writing below the low one.
@@ -41,16 +31,6 @@ cdef enum:
     DIRECT_BYTES = 65_536
     # Rounds of pieces in one flush before the loop gets its turn.
     PIECE_ROUNDS = 4
-
-cdef uint64_t SECOND = 1_000_000_000
-# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
-# after GOAWAY.
-cdef uint64_t SLOW_READER_NS = 10 * SECOND
-cdef uint64_t OVERDUE_READER_NS = SECOND
-cdef uint64_t PIECE_WAIT_NS = 10 * SECOND
-cdef uint64_t FINAL_AFTER_NS = SECOND
-# A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
-cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
@@ -69,23 +49,19 @@ cdef class Session(Connection):
         Connection.__init__(self, **options)
         self.loop_state = loop_state(loop)
         self._flush_callback = self._flush_scheduled_now
-        self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.linger_ns = nanoseconds(timeouts.linger)
-        self.ping_interval_ns = nanoseconds(keepalive.interval)
-        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
-        self.idle_ns = nanoseconds(timeouts.idle)
         self.spin_ns = <uint64_t>spin_microseconds * 1000
         self.descriptor = -1
-        if keepalive.max_age is not None:
-            # Connections made together, after a restart say, must not all end together.
-            self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
-        self.write_wait_ns = SLOW_READER_NS
-        self.piece_wait_ns = PIECE_WAIT_NS
         self.now = now_ns()
+        self.liveness = new_liveness(self, timeouts, keepalive, uniform)
+        self.liveness.is_watched = True
+
+    def __dealloc__(self):
+        if self.liveness is not None:
+            self.liveness.owner = NULL
 
     @property
     def is_put_off(self):
-        return self.tail.is_put_off
+        return self.reader.tail.is_put_off
 
     # What the transport calls
 
@@ -96,19 +72,19 @@ cdef class Session(Connection):
         self.descriptor = plain_descriptor(transport)
         self.peer_name = transport.get_extra_info("peername")
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self.now = self.made_ns = self.received_ns = now_ns()
+        self.now = self.liveness.made_ns = self.received_ns = now_ns()
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
             self.spinner.join()
-        if self.handshake_ns:
-            self.schedule_check(self.now + self.handshake_ns)
+        if self.liveness.handshake_ns:
+            self.schedule_check(self.now + self.liveness.handshake_ns)
         if self.is_client:
             self.open()
 
     def get_buffer(self, Py_ssize_t hint):
         """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
         cdef Py_ssize_t room = 0
-        cdef char* place = self.place(self.loop_state.buffer, &room)
+        cdef char* place = self.reader.place(self.loop_state.buffer, &room)
         if place is self.loop_state.buffer.data:
             return self.loop_state.whole_view
         return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
@@ -123,15 +99,15 @@ cdef class Session(Connection):
         cdef Turns turns = self.loop_state.turns
         self.now = now_ns()
         self.turn_ends_ns = turns.read_until(self.now)
-        if self.now >= self.turn_ends_ns or self.tail.is_put_off:
-            if self.keep_unseen(self.loop_state.buffer, size):
+        if self.now >= self.turn_ends_ns or self.reader.tail.is_put_off:
+            if self.reader.keep_unseen(self.loop_state.buffer, size):
                 self._heard()
                 return self._put_off()
         # The frames of all connections count together: many with a few each keep the loop as well.
-        self.frames_left = turns.frames_left
+        self.reader.frames_left = turns.frames_left
         self._handle(size, False)
-        turns.frames_left = self.frames_left
-        return self._put_off() if self.tail.is_put_off else 0
+        turns.frames_left = self.reader.frames_left
+        return self._put_off() if self.reader.tail.is_put_off else 0
 
     cdef int _heard(self) except -1:
         if self.now > self.loop_state.calm_until_ns:
@@ -147,9 +123,9 @@ cdef class Session(Connection):
         self._is_reading = True
         try:
             if goes_on:
-                self.go_on(self.loop_state.buffer)
+                self.reader.go_on(self.loop_state.buffer)
             else:
-                self.take_in(self.loop_state.buffer, size)
+                self.reader.take_in(self.loop_state.buffer, size)
         except BaseException as error:
             # Part of the input is taken over and the rest is lost: what follows cannot be understood.
             self._crashed(error)
@@ -158,26 +134,25 @@ cdef class Session(Connection):
         finally:
             self._is_reading = False
             self.on_read()
-        if (self.open_requests or self.open_responses) and not self.pieces_due_ns:
-            self.schedule_check(self._check_pieces(self.now))
+        if (self.callee.open_requests or self.caller.open_responses) and not self.liveness.pieces_due_ns:
+            self.schedule_check(self.liveness.check_pieces(self.now))
         return self.flush()
 
     # What is received and cannot be handled in one turn of the loop
 
     cdef bint on_many_frames(self) except -1:
         cdef Turns turns = self.loop_state.turns
-        self.frames_left = FRAMES_AT_ONCE
         if self.is_closed:
             return False
         if turns.ends_ns == 0:
             self.turn_ends_ns = max(self.turn_ends_ns, turns.begin(self.now))
-        self.tail.is_put_off = now_ns() >= self.turn_ends_ns
-        return self.tail.is_put_off
+        self.reader.tail.is_put_off = now_ns() >= self.turn_ends_ns
+        return self.reader.tail.is_put_off
 
     cdef int _put_off(self) except -1:
         """Let others have their turn before the rest is handled; until then nothing more is read."""
-        self.tail.put_off_ns = self.tail.put_off_ns or self.now
-        self.recount_tail()
+        self.reader.tail.put_off_ns = self.reader.tail.put_off_ns or self.now
+        self.reader.recount_tail()
         if self.has_turn:
             return 0
         if not self.transport.is_closing():
@@ -186,28 +161,28 @@ cdef class Session(Connection):
         return self.loop_state.turns.add(self)
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        if not self.tail.is_put_off or self.transport is None:
+        if not self.reader.tail.is_put_off or self.transport is None:
             self.has_turn = False
             return False
         self.now = now_ns()
         self.turn_ends_ns = ends_ns
-        self.frames_left = FRAMES_AT_ONCE
+        self.reader.frames_left = FRAMES_AT_ONCE
         try:
             self._handle(0, True)
-            self.recount_tail()
+            self.reader.recount_tail()
         except Exception as error:
             # Whatever failed, no connection is left that is neither read from nor has a turn.
             self._crashed(error)
         finally:
-            if not self.tail.is_put_off:
+            if not self.reader.tail.is_put_off:
                 self._read_on()
         return self.has_turn
 
     cdef int _read_on(self) except -1:
         """Nothing is put off any more: read again, or hear of the end that came behind it."""
-        self.tail.end()
+        self.reader.tail.end()
         self.has_turn = False
-        self.recount_tail()
+        self.reader.recount_tail()
         if self.transport is None or self.transport.is_closing():
             return 0
         if not self.is_held_back:
@@ -219,7 +194,7 @@ cdef class Session(Connection):
 
     def eof_received(self):
         """The peer writes no more: nothing can be answered to any purpose, the transport closes."""
-        if self.tail.is_put_off:
+        if self.reader.tail.is_put_off:
             self.has_end = True
             return True
         self.on_eof()
@@ -227,16 +202,16 @@ cdef class Session(Connection):
 
     def connection_lost(self, error):
         """The stream is gone."""
-        if self.tail.is_put_off and self.is_client and not self.is_closed:
+        if self.reader.tail.is_put_off and self.is_client and not self.is_closed:
             self._hear_last_answers()
         self.transport = None
         self._write = None
         self.descriptor = -1
         self.now = now_ns()
         self.is_lost = True
-        self.tail.drop()
-        self.tail.end()
-        self.recount_tail()
+        self.reader.tail.drop()
+        self.reader.tail.end()
+        self.reader.recount_tail()
         if self.spinner is not None:
             self.spinner.leave(self)
             self.spinner = None
@@ -246,9 +221,9 @@ cdef class Session(Connection):
 
     cdef int _hear_last_answers(self) except -1:
         """Take the answers that came before the end of the stream: they count."""
-        self.turn_ends_ns = now_ns() + SECOND
+        self.turn_ends_ns = now_ns() + <uint64_t>SECOND
         try:
-            self.go_on(self.loop_state.buffer)
+            self.reader.go_on(self.loop_state.buffer)
         except Exception as problem:
             # Whatever became of these answers, the end of the stream has to be told.
             logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
@@ -263,7 +238,7 @@ cdef class Session(Connection):
     def resume_writing(self):
         """The transport takes more."""
         self.is_write_paused = False
-        self.blocked_ns = 0
+        self.liveness.blocked_ns = 0
         self.now = now_ns()
         self.flush()
 
@@ -298,14 +273,14 @@ cdef class Session(Connection):
         if self.transport is None or self.is_write_paused or self.is_closed:
             return 0
         while True:
-            self.pump(TRANSPORT_SHARE)
-            if not self.has_output():
-                if self.small or self.large or self.begun:
+            self.sender.pump(TRANSPORT_SHARE)
+            if not self.sender.output_bytes():
+                if self.sender.is_waiting():
                     # The peer returns no credit.
                     return self._note_blocked()
                 return 0
             self._write_output()
-            if not (self.large or self.begun) or self.is_write_paused or self.transport is None:
+            if not self.sender.has_pieces() or self.is_write_paused or self.transport is None:
                 return 0
             rounds += 1
             if rounds == PIECE_ROUNDS or self.transport.get_write_buffer_size():
@@ -315,12 +290,12 @@ cdef class Session(Connection):
         return 0
 
     cdef int _write_output(self) except -1:
-        self.written += self.out.size + self.control.size + self.chunk_bytes
+        self.written += self.sender.output_bytes()
         if self.spinner is not None:
             self.spinner.touch(self, self.now + self.spin_ns)
         if self._send_directly():
             return 0
-        output = self.take_output()
+        output = self.sender.take_output()
         self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
@@ -337,10 +312,10 @@ cdef class Session(Connection):
         cdef Py_ssize_t came, room = 0
         cdef int descriptor = self.descriptor
         cdef char* place
-        if descriptor < 0 or self.is_closed or self.tail.is_put_off or self.phase != PHASE_OPEN:
+        if descriptor < 0 or self.is_closed or self.reader.tail.is_put_off or self.phase != PHASE_OPEN:
             return False
         try:
-            place = self.place(self.loop_state.buffer, &room)
+            place = self.reader.place(self.loop_state.buffer, &room)
         except MemoryError as error:
             # As when a transport asks for the place: what it held of the payload is lost.
             self._crashed(error)
@@ -361,8 +336,8 @@ cdef class Session(Connection):
 
     cdef bint _send_directly(self) except -1:
         """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
-        cdef Py_ssize_t size = self.out.size, sent
-        if self.descriptor < 0 or size > DIRECT_BYTES or self.chunk_bytes or self.control.size:
+        cdef Py_ssize_t size = self.sender.out.size, sent
+        if self.descriptor < 0 or size > DIRECT_BYTES or not self.sender.is_plain():
             return False
         if self.transport_holds:
             if self.transport.get_write_buffer_size():
@@ -370,13 +345,13 @@ cdef class Session(Connection):
             self.transport_holds = False
         if self.transport.is_closing():
             return False
-        sent = send_bytes(self.descriptor, self.out.data(), size)
+        sent = send_bytes(self.descriptor, self.sender.out.data(), size)
         if sent == size:
-            self.skip_output()
+            self.sender.skip_output()
             return True
         self.transport_holds = True
         if sent > 0:
-            self._write(self.take_output()[sent:])
+            self._write(self.sender.take_output()[sent:])
         # Nothing went, or an error: the transport meets the same.
         return sent > 0
 
@@ -404,204 +379,49 @@ cdef class Session(Connection):
         self.check_due_ns = 0
         if late > STALL_NS:
             # The loop was blocked, so silence proves nothing yet: the peer gets that time back.
-            self._forgive(late)
+            self.liveness.forgive(late)
         due = self.check(self.now)
         if due and self.transport is not None:
             self.schedule_check(due)
         return 0
 
-    cdef int _forgive(self, uint64_t late) except -1:
-        if self.ping_sent_ns:
-            self.ping_sent_ns += late
-        self.received_ns += late
-        if self.blocked_ns:
-            self.blocked_ns += late
-        return 0
-
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare every running instant with now; return when to look again, 0 = never."""
-        cdef uint64_t due
-        if self.transport is None:
-            return 0
-        if self.linger_until_ns:
-            if now >= self.linger_until_ns:
-                self.transport.abort()
-                return 0
-            return self.linger_until_ns
-        due = 0 if self.is_closed else self._check_opening(now)
-        due = due if self.is_closed else earlier(due, self._check_writing(now))
-        due = due if self.is_closed else earlier(due, self._check_pieces(now))
-        due = due if self.is_closed else earlier(due, self._check_drain(now))
-        due = due if self.is_closed else earlier(due, self._check_age(now))
-        due = due if self.is_closed else earlier(due, self._check_idle(now))
-        due = due if self.is_closed else earlier(due, self._check_life(now))
-        return self.linger_until_ns if self.is_closed else due
-
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
-        if not self.handshake_ns or (self.phase == PHASE_OPEN and self.first_settings_acknowledged):
-            return 0
-        if now < self.made_ns + self.handshake_ns:
-            return self.made_ns + self.handshake_ns
-        is_stranger = self.phase == PHASE_PREFACE
-        self.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-        if is_stranger and self.transport is not None:
-            # It was told nothing, so there is nothing it could miss.
-            self.transport.abort()
-        return 0
+        """Return when to look again, 0 = never."""
+        return 0 if self.transport is None else self.liveness.check(now)
 
     cdef bint output_is_stuck(self) noexcept:
         return self.is_write_paused
 
     cdef int _note_blocked(self) except -1:
         """Something waits and cannot be written: from now on it is watched whether that changes."""
-        if self.blocked_ns == 0 and self.transport is not None:
-            self.blocked_ns = self.now
-            self.blocked_taken = self._taken()
-            self.schedule_check(self.now + min(OVERDUE_READER_NS, self.write_wait_ns))
-        return 0
+        cdef uint64_t due = 0 if self.transport is None else self.liveness.note_blocked(self.now)
+        return self.schedule_check(due) if due else 0
 
-    cdef uint64_t _check_writing(self, uint64_t now) except? 0:
-        cdef uint64_t limit = self.write_wait_ns
-        cdef int64_t taken
-        if not (self.small or self.large or self.begun or self.transport.get_write_buffer_size()):
-            self.blocked_ns = 0
-            return 0
-        taken = self._taken()
-        if self.blocked_ns == 0 or taken > self.blocked_taken:
-            # It was not looked at before, or the peer took something: a slow reader is still a reader.
-            self.blocked_taken = taken
-            self.blocked_ns = now
-        if self.send_hard and <int64_t>self.buffered_bytes() > self.send_hard:
-            limit = min(limit, OVERDUE_READER_NS)
-        if now >= self.blocked_ns + limit:
-            text = f"nothing could be written for {limit / 1e9:g} s, {self.buffered_bytes()} bytes wait"
-            if limit < self.write_wait_ns:
-                text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
-            self.close_with(REASON_SLOW_READER, text)
-            # It reads nothing: waiting for it to read the reason would only keep the memory longer.
-            self.transport.abort()
-            return 0
-        return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
+    cdef bint has_unsent(self) except -1:
+        return self.sender.is_waiting() or self.transport.get_write_buffer_size() != 0
 
-    cdef int64_t _taken(self) except? -1:
-        """Bytes that left this machine, as far as it can be known.
-
-        The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
-        """
-        return self.written - <int64_t>self.transport.get_write_buffer_size() - unsent_bytes(self.transport)
-
-    cdef uint64_t _check_pieces(self, uint64_t now) except? 0:
-        """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
-        cdef Call call
-        if now < self.pieces_due_ns:
-            return self.pieces_due_ns
-        if not self.open_requests and not self.open_responses:
-            self.pieces_due_ns = 0
-            return 0
-        self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in self.accepted.entries() + self.opened.entries():
-            if call.incoming is not None and self._is_stuck(call, now):
-                self.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
-        return self.pieces_due_ns
-
-    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
-        cdef Py_ssize_t filled = (<Assembly>call.incoming.assembly).filled
-        if call.incoming.seen_ns == 0 or filled != call.incoming.seen_size:
-            call.incoming.seen_ns = now
-            call.incoming.seen_size = filled
-            return False
-        return now >= call.incoming.seen_ns + self.piece_wait_ns
-
-    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
-        if self.drain_step != 1:
-            return 0
-        if now < self.drain_started_ns + FINAL_AFTER_NS:
-            return self.drain_started_ns + FINAL_AFTER_NS
-        self.finish_drain()
-        self.on_output()
-        return 0
-
-    cdef uint64_t _check_age(self, uint64_t now) except? 0:
-        if not self.age_ns:
-            return 0
-        if now < self.made_ns + self.age_ns:
-            return self.made_ns + self.age_ns
-        self.age_ns = 0
-        self.on_aged()
-        # A client's connection has a second age, at which nothing keeps it.
-        return self.made_ns + self.age_ns if self.age_ns else 0
-
-    cdef uint64_t _check_idle(self, uint64_t now) except? 0:
-        # Each call takes the second next id, of whichever side it is.
-        cdef uint64_t ids = self.highest_id + self.next_id - 2 * self.probes
-        if not self.idle_ns or self.phase != PHASE_OPEN:
-            return 0
-        if not self.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
-            self.idle_ids = ids
-            self.idle_from_ns = now
-            return now + (self.idle_ns // 4 or 1)
-        if now < self.idle_from_ns + self.idle_ns:
-            return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
-        self.idle_ns = 0
-        self.on_idle()
-        return 0
-
-    cdef bint is_unused(self) except -1:
-        """Whether nothing is under way that anybody wants."""
-        return self.is_idle()
+    cdef int64_t taken_bytes(self) except? -1:
+        # The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
+        cdef int64_t waiting = self.transport.get_write_buffer_size()
+        return self.written - waiting - unsent_bytes(self.transport)
 
     def note_probe(self):
-        self.probes += 1
+        self.liveness.probes += 1
 
-    cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
-        cdef uint64_t interval = self.ping_interval_ns
-        if not interval or self.phase != PHASE_OPEN:
-            return 0
-        interval = max(interval, 2_000_000 * <uint64_t>self.peer.min_ping_ms)
-        if self.tail.is_put_off:
-            # What shows that it lives waits for its turn.
-            self.received_ns = now
-        if self.ping_sent_ns and self.received_ns >= self.ping_sent_ns:
-            self.ping_sent_ns = 0
-            self.is_silent = False
-        if self.ping_sent_ns:
-            if now < self.ping_sent_ns + self.ping_timeout_ns:
-                return self.ping_sent_ns + self.ping_timeout_ns
-            if not self.is_silent:
-                self.is_silent = True
-                return now + LOOK_AGAIN_NS
-            self.close_with(
-                REASON_KEEPALIVE, f"nothing came for {(now - self.received_ns) / 1e9:.1f} s, a ping included"
-            )
-            self.transport.abort()
-            return 0
-        if now < self.received_ns + interval:
-            return self.received_ns + interval
-        self._give_back()
-        if not self.wants_ping():
-            return now + interval
-        self.ping_sent_ns = now
-        self.send_ping((<uint64_t>now).to_bytes(8, "little"))
-        return now + self.ping_timeout_ns
-
-    cdef int _give_back(self) except -1:
-        """Free what a burst left behind, on a connection that has become quiet."""
-        self.out.release()
-        self.opened.shrink()
-        self.accepted.shrink()
-        return 0
-
-    cdef bint wants_ping(self) noexcept:
-        """A peer that reads only while it waits for an answer is asked only then."""
-        return self.peer.ping_reply_ms != 0 or self.accepted.size > 0
-
-    cpdef uint64_t buffered_bytes(self) except? 0:
+    def buffered_bytes(self):
         """Bytes of ours that the peer has not taken: here and in the transport."""
-        cdef uint64_t size = self.out.size + self.control.size + self.chunk_bytes + self.queued_bytes
+        return self.untaken_bytes()
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        cdef uint64_t size = self.sender.unsent_bytes()
         if self.transport is not None:
             size += <uint64_t>self.transport.get_write_buffer_size()
         return size
+
+    cdef int cut_off(self) except -1:
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
 
     # The end
 
@@ -609,8 +429,7 @@ cdef class Session(Connection):
         """Take no new calls: GOAWAY now, FINAL once the peer knows."""
         self.now = now_ns()
         self.start_drain(reason, text)
-        self.drain_started_ns = self.now
-        self.schedule_check(self.now + FINAL_AFTER_NS)
+        self.schedule_check(self.liveness.begin_drain(self.now))
 
     def close(self, int reason=0, str text=""):
         """Say why, flush, and close as soon as the peer has read it."""
@@ -625,8 +444,7 @@ cdef class Session(Connection):
 
     def abort(self):
         """Close at once, unsent bytes are lost."""
-        if self.transport is not None:
-            self.transport.abort()
+        self.cut_off()
 
     cdef int on_closed(self) except -1:
         """Flush and shut down writing; go on reading until the peer closes, so that no reset eats our last words."""
@@ -635,21 +453,21 @@ cdef class Session(Connection):
         self.now = now_ns()
         self.is_write_paused = False
         self.leave_closed_loop()
-        if self.tail.is_put_off:
+        if self.reader.tail.is_put_off:
             # What it had still to say is dropped, but read: see below.
-            self.tail.drop()
+            self.reader.tail.drop()
             self._read_on()
-        if self.has_output():
+        if self.sender.output_bytes():
             self._write_output()
-        if self.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
-            self.linger_until_ns = self.now + self.linger_ns
+        if self.liveness.linger_ns and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.liveness.linger_until_ns = self.now + self.liveness.linger_ns
             try:
                 self.transport.write_eof()
             except OSError:
                 # The peer has reset the connection, which the transport has not noticed yet.
                 self.transport.abort()
                 return 0
-            self.schedule_check(self.linger_until_ns)
+            self.schedule_check(self.liveness.linger_until_ns)
         else:
             self.transport.close()
         return 0
@@ -669,18 +487,6 @@ cdef class Session(Connection):
 
     cdef int on_stall(self) except -1:
         """This read comes behind a stall of the loop, or nobody watches for stalls."""
-        return 0
-
-    cdef int on_stuck(self, Call call, str text) except -1:
-        """A cut message of this call does not go on."""
-        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
-
-    cdef int on_aged(self) except -1:
-        """The connection is older than `Keepalive.max_age`."""
-        return 0
-
-    cdef int on_idle(self) except -1:
-        """The connection was without calls for `Timeouts.idle`."""
         return 0
 
     cdef int on_eof(self) except -1:

@@ -33,11 +33,16 @@ cdef int plain_descriptor(object transport) except -2:
 
 
 cdef int64_t unsent_bytes(object transport) except? -1:
-    """Bytes in the system's send buffer, or 0 where it does not tell."""
+    """Bytes in the system's send buffer below a transport, or 0 where it does not tell or there is none."""
     opened = transport.get_extra_info("socket")
-    if opened is None or termios is None:
+    return 0 if opened is None else unsent_in_socket(opened.fileno())
+
+
+cdef int64_t unsent_in_socket(int descriptor) except? -1:
+    """Bytes in the system's send buffer of a socket, or 0 where it does not tell or the socket is closed."""
+    if descriptor < 0 or termios is None:
         return 0
     try:
-        return int.from_bytes(fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except OSError:
         return 0

@@ -16,11 +16,11 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 
-
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
-from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT, Frame
-from fastrpc._core.native.outgoing cimport new_item, too_large
+from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, forget_dropped, new_item, too_large
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget, open_window
 from fastrpc._core.framing.window cimport owe, spend, widen
@@ -36,75 +36,81 @@ cdef enum:
 EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_ALL}
 
 
-cdef class CallSlots(SendQueue):
-    """The sending half of a connection; `Connection` adds the receiving one."""
+cdef class CallSlots:
+    """Calls of ours: which of them hold a slot at the peer, which wait for one."""
 
-    def __cinit__(self, *arguments, **options):
+    def __cinit__(self):
         self.slot_waiters = Queue()
         self.stream_waiters = Queue()
         self.opened = CallTable()
-        self.accepted = CallTable()
         self.early_calls = EARLY_IDEMPOTENT
         open_budget(&self.their_idle_work, IDLE_CALLS // 2, IDLE_CALLS_PER_SECOND, SECOND)
 
+    @cython.nonecheck(False)
     cdef bint may_open(self, Call call) noexcept:
         """Whether the peer's limits, or the floor before it named them, leave room for this call."""
-        if not self.settled:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not owner.settled:
             if self.early_calls == EARLY_NONE or (self.early_calls == EARLY_IDEMPOTENT and not call.flags & IDEMPOTENT):
                 return False
             if call.codec > HIGHEST_EARLY_CODEC or call.compressor:
                 return False
-        if self.is_closed or self.peer_drains or self.next_id >> 63:
+        if owner.is_closed or owner.peer_drains or self.next_id >> 63:
             return False
         if call.flags & ONE_WAY:
             # It is counted apart over there, and nobody can tell us when a slot is free again.
-            return self.peer.max_calls > 0
-        if call.flags & (STREAM_IN | STREAM_OUT) and self.streams_taken >= <Py_ssize_t>self.peer.max_streams:
+            return owner.peer.max_calls > 0
+        if call.flags & (STREAM_IN | STREAM_OUT) and self.streams_taken >= <Py_ssize_t>owner.peer.max_streams:
             return False
         if self.their_idle_work.left < 0 and self._is_in_debt():
             return False
-        return self.slots_taken < <Py_ssize_t>self.peer.max_calls
+        return self.slots_taken < <Py_ssize_t>owner.peer.max_calls
 
     cdef bint _is_in_debt(self) noexcept:
         """Whether refusals have used the peer's budget up, so that one more place would be too many.
 
         Should all calls under way be refused as well, the peer still has room for them.
         """
-        spend(&self.their_idle_work, 0, self.now)
+        spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
         return self.their_idle_work.left + (self.known_places - self.slots_taken) * self.their_idle_work.period <= 0
 
+    @cython.nonecheck(False)
     cdef int send_request(self, Call call, bytes payload) except -1:
         """Send a REQUEST now, or as soon as a slot, credit and its turn allow it.
 
         Raises:
             EncodeError: the peer takes less.
         """
+        assert call is not None and payload is not None
         cdef Outgoing item
+        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
-        cdef bint fits = <uint64_t>size <= self.peer.max_message
-        if not fits and self.settled:
-            raise too_large(size, self.peer.max_message)
+        cdef bint fits = <uint64_t>size <= owner.peer.max_message
+        if not fits and owner.settled:
+            raise too_large(size, owner.peer.max_message)
         if fits and self.may_open(call):
-            if size <= SMALL_MESSAGE and not self.small and self._write_request(call, payload):
+            if size <= SMALL_MESSAGE and not self.sender.small and self._write_request(call, payload):
                 return 0
             self._take_slot(call)
-            return self._send(new_item(call, REQUEST, payload))
+            return self.sender.send(new_item(call, REQUEST, payload))
         item = new_item(call, REQUEST, payload)
         item.last = item
         call.unsent = item
-        self.queued_bytes += size
+        self.sender.queued_bytes += size
         (self.stream_waiters if call.flags & (STREAM_IN | STREAM_OUT) else self.slot_waiters).append(item)
         if self.their_idle_work.left < 0:
             self._withhold()
         return 0
 
+    @cython.nonecheck(False)
     cdef bint _write_request(self, Call call, bytes payload) except -1:
         """Write a small REQUEST if it fits the credit and one frame."""
         cdef Frame frame
+        cdef SendQueue sender = self.sender
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
-        self._fill_request(&frame, call)
-        whole = self.wire.head_size(&frame) + size
-        if whole > self.send_left or whole - HEADER_SIZE > <Py_ssize_t>self.peer.max_frame:
+        sender.fill_request(&frame, call)
+        whole = sender.wire.head_size(&frame) + size
+        if whole > sender.send_left or whole - HEADER_SIZE > <Py_ssize_t>(<PartsOwner>self.owner).peer.max_frame:
             return False
         if frame.timeout_us == 0:
             # Nothing is left of its time: the caller's deadline ends it, unsent.
@@ -114,15 +120,17 @@ cdef class CallSlots(SendQueue):
         frame.id = call.id
         frame.payload = PyBytes_AS_STRING(payload)
         frame.payload_size = frame.payload_present = size
-        self.wire.write(self.out, &frame)
-        self.send_left -= whole
-        self.data_frames_sent += 1
-        call.handed_at = self.flushes + 1
-        self.on_output()
+        sender.wire.write(sender.out, &frame)
+        sender.send_left -= whole
+        sender.data_frames_sent += 1
+        call.handed_at = sender.flushes + 1
+        (<PartsOwner>self.owner).on_output()
         return True
 
+    @cython.nonecheck(False)
     cdef int begin_call(self, Call call) except -1:
         """Give the call its id: from here on the peer knows it."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
         call.id = self.next_id
         self.next_id += 2
         if call.flags & ONE_WAY:
@@ -130,20 +138,17 @@ cdef class CallSlots(SendQueue):
         else:
             call.state = STATE_WAITING
             # The floor holds for REQUESTs in front of our ACK of the peer's first SETTINGS; so long it is all we know.
-            call.send_left = self.peer.stream_window
+            call.send_left = owner.peer.stream_window
             if call.flags & (STREAM_IN | STREAM_OUT):
-                open_window(&call.window, self.our_stream_window)
+                open_window(&call.window, owner.our_stream_window)
                 if call.flags & STREAM_IN:
                     # From its first frame on a stream counts as handed over.
-                    call.handed_at = self.flushes + 1
+                    call.handed_at = self.sender.flushes + 1
             self.opened.add(call.id, <PyObject*>call)
-        if self.next_id >> 63:
-            self.on_ids_used_up()
-        return 0
+        return owner.on_ids_used_up() if self.next_id >> 63 else 0
 
     # Slots at the peer
 
-    @cython.final
     cdef int _take_slot(self, Call call) noexcept:
         if not call.flags & ONE_WAY:
             call.has_slot = True
@@ -180,17 +185,18 @@ cdef class CallSlots(SendQueue):
         cdef Outgoing item
         cdef Py_ssize_t size, left = len(waiters)
         cdef bint fits
+        cdef PartsOwner owner = <PartsOwner>self.owner
         while left > 0 and waiters:
             left -= 1
             item = <Outgoing>waiters.popleft()
             if item.is_dropped:
                 continue
             size = PyBytes_GET_SIZE(item.payload)
-            fits = <uint64_t>size <= self.peer.max_message
+            fits = <uint64_t>size <= owner.peer.max_message
             if fits and self.may_open(item.call):
                 self._take_slot(item.call)
-                self._enqueue(item)
-            elif not self.settled:
+                self.sender.enqueue(item)
+            elif not owner.settled:
                 waiters.append(item)
             elif fits:
                 waiters.appendleft(item)
@@ -199,8 +205,8 @@ cdef class CallSlots(SendQueue):
                 return 0
             else:
                 call = item.call
-                self.drop_unsent(call)
-                self.on_unsendable(call, too_large(size, self.peer.max_message))
+                self.sender.drop_unsent(call)
+                owner.on_unsendable(call, too_large(size, owner.peer.max_message))
         return 0
 
     # What is taken back
@@ -214,18 +220,18 @@ cdef class CallSlots(SendQueue):
         if call.state == STATE_GONE or call.state == STATE_GIVEN_UP:
             return 0
         is_cut = call.unsent is not None
-        self.drop_unsent(call)
+        self.sender.drop_unsent(call)
         if call.id == 0:
             call.state = STATE_GONE
             return 0
         call.state = STATE_GIVEN_UP
         # A deadline counts as any other reason: the peer may read REQUEST and CANCEL together, and then believes neither.
-        if not spend(&self.their_idle_work, 1, self.now):
+        if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             if not is_cut and not call.flags & (STREAM_IN | STREAM_OUT):
                 # Its REQUEST has left as a whole: it may go on, and what comes of it is dropped.
                 return self._keep_untold(call, reason)
-            owe(&self.their_idle_work, 1, self.now)
-        return self.send_cancel(call, reason)
+            owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
+        return self._send_cancel(call, reason)
 
     cdef int _keep_untold(self, Call call, int reason) except -1:
         """Remember to send the CANCEL of a call, should it still be under way when there is room for it."""
@@ -235,11 +241,16 @@ cdef class CallSlots(SendQueue):
         call.is_untold = True
         return self._withhold()
 
+    cdef int _send_cancel(self, Call call, int reason) except -1:
+        # What the other side sent before our CANCEL came there may still arrive.
+        (<PartsOwner>self.owner).expect_late(True)
+        return self.sender.send_cancel(call, reason)
+
     cdef int _withhold(self) except -1:
         """Something of ours waits for the peer's budget: who knows the time looks again soon."""
         if not self.withholds:
             self.withholds = True
-            self.on_withheld()
+            (<PartsOwner>self.owner).on_withheld()
         return 0
 
     cdef bint resume_withheld(self) except -1:
@@ -248,11 +259,11 @@ cdef class CallSlots(SendQueue):
         Of the calls that were given up the last ones come first: they have the most work before them.
         """
         cdef Call call
-        spend(&self.their_idle_work, 0, self.now)
-        while self.untold and spend(&self.their_idle_work, 1, self.now):
+        spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
+        while self.untold and spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             call, reason = self.untold.popitem()
             call.is_untold = False
-            self.send_cancel(call, reason)
+            self._send_cancel(call, reason)
         self.withholds = False
         self.release_slots()
         if self.untold:
@@ -269,9 +280,9 @@ cdef class CallSlots(SendQueue):
         elif frame.status == RESOURCE_EXHAUSTED:
             # We keep to the limits we know. What remains is load, which is free, and what would never be taken.
             if frame.pushback_ms == PUSHBACK_NEVER:
-                owe(&self.their_idle_work, 1, self.now)
+                owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         elif frame.status not in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE):
-            owe(&self.their_idle_work, 1, self.now)
+            owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         return 0
 
     cdef int know_slots(self, int64_t slots) noexcept:
@@ -284,9 +295,13 @@ cdef class CallSlots(SendQueue):
         widen(&self.their_idle_work, IDLE_CALLS // 2 + (IDLE_CALLS_PER_SLOT - 1) * slots)
         return 0
 
-    cdef int drop_unsent(self, Call call) except -1:
-        SendQueue.drop_unsent(self, call)
-        return self.return_slot(call) if call.id == 0 else 0
+    cdef int was_unsent(self, Call call) except -1:
+        """A call was dropped before its first frame, here or in the sender."""
+        if not call.has_slot:
+            self.dropped += 1
+            if self.dropped > FEW_DROPPED:
+                forget_dropped((self.slot_waiters, self.stream_waiters), &self.dropped)
+        return self.return_slot(call)
 
     cdef list unsent_calls(self):
         """Our calls of which the peer has not seen a byte."""
@@ -298,14 +313,17 @@ cdef class CallSlots(SendQueue):
         ]
 
     cdef tuple queues(self):
-        return (self.slot_waiters, self.stream_waiters, self.small, self.large, self.begun)
+        """Everything a message may wait in, a REQUEST for its slot included."""
+        return (self.slot_waiters, self.stream_waiters, *self.sender.queues())
 
-    # Hooks
+    cdef Call find(self, uint64_t id):
+        cdef PyObject* entry = self.opened.get(id)
+        return None if entry is NULL else <Call>entry
 
-    cdef int on_withheld(self) except -1:
-        """Something of ours waits for the peer's budget: `resume_withheld` is to be called as time goes on."""
-        return 0
 
-    cdef int on_ids_used_up(self) except -1:
-        """The last call id was given away: what is to be called now needs another connection."""
-        return 0
+cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
+    """Make the call slots of a connection; the owner takes `owner` back when it goes."""
+    cdef CallSlots slots = CallSlots.__new__(CallSlots)
+    slots.owner = <PyObject*>owner
+    slots.sender = sender
+    return slots

@@ -1,9 +1,14 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-
 from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.native.call_states cimport CallStates
+from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.callee_states cimport CalleeStates
+from fastrpc._core.native.caller_states cimport CallerStates
+from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.message_assembler cimport MessageAssembler
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport Budget
@@ -15,8 +20,19 @@ cdef enum Phase:
     PHASE_CLOSED = 3
 
 
-cdef class Connection(CallStates):
+cdef class Connection(PartsOwner):
     cdef:
+        # Its parts.
+        readonly FrameReader reader
+        readonly MessageAssembler assembler
+        readonly CalleeStates callee
+        readonly CallerStates caller
+        readonly CallSlots slots
+        readonly SendQueue sender
+
+        # CREDIT frames, against the sender's `data_frames_sent`.
+        uint64_t credits_received
+
         # Where the opening stands; CLOSED: nothing is parsed any more.
         readonly int phase
         bint preface_sent
@@ -67,16 +83,31 @@ cdef class Connection(CallStates):
     cdef int start_drain(self, int reason, str text) except -1
     cdef int finish_drain(self) except -1
     cdef int close_with(self, int reason, str text) except -1
+    cdef bint was_handed(self, Call call) noexcept
+    cdef bint was_written(self, Call call) noexcept
     cdef bint is_idle(self) noexcept
     cdef bint is_violated(self) noexcept
 
     # Hooks.
+    cdef int on_control(self, Frame* frame) except -1
     cdef bint output_is_stuck(self) noexcept
     cdef int on_stranger(self, str text) except -1
     cdef int on_ready(self) except -1
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_not_started(self, Call call) except -1
     cdef int on_closed(self) except -1
+
+    # What its liveness asks and tells, of which only the owner of the stream knows.
+    cdef bint has_unsent(self) except -1
+    cdef uint64_t untaken_bytes(self) except? 0
+    cdef bint is_unused(self) except -1
+    cdef bint wants_ping(self) noexcept
+    cdef int give_back(self) except -1
+
+    # Frames of calls, and what they cost.
+    cdef int _data(self, Frame* frame, bytes payload) except -1
+    cdef int _credit(self, Frame* frame) except -1
+    cdef int _placed(self, Frame* frame) except -1
 
     # The parts of the connection's own frames.
     cdef int _announce(self, Settings settings) except -1

@@ -2,7 +2,13 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from fastrpc._core.framing.settings import Settings
-from fastrpc._core.native.call_states import CallStates
+from fastrpc._core.native.call_slots import CallSlots
+from fastrpc._core.native.callee_states import CalleeStates
+from fastrpc._core.native.caller_states import CallerStates
+from fastrpc._core.native.frame_reader import FrameReader
+from fastrpc._core.native.message_assembler import MessageAssembler
+from fastrpc._core.native.parts_owner import PartsOwner
+from fastrpc._core.native.send_queue import SendQueue
 
 MAGIC: Final[bytes]
 PREFACE: Final[bytes]
@@ -11,7 +17,7 @@ NO_LAST_ID: Final[int]
 NOT_CONFIGURED: Final[bytes]
 BY_ID: Final[attrgetter[int]]
 
-class Connection(CallStates):
+class Connection(PartsOwner):
     """The connection multiplexer: protocol state of one byte stream, without the stream.
 
     Bytes in, hooks out, bytes to send. The hooks are C functions that the sessions override.
@@ -37,6 +43,30 @@ class Connection(CallStates):
         Raises:
             LocalProtocolError: they change the stream window, which only the first ones may say.
         """
+
+    @property
+    def reader(self) -> FrameReader:
+        """What cuts received bytes into frames."""
+
+    @property
+    def assembler(self) -> MessageAssembler:
+        """What puts cut messages together."""
+
+    @property
+    def callee(self) -> CalleeStates:
+        """What is known of calls of theirs."""
+
+    @property
+    def caller(self) -> CallerStates:
+        """What is known of calls of ours."""
+
+    @property
+    def slots(self) -> CallSlots:
+        """Calls of ours: their slots at the peer and their ids."""
+
+    @property
+    def sender(self) -> SendQueue:
+        """What waits to be sent, and the bytes that may leave."""
 
     @property
     def phase(self) -> int:

@@ -2,15 +2,22 @@
 
 ::
 
-    SendQueue     what is sent: order, credit, pieces
-    └── CallSlots    calls of ours: slots at the peer, ids
-        └── FrameReader    bytes → frames
-            └── Messages    cut messages, streams' windows
-                └── CallStates       frames of calls: the two state tables
-                    └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the hooks end here
-                        ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
-                        ├── ClientSession, ServerSession   bound to asyncio
-                        └── BlockingSession                bound to a blocking socket
+    PartsOwner    what the parts share, and the hooks they call
+    └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; which part a frame of a call is for
+        ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
+        ├── ClientSession, ServerSession   bound to asyncio
+        └── BlockingSession                bound to a blocking socket
+
+    reader: FrameReader           bytes → frames
+    assembler: MessageAssembler   cut messages, streams' windows
+    callee: CalleeStates          frames of calls of theirs
+    caller: CallerStates          frames of calls of ours
+    slots: CallSlots              calls of ours: slots at the peer, ids
+    sender: SendQueue             what is sent: order, credit, pieces
+
+A unary call crosses nine times between parts. Server: on_frame, callee.request, new_call, on_request; send_response,
+on_answered, callee.answered, on_ended, on_output. Client: send_request, fill_request, on_output; on_frame,
+caller.response, note_answer, return_slot, on_forgotten, on_response.
 
 The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """
@@ -22,7 +29,8 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.framing.frame cimport (
     ACK,
     AUTH,
@@ -41,19 +49,30 @@ from fastrpc._core.framing.frame cimport (
     REASON_SETTINGS,
     SETTINGS,
 )
-from fastrpc._core.native.frame_reader cimport LATE_BYTES_PER_SECOND, OPENING_INCOMPLETE
-from fastrpc._core.framing.native cimport NativeProtocol
+from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
+from fastrpc._core.native.call_slots cimport new_slots
+from fastrpc._core.native.callee_states cimport new_callee
+from fastrpc._core.native.caller_states cimport new_caller
+from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
+from fastrpc._core.native.message_assembler cimport new_assembler
+from fastrpc._core.native.outgoing cimport Outgoing, new_failure
+from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.native.send_queue cimport new_sender
+from fastrpc._core.framing.native cimport NativeProtocol, stranger_of
 from fastrpc._core.framing.settings cimport decode_settings
 from fastrpc._core.base.status cimport UNIMPLEMENTED
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT
-from fastrpc._core.framing.window cimport IDLE_CALLS_PER_SECOND, fill, open_budget, spend, widen
-from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load64, store32
+from fastrpc._core.framing.window cimport fill, open_budget, placed, spend, widen
+from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load32, load64, store32
 
 from fastrpc._core.native.call_slots import EARLY_CALLS
 from fastrpc.errors import LocalProtocolError
 
 cdef enum:
     VERSION = 1
+    # PROTOCOL.md, "Budgets".
+    FREE_CREDITS = 100
+    CREDITS_PER_FRAME = 10
     PING_STRIKES = 3
     UNSENT_PING_ACKS = 1000
     DRAIN_GOAWAYS = 2
@@ -64,18 +83,6 @@ cdef enum:
 
 MAGIC = b"\xf5FRP"
 
-# First bytes of those who answer on ports that were meant to be ours.
-cdef tuple STRANGERS = (
-    (b"HTTP/", "an HTTP server"),
-    (b"<", "an HTTP server"),
-    (b"\x00\x00\x12\x04", "an HTTP/2 server"),
-    (b"SSH-", "an SSH server"),
-    (b"\x15\x03", "a TLS server"),
-    (b"220", "an SMTP or FTP server"),
-    (b"-ERR", "a Redis server"),
-    (b"-NOAUTH", "a Redis server"),
-    (b"-DENIED", "a Redis server"),
-)
 PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
 NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
 NO_LAST_ID = 2**63 - 1
@@ -83,12 +90,18 @@ NOT_CONFIGURED = b"authentication is not configured"
 BY_ID = attrgetter("id")
 
 
-cdef class Connection(CallStates):
+cdef class Connection(PartsOwner):
     """Protocol state of one byte stream, without the stream."""
 
     def __cinit__(self, *arguments, **options):
         # Sound also where __init__ was never called.
         self.wire = NativeProtocol()
+        self.reader = new_reader(self)
+        self.sender = new_sender(self)
+        self.slots = new_slots(self, self.sender)
+        self.assembler = new_assembler(self, self.reader, self.sender)
+        self.callee = new_callee(self, self.reader, self.assembler, self.sender)
+        self.caller = new_caller(self, self.reader, self.assembler, self.slots)
         self.peer = self.ours = self.acknowledged = Settings(False)
         self.our_stream_window = self.ours.stream_window
         self.closed_reason = -1
@@ -98,7 +111,6 @@ cdef class Connection(CallStates):
         open_budget(&self.settings_budget, 32, 32, MINUTE)
         open_budget(&self.auth_budget, 10, 10, MINUTE)
         open_budget(&self.skip_budget, 1000, 330, SECOND)
-        open_budget(&self.idle_work, IDLE_CALLS, IDLE_CALLS_PER_SECOND, SECOND)
 
     def __init__(
         self,
@@ -120,10 +132,56 @@ cdef class Connection(CallStates):
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True
         self.wire.frame_limit = self.acknowledged.max_frame
-        self.early_calls = EARLY_CALLS[early_calls]
-        self.next_id = first
+        self.slots.early_calls = EARLY_CALLS[early_calls]
+        self.slots.next_id = first
         # One message at least has to fit.
-        self.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
+        self.assembler.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
+
+    def __dealloc__(self):
+        # The collector may have cleared a field before.
+        if self.reader is not None:
+            self.reader.owner = NULL
+        if self.assembler is not None:
+            self.assembler.owner = NULL
+        if self.sender is not None:
+            self.sender.owner = NULL
+        if self.slots is not None:
+            self.slots.owner = NULL
+        if self.callee is not None:
+            self.callee.owner = NULL
+        if self.caller is not None:
+            self.caller.owner = NULL
+
+    # What the parts ask
+
+    cdef int begin_call(self, Call call) except -1:
+        return self.slots.begin_call(call)
+
+    cdef int on_unsent(self, Call call) except -1:
+        return self.slots.was_unsent(call)
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        return self.caller.give_up(call, reason)
+
+    cdef int on_answered(self, Call call) except -1:
+        return self.callee.answered(call)
+
+    cdef int on_answer_waits(self, Call call) except -1:
+        return self.callee.answer_waits(call)
+
+    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return self.callee.whole_request(call, frame, payload)
+
+    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        return self.caller.whole_response(call, frame, payload)
+
+    cdef bint was_handed(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
+        return call.handed_at != 0 and call.handed_at <= self.sender.flushes
+
+    cdef bint was_written(self, Call call) noexcept:
+        """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
+        return call.handed_at != 0
 
     # Opening
 
@@ -134,12 +192,12 @@ cdef class Connection(CallStates):
         """
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
-        self.preface_sent = self.opening_waits = True
+        self.preface_sent = self.sender.opening_waits = True
         self._announce(self.ours)
-        self.received.size = window
-        self.received.left += window - FIRST_CONNECTION_WINDOW
+        self.reader.received.size = window
+        self.reader.received.left += window - FIRST_CONNECTION_WINDOW
         open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
-        open_budget(&self.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
+        open_budget(&self.assembler.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
         self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
         return self.on_output()
 
@@ -160,11 +218,11 @@ cdef class Connection(CallStates):
             )
         self.was_announced = True
         self.ours = settings
-        self.most_calls = max(self.most_calls, <Py_ssize_t>settings.max_calls)
-        self.serves_calls = self.most_calls > 0
-        widen(&self.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * <int64_t>self.most_calls)
+        self.callee.most_calls = max(self.callee.most_calls, <Py_ssize_t>settings.max_calls)
+        self.callee.serves_calls = self.callee.most_calls > 0
+        widen(&self.callee.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * <int64_t>self.callee.most_calls)
         self.unacknowledged.append(self.ours)
-        self.send_control(self.out, SETTINGS, 0, settings.encode(first))
+        self.sender.send_control(self.sender.out, SETTINGS, 0, settings.encode(first))
         return self._enforce()
 
     cdef int _enforce(self) except -1:
@@ -172,26 +230,26 @@ cdef class Connection(CallStates):
         cdef Settings announced
         self.wire.frame_limit = self.acknowledged.max_frame
         self.open_messages = self.acknowledged.open_messages
-        self.call_bound = self.acknowledged.max_calls
-        self.stream_bound = self.acknowledged.max_streams
+        self.callee.call_bound = self.acknowledged.max_calls
+        self.callee.stream_bound = self.acknowledged.max_streams
         # The floor of MIN_PING_MS is "no PING yet": who pings has read what we announced.
         self.ping_gap_ms = self.acknowledged.min_ping_ms if self.first_settings_acknowledged else HIGHEST_PING_GAP
         for announced in self.unacknowledged:
             self.wire.frame_limit = max(self.wire.frame_limit, <Py_ssize_t>announced.max_frame)
             self.open_messages = max(self.open_messages, <int>announced.open_messages)
-            self.call_bound = max(self.call_bound, <Py_ssize_t>announced.max_calls)
-            self.stream_bound = max(self.stream_bound, <Py_ssize_t>announced.max_streams)
+            self.callee.call_bound = max(self.callee.call_bound, <Py_ssize_t>announced.max_calls)
+            self.callee.stream_bound = max(self.callee.stream_bound, <Py_ssize_t>announced.max_streams)
             self.ping_gap_ms = min(self.ping_gap_ms, announced.min_ping_ms)
         return 0
 
     cdef int _write_raw(self, bytes data) except -1:
-        memcpy(self.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
+        memcpy(self.sender.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
         return 0
 
     cdef int _credit_in_order(self, uint32_t size) except -1:
         cdef char[4] body
         store32(body, size)
-        return self.send_control(self.out, CREDIT, 0, body[:4])
+        return self.sender.send_control(self.sender.out, CREDIT, 0, body[:4])
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         """Take the preface: its length once it is whole, 0 when it was taken before."""
@@ -233,6 +291,109 @@ cdef class Connection(CallStates):
             )
         return self.open()
 
+    # The frames of calls
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        if frame.kind == REQUEST:
+            self.callee.request(frame, payload)
+        elif frame.kind == RESPONSE:
+            self.caller.response(frame, payload)
+        elif frame.kind == DATA:
+            self._data(frame, payload)
+        elif frame.kind == CREDIT:
+            return self._credit(frame)
+        elif frame.kind == CANCEL:
+            return self.callee.cancel(frame)
+        elif frame.kind == END:
+            return self.callee.end(frame)
+        elif frame.kind == HEAD:
+            self.caller.head(frame)
+        else:
+            return self.on_control(frame)
+        return self._placed(frame)
+
+    cdef int _placed(self, Frame* frame) except -1:
+        """Return connection credit for a frame that found its place, or was discarded."""
+        cdef int64_t credit = placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
+        if credit and not self.is_closed:
+            self.sender.send_credit(0, <uint32_t>credit)
+        return 0
+
+    cdef Assembly sink_for(self, Frame* frame):
+        cdef Call call
+        cdef Assembly begun
+        if frame.refused or frame.kind == HEAD:
+            return None
+        if frame.kind == REQUEST:
+            if frame.id <= self.callee.highest_seen or frame.id > self.callee.last_taken:
+                return None
+        else:
+            call = self.callee.find(frame.id)
+            if call is None:
+                call = self.slots.find(frame.id)
+            if call is None or call.state == STATE_GIVEN_UP or call.state == STATE_CANCELLED:
+                return None
+            if frame.flags & CONT:
+                begun = None if call.incoming is None else <Assembly>call.incoming.assembly
+                if begun is None or frame.payload_size > begun.total - begun.filled:
+                    return None
+                return begun
+        if not frame.flags & MORE:
+            frame.total = frame.payload_size
+        return Assembly(frame.total) if frame.total <= self.ours.max_message else None
+
+    cdef int _data(self, Frame* frame, bytes payload) except -1:
+        cdef Call call
+        if (frame.id & 1) == <uint64_t>self.wire.peer_parity:
+            call = self.callee.find(frame.id)
+            if call is not None:
+                return self.callee.data(call, frame, payload)
+            if frame.id > self.callee.highest_seen:
+                return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which was never opened")
+            return self.discard(frame)
+        call = self.slots.find(frame.id)
+        if call is None:
+            return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which is over or was never opened")
+        return self.caller.data(call, frame, payload)
+
+    cdef int _credit(self, Frame* frame) except -1:
+        cdef uint32_t size = load32(frame.payload)
+        cdef Call call = None
+        if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.sender.data_frames_sent:
+            return self.violate(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
+        self.credits_received += 1
+        if size == 0:
+            return self.violate(REASON_CREDIT, f"CREDIT of 0 for call {frame.id}")
+        if frame.id:
+            if (frame.id & 1) == <uint64_t>self.wire.peer_parity:
+                call = self.callee.find(frame.id)
+                if call is None and frame.id > self.callee.highest_seen:
+                    return self.violate(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
+                if call is None or call.state == STATE_CANCELLED:
+                    return self.discard(frame)
+            else:
+                call = self.slots.find(frame.id)
+                if call is None:
+                    return self.violate(
+                        REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened"
+                    )
+                if call.state == STATE_ANSWERING or call.state == STATE_GIVEN_UP:
+                    return self.on_ignored(frame)
+        if self.sender.raise_credit(call, size):
+            return self.violate(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
+        return self.on_credit(frame.id, size)
+
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
+        """End a call because of what the peer sent on it: the caller cancels, the callee answers."""
+        cdef Outgoing failure
+        if call.is_local:
+            self.caller.give_up(call, reason)
+            return self.on_local_end(call, status, text)
+        failure = new_failure(status, OUTCOME_RAN, text)
+        self.callee.ended(call)
+        self.sender.send_failure(call, failure)
+        return self.on_local_end(call, status, text)
+
     # The connection's own frames
 
     cdef int on_control(self, Frame* frame) except -1:
@@ -261,18 +422,18 @@ cdef class Connection(CallStates):
         except ValueError as problem:
             return self.violate(REASON_SETTINGS, str(problem))
         self.peer = peer
-        self.know_slots(peer.max_calls)
+        self.slots.know_slots(peer.max_calls)
         # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
-        self.send_control(self.out, SETTINGS, ACK, b"")
+        self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
         self.wire.needs_settings = False
         if not self.settled:
             self.settled = True
-            self.early_until = self.next_id
+            self.slots.early_until = self.slots.next_id
             self.phase = PHASE_OPEN
             self.on_ready()
-            for call in self.opened.entries():
-                self.unpark(<Call>call)
-        return self.release_slots()
+            for call in self.slots.opened.entries():
+                self.sender.unpark(<Call>call)
+        return self.slots.release_slots()
 
     cdef int _settings_acknowledged(self) except -1:
         if not self.unacknowledged:
@@ -301,13 +462,13 @@ cdef class Connection(CallStates):
         self.ping_acks_unsent = self.ping_acks_unsent + 1 if self.output_is_stuck() else 0
         if self.ping_acks_unsent > UNSENT_PING_ACKS:
             return self.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
-        return self.send_control(self.control, PING, ACK, body)
+        return self.sender.send_control(self.sender.control, PING, ACK, body)
 
     cdef int send_ping(self, bytes body) except -1:
         """Ask for a sign of life; `body` is 8 bytes of any content."""
         self.pings.append(body)
         self.pings_sent += 1
-        return self.send_control(self.control, PING, 0, body)
+        return self.sender.send_control(self.sender.control, PING, 0, body)
 
     cdef int _auth(self, Frame* frame) except -1:
         if not spend(&self.auth_budget, 1, self.now):
@@ -315,7 +476,7 @@ cdef class Connection(CallStates):
         if self.is_client or frame.flags & ACK:
             return self.violate(REASON_PROTOCOL, "AUTH that answers none")
         verdict = struct.pack("<HHI", UNIMPLEMENTED, len(NOT_CONFIGURED), 0) + NOT_CONFIGURED
-        return self.send_control(self.out, AUTH, ACK, verdict)
+        return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
 
     # The end
 
@@ -346,9 +507,9 @@ cdef class Connection(CallStates):
     cdef int _fail_above(self, uint64_t last_id) except -1:
         """Our calls above the last id the peer took were not started."""
         cdef Call call
-        for call in sorted(self.opened.entries(), key=BY_ID):
+        for call in sorted(self.slots.opened.entries(), key=BY_ID):
             if call.id > last_id:
-                self.forget_opened(call)
+                self.caller.forget(call)
                 self.on_not_started(call)
         return 0
 
@@ -364,20 +525,24 @@ cdef class Connection(CallStates):
         self.pings_sent += 1
         self.drain_ping = self.pings_sent
         # In order, unlike other PINGs: its answer shows that the GOAWAY in front of it was read.
-        return self.send_control(self.out, PING, 0, body)
+        return self.sender.send_control(self.sender.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:
         """Step 2: name the last call that was taken; whatever comes above it was not started."""
         if self.drain_step != 1 or self.is_closed:
             return 0
         self.drain_step = 2
-        self.last_taken = self.highest_id
+        self.callee.last_taken = self.callee.highest_id
         fill(&self.late_bytes)
-        return self._send_goaway(self.drain_reason, True, self.highest_id, "")
+        return self._send_goaway(self.drain_reason, True, self.callee.highest_id, "")
 
-    cdef int on_violation(self, int reason, str text) except -1:
+    cdef int violate(self, int reason, str text) except -1:
+        if self.is_closed:
+            return 0
+        # What the GOAWAY sets off must not begin anew.
+        self.is_closed = True
         if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
-            self._send_goaway(reason, True, self.highest_id, text)
+            self._send_goaway(reason, True, self.callee.highest_id, text)
         self.is_closed = False
         return self._end_connection(reason, text, False)
 
@@ -398,11 +563,11 @@ cdef class Connection(CallStates):
     cdef int _send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1:
         cdef bytes raw = text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT].decode("utf-8", "ignore").encode()
         body = struct.pack("<QHHI", last_id, reason, len(raw), 0) + raw
-        return self.send_control(self.out, GOAWAY, FINAL if final else 0, body)
+        return self.sender.send_control(self.sender.out, GOAWAY, FINAL if final else 0, body)
 
     cdef bint is_idle(self) noexcept:
         """Whether no call is under way in either direction."""
-        return self.opened.size == 0 and self.accepted.size == 0 and self.one_way_calls == 0
+        return self.slots.opened.size == 0 and self.callee.calls.size == 0 and self.callee.one_way_calls == 0
 
     cdef bint is_violated(self) noexcept:
         """Whether it ended because the peer broke the rules of the wire."""
@@ -436,11 +601,27 @@ cdef class Connection(CallStates):
         """The connection ended: `closed_reason`, `closed_text`, `closed_by_peer` say why. Send what is left, close."""
         return 0
 
+    # Hooks of its liveness
 
-cdef str stranger_of(bytes first, bint is_client):
-    """Say who is on the other side, going by the first bytes, which are not fastrpc's."""
-    wanted = "server" if is_client else "client"
-    for start, name in STRANGERS:
-        if first.startswith(start):
-            return f"not a fastrpc {wanted} but {name}: the first bytes are {first!r}"
-    return f"not a fastrpc {wanted}: the first bytes are {first!r}"
+    cdef bint has_unsent(self) except -1:
+        """Whether something of ours waits that the stream does not take, or the peer."""
+        return self.sender.is_waiting()
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        """Bytes of ours that the peer has not taken: here and in the stream."""
+        return self.sender.unsent_bytes()
+
+    cdef bint is_unused(self) except -1:
+        """Whether nothing is under way that anybody wants."""
+        return self.is_idle()
+
+    cdef bint wants_ping(self) noexcept:
+        """A peer that reads only while it waits for an answer is asked only then."""
+        return self.peer.ping_reply_ms != 0 or self.callee.calls.size > 0
+
+    cdef int give_back(self) except -1:
+        """Free what a burst left behind, on a connection that has become quiet."""
+        self.sender.out.release()
+        self.slots.opened.shrink()
+        self.callee.calls.shrink()
+        return 0

@@ -1,29 +1,29 @@
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
-from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.framing.frame cimport Frame, WireProtocol
+from fastrpc._core.framing.window cimport Window
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.receive_tail cimport ReceiveTail
-from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport Budget, Window
 
 cdef enum:
     # So many frames are handled without a look at the clock.
     FRAMES_AT_ONCE = 32
     # What `on_opening` returns until all of the opening is there; -1 is an exception.
     OPENING_INCOMPLETE = -2
-    # PROTOCOL.md, "Budgets": frames that may be discarded, and what comes back of the bytes that may.
-    LATE_FRAMES = 1000
-    LATE_BYTES_PER_SECOND = 330 * 1024
 
 
-cdef class FrameReader(CallSlots):
+@cython.final
+cdef class FrameReader:
     cdef:
-        readonly bint is_client
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
+        PyObject* owner
+        WireProtocol wire
 
-        # What we announced last; call limits go by it at once.
-        readonly Settings ours
+        # Whether what comes before frames is still to come: the owner takes it.
+        bint awaits_opening
 
         # The window all their calls share, and whether the frame at hand was already taken from it.
         Window received
@@ -52,18 +52,6 @@ cdef class FrameReader(CallSlots):
         # Largest payload received whole: so much may be allocated at once (buffer.Assembly).
         Py_ssize_t trusted
 
-        # Their calls: the highest id seen, the same without those discarded, the last one we take after GOAWAY FINAL.
-        uint64_t highest_seen
-        readonly uint64_t highest_id
-        readonly uint64_t last_taken
-
-        # What may be discarded before it counts as a flood.
-        Budget late_frames
-        Budget late_bytes
-
-        # What middle pieces with less payload than a header and its handling cost may use up.
-        Budget short_pieces
-
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
     cdef char* place(self, ReadBuffer buffer, Py_ssize_t* room) except NULL
     cdef int take_in(self, ReadBuffer buffer, Py_ssize_t size) except -1
@@ -72,24 +60,15 @@ cdef class FrameReader(CallSlots):
     cdef int recount_tail(self) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1
-    cdef int violate(self, int reason, str text) except -1
-    cdef Call find_accepted(self, uint64_t id)
-    cdef Call find_opened(self, uint64_t id)
-
-    # Hooks.
-    cdef bint on_many_frames(self) except -1
-    cdef int on_tail(self, Py_ssize_t change) except -1
-    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
-    cdef int on_frame(self, Frame* frame, bytes payload) except -1
-    cdef int on_violation(self, int reason, str text) except -1
 
     # The parts of receiving.
+    cdef bint _is_to_wait(self) except -1
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1
     cdef int _count(self, Frame* frame) except -1
     cdef int _hold(self, Frame* frame, const char* data) except -1
     cdef int _rebase(self, Frame* frame, const char* data, Py_ssize_t head) except -1
-    cdef Assembly _sink_for(self, Frame* frame)
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
     cdef int _release_held(self) except -1
-    cdef int _placed(self, Frame* frame) except -1
-    cdef int _discard(self, Frame* frame) except -1
+
+
+cdef FrameReader new_reader(PartsOwner owner)

@@ -1,15 +1,10 @@
+from typing import final
+
 from fastrpc._core.base.buffer import Assembly
-from fastrpc._core.framing.settings import Settings
-from fastrpc._core.native.call_slots import CallSlots
 
-class FrameReader(CallSlots):
-    """Cuts received bytes into frames and keeps the windows and budgets every frame goes through."""
-
-    @property
-    def is_client(self) -> bool: ...
-    @property
-    def ours(self) -> Settings:
-        """What we announced last."""
+@final
+class FrameReader:
+    """The reader of a connection, a part of it: cuts received bytes into frames and holds those that are not whole."""
 
     @property
     def sink(self) -> Assembly | None:
@@ -18,11 +13,3 @@ class FrameReader(CallSlots):
     @property
     def body_left(self) -> int:
         """Bytes of that payload that are missing."""
-
-    @property
-    def highest_id(self) -> int:
-        """The highest call id of the peer that was not discarded."""
-
-    @property
-    def last_taken(self) -> int:
-        """The last call of theirs that is taken, once we said so."""

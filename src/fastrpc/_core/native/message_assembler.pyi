@@ -1,7 +1,8 @@
-from fastrpc._core.native.frame_reader import FrameReader
+from typing import final
 
-class MessageAssembler(FrameReader):
-    """Puts cut messages together and keeps the windows of streams."""
+@final
+class MessageAssembler:
+    """The assembler of a connection, a part of it: puts cut messages together and keeps the windows of streams."""
 
     #: Bytes that messages larger than their stream's window may still borrow.
     stream_pool_left: int

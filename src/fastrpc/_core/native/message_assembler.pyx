@@ -10,9 +10,8 @@ The window of a stream is returned when the application takes a message (`messag
 window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
 """
 
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.buffer cimport Assembly
@@ -30,26 +29,29 @@ from fastrpc._core.framing.frame cimport (
     RESPONSE,
     STREAM_MESSAGE_LIMIT,
 )
+from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
-from fastrpc._core.framing.window cimport give, placed, spend
+from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, give, open_budget, placed, spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
     PIECE_COST = 64
 
 
-cdef class MessageAssembler(FrameReader):
+cdef class MessageAssembler:
     """Puts cut messages together and keeps the windows of streams."""
 
-    def __cinit__(self, *arguments, **options):
+    def __cinit__(self):
         self.pool_waiters = Queue()
+        open_budget(&self.short_pieces, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
 
     # Pieces
 
     cdef int keep_first_piece(self, Call call, Frame* frame) except -1:
         """Begin a cut message; whoever calls has looked at its total."""
         cdef Incoming incoming = Incoming.__new__(Incoming)
-        cdef Assembly assembly = self.arrived
+        cdef Assembly assembly = self.reader.arrived
         incoming.head = frame[0]
         # What the frame points to is gone when the next piece comes.
         incoming.head.payload = incoming.head.method = incoming.head.text = incoming.head.metadata = NULL
@@ -64,7 +66,7 @@ cdef class MessageAssembler(FrameReader):
             incoming.head.metadata = PyBytes_AS_STRING(incoming.metadata)
         if assembly is None:
             assembly = Assembly(frame.total)
-            assembly.append(frame.payload, frame.payload_size, self.trusted)
+            assembly.append(frame.payload, frame.payload_size, self.reader.trusted)
         incoming.assembly = assembly
         call.incoming = incoming
         return 0
@@ -75,24 +77,24 @@ cdef class MessageAssembler(FrameReader):
         cdef Py_ssize_t filled
         cdef bint more = (frame.flags & MORE) != 0
         if call.incoming is None:
-            return self.violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
+            return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, f"a piece for call {frame.id} continues no message")
         if more and not self._pays_for_itself(frame):
-            return self.violate(REASON_CALM_DOWN, f"too many short pieces, the last for call {frame.id}")
+            return (<PartsOwner>self.owner).violate(REASON_CALM_DOWN, f"too many short pieces, the last for call {frame.id}")
         assembly = <Assembly>call.incoming.assembly
-        filled = assembly.filled + (0 if self.arrived is not None else frame.payload_size)
+        filled = assembly.filled + (0 if self.reader.arrived is not None else frame.payload_size)
         if filled > assembly.total or (filled == assembly.total) == more:
-            return self.violate(
+            return (<PartsOwner>self.owner).violate(
                 REASON_PROTOCOL, f"pieces of {filled} bytes for a message of {assembly.total} on call {frame.id}"
             )
-        if self.arrived is None:
-            assembly.append(frame.payload, frame.payload_size, self.trusted)
-        return self.on_piece(call) if more else self._whole_message(call)
+        if self.reader.arrived is None:
+            assembly.append(frame.payload, frame.payload_size, self.reader.trusted)
+        return (<PartsOwner>self.owner).on_piece(call) if more else self._whole_message(call)
 
     cdef bint _pays_for_itself(self, Frame* frame) noexcept:
         """Charge a middle piece for what its bytes do not pay; False when there were too many short ones."""
         cdef Py_ssize_t lack = PIECE_COST - frame.payload_size
         if lack > 0:
-            return spend(&self.short_pieces, lack, self.now)
+            return spend(&self.short_pieces, lack, (<PartsOwner>self.owner).now)
         if self.short_pieces.left < self.short_pieces.capacity:
             give(&self.short_pieces, -lack, self.short_pieces.capacity // self.short_pieces.period)
         return True
@@ -102,14 +104,14 @@ cdef class MessageAssembler(FrameReader):
         cdef Incoming incoming = call.incoming
         cdef bytes payload = (<Assembly>incoming.assembly).finish()
         call.incoming = None
-        self.trusted = max(self.trusted, PyBytes_GET_SIZE(payload))
+        self.reader.trusted = max(self.reader.trusted, PyBytes_GET_SIZE(payload))
         if incoming.head.kind == DATA:
             call.messages_waiting += 1
-            return self.on_message(call, &incoming.head, payload, incoming.cost)
+            return (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
         call.received_metadata = incoming.metadata
         if incoming.head.kind == REQUEST:
-            return self.on_whole_request(call, &incoming.head, payload)
-        return self.on_whole_response(call, &incoming.head, payload)
+            return (<PartsOwner>self.owner).on_whole_request(call, &incoming.head, payload)
+        return (<PartsOwner>self.owner).on_whole_response(call, &incoming.head, payload)
 
     # Streams
 
@@ -119,28 +121,29 @@ cdef class MessageAssembler(FrameReader):
         cdef Py_ssize_t cost = frame.length if continues else HEADER_SIZE + <Py_ssize_t>frame.length
         cdef uint64_t limit, size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
         if continues != (call.incoming is not None):
-            return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id} out of its place in a message")
+            text = f"DATA for call {frame.id} out of its place in a message"
+            return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, text)
         if cost > call.window.left:
-            return self.violate(
+            return (<PartsOwner>self.owner).violate(
                 REASON_CREDIT, f"DATA of {cost} bytes for call {frame.id}, its window has {call.window.left} left"
             )
         call.window.left -= cost
         if continues:
             call.incoming.cost += cost
             return self.piece(call, frame)
-        limit = min(self.ours.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
-        if size > limit or self.was_skipped:
+        limit = min((<PartsOwner>self.owner).ours.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
+        if size > limit or self.reader.was_skipped:
             text = f"a stream message has {size} bytes, {limit} are allowed (Limits.message_bytes)"
-            return self.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
+            return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
         if frame.flags & MORE:
             self.keep_first_piece(call, frame)
             call.incoming.cost = cost
             self._grant_missing(call)
-            return self.on_piece(call)
+            return (<PartsOwner>self.owner).on_piece(call)
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
         call.messages_waiting += 1
-        return self.on_message(call, frame, payload, cost)
+        return (<PartsOwner>self.owner).on_message(call, frame, payload, cost)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         """The application took a message: its window credit goes back, less what was granted beyond the window."""
@@ -153,7 +156,7 @@ cdef class MessageAssembler(FrameReader):
         call.reserved = call.granted = 0
         if call.is_local or call.state == STATE_OPEN:
             if credit:
-                self.send_credit(call.id, <uint32_t>credit)
+                self.sender.send_credit(call.id, <uint32_t>credit)
             self._grant_missing(call)
         return self._return_to_pool(reserved) if reserved else 0
 
@@ -178,15 +181,15 @@ cdef class MessageAssembler(FrameReader):
             return False
         assembly = <Assembly>call.incoming.assembly
         missing = assembly.total - assembly.filled - call.window.left
-        if self.body_left and self.sink is assembly:
+        if self.reader.body_left and self.reader.sink is assembly:
             # Of a frame that is not whole yet the window knows nothing.
-            missing += self.held.payload_size - self.body_left
+            missing += self.reader.held.payload_size - self.reader.body_left
         if missing <= 0 or not self._reserve(call, assembly.total):
             return False
         call.reserved = assembly.total
         call.granted = missing
         call.window.left += missing
-        self.send_credit(call.id, <uint32_t>missing)
+        self.sender.send_credit(call.id, <uint32_t>missing)
         return True
 
     cdef bint _reserve(self, Call call, Py_ssize_t size) except -1:
@@ -208,26 +211,11 @@ cdef class MessageAssembler(FrameReader):
             pass
         return 0
 
-    # Hooks
 
-    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        """A stream message is whole; `frame` has its codec and compressor. Call `message_taken(call, cost)` when the
-        application has it.
-        """
-        return 0
-
-    cdef int on_piece(self, Call call) except -1:
-        """A piece came that did not complete its message."""
-        return 0
-
-    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
-        """The last piece of a REQUEST came; `frame` has the head of its first one."""
-        return 0
-
-    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
-        """The last piece of a RESPONSE came; `frame` has the head of its first one."""
-        return 0
-
-    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        """What the peer sent on a call goes over a limit: the call ends."""
-        return 0
+cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender):
+    """Make the assembler of a connection; the owner takes `owner` back when it goes."""
+    cdef MessageAssembler assembler = MessageAssembler.__new__(MessageAssembler)
+    assembler.owner = <PyObject*>owner
+    assembler.reader = reader
+    assembler.sender = sender
+    return assembler

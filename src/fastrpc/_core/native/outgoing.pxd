@@ -1,6 +1,11 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
+
+cdef enum:
+    # Dropped messages that may lie in queues without looking for them.
+    FEW_DROPPED = 64
 
 
 cdef class Outgoing:
@@ -34,3 +39,5 @@ cdef class Outgoing:
 cdef Outgoing new_item(Call call, int kind, bytes payload)
 cdef Outgoing new_failure(int status, int outcome, str text)
 cdef object too_large(Py_ssize_t size, uint64_t limit)
+cdef int drop_dead(Queue queue) except -1
+cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1

@@ -43,3 +43,22 @@ cdef object too_large(Py_ssize_t size, uint64_t limit):
         f"the message has {size} bytes, the peer takes at most {limit}",
         hint="raise Limits.message_bytes on the other side",
     )
+
+
+cdef int drop_dead(Queue queue) except -1:
+    """Remove dropped messages from the front of a queue."""
+    while queue and (<Outgoing>queue[0]).is_dropped:
+        queue.popleft()
+    return 0
+
+
+cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
+    """Take dropped messages out of queues once they are as many as the others."""
+    cdef Queue queue
+    if dropped[0] < sum(map(len, queues)) // 2:
+        return 0
+    for queue in queues:
+        live = [item for item in queue if not (<Outgoing>item).is_dropped]
+        queue.replace(live)
+    dropped[0] = 0
+    return 0

@@ -1,12 +1,13 @@
+cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame, WireProtocol
 from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.base.queue cimport Queue
-from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.native.parts_owner cimport PartsOwner
 
 cdef enum:
     # What is not larger is copied into the write buffer and goes before every piece of a larger message.
@@ -15,13 +16,12 @@ cdef enum:
     TRANSPORT_SHARE = 262_144
 
 
-cdef class SendQueue(Timed):
+@cython.final
+cdef class SendQueue:
     cdef:
-        # The rules of the wire, the time (set by whoever drives us), what the peer accepts and whether it said so.
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
+        PyObject* owner
         WireProtocol wire
-        public uint64_t now
-        readonly Settings peer
-        bint settled
 
         # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order, then `out`. A
         # CANCEL lies there: no CREDIT may overtake it.
@@ -57,6 +57,9 @@ cdef class SendQueue(Timed):
     cdef int send_end(self, Call call) except -1
     cdef int send_cancel(self, Call call, int reason) except -1
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1
+    cdef int send(self, Outgoing item) except -1
+    cdef int enqueue(self, Outgoing item) except -1
+    cdef int fill_request(self, Frame* frame, Call call) noexcept
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int drop_unsent(self, Call call) except -1
     cdef int drop_answer(self, Call call) except -1
@@ -65,26 +68,26 @@ cdef class SendQueue(Timed):
     cdef int pump(self, Py_ssize_t room) except -1
     cdef object take_output(self)
     cdef int skip_output(self) except -1
-    cdef bint has_output(self) noexcept
-    cdef bint was_handed(self, Call call) noexcept
-    cdef bint was_written(self, Call call) noexcept
+    cdef bint has_pieces(self) noexcept
+    cdef bint is_waiting(self) noexcept
+
+    cdef inline Py_ssize_t output_bytes(self) noexcept:
+        """Bytes that `take_output` would return."""
+        return self.out.size + self.control.size + self.chunk_bytes
+
+    cdef inline bint is_plain(self) noexcept:
+        """Whether all output lies in `out`."""
+        return self.chunk_bytes == 0 and self.control.size == 0
+
+    cdef inline Py_ssize_t unsent_bytes(self) noexcept:
+        """Bytes of ours that were not taken yet, those of messages that wait included."""
+        return self.output_bytes() + self.queued_bytes
+
     cdef tuple queues(self)
 
-    # Hooks.
-    cdef int give_up(self, Call call, int reason) except -1
-    cdef int begin_call(self, Call call) except -1
-    cdef int on_output(self) except -1
-    cdef int on_answered(self, Call call) except -1
-    cdef int on_answer_waits(self, Call call) except -1
-    cdef int on_unsendable(self, Call call, object error) except -1
-
     # The parts of sending.
-    cdef int _send(self, Outgoing item) except -1
-    cdef int _enqueue(self, Outgoing item) except -1
     cdef int _ended(self, Outgoing item) except -1
     cdef int _count_cut(self, Outgoing item, int change) except -1
-    cdef int _forget_dropped(self) except -1
-    cdef int _fill_request(self, Frame* frame, Call call) noexcept
     cdef int _fill(self, Frame* frame, Outgoing item) noexcept
     cdef int _write_whole(self, Outgoing item) except -1
     cdef int _write_piece(self, Outgoing item) except -1
@@ -96,3 +99,6 @@ cdef class SendQueue(Timed):
     cdef int _pump_large(self, Py_ssize_t room) except -1
     cdef bint _may_begin(self, Outgoing item) noexcept
     cdef Outgoing _next_large(self)
+
+
+cdef SendQueue new_sender(PartsOwner owner)

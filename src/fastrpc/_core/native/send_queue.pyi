@@ -1,18 +1,13 @@
-from fastrpc._core.base.timed import Timed
-from fastrpc._core.framing.settings import Settings
+from typing import final
 
-class SendQueue(Timed):
-    """What waits to be sent, and the bytes that may leave: order, credit, and the pieces of large messages."""
-
-    #: The time, nanoseconds of a monotonic clock; whoever drives the connection sets it before each use.
-    now: int
+@final
+class SendQueue:
+    """The sender of a connection, a part of it: order, credit, pieces of large messages, bytes that may leave."""
 
     @property
-    def peer(self) -> Settings:
-        """What the peer accepts; the floor until its SETTINGS came."""
+    def flushes(self) -> int:
+        """How many times output was taken."""
 
-    @property
-    def flushes(self) -> int: ...
     @property
     def queued_bytes(self) -> int:
         """Bytes of messages that wait for a slot, for credit or for their turn."""

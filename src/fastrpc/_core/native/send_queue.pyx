@@ -32,7 +32,8 @@ from fastrpc._core.framing.frame cimport (
     STREAM_MESSAGE_LIMIT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.native.outgoing cimport new_failure, new_item, too_large
+from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, drop_dead, forget_dropped, new_failure, new_item, too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.base.wire cimport store16, store32
@@ -46,8 +47,6 @@ cdef enum:
     SMALLEST_PIECE = 4_096
     # Header, head, text and method of any message, its metadata aside.
     MOST_NAMES = 4_500
-    # Dropped messages that may lie in the queues without looking for them.
-    FEW_DROPPED = 64
     # What became of an attempt to write.
     BLOCKED = 0
     WRITTEN = 1
@@ -55,10 +54,10 @@ cdef enum:
     BEGUN = 3
 
 
-cdef class SendQueue(Timed):
+cdef class SendQueue:
     """What waits to be sent, and the bytes that may leave."""
 
-    def __cinit__(self, *arguments, **options):
+    def __cinit__(self):
         self.control = WriteBuffer()
         self.out = WriteBuffer()
         self.chunks = []
@@ -78,28 +77,29 @@ cdef class SendQueue(Timed):
         """
         assert call is not None and payload is not None
         cdef Outgoing item
+        cdef Settings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
         if call.state == STATE_CANCELLED:
             return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
-        if <uint64_t>size > self.peer.max_message:
-            raise too_large(size, self.peer.max_message)
+        if <uint64_t>size > peer.max_message:
+            raise too_large(size, peer.max_message)
         if size <= SMALL_MESSAGE and call.unsent is None and not self.small:
             whole = self.wire.answer_head + size
             if call.sent_metadata is not None:
                 whole += PyBytes_GET_SIZE(call.sent_metadata)
-            if whole <= self.send_left and whole - HEADER_SIZE <= <Py_ssize_t>self.peer.max_frame:
+            if whole <= self.send_left and whole - HEADER_SIZE <= <Py_ssize_t>peer.max_frame:
                 self.wire.write_answer(
                     self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
                 )
                 self.send_left -= whole
                 self.data_frames_sent += 1
-                self.on_answered(call)
-                self.on_output()
+                (<PartsOwner>self.owner).on_answered(call)
+                (<PartsOwner>self.owner).on_output()
                 return 0
         item = new_item(call, RESPONSE, payload)
         item.elapsed_us = elapsed_us
         item.metadata = call.sent_metadata
-        return self._send(item)
+        return self.send(item)
 
     cdef int send_failure(self, Call call, Outgoing failure) except -1:
         """Answer with a status; `failure` carries status, outcome, text and, as its payload, the details."""
@@ -115,7 +115,7 @@ cdef class SendQueue(Timed):
         elif PyBytes_GET_SIZE(failure.payload) > SMALLEST_PIECE:
             # It replaces a RESPONSE whose pieces are under way, and must not be cut itself.
             failure.payload = b""
-        return self._send(failure)
+        return self.send(failure)
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
         """Commit the initial metadata of a stream.
@@ -124,14 +124,15 @@ cdef class SendQueue(Timed):
             EncodeError: the peer takes less.
         """
         cdef Outgoing item = new_item(call, HEAD, b"")
-        cdef Py_ssize_t limit = min(self.peer.max_metadata, self.peer.max_frame)
+        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef Py_ssize_t limit = min(peer.max_metadata, peer.max_frame)
         if PyBytes_GET_SIZE(metadata) > limit:
             raise EncodeError(
                 f"the initial metadata has {len(metadata)} bytes, the peer takes at most {limit}",
                 hint="raise Limits.metadata_bytes on the other side",
             )
         item.metadata = metadata
-        return self._send(item)
+        return self.send(item)
 
     cdef int send_message(self, Call call, bytes payload) except -1:
         """Send one message of a stream, as its window allows.
@@ -139,14 +140,14 @@ cdef class SendQueue(Timed):
         Raises:
             EncodeError: the peer takes less.
         """
-        cdef uint64_t limit = min(self.peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
-        if self.settled and <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+        cdef uint64_t limit = min((<PartsOwner>self.owner).peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
+        if (<PartsOwner>self.owner).settled and <uint64_t>PyBytes_GET_SIZE(payload) > limit:
             raise too_large(PyBytes_GET_SIZE(payload), limit)
-        return self._send(new_item(call, DATA, payload))
+        return self.send(new_item(call, DATA, payload))
 
     cdef int send_end(self, Call call) except -1:
         """Say that no further message of ours will follow."""
-        return self._send(new_item(call, END, b""))
+        return self.send(new_item(call, END, b""))
 
     cdef int send_cancel(self, Call call, int reason) except -1:
         cdef Frame frame
@@ -160,7 +161,7 @@ cdef class SendQueue(Timed):
         frame.payload = body
         frame.payload_size = frame.payload_present = 4
         self.wire.write(self.out, &frame)
-        return self.on_output()
+        return (<PartsOwner>self.owner).on_output()
 
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
         cdef Frame frame
@@ -173,7 +174,7 @@ cdef class SendQueue(Timed):
         frame.payload_size = frame.payload_present = 4
         # With credit that overtakes a CANCEL the callee would send more of what was just given up.
         self.wire.write(self.out if self.cancel_waits else self.control, &frame)
-        return self.on_output()
+        return (<PartsOwner>self.owner).on_output()
 
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
         """Write a frame of the connection itself into `control` or, where order matters, into `out`."""
@@ -184,7 +185,7 @@ cdef class SendQueue(Timed):
         frame.payload = PyBytes_AS_STRING(body)
         frame.payload_size = frame.payload_present = PyBytes_GET_SIZE(body)
         self.wire.write(buffer, &frame)
-        return self.on_output()
+        return (<PartsOwner>self.owner).on_output()
 
     cdef int drop_unsent(self, Call call) except -1:
         """Forget what was not written yet of a call's messages."""
@@ -206,8 +207,8 @@ cdef class SendQueue(Timed):
             item = following
         self.dropped += 1
         if self.dropped > FEW_DROPPED:
-            self._forget_dropped()
-        return 0
+            forget_dropped(self.queues(), &self.dropped)
+        return 0 if call.id else (<PartsOwner>self.owner).on_unsent(call)
 
     cdef int drop_answer(self, Call call) except -1:
         """The caller cancelled: send nothing more of the call but its end, if the handler gave an answer already."""
@@ -221,43 +222,9 @@ cdef class SendQueue(Timed):
             return self.send_failure(call, new_failure(status, answer.outcome, ""))
         return self.drop_unsent(call)
 
-    cdef bint was_handed(self, Call call) noexcept:
-        """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
-        return call.handed_at != 0 and call.handed_at <= self.flushes
-
-    cdef bint was_written(self, Call call) noexcept:
-        """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
-        return call.handed_at != 0
-
-    # Hooks
-
-    cdef int give_up(self, Call call, int reason) except -1:
-        """Stop a call of ours."""
-        return self.drop_unsent(call)
-
-    cdef int begin_call(self, Call call) except -1:
-        """The first frame of a call of ours is about to be written: it needs its id."""
-        return 0
-
-    cdef int on_output(self) except -1:
-        """There is something to take."""
-        return 0
-
-    cdef int on_answered(self, Call call) except -1:
-        """The last piece of the RESPONSE to a call of theirs is written."""
-        return 0
-
-    cdef int on_answer_waits(self, Call call) except -1:
-        """The RESPONSE to a call of theirs has to wait for credit or for its turn."""
-        return 0
-
-    cdef int on_unsendable(self, Call call, object error) except -1:
-        """A waiting call of ours turned out to be over the limits the peer has now announced."""
-        return 0
-
     # How a message leaves
 
-    cdef int _send(self, Outgoing item) except -1:
+    cdef int send(self, Outgoing item) except -1:
         cdef Call call = item.call
         cdef Outgoing first = <Outgoing>call.unsent
         self.queued_bytes += PyBytes_GET_SIZE(item.payload)
@@ -267,12 +234,12 @@ cdef class SendQueue(Timed):
         else:
             item.last = item
             call.unsent = item
-            self._enqueue(item)
+            self.enqueue(item)
         if item.kind == RESPONSE and call.unsent is not None:
-            self.on_answer_waits(call)
+            (<PartsOwner>self.owner).on_answer_waits(call)
         return 0
 
-    cdef int _enqueue(self, Outgoing item) except -1:
+    cdef int enqueue(self, Outgoing item) except -1:
         """Write the first message of a call, and those behind it, or put it into the queue it belongs to."""
         cdef Call call = item.call
         cdef int done = WRITTEN
@@ -284,7 +251,7 @@ cdef class SendQueue(Timed):
             if done == BLOCKED:
                 self.small.append(item)
             item = <Outgoing>call.unsent
-        return self.on_output()
+        return (<PartsOwner>self.owner).on_output()
 
     cdef int _ended(self, Outgoing item) except -1:
         """The last byte of a message is written; the one behind it is the first of its call now."""
@@ -300,7 +267,7 @@ cdef class SendQueue(Timed):
             if call.handed_at == 0:
                 call.handed_at = self.flushes + 1
         elif item.kind == RESPONSE:
-            self.on_answered(call)
+            (<PartsOwner>self.owner).on_answered(call)
         return 0
 
     cdef int _count_cut(self, Outgoing item, int change) except -1:
@@ -314,18 +281,9 @@ cdef class SendQueue(Timed):
         """Everything a message may wait in."""
         return (self.small, self.large, self.begun)
 
-    cdef int _forget_dropped(self) except -1:
-        """Take dropped messages out of the queues once they are as many as the others."""
-        cdef Queue queue
-        if self.dropped < sum(map(len, self.queues())) // 2:
-            return 0
-        for queue in self.queues():
-            live = [item for item in queue if not (<Outgoing>item).is_dropped]
-            queue.replace(live)
-        self.dropped = 0
-        return 0
-
-    cdef int _fill_request(self, Frame* frame, Call call) noexcept:
+    @cython.nonecheck(False)
+    cdef int fill_request(self, Frame* frame, Call call) noexcept:
+        cdef uint64_t now = (<PartsOwner>self.owner).now
         memset(frame, 0, sizeof(Frame))
         frame.kind = REQUEST
         frame.flags = call.flags
@@ -341,8 +299,8 @@ cdef class SendQueue(Timed):
             frame.metadata_size = PyBytes_GET_SIZE(call.sent_metadata)
         if call.deadline_ns == NO_DEADLINE:
             frame.timeout_us = TIMEOUT_NONE
-        elif call.deadline_ns > self.now:
-            frame.timeout_us = (call.deadline_ns - self.now) // 1000
+        elif call.deadline_ns > now:
+            frame.timeout_us = (call.deadline_ns - now) // 1000
         return 0
 
     cdef int _fill(self, Frame* frame, Outgoing item) noexcept:
@@ -355,7 +313,7 @@ cdef class SendQueue(Timed):
             frame.id = call.id
             return 0
         if item.kind == REQUEST:
-            self._fill_request(frame, call)
+            self.fill_request(frame, call)
             return 0
         memset(frame, 0, sizeof(Frame))
         frame.kind = item.kind
@@ -382,12 +340,13 @@ cdef class SendQueue(Timed):
         """Write a message in one frame, if its credit allows it."""
         cdef Frame frame
         cdef Call call = item.call
+        cdef Settings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), whole
-        if item.kind == DATA and call.is_local and <uint64_t>size > self.peer.max_message:
+        if item.kind == DATA and call.is_local and <uint64_t>size > peer.max_message:
             return self._over_limit_now(item)
         self._fill(&frame, item)
         whole = self.wire.head_size(&frame) + size
-        if whole - HEADER_SIZE > <Py_ssize_t>self.peer.max_frame:
+        if whole - HEADER_SIZE > <Py_ssize_t>peer.max_frame:
             # Its names are so long that even this payload has to be cut.
             self.large.append(item)
             return PARKED
@@ -413,7 +372,7 @@ cdef class SendQueue(Timed):
         cdef Call call = item.call
         cdef Py_ssize_t cost = self.wire.head_size(frame) + size
         if item.kind == REQUEST:
-            self.begin_call(call)
+            (<PartsOwner>self.owner).begin_call(call)
             frame.id = call.id
         if item.kind == DATA:
             call.send_left -= cost
@@ -429,12 +388,13 @@ cdef class SendQueue(Timed):
         """Write the next frame of a large message."""
         cdef Frame frame
         cdef Call call = item.call
+        cdef Settings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), left = size - item.offset, head, room
-        if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > self.peer.max_message:
+        if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > peer.max_message:
             return self._over_limit_now(item)
         self._fill(&frame, item)
         head = self.wire.head_size(&frame)
-        room = min(<Py_ssize_t>self.peer.max_frame + HEADER_SIZE, <Py_ssize_t>self.send_left)
+        room = min(<Py_ssize_t>peer.max_frame + HEADER_SIZE, <Py_ssize_t>self.send_left)
         if item.kind == DATA:
             # A stream's window does not count the header of a piece that continues a message.
             room = min(room, <Py_ssize_t>call.send_left + (HEADER_SIZE if item.is_cut else 0))
@@ -442,7 +402,7 @@ cdef class SendQueue(Timed):
             frame.flags |= MORE
             frame.total = size
             head = self.wire.head_size(&frame)
-            if head - HEADER_SIZE + SMALLEST_PIECE > <Py_ssize_t>self.peer.max_frame:
+            if head - HEADER_SIZE + SMALLEST_PIECE > <Py_ssize_t>peer.max_frame:
                 return self._unsendable(item, head)
             if room - head < SMALLEST_PIECE:
                 item.is_parked = item.kind == DATA and call.send_left <= self.send_left
@@ -478,25 +438,27 @@ cdef class SendQueue(Timed):
     cdef int _over_limit_now(self, Outgoing item) except -1:
         """A message given before the peer named its limit waits for that, and may then be too large."""
         cdef Call call = item.call
-        if not self.settled:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not owner.settled:
             item.is_parked = True
             return PARKED
-        error = too_large(PyBytes_GET_SIZE(item.payload), self.peer.max_message)
-        self.give_up(call, CANCEL_LOCAL_LIMIT)
-        self.on_unsendable(call, error)
+        error = too_large(PyBytes_GET_SIZE(item.payload), owner.peer.max_message)
+        owner.give_up(call, CANCEL_LOCAL_LIMIT)
+        owner.on_unsendable(call, error)
         return WRITTEN
 
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1:
         """The metadata of a message leaves no room for a piece in a frame the peer takes: say so instead."""
         cdef Call call = item.call
         cdef int done
+        cdef Settings peer = (<PartsOwner>self.owner).peer
         cdef object error = EncodeError(
-            f"the metadata and names of a message have {head} bytes, the peer takes frames of {self.peer.max_frame}",
+            f"the metadata and names of a message have {head} bytes, the peer takes frames of {peer.max_frame}",
             hint="send less metadata, or raise Limits.frame_bytes on the other side",
         )
         if item.kind == REQUEST:
             self.drop_unsent(call)
-            self.on_unsendable(call, error)
+            (<PartsOwner>self.owner).on_unsendable(call, error)
             return WRITTEN
         self.queued_bytes -= PyBytes_GET_SIZE(item.payload)
         item.payload = b""
@@ -538,8 +500,8 @@ cdef class SendQueue(Timed):
                 return 1
             call.send_left += size
             self.unpark(call)
-        if self.small or self.large or self.begun:
-            self.on_output()
+        if self.is_waiting():
+            (<PartsOwner>self.owner).on_output()
         return 0
 
     cdef int unpark(self, Call call) except -1:
@@ -550,7 +512,7 @@ cdef class SendQueue(Timed):
             if item.is_cut:
                 self.begun.append(item)
             else:
-                self._enqueue(item)
+                self.enqueue(item)
         return 0
 
     cdef int pump(self, Py_ssize_t room) except -1:
@@ -566,7 +528,7 @@ cdef class SendQueue(Timed):
                 self.small.appendleft(item)
                 return 0
             if call.unsent is not None and call.unsent is not item:
-                self._enqueue(<Outgoing>call.unsent)
+                self.enqueue(<Outgoing>call.unsent)
         return self._pump_large(room)
 
     cdef int _pump_large(self, Py_ssize_t room) except -1:
@@ -585,17 +547,18 @@ cdef class SendQueue(Timed):
                 (self.begun if item.is_cut else self.large).appendleft(item)
                 return 0
             elif done == WRITTEN and call.unsent is not None:
-                self._enqueue(<Outgoing>call.unsent)
+                self.enqueue(<Outgoing>call.unsent)
         return 0
 
     cdef bint _may_begin(self, Outgoing item) noexcept:
         """Whether the peer takes one more message in pieces, or this one needs none."""
         cdef Py_ssize_t room
+        cdef Settings peer = (<PartsOwner>self.owner).peer
         if item.kind == DATA:
             return True
-        if (self.cut_requests if item.kind == REQUEST else self.cut_responses) < self.peer.open_messages:
+        if (self.cut_requests if item.kind == REQUEST else self.cut_responses) < peer.open_messages:
             return True
-        room = min(<Py_ssize_t>self.peer.max_frame, <Py_ssize_t>self.send_left) - MOST_NAMES
+        room = min(<Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left) - MOST_NAMES
         if item.metadata is not None:
             room -= PyBytes_GET_SIZE(item.metadata)
         elif item.kind == REQUEST and item.call.sent_metadata is not None:
@@ -640,12 +603,18 @@ cdef class SendQueue(Timed):
         self.out.clear()
         return 0
 
-    cdef bint has_output(self) noexcept:
-        return self.out.size + self.control.size + self.chunk_bytes > 0
+    cdef bint has_pieces(self) noexcept:
+        """Whether large messages wait."""
+        return self.large or self.begun
+
+    cdef bint is_waiting(self) noexcept:
+        """Whether messages wait for credit or for their turn."""
+        return self.small or self.large or self.begun
 
 
-cdef int drop_dead(Queue queue) except -1:
-    """Remove dropped messages from the front of a queue."""
-    while queue and (<Outgoing>queue[0]).is_dropped:
-        queue.popleft()
-    return 0
+cdef SendQueue new_sender(PartsOwner owner):
+    """Make the sender of a connection; the owner takes `owner` back when it goes."""
+    cdef SendQueue sender = SendQueue()
+    sender.owner = <PyObject*>owner
+    sender.wire = owner.wire
+    return sender

@@ -139,7 +139,7 @@ cdef class Openings(Timed):
         while self.heard_ns and len(self) > self.limit:
             session = <Session>next(iter(self.heard_ns))
             heard = self.heard_ns[session]
-            if session.tail.is_put_off:
+            if session.reader.tail.is_put_off:
                 # It said something that nobody had time for.
                 self.heard_ns[session] = now
                 self.heard_ns.move_to_end(session)

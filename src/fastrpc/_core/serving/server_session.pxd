@@ -48,6 +48,7 @@ cdef class ServerSession(Session):
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int flush_early(self) except -1
     cdef int leave_opening(self) except -1
+    cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int weigh_output(self) except -1
     cdef bint _peer_rests(self) noexcept

@@ -97,10 +97,10 @@ cdef class NativeExchange(Exchange):
             session.now = self.now
         if call.codec >= FIRST_OWN_NUMBER:
             call.codec = <uint8_t>session.peer.codec_number(call.codec, session.gate.codecs[call.codec])
-        session.send_response(
+        session.sender.send_response(
             call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
         )
-        if <int64_t>(session.out.size + session.queued_bytes + session.chunk_bytes) > session.gate.send_soft:
+        if <int64_t>session.sender.unsent_bytes() > session.gate.send_soft:
             session.weigh_output()
         if session._is_reading and self.stepped_ns > session.now + FIRST_FLUSH_NS:
             return session.flush_early()
@@ -114,7 +114,7 @@ cdef class NativeExchange(Exchange):
         answer = new_failure(failure.status, OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED, failure.text)
         answer.payload = failure.details
         answer.pushback_ms = failure.pushback_ms
-        return session.send_failure(call, answer)
+        return session.sender.send_failure(call, answer)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef ServerSession session = self.owner()
@@ -122,12 +122,12 @@ cdef class NativeExchange(Exchange):
 
     cdef int list_call(self, Call call) except -1:
         cdef ServerSession session = self.owner()
-        return 0 if session is None else session.hold(call)
+        return 0 if session is None else session.callee.hold(call)
 
     cdef int drop_one_way(self, Call call) except -1:
         cdef ServerSession session = self.owner()
         if session is not None:
-            session.one_way_calls -= 1
+            session.callee.one_way_calls -= 1
         return 0
 
     cdef uint64_t most_message(self) noexcept:
@@ -152,7 +152,7 @@ cdef class NativeExchange(Exchange):
         return payload if smaller is None else smaller
 
     cdef bint waits_for_turn(self) noexcept:
-        return self._session is not NULL and (<ServerSession>self._session).tail.is_put_off
+        return self._session is not NULL and (<ServerSession>self._session).reader.tail.is_put_off
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         cdef ServerSession session = self.owner()
@@ -178,7 +178,7 @@ cdef class ServerSession(Session):
             raise RuntimeError("a session is initialised once")
         self.gate = gate
         self.openings = openings
-        self.send_hard = gate.send_hard
+        self.liveness.send_hard = gate.send_hard
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.pending_drain = -1
         self.exchange = NativeExchange(gate, "native")
@@ -265,7 +265,7 @@ cdef class ServerSession(Session):
         """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
         if self.is_closed:
             return True
-        return self.drain_step == 2 and not self.is_write_paused and not self.has_output() and self.queued_bytes == 0
+        return self.drain_step == 2 and not self.is_write_paused and self.sender.unsent_bytes() == 0
 
     def resume_writing(self):
         """The transport takes more."""
@@ -278,7 +278,7 @@ cdef class ServerSession(Session):
 
     cdef bint _peer_rests(self) noexcept:
         """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
-        return self.settled and self.peer.ping_reply_ms == 0 and self.accepted.size == 0
+        return self.settled and self.peer.ping_reply_ms == 0 and self.callee.calls.size == 0
 
     cdef int on_aged(self) except -1:
         self.begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -300,7 +300,7 @@ cdef class ServerSession(Session):
         other = self._check_leaving(now)
         if other and (due == 0 or other < due):
             due = other
-        return self.linger_until_ns if self.is_closed else due
+        return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
         if self.leave_at_ns == 0:
@@ -315,7 +315,7 @@ cdef class ServerSession(Session):
     cpdef int end_calls(self, str text) except -1:
         """Answer every call that is still under way, and stop its handler."""
         cdef Call call
-        for call in self.accepted.entries():
+        for call in self.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.drop_request(call, UNAVAILABLE, text)
             else:
@@ -330,7 +330,7 @@ cdef class ServerSession(Session):
         self.gate.leave(self.exchange)
         if self._peer_rests():
             # It would not notice before its next call, and then it reads before it writes.
-            self.linger_ns = 0
+            self.liveness.linger_ns = 0
         self.leave_opening()
         return Session.on_closed(self)
 
@@ -340,7 +340,7 @@ cdef class ServerSession(Session):
         self.gate.sessions.discard(self)
         self.leave_opening()
         self.gate.leave(self.exchange)
-        for call in self.accepted.entries():
+        for call in self.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.gate.charge(<ServerCall>call, 0)
         self.gate.weigh(self.exchange, 0)
@@ -373,7 +373,7 @@ cdef class ServerSession(Session):
         self.exchange.is_reading = self._is_reading
         self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
         if self.exchange.ended_ns > self.turn_ends_ns:
-            self.frames_left = 0
+            self.reader.frames_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
             self.gate.spare = <ServerCall>call
@@ -400,32 +400,36 @@ cdef class ServerSession(Session):
         # A transport that collects what is written would send it no sooner.
         return self.flush() if self.descriptor >= 0 else 0
 
-    cdef int refuse(self, Call call, int status, str text) except -1:
+    cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
         self.gate.count_refused(<ServerCall>call, status, text)
-        return self.send_refusal(call, status, text, False)
+        return self._free_one_way(call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer that a call was not started; faulty: through its caller, who may make so many of them and no more."""
         cdef Outgoing answer
-        # Only once it is whole is a one-way call counted, and from then on it is gone.
-        if call.flags & ONE_WAY and call.state == STATE_GONE:
-            self.one_way_calls -= 1
+        self._free_one_way(call)
         if is_faulty and status == RESOURCE_EXHAUSTED and not call.flags & ONE_WAY:
             # It would else look as if the same call could succeed a little later.
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
             answer.pushback_ms = PUSHBACK_NEVER
-            self.call_ended(call)
-            self.send_failure(call, answer)
+            self.callee.ended(call)
+            self.sender.send_failure(call, answer)
         else:
-            Session.refuse(self, call, status, text)
-        return self.spend_idle_work(call) if is_faulty else 0
+            self.callee.send_refusal(call, status, text)
+        return self.callee.spend_idle_work(call) if is_faulty else 0
+
+    cdef int _free_one_way(self, Call call) except -1:
+        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        if call.flags & ONE_WAY and call.state == STATE_GONE:
+            self.callee.one_way_calls -= 1
+        return 0
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
         """Refuse a request of which not all is there; what follows of it is discarded."""
         if call.flags & ONE_WAY:
-            self.one_way_calls -= 1
-        return self.refuse(call, status, text)
+            self.callee.one_way_calls -= 1
+        return self.callee.refuse(call, status, text)
 
     # Memory
 
@@ -433,7 +437,7 @@ cdef class ServerSession(Session):
         Session.flush(self)
         if self.transport is None:
             return 0
-        if self.exchange.output_held or self.queued_bytes or self.is_write_paused or self.exchange.holding & HOLD_OUTPUT:
+        if self.exchange.output_held or self.sender.queued_bytes or self.is_write_paused or self.exchange.holding & HOLD_OUTPUT:
             self.weigh_output()
         if self.drain_step == 2 and self.exchange.output_held == 0:
             self.gate.runner.tell_watcher()
@@ -445,7 +449,7 @@ cdef class ServerSession(Session):
 
     cdef int weigh_output(self) except -1:
         """Count what the peer has not taken."""
-        self.gate.weigh(self.exchange, self.buffered_bytes())
+        self.gate.weigh(self.exchange, self.untaken_bytes())
         return self._note_blocked() if self.exchange.holding & HOLD_OUTPUT else 0
 
     cdef int on_piece(self, Call call) except -1:
@@ -474,10 +478,8 @@ cdef class ServerSession(Session):
             return self.drop_request(call, DEADLINE_EXCEEDED, text)
         return Session.on_stuck(self, call, text)
 
-    cdef int call_ended(self, Call call) except -1:
-        if (<ServerCall>call).charge:
-            self.gate.charge(<ServerCall>call, 0)
-        return Session.call_ended(self, call)
+    cdef int on_ended(self, Call call) except -1:
+        return self.gate.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef int _placed(self, Frame* frame) except -1:
         if self.gate.is_full:
@@ -489,17 +491,17 @@ cdef class ServerSession(Session):
         """Return the connection credit that was kept back."""
         cdef int64_t credit
         if self.withheld:
-            credit = placed(&self.received, self.withheld)
+            credit = placed(&self.reader.received, self.withheld)
             self.withheld = 0
             if credit and not self.is_closed:
-                self.send_credit(0, <uint32_t>credit)
+                self.sender.send_credit(0, <uint32_t>credit)
         return 0
 
     def stats(self):
         """What is under way on this connection, as plain data."""
         return {
-            "calls": self.accepted.size,
-            "one_way": self.one_way_calls,
-            "buffered": self.buffered_bytes(),
-            "credit": self.send_left,
+            "calls": self.callee.calls.size,
+            "one_way": self.callee.one_way_calls,
+            "buffered": self.untaken_bytes(),
+            "credit": self.sender.send_left,
         }

@@ -161,7 +161,7 @@ class TestPlaces:
         connection.open_call(METHOD)
         for _ in range(10_000):
             connection.cancel(connection.open_call(METHOD, bytes(1_000)))
-        assert connection.queued_bytes == 0
+        assert connection.sender.queued_bytes == 0
         assert connection.waiting < 200
 
     def test_last_ids_are_used_and_never_wrap(self) -> None:
@@ -236,7 +236,7 @@ class TestEarlyCalls:
         connection.open_call(METHOD, bytes(70_000))
         events = connection.receive_data(opening(True, {Setting.MAX_MESSAGE: 66_000}))
         assert "unsendable" in [event[0] for event in events]
-        assert connection.queued_bytes == 0
+        assert connection.sender.queued_bytes == 0
 
     def test_early_stream_message_above_the_floor_waits(self) -> None:
         connection = self.early()

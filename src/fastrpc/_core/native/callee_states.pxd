@@ -1,0 +1,76 @@
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.framing.window cimport Budget
+from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.message_assembler cimport MessageAssembler
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
+
+
+@cython.final
+cdef class CalleeStates:
+    cdef:
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
+        PyObject* owner
+        FrameReader reader
+        MessageAssembler assembler
+        SendQueue sender
+
+        # Calls of theirs, until the last piece of the RESPONSE: the highest id seen, the same without those discarded,
+        # the last one we take after GOAWAY FINAL.
+        CallTable calls
+        uint64_t highest_seen
+        readonly uint64_t highest_id
+        readonly uint64_t last_taken
+
+        # One-way ones, counted apart until their handlers end, and how many of them are listed (their REQUEST is not
+        # whole); listed ones that stream; one-way ones that were dropped.
+        readonly Py_ssize_t one_way_calls
+        Py_ssize_t one_way_listed
+        readonly Py_ssize_t streams
+        readonly uint64_t dropped_one_way
+
+        # Unfinished cut REQUESTs.
+        readonly int open_requests
+
+        # Whether MAX_CALLS was ever above 0, and its highest value: so many refusals may wait for credit.
+        bint serves_calls
+        Py_ssize_t most_calls
+        Py_ssize_t refusals_waiting
+
+        # Calls of the peer that failed before a handler, and the bounds of an honest caller: the loosest settings
+        # it may still be obeying, the acknowledged ones or those announced since.
+        Budget idle_work
+        Py_ssize_t call_bound
+        Py_ssize_t stream_bound
+
+    cdef int request(self, Frame* frame, bytes payload) except -1
+    cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int data(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int end(self, Frame* frame) except -1
+    cdef int cancel(self, Frame* frame) except -1
+    cdef Call find(self, uint64_t id)
+    cdef int hold(self, Call call) except -1
+    cdef int refuse(self, Call call, int status, str text) except -1
+    cdef int send_refusal(self, Call call, int status, str text) except -1
+    cdef int refuse_faulty(self, Call call, int status, str text) except -1
+    cdef int spend_idle_work(self, Call call) except -1
+    cdef int answered(self, Call call) except -1
+    cdef int answer_waits(self, Call call) except -1
+    cdef int ended(self, Call call) except -1
+
+    cdef bint _is_modest(self, Frame* frame) noexcept
+    cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty)
+    cdef str _over_count(self, Frame* frame, bint* is_faulty)
+    cdef bint _refuse_early(self, Call call, Frame* frame) except -1
+    cdef int _begin_request(self, Call call, Frame* frame) except -1
+    cdef int _unlist(self, Call call) except -1
+    cdef bint _is_overdue(self, Call call, int reason) noexcept
+
+
+cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender)

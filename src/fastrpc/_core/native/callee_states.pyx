@@ -1,0 +1,359 @@
+"""The callee's half of the state tables of PROTOCOL.md, "Calls": what frames do to calls of theirs.
+
+::
+
+    REQUEST ──► request ──► limits ──► on_request, or refuse
+    DATA, END, CANCEL ──► the call by its id ──► the assembler, on_end, on_cancel
+    RESPONSE written ──► answered ──► ended
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.status cimport CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport SECOND, load16
+from fastrpc._core.calls.call cimport (
+    STATE_ASSEMBLING,
+    STATE_CANCELLED,
+    STATE_GONE,
+    STATE_INPUT_ENDED,
+    STATE_OPEN,
+)
+from fastrpc._core.framing.frame cimport (
+    CANCEL_DEADLINE,
+    CANCEL_LOCAL_LIMIT,
+    CONT,
+    IDEMPOTENT,
+    MORE,
+    ONE_WAY,
+    OUTCOME_NOT_STARTED,
+    REASON_CALM_DOWN,
+    REASON_PROTOCOL,
+    STREAM_IN,
+    STREAM_OUT,
+)
+from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SECOND, give, open_budget
+from fastrpc._core.framing.window cimport open_window, spend
+from fastrpc._core.native.outgoing cimport Outgoing, new_failure
+from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
+
+cdef enum:
+    # PROTOCOL.md, "Budgets".
+    WAITING_REFUSALS = 1000
+    # Nanoseconds in half a microsecond: a CANCEL for the deadline is believed from half of the stated time on.
+    HALF_MICROSECOND = 500
+
+
+cdef class CalleeStates:
+    """What a connection knows of calls of theirs."""
+
+    def __cinit__(self):
+        self.calls = CallTable()
+        self.last_taken = <uint64_t>0x7FFFFFFFFFFFFFFF
+        open_budget(&self.idle_work, IDLE_CALLS, IDLE_CALLS_PER_SECOND, SECOND)
+
+    @cython.nonecheck(False)
+    cdef int request(self, Frame* frame, bytes payload) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call
+        if frame.id <= self.highest_seen:
+            return owner.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
+        if not self.serves_calls:
+            return owner.violate(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
+        self.highest_seen = frame.id
+        if frame.id > self.last_taken:
+            return owner.discard(frame)
+        self.highest_id = frame.id
+        call = owner.new_call()
+        call.id = frame.id
+        call.flags = frame.flags & ~MORE
+        call.codec = frame.codec
+        call.compressor = frame.compressor
+        call.attempt_number = frame.attempt
+        call.priority = frame.priority
+        call.started_ns = self.reader.held_at if self.reader.held_at else owner.now
+        call.stated_timeout_us = frame.timeout_us
+        if not self._is_modest(frame) and self._refuse_early(call, frame):
+            return 0
+        call.send_left = owner.peer.stream_window
+        if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
+            if frame.flags & ONE_WAY:
+                self.one_way_calls += 1
+            elif owner.first_settings_acknowledged:
+                open_window(&call.window, owner.our_stream_window)
+            else:
+                open_window(&call.window, FIRST_CONNECTION_WINDOW)
+        if frame.flags & MORE:
+            return self._begin_request(call, frame)
+        if frame.metadata_size:
+            call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
+        if payload is None:
+            payload = copied(frame.payload, frame.payload_size)
+        return self.whole_request(call, frame, payload)
+
+    @cython.nonecheck(False)
+    cdef bint _is_modest(self, Frame* frame) noexcept:
+        """Return whether the REQUEST takes the fast path: unary, without metadata, within its limits."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        return (
+            not frame.flags & ~IDEMPOTENT
+            and not frame.metadata_size
+            and not self.reader.was_skipped
+            and self.calls.size - self.one_way_listed < <Py_ssize_t>owner.ours.max_calls
+            and <uint64_t>frame.payload_size <= owner.ours.max_message
+        )
+
+    @cython.nonecheck(False)
+    cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty):
+        """Why the REQUEST is refused before anything of it is kept, or None; and whether that is the caller's fault."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef int verdict
+        cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
+        cdef str problem = self._over_count(frame, is_faulty)
+        status[0] = RESOURCE_EXHAUSTED
+        if problem is not None:
+            return problem
+        is_faulty[0] = True
+        if frame.metadata_size:
+            verdict = check_metadata(frame.metadata, frame.metadata_size, owner.ours.max_metadata)
+            if verdict == METADATA_TOO_LARGE:
+                return (
+                    "the metadata of the call is over the limit of "
+                    f"{owner.ours.max_metadata} bytes (Limits.metadata_bytes)"
+                )
+            if verdict != METADATA_OK:
+                status[0] = INVALID_ARGUMENT
+                return "the metadata of the call is malformed"
+        if size > owner.ours.max_message or self.reader.was_skipped:
+            return f"the request has {size} bytes, the limit is {owner.ours.max_message} (Limits.message_bytes)"
+        return None
+
+    @cython.nonecheck(False)
+    cdef str _over_count(self, Frame* frame, bint* is_faulty):
+        """Why there is no place for the REQUEST, or None. Who knows the limit and goes by it never comes here.
+
+        Only a ONE_WAY caller cannot know: nothing tells it when a slot is free again.
+        """
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Py_ssize_t calls = self.calls.size - self.one_way_listed, most = owner.ours.max_calls
+        is_faulty[0] = False
+        if frame.flags & ONE_WAY:
+            if self.one_way_calls >= most:
+                return f"this connection has {self.one_way_calls} one-way calls, the limit is {most}"
+        elif calls >= most:
+            is_faulty[0] = calls >= self.call_bound
+            return f"this connection has {calls} calls in progress, the limit is {most} (Limits.concurrent_calls)"
+        elif frame.flags & (STREAM_IN | STREAM_OUT) and self.streams >= <Py_ssize_t>owner.ours.max_streams:
+            is_faulty[0] = self.streams >= self.stream_bound
+            return (
+                f"this connection has {self.streams} streams, the limit is {owner.ours.max_streams} (Limits.streams)"
+            )
+        return None
+
+    cdef bint _refuse_early(self, Call call, Frame* frame) except -1:
+        """Refuse a REQUEST that is over a limit before anything of it is kept; more of it may come."""
+        cdef int status = 0
+        cdef bint is_faulty = False
+        cdef str problem = self._over_limit(frame, &status, &is_faulty)
+        if problem is None:
+            return False
+        call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
+        (<PartsOwner>self.owner).on_begun(call, frame)
+        if is_faulty:
+            self.refuse_faulty(call, status, problem)
+        else:
+            self.refuse(call, status, problem)
+        return True
+
+    cdef int _begin_request(self, Call call, Frame* frame) except -1:
+        """The first piece of a cut REQUEST."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if self.open_requests >= owner.open_messages:
+            return owner.violate(
+                REASON_PROTOCOL, f"{self.open_requests + 1} unfinished requests, {owner.open_messages} are allowed"
+            )
+        self.open_requests += 1
+        self.assembler.keep_first_piece(call, frame)
+        call.state = STATE_ASSEMBLING
+        self.hold(call)
+        owner.on_begun(call, frame)
+        return owner.on_piece(call)
+
+    cdef Call find(self, uint64_t id):
+        cdef PyObject* entry = self.calls.get(id)
+        return None if entry is NULL else <Call>entry
+
+    cdef int hold(self, Call call) except -1:
+        """List a call of theirs: from now on its frames find it."""
+        if not call.is_listed:
+            self.calls.add(call.id, <PyObject*>call)
+            call.is_listed = True
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                self.streams += 1
+            elif call.flags & ONE_WAY:
+                self.one_way_listed += 1
+        return 0
+
+    cdef int _unlist(self, Call call) except -1:
+        cdef PyObject* entry
+        if call.is_listed:
+            call.is_listed = False
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                self.streams -= 1
+            elif call.flags & ONE_WAY:
+                self.one_way_listed -= 1
+            entry = self.calls.take(call.id)
+            if entry is not NULL:
+                Py_DECREF(<object>entry)
+        return 0
+
+    cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        if call.state == STATE_ASSEMBLING:
+            self.open_requests -= 1
+        call.state = STATE_INPUT_ENDED
+        if call.flags & (STREAM_IN | STREAM_OUT):
+            if call.flags & STREAM_IN:
+                call.state = STATE_OPEN
+            self.hold(call)
+        elif call.flags & ONE_WAY:
+            # Gone; its place among the one-way calls is held until its handler ends.
+            self.ended(call)
+        return (<PartsOwner>self.owner).on_request(call, frame, payload)
+
+    cdef int refuse(self, Call call, int status, str text) except -1:
+        """Refuse a call for a limit of the connection."""
+        (<PartsOwner>self.owner).on_refused(call, status, text)
+        return self.send_refusal(call, status, text)
+
+    cdef int send_refusal(self, Call call, int status, str text) except -1:
+        """Answer that the call was not started, with the reason; a one-way call is dropped and counted.
+
+        The call is gone at once, though its RESPONSE may wait for credit.
+        """
+        cdef Outgoing failure
+        if call.flags & ONE_WAY:
+            self.dropped_one_way += 1
+            return self.ended(call)
+        failure = new_failure(status, OUTCOME_NOT_STARTED, text)
+        self.ended(call)
+        return self.sender.send_failure(call, failure)
+
+    cdef int refuse_faulty(self, Call call, int status, str text) except -1:
+        """Refuse a call for a fault of its caller, who may make so many of them and no more."""
+        self.refuse(call, status, text)
+        return self.spend_idle_work(call)
+
+    cdef int spend_idle_work(self, Call call) except -1:
+        """Count a call that came to nothing through its caller."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not spend(&self.idle_work, 1, owner.now):
+            return owner.violate(
+                REASON_CALM_DOWN, f"too many calls are opened to be cancelled or refused, the last is {call.id}"
+            )
+        return 0
+
+    cdef int answered(self, Call call) except -1:
+        if call.refusal_waits:
+            call.refusal_waits = False
+            self.refusals_waiting -= 1
+        elif (
+            self.idle_work.left < self.idle_work.capacity and call.state != STATE_GONE and call.state != STATE_CANCELLED
+        ):
+            give(&self.idle_work, 1, self.idle_work.capacity // self.idle_work.period)
+        return self.ended(call)
+
+    cdef int answer_waits(self, Call call) except -1:
+        """As long as its RESPONSE waits a call is in the table; one that is gone already is counted."""
+        if call.state != STATE_GONE:
+            return self.hold(call)
+        call.refusal_waits = True
+        self.refusals_waiting += 1
+        if self.refusals_waiting > WAITING_REFUSALS + self.most_calls:
+            return (<PartsOwner>self.owner).violate(REASON_CALM_DOWN, f"{self.refusals_waiting} refusals wait for credit")
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int ended(self, Call call) except -1:
+        """A call of theirs is over: what may still honestly come for it is added to the budgets."""
+        assert call is not None
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef bint is_assembling = call.state == STATE_ASSEMBLING
+        owner.on_ended(call)
+        if call.state == STATE_GONE:
+            return 0
+        owner.expect_late(is_assembling or call.state == STATE_OPEN)
+        call.state = STATE_GONE
+        if call.is_listed:
+            self._unlist(call)
+            if is_assembling:
+                self.open_requests -= 1
+            self.assembler.drop_incoming(call)
+        return 0
+
+    cdef int cancel(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call = self.find(frame.id)
+        cdef int reason = load16(frame.payload)
+        if call is None:
+            if frame.id > self.highest_seen:
+                return owner.violate(REASON_PROTOCOL, f"CANCEL for call {frame.id}, which was never opened")
+            return owner.discard(frame)
+        if call.state == STATE_CANCELLED:
+            return owner.discard(frame)
+        if not self._is_overdue(call, reason):
+            self.spend_idle_work(call)
+            if owner.is_closed:
+                return 0
+        if call.state == STATE_ASSEMBLING:
+            if call.flags & ONE_WAY:
+                self.one_way_calls -= 1
+            return self.refuse(call, CANCELLED, "cancelled before the request was whole")
+        call.state = STATE_CANCELLED
+        self.assembler.drop_incoming(call)
+        self.sender.drop_answer(call)
+        return owner.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
+
+    cdef bint _is_overdue(self, Call call, int reason) noexcept:
+        """Whether a CANCEL says that the call's time is over, and that may be: its REQUEST may have come late."""
+        return (
+            reason == CANCEL_DEADLINE
+            and call.stated_timeout_us != 0
+            and call.stated_timeout_us <= ((<PartsOwner>self.owner).now - call.started_ns) // HALF_MICROSECOND
+        )
+
+    cdef int end(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call = self.find(frame.id)
+        if call is None:
+            if frame.id > self.highest_seen:
+                return owner.violate(REASON_PROTOCOL, f"END for call {frame.id}, which was never opened")
+            return owner.discard(frame)
+        if call.state == STATE_CANCELLED:
+            return owner.discard(frame)
+        if call.state != STATE_OPEN or call.incoming is not None:
+            return owner.violate(REASON_PROTOCOL, f"END for call {frame.id} inside a message or without a stream")
+        call.state = STATE_INPUT_ENDED
+        return owner.on_end(call)
+
+    cdef int data(self, Call call, Frame* frame, bytes payload) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if call.state == STATE_CANCELLED:
+            return owner.discard(frame)
+        if call.state == STATE_OPEN:
+            return self.assembler.stream_message(call, frame, payload)
+        if call.state == STATE_ASSEMBLING and frame.flags & CONT:
+            return self.assembler.piece(call, frame)
+        return owner.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
+
+
+cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender):
+    """Make the callee's states of a connection; the owner takes `owner` back when it goes."""
+    cdef CalleeStates callee = CalleeStates.__new__(CalleeStates)
+    callee.owner = <PyObject*>owner
+    callee.reader = reader
+    callee.assembler = assembler
+    callee.sender = sender
+    return callee

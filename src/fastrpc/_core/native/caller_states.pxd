@@ -1,0 +1,39 @@
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.message_assembler cimport MessageAssembler
+from fastrpc._core.native.parts_owner cimport PartsOwner
+
+
+@cython.final
+cdef class CallerStates:
+    cdef:
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
+        PyObject* owner
+        FrameReader reader
+        MessageAssembler assembler
+        CallSlots slots
+
+        # Unfinished cut RESPONSEs.
+        readonly int open_responses
+
+    cdef int response(self, Frame* frame, bytes payload) except -1
+    cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int head(self, Frame* frame) except -1
+    cdef int data(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int forget(self, Call call) except -1
+    cdef int give_up(self, Call call, int reason) except -1
+
+    cdef int _begin_response(self, Call call, Frame* frame) except -1
+    cdef int _given_up_data(self, Call call, Frame* frame) except -1
+    cdef int _check_received(self, Frame* frame) except -1
+    cdef str _metadata_text(self)
+    cdef str _answer_text(self, uint64_t size)
+
+
+cdef CallerStates new_caller(PartsOwner owner, FrameReader reader, MessageAssembler assembler, CallSlots slots)

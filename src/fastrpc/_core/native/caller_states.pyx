@@ -1,0 +1,171 @@
+"""The caller's half of the state tables of PROTOCOL.md, "Calls": what frames do to calls of ours.
+
+::
+
+    RESPONSE, HEAD, DATA ──► the call by its id ──► the assembler, on_response, on_head
+    give_up ──► CANCEL ──► its RESPONSE is dropped and frees its slot
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF
+
+from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
+from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GIVEN_UP, STATE_GONE, STATE_STREAMING, STATE_WAITING
+from fastrpc._core.framing.frame cimport CANCEL_DECODE, CANCEL_LOCAL_LIMIT, CONT, MORE, REASON_PROTOCOL, STREAM_OUT
+from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
+
+
+cdef class CallerStates:
+    """What a connection knows of calls of ours."""
+
+    cdef int response(self, Frame* frame, bytes payload) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call = self.slots.find(frame.id)
+        cdef bint more = (frame.flags & MORE) != 0
+        if call is None:
+            return owner.violate(REASON_PROTOCOL, f"RESPONSE to call {frame.id}, which is over or was never opened")
+        if call.answer_begun and (more or frame.status == 0):
+            return owner.violate(REASON_PROTOCOL, f"a second RESPONSE to call {frame.id}")
+        if call.state == STATE_GIVEN_UP:
+            call.answer_begun = True
+            if more:
+                return 0
+            if call.is_untold:
+                self.slots.note_answer(frame)
+            self.forget(call)
+            return owner.on_freed(call)
+        if call.incoming is not None:
+            if frame.status == 0:
+                return owner.violate(REASON_PROTOCOL, f"RESPONSE OK to call {frame.id} inside a message")
+            self.assembler.drop_incoming(call)
+        if more:
+            return self._begin_response(call, frame)
+        if frame.metadata_size:
+            call.received_metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
+        return self.whole_response(call, frame, payload)
+
+    cdef int _begin_response(self, Call call, Frame* frame) except -1:
+        """The first piece of a cut RESPONSE."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef int verdict = self._check_received(frame)
+        call.answer_begun = True
+        if verdict == METADATA_TOO_LARGE:
+            return owner.end_locally(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
+        if verdict != METADATA_OK:
+            return owner.end_locally(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
+        if frame.total > owner.ours.max_message or self.reader.was_skipped:
+            return owner.end_locally(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
+        if self.open_responses >= owner.open_messages:
+            return owner.violate(
+                REASON_PROTOCOL, f"{self.open_responses + 1} unfinished answers, {owner.open_messages} are allowed"
+            )
+        self.open_responses += 1
+        self.assembler.keep_first_piece(call, frame)
+        call.state = STATE_ANSWERING
+        return owner.on_piece(call)
+
+    cdef str _answer_text(self, uint64_t size):
+        cdef uint64_t limit = (<PartsOwner>self.owner).ours.max_message
+        return f"the answer has {size} bytes, this client takes {limit} (Limits.message_bytes)"
+
+    cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        """A RESPONSE is whole: the call is over."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef int verdict = METADATA_OK
+        cdef uint64_t size = frame.payload_size if payload is None else PyBytes_GET_SIZE(payload)
+        self.forget(call)
+        self.slots.note_answer(frame)
+        if frame.metadata_size:
+            verdict = self._check_received(frame)
+        if verdict != METADATA_OK:
+            call.received_metadata = None
+            if verdict == METADATA_TOO_LARGE:
+                return owner.on_local_end(call, RESOURCE_EXHAUSTED, self._metadata_text())
+            return owner.on_local_end(call, INTERNAL, "the metadata of the answer is malformed")
+        if size > owner.ours.max_message or self.reader.was_skipped:
+            return owner.on_local_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
+        if payload is None:
+            payload = copied(frame.payload, frame.payload_size)
+        return owner.on_response(call, frame, payload)
+
+    cdef int head(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call = self.slots.find(frame.id)
+        cdef int verdict
+        if call is None:
+            return owner.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which is over or was never opened")
+        if call.state == STATE_GIVEN_UP:
+            return owner.discard(frame)
+        if call.state != STATE_WAITING or not call.flags & STREAM_OUT:
+            return owner.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which expects none now")
+        verdict = self._check_received(frame)
+        if verdict == METADATA_TOO_LARGE:
+            return owner.end_locally(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
+        if verdict != METADATA_OK:
+            return owner.end_locally(call, INTERNAL, "the initial metadata is malformed", CANCEL_DECODE)
+        call.state = STATE_STREAMING
+        return owner.on_head(call, PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size))
+
+    cdef int _check_received(self, Frame* frame) except -1:
+        return check_metadata(frame.metadata, frame.metadata_size, (<PartsOwner>self.owner).ours.max_metadata)
+
+    cdef str _metadata_text(self):
+        cdef uint64_t limit = (<PartsOwner>self.owner).ours.max_metadata
+        return f"the metadata of the answer is over our {limit} bytes (Limits.metadata_bytes)"
+
+    cdef int data(self, Call call, Frame* frame, bytes payload) except -1:
+        if call.state == STATE_GIVEN_UP:
+            return self._given_up_data(call, frame)
+        if call.state == STATE_ANSWERING:
+            if frame.flags & CONT:
+                return self.assembler.piece(call, frame)
+        elif call.flags & STREAM_OUT:
+            call.state = STATE_STREAMING
+            return self.assembler.stream_message(call, frame, payload)
+        return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
+
+    cdef int _given_up_data(self, Call call, Frame* frame) except -1:
+        """DATA for a call of ours that was given up; the last piece of its RESPONSE frees the place."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not call.is_untold:
+            owner.discard(frame)
+        if call.answer_begun and frame.flags & CONT and not frame.flags & MORE and not owner.is_closed:
+            self.forget(call)
+            return owner.on_freed(call)
+        return 0
+
+    cdef int forget(self, Call call) except -1:
+        """A call of ours is over: its place is free, and what waited to be sent for it is not wanted."""
+        cdef PyObject* entry = self.slots.opened.take(call.id)
+        if entry is not NULL:
+            Py_DECREF(<object>entry)
+        if call.state == STATE_ANSWERING:
+            self.open_responses -= 1
+        call.state = STATE_GONE
+        if call.is_untold:
+            self.slots.untold.pop(call)
+            call.is_untold = False
+        if call.unsent is not None:
+            self.slots.sender.drop_unsent(call)
+        if call.incoming is not None or call.reserved:
+            self.assembler.drop_incoming(call)
+        self.slots.return_slot(call)
+        return (<PartsOwner>self.owner).on_forgotten(call)
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        if call.id and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
+            if call.state == STATE_ANSWERING:
+                self.open_responses -= 1
+            self.assembler.drop_incoming(call)
+        return self.slots.give_up(call, reason)
+
+
+cdef CallerStates new_caller(PartsOwner owner, FrameReader reader, MessageAssembler assembler, CallSlots slots):
+    """Make the caller's states of a connection; the owner takes `owner` back when it goes."""
+    cdef CallerStates caller = CallerStates.__new__(CallerStates)
+    caller.owner = <PyObject*>owner
+    caller.reader = reader
+    caller.assembler = assembler
+    caller.slots = slots
+    return caller

@@ -1,0 +1,66 @@
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.native.connection cimport Connection
+
+
+@cython.final
+cdef class Liveness:
+    cdef:
+        # Whose life it is: borrowed, NULL once it is gone.
+        PyObject* owner
+
+        # The rules, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
+        uint64_t handshake_ns
+        uint64_t ping_interval_ns
+        uint64_t ping_timeout_ns
+        uint64_t linger_ns
+        uint64_t idle_ns
+        uint64_t age_ns
+        public uint64_t write_wait_ns
+        public uint64_t piece_wait_ns
+
+        # Bytes of ours above which a slow reader has less time; 0 = no such bound.
+        int64_t send_hard
+
+        # Whether somebody looks while no call is made: else age and idleness are left to whoever makes the next one.
+        bint is_watched
+
+        # The instants that are compared with now; 0 = not running.
+        uint64_t made_ns
+        uint64_t ping_sent_ns
+        uint64_t linger_until_ns
+        uint64_t drain_started_ns
+        uint64_t pieces_due_ns
+        bint is_silent
+
+        # Since when nothing of what waits left, and what had left by then.
+        uint64_t blocked_ns
+        int64_t blocked_taken
+
+        # Since when no call is under way, and the ids used by then; how many calls of either side only asked for health.
+        uint64_t idle_from_ns
+        uint64_t idle_ids
+        uint64_t probes
+
+    cdef uint64_t check(self, uint64_t now) except? 0
+    cdef uint64_t check_pieces(self, uint64_t now) except? 0
+    cdef uint64_t note_blocked(self, uint64_t now) except? 0
+    cdef uint64_t begin_drain(self, uint64_t now) noexcept
+    cdef int forgive(self, uint64_t late) noexcept
+    cdef int forget_silence(self) noexcept
+    cdef uint64_t age(self, uint64_t now) noexcept
+    cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept
+
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0
+    cdef uint64_t _check_writing(self, uint64_t now) except? 0
+    cdef uint64_t _check_drain(self, uint64_t now) except? 0
+    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept
+    cdef uint64_t _check_age(self, uint64_t now) except? 0
+    cdef uint64_t _check_idle(self, uint64_t now) except? 0
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+
+
+cdef Liveness new_liveness(Connection owner, object timeouts, object keepalive, object uniform)

@@ -1,0 +1,248 @@
+"""When a connection counts as dead: the rules of its life, compared with the time they are given.
+
+::
+
+    check(now) ──► due: opening, writing, pieces, drain, age, idleness, pings
+         │              the instant of the next look; 0 = never
+         └──► hooks of the Connection: close_with, cut_off, on_stuck, on_aged, on_idle
+
+The session of a loop calls it by a timer. A blocking client has no timer: the thread that reads calls it between two
+reads, and only while a call is under way. So two things differ there. Age and idleness are looked at before the next
+call (`age`, `is_rested`), as nobody misses the connection earlier. And silence counts from the moment somebody reads
+again (`forget_silence`), as nobody would have heard an answer to a ping. It also lingers by itself: its last words are
+read for in a loop of its own.
+"""
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.wire cimport SECOND
+from fastrpc._core.framing.frame cimport REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
+from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
+
+# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
+# after GOAWAY.
+cdef uint64_t SLOW_READER_NS = 10 * <uint64_t>SECOND
+cdef uint64_t OVERDUE_READER_NS = <uint64_t>SECOND
+cdef uint64_t PIECE_WAIT_NS = 10 * <uint64_t>SECOND
+cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
+# A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
+cdef uint64_t LOOK_AGAIN_NS = 2_000_000
+
+
+cdef class Liveness:
+    """The rules by which a connection lives and ends."""
+
+    def __cinit__(self):
+        self.write_wait_ns = SLOW_READER_NS
+        self.piece_wait_ns = PIECE_WAIT_NS
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Compare every running instant with now; return when to look again, 0 = never."""
+        cdef Connection owner = <Connection>self.owner
+        cdef uint64_t due
+        if self.linger_until_ns:
+            if now >= self.linger_until_ns:
+                owner.cut_off()
+                return 0
+            return self.linger_until_ns
+        due = 0 if owner.is_closed else self._check_opening(now)
+        due = due if owner.is_closed else earlier(due, self._check_writing(now))
+        due = due if owner.is_closed else earlier(due, self.check_pieces(now))
+        due = due if owner.is_closed else earlier(due, self._check_drain(now))
+        if self.is_watched:
+            due = due if owner.is_closed else earlier(due, self._check_age(now))
+            due = due if owner.is_closed else earlier(due, self._check_idle(now))
+        due = due if owner.is_closed else earlier(due, self._check_life(now))
+        return self.linger_until_ns if owner.is_closed else due
+
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
+        cdef Connection owner = <Connection>self.owner
+        if not self.handshake_ns or (owner.phase == PHASE_OPEN and owner.first_settings_acknowledged):
+            return 0
+        if now < self.made_ns + self.handshake_ns:
+            return self.made_ns + self.handshake_ns
+        is_stranger = owner.phase == PHASE_PREFACE
+        owner.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
+        if is_stranger:
+            # It was told nothing, so there is nothing it could miss.
+            owner.cut_off()
+        return 0
+
+    # Writing
+
+    cdef uint64_t note_blocked(self, uint64_t now) except? 0:
+        """Something waits and cannot be written: watch whether that changes. Return when to look; 0: it is watched."""
+        if self.blocked_ns:
+            return 0
+        self.blocked_ns = now
+        self.blocked_taken = (<Connection>self.owner).taken_bytes()
+        return now + min(OVERDUE_READER_NS, self.write_wait_ns)
+
+    cdef uint64_t _check_writing(self, uint64_t now) except? 0:
+        cdef Connection owner = <Connection>self.owner
+        cdef uint64_t limit = self.write_wait_ns, waiting
+        cdef int64_t taken
+        if not owner.has_unsent():
+            self.blocked_ns = 0
+            return 0
+        taken = owner.taken_bytes()
+        if self.blocked_ns == 0 or taken > self.blocked_taken:
+            # It was not looked at before, or the peer took something: a slow reader is still a reader.
+            self.blocked_taken = taken
+            self.blocked_ns = now
+        if self.send_hard and <int64_t>owner.untaken_bytes() > self.send_hard:
+            limit = min(limit, OVERDUE_READER_NS)
+        if now < self.blocked_ns + limit:
+            return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
+        waiting = owner.untaken_bytes()
+        text = f"nothing could be written for {limit / 1e9:g} s, {waiting} bytes wait"
+        if limit < self.write_wait_ns:
+            text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
+        owner.close_with(REASON_SLOW_READER, text)
+        # It reads nothing: waiting for it to read the reason would only keep the memory longer.
+        owner.cut_off()
+        return 0
+
+    # Pieces
+
+    cdef uint64_t check_pieces(self, uint64_t now) except? 0:
+        """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
+        cdef Connection owner = <Connection>self.owner
+        cdef Call call
+        if now < self.pieces_due_ns:
+            return self.pieces_due_ns
+        if not owner.callee.open_requests and not owner.caller.open_responses:
+            self.pieces_due_ns = 0
+            return 0
+        self.pieces_due_ns = now + self.piece_wait_ns // 4
+        for call in owner.callee.calls.entries() + owner.slots.opened.entries():
+            if call.incoming is not None and self._is_stuck(call, now):
+                owner.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
+        return self.pieces_due_ns
+
+    cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
+        cdef Py_ssize_t filled = (<Assembly>call.incoming.assembly).filled
+        if call.incoming.seen_ns == 0 or filled != call.incoming.seen_size:
+            call.incoming.seen_ns = now
+            call.incoming.seen_size = filled
+            return False
+        return now >= call.incoming.seen_ns + self.piece_wait_ns
+
+    # Drain
+
+    cdef uint64_t begin_drain(self, uint64_t now) noexcept:
+        """The GOAWAY was sent: return when FINAL follows at the latest."""
+        self.drain_started_ns = now
+        return now + FINAL_AFTER_NS
+
+    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
+        cdef Connection owner = <Connection>self.owner
+        if owner.drain_step != 1:
+            return 0
+        if now < self.drain_started_ns + FINAL_AFTER_NS:
+            return self.drain_started_ns + FINAL_AFTER_NS
+        owner.finish_drain()
+        owner.on_output()
+        return 0
+
+    # Age and rest
+
+    cdef uint64_t age(self, uint64_t now) noexcept:
+        """How many times its age the connection has lived; 0 where it has none."""
+        return (now - self.made_ns) // self.age_ns if self.age_ns else 0
+
+    cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept:
+        """Whether a connection that is without calls since then has been so for too long."""
+        return self.idle_ns != 0 and now >= since + self.idle_ns
+
+    cdef uint64_t _check_age(self, uint64_t now) except? 0:
+        if not self.age_ns:
+            return 0
+        if now < self.made_ns + self.age_ns:
+            return self.made_ns + self.age_ns
+        self.age_ns = 0
+        (<Connection>self.owner).on_aged()
+        # A client's connection has a second age, at which nothing keeps it.
+        return self.made_ns + self.age_ns if self.age_ns else 0
+
+    cdef uint64_t _check_idle(self, uint64_t now) except? 0:
+        cdef Connection owner = <Connection>self.owner
+        # Each call takes the second next id, of whichever side it is.
+        cdef uint64_t ids = owner.callee.highest_id + owner.slots.next_id - 2 * self.probes
+        if not self.idle_ns or owner.phase != PHASE_OPEN:
+            return 0
+        if not owner.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
+            self.idle_ids = ids
+            self.idle_from_ns = now
+            return now + (self.idle_ns // 4 or 1)
+        if not self.is_rested(self.idle_from_ns, now):
+            return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
+        self.idle_ns = 0
+        owner.on_idle()
+        return 0
+
+    # Silence
+
+    cdef int forgive(self, uint64_t late) noexcept:
+        """Nobody looked for so long: silence proves nothing yet, the peer gets that time back."""
+        if self.ping_sent_ns:
+            self.ping_sent_ns += late
+        (<Connection>self.owner).received_ns += late
+        if self.blocked_ns:
+            self.blocked_ns += late
+        return 0
+
+    cdef int forget_silence(self) noexcept:
+        """While nobody read, silence proved nothing: it counts from here."""
+        (<Connection>self.owner).received_ns = (<Connection>self.owner).now
+        self.ping_sent_ns = 0
+        self.is_silent = False
+        return 0
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
+        cdef Connection owner = <Connection>self.owner
+        cdef uint64_t interval = self.ping_interval_ns
+        if not interval or owner.phase != PHASE_OPEN:
+            return 0
+        interval = max(interval, 2_000_000 * <uint64_t>owner.peer.min_ping_ms)
+        if owner.reader.tail.is_put_off:
+            # What shows that it lives waits for its turn.
+            owner.received_ns = now
+        if self.ping_sent_ns and owner.received_ns >= self.ping_sent_ns:
+            self.ping_sent_ns = 0
+            self.is_silent = False
+        if self.ping_sent_ns:
+            if now < self.ping_sent_ns + self.ping_timeout_ns:
+                return self.ping_sent_ns + self.ping_timeout_ns
+            if not self.is_silent:
+                self.is_silent = True
+                return now + LOOK_AGAIN_NS
+            silent = (now - owner.received_ns) / 1e9
+            owner.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
+            owner.cut_off()
+            return 0
+        if now < owner.received_ns + interval:
+            return owner.received_ns + interval
+        owner.give_back()
+        if not owner.wants_ping():
+            return now + interval
+        self.ping_sent_ns = now
+        owner.send_ping((<uint64_t>now).to_bytes(8, "little"))
+        return now + self.ping_timeout_ns
+
+
+cdef Liveness new_liveness(Connection owner, object timeouts, object keepalive, object uniform):
+    """Make the rules of a connection that is made now; the owner takes `owner` back when it goes."""
+    cdef Liveness liveness = Liveness.__new__(Liveness)
+    liveness.owner = <PyObject*>owner
+    liveness.made_ns = owner.now
+    liveness.handshake_ns = nanoseconds(timeouts.handshake)
+    liveness.linger_ns = nanoseconds(timeouts.linger)
+    liveness.idle_ns = nanoseconds(timeouts.idle)
+    liveness.ping_interval_ns = nanoseconds(keepalive.interval)
+    liveness.ping_timeout_ns = nanoseconds(keepalive.timeout)
+    if keepalive.max_age is not None:
+        # Connections made together, after a restart say, must not all end together.
+        liveness.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
+    return liveness

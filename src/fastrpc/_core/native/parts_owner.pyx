@@ -1,0 +1,231 @@
+"""What the parts of a connection share, and what they ask of the one that holds them.
+
+::
+
+    Connection (a PartsOwner) ──holds──► FrameReader, MessageAssembler, SendQueue, CallSlots
+         ▲                                            │
+         └────── hooks, shared state ─────────────────┘  by a borrowed pointer, `owner`
+
+A part keeps no reference to its owner, so the two make no cycle. Its owner makes it, and takes the pointer back when it
+goes; nobody else calls a part.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
+from fastrpc._core.base.wire cimport SECOND
+from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, fill, give, open_budget, spend
+
+cdef enum:
+    # PROTOCOL.md, "Budgets".
+    LATE_FRAMES = 1000
+    LATE_FRAMES_PER_CALL = 4
+    LATE_FRAMES_PER_SECOND = 330
+    LEAST_LATE_BYTES = 64
+
+
+cdef class PartsOwner(Timed):
+    """The state that the parts of a connection share, and the hooks they call."""
+
+    def __cinit__(self, *arguments, **options):
+        open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
+        open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
+
+    # Of the reader
+
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+        """Take what comes before frames: its size; 0: nothing of it is left; OPENING_INCOMPLETE: it is not whole."""
+        return 0
+
+    cdef bint on_many_frames(self) except -1:
+        """Several frames were handled since the last time. Return whether the rest has to wait."""
+        return False
+
+    cdef int on_tail(self, Py_ssize_t change) except -1:
+        """So many more bytes are put off."""
+        return 0
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        """A frame is whole. `payload` is set when it was received into memory of its own."""
+        return 0
+
+    cdef Assembly sink_for(self, Frame* frame):
+        """Return where the payload of a frame goes that is not whole: a new message, a begun one, or None: nowhere."""
+        return None
+
+    cdef int violate(self, int reason, str text) except -1:
+        """The peer broke the rules: the connection ends."""
+        self.is_closed = True
+        return 0
+
+    cdef int discard(self, Frame* frame) except -1:
+        """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
+        cdef bint allowed
+        if frame.kind == REQUEST or frame.kind == HEAD or frame.kind == DATA:
+            allowed = spend(&self.late_bytes, max(LEAST_LATE_BYTES, HEADER_SIZE + <Py_ssize_t>frame.length), self.now)
+        else:
+            allowed = spend(&self.late_frames, 1, self.now)
+        if not allowed:
+            self.violate(REASON_CALM_DOWN, f"too many frames for calls that are over, the last for call {frame.id}")
+        return 0
+
+    @cython.final
+    cdef int expect_late(self, bint with_data) noexcept:
+        """A call is over for us: what may still honestly come for it is added to the budgets."""
+        give(&self.late_frames, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls)
+        if with_data:
+            fill(&self.late_bytes)
+        return 0
+
+    # Of the states of calls: theirs
+
+    cdef Call new_call(self):
+        """Make the object of a call of theirs."""
+        return Call.__new__(Call)
+
+    cdef int on_begun(self, Call call, Frame* frame) except -1:
+        """A REQUEST whose rest is still to come, or that is refused at once: its method is known."""
+        return 0
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        """A REQUEST is whole; `frame` has its head. A call that is not answered at once has to be held.
+
+        A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
+        """
+        return 0
+
+    cdef int on_end(self, Call call) except -1:
+        """No further message of the caller will come."""
+        return 0
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        """The caller gave the call up; it still gets its RESPONSE."""
+        return 0
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        """A call is about to be answered as not started, or to be dropped if it is one-way."""
+        return 0
+
+    cdef int on_ended(self, Call call) except -1:
+        """A call of theirs is over; it may have been before."""
+        return 0
+
+    # Of the states of calls: ours
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        """The initial metadata of a stream of ours came."""
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        """The final answer to a call of ours; the call is gone already."""
+        return 0
+
+    cdef int on_freed(self, Call call) except -1:
+        """The RESPONSE to a call of ours came that had been given up."""
+        return 0
+
+    cdef int on_forgotten(self, Call call) except -1:
+        """A call of ours is gone, whatever became of it."""
+        return 0
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        """What the peer sent on this call cannot be used; the call ended with this status."""
+        return 0
+
+    # Of the assembler
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        """A stream message is whole; `frame` has its codec and compressor. Call `message_taken(call, cost)` when the
+        application has it.
+        """
+        return 0
+
+    cdef int on_piece(self, Call call) except -1:
+        """A piece came that did not complete its message."""
+        return 0
+
+    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        """The last piece of a REQUEST came; `frame` has the head of its first one."""
+        return 0
+
+    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        """The last piece of a RESPONSE came; `frame` has the head of its first one."""
+        return 0
+
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
+        """What the peer sent on a call goes over a limit: the call ends."""
+        return 0
+
+    # Of the sender
+
+    cdef int begin_call(self, Call call) except -1:
+        """The first frame of a call of ours is about to be written: give it its id."""
+        return 0
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        """Stop a call of ours."""
+        return 0
+
+    cdef int on_output(self) except -1:
+        """There is something to take."""
+        return 0
+
+    cdef int on_answered(self, Call call) except -1:
+        """The last piece of the RESPONSE to a call of theirs is written."""
+        return 0
+
+    cdef int on_answer_waits(self, Call call) except -1:
+        """The RESPONSE to a call of theirs has to wait for credit or for its turn."""
+        return 0
+
+    cdef int on_unsent(self, Call call) except -1:
+        """A call of ours was dropped before its first frame: the peer never hears of it."""
+        return 0
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        """A waiting call of ours turned out to be over the limits the peer has now announced."""
+        return 0
+
+    # Of the frames that no part keeps
+
+    cdef int on_ignored(self, Frame* frame) except -1:
+        """A frame came that means nothing in the state of its call."""
+        return 0
+
+    cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
+        """The peer returned credit, of a call or (0) of the connection."""
+        return 0
+
+    # Of the liveness
+
+    cdef int64_t taken_bytes(self) except? -1:
+        """Bytes that left this machine, as far as it can be known."""
+        return 0
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        """A cut message of this call does not go on."""
+        return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
+
+    cdef int on_aged(self) except -1:
+        """The connection is older than `Keepalive.max_age`."""
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """The connection was without calls for `Timeouts.idle`."""
+        return 0
+
+    cdef int cut_off(self) except -1:
+        """Nobody listens there any more: end the stream at once, unsent bytes are lost."""
+        return 0
+
+    # Of the call slots
+
+    cdef int on_withheld(self) except -1:
+        """Something of ours waits for the peer's budget: `resume_withheld` is to be called as time goes on."""
+        return 0
+
+    cdef int on_ids_used_up(self) except -1:
+        """The last call id was given away: what is to be called now needs another connection."""
+        return 0

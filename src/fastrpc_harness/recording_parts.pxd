@@ -1,0 +1,47 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.callee_states cimport CalleeStates
+from fastrpc._core.native.caller_states cimport CallerStates
+from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.liveness cimport Liveness
+from fastrpc._core.native.message_assembler cimport MessageAssembler
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
+
+
+cdef class RecordingOwner(PartsOwner):
+    cdef:
+        # What the parts told, in order.
+        readonly list events
+
+        # The parts that were made; None: not this one.
+        readonly FrameReader reader
+        readonly MessageAssembler assembler
+        readonly SendQueue sender
+        readonly CallSlots slots
+        readonly CalleeStates callee
+        readonly CallerStates caller
+
+        # Calls that frames belong to, by id; bytes that still come before frames; how often reading goes on.
+        dict calls
+        public Py_ssize_t opening_left
+        public Py_ssize_t rounds_left
+
+    cdef Call _call_of(self, Frame* frame)
+    cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1
+    cdef bint _pass_on(self, Frame* frame, bytes payload) except -1
+
+
+cdef class WatchedConnection(Connection):
+    cdef:
+        # What its liveness is, and what that told, in order.
+        readonly Liveness liveness
+        readonly list events
+
+        # What a stream would say: bytes that it took, and bytes that it holds and the peer does not take.
+        public int64_t taken
+        public uint64_t held

@@ -1,0 +1,158 @@
+from typing import final
+
+from fastrpc._core.calls.call import Call
+from fastrpc._core.framing.settings import Settings
+from fastrpc._core.native.call_slots import CallSlots
+from fastrpc._core.native.callee_states import CalleeStates
+from fastrpc._core.native.caller_states import CallerStates
+from fastrpc._core.native.connection import Connection
+from fastrpc._core.native.frame_reader import FrameReader
+from fastrpc._core.native.liveness import Liveness
+from fastrpc._core.native.message_assembler import MessageAssembler
+from fastrpc._core.native.parts_owner import PartsOwner
+from fastrpc._core.native.send_queue import SendQueue
+from fastrpc.config import Keepalive, Timeouts
+
+@final
+class RecordingOwner(PartsOwner):
+    """Holds the named parts of a connection and no others, drives them, and keeps what they tell.
+
+    Args:
+        parts: of "reader", "sender", "slots" (which send through the sender), "assembler" (which needs a reader, and
+            the sender for credit), "callee" (which needs these three) and "caller" (which needs the slots as well).
+        peer, ours: what the two sides accept; the floor unless given.
+        is_settled: whether the peer said what it accepts.
+    """
+
+    #: Bytes that come before frames: `on_opening` takes them in one go.
+    opening_left: int
+    #: How many times reading goes on after many frames before it has to wait.
+    rounds_left: int
+
+    def __init__(
+        self,
+        *parts: str,
+        is_client: bool = True,
+        peer: Settings | None = None,
+        ours: Settings | None = None,
+        is_settled: bool = True,
+    ) -> None: ...
+    @property
+    def events(self) -> list[tuple[object, ...]]:
+        """What the parts told: the name of the hook first."""
+
+    @property
+    def reader(self) -> FrameReader | None: ...
+    @property
+    def assembler(self) -> MessageAssembler | None: ...
+    @property
+    def sender(self) -> SendQueue | None: ...
+    @property
+    def slots(self) -> CallSlots | None: ...
+    @property
+    def callee(self) -> CalleeStates | None: ...
+    @property
+    def caller(self) -> CallerStates | None: ...
+    def call(self, id: int = 0, *, flags: int = 0, is_local: bool = False, window: int = 0) -> Call:
+        """Make a call that the parts find by its id; `window`: what either side may send of its stream."""
+
+    def found(self, id: int) -> Call:
+        """Return the call of an id; KeyError where none was made or told."""
+
+    def take(self, most: int = -1) -> bytes:
+        """Return the output of the sender: pieces as long as fewer than `most` bytes are there, -1: all."""
+
+    def receive(self, data: bytes) -> int:
+        """Give bytes to the reader; return how many it consumed."""
+
+    def receive_body(self, data: bytes) -> int:
+        """Write the beginning of bytes into the memory of the payload on its way; return how many, 0: there is none."""
+
+    def respond(self, call: Call, payload: bytes) -> None:
+        """Answer with a value."""
+
+    def fail(self, call: Call, status: int, text: str) -> None:
+        """Answer with a status."""
+
+    def send_message(self, call: Call, payload: bytes) -> None:
+        """Send one message of a stream."""
+
+    def send_credit(self, id: int, size: int) -> None:
+        """Return credit to the peer."""
+
+    def raise_credit(self, call: Call | None, size: int) -> bool:
+        """Take credit over, of a stream or of the connection; return whether it stays below its bound."""
+
+    def drop(self, call: Call) -> None:
+        """Forget what was not written of a call."""
+
+    def request(self, call: Call, payload: bytes) -> None:
+        """Open a call of ours, now or when it has a slot."""
+
+    def cancel(self, call: Call, reason: int = 0) -> None:
+        """Give a call of ours up."""
+
+    def end(self, call: Call) -> None:
+        """Let a call of ours be over: its slot is free."""
+
+    def unsent(self) -> list[Call]:
+        """Return our calls of which nothing was written."""
+
+    def allow(self, **limits: int) -> None:
+        """Have the peer announce other limits, as its SETTINGS do."""
+
+    def take_message(self, call: Call, cost: int) -> None:
+        """Let the application take a message of a stream."""
+
+@final
+class WatchedConnection(Connection):
+    """A connection without a stream whose liveness is asked by hand; what that tells is kept.
+
+    Args:
+        timeouts, keepalive: the rules; an age is a tenth longer than it says.
+        is_watched: whether age and idleness are checked, as in a session of a loop.
+        send_hard: bytes held above which a slow reader has less time; 0: none.
+    """
+
+    #: Bytes that the stream took in all, and bytes that it holds.
+    taken: int
+    held: int
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        is_client: bool = True,
+        is_watched: bool = True,
+        send_hard: int = 0,
+    ) -> None: ...
+    @property
+    def liveness(self) -> Liveness: ...
+    @property
+    def events(self) -> list[tuple[object, ...]]:
+        """What its liveness told: the name of the hook first."""
+
+    def check(self, now: int) -> int:
+        """Let an instant be; return the one to check at next, 0: never."""
+
+    def receive(self, data: bytes, now: int) -> int:
+        """Take bytes that came at an instant; return how many were consumed."""
+
+    def take(self) -> bytes:
+        """Return the output."""
+
+    def request(self, method: bytes) -> Call:
+        """Open a call."""
+
+    def begin_drain(self, now: int) -> int:
+        """Take no new calls; return when FINAL follows at the latest."""
+
+    def linger_until(self, instant: int) -> None:
+        """Wait for the peer to close, until an instant."""
+
+    def forgive(self, late: int) -> None:
+        """Give the peer back the time in which nobody looked."""
+
+    def forget_silence(self, now: int) -> None:
+        """Let silence count from an instant on."""

@@ -1,0 +1,426 @@
+"""Drive single parts of a connection without the others: what they tell is kept.
+
+::
+
+    RecordingOwner("reader")           bytes in, frames as events
+    RecordingOwner("sender")           messages in, bytes out
+    RecordingOwner("sender", "slots")  calls in, bytes out
+    RecordingOwner(…, "callee")        frames of calls in, what becomes of the calls as events
+    WatchedConnection(…)               a time in, ends and due instants out
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, Route
+from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
+from fastrpc._core.framing.native cimport NativeProtocol
+from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.framing.window cimport open_window, placed
+from fastrpc._core.native.call_slots cimport new_slots
+from fastrpc._core.native.callee_states cimport new_callee
+from fastrpc._core.native.caller_states cimport new_caller
+from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
+from fastrpc._core.native.liveness cimport new_liveness
+from fastrpc._core.native.message_assembler cimport new_assembler
+from fastrpc._core.native.outgoing cimport new_failure
+from fastrpc._core.native.send_queue cimport new_sender
+
+from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.native.call_slots import EARLY_CALLS
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
+
+@cython.final
+cdef class RecordingOwner(PartsOwner):
+    def __init__(self, *parts, bint is_client=True, Settings peer=None, Settings ours=None, bint is_settled=True):
+        self.events = []
+        self.calls = {}
+        self.rounds_left = PY_SSIZE_T_MAX
+        self.is_client = is_client
+        self.wire = NativeProtocol()
+        self.wire.peer_parity = 0 if is_client else 1
+        self.peer = Settings(is_client) if peer is None else peer
+        self.ours = Settings(not is_client) if ours is None else ours
+        self.wire.frame_limit = self.ours.max_frame
+        self.our_stream_window = self.ours.stream_window
+        self.settled = is_settled
+        if "reader" in parts:
+            self.reader = new_reader(self)
+        if "sender" in parts:
+            self.sender = new_sender(self)
+        if "slots" in parts:
+            self.slots = new_slots(self, self.sender)
+            self.slots.next_id = 1 if is_client else 2
+            self.slots.early_calls = EARLY_CALLS["idempotent"]
+        if "assembler" in parts:
+            self.assembler = new_assembler(self, self.reader, self.sender)
+            self.assembler.stream_pool_left = <Py_ssize_t>self.ours.max_message
+        if "callee" in parts:
+            self.callee = new_callee(self, self.reader, self.assembler, self.sender)
+            self.callee.serves_calls = True
+            self.callee.most_calls = self.callee.call_bound = self.ours.max_calls
+            self.callee.stream_bound = self.ours.max_streams
+        if "caller" in parts:
+            self.caller = new_caller(self, self.reader, self.assembler, self.slots)
+        self.open_messages = self.ours.open_messages
+
+    def __dealloc__(self):
+        # The collector may have cleared a field before.
+        if self.reader is not None:
+            self.reader.owner = NULL
+        if self.sender is not None:
+            self.sender.owner = NULL
+        if self.slots is not None:
+            self.slots.owner = NULL
+        if self.assembler is not None:
+            self.assembler.owner = NULL
+        if self.callee is not None:
+            self.callee.owner = NULL
+        if self.caller is not None:
+            self.caller.owner = NULL
+
+    def call(self, uint64_t id=0, *, int flags=0, bint is_local=False, int64_t window=0):
+        cdef Call call = Call.__new__(Call)
+        call.id = id
+        call.flags = flags
+        call.is_local = is_local
+        call.state = STATE_OPEN if window else STATE_INPUT_ENDED
+        call.send_left = window
+        open_window(&call.window, window)
+        call.route = Route.__new__(Route)
+        call.route.name = b"arith.mul"
+        call.route.method = "arith.mul"
+        if id:
+            self.calls[id] = call
+        return call
+
+    def found(self, uint64_t id):
+        return self.calls[id]
+
+    # The sender
+
+    def take(self, Py_ssize_t most=-1):
+        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most)
+        output = self.sender.take_output()
+        return output if type(output) is bytes else b"".join(output)
+
+    def respond(self, Call call not None, bytes payload not None):
+        self.sender.send_response(call, payload, 0)
+
+    def fail(self, Call call not None, int status, str text not None):
+        self.sender.send_failure(call, new_failure(status, OUTCOME_RAN, text))
+
+    def send_message(self, Call call not None, bytes payload not None):
+        self.sender.send_message(call, payload)
+
+    def send_credit(self, uint64_t id, uint32_t size):
+        self.sender.send_credit(id, size)
+
+    def raise_credit(self, Call call, uint32_t size):
+        return self.sender.raise_credit(call, size) == 0
+
+    def drop(self, Call call not None):
+        self.sender.drop_unsent(call)
+
+    # The call slots
+
+    def request(self, Call call not None, bytes payload not None):
+        self.slots.send_request(call, payload)
+
+    def cancel(self, Call call not None, int reason=0):
+        if self.caller is not None:
+            self.caller.give_up(call, reason)
+        else:
+            self.slots.give_up(call, reason)
+
+    def end(self, Call call not None):
+        self.slots.return_slot(call)
+
+    def unsent(self):
+        return self.slots.unsent_calls()
+
+    def allow(self, **limits):
+        for name, value in limits.items():
+            setattr(self.peer, name, value)
+        self.settled = True
+        if self.slots is not None:
+            self.slots.release_slots()
+
+    # The reader
+
+    def receive(self, bytes data not None):
+        return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def receive_body(self, bytes data not None):
+        cdef Py_ssize_t room = 0
+        cdef char* place = self.reader.body_place(&room)
+        if place is NULL:
+            return 0
+        room = min(room, PyBytes_GET_SIZE(data))
+        memcpy(place, PyBytes_AS_STRING(data), room)
+        self.reader.sink.filled += room
+        self.reader.body_received(room)
+        return room
+
+    # The assembler
+
+    def take_message(self, Call call not None, Py_ssize_t cost):
+        self.assembler.message_taken(call, cost)
+
+    # Hooks
+
+    cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t left = self.opening_left
+        if size < left:
+            return OPENING_INCOMPLETE
+        self.opening_left = 0
+        if left:
+            self.events.append(("on_opening", data[:left]))
+        return left
+
+    cdef bint on_many_frames(self) except -1:
+        self.rounds_left -= 1
+        return self.rounds_left < 0
+
+    cdef int on_frame(self, Frame* frame, bytes payload) except -1:
+        cdef Call call = self._call_of(frame)
+        if self._pass_on(frame, payload):
+            return 0
+        if self.assembler is not None and call is not None:
+            return self._assemble(call, frame, payload)
+        if self.reader.was_skipped:
+            payload = b""
+        elif payload is None:
+            payload = frame.payload[:frame.payload_size]
+        self.events.append(("on_frame", frame.kind, frame.id, payload))
+        return 0
+
+    cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1:
+        if frame.kind != DATA:
+            self.assembler.keep_first_piece(call, frame)
+        elif call.state == STATE_OPEN:
+            self.assembler.stream_message(call, frame, payload)
+        else:
+            self.assembler.piece(call, frame)
+        # The window of the connection is the business of others here.
+        placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
+        return 0
+
+    cdef bint _pass_on(self, Frame* frame, bytes payload) except -1:
+        """Give a frame to the states of the calls it belongs to; False: these were not made."""
+        cdef bint is_theirs = (frame.id & 1) == <uint64_t>self.wire.peer_parity
+        if self.callee is not None and is_theirs:
+            if frame.kind == REQUEST:
+                self.callee.request(frame, payload)
+            elif frame.kind == CANCEL:
+                self.callee.cancel(frame)
+            elif frame.kind == END:
+                self.callee.end(frame)
+            else:
+                self.callee.data(self.callee.find(frame.id), frame, payload)
+            return True
+        if self.caller is not None and not is_theirs:
+            if frame.kind == RESPONSE:
+                self.caller.response(frame, payload)
+            elif frame.kind == HEAD:
+                self.caller.head(frame)
+            else:
+                self.caller.data(self.slots.find(frame.id), frame, payload)
+            return True
+        return False
+
+    cdef Call _call_of(self, Frame* frame):
+        return <Call>self.calls.get(frame.id)
+
+    cdef Assembly sink_for(self, Frame* frame):
+        cdef Call call = self._call_of(frame)
+        if frame.flags & CONT:
+            return None if call is None or call.incoming is None else <Assembly>(<Incoming>call.incoming).assembly
+        if not frame.flags & MORE:
+            frame.total = frame.payload_size
+        return Assembly(frame.total) if frame.total <= self.ours.max_message else None
+
+    cdef int violate(self, int reason, str text) except -1:
+        self.is_closed = True
+        self.events.append(("violate", reason, text))
+        return 0
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        self.events.append(("on_message", call.id, payload, cost))
+        return 0
+
+    cdef int on_piece(self, Call call) except -1:
+        self.events.append(("on_piece", call.id))
+        return 0
+
+    cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        if self.callee is not None:
+            return self.callee.whole_request(call, frame, payload)
+        self.events.append(("on_whole_request", call.id, frame.method[:frame.method_size], payload))
+        return 0
+
+    cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1:
+        if self.caller is not None:
+            return self.caller.whole_response(call, frame, payload)
+        self.events.append(("on_whole_response", call.id, payload))
+        return 0
+
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
+        self.events.append(("end_locally", call.id, status))
+        return 0
+
+    cdef int begin_call(self, Call call) except -1:
+        return self.slots.begin_call(call)
+
+    cdef int give_up(self, Call call, int reason) except -1:
+        self.events.append(("give_up", call.id, reason))
+        return self.sender.drop_unsent(call)
+
+    cdef int on_answered(self, Call call) except -1:
+        self.events.append(("on_answered", call.id))
+        return 0 if self.callee is None else self.callee.answered(call)
+
+    cdef int on_answer_waits(self, Call call) except -1:
+        self.events.append(("on_answer_waits", call.id))
+        return 0 if self.callee is None else self.callee.answer_waits(call)
+
+    cdef int on_unsent(self, Call call) except -1:
+        return self.slots.was_unsent(call)
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        self.events.append(("on_unsendable", str(error)))
+        return 0
+
+    cdef int discard(self, Frame* frame) except -1:
+        PartsOwner.discard(self, frame)
+        self.events.append(("discard", frame.kind, frame.id))
+        return 0
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        self.calls[call.id] = call
+        self.events.append(("on_request", call.id, payload))
+        return self.callee.hold(call)
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        self.events.append(("on_cancel", call.id, reason))
+        return 0
+
+    cdef int on_end(self, Call call) except -1:
+        self.events.append(("on_end", call.id))
+        return 0
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        self.events.append(("on_refused", call.id, status))
+        return 0
+
+    cdef int on_ended(self, Call call) except -1:
+        self.events.append(("on_ended", call.id))
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        self.events.append(("on_response", call.id, frame.status, payload))
+        return 0
+
+    cdef int on_freed(self, Call call) except -1:
+        self.events.append(("on_freed", call.id))
+        return 0
+
+    cdef int on_forgotten(self, Call call) except -1:
+        self.events.append(("on_forgotten", call.id))
+        return 0
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        self.events.append(("on_local_end", call.id, status))
+        return 0
+
+    cdef int on_ids_used_up(self) except -1:
+        self.events.append(("on_ids_used_up",))
+        return 0
+
+
+@cython.final
+cdef class WatchedConnection(Connection):
+    def __init__(self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0):
+        Connection.__init__(self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all")
+        self.events = []
+        self.liveness = new_liveness(self, timeouts, keepalive, lambda _first, last: last)
+        self.liveness.is_watched = is_watched
+        self.liveness.send_hard = send_hard
+        if is_client:
+            self.open()
+
+    def __dealloc__(self):
+        if self.liveness is not None:
+            self.liveness.owner = NULL
+
+    def check(self, uint64_t now):
+        self.now = now
+        return self.liveness.check(now)
+
+    def receive(self, bytes data not None, uint64_t now):
+        self.now = self.received_ns = now
+        return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def take(self):
+        output = self.sender.take_output()
+        return output if type(output) is bytes else b"".join(output)
+
+    def request(self, bytes method not None):
+        cdef Call call = Call.__new__(Call)
+        call.is_local = True
+        call.route = Route.__new__(Route)
+        call.route.name = method
+        self.slots.send_request(call, b"")
+        return call
+
+    def begin_drain(self, uint64_t now):
+        self.now = now
+        self.start_drain(0, "")
+        return self.liveness.begin_drain(now)
+
+    def linger_until(self, uint64_t instant):
+        self.liveness.linger_until_ns = instant
+
+    def forgive(self, uint64_t late):
+        self.liveness.forgive(late)
+
+    def forget_silence(self, uint64_t now):
+        self.now = now
+        self.liveness.forget_silence()
+
+    # Hooks
+
+    cdef bint has_unsent(self) except -1:
+        return self.held > 0
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        return self.held
+
+    cdef int64_t taken_bytes(self) except? -1:
+        return self.taken
+
+    cdef int on_stuck(self, Call call, str text) except -1:
+        self.events.append(("on_stuck", call.id))
+        return 0
+
+    cdef int on_aged(self) except -1:
+        self.events.append(("on_aged",))
+        return 0
+
+    cdef int on_idle(self) except -1:
+        self.events.append(("on_idle",))
+        return 0
+
+    cdef int cut_off(self) except -1:
+        self.events.append(("cut_off",))
+        return 0
+
+    cdef int on_closed(self) except -1:
+        self.events.append(("on_closed", self.closed_reason, self.closed_text))
+        return 0

@@ -1,0 +1,115 @@
+"""The bounds of the compiled core, read off its sources: how deep classes go, how often methods are overridden, sizes.
+
+A class or file that is still over a bound is listed here: the lists only become shorter.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.support.source_tree import PACKAGE, ROOT
+
+CORE = PACKAGE / "_core"
+
+CHAIN = 4
+OVERRIDES = 2
+OFTEN_OVERRIDDEN = 5
+LINES = 630
+
+# Sessions are connections, and calls are what carries their deadline and their timer.
+DEEPER_CHAINS = {
+    "BatchCall": 7,
+    "BatchMember": 5,
+    "BlockingCall": 5,
+    "BlockingSession": 5,
+    "ClientCall": 7,
+    "ClientSession": 5,
+    "CoroutineCall": 5,
+    "PickedCall": 6,
+    "ServerSession": 5,
+}
+LONGER_FILES = {
+    "calling/blocking_caller.pyx",
+    "calling/caller.pyx",
+    "loop/handler_task.pyx",
+    "payload/marshal.pyx",
+}
+
+PARTS = (
+    "call_slots",
+    "callee_states",
+    "caller_states",
+    "frame_reader",
+    "liveness",
+    "message_assembler",
+    "send_queue",
+)
+
+CLASS = re.compile(r"^cdef class (?P<name>\w+)(?:\((?P<base>\w+)\))?:", re.MULTILINE)
+METHOD = re.compile(r"^    (?:cdef|cpdef|def)\s(?!class\b)[^=(\n]*?(?P<name>\w+)\s*\(", re.MULTILINE)
+
+
+def class_bases() -> dict[str, str | None]:
+    """Return each compiled class with its base; names are unique in a room, and chains cross rooms."""
+    return {
+        match["name"]: match["base"]
+        for path in sorted(CORE.rglob("*.pxd"))
+        for match in CLASS.finditer(path.read_text(encoding="utf-8"))
+    }
+
+
+def chain_of(name: str, bases: dict[str, str | None]) -> Iterator[str]:
+    """Yield a class and those that it is besides, itself first."""
+    found: str | None = name
+    while found is not None:
+        yield found
+        found = bases.get(found)
+
+
+def methods_by_class() -> dict[str, set[str]]:
+    """Return the methods that each compiled class defines, special ones aside."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(CORE.rglob("*.pyx")):
+        text = path.read_text(encoding="utf-8")
+        starts = list(CLASS.finditer(text))
+        for match in starts:
+            body = text[match.end() :]
+            rest = re.search(r"^\S", body, re.MULTILINE)
+            names = {method["name"] for method in METHOD.finditer(body[: rest.start()] if rest else body)}
+            found[match["name"]] = {name for name in names if not name.startswith("__")}
+    return found
+
+
+def test_class_chains_are_short() -> None:
+    bases = class_bases()
+    depths = {name: len(list(chain_of(name, bases))) for name in bases}
+    assert {name: depth for name, depth in depths.items() if depth > CHAIN} == DEEPER_CHAINS
+
+
+def test_few_methods_are_overridden_often() -> None:
+    bases, methods = class_bases(), methods_by_class()
+    assert methods["SendQueue"] >= {"pump", "send_response"}
+    for name in bases:
+        defined = Counter(method for part in chain_of(name, bases) for method in methods.get(part, ()))
+        often = {method for method, count in defined.items() if count > OVERRIDES + 1}
+        assert len(often) <= OFTEN_OVERRIDDEN, f"{name}: {sorted(often)}"
+
+
+def test_parts_of_a_connection_have_no_subclasses() -> None:
+    for part in PARTS:
+        text = (CORE / "native" / f"{part}.pxd").read_text(encoding="utf-8")
+        assert re.search(r"^@cython\.final\ncdef class \w+:$", text, re.MULTILINE), part
+
+
+def test_each_part_of_a_connection_has_a_test_of_its_own() -> None:
+    folder = ROOT / "tests" / "unit" / "_core" / "native"
+    assert [part for part in PARTS if not (folder / f"test_{part}.py").exists()] == []
+
+
+def test_compiled_files_are_short() -> None:
+    longer = {
+        path.relative_to(CORE).as_posix()
+        for path in CORE.rglob("*.pyx")
+        if len(path.read_text(encoding="utf-8").splitlines()) > LINES
+    }
+    assert longer == LONGER_FILES

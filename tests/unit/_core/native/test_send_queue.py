@@ -1,0 +1,108 @@
+"""The sender alone: order, credit, pieces, and what it tells its owner."""
+
+import pytest
+
+from fastrpc._core.framing.settings import Settings
+from fastrpc_harness.recording_parts import RecordingOwner
+from fastrpc.errors import EncodeError
+from tests.support.engine import call_ids, frames
+from tests.support.wire_frames import Credit, Data, Response
+
+
+def sender_of_server(**limits: int) -> RecordingOwner:
+    """Return the sender of a server, whose client accepts the usual with changes."""
+    peer = Settings(False)
+    for name, value in {"max_frame": 65_536, "max_message": 1_000_000, **limits}.items():
+        setattr(peer, name, value)
+    return RecordingOwner("sender", is_client=False, peer=peer)
+
+
+def test_small_answer_is_written_at_once_and_its_call_told_as_answered() -> None:
+    owner = sender_of_server()
+    owner.respond(owner.call(1), b"six")
+    assert owner.events == [("on_answered", 1)]
+    assert frames(owner.take(), by_server=True) == [Response(1, 0, b"six")]
+    assert owner.take() == b""
+
+
+def test_answer_without_credit_waits_until_credit_comes() -> None:
+    owner = sender_of_server()
+    sizes = [16_000] * 5
+    for id, size in enumerate(sizes):
+        owner.respond(owner.call(2 * id + 1), bytes(size))
+    assert owner.events[-1] == ("on_answer_waits", 9)
+    sent = frames(owner.take(), by_server=True)
+    assert call_ids(sent) == [1, 3, 5, 7]
+    assert owner.sender is not None
+    assert owner.sender.queued_bytes == 16_000
+    assert owner.raise_credit(None, 20_000)
+    assert call_ids(frames(owner.take(), by_server=True)) == [9]
+    assert owner.sender.queued_bytes == 0
+    assert owner.events[-1] == ("on_answered", 9)
+
+
+def test_large_answers_take_turns_a_piece_at_a_time() -> None:
+    owner = sender_of_server(max_frame=16_384, open_messages=2)
+    owner.respond(owner.call(1), bytes(30_000))
+    owner.respond(owner.call(3), bytes(30_000))
+    sent = frames(owner.take(), by_server=True)
+    assert [(type(frame), frame.id) for frame in sent if isinstance(frame, Response | Data)] == [
+        (Response, 1),
+        (Response, 3),
+        (Data, 1),
+        (Data, 3),
+    ]
+
+
+def test_credit_overtakes_an_answer_that_was_written_before() -> None:
+    owner = sender_of_server()
+    owner.respond(owner.call(1), b"six")
+    owner.send_credit(0, 100)
+    assert [type(frame) for frame in frames(owner.take(), by_server=True)] == [Credit, Response]
+
+
+def test_message_of_a_stream_waits_for_its_window() -> None:
+    owner = sender_of_server()
+    call = owner.call(1, window=10)
+    owner.send_message(call, b"too long for ten")
+    assert owner.take() == b""
+    assert owner.raise_credit(call, 100)
+    assert frames(owner.take(), by_server=True) == [Data(1, b"too long for ten")]
+
+
+def test_credit_above_the_highest_window_is_refused() -> None:
+    owner = sender_of_server()
+    assert not owner.raise_credit(None, 2**31 - 1)
+
+
+def test_failure_drops_the_messages_in_front_of_it() -> None:
+    owner = sender_of_server()
+    call = owner.call(1, window=10)
+    owner.send_message(call, b"too long for ten")
+    owner.fail(call, 13, "failed")
+    assert owner.sender is not None
+    assert owner.sender.queued_bytes == 0
+    assert frames(owner.take(), by_server=True) == [Response(1, 13, b"", message=b"failed")]
+
+
+def test_answer_above_the_limit_of_the_peer_is_refused() -> None:
+    owner = sender_of_server(max_message=100)
+    with pytest.raises(EncodeError, match="101 bytes, the peer takes at most 100"):
+        owner.respond(owner.call(1), bytes(101))
+
+
+def test_each_look_at_the_output_counts_as_a_flush() -> None:
+    owner = sender_of_server()
+    assert owner.sender is not None
+    owner.respond(owner.call(1), b"six")
+    owner.take()
+    owner.take()
+    assert owner.sender.flushes == 2
+
+
+def test_sender_outlives_its_owner_without_a_use() -> None:
+    owner = sender_of_server()
+    sender = owner.sender
+    assert sender is not None
+    del owner
+    assert (sender.flushes, sender.queued_bytes) == (0, 0)
