@@ -1,4 +1,4 @@
-"""Every asynchronous test of this folder runs under each event loop, those marked `one_loop` only at larger scales."""
+"""Every asynchronous test of these folders runs under each event loop, those marked `one_loop` only at larger scales."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,0 +1,23 @@
+"""The rules of the tests, read off their files: where they lie, and what they may not do."""
+
+from pathlib import Path
+
+from tests.support.source_tree import ROOT
+
+TESTS = ROOT / "tests"
+
+INTEGRATION = TESTS / "integration"
+
+
+def test_integration_tests_lie_in_a_folder_for_each_feature() -> None:
+    assert [path.name for path in INTEGRATION.glob("test_*.py")] == []
+
+
+def test_each_integration_test_file_has_a_name_of_its_own() -> None:
+    names: dict[str, Path] = {}
+    twice = []
+    for path in sorted(INTEGRATION.rglob("test_*.py")):
+        if path.name in names:
+            twice.append(f"{path.relative_to(TESTS)} and {names[path.name].relative_to(TESTS)}")
+        names[path.name] = path
+    assert twice == []
