@@ -1,4 +1,4 @@
-"""Every asynchronous test of this folder runs under each event loop, those marked `one_loop` only at larger scales."""
+"""Asynchronous tests here run under each event loop; at scale 1, those marked `one_loop` under uvloop alone."""
 
 import asyncio
 from collections.abc import Callable

@@ -114,7 +114,7 @@ def test_defaults_written_out_are_taken() -> None:
 def test_every_extra_is_used_by_the_package() -> None:
     root = Path(fastrpc.__file__).parent
     sources = "\n".join(path.read_text() for path in root.rglob("*.py"))
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     extras = {
         name for name in project["optional-dependencies"] if name not in {"bench", "dev", "standard", "all"}
     }

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.program import Program
 
-FOLDER = Path(__file__).parents[1] / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 #: What they serve is no program by itself.
 EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if not path.name.endswith("_service.py"))
 
@@ -19,6 +19,6 @@ def test_example_works(path: Path, tmp_path: Path) -> None:
 
 
 def test_architecture_shows_the_core_without_a_socket_as_it_runs() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     example = (root / "tests/examples/core_without_a_socket.py").read_text(encoding="utf-8")
     assert example.split('"""\n\n', 1)[1] in (root / "ARCHITECTURE.md").read_text(encoding="utf-8")

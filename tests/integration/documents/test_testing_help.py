@@ -29,7 +29,7 @@ from tests.support.served import served
 
 pytestmark = pytest.mark.one_loop
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 #: Connects again at once.
 EAGER = fastrpc.ClientConfig(backoff=fastrpc.Backoff(first=0.001, longest=0.01))

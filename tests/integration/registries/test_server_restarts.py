@@ -19,7 +19,7 @@ from tests.support.noted import Noted
 from tests.support.program import PACKAGE_ROOT, Program
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 METHODS = (Noted.once, Noted.again, Noted.at_once)
 CALLERS = 30

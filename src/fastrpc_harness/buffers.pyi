@@ -1,0 +1,28 @@
+from fastrpc._core.base.buffer import Assembly, WriteBuffer
+
+def write(buffer: WriteBuffer, data: bytes) -> None:
+    """Append bytes."""
+
+def written(buffer: WriteBuffer) -> bytes:
+    """Return what is in the buffer, and leave it there."""
+
+def take(buffer: WriteBuffer) -> bytes:
+    """Return what is in the buffer, and empty it."""
+
+def keep(buffer: WriteBuffer, size: int) -> None:
+    """Cut the buffer back to its first `size` bytes."""
+
+def clear(buffer: WriteBuffer) -> None:
+    """Empty the buffer."""
+
+def release(buffer: WriteBuffer) -> None:
+    """Free the memory of an empty buffer."""
+
+def capacity(buffer: WriteBuffer | Assembly) -> int:
+    """Return the bytes that fit in without further memory."""
+
+def append(assembly: Assembly, data: bytes, trusted: int = 0) -> None:
+    """Receive bytes; `trusted` is the size of the largest payload that this peer has delivered whole."""
+
+def finish(assembly: Assembly) -> bytes:
+    """Return the payload, and empty the assembly."""

@@ -1,0 +1,141 @@
+"""Buffers: what was written comes out, memory follows what arrives, and bursts pin none of it."""
+
+import pytest
+
+from fastrpc._core.base.block_pool import release_blocks
+from fastrpc._core.base.buffer import Assembly, ReadBuffer, WriteBuffer
+from fastrpc_harness import buffers
+
+KEPT = 65_536
+FIRST_PIECE = 65_536
+
+
+@pytest.fixture(autouse=True)
+def empty_pool() -> None:
+    release_blocks()
+
+
+class TestWriteBuffer:
+    def test_bytes_leave_in_the_order_they_were_written(self) -> None:
+        buffer = WriteBuffer()
+        pieces = [bytes([number]) * (7 * number) for number in range(1, 60)]
+        for piece in pieces:
+            buffers.write(buffer, piece)
+        assert buffer.size == sum(map(len, pieces))
+        assert buffers.take(buffer) == b"".join(pieces)
+        assert buffer.size == 0
+        assert buffers.take(buffer) == b""
+
+    def test_a_buffer_can_be_filled_again_after_it_was_taken(self) -> None:
+        buffer = WriteBuffer()
+        buffers.write(buffer, b"first")
+        buffers.take(buffer)
+        buffers.write(buffer, b"second")
+        assert buffers.written(buffer) == b"second"
+
+    def test_a_frame_that_was_begun_can_be_cut_off(self) -> None:
+        buffer = WriteBuffer()
+        buffers.write(buffer, b"whole")
+        buffers.write(buffer, b"begun")
+        buffers.keep(buffer, 5)
+        buffers.write(buffer, b"!")
+        assert buffers.take(buffer) == b"whole!"
+
+    def test_an_empty_buffer_has_no_memory_until_it_is_used(self) -> None:
+        assert buffers.capacity(WriteBuffer()) == 0
+
+    def test_the_memory_of_small_frames_is_kept_for_the_next_ones(self) -> None:
+        buffer = WriteBuffer()
+        buffers.write(buffer, bytes(KEPT))
+        buffers.clear(buffer)
+        assert buffers.capacity(buffer) == KEPT
+
+    def test_the_memory_of_a_burst_is_freed_when_it_is_over(self) -> None:
+        buffer = WriteBuffer()
+        buffers.write(buffer, bytes(KEPT + 1))
+        assert buffers.capacity(buffer) > KEPT
+        buffers.clear(buffer)
+        assert buffers.capacity(buffer) == 0
+
+    def test_memory_in_use_is_not_released(self) -> None:
+        buffer = WriteBuffer()
+        buffers.write(buffer, b"waiting")
+        buffers.release(buffer)
+        assert buffers.written(buffer) == b"waiting"
+        buffers.clear(buffer)
+        buffers.release(buffer)
+        assert buffers.capacity(buffer) == 0
+
+
+class TestReadBuffer:
+    def test_it_has_the_capacity_it_was_made_with(self) -> None:
+        assert ReadBuffer(1_000).capacity == 1_000
+
+    def test_more_memory_than_there_is_raises(self) -> None:
+        with pytest.raises(MemoryError):
+            ReadBuffer(2**62)
+
+
+class TestAssembly:
+    @pytest.mark.parametrize("size", [1, 1_000, FIRST_PIECE, FIRST_PIECE + 1, 1_000_003])
+    @pytest.mark.parametrize("piece", [1_000, 4_096, 200_000])
+    def test_pieces_become_the_payload(self, size: int, piece: int) -> None:
+        payload = bytes(range(256)) * (size // 256 + 1)
+        payload = payload[:size]
+        assembly = Assembly(size)
+        for start in range(0, size, piece):
+            buffers.append(assembly, payload[start : start + piece])
+        assert (assembly.filled, assembly.total) == (size, size)
+        assert buffers.finish(assembly) == payload
+
+    def test_a_payload_of_no_bytes_is_empty(self) -> None:
+        assembly = Assembly(0)
+        buffers.append(assembly, b"")
+        assert buffers.finish(assembly) == b""
+
+    def test_a_payload_that_ends_early_has_what_arrived(self) -> None:
+        assembly = Assembly(1_000_000)
+        buffers.append(assembly, b"all there is")
+        assert buffers.finish(assembly) == b"all there is"
+
+    def test_memory_follows_the_received_bytes_and_not_the_announced_size(self) -> None:
+        assembly = Assembly(2**40)
+        received = 0
+        for _ in range(20):
+            buffers.append(assembly, bytes(50_000))
+            received += 50_000
+            assert buffers.capacity(assembly) <= max(FIRST_PIECE, 2 * received)
+
+    def test_a_peer_that_delivered_a_large_payload_is_given_more_memory_at_once(self) -> None:
+        trusted = Assembly(10_000_000)
+        buffers.append(trusted, bytes(100_000), trusted=8_000_000)
+        # Sixteen times what is there, within what was delivered before.
+        assert buffers.capacity(trusted) == 1_600_000
+        little = Assembly(10_000_000)
+        buffers.append(little, bytes(100_000), trusted=200_000)
+        assert buffers.capacity(little) == 200_000
+
+    def test_no_more_memory_is_taken_than_was_announced(self) -> None:
+        assembly = Assembly(70_000)
+        buffers.append(assembly, bytes(66_000))
+        assert buffers.capacity(assembly) == 70_000
+
+    def test_an_assembly_is_empty_once_its_payload_is_handed_over(self) -> None:
+        assembly = Assembly(100_000)
+        buffers.append(assembly, bytes(100_000))
+        payload = buffers.finish(assembly)
+        assert (assembly.filled, buffers.capacity(assembly)) == (0, 0)
+        assert buffers.finish(assembly) == b""
+        assert len(payload) == 100_000
+
+    def test_a_payload_that_was_handed_over_is_not_written_to_by_the_next_one(self) -> None:
+        kept = []
+        for number in range(4):
+            assembly = Assembly(100_000)
+            buffers.append(assembly, bytes([number]) * 100_000)
+            kept.append(buffers.finish(assembly))
+        assert kept == [bytes([number]) * 100_000 for number in range(4)]
+
+    def test_an_assembly_that_is_dropped_half_way_frees_its_memory(self) -> None:
+        for _ in range(1_000):
+            buffers.append(Assembly(50_000_000), bytes(1_000), trusted=50_000_000)
