@@ -29,7 +29,6 @@ DEEPER_CHAINS = {
     "ServerSession": 5,
 }
 LONGER_FILES = {
-    "loop/handler_task.pyx",
     "payload/marshal.pyx",
 }
 
