@@ -8,6 +8,9 @@ BUILT := build/release/.built
 CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
 .DEFAULT_GOAL := help
+# Hundreds of processes of the tests import the package: its byte code is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help build demo test lint guard bench promises compare services soak sanitize coverage wheel clean distclean
 
 help: ## list these commands

@@ -11,6 +11,9 @@ import pytest
 
 SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
+#: The share of its random inputs that a test tries in a normal run; a longer one tries all, times its scale.
+SHARE = 0.1
+
 
 class Scale:
     """How large the tests of this run are: 1 for every change, more for `make soak`."""
@@ -21,6 +24,10 @@ class Scale:
     def __call__(self, amount: int, *, least: int = 1) -> int:
         """Return `amount` at this scale, but not less than `least`."""
         return max(least, math.ceil(amount * self.factor))
+
+    def inputs(self, amount: int) -> int:
+        """Return how many of `amount` random inputs to try: `SHARE` of them in a normal run, all in a longer one."""
+        return self(round(amount * SHARE)) if self.factor <= 1 else self(amount)
 
 
 @pytest.fixture(scope="session")

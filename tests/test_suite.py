@@ -1,5 +1,6 @@
 """The rules of the tests, read off their files: where they lie, and what they may not do."""
 
+import re
 from pathlib import Path
 
 from tests.support.source_tree import PACKAGE, ROOT
@@ -21,6 +22,14 @@ def test_each_integration_test_file_has_a_name_of_its_own() -> None:
             twice.append(f"{path.relative_to(TESTS)} and {names[path.name].relative_to(TESTS)}")
         names[path.name] = path
     assert twice == []
+
+
+def test_no_test_unfreezes_what_the_collector_need_not_look_at() -> None:
+    """The collected tests are frozen; a collection that looks at them takes half a second, and many tests collect."""
+    files = [
+        path for path in TESTS.rglob("*.py") if re.search(r"gc\.unfreeze\(", path.read_text(encoding="utf-8"))
+    ]
+    assert [str(path.relative_to(TESTS)) for path in files] == []
 
 
 #: Compiled modules that the tests of their neighbours cover so far; each leaves the list with its own test file.

@@ -40,7 +40,7 @@ def registry_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 @pytest.fixture
 async def listening() -> AsyncIterator[None]:
-    """Somebody listens where the endpoints are, for those checks that connect."""
+    """Accept connections where the endpoints are: to the first check that connects in vain, the endpoint is gone."""
     async with contextlib.AsyncExitStack() as stack:
         for endpoint in ENDPOINTS:
             server = await asyncio.start_server(
@@ -142,6 +142,7 @@ async def test_stopped_registry_holds_up_no_loop(registry_server: Any) -> None:
     assert longest < 0.2
 
 
+@pytest.mark.usefixtures("listening")
 async def test_servers_start_while_the_registry_is_away(registry_server: Any) -> None:
     await in_thread(registry_server.kill)
     async with contextlib.AsyncExitStack() as stack:
@@ -156,6 +157,7 @@ async def test_servers_start_while_the_registry_is_away(registry_server: Any) ->
         await seconds_until_all_are_back(registry_server)
 
 
+@pytest.mark.usefixtures("listening")
 async def test_client_starts_from_its_file_while_the_registry_is_away(
     registry_server: Any, tmp_path: Path
 ) -> None:

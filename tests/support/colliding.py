@@ -11,6 +11,7 @@ Simpler, where numbers are not limited to 64 bits: numbers that are equal modulo
 import random
 from collections.abc import Sequence, Set
 from decimal import Decimal
+from functools import cache
 
 __all__ = ["alike_decimals", "alike_numbers", "colliding_numbers", "colliding_set_values"]
 
@@ -30,16 +31,18 @@ def alike_decimals(count: int, number: int = 5) -> list[Decimal]:
     return [Decimal(number + times * MODULUS) for times in range(count)]
 
 
-def colliding_numbers(slot_bits: int, fill: int, count: int) -> list[int]:
+@cache
+def colliding_numbers(slot_bits: int, fill: int, count: int) -> tuple[int, ...]:
     """Return `fill` harmless numbers and `count` that collide with them in a dict of 2**slot_bits slots."""
     mask = (1 << slot_bits) - 1
     order = [0]
     while len(order) < fill:
         order.append((5 * order[-1] + 1) & mask)
-    return [*order, *_found(slot_bits, order, set(order), count)]
+    return (*order, *_found(slot_bits, order, set(order), count))
 
 
-def colliding_set_values(slot_bits: int, fill: int, count: int) -> list[int]:
+@cache
+def colliding_set_values(slot_bits: int, fill: int, count: int) -> tuple[int, ...]:
     """Return some `fill` harmless numbers and `count` that collide with them in a set of 2**slot_bits slots."""
     mask = (1 << slot_bits) - 1
     heads = [0]
@@ -48,7 +51,7 @@ def colliding_set_values(slot_bits: int, fill: int, count: int) -> list[int]:
         last = heads[-1] + NEIGHBOURS if heads[-1] + NEIGHBOURS <= mask else heads[-1]
         taken.update(dict.fromkeys(range(heads[-1], last + 1)))
         heads.append((5 * heads[-1] + 1) & mask)
-    return [*taken, *_found(slot_bits, heads[:-1], set(heads[:-1]), count)]
+    return (*taken, *_found(slot_bits, heads[:-1], set(heads[:-1]), count))
 
 
 def _found(slot_bits: int, starts: Sequence[int], passed: Set[int], count: int) -> set[int]:
@@ -72,9 +75,10 @@ def _extended(
     if shift >= BITS + SHIFT:
         return number
     fresh = min(SHIFT, max(0, BITS - known))
-    options = list(range(1 << fresh))
-    chance.shuffle(options)
-    for bits in options:
+    # Each choice once, in one of many orders: half a million are tried for one list.
+    first = chance.getrandbits(SHIFT) & (1 << fresh) - 1
+    for step in range(1 << fresh):
+        bits = first ^ step
         longer = number | bits << known
         following = (5 * slot + (longer >> shift) + 1) & mask
         if following in passed:
