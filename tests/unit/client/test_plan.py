@@ -90,7 +90,7 @@ class TestPauses:
         one = place()
         one.ended(was_ready=False, lived=60.0, reason="eof", at=10.0)
         assert one.error is not None
-        assert "tcp://127.0.0.1:1: the connection ended in its opening: eof" in str(one.error)
+        assert "tcp://127.0.0.1:1: the connection ended during its handshake: eof" in str(one.error)
         assert one.failures == 1
         assert one.due == pytest.approx(10.1)
 
@@ -334,7 +334,7 @@ class TestWhatAnErrorSays:
 
     @pytest.mark.parametrize(
         ("error", "text"),
-        [(None, "nobody is known to serve somebody"), ("away", "nobody is known to serve somebody (away)")],
+        [(None, "no endpoint of somebody is known"), ("away", "no endpoint of somebody is known (away)")],
     )
     def test_without_a_list_it_says_so(self, error: object, text: str) -> None:
         assert plan_of(0).tried(error) == text

@@ -149,10 +149,13 @@ def test_servers_that_do_not_tell_are_named_once(caplog: pytest.LogCaptureFixtur
         prober.failed(subchannel, CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.health.check' here"))
         prober.failed(subchannel, CallError(Status.PERMISSION_DENIED, "not you"))
     assert logged(caplog) == [
-        ("WARNING", "memory://a does not tell its health (UNIMPLEMENTED): probes only show that it answers"),
         (
             "WARNING",
-            "memory://a does not tell its health (PERMISSION_DENIED): probes only show that it answers",
+            "memory://a does not report its health (UNIMPLEMENTED): probes only show that it answers",
+        ),
+        (
+            "WARNING",
+            "memory://a does not report its health (PERMISSION_DENIED): probes only show that it answers",
         ),
     ]
 
