@@ -1,5 +1,5 @@
 # cython: auto_pickle=False
-"""Tasks that start at once, cost nothing while a handler does not suspend, and are used again.
+"""Reusable tasks that start at once, and cost nothing while a handler does not suspend.
 
 `asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn
 later. `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so
@@ -7,18 +7,19 @@ later. `HandlerTask.begin` runs the first step now; the object already is the lo
 3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
 are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
-    HandlerTask                 begin(), the hooks, and all of asyncio.Task that people touch
+    HandlerTask                 begin(), the hooks, and the interface of asyncio.Task
       DrivenTask                one that Python code starts, for tests and benches
     TaskPool                    idle tasks of one loop
     TaskDriver                  starts coroutines through a pool as a session does, for tests and benches
 
 Where a HandlerTask differs from asyncio.Task, on purpose:
 
-- An exception nobody retrieves is not logged: whoever began the task always takes it.
+- An unretrieved exception is not logged: the owner of the task always takes it.
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
-- SystemExit ends the task like any other exception and does not leave the loop: no handler ends its server.
-- It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` is right for free.
+- SystemExit ends the task like any other exception and does not leave the loop: a handler cannot end its server.
+- It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` stays right at no
+  cost.
 """
 
 cimport cython
@@ -183,7 +184,7 @@ cdef class HandlerTask:
     @cython.final
     cdef int step_as_current(self, object coroutine, object context) except -1:
         # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
-        # holds all three. KeyboardInterrupt is left in `error` like any other.
+        # holds all three. KeyboardInterrupt stays in `error` like any other.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"step_as_current() needs a new or rearmed task, not {self!r}")
@@ -208,11 +209,11 @@ cdef class HandlerTask:
         return 0
 
     cdef object make_name(self):
-        # Called when somebody asks for the name of a task that was not given one.
+        # Called for the name of a task without a name.
         return "rpc"
 
     cdef void rearm(self) noexcept:
-        # Forgets the call that ended: begin() may follow. A subclass clears its own fields and calls this.
+        # Forgets the ended call: begin() may follow. A subclass clears its own fields and calls this.
         if self._phase == PENDING:
             return
         self.value = None
@@ -232,9 +233,9 @@ cdef class HandlerTask:
         self._phase = IDLE
 
     cdef bint is_reusable(self, Py_ssize_t references=1) noexcept:
-        # Whether no more references exist than the caller knows of, and nothing by which the next call could be taken for
-        # this one. A foreign weak reference may be the key of state that belongs to this call: anyio keeps
-        # its cancel scopes so. Attributes set from outside belong to this call as well.
+        # Whether there are no references beyond the caller's, and no state that would leak into the next call. A
+        # foreign weak reference may be the key of this call's state: anyio keeps its cancel scopes so. Attributes
+        # set from outside belong to this call as well.
         return (
             self._phase != PENDING
             and Py_REFCNT(self) == references
@@ -346,7 +347,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int _abandon(self, object error) except -1:
-        # Nobody will ever wake the coroutine.
+        # The coroutine would never be woken.
         try:
             self._coro.close()
         except BaseException as failure:
@@ -421,7 +422,7 @@ cdef class HandlerTask:
         if self._phase != PENDING:
             return False
         self._num_cancels_requested += 1
-        # The waiter stays: it may be a task that refuses, and is then cancelled again by the next request.
+        # The waiter stays: a task that refuses its cancellation is cancelled again by the next request.
         if self._fut_waiter is not None and self._fut_waiter.cancel(msg):
             return True
         self._must_cancel = True
@@ -606,7 +607,7 @@ cdef class TaskPool:
         return self._count
 
     cpdef HandlerTask acquire(self):
-        # A variable that still holds the task released before keeps that one from being found.
+        # A variable that still refers to the released task keeps it from being found idle.
         cdef HandlerTask task
         while self._count:
             self._count -= 1
@@ -617,15 +618,15 @@ cdef class TaskPool:
         return self._factory(self.loop)
 
     cpdef bint release(self, HandlerTask task) except -1:
-        # One reference is the caller's, who forgets the task now. Inside finished() it is the bound method's
-        # that the loop calls, so the caller drops his before. A broken future could keep that method and wake
-        # the next call with it: therefore acquire() looks again.
+        # One reference is the caller's, who drops the task now. Inside finished() it is that of the bound method
+        # which the loop calls, so the caller drops its own before. A broken future could keep that method and wake
+        # the next call with it: therefore acquire() checks again.
         if task._phase == PENDING:
             raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
         if task._loop is not self.loop or not task.is_reusable():
             return False
         task.rearm()
-        # Asked after rearm(): what it let go of may have run code that used this pool.
+        # Checked after rearm(): releasing objects may have run code that used this pool.
         if self._count == POOLED_TASKS:
             return False
         self._idle[self._count] = task
