@@ -93,7 +93,7 @@ def test_valid_and_damaged_input_means_the_same_to_both(is_server: bool, scale: 
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
-def test_both_do_the_same_whatever_is_done_between_frames(is_server: bool, scale: Scale) -> None:
+def test_both_behave_alike_with_any_action_between_frames(is_server: bool, scale: Scale) -> None:
     for seed in range(scale.inputs(1_000)):
         random = Random(seed)
         try:
@@ -123,7 +123,7 @@ def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
-def test_both_end_a_given_up_answer_alike_however_far_it_got(is_server: bool, scale: Scale) -> None:
+def test_both_end_a_cancelled_answer_alike_at_any_point(is_server: bool, scale: Scale) -> None:
     opening = Preface().encode() + SettingsFrame(encode_settings(ANNOUNCED)).encode()
     opening += SettingsFrame(ack=True).encode()
     for seed in range(scale.inputs(300)):
@@ -204,7 +204,7 @@ def idle_work(random: Random, call: int) -> bytes:
     )
 
 
-def test_both_lose_patience_with_calls_that_come_to_nothing_at_the_same_frame(scale: Scale) -> None:
+def test_both_exhaust_the_idle_work_budget_at_the_same_frame(scale: Scale) -> None:
     ends = 0
     for seed in range(scale(20)):
         random = Random(seed)

@@ -211,5 +211,5 @@ def start_handler_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any
 @hypothesis.example(([(("cancel", "a"), True), (("uncancel", None), True), (("wait", 0), True)], []))
 @hypothesis.example(([(("wait", 1), True)], [[("set", 1), ("cancel", "a")]]))
 @hypothesis.example(([(("wait", 1), True)], [[("set", 1), ("cancel", "a"), ("uncancel", None)]]))
-def test_a_handler_task_does_what_an_asyncio_task_does(program: Program) -> None:
+def test_a_handler_task_behaves_like_an_asyncio_task(program: Program) -> None:
     assert Run(program).run(start_handler_task) == Run(program).run(start_asyncio_task)

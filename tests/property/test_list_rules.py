@@ -19,7 +19,7 @@ def endpoints(ports: Sequence[int]) -> list[Endpoint]:
 
 
 @given(EVENTS)
-def test_published_list_has_all_that_the_registry_names_and_nobody_it_never_named(
+def test_published_list_has_exactly_the_endpoints_of_the_registry(
     events: list[tuple[list[int] | None, float]],
 ) -> None:
     rules, now = ListRules(), 0.0
@@ -41,7 +41,9 @@ def test_published_list_has_all_that_the_registry_names_and_nobody_it_never_name
 
 
 @given(EVENTS)
-def test_nobody_is_lost_before_the_registry_settled(events: list[tuple[list[int] | None, float]]) -> None:
+def test_no_endpoint_is_removed_before_the_registry_settles(
+    events: list[tuple[list[int] | None, float]],
+) -> None:
     rules, now, settled = ListRules(), 0.0, 0.0
     published: set[Endpoint] = set()
     is_away = False

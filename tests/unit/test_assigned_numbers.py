@@ -13,7 +13,7 @@ from tests.support.source_tree import PACKAGE, ROOT
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_codec_has_its_number_wherever_it_is_asked_for(name: str) -> None:
+def test_a_codec_has_the_same_number_everywhere(name: str) -> None:
     assert codec_named(name).wire_id == codec_number(name) == CODECS[name]
     assert codec_numbers()[CODECS[name]] == name
     assert usual_settings(True).codecs[CODECS[name]] == name
@@ -29,7 +29,7 @@ def test_the_floor_has_codecs_that_every_peer_knows() -> None:
     assert Settings(True).codecs == Settings(False).codecs == {0: "raw", 1: "msgpack"}
 
 
-def test_c_and_the_protocol_know_the_same_first_number_of_ones_own() -> None:
+def test_c_and_the_protocol_agree_on_the_first_installed_number() -> None:
     declared = re.search(
         r"FIRST_OWN_NUMBER = (\d+)", (PACKAGE / "_core/framing/settings.pxd").read_text(encoding="utf-8")
     )

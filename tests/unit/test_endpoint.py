@@ -8,7 +8,7 @@ import pytest
 from fastrpc import ConfigError, Endpoint
 
 
-def test_endpoint_tells_where_it_is_and_what_it_speaks() -> None:
+def test_endpoint_text_has_its_address_and_its_protocol() -> None:
     endpoint = Endpoint("tcp://h:1", zone="a", version="2", protocols=["native"], codecs=["json"])
     assert (endpoint.zone, endpoint.version, endpoint.protocols, endpoint.codecs) == (
         "a",
@@ -37,7 +37,7 @@ def test_endpoints_that_differ_in_anything_are_not_equal(other: Endpoint) -> Non
     assert Endpoint("tcp://h:1") != other
 
 
-def test_what_is_not_said_does_not_show() -> None:
+def test_repr_omits_zone_and_version_that_are_not_set() -> None:
     assert repr(Endpoint("tcp://h:1")) == "Endpoint('tcp://h:1', weight=1, labels={})"
 
 
@@ -59,6 +59,6 @@ def test_negative_weight_is_refused() -> None:
         ({"codecs": [1]}, "codecs is [1], it must be a list of texts"),
     ],
 )
-def test_what_no_record_can_hold_is_refused(values: dict[str, Any], message: str) -> None:
+def test_values_that_no_record_can_hold_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Endpoint("tcp://h:1", **values)

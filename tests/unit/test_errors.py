@@ -27,7 +27,7 @@ from fastrpc import (
         (True, TypeError),
     ],
 )
-def test_pause_that_is_none_is_refused(kind: Any, pause: Any, refusal: type[Exception]) -> None:
+def test_invalid_pause_is_refused(kind: Any, pause: Any, refusal: type[Exception]) -> None:
     with pytest.raises(refusal, match=r"retry_after is .*, it must be .*seconds"):
         kind(retry_after=pause)
 

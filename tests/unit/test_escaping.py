@@ -107,7 +107,7 @@ def lines() -> Iterator[Lines]:
 
 
 @pytest.mark.parametrize("name", LOGGERS)
-def test_a_record_of_fastrpc_is_one_line_whatever_a_peer_says(name: str, lines: Lines) -> None:
+def test_a_log_record_stays_one_line_with_any_text_of_a_peer(name: str, lines: Lines) -> None:
     error = fastrpc.CallError(fastrpc.Status.NOT_FOUND, "gone\nERROR root: forged \x1b[2J 100 %s")
     logging.getLogger(name).error("%s: %s after %.1f s", "tcp://a:1\u202e", error, 0.25)
     text = r"tcp://a:1\u202e: NOT_FOUND: gone\nERROR root: forged \x1b[2J 100 %s after 0.2 s"
@@ -145,7 +145,7 @@ def test_a_traceback_of_fastrpc_is_logged_escaped(lines: Lines) -> None:
     assert printable(text, multiline=True) == text
 
 
-def test_what_is_plain_is_logged_as_the_program_formats_it(lines: Lines) -> None:
+def test_plain_records_are_logged_in_the_format_of_the_program(lines: Lines) -> None:
     class Short(logging.Formatter):
         def formatException(self, ei: object) -> str:
             return "<traceback>"

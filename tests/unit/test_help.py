@@ -45,7 +45,7 @@ def stubbed(kind: type, method: str) -> ast.FunctionDef:
 
 @pytest.mark.parametrize("client", [fastrpc.Client, fastrpc.SyncClient])
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_is_what_editors_show(client: type, verb: str) -> None:
+def test_help_of_a_verb_equals_its_stub(client: type, verb: str) -> None:
     text = ast.get_docstring(stubbed(client, verb))
     assert text
     assert inspect.getdoc(getattr(client, verb)) == text
@@ -58,7 +58,7 @@ def test_help_of_with_options_describes_every_option(client: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["update", "pick", "observe"])
-def test_help_of_a_selector_s_method_is_what_editors_show(method: str) -> None:
+def test_help_of_a_selector_method_equals_its_stub(method: str) -> None:
     text = ast.get_docstring(stubbed(selectors.Random, method))
     assert text
     assert inspect.getdoc(getattr(selectors.Random, method)) == text

@@ -1,4 +1,4 @@
-"""The calling side: a client, its connections, and what is done when an attempt fails.
+"""The calling side: clients, their connections, and the handling of failed attempts.
 
-Knows every part below it; knows nothing of servers.
+It may import every layer below it, and nothing of `server/`.
 """

@@ -1,4 +1,4 @@
-"""The attempts of one call: where each goes, and what is learned from how it ends."""
+"""The attempts of one call: where each one goes, and what the endpoint set learns from its outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator
@@ -27,48 +27,51 @@ T = TypeVar("T")
 
 
 class BaseAttempting:
-    """What the attempts of a call have in common, with a loop or without one.
+    """The part of a call's attempts that both clients share.
 
     Args:
-        made: the error of an attempt that was made before any fail mode was asked.
+        made: the error of an attempt made before the fail mode ran; None without one.
     """
 
     def __init__(self, pool: Any, call: Any, made: FastRPCError | None) -> None:
         self._pool = pool
         self._call = call
         self._made = made
-        #: Whether any attempt went out.
+        #: Whether any attempt was sent.
         self.was_sent = made is not None
-        #: Whether an attempt is over that a server had, or may have had: not one whose connection never came to be.
+        #: Whether an attempt ended that may have reached a server. An attempt without a connection does not count.
         self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._tried: list[Endpoint] = []
         self._picks: list[Pick] = []
         self._running: list[tuple[Any, Pick | None]] = []
-        #: Where attempts are still on the way to a connection.
+        #: Picks of attempts that still wait for a connection.
         self._connecting: list[Pick] = []
-        #: Where attempts went instead, because there was no connection yet where they were to go.
+        #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
 
     @property
     def waits_for_list(self) -> bool:
-        """Whether nothing can be picked yet."""
+        """Whether the registry has not sent a list yet."""
         return not self._pool.has_list or (not self._pool.subchannels and self._call._options.wait_for_ready)
 
     def patience(self) -> Patience | None:
-        """Return how long the next attempt waits for a connection; None for the first, which fails at once."""
+        """Return the patience of the next attempt; None for the first attempt, which does not wait."""
         if not self._was_attempted:
             return None
         return Patience(self._pool.config.backoff.first)
 
     @property
     def asks_once(self) -> bool:
-        """Whether a pick stands while a connection may still come: those of users are told what came of each."""
+        """Whether a pick stands while its endpoint may still connect.
+
+        True for user-defined selectors: they are told the outcome of each pick.
+        """
         return bool(self._pool.endpoint_set.selector.observes_each_pick)
 
     def pick(self) -> Endpoint:
-        """Return where the next attempt goes."""
+        """Return the endpoint of the next attempt."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
         pinned: Address | None = self._call._options.endpoint
@@ -88,17 +91,17 @@ class BaseAttempting:
         return subchannel
 
     def _fail_again(self, endpoint: Endpoint) -> None:
-        """Let the fail mode judge the attempt that was made before."""
+        """Raise the error of the earlier attempt, so that the fail mode judges it."""
         self._tried.append(endpoint)
         made, self._made = self._made, None
         try:
             raise cast(FastRPCError, made)
         finally:
-            # The error holds this frame by its traceback; the frame must not hold the error.
+            # The error's traceback holds this frame: a reference from the frame to the error would be a cycle.
             del made
 
     def _taken(self, endpoint: Endpoint) -> Pick | None:
-        """Return the pick that was picked for an endpoint; None for one that nobody picked."""
+        """Return the waiting pick of an endpoint; None if the selector did not pick that endpoint."""
         for pick in self._picks:
             if pick.endpoint is endpoint:
                 self._picks.remove(pick)
@@ -106,7 +109,7 @@ class BaseAttempting:
         return None
 
     def _went(self, endpoint: Endpoint, pick: Pick) -> None:
-        """Have another attempt at the same endpoint go where this one goes."""
+        """Send later attempts at the same endpoint to where this one goes."""
         if pick.endpoint is not endpoint:
             self._moved[endpoint] = pick.endpoint
 
@@ -114,7 +117,7 @@ class BaseAttempting:
         """Place the next attempt: at this address, or where the selector says."""
         endpoint_set: EndpointSet = self._pool.endpoint_set
         if pinned is None:
-            # A hedge goes elsewhere than what it runs beside, and so does what it runs beside when it has to move.
+            # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
             beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
             return endpoint_set.pick(self._call, [*self._tried, *(pick.endpoint for pick in beside)])
@@ -122,7 +125,7 @@ class BaseAttempting:
 
     @contextmanager
     def _connecting_for_call(self) -> Iterator[None]:
-        """Name the call in the errors of what waits for a connection inside."""
+        """Name the call in errors raised while it waits for a connection."""
         call = self._call
         try:
             yield
@@ -142,7 +145,7 @@ class BaseAttempting:
         self._running.append((attempt, pick))
 
     def _end(self, attempt: Any, session: Any, pick: Pick | None, error: BaseException | None) -> None:
-        """Take note of how an attempt ended, and on which connection."""
+        """Record the outcome of an attempt and its connection."""
         call = self._call
         self._running.remove((attempt, pick))
         if pick is not None:
@@ -158,13 +161,13 @@ class BaseAttempting:
 
 
 class Attempting(BaseAttempting):
-    """What a fail mode is given to make the attempts of one call with."""
+    """The `pick` and `attempt` that a fail mode makes one call with."""
 
     _pool: Pool
     _call: ClientCall | BatchCall
 
     async def wait_list(self) -> None:
-        """Return once it is known who serves."""
+        """Wait until the list of endpoints is known."""
         call = self._call
         await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
 
@@ -176,7 +179,7 @@ class Attempting(BaseAttempting):
         try:
             attempt = cast(ClientCall, self._call)._attempt_on(session, self._number)
         except BaseException:
-            # At once: an error that is kept keeps this frame, and what was placed in it.
+            # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
             if pick is not None:
                 pick.dropped()
             raise
@@ -192,7 +195,7 @@ class Attempting(BaseAttempting):
         return value
 
     async def attempt_batch(self, batch: BatchCall) -> list[Any]:
-        """Make a whole batch in one attempt; errors stand in place of values."""
+        """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
         session, pick = await self._connection(self.pick())
         try:
             values: list[Any] = await batch._attempt_on(session)
@@ -205,7 +208,7 @@ class Attempting(BaseAttempting):
         return values
 
     async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Pick | None]:
-        """Return a connection for the next attempt, and what the endpoint set is to be told of it."""
+        """Return a connection for the next attempt, and the pick that reports its outcome."""
         pool, call = self._pool, self._call
         if pool.endpoint_set is None:
             session = pool.at_once(ready=call._needs_ready)
@@ -234,9 +237,9 @@ class Attempting(BaseAttempting):
         return subchannel.usable(ready=self._call._needs_ready)
 
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientSession, Pick]:
-        """Pick again with each change, until there is a connection where the call is to go.
+        """Pick again after each change, until the picked endpoint has a connection.
 
-        A selector of the user's own is not asked again before what it picked turned out to be out of reach.
+        A user-defined selector picks again only after its pick proved unreachable.
         """
         pool, call = self._pool, self._call
         patience = self.patience()
@@ -264,7 +267,7 @@ class Attempting(BaseAttempting):
                     pick = self.place(pinned)
                     self._connecting.append(pick)
         except BaseException:
-            # Above all the end of its time: nobody is on the way there any more.
+            # Above all the deadline: the attempt no longer waits for this endpoint.
             pick.dropped()
             raise
         finally:
@@ -279,7 +282,7 @@ class Attempting(BaseAttempting):
 
 
 def name_call(method: str, error: UnavailableError) -> None:
-    """Let a message begin with the method that it is about."""
+    """Prefix the error's message with the method."""
     if not error.message.startswith(f"{method}: "):
         error.message = f"{method}: {error.message}"
         error.args = (error.message,)

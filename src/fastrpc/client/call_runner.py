@@ -1,9 +1,10 @@
-"""What happens to a call that cannot just be sent: connecting, interceptors, another attempt.
+"""The slow path of a call: waiting for a connection, interceptors, further attempts.
 
-The first attempt is compiled, also where there is a choice; what follows it is the fail mode's. `retry` hands the
-fail mode an attempt that failed already: its first pick is where that went, its first attempt raises that error. So a
-fail mode of one's own sees every call from its beginning, and those built in cost nothing while calls succeed.
-Hedging, and selectors of users, which may look at metadata, begin here.
+Compiled code makes the first attempt, even with several endpoints; after a failure the fail mode decides. `retry`
+replays the failed attempt to the fail mode: its first `pick` returns that endpoint, its first `attempt` raises that
+error. A user-defined fail mode thus sees every call from its beginning, and the built-in ones cost nothing while calls
+succeed.
+Hedged calls and user-defined selectors, which may read metadata, take this path from the start.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ __all__ = [
 
 
 class CallRunner:
-    """Runs the calls of one client that need more than a connection that is there."""
+    """Run the calls of one client that cannot be sent at once."""
 
     def __init__(
         self, pool: Pool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
@@ -50,15 +51,15 @@ class CallRunner:
         self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
         self._mode = mode
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
-        #: When calls may be tried again; the budget is shared by all of them.
+        #: The rule for retries; all calls share its budget.
         self.policy = policy
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The client was used for the first time, on this loop."""
+        """Bind the pool to the loop of the client's first use."""
         self._pool.bind(loop)
 
     def run(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine that makes a call from its beginning."""
+        """Return the coroutine that makes a call from its first attempt."""
         return self._intercepted(call) if self._interceptors else self._run(call)
 
     async def _run(self, call: ClientCall) -> Any:
@@ -66,7 +67,7 @@ class CallRunner:
         return self._result(call, await self._first_attempts(call))
 
     async def _intercepted(self, call: ClientCall) -> Any:
-        """Run the interceptors, the first of them outermost, around all attempts."""
+        """Run the interceptors around all attempts, the first outermost."""
         call._start_clock()
         token = enter_call(call)
         try:
@@ -75,7 +76,7 @@ class CallRunner:
             leave_scope(token)
 
     def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
-        """Return the coroutine that goes on after a first attempt failed, or None when it stays at that."""
+        """Return the coroutine that continues after a failed first attempt; None if the failure is final."""
         mode = call._options.fail_mode or self._mode
         return self._again(call, error) if may_retry(call, error, mode) else None
 
@@ -83,7 +84,7 @@ class CallRunner:
         return self._result(call, await self._attempts(call, error))
 
     async def _first_attempts(self, call: ClientCall) -> Any:
-        """Attempt from the beginning: at once where there is one address, connected, and nothing to choose."""
+        """Make the attempts of a new call; with one connected address the first one is sent at once."""
         session = None
         options = call._options
         if self._begins_plainly and options.fail_mode is None and options.endpoint is None:
@@ -104,7 +105,7 @@ class CallRunner:
         return value
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
-        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        """Run the fail mode. `error` comes from an attempt already made."""
         attempts = Attempting(self._pool, call, error)
         mode: FailMode = call._options.fail_mode or self._mode
         try:
@@ -117,7 +118,7 @@ class CallRunner:
             raise
 
     async def run_batch(self, batch: BatchCall) -> list[Any]:
-        """Make a batch for which there was no connection, or around whose calls interceptors stand."""
+        """Make a batch that found no connection, or whose calls have interceptors."""
         if self._interceptors:
             singles = [batch._single(index) for index in range(batch._size)]
             results = await asyncio.gather(*singles, return_exceptions=True)
@@ -135,21 +136,21 @@ class CallRunner:
         return await self.finish_batch(batch, values)
 
     async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
-        """Try again what may be, then raise the first error or return it in its place."""
+        """Retry the calls that may be retried, then raise the first error or return errors in their places."""
         again: dict[int, Coroutine[Any, Any, Any]] = {}
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
                 attempts = self.retry(batch._attempted(index), value)
                 if attempts is not None:
                     again[index] = attempts
-        # Beside each other: what one of them is asked to wait is no wait for all the others.
+        # Concurrently: the `retry_after` of one call must not delay the others.
         results = await asyncio.gather(*again.values(), return_exceptions=True)
         for index, result in zip(again, results, strict=True):
             values[index] = result
         return batch_result(batch, values)
 
     async def unpack(self, call: ClientCall) -> Any:
-        """Decompress an answer in slices, so that other tasks get their turn in between."""
+        """Decompress an answer in slices; other tasks run in between."""
         try:
             await unpack(call, call._options.shared.message_limit)
             return call._finish_unpacked()
@@ -168,12 +169,12 @@ class CallRunner:
         return values if batch._is_attempt else await self.finish_batch(batch, values)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
-        if call._is_one_way:  # An interceptor may have answered; nobody asked.
+        if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
         return self.reply(call, value) if call._wants_reply else value
 
     def peer(self, call: ClientCall) -> Peer:
-        """Say who is on the other side of a call."""
+        """Return the peer of a call."""
         return peer_of(
             call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
         )
@@ -184,13 +185,13 @@ class CallRunner:
 
 
 def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
-    """Return who answers a call: whom it went to last, or may go to."""
+    """Return the peer of a call: the endpoint of its last attempt, or those it may go to."""
     endpoint = call.endpoint or (endpoints[0] if endpoints else None)
     return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
 
 
 def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
-    """Return the answer of a call with all that came along."""
+    """Return the answer of a call with its metadata, peer and size."""
     return Reply(
         value,
         metadata=call.reply_metadata,
@@ -201,7 +202,7 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
 
 
 def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMode) -> bool:
-    """Whether the fail mode could try again: it decides, and ends most calls without being asked."""
+    """Return whether the fail mode could retry; False ends the call without running it."""
     if call.inside_retry:
         return False
     if error.processed == "no":
@@ -209,28 +210,28 @@ def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMo
     else:
         may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
     if may_repeat and was_load(error) and is_sequential(mode):
-        # The budget is their next question. In an outage most calls end here, for little more than good ones cost.
+        # The fail mode would ask the budget next. In an outage most calls end here, at about the cost of a good call.
         return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
     return may_repeat
 
 
 def note_failure(call: PendingCall, error: BaseException) -> None:
-    """Keep what a call failed with for the interceptors around it; one of them may have refused it."""
+    """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
     if isinstance(error, FastRPCError) and not call._may_have_run:
-        # A CallError says "yes" of itself, and an interceptor's own may be about another call.
+        # A CallError has processed="yes", but one that an interceptor raises may concern another call.
         error.processed = "no"
     call._note_outcome(status_of(error), error)
 
 
 def status_of(error: BaseException) -> Status:
-    """Return what interceptors are told of an error."""
+    """Return the status that interceptors see for an error."""
     if isinstance(error, FastRPCError):
         return error.status
     return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
 
 
 def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
-    """Return the outcomes of a batch, or raise the first error that is not to be one of them."""
+    """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
     for value in values:
         if isinstance(value, FastRPCError):
             value._of_own_call = True

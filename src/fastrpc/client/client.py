@@ -59,29 +59,30 @@ S = TypeVar("S")
 
 _DEFAULT_CONFIG = ClientConfig()
 
-#: With one endpoint it tries there again, which is as safe.
+#: With one endpoint it retries there, which is equally safe.
 DEFAULT_FAIL_MODE = "failover"
 
 
 class Client(Caller, FanOut):
-    """Calls the methods of one service, wherever it runs.
+    """Call the methods of one service, wherever it runs.
 
-    Making one does no I/O: the first call connects. A client belongs to the event loop of its first use.
+    The constructor does no I/O: the first call connects. A client belongs to the event loop of its first use.
 
     Args:
-        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`; a list of addresses that all
-            serve the same; a service of a registry, such as `consul://host:8500/arith` or `dns://host:port`; or its
-            name beside `registry`.
-        registry: where to ask who serves: a URL without the service, or an object of `fastrpc.registries`, which is
-            not closed with the client.
-        selector: which endpoint takes a call, by name or as an object, see `fastrpc.selectors`; by default in turn.
-        fail_mode: what follows a failed attempt, by name or as an object, see `fastrpc.failmodes`; by default
-            another one elsewhere, where that is safe.
+        target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`; a list of addresses of equal
+            servers; the URL of a service in a registry, such as `consul://host:8500/arith` or `dns://host:port`; or
+            the name of a service, together with `registry`.
+        registry: the registry that lists the endpoints: a URL without the service, or an object of
+            `fastrpc.registries`. Closing the client does not close such an object.
+        selector: the rule that picks an endpoint for a call, by name or as an object, see `fastrpc.selectors`. The
+            default is round robin.
+        fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
+            on another endpoint where that is safe.
         interceptors: functions around every call, the first outermost.
-        config: settings as a value, see `fastrpc.config`.
+        config: the settings, see `fastrpc.config`.
 
     Raises:
-        ConfigError: the target is none, or a setting cannot be met here.
+        ConfigError: the target is invalid, or this client cannot honour a setting.
     """
 
     @explain_options
@@ -143,7 +144,7 @@ class Client(Caller, FanOut):
         await self.close()
 
     if not TYPE_CHECKING:
-        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+        # Only for the message: type checkers already refuse a plain `with`.
 
         def __enter__(self):
             raise TypeError(
@@ -154,13 +155,13 @@ class Client(Caller, FanOut):
             pass
 
     async def ready(self, timeout: float | None = None) -> None:
-        """Return once one endpoint shook hands.
+        """Wait until one endpoint has completed the handshake.
 
         Args:
-            timeout: seconds; None waits for as long as it takes.
+            timeout: seconds; None waits without limit.
 
         Raises:
-            DeadlineExceededError: nobody answered in time; the cause is the last error.
+            DeadlineExceededError: no endpoint answered in time; the cause is the last error.
         """
         check_timeout(timeout, zero=True)
         self._state.use()
@@ -179,10 +180,10 @@ class Client(Caller, FanOut):
                 ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
-        """Close all connections; calls under way fail. Closing twice is fine."""
+        """Close all connections. Calls in flight fail; closing twice is allowed."""
         self._refuse_view("closed")
         if self._state.is_of_parent:
-            # Connections and loop are the parent's, down to what the system watches for it.
+            # Connections and loop belong to the parent, and so do their entries in its epoll set.
             return
         if self._state.loop is not None:
             if self._state.loop.is_closed():
@@ -192,9 +193,10 @@ class Client(Caller, FanOut):
         await self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
-        """Return a proxy with the methods of a service class; each is awaited, whatever the class says.
+        """Return a proxy with the methods of a service class.
 
-        Types are true where the class has `async def`; `call` is right for every class.
+        Every method is awaited, even one that the class defines with plain `def`. Static types are right only for
+        `async def`; those of `call` are right for every class.
         """
         return cast(S, Proxy(self, contract))
 
@@ -212,11 +214,11 @@ class Client(Caller, FanOut):
         return checked_endpoints(route, self._pool.endpoint_set, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
+        """Return the client's gauges and totals as plain data.
 
-        `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
-        status), `sent_bytes` and `received_bytes` of payloads, `connections`. Probes (`Pool.probes`) are not among
-        them.
+        `live` and `buffered` are gauges: without calls in flight they return to their base value. `totals` counts
+        since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by status),
+        `sent_bytes` and `received_bytes` of payloads, and `connections`. Probes (`Pool.probes`) are not counted.
         """
         return client_stats(self._pool.open_sessions, self._pool.totals)
 
@@ -229,7 +231,7 @@ class Client(Caller, FanOut):
 
 
 class _Unclosed:
-    """Warns when a client goes that was not closed; its views, of which there may be one for each call, do not."""
+    """Warn when an unclosed client is collected. Its views, perhaps one for each call, do not warn."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -243,17 +245,17 @@ class _Unclosed:
 
 
 class OptionsCheck:
-    """Checks the options of a view of the client of a target.
+    """Check the options of a view, for a client with a certain target.
 
     Args:
-        fail_mode_for: returns the fail mode given as an object or by its name.
+        fail_mode_for: returns the fail mode of an object or a name.
     """
 
     def __init__(
         self, target: Target, fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for
     ) -> None:
         self._target = target
-        # Of the target, once a view names one.
+        # The target's addresses, filled when a view first names an endpoint.
         self._addresses: frozenset[Address] = frozenset()
         self._fail_mode_for = fail_mode_for
 
@@ -265,7 +267,7 @@ class OptionsCheck:
         return checked
 
     def _check_routing(self, options: Mapping[str, Any]) -> None:
-        """Refuse an endpoint that is none of a fixed list; what a registry names may change until the call."""
+        """Refuse an endpoint outside a fixed list. The list of a registry may still change until the call."""
         wanted = options.get("endpoint")
         if wanted is None or self._target.registry is not None:
             return
@@ -277,7 +279,7 @@ class OptionsCheck:
 
 
 class RouteMaker:
-    """Makes the Route of a method when it is first called."""
+    """Make the Route of a method at its first call."""
 
     def __init__(self, config: ClientConfig, totals: CallTotals) -> None:
         self._limits = config.limits
@@ -300,14 +302,14 @@ class RouteMaker:
 
 
 class _NamedMethod:
-    """A method of which only the name is known."""
+    """A method known by its name only."""
 
     kind = "unary"
     style = "async"
     idempotent = False
     public = False
     timeout = None
-    #: Nothing is known of its result.
+    #: Its result type is unknown.
     admits_none = True
 
     def __init__(self, full_name: str) -> None:
@@ -344,7 +346,7 @@ class Proxy:
 
 
 def check_config(config: Any) -> ClientConfig:
-    """Return the settings of a client, if that is what they are."""
+    """Return the settings of a client after checking their type."""
     if not isinstance(config, ClientConfig):
         raise ConfigError(
             f"config is a {type(config).__name__}, it must be a ClientConfig",
@@ -355,12 +357,12 @@ def check_config(config: Any) -> ClientConfig:
 
 
 def _address_of(place: Any) -> Address:
-    """Return the address of an endpoint, however it is given."""
+    """Return the address of an Endpoint, an Address or a text."""
     return place.address if isinstance(place, Endpoint) else Address.parse(place)
 
 
 def prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> Prober | None:
-    """Return what asks the endpoints of a client how they are, if that is wanted and there is a choice."""
+    """Return the prober of a client; None unless probes are configured and there is an endpoint set."""
     settings = config.pool.probes
     if endpoint_set is None or settings is None:
         return None
@@ -368,30 +370,33 @@ def prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> Prober
 
 
 def needs_runner(endpoint_set: EndpointSet | None, mode: FailMode) -> bool:
-    """Whether first attempts need more than a pick and a connection.
+    """Return whether first attempts need the call runner.
 
-    A selector of the user's own may look at all of a call, which is complete only there; a fail mode that does not
-    begin with one attempt has to be asked first.
+    A user-defined selector may read the whole call, which is complete only there. A fail mode that does not begin
+    with a single attempt has to run first.
     """
     return (endpoint_set is not None and endpoint_set.selector.needs_whole_call) or not is_sequential(mode)
 
 
 def name_of(method: Any) -> str:
-    """Return the full name of a method, however it is given."""
+    """Return the full name of a method given as a text or a function."""
     return method if isinstance(method, str) else method_definition(method).full_name
 
 
 def checked_endpoints(
     method: str, endpoint_set: EndpointSet | None, subchannels: Sequence[Any]
 ) -> list[Endpoint]:
-    """Return the endpoints of subchannels, of which there must be one."""
+    """Return the endpoints of subchannels; raise the endpoint set's error if there are none."""
     if not subchannels and endpoint_set is not None:
         raise endpoint_set.nobody(method)
     return [subchannel.endpoint for subchannel in subchannels]
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
-    """Return what a client announces. It serves no calls; one that reads only while it waits answers no PING."""
+    """Return the settings that a client announces: it serves no calls.
+
+    A client that reads only while it waits does not promise to answer PING.
+    """
     settings = announced(Settings(False), config, numbers)
     settings.open_messages = 4
     if not reads_always:
@@ -430,7 +435,7 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def client_stats(sessions: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
-    """Sum up the connections of a client, and what it did so far."""
+    """Return the sums over the connections of a client, and its totals."""
     parts = [session.stats() for session in sessions]
     return {
         "live": {

@@ -1,7 +1,7 @@
-"""Which endpoints are dialled next: few at a time, those that are most likely to answer first.
+"""The queue of dials: few at a time, the likeliest to answer first.
 
-At most 64 endpoints are dialled at a time, four of them begun in one turn of the loop: those that answered before
-first, then those of which nothing is known. An endpoint that a call names goes before all of them.
+At most 64 dials are in progress, and at most four begin in one turn of the loop. Endpoints that answered before come
+first, then unknown ones. An endpoint that a call waits for precedes all others.
 """
 
 import asyncio
@@ -10,33 +10,33 @@ from typing import Protocol
 
 __all__ = ["MOST_DIALS", "DialQueue", "Dialled"]
 
-#: Attempts to connect under way at the same time. Too low makes a client with many endpoints slow to know them, too
-#: high lets those that are away keep the descriptors from the one that is there.
+#: Dials in progress at the same time. Too low makes a client with many endpoints slow to connect, too high lets dials
+#: to unreachable endpoints take all descriptors.
 MOST_DIALS = 64
 
-#: Of those, how many begin in one turn of the loop: each takes a good part of a millisecond.
+#: Dials that begin in one turn of the loop: each takes a good part of a millisecond.
 BEGUN_TOGETHER = 4
 
 
 class Dialled(Protocol):
-    """What is dialled."""
+    """The interface of an entry of the queue."""
 
     @property
     def dial_rank(self) -> int:
-        """How likely it answers, from 0 for the most likely to 3."""
+        """Its rank, from 0 for the likeliest to answer to 3."""
 
     def dial(self) -> None:
-        """Begin an attempt; `DialQueue.ended` follows."""
+        """Begin a dial; `DialQueue.ended` follows."""
 
 
 class DialQueue:
-    """The dials of one client: those under way, and those that wait, by rank and then by age."""
+    """The dials of one client: those in progress, and those that wait, by rank and then by age."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop
         self._begun = 0
         self._under_way: set[Dialled] = set()
-        # By rank; dictionaries keep the order in which the dials were asked for.
+        # One dictionary for each rank; dictionaries keep the order of the requests.
         self._waiting: tuple[dict[Dialled, None], ...] = ({}, {}, {}, {})
 
     def __contains__(self, subchannel: Dialled) -> bool:
@@ -44,11 +44,11 @@ class DialQueue:
 
     @property
     def under_way(self) -> int:
-        """How many attempts are being made."""
+        """The number of dials in progress."""
         return len(self._under_way)
 
     def ask(self, subchannel: Dialled, *, is_wanted: bool = False) -> None:
-        """Dial as soon as there is a place; before all others where a call waits for this very endpoint."""
+        """Queue a dial; before all others if a call waits for this endpoint."""
         if subchannel in self._under_way:
             return
         self.forget(subchannel)
@@ -56,17 +56,17 @@ class DialQueue:
         self._go_on()
 
     def forget(self, subchannel: Dialled) -> None:
-        """Do not dial what waits."""
+        """Remove a dial from the queue."""
         for waiting in self._waiting:
             waiting.pop(subchannel, None)
 
     def ended(self, subchannel: Dialled) -> None:
-        """An attempt is over: the next one may begin."""
+        """End a dial, and begin the next one."""
         self._under_way.discard(subchannel)
         self._go_on()
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Drop all queued dials; none begins any more."""
         for waiting in self._waiting:
             waiting.clear()
 

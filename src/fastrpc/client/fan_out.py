@@ -1,7 +1,7 @@
-"""The verbs that go to all endpoints of a client.
+"""Fan-out: broadcast to all endpoints of a client, or fork and take the first answer.
 
-Those of a `SyncClient` take threads while they run, one for each endpoint and at most 64: its interceptors and fail
-modes occupy the thread they run in. All share one deadline.
+The calls share one deadline. Those of a `SyncClient` run in threads, one for each endpoint and at most 64, because its
+interceptors and fail modes block the thread they run in.
 """
 
 import asyncio
@@ -27,26 +27,26 @@ __all__ = ["BlockingFanOut", "FanOut", "Running"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: A method of a service class, as it is called without `self`.
+#: A method of a service class, without its `self`.
 Method: TypeAlias = Callable[Concatenate[Any, P], T]
 
-#: What each endpoint answered or failed with.
+#: The answer or the error of each endpoint.
 Outcomes: TypeAlias = dict[Endpoint, Reply[T] | FastRPCError]
 
 
-#: Calls begun in one turn of the loop; more would keep it for long.
+#: Calls begun in one turn of the loop; more would block the loop for too long.
 BEGUN_TOGETHER = 64
 
-#: Threads that the calls of a blocking client run in beside each other.
+#: The most threads of one fan-out of a blocking client.
 MOST_THREADS = 64
 
 
 class _UseStream:
-    """What the verbs say they return for a method that streams: awaiting it is a type error."""
+    """The static result type for a streaming method: awaiting it is a type error."""
 
 
 class FanOut:
-    """What a `Client` can ask of all its endpoints."""
+    """The fan-out verbs of a `Client`."""
 
     @overload
     def broadcast(
@@ -127,12 +127,12 @@ class FanOut:
 
 
 class _Beginning:
-    """Calls that are begun some at a time, so that others have their turn; all end with the block."""
+    """Calls begun in portions, with turns of the loop in between. All end with the block."""
 
     def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]]) -> None:
         self._calls = calls
         self.tasks: list[asyncio.Future[Any]] = []
-        #: Those that are over, in the order in which they ended.
+        #: The finished calls, in the order in which they ended.
         self.ended: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
@@ -154,12 +154,12 @@ class _Beginning:
     async def _end(self) -> None:
         for task in self.tasks:
             task.cancel()
-        # Looked at, so that asyncio does not report errors that nobody waits for.
+        # Retrieved, so that asyncio does not report errors that nobody awaits.
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 class BlockingFanOut:
-    """What a `SyncClient` can ask of all its endpoints: the only verbs that take threads of their own."""
+    """The fan-out verbs of a `SyncClient`, the only ones that start threads."""
 
     @overload
     def broadcast(
@@ -207,16 +207,16 @@ class BlockingFanOut:
 
 
 class Running:
-    """The attempts of blocking calls that end together."""
+    """The attempts of blocking calls that are cancelled together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._attempts: list[BlockingCall] = []
-        #: Whether nothing is to begin any more.
+        #: Whether no attempt may begin any more.
         self.is_over = False
 
     def add(self, attempt: BlockingCall) -> None:
-        """Take an attempt that was started; it is cancelled with the others."""
+        """Add a started attempt, to be cancelled with the others."""
         with self._lock:
             if not self.is_over:
                 self._attempts.append(attempt)
@@ -224,7 +224,7 @@ class Running:
         attempt._cancel()
 
     def end(self) -> None:
-        """Cancel what is under way, and what is added later."""
+        """Cancel the attempts in flight, and those added later."""
         with self._lock:
             self.is_over = True
         for attempt in self._attempts:
@@ -232,7 +232,7 @@ class Running:
 
 
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
-    """Return all endpoints; what stands in the way counts as an error of the call."""
+    """Return all endpoints; a failure counts as an error of the call."""
     with own_call():
         return cast(list[Endpoint], await client._endpoints_of(method))
 
@@ -247,7 +247,7 @@ def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
 def _begun(
     client: Any, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
 ) -> Iterator[Iterator[tuple[int, Any]]]:
-    """Call every endpoint from threads; yield the outcomes as they come. All calls end with the block."""
+    """Call every endpoint from threads, and yield the outcomes as they come. All calls end with the block."""
     running = Running()
     calls = []
     for each in endpoints:
@@ -256,7 +256,7 @@ def _begun(
         calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
     pool = client._pool
     with pool.reentry:
-        # A signal handler may raise anywhere in here, while calls begin as well.
+        # A signal handler may raise anywhere in here, even while calls begin.
         try:
             ended = _start(calls, client._seconds_for(method), running)
             yield (_next_of(ended, pool) for _ in endpoints)
@@ -268,9 +268,9 @@ def _begun(
 def _start(
     calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running
 ) -> "queue.SimpleQueue[tuple[int, Any]]":
-    """Run the calls in threads; their numbers come in the order in which they end, with their outcomes.
+    """Run the calls in threads; return a queue of (number, outcome) in the order in which the calls end.
 
-    Where there are more calls than threads those that begin later have what is left of the time they all have.
+    With more calls than threads, the later calls have the remainder of the shared deadline.
     """
     until = None if seconds is None else time.monotonic() + seconds
     ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
@@ -297,7 +297,7 @@ def _start(
 
 
 def _next_of(ended: "queue.SimpleQueue[tuple[int, Any]]", pool: Any) -> tuple[int, Any]:
-    """Return the next outcome. A signal handler may fork meanwhile: in the child nobody would bring one."""
+    """Return the next outcome. A signal handler may fork meanwhile: in the child no thread would deliver one."""
     while True:
         try:
             return ended.get(timeout=FORK_LOOK_SECONDS)
@@ -306,7 +306,7 @@ def _next_of(ended: "queue.SimpleQueue[tuple[int, Any]]", pool: Any) -> tuple[in
 
 
 def _checked(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:
-    """Return outcomes by endpoint; what is no outcome of a call but a mistake is raised."""
+    """Return outcomes by endpoint; raise an exception that is not an error of a call."""
     for outcome in outcomes.values():
         if isinstance(outcome, BaseException) and not isinstance(outcome, FastRPCError):
             raise outcome

@@ -1,4 +1,4 @@
-"""Follows what a registry says of a service, on the loop of a client."""
+"""The watch of a service in a registry, on the loop of a client."""
 
 import asyncio
 import contextvars
@@ -20,9 +20,9 @@ logger = logging.getLogger("fastrpc.client")
 
 
 class Follower:
-    """Takes each list of a registry to a pool.
+    """Pass each list of a registry to a pool.
 
-    A watch of fastrpc has more than the interface asks for: the list that is there already, and why there is none.
+    fastrpc's own watches offer more than the interface requires: the latest list, and the registry's last error.
     """
 
     def __init__(self, target: Target, on_list: Callable[[Sequence[Endpoint]], None]) -> None:
@@ -36,10 +36,10 @@ class Follower:
         self._error: Exception | None = None
 
     def open(self) -> None:
-        """Ask the registry for a watch.
+        """Open a watch of the registry.
 
         Raises:
-            Exception: it refuses, as when it is closed.
+            Exception: the registry refuses, for example because it is closed.
         """
         watch = self._registry.watch(self._service)
         if not hasattr(watch, "__aiter__"):
@@ -50,7 +50,7 @@ class Follower:
         self._watch = watch
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the list that is there, if there is one, and every later one."""
+        """Take the latest list, if there is one, and every later list."""
         watch = self._watch
         assert watch is not None
         latest = getattr(watch, "latest", None)
@@ -65,7 +65,7 @@ class Follower:
             async for snapshot in watch:
                 self._take(snapshot.endpoints)
         except Exception as error:
-            # Those of fastrpc do not; one of the user's must not be the end of the calls.
+            # fastrpc's own watches do not raise; the failure of a user-defined one must not end the calls.
             self._error = error
             logger.exception("%s: the watch failed, the last list stays", self._service)
         finally:
@@ -78,22 +78,22 @@ class Follower:
         try:
             self._on_list(endpoints)
         except Exception:
-            # Filters and selectors of the user's run in there: calls raise it until they take the list.
+            # User-defined filters and selectors run in there: calls raise their error until they accept the list.
             logger.exception("%s: the selector cannot take the endpoints", self._service)
 
     @property
     def error(self) -> Exception | None:
-        """Why the registry could not be asked last time; None when it could."""
+        """The registry's last error; None after a success."""
         return self._error or getattr(self._watch, "error", None)
 
     def stop(self) -> None:
-        """Follow no more; the loop may be closed already."""
+        """Stop the watch; the loop may be closed already."""
         close = getattr(self._watch, "close", None)
         if close is not None:
             close()
 
     async def close(self) -> None:
-        """Follow no more, and let go of a registry that was opened for this client."""
+        """Stop the watch, and close a registry that was opened for this client."""
         self.stop()
         if self._task is not None:
             self._task.cancel()

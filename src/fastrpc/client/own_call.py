@@ -1,4 +1,4 @@
-"""Errors of calls of this process, told apart from those a handler means its own caller to get."""
+"""The mark on errors of calls that this process makes, as opposed to errors a handler raises for its caller."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ __all__ = ["own_call"]
 
 @contextlib.contextmanager
 def own_call() -> Iterator[None]:
-    """Mark errors as raised by a call of this process: a handler that lets one through did not mean its own caller.
+    """Mark errors as raised by a call of this process: a handler that lets one through did not mean it for its caller.
 
-    The attempts of calls do so themselves; this is for what is awaited beside them.
+    Attempts of calls mark their errors themselves; this context is for other awaits of a client.
     """
     try:
         yield

@@ -1,20 +1,20 @@
-"""What both clients do about their connections: what to dial, retire and look at next, and what an error says of it.
+"""The connection plan of both clients: what to dial, retire and check next, and how errors describe it.
 
-Nothing here reads, writes, sleeps or asks the time. `EndpointPlan` holds what is known of one endpoint: a subchannel
-tells it what became of dials and connections, and asks when the next dial is due, whether a connection is missing and
-which ones may go. `ConnectionPlan` holds the endpoints of a client: a pool tells it the list, and asks which endpoints
-are connected, which one is dialled next, when to look again, and when a call without a connection fails.
+The plan is sans-IO: nothing here reads, writes, sleeps or takes the time. `EndpointPlan` holds the state of one
+endpoint: a subchannel reports the outcome of dials and connections, and asks when the next dial is due, whether a
+connection is missing and which ones to retire. `ConnectionPlan` holds the endpoints of a client: a pool reports the
+list, and asks which endpoints stay connected, which one to dial next, when to look again, and when a call without a
+connection fails.
 
-The clients differ where one has a loop and the other has only the threads that call:
+One client has a loop, the other only its calling threads. They differ in these points:
 
 - The loop dials many endpoints at once, by `client/dial_queue.py`. A thread dials one endpoint at a time, in turn.
-- The loop keeps `Pool.connections_per_endpoint` connections once a server has shown its settings. A thread adds one
-  where it finds all of them in use, so an old connection goes as soon as one other is ready.
-- The loop sees at once that a server shows its settings. A thread sees it while it reads, so an endpoint it has dialled
-  is not untried any more.
-- The loop connects again by itself, so it logs no connection that ended right behind its server's settings. A thread
-  logs it: nobody may call for long.
-- Only the loop probes endpoints, hedges calls, and connects by itself what nobody calls.
+- The loop keeps `Pool.connections_per_endpoint` connections to a server that has sent its SETTINGS. A thread adds a
+  connection when all others are in use, so an aged connection retires as soon as one other is ready.
+- The loop sees SETTINGS arrive at once. A thread sees it while it reads, so an endpoint counts as tried once dialled.
+- The loop reconnects by itself, so it does not log a connection that ended right after SETTINGS. A thread logs it: the
+  next call may be far away.
+- Only the loop probes endpoints, hedges calls, and connects to endpoints without a call.
 """
 
 import logging
@@ -33,18 +33,18 @@ __all__ = ["LOOK_SECONDS", "REACH_HINT", "ConnectionPlan", "EndpointPlan", "Pati
 
 logger = logging.getLogger("fastrpc.client")
 
-#: How often it is looked whether the registry failed, as long as it has named nobody yet.
+#: Interval of the checks whether the registry failed, until it has sent a first list.
 LOOK_SECONDS = 0.05
 
-#: Addresses that one message names.
+#: The most addresses that one message names.
 MOST_NAMED = 100
 
-#: What to do where no connection came in time.
+#: The hint of a call without a connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
 
 class _Connection(Protocol):
-    """What the plan looks at in a connection."""
+    """The part of a connection that the plan uses."""
 
     @property
     def is_ready(self) -> bool:
@@ -52,16 +52,16 @@ class _Connection(Protocol):
 
     @property
     def is_aged(self) -> bool:
-        """Whether it is old enough to be replaced; it takes calls until then."""
+        """Whether its age limit has passed; it takes calls until it is replaced."""
 
     def retire(self) -> None:
-        """Take no new calls; the clients do this to what the plan names."""
+        """Take no new calls; the clients retire what the plan names."""
 
 
 class EndpointPlan:
-    """What is known of one endpoint, and what is to be done about it."""
+    """The state of one endpoint, and its next dial."""
 
-    #: Whether a connection that ends right behind its server's settings is logged as one that could not be made.
+    #: Whether a connection that ends right after SETTINGS is logged like a failed dial.
     logs_early_ends = True
 
     def __init__(
@@ -71,23 +71,23 @@ class EndpointPlan:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.endpoint = endpoint
-        #: Why there is no connection; None once a server has shown its settings.
+        #: Why there is no connection; None once SETTINGS arrived.
         self.error: FastRPCError | None = None
-        #: How often a connection could not be made, or ended as soon as it was there.
+        #: Count of failed dials and of connections that ended right after the handshake.
         self.failures = 0
-        #: Instant of the next attempt, after failures.
+        #: Instant of the next dial, after failures.
         self.due = 0.0
-        #: Whether an attempt to connect is under way, or has its place among those that wait.
+        #: Whether a dial is in progress or queued.
         self.is_dialing = False
-        #: Whether an attempt to connect has ended, one way or the other.
+        #: Whether a dial has ended, successful or not.
         self.was_dialed = False
-        #: Whether a server has ever shown its settings there.
+        #: Whether SETTINGS ever arrived from there.
         self.was_ready = False
-        #: Whether it is none of the endpoints any more.
+        #: Whether the list of endpoints no longer has it.
         self.is_removed = False
-        #: Whether it is connected before anybody calls, and stays so (`Pool.warm`).
+        #: Whether it is connected before the first call and stays connected (`Pool.warm`).
         self.is_warm = False
-        #: Its place in this client's own order, by which the warm ones are chosen.
+        #: Its random rank in this client, by which the warm endpoints are chosen.
         self.rank = random.random()
         #: The EndpointState of the endpoint set, where there is one.
         self.endpoint_state: Any = None
@@ -96,18 +96,18 @@ class EndpointPlan:
 
     @property
     def connections(self) -> Sequence[_Connection]:
-        """The connections that take calls as far as is known."""
+        """The connections that take calls, as far as is known."""
         raise NotImplementedError
 
     @property
     def may_come(self) -> bool:
-        """Whether a connection is there, or may be in a moment."""
+        """Whether a connection exists or is being made."""
         return self.is_dialing or bool(self.connections)
 
-    # What became of dials and connections
+    # The outcome of dials and connections
 
     def answered(self) -> None:
-        """A server has shown its settings: from now on a loss is tried again without delay."""
+        """Record SETTINGS: the next loss is redialled without delay."""
         if self.error is not None:
             logger.info("connected to %s again", self.endpoint)
         self.error = None
@@ -115,20 +115,20 @@ class EndpointPlan:
         self._delays.reset()
 
     def ended(self, *, was_ready: bool, lived: float, reason: object, at: float) -> None:
-        """A connection ended that was still wanted; the next pause counts from `at`."""
+        """Record the end of a connection that was still wanted; the next pause counts from `at`."""
         if not was_ready:
             self.note_failure(
-                ConnectError(f"{self.endpoint}: the connection ended in its opening: {reason}"), at
+                ConnectError(f"{self.endpoint}: the connection ended during its handshake: {reason}"), at
             )
         elif lived < self._first:
-            # A server that drops every connection right behind its settings is not hammered either.
+            # A server that drops every connection right after SETTINGS is redialled with a pause, too.
             error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
             self.note_failure(error, at, is_logged=self.logs_early_ends)
         else:
             self._delays.reset()
 
     def note_failure(self, error: FastRPCError, at: float, *, is_logged: bool = True) -> None:
-        """Pause before the next attempt, longer each time, and keep the error for those who ask."""
+        """Keep the error for messages, and pause before the next dial, longer each time."""
         if self.error is None and is_logged:
             logger.warning("%s", _trouble_at(self.endpoint, error))
         self.error = _without_frames(error)
@@ -136,35 +136,35 @@ class EndpointPlan:
         self.put_off(at)
 
     def put_off(self, at: float) -> None:
-        """Pause before the next attempt, longer each time."""
+        """Pause before the next dial, longer each time."""
         self.due = at + self._delays.take()
 
     def spent(self) -> None:
-        """A connection ended because nobody needed it, or for its age: the next one is made without delay."""
+        """Record the end of a connection by idleness or age: the next dial has no delay."""
         self._delays.reset()
 
-    # What is to be done
+    # The next dial
 
     @property
     def dial_rank(self) -> int:
-        """How likely its server answers: it did, nothing is known of it, it failed since, it always failed."""
+        """The rank of its dial, likeliest to answer first: 0 up, 1 unknown, 2 failed since it was up, 3 never up."""
         if self.error is None:
             return 0 if self.was_ready else 1
         return 2 if self.was_ready else 3
 
     def pause_left(self, now: float) -> float:
-        """Return for how many seconds no attempt to connect is made."""
+        """Return the seconds until the next dial may begin."""
         return max(0.0, self.due - now)
 
     @property
     def lasting(self) -> list[_Connection]:
-        """The connections that are not to be replaced."""
+        """The connections that are not aged."""
         return [connection for connection in self.connections if not connection.is_aged]
 
     def lacks(self, width: int = 1) -> bool:
-        """Whether a connection is missing: the first one, and others once the server behind it has shown its settings.
+        """Return whether a connection is missing: the first one, and further ones after SETTINGS.
 
-        So a server that is away or silent is tried no more often than with one connection.
+        So a server that is down or silent is dialled no more often than with one connection.
         """
         lasting = self.lasting
         if not lasting:
@@ -172,7 +172,7 @@ class EndpointPlan:
         return len(lasting) < width and any(connection.is_ready for connection in lasting)
 
     def replaced(self, width: int = 1) -> list[_Connection]:
-        """Return the aged connections in whose place others take calls: there are `width` without them."""
+        """Return the aged connections that `width` younger ones replace."""
         ready = sum(connection.is_ready for connection in self.lasting)
         if not ready:
             return []
@@ -181,12 +181,12 @@ class EndpointPlan:
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing is known against it: no attempt to connect has ended."""
+        """Whether no dial has ended yet."""
         return self.error is None and not self.was_dialed
 
     @property
     def is_untried(self) -> bool:
-        """Whether its server has not shown its settings yet, and no attempt failed."""
+        """Whether SETTINGS never arrived and no dial failed."""
         return self.error is None and not self.was_ready
 
 
@@ -194,14 +194,14 @@ E = TypeVar("E", bound=EndpointPlan)
 
 
 class Patience:
-    """How long an attempt that follows another one waits where there is no connection: for one more dial in vain.
+    """The time that a further attempt waits for a connection: until one more dial fails.
 
-    A connection that ended within the first pause is not made again before that pause is over; a call that was on it,
-    and has time left, must not fail for that. However many endpoints fail one after the other, the wait lasts for
-    that pause at least.
+    A connection that ended early is redialled only after the first pause of the backoff. A call that was on it and has
+    time left must not fail because of that pause. So the wait lasts at least that pause, however many endpoints fail
+    meanwhile.
 
     Args:
-        least_seconds: the first pause.
+        least_seconds: the first pause of the backoff.
     """
 
     def __init__(self, least_seconds: float) -> None:
@@ -210,7 +210,7 @@ class Patience:
         self._failures: dict[EndpointPlan, int] = {}
 
     def is_over(self, endpoints: Sequence[EndpointPlan], now: float) -> bool:
-        """Whether an attempt without a connection fails now; the first question begins the wait."""
+        """Return whether an attempt without a connection fails now. The first use starts the wait."""
         if self._ends is None:
             self._ends = now + self._least_seconds
             self._failures = {each: each.failures for each in endpoints}
@@ -222,13 +222,13 @@ class Patience:
 
 
 class ConnectionPlan(Generic[E]):
-    """The endpoints of a client, and which of them are connected.
+    """The endpoints of a client, and the choice of those to connect.
 
     Args:
         target: names the servers in messages.
-        endpoint_set: places the calls; None with the one endpoint there will ever be.
-        warm: how many endpoints stay connected.
-        make: makes what stands for an endpoint that is new.
+        endpoint_set: picks endpoints for calls; None for a single fixed endpoint.
+        warm: the number of endpoints that stay connected.
+        make: makes the subchannel of a new endpoint.
     """
 
     def __init__(
@@ -237,30 +237,30 @@ class ConnectionPlan(Generic[E]):
         self.target = target
         self.endpoint_set = endpoint_set
         self.subchannels: list[E] = []
-        #: Subchannels that calls may need, in the order of the endpoints: what the filters of the selector leave.
+        #: Subchannels that pass the selector's filters, in the order of the endpoints.
         self.wanted: list[E] = []
         self._warm = warm
         self._make = make
-        # Those wanted while all endpoints are in good health, and the list they were chosen from.
+        # The wanted subchannels while all endpoints are healthy, and the list they were chosen from.
         self._usual: list[E] = []
         self._narrowed: list[E] | None = None
         self._gone: list[E] = []
         self._indexed: list[E] | None = None
         self._by_address: dict[Address, E] = {}
 
-    # Which endpoints there are
+    # The list of endpoints
 
     def take_one(self, endpoints: Sequence[Endpoint]) -> None:
-        """Take the one endpoint of a client without an endpoint set."""
+        """Take the single endpoint of a client without an endpoint set."""
         self.subchannels = self.wanted = [self._make(endpoint) for endpoint in endpoints[:1]]
         _choose_warm(self.subchannels, self._warm)
 
     def take(self, endpoints: Sequence[Endpoint]) -> None:
-        """Make these the endpoints; `take_gone` names those that are none any more, `choose` follows."""
+        """Replace the endpoints. `take_gone` then returns the removed ones; call `choose` next."""
         try:
             self.places.update(endpoints)
         finally:
-            # What a filter of the user's raises at is taken up by a later pick, which needs the subchannels.
+            # A user-defined filter may raise here. A later pick runs it again, and needs the subchannels.
             before, self.subchannels = self.subchannels, self._standing()
             kept = set(self.subchannels)
             for subchannel in before:
@@ -270,7 +270,7 @@ class ConnectionPlan(Generic[E]):
             self._usual = [subchannel for subchannel in self._usual if subchannel in kept]
 
     def _standing(self) -> list[E]:
-        """Return what stands for each endpoint; those that are new get it."""
+        """Return the subchannel of each endpoint, made for new ones."""
         subchannels = []
         for endpoint_state in self.places.endpoint_states:
             if endpoint_state.subchannel is None:
@@ -281,12 +281,12 @@ class ConnectionPlan(Generic[E]):
         return subchannels
 
     def take_gone(self) -> list[E]:
-        """Return the endpoints to leave, once: what is under way there may end."""
+        """Return the removed endpoints, once. Calls in flight there may finish."""
         gone, self._gone = self._gone, []
         return gone
 
     def choose(self) -> None:
-        """Choose which endpoints are wanted, and which of them stay connected, unless that is done for this list."""
+        """Choose the wanted and the warm endpoints, once for each list."""
         if self.endpoint_set is None or self._narrowed is self.subchannels:
             return
         endpoints: Sequence[Endpoint] = [subchannel.endpoint for subchannel in self.subchannels]
@@ -299,7 +299,7 @@ class ConnectionPlan(Generic[E]):
         self.take_left()
 
     def take_left(self) -> list[E]:
-        """Want the endpoints that the filters leave now as well: in need a zone is not enough. Return what is new."""
+        """Add the endpoints that the filters admit now, such as other zones in an outage. Return the new ones."""
         before, known = set(self.wanted), set(self._usual)
         left = (endpoint_state.subchannel for endpoint_state in self.places.left)
         self.wanted = [*self._usual, *(each for each in left if each is not None and each not in known)]
@@ -307,22 +307,22 @@ class ConnectionPlan(Generic[E]):
 
     @property
     def places(self) -> EndpointSet:
-        """The endpoint set, where there is one."""
+        """The endpoint set, which must exist."""
         assert self.endpoint_set is not None
         return self.endpoint_set
 
     def find(self, address: Address) -> E | None:
-        """Return what stands for one address."""
+        """Return the subchannel of one address."""
         if self._indexed is not self.subchannels:
             self._indexed = self.subchannels
             self._by_address = {each.endpoint.address: each for each in self.subchannels}
         return self._by_address.get(address)
 
     def mark(self, is_reachable: Callable[[E], bool]) -> bool:
-        """Tell the endpoint set where there is no connection, and return whether that was news.
+        """Tell the endpoint set which endpoints have no connection; return whether that changed anything.
 
-        Calls go there only as long as there is no connection anywhere. Where keys say which endpoint takes a call, one
-        that is being connected for the first time keeps its keys.
+        Calls go to such endpoints only while none is connected. With a keyed selector an endpoint keeps its keys
+        during its first dial.
         """
         keeps_new = self.places.selector.is_keyed
         leaving, untried = set(), set()
@@ -334,21 +334,21 @@ class ConnectionPlan(Generic[E]):
         try:
             return self.places.set_all_leaving(leaving, untried)
         except Exception:
-            # Filters and selectors of the user's run in there, and the next pick raises it to its caller. A connection
-            # that reports something must not hear of it.
+            # User-defined filters and selectors run in there. The next pick raises their error to its caller; a
+            # connection that reports a change must not fail for it.
             logger.exception("%s: the selector cannot take the endpoints", self.target)
             return True
 
-    # What to do next, and when to look again
+    # The next dial, and the next look
 
     def next_dial(self, order: Iterable[E], busy: E | None, width: int, now: float) -> E | None:
-        """Return the endpoint that gets a connection now: one that has none, or one whose connections are all in use.
+        """Return the endpoint to dial now: one without a connection, or one whose connections are all in use.
 
         Args:
             order: the endpoints in the order in which calls go to them.
             busy: the endpoint whose connections are all in use, if the call found one.
-            width: how many connections that one may have.
-            now: the instant.
+            width: the connections that `busy` may have.
+            now: the current instant.
         """
         for each in order:
             if each.lacks() and self.may_dial(each, now):
@@ -359,50 +359,50 @@ class ConnectionPlan(Generic[E]):
 
     @staticmethod
     def may_dial(each: EndpointPlan, now: float) -> bool:
-        """Whether an attempt to connect may begin at an endpoint."""
+        """Return whether a dial to an endpoint may begin."""
         return not (each.is_removed or each.is_dialing or each.pause_left(now))
 
     def next_look(self) -> float | None:
-        """Return the instant at which a call looks here again before it takes a connection; None without need."""
+        """Return the instant from which calls ask the pool before they take a connection; None for never."""
         instants = [
             0.0 if each.connections else each.due
             for each in self.wanted
-            # One that failed is looked at until it is known that its server is back.
+            # A failed endpoint is checked until SETTINGS arrive from its server again.
             if (each.error is not None if each.connections else not each.is_dialing)
         ]
         return min(instants, default=None)
 
     @staticmethod
     def is_in_vain(endpoints: Sequence[EndpointPlan], patience: Patience | None, now: float) -> bool:
-        """Whether a call that finds no connection at these, and does not wait for a server, fails now."""
+        """Return whether a call without a connection to these endpoints, and without `wait_for_ready`, fails now."""
         if any(each.may_come for each in endpoints):
             return False
         return patience is None or patience.is_over(endpoints, now)
 
-    # What an error says
+    # Messages
 
     def tried(self, registry_error: object) -> str:
-        """Say what came of each address, for the message of an error."""
+        """Return the state of each address, for the message of an error."""
         if not self.subchannels:
             cause = "" if registry_error is None else f" ({registry_error})"
-            return f"nobody is known to serve {self.target}{cause}"
+            return f"no endpoint of {self.target} is known{cause}"
         return _what_came_of(self.subchannels)
 
     def unreachable(self, endpoints: Sequence[EndpointPlan]) -> ConnectError:
-        """Return the error of a call that finds a connection at none of these."""
+        """Return the error of a call without a connection to any of these."""
         return ConnectError(
             f"no endpoint could be reached: {_what_came_of(endpoints)}", hint=_reach_hint(endpoints)
         )
 
 
 def _choose_warm(endpoints: Sequence[EndpointPlan], count: int) -> None:
-    """Say which endpoints stay connected: by an order of each client's own, which no change of the list disturbs."""
+    """Mark the endpoints that stay connected, by each client's own random ranks, which survive changes of the list."""
     for place, each in enumerate(sorted(endpoints, key=lambda each: each.rank)):
         each.is_warm = place < count
 
 
 def _without_frames(error: FastRPCError) -> FastRPCError:
-    """Return an error that is to be kept: the frames it came through would keep all calls that are in them."""
+    """Return an error without tracebacks, whose frames would keep their calls alive."""
     each: BaseException | None = error
     while each is not None:
         each.__traceback__ = None
@@ -411,13 +411,13 @@ def _without_frames(error: FastRPCError) -> FastRPCError:
 
 
 def _what_came_of(endpoints: Sequence[EndpointPlan]) -> str:
-    """Name addresses and why there is no connection; of very many the first."""
+    """Return addresses with their errors, at most the first `MOST_NAMED`."""
     text = "; ".join(_trouble_at(each.endpoint, each.error) for each in endpoints[:MOST_NAMED])
     return text if len(endpoints) <= MOST_NAMED else f"{text}; and {len(endpoints) - MOST_NAMED} more"
 
 
 def _reach_hint(endpoints: Sequence[EndpointPlan]) -> str:
-    """Say what to do where no connection came: look for the server, or at the address where somebody else answers."""
+    """Return the hint of a call without a connection: start the server, or check an address of another program."""
     errors = [str(each.error) for each in endpoints if each.error is not None]
     strangers = [error for error in errors if "not a fastrpc server" in error]
     if not strangers or len(strangers) < len(errors):
@@ -427,6 +427,6 @@ def _reach_hint(endpoints: Sequence[EndpointPlan]) -> str:
 
 
 def _trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
-    """Name an endpoint and its error, which mostly names it already."""
+    """Return an endpoint with its error; most errors name the endpoint already."""
     text = "no answer yet" if error is None else error.message
     return text if str(endpoint) in text else f"{endpoint}: {text}"

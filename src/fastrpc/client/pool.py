@@ -1,6 +1,6 @@
-"""The connections of a client: made when they are needed or wanted ahead, made again when they are lost.
+"""The connections of a client: made on demand or ahead of it, and made again after a loss.
 
-Each client warms endpoints (`Pool.warm`) in an order of its own, or a thousand clients would all warm the same few.
+Each client warms endpoints (`Pool.warm`) in its own random order. Otherwise a thousand clients would warm the same few.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from fastrpc.errors import ConnectError, NoEndpointError, UnavailableError
 
 __all__ = ["Pool"]
 
-#: Subchannels of which one look at all of them is felt.
+#: The number of subchannels from which a pass over all of them takes noticeable time.
 MANY_LINKS = 64
 
-#: Where there are so many: the pause after telling of a change, as a multiple of what that took, and in seconds.
+#: With more subchannels: the pause after announcing a change, as a multiple of the time that took, and its limit.
 TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 
 
 class Pool:
-    """All subchannels of a client. `on_change` is told whenever a connection came or went."""
+    """All subchannels of a client. `on_change` runs whenever a connection is made or lost."""
 
     def __init__(
         self,
@@ -50,21 +50,21 @@ class Pool:
         self.endpoint_set = endpoint_set
         self.config = config
         self.settings = settings
-        #: Asks endpoints how they are, if that is wanted and there is a choice.
+        #: Sends health probes; None unless they are configured and there is an endpoint set.
         self.prober = prober
-        #: For how long the loop polls after the last activity; less than the setting where that would be of no use.
+        #: How long the loop polls after the last activity; shorter than the setting where polling cannot help.
         self.spin_microseconds = 0
         self.is_closed = self.is_used = False
         self.totals = CallTotals()
         self.loop: asyncio.AbstractEventLoop
-        #: Says which subchannels may connect now.
+        #: Decides which subchannels may dial now.
         self.dials = DialQueue()
         self._on_change = on_change
         self._waiters: set[asyncio.Future[None]] = set()
-        # The list of subchannels that was started last, and whether one of them lost a connection since.
+        # The list of subchannels started last, and whether one of them lost a connection since.
         self._started: list[Subchannel] | None = None
         self._has_idle = False
-        # Whether changes of this turn of the loop were told, and whether there were more since.
+        # Whether a change was announced in this pause, and whether more changes followed.
         self._has_told = self._has_more = False
         self._plan: ConnectionPlan[Subchannel] = ConnectionPlan(
             target, endpoint_set, config.pool.warm, lambda endpoint: Subchannel(self, endpoint)
@@ -75,7 +75,7 @@ class Pool:
         self._take_first(target)
 
     def _take_first(self, target: Target) -> None:
-        """Begin with the endpoints that are known without anybody being asked."""
+        """Begin with the endpoints that the target names itself."""
         if self.endpoint_set is not None:
             self.endpoint_set.on_narrowed = self._take_left
             self.update(target.endpoints)
@@ -90,11 +90,11 @@ class Pool:
 
     @property
     def wanted(self) -> list[Subchannel]:
-        """Subchannels that calls may need: what the filters of the selector leave."""
+        """Subchannels that pass the selector's filters."""
         return self._plan.wanted
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to a loop: that of the first use."""
+        """Bind the pool to the loop of the first use."""
         if self._follower is not None:
             self._follower.open()
         self.loop = self.dials.loop = loop
@@ -103,14 +103,14 @@ class Pool:
             if subchannel.is_warm:
                 subchannel.start()
             else:
-                # The first call may go to a warm one; it wakes the others.
+                # The first call may go to a warm endpoint; it wakes the others.
                 subchannel.is_dormant = self._has_idle = True
         if self._follower is not None:
             self._follower.start(loop)
 
     @property
     def sessions(self) -> list[ClientSession]:
-        """Connections that calls may go out on; as long as one is through its opening, none that is not."""
+        """Connections that take calls. Connections still in their handshake count only while no other is ready."""
         usable = [
             session
             for subchannel in self.subchannels
@@ -121,13 +121,13 @@ class Pool:
 
     @property
     def open_sessions(self) -> list[ClientSession]:
-        """All connections, those that take no new calls included."""
+        """All connections, including those that take no new calls."""
         return [
             session for subchannel in (*self.subchannels, *self._removed) for session in subchannel.sessions
         ]
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Make these the endpoints; what is under way at those that are gone ends there."""
+        """Replace the endpoints. Calls in flight at removed endpoints finish there."""
         try:
             self._plan.take(endpoints)
         finally:
@@ -142,14 +142,14 @@ class Pool:
             self.start()
 
     def _take_left(self) -> None:
-        """Connect where the filters let calls go now."""
+        """Connect to the endpoints that the filters admit now."""
         added = self._plan.take_left()
         if self.is_used and not self.is_closed:
             for subchannel in added:
                 subchannel.start()
 
     def _mark(self) -> None:
-        """Tell the endpoint set which connections there are, and where there is none."""
+        """Tell the endpoint set which endpoints have connections, and which have none."""
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
         for subchannel in self.subchannels:
@@ -161,7 +161,7 @@ class Pool:
         self._plan.mark(lambda each: bool(each.live) and not usable.isdisjoint(each.endpoint_state.sessions))
 
     def start(self) -> None:
-        """Connect wherever there is no connection."""
+        """Dial every wanted endpoint without a connection."""
         self._plan.choose()
         if self._has_idle or self._started is not self.wanted:
             self._has_idle, self._started = False, self.wanted
@@ -169,14 +169,15 @@ class Pool:
                 subchannel.start()
 
     def note_idle(self) -> None:
-        """A subchannel lost a connection and is not dialled yet: the next call that looks for one starts it."""
+        """Note that a subchannel lost its connection without a redial: the next call that needs one starts it."""
         self._has_idle = True
 
     def changed(self) -> None:
-        """Tell everybody who waits that something is different now.
+        """Announce a change to all waiters.
 
-        Each look at all subchannels takes its time, and many of them are dialled at once: where there are many, the
-        first change is told at once, those that follow together, when several times as long has passed as telling took.
+        An announcement looks at all subchannels, and with many of them many dials end together. So with many
+        subchannels the first change is announced at once, and the following ones together after a pause of several
+        times the cost of an announcement.
         """
         if self._has_told:
             self._has_more = True
@@ -209,13 +210,13 @@ class Pool:
                 waiter.set_result(None)
 
     def wake(self) -> None:
-        """Connect again where nobody needed a connection for a while."""
+        """Connect the dormant subchannels."""
         for subchannel in self.subchannels:
             if subchannel.is_dormant:
                 subchannel.start()
 
     async def wait_changed(self) -> None:
-        """Return after the next change."""
+        """Wait for the next change."""
         waiter: asyncio.Future[None] = self.loop.create_future()
         self._waiters.add(waiter)
         try:
@@ -226,15 +227,15 @@ class Pool:
     async def acquire(
         self, *, wait: bool, ready: bool = False, patience: Patience | None = None
     ) -> ClientSession:
-        """Return a usable connection, making one if there is none.
+        """Return a usable connection, dialling if there is none.
 
         Args:
-            wait: go on while no server can be reached, instead of failing once every address was tried.
-            ready: only one whose server has shown its settings.
-            patience: of an attempt that follows another one.
+            wait: keep waiting while no server is reachable, instead of failing once every address was tried.
+            ready: accept only a connection whose SETTINGS arrived.
+            patience: the waiting time of a further attempt; None for a first one.
 
         Raises:
-            UnavailableError: no connection is to be had; the message names every address and its error.
+            UnavailableError: no endpoint could be reached; the message names every address and its error.
         """
         while True:
             self.check_open()
@@ -247,7 +248,7 @@ class Pool:
             await self.wait_changed()
 
     def at_once(self, *, ready: bool) -> ClientSession | None:
-        """Return a usable connection if there is one."""
+        """Return a usable connection without waiting; None if there is none."""
         if len(self.subchannels) == 1:
             live = self.subchannels[0].live
             if len(live) != 1:
@@ -257,34 +258,34 @@ class Pool:
         return random.choice(sessions) if sessions else None
 
     def check_open(self) -> None:
-        """Refuse to go on once the client is closed."""
+        """Raise UnavailableError once the client is closed."""
         if self.is_closed:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
     def is_in_vain(self, subchannels: Sequence[Subchannel], patience: Patience | None) -> bool:
-        """Whether a call that finds no connection at these, and does not wait for a server, fails now."""
+        """Return whether a call without a connection to these, and without `wait_for_ready`, fails now."""
         return self._plan.is_in_vain(subchannels, patience, self.loop.time())
 
     @property
     def has_list(self) -> bool:
-        """Whether it is known who serves; without a registry it always is."""
+        """Whether the list of endpoints is known; without a registry it always is."""
         return self._has_list
 
     async def wait_list(self, method: str, *, wait: bool) -> None:
-        """Return once the registry said who serves; with `wait` only when somebody does.
+        """Wait until the registry has sent a list; with `wait` until the list has an endpoint.
 
         Raises:
-            NoEndpointError: it cannot be asked.
+            NoEndpointError: the registry failed.
         """
         while not self._has_list or (wait and not self.subchannels):
             self.check_open()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
                 raise NoEndpointError(
-                    f"{method}: it is not known who serves {self.target}: {error}",
+                    f"{method}: the endpoints of {self.target} are not known: {error}",
                     hint="check the address of the registry, and that it runs",
                 )
-            # A registry that fails says so to nobody.
+            # A failing registry wakes nobody, so its error is polled.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.wait_changed()
@@ -294,15 +295,15 @@ class Pool:
         return self._plan.find(address)
 
     def tried(self) -> str:
-        """Say what came of each address, for the message of an error."""
+        """Return the state of each address, for the message of an error."""
         return self._plan.tried(None if self._follower is None else self._follower.error)
 
     def unreachable(self, subchannels: Sequence[Subchannel]) -> ConnectError:
-        """Return the error of a call that finds a connection at none of these."""
+        """Return the error of a call without a connection to any of these."""
         return self._plan.unreachable(subchannels)
 
     def abandon(self) -> None:
-        """Forget every connection: their loop is closed, nothing can be done with them."""
+        """Forget every connection: their loop is closed, so they cannot be used or closed."""
         self.is_closed = True
         if self._follower is not None:
             self._follower.stop()
@@ -313,7 +314,7 @@ class Pool:
         self._on_change()
 
     async def close(self) -> None:
-        """Close every connection; nothing is made again."""
+        """Close every connection for good."""
         self.is_closed = True
         self.dials.close()
         for subchannel in (*self.subchannels, *self._removed):

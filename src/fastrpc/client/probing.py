@@ -1,19 +1,18 @@
-"""Active probes: connected endpoints are asked at intervals whether they are to be called.
+"""Active probes: at intervals the client asks connected endpoints whether they serve.
 
-Nothing of it is a task: a timer sends a probe, the answer of a probe sets the timer. So closing takes no time, and a
-program that ends without closing leaves nothing that could complain.
+No task is involved: a timer sends a probe, and its answer sets the timer. So closing takes no time, and a program that
+ends without closing leaves no pending task.
 
-- Probes have to be asked for (`Pool.probes`): their traffic grows with clients times endpoints. They go out on the
-  connection that calls use, since that one has to work. An endpoint without a connection needs none, as connecting is
-  its probe.
-- A server that says NOT_SERVING is believed at once, silence only after `fall` probes: the first is an answer, the
-  second may be a pause. Envoy does the same. As in gRPC (proposal A17) a server without the service counts as up, and
-  so does one that refuses to tell. Unlike there a new connection takes calls before the first answer, as waiting
-  would cost each of them a round trip.
-- Probes are calls of a caller of their own, without the client's totals, budget, interceptors and options; the
-  counters of methods show them as `fastrpc.health.check`.
-- Probes do not count as activity, on both sides: `Timeouts.idle` passes over them, they wake no endpoint that sleeps,
-  and a connection that had nothing else is not made again by itself.
+- Probes are off by default (`Pool.probes`): their traffic grows with clients times endpoints. They use the connection
+  that calls use, because that connection has to work. An endpoint without a connection gets none: a dial is its probe.
+- A single NOT_SERVING marks an endpoint as down. Unanswered probes do so only after `fall` of them, as silence may be a
+  pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service counts as up, and so does
+  one that refuses to answer. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
+  a round trip.
+- Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods
+  show them as `fastrpc.health.check`.
+- Probes do not count as activity on either side: `Timeouts.idle` ignores them, they wake no dormant endpoint, and a
+  connection that carried nothing else is not remade after a loss.
 """
 
 import asyncio
@@ -41,24 +40,23 @@ __all__ = ["HEALTH_METHOD", "EndpointProbes", "Prober"]
 
 logger = logging.getLogger("fastrpc.client")
 
-#: What a server is asked, with the name of a service; PROTOCOL.md has the answers.
+#: The method of a probe; its argument is a service name. PROTOCOL.md lists the answers.
 HEALTH_METHOD = "fastrpc.health.check"
 
-#: Share of each pause that is random, to either side.
+#: Each interval varies by this share in both directions.
 JITTER = 0.1
 
-# With these a server refuses the question; so it lives, and says no more than that.
+# A server that refuses with these is alive, but does not tell its health.
 _UNTOLD = frozenset({Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED})
 
-# Every server takes the first of them; one that was told not to may take the second.
+# Every server accepts the first. A client configured for the second probes with it, others with the first.
 _PLAIN_CODECS = ("msgpack", "json")
 
 
 class Prober:
-    """Makes the probes of one client and judges what comes of them.
+    """Make the probes of one client and judge their outcomes.
 
-    They are calls of their own: no interceptor, no retry, no breaker and none of the client's options sees them, and
-    they are not among its totals.
+    Probes bypass interceptors, retries, breakers and the client's options, and its totals do not count them.
     """
 
     def __init__(
@@ -77,39 +75,39 @@ class Prober:
         self._warned: set[Status] = set()
 
     def probe_on(self, session: ClientSession) -> ClientCall:
-        """Return a probe that goes out on a connection."""
+        """Return a probe for a connection."""
         call = cast(ClientCall, self._caller.call(HEALTH_METHOD, self.settings.service))
         probe = call._attempt_on(session, 0)
         call.close()
         return probe
 
     def answered(self, subchannel: "Subchannel", answer: object) -> None:
-        """Judge what a server said of itself."""
+        """Judge the answer of a server."""
         if answer == "SERVING":
             self._passed(subchannel)
         else:
             self._failed(subchannel, 1, f"it says {answer!r:.50}")
 
     def failed(self, subchannel: "Subchannel", error: FastRPCError) -> None:
-        """Judge a probe that was not answered as it should be."""
+        """Judge a probe that failed."""
         status, fall = error.status, self.settings.fall
         if status in _UNTOLD:
             if status not in self._warned:
                 self._warned.add(status)
                 logger.warning(
-                    "%s does not tell its health (%s): probes only show that it answers",
+                    "%s does not report its health (%s): probes only show that it answers",
                     subchannel.endpoint,
                     status.name,
                 )
             self._passed(subchannel)
         elif status is Status.RESOURCE_EXHAUSTED:
-            # It is full, and says so in time.
+            # The server is overloaded, but answers in time.
             self._passed(subchannel)
         elif not _was_left(error):
             # A probe that got no slot before its deadline counts as failed: a call would have failed as well.
             reason = status.name if error.processed == "yes" else error.message
             self._failed(subchannel, fall, f"its probes fail, the last one with {reason!r:.200}")
-        # Else the next connection tells.
+        # Otherwise the connection was lost: the probe of the next one decides.
 
     def _passed(self, subchannel: "Subchannel") -> None:
         if self._endpoint_set.probe_passed(subchannel.endpoint_state, self.settings.rise):
@@ -121,42 +119,42 @@ class Prober:
 
 
 def _was_left(error: FastRPCError) -> bool:
-    """Whether the connection went, or takes nothing new, before the probe got there."""
+    """Return whether the connection was lost or drained before the server got the probe."""
     return isinstance(error, UnavailableError) and error.processed == "no" and not error._was_received
 
 
 class _NoRunner:
-    """What stands where a client has its balancer: probes are sent on a connection or not at all."""
+    """The call runner of probes, which does nothing: a probe is sent on its connection or not at all."""
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing has to be connected."""
+        """Do nothing: probes make no connection."""
 
     async def unpack(self, call: ClientCall) -> Any:
-        raise DecodeError(f"{HEALTH_METHOD} answered with more than its answers have")
+        raise DecodeError(f"{HEALTH_METHOD} sent a compressed answer, but its answers are short")
 
 
 class EndpointProbes:
-    """The probes of one endpoint: one when it gets a connection, then one per interval while it has any."""
+    """The probes of one endpoint: one for each new connection, then one for each interval while it is connected."""
 
     def __init__(self, prober: Prober, subchannel: "Subchannel", loop: asyncio.AbstractEventLoop) -> None:
         self._prober = prober
         self._subchannel = subchannel
         self._loop = loop
-        # What the first caller has in its context must not live as long as the client.
+        # The first caller's context variables must not live as long as the client.
         self._context = contextvars.Context()
         self._timer: asyncio.Handle | None = None
-        # The probe that waits for its answer: where it went out, the call, what that waits on.
+        # The unanswered probe: its connection, the call, and the future that the call awaits.
         self._under_way: tuple[ClientSession, ClientCall, asyncio.Future[None]] | None = None
         self._is_first = True
 
     def begin(self) -> None:
-        """There is a new connection: ask without waiting for the turn of the endpoint."""
+        """Probe a new connection at once."""
         if self._under_way is None:
             self._is_first = True
             self._set_timer(0.0)
 
     def end(self) -> None:
-        """Ask no more; a probe under way is cancelled."""
+        """Stop probing, and cancel an unanswered probe."""
         self._stop_timer()
         if self._under_way is not None:
             self._under_way[2].remove_done_callback(self._ended)
@@ -175,12 +173,12 @@ class EndpointProbes:
         self._timer = None
         sessions = [each for each in self._subchannel.sessions if each.is_ready and each.is_usable]
         if not sessions:
-            return  # The next connection begins anew.
+            return  # The next connection calls `begin`.
         session = random.choice(sessions)
         probe = self._prober.probe_on(session)
         session.begin_probe(probe)
         try:
-            # Its first step sends it, and yields what its task would wait for.
+            # The coroutine's first step sends the probe and yields the future that a task would await.
             answer = probe.send(None)
         except FastRPCError as error:
             session.end_probe(probe)
@@ -191,7 +189,7 @@ class EndpointProbes:
 
     def _ended(self, _: "asyncio.Future[None]") -> None:
         if self._under_way is None:
-            return  # The end came in the turn of the answer.
+            return  # `end` ran in the same turn of the loop as the answer.
         try:
             self._take(self._under_way).send(None)
         except StopIteration as answer:
@@ -206,9 +204,9 @@ class EndpointProbes:
         return probe
 
     def _conclude(self, outcome: object) -> None:
-        """Set the timer for the next one, then judge this one."""
+        """Set the timer of the next probe, then judge this one."""
         interval = self._prober.settings.interval
-        # Endpoints that were connected together are asked one after the other from now on.
+        # A random first pause spreads the probes of endpoints that were connected together.
         low, high = (0.0, 1.0) if self._is_first else (1 - JITTER, 1 + JITTER)
         self._is_first = False
         self._set_timer(interval * random.uniform(low, high))

@@ -1,4 +1,4 @@
-"""What is said to whoever gives a client what is no argument of it: where it belongs."""
+"""Messages for arguments that a client does not have: where the option belongs."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ _PLACES = frozenset({"address", "addresses", "endpoint", "endpoints", "host", "p
 
 
 def explain_options(init: Callable[P, None]) -> Callable[P, None]:
-    """Have a constructor of a client say of keywords that it does not know what to write.
+    """Wrap the constructor of a client so that its errors say what to write instead of an unknown keyword.
 
     Raises:
         TypeError: there is no such argument.
@@ -34,7 +34,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
             for name in unknown:
                 if name in kwargs:
                     raise _refusal(type(args[0]).__name__, name, [each for each in known if each != "self"])
-        # One is the client itself.
+        # `self` and the target.
         if len(args) != 2 and "target" not in kwargs:
             raise _wrong_count(type(args[0]).__name__, len(args) - 1)
         init(*args, **kwargs)
@@ -46,7 +46,7 @@ def _wrong_count(client: str, count: int) -> TypeError:
     if count == 0:
         return TypeError(f"{client}() needs a target (write {client}('tcp://host:port'))")
     return TypeError(
-        f"{client}() takes one target, {count} arguments came without a name (write {client}('tcp://host:port'), "
+        f"{client}() takes one positional argument, the target, and got {count} (write {client}('tcp://host:port'), "
         f"{client}(['tcp://…', 'tcp://…']) for several addresses, and all else by name)"
     )
 

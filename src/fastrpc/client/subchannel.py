@@ -1,6 +1,6 @@
 """One endpoint of an asynchronous client, and the connections to it.
 
-What is known of the endpoint and what is to be done is `EndpointPlan`'s; here are the dials, timers and sessions.
+`EndpointPlan` holds the state and the decisions; this module holds the dials, timers and sessions.
 """
 
 import asyncio
@@ -25,40 +25,40 @@ logger = logging.getLogger("fastrpc.client")
 
 
 class _StreamSession(ClientSession, asyncio.BufferedProtocol):
-    """A client's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
+    """A client session as a BufferedProtocol, which asyncio's own loops check for; uvloop needs no base class."""
 
     __slots__ = ()
 
 
 class Subchannel(EndpointPlan):
-    """One endpoint and the connections to it, whatever state they are in."""
+    """One endpoint and its connections in every state."""
 
     logs_early_ends = False
 
     def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
         super().__init__(endpoint, pool.config.backoff)
-        #: Connections that were made and take calls as far as is known; replaced, never changed.
+        #: Connections that take calls, as far as is known; the list is replaced, never changed.
         self.live: list[ClientSession] = []
         #: Whether a connection ended because nobody needed it: the next call makes another.
         self.is_dormant = False
         self._pool = pool
         self._task: asyncio.Task[bool] | None = None
-        #: Runs while the next attempt is put off.
+        #: Runs during the pause before the next dial.
         self._pause: asyncio.TimerHandle | None = None
         self._turn = 0
         self._probes: EndpointProbes | None = None
-        # Calls that wait for a connection to this very endpoint.
+        # Calls that wait for a connection to this endpoint alone.
         self._waiters: set[asyncio.Future[None]] = set()
-        # When each was made, those that take no new calls included; None once its end is noted.
+        # The instant each connection was made, including those that take no new calls; None once its end is noted.
         self._sessions: dict[ClientSession, float | None] = {}
 
     @property
     def connections(self) -> list[ClientSession]:
-        """The connections that take calls as far as is known."""
+        """The connections that take calls, as far as is known."""
         return self.live
 
     def start(self, *, is_wanted: bool = False) -> None:
-        """Connect in the background unless that is under way or done; soon where a call waits for this endpoint."""
+        """Dial in the background unless a dial is in progress or a connection exists; first in line if a call waits."""
         self.is_dormant = False
         if not self._may_dial or self._task is not None or self._pause is not None:
             return
@@ -81,17 +81,17 @@ class Subchannel(EndpointPlan):
         return self.lacks(self._pool.config.pool.connections_per_endpoint)
 
     def dial(self) -> None:
-        """Begin an attempt; called by the queue of the pool."""
-        # In a context of its own: what the first caller has in its must not live as long as the connection.
+        """Begin a dial; called by the queue of the pool."""
+        # In its own context: the first caller's context variables must not live as long as the connection.
         context = contextvars.Context()
         self._task = self._pool.loop.create_task(
             self._connect(), name=f"fastrpc connect {self.endpoint}", context=context
         )
-        # One that is cancelled before its first step never runs.
+        # A task that is cancelled before its first step never runs its `finally`.
         self._task.add_done_callback(self._end_dial, context=context)
 
     async def _connect(self) -> bool:
-        """Make one attempt, and return whether it led to a connection."""
+        """Dial once, and return whether a connection was made."""
         try:
             session = await self._dial()
         except FastRPCError as error:
@@ -105,7 +105,7 @@ class Subchannel(EndpointPlan):
         return True
 
     def _end_dial(self, task: asyncio.Task[bool]) -> None:
-        """Go on until all connections stand, with pauses that grow until a server has shown its settings."""
+        """Redial until all connections are made, with growing pauses until SETTINGS arrive."""
         self._task = None
         self.is_dialing, self.was_dialed = False, True
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -113,7 +113,7 @@ class Subchannel(EndpointPlan):
             self.put_off(self._pool.loop.time())
         # First: what is still under way cannot ask for another dial.
         self._pool.dials.ended(self)
-        # The connection may have ended meanwhile: then that demands a pause as well.
+        # The connection may have ended meanwhile, which demands a pause as well.
         self.start()
         self._changed()
 
@@ -159,14 +159,14 @@ class Subchannel(EndpointPlan):
         return session
 
     def _note_end(self, session: ClientSession, reason: object) -> None:
-        """Take note of the end of a connection that was wanted, once."""
+        """Record the end of a connection that was wanted, once."""
         made, now = self._sessions.get(session), self._pool.loop.time()
         if made is not None and not self.is_removed and not self._pool.is_closed:
             self._sessions[session] = None
             self.ended(was_ready=session.is_ready, lived=now - made, reason=reason, at=now)
 
     def _changed(self) -> None:
-        """Tell everybody who waits for this endpoint, or for any, that something is different now."""
+        """Announce a change to the calls that wait for this endpoint or for any."""
         self._wake_waiters()
         self._pool.changed()
 
@@ -177,7 +177,7 @@ class Subchannel(EndpointPlan):
                 waiter.set_result(None)
 
     async def wait_changed(self) -> None:
-        """Return after the next change at this endpoint."""
+        """Wait for the next change at this endpoint."""
         waiter: asyncio.Future[None] = self._pool.loop.create_future()
         self._waiters.add(waiter)
         try:
@@ -185,14 +185,14 @@ class Subchannel(EndpointPlan):
         finally:
             self._waiters.discard(waiter)
 
-    # What a session reports
+    # Reports of sessions
 
     def session_ready(self, session: ClientSession) -> None:
-        """The server has shown its settings."""
+        """Record that SETTINGS arrived."""
         self.answered()
         self._let_aged_go()
         self._changed()
-        # The server is there: if more than one connection is wanted, now is the time for the others.
+        # The server is up: dial the other connections, if more than one is wanted.
         self.start()
         prober = self._pool.prober
         if prober is not None and not self.is_removed and not self._pool.is_closed:
@@ -200,7 +200,7 @@ class Subchannel(EndpointPlan):
             self._probes.begin()
 
     def session_aged(self, session: ClientSession) -> None:
-        """It is old enough to be replaced, and takes calls until that is done."""
+        """Replace an aged connection, which takes calls until then."""
         if self.is_removed or (session.is_dispensable and not self.is_warm):
             session.retire()
             return
@@ -208,21 +208,21 @@ class Subchannel(EndpointPlan):
         self.start()
 
     def _let_aged_go(self) -> None:
-        """Retire connections in whose place others take calls."""
+        """Retire the aged connections that others replace."""
         for session in self.replaced(self._pool.config.pool.connections_per_endpoint):
             session.retire()
 
     def session_draining(self, session: ClientSession) -> None:
-        """No new calls on this connection; those under way may still end there."""
+        """Stop new calls on this connection; calls in flight may finish there."""
         self._leave(session)
         self._changed()
 
     def session_used(self, session: ClientSession) -> None:
-        """A call goes out: it may be the first one for long."""
+        """Wake dormant subchannels: a call goes out after a quiet time."""
         self._pool.wake()
 
     def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
-        """The connection is gone."""
+        """Record the loss of a connection."""
         if not session.is_ready:
             self._note_end(session, session.closed_text or error or "the server closed it")
         self._leave(session)
@@ -239,19 +239,19 @@ class Subchannel(EndpointPlan):
             self.is_dormant = self.lacks(self._pool.config.pool.connections_per_endpoint)
             self._pool.note_idle()
         elif not self._pool.is_closed:
-            # Not inside the session's own callback: the loop may be closing everything right now. A call that looks for
-            # a connection before that must find this one under way.
+            # Not inside the session's own callback: the loop may be closing. A call that looks for a connection before
+            # the callback runs must find this dial in progress.
             self._pool.note_idle()
             self._pool.loop.call_soon(self.start)
 
     @property
     def usable_sessions(self) -> list[ClientSession]:
-        """Connections that calls may go out on; as long as one is through its opening, none that is not."""
+        """Connections that take calls. Connections still in their handshake count only while no other is ready."""
         usable = [session for session in self.live if session.is_usable]
         return [session for session in usable if session.is_ready] or usable
 
     def usable(self, *, ready: bool = False) -> ClientSession | None:
-        """Return the next connection in turn; with `ready` only one whose server has shown its settings."""
+        """Return the next connection in turn; with `ready` only one whose SETTINGS arrived."""
         if len(self.live) == 1:
             session = self.live[0]
             return session if session.is_usable and (session.is_ready or not ready) else None
@@ -262,7 +262,7 @@ class Subchannel(EndpointPlan):
         return sessions[self._turn]
 
     def remove(self) -> None:
-        """The endpoint is none any more: what is under way may end, nothing new begins."""
+        """Leave the endpoint: calls in flight may finish, no new ones start."""
         self.is_removed = True
         self._stop()
         self.live = []
@@ -271,14 +271,14 @@ class Subchannel(EndpointPlan):
                 session.retire()
 
     def close(self) -> None:
-        """Stop connecting and close what is open; unfinished calls fail."""
+        """Stop dialling and close all connections; unfinished calls fail."""
         self._stop()
         self.live = []
         for session in list(self._sessions):
             session.close()
 
     def _stop(self) -> None:
-        """Begin nothing by itself any more."""
+        """Cancel dials, timers and probes."""
         self._pool.dials.forget(self)
         self.is_dialing = self._task is not None
         if self._task is not None:
@@ -291,11 +291,11 @@ class Subchannel(EndpointPlan):
             self._probes.end()
 
     def abort(self) -> None:
-        """Cut what would not close."""
+        """Abort the connections that did not close in time."""
         for session in list(self._sessions):
             session.abort()
 
     @property
     def sessions(self) -> frozenset[ClientSession]:
-        """All connections of this subchannel that are open, those that take no new calls included."""
+        """All open connections of this subchannel, including those that take no new calls."""
         return frozenset(self._sessions)

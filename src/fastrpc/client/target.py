@@ -1,7 +1,7 @@
-"""What a client is given to call: one address, several, or a service of a registry.
+"""The target of a client: one address, several, or a service in a registry.
 
-A client with one fixed address has no endpoint set: there is nothing to choose, and a breaker for the only server would
-hide its error. `Pool.breaker` with values other than the default asks for one all the same: an endpoint set of one.
+A client with one fixed address has no endpoint set: there is no choice, and a breaker for the only server would hide
+its error. A `Pool.breaker` other than the default asks for a breaker all the same: then the set has one endpoint.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ __all__ = ["Target", "endpoints_of", "endpoint_set_for", "target_of"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where calls may go."""
+    """The place where calls may go."""
 
-    #: Those that were given; a registry tells its own.
+    #: The given endpoints; empty with a registry.
     endpoints: Sequence[Endpoint]
 
     registry: "Registry | None" = None
 
-    #: What the registry is asked for.
+    #: The name of the service in the registry.
     service: str = ""
 
-    #: Whether the client opened the registry, and so has to close it.
+    #: Whether the client opened the registry and so closes it.
     owns_registry: bool = False
 
     def __str__(self) -> str:
@@ -41,15 +41,15 @@ class Target:
 
 
 def target_of(target: Any, registry: Any) -> Target:
-    """Read a target: addresses, the URL of a service, or its name beside a registry.
+    """Return the Target of addresses, of the URL of a service, or of its name together with a registry.
 
     Raises:
-        ConfigError: it is none of these, no transport or registry serves it, or the registry cannot hold such a name.
+        ConfigError: it is none of these, no transport or registry supports it, or the registry cannot hold the name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:
             raise ConfigError(
-                f"the target is {target!r} beside registry={registry!r}",
+                f"the target is {target!r}, with registry={registry!r}",
                 hint="give the name of the service, such as 'arith'",
             )
         return _followed(registry, target)
@@ -65,11 +65,11 @@ def target_of(target: Any, registry: Any) -> Target:
 
 
 def _followed(place: Any, service: str) -> Target:
-    # Loaded with the first client that wants one: most never do.
+    # Imported on first use: most clients have no registry.
     from fastrpc.registries.base.urls import open_registry
 
     registry = open_registry(place)
-    # Only those of fastrpc have it: the interface asks no more of registries of others.
+    # Optional: the Registry interface does not require it of user-defined registries.
     check_service = getattr(registry, "check_service", None)
     if check_service is not None:
         check_service(service)
@@ -77,7 +77,7 @@ def _followed(place: Any, service: str) -> Target:
 
 
 def _service_of(target: Any) -> tuple[str, str] | None:
-    """Return the URL of a registry and the service in it that a target names; None when it is something else."""
+    """Return the registry URL and the service of a target; None if it is not the URL of a service."""
     if not isinstance(target, str) or "://" not in target or names_transport(target):
         return None
     from fastrpc.registries.base.urls import known_schemes, split_target
@@ -94,10 +94,10 @@ def _service_of(target: Any) -> tuple[str, str] | None:
 
 
 def endpoints_of(target: Any) -> list[Endpoint]:
-    """Read one address or several.
+    """Return the endpoints of one address or several.
 
     Raises:
-        ConfigError: it is none, or no transport serves it.
+        ConfigError: one is not an address, or no transport supports it.
     """
     if not isinstance(target, str | Address | Endpoint | Sequence) or isinstance(target, bytes | bytearray):
         raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
@@ -112,20 +112,20 @@ def endpoints_of(target: Any) -> list[Endpoint]:
 
 
 def _check_place(address: Address) -> None:
-    """Refuse what can be written, but not be connected to."""
+    """Refuse an address that parses but cannot be dialled."""
     if address.scheme != "tcp":
         return
     if not address.port:
         raise ConfigError(f"{address} has port 0", hint="give the port that listen() returned")
     if address.path:
-        raise ConfigError(f"{address} goes on after its port", hint="write tcp://host:port")
+        raise ConfigError(f"{address} has a path after its port", hint="write tcp://host:port")
 
 
 def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointSet | None:
-    """Return what picks among the endpoints of a target; None where there is one address, and nothing to watch over.
+    """Return the endpoint set of a target; None for one address without a breaker of its own.
 
     Raises:
-        ConfigError: the selector is none.
+        ConfigError: the selector is invalid.
     """
     chosen = selector_for(selector)
     has_choice = target.registry is not None or len({endpoint.address for endpoint in target.endpoints}) > 1
@@ -133,5 +133,5 @@ def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointS
         return None
     source = ""
     if target.registry is not None:
-        source = f"{target.registry!r} names nobody for {target.service!r}"
+        source = f"{target.registry!r} lists no endpoint of {target.service!r}"
     return EndpointSet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)

@@ -1,4 +1,4 @@
-"""Decompresses answers without holding the loop: a little at a time, in turn with all else that the loop puts off."""
+"""Decompression of answers in slices, in turn with the loop's other deferred work."""
 
 import asyncio
 
@@ -12,10 +12,10 @@ __all__ = ["unpack"]
 
 
 async def unpack(call: PendingCall, most: int) -> None:
-    """Decompress the answer of a call, which keeps the result; a short one at once, unless others wait.
+    """Decompress the answer of a call, which keeps the result; a short one at once, unless other work waits.
 
     Raises:
-        DecodeError: it is damaged, has more than `most` bytes, or its compressor is not known here.
+        DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
     """
     try:
         compressor, payload = call._packed_answer
@@ -28,7 +28,7 @@ async def unpack(call: PendingCall, most: int) -> None:
 
     def step() -> bool:
         if unpacked.done():
-            # Nobody waits any more.
+            # The caller has given up.
             return False
         try:
             next(steps)

@@ -1,6 +1,6 @@
-"""Numbers for monitoring: a Prometheus collector over the core's counters.
+"""Metrics for monitoring: a Prometheus collector over the core's counters.
 
-May import `_core` and what is below it. prometheus-client is loaded by the first `collector()`.
+It may import `_core` and the layers below. The first `collector()` loads prometheus-client.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ def collector(
 ) -> CallCollector:
     """Return a collector to register with prometheus-client: `REGISTRY.register(collector())`.
 
-    It reads the counters of the whole process, or of `registry`. Their names begin with `fastrpc_server_` and
-    `fastrpc_client_`: `calls_total` (by service, method, status, protocol), and by service, method and protocol
-    `call_seconds`, `calls_in_flight`, `received_bytes_total`, `sent_bytes_total`. The service is what is before the
-    last dot of a method's name. Calls of methods that a server does not have count as service and method `_other`.
+    It reads the counters of the whole process, or of `registry`. The names begin with `fastrpc_server_` or
+    `fastrpc_client_`. `calls_total` has the labels service, method, status and protocol; `call_seconds`,
+    `calls_in_flight`, `received_bytes_total` and `sent_bytes_total` have service, method and protocol. The service is
+    the part of the full name before its last dot. Calls of unknown methods count as service and method `_other`.
 
-    The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s; `buckets_per_doubling` makes it
-    finer, for 2 or 4 times the series.
+    The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s. `buckets_per_doubling` = 2 or 4
+    makes it finer, with that many times the series.
 
-    Each worker process counts its own calls: a collector in the process that started them shows none, and `serve` warns
-    of that. Serve with one process, or have each worker show its own at another port.
+    Each worker process counts its own calls. A collector in their parent process shows none, and `serve` warns about
+    it: serve with one process, or make a collector in each worker, at its own port.
     """
     from fastrpc._core.base.histogram import default_registry
     from fastrpc.metrics.prometheus import CallCollector

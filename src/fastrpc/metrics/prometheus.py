@@ -17,19 +17,19 @@ from fastrpc._core.base.histogram import CounterRegistry
 
 __all__ = ["CallCollector"]
 
-#: Parts that the core's histogram cuts each doubling into.
+#: Buckets of the core's histogram in each doubling.
 PARTS = 4
 
-#: The first and the last finite bound that are shown; between them each is twice the one before.
+#: The first and the last finite bound shown; each bound between them doubles the one before.
 LOWEST_SECONDS = 0.000_5
 HIGHEST_SECONDS = 16.384
 
-#: The collectors of this process, for those who know that its calls are counted elsewhere.
+#: The collectors of this process: `serve` warns about them when workers count the calls.
 collectors: "weakref.WeakSet[CallCollector]" = weakref.WeakSet()
 
 
 class CallCollector(Collector):
-    """Reads a registry of counters each time Prometheus scrapes."""
+    """Read a registry of counters at each scrape of Prometheus."""
 
     def __init__(self, registry: CounterRegistry, buckets_per_doubling: int = 1) -> None:
         if buckets_per_doubling not in (1, 2, PARTS):
@@ -39,7 +39,7 @@ class CallCollector(Collector):
         self._step = PARTS // buckets_per_doubling
 
     def describe(self) -> Iterator[Metric]:
-        """Name the metrics, so that registering finds a clash without reading any counters."""
+        """Yield the empty metrics, so that registering detects a name clash without reading counters."""
         return _all_of(_families())
 
     def collect(self) -> Iterator[Metric]:
@@ -92,7 +92,7 @@ class _Families:
 
 
 def _cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:
-    """Sum up buckets as Prometheus wants them, and keep each `step`th of the bounds that are shown."""
+    """Return cumulative buckets, as Prometheus needs them, at every `step`th of the shown bounds."""
     totals = list(itertools.accumulate(count for _, count in buckets))
     shown = [
         (repr(bound), float(total))

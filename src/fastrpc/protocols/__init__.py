@@ -1,1 +1,1 @@
-"""What servers speak: each file is one protocol, told from the others by the first bytes of a connection."""
+"""The wire protocols of servers, one in each file. The first bytes of a connection select one."""

@@ -1,4 +1,4 @@
-"""What a protocol is to a server: a name, how a connection of it begins, and what speaks it."""
+"""The interface of a protocol: a name, a detector of its first bytes, and an engine."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,31 +17,31 @@ __all__ = ["Protocol", "ServerEngine", "ServerParts", "Verdict", "protocol_named
 
 
 class Verdict(Enum):
-    """Whether a connection speaks a protocol, by its first bytes."""
+    """The result of detection: whether the first bytes match a protocol."""
 
     YES = auto()
     NO = auto()
-    #: More bytes are needed to say.
+    #: More bytes are needed.
     MORE = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerParts:
-    """What the connections of one server are made of."""
+    """The parts that all connections of a server share."""
 
     loop: asyncio.AbstractEventLoop
     gate: Gate
     openings: Openings
     config: ServerConfig
-    #: What the native protocol announces, and how long it polls.
+    #: The settings that the native protocol announces, and how long it polls.
     settings: Settings
     spin_microseconds: int
-    #: Whether callers may ask which services there are.
+    #: Whether callers may list the services.
     reveals_services: bool
 
 
 #: Makes the session of a connection: an asyncio protocol, with `begin_drain`, `has_drained`, `end_calls`, `close`,
-#: `abort` and `stats` for the server. While its connection stands it is one of `Gate.sessions`.
+#: `abort` and `stats` for the server. `Gate.sessions` holds it while its connection is open.
 ServerEngine = Callable[[ServerParts], Any]
 
 
@@ -50,7 +50,7 @@ class Protocol:
     """A protocol that servers can speak."""
 
     name: str
-    #: Asked with what has come so far, at most 256 bytes.
+    #: Takes the bytes received so far, at most 256.
     detect: Callable[[bytes], Verdict]
     server_engine: ServerEngine
 
@@ -59,18 +59,18 @@ _protocols: dict[str, Protocol] = {}
 
 
 def register(name: str, detect: Callable[[bytes], Verdict], server_engine: ServerEngine) -> None:
-    """Let servers speak a protocol: `ServerConfig(protocols=("native", name))`.
+    """Register a protocol for servers: `ServerConfig(protocols=("native", name))`.
 
     Raises:
         ConfigError: another protocol has that name.
     """
     protocol = Protocol(name, detect, server_engine)
     if _protocols.setdefault(name, protocol) != protocol:
-        raise ConfigError(f"protocol {name!r} is registered already", hint="give the other one another name")
+        raise ConfigError(f"protocol {name!r} is registered already", hint="choose another name")
     if name not in SERVER_PROTOCOLS:
         SERVER_PROTOCOLS.append(name)
 
 
 def protocol_named(name: str) -> Protocol:
-    """Return a registered protocol; `ServerConfig` knows no others."""
+    """Return a registered protocol; `ServerConfig` has already refused unknown names."""
     return _protocols[name]

@@ -1,4 +1,4 @@
-"""The protocol of PROTOCOL.md, as servers speak it."""
+"""The native protocol of PROTOCOL.md, on the server side."""
 
 import asyncio
 
@@ -10,13 +10,13 @@ __all__ = ["NativeSession", "detect_native", "native_session"]
 
 
 class NativeSession(ServerSession, asyncio.BufferedProtocol):
-    """A server's session as asyncio's own loops want it; uvloop would take the compiled class alone."""
+    """A server session as a BufferedProtocol, which asyncio's own loops check for; uvloop needs no base class."""
 
     __slots__ = ()
 
 
 def detect_native(data: bytes) -> Verdict:
-    """Say whether a connection begins with the magic."""
+    """Return whether a connection begins with the magic."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         return Verdict.NO
     return Verdict.YES if len(data) >= len(MAGIC) else Verdict.MORE

@@ -1,4 +1,4 @@
-"""The serving side: listeners, the way from a request to its handler, threads for handlers that block.
+"""The serving side: listeners, the path from a request to its handler, threads for blocking handlers.
 
-Knows every part below it; knows nothing of clients.
+It may import every layer below it, and nothing of `client/`.
 """

@@ -1,4 +1,4 @@
-"""Accepting connections in one process and handing them to others."""
+"""Accept connections in one process and hand them to others."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ __all__ = ["Acceptor", "ListeningSocket"]
 
 
 class ListeningSocket:
-    """A listening socket, and which of the addresses it is for."""
+    """A listening socket with the index of its address."""
 
     __slots__ = ("index", "socket")
 
@@ -28,7 +28,7 @@ class ListeningSocket:
         return self.socket.fileno()
 
     def accept(self) -> socket.socket | None:
-        """Return a connection, or None when none waits."""
+        """Return a waiting connection, or None."""
         try:
             connection, _ = self.socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
@@ -37,11 +37,11 @@ class ListeningSocket:
 
 
 class Acceptor:
-    """The addresses of a server whose work several processes do.
+    """The listening sockets of a server with several processes.
 
-    One process accepts and deals the connections out in turn. Processes that accept at one socket, or at one
-    port by SO_REUSEPORT, get as many connections as chance has it, and connections of RPC clients are few and
-    long-lived: chance leaves processes idle. It also keeps what waits to be accepted when a process dies.
+    One process accepts, and hands the connections to the others in turn. When several processes accept at one socket,
+    or at one port by SO_REUSEPORT, chance distributes the connections. RPC clients have few, long-lived connections,
+    so chance would leave some processes idle. A single acceptor also keeps the backlog when a worker dies.
     """
 
     def __init__(self, addresses: Sequence[Address], config: ServerConfig) -> None:
@@ -75,7 +75,7 @@ class Acceptor:
         self.listening_sockets += [ListeningSocket(index, one) for one in bound]
 
     def listen(self) -> None:
-        """Let connections arrive; until then they are refused (tcp) or wait (unix)."""
+        """Start listening. Before that, connections are refused (tcp) or wait (unix)."""
         for listening_socket in self.listening_sockets:
             try:
                 listening_socket.socket.listen(BACKLOG)
@@ -85,13 +85,13 @@ class Acceptor:
             listening_socket.socket.setblocking(False)
 
     def close(self) -> None:
-        """Stop accepting. Closing twice is fine."""
+        """Stop accepting. Closing twice is allowed."""
         for remove in self._removals:
             remove()
         self._removals.clear()
         self.abandon()
 
     def abandon(self) -> None:
-        """Close this process's copies only; the addresses stay with the other."""
+        """Close this process's copies only; the parent keeps listening."""
         close_all([listening_socket.socket for listening_socket in self.listening_sockets])
         self.listening_sockets.clear()

@@ -1,4 +1,4 @@
-"""What a server tells its registry: its services, at each address that it listens at."""
+"""The records of a server in its registry: each of its services at each of its addresses."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,11 +11,11 @@ __all__ = ["Advertising"]
 
 
 class Advertising:
-    """Keeps a registry true to a server.
+    """Keep the records of a server up to date.
 
     Args:
-        registry: a URL, or an object that stays its owner's.
-        serving: returns the services that are to be called, with their versions.
+        registry: a URL, or an object, which its owner closes.
+        serving: returns the healthy services with their versions.
 
     Raises:
         ConfigError: the registry is neither.
@@ -30,11 +30,11 @@ class Advertising:
         self._registrar = Registrar(registry)
         self._config = config
         self._serving = serving
-        # What stands for the listeners.
+        # The advertised endpoint of each listener.
         self._endpoints: list[Endpoint] = []
 
     async def add(self, bound: Address, advertise: Advertise) -> None:
-        """Register every service at one more address; returns once the registry was told, or is known to be away.
+        """Register every service at one more address. Return once the registry took it, or is known to be unreachable.
 
         Raises:
             ConfigError: the address cannot be registered.
@@ -54,16 +54,16 @@ class Advertising:
             raise
 
     def update(self) -> None:
-        """Have the registry follow what has changed, without waiting for it."""
+        """Send changes to the registry without waiting for it."""
         self._registrar.want(self._records())
         self._registrar.follow()
 
     async def withdraw(self) -> None:
-        """Take every record back; waits for the registry, for some seconds at most."""
+        """Withdraw every record; wait for the registry, at most some seconds."""
         await self._registrar.withdraw()
 
     async def close(self) -> None:
-        """Take every record back, and let go of a registry that was opened for it. Closing twice is fine."""
+        """Withdraw every record, and close a registry that was opened here. Closing twice is allowed."""
         await self._registrar.close()
 
     def _records(self) -> dict[Record, Endpoint]:

@@ -1,7 +1,7 @@
-"""The one of several processes that keeps the address they share in a registry.
+"""The announcer: the process that keeps the workers' shared addresses in a registry.
 
-It is a process of its own: registries need threads, the supervisor has to fork and must not have any, and a worker that
-ends must not take the address out for the others.
+It is a process of its own because registries need threads, and the supervisor, which forks, must not have any. A worker
+cannot do it: its end would withdraw the address for all others.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ logger = logging.getLogger("fastrpc.server")
 
 
 def run_announcer(plan: Plan, channel: WorkerEnd, addresses: list[Address], started: Started) -> ExitCode:
-    """Keep what the workers serve registered until the supervisor says otherwise, or is gone.
+    """Keep the workers' services registered until the supervisor orders the end, or is gone.
 
     Raises:
         ConfigError: the registry cannot hold it.
         StoreError: the registry refuses it.
     """
-    # Signals to the whole group are the supervisor's to answer.
+    # Only the supervisor answers signals to the whole process group.
     with (
         signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
@@ -50,12 +50,12 @@ async def _announce(plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoi
         settling.cancel()
         if not orders.must_quit:
             await registrar.close()
-    # Without that the leases end by themselves.
+    # On QUIT the leases expire by themselves.
     return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
 
 
 class _Orders:
-    """Whether the supervisor said DRAIN or QUIT."""
+    """The orders of the supervisor: DRAIN or QUIT."""
 
     def __init__(self, channel: WorkerEnd) -> None:
         self._channel = channel
@@ -73,7 +73,7 @@ class _Orders:
 
 
 def _records(plan: Plan, addresses: list[Address], started: Started) -> dict[Record, Endpoint]:
-    """Return what is to be registered: every service at each address that is advertised."""
+    """Return the records: every service at each advertised address."""
     records = {}
     for bound, advertise in zip(addresses, plan.advertised(), strict=True):
         endpoint = advertised_endpoint(bound, advertise)

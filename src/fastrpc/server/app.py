@@ -1,4 +1,4 @@
-"""What a program says of how it is served: `fastrpc.App`."""
+"""`fastrpc.App`: the services of a program together with their interceptors and settings."""
 
 import functools
 import sys
@@ -28,22 +28,22 @@ def _taking_later(cls: A) -> A:
 @_taking_later
 @dataclass(frozen=True, slots=True)
 class App:
-    """What `fastrpc run` starts: services, and what stands around them.
+    """Bundle services with their interceptors and settings, for `fastrpc run` and `serve`.
 
     ::
 
         app = fastrpc.App([Arith, Users], interceptors=[log])       # fastrpc run module:app
 
-    A function that returns one may stand in its place, `def make() -> fastrpc.App`. It is called once, before worker
+    A function that returns an App, `def make() -> fastrpc.App`, may be given instead. It is called once, before worker
     processes are forked: it has no event loop and should start no threads. The sources run in each worker.
 
     Args:
         sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
         interceptors: functions around every call, the first outermost.
-        config: settings as a value; what the command line, its environment and its file say counts before it.
+        config: the settings. The command line, the environment and the settings file override them.
 
     Raises:
-        ConfigError: interceptors or config are not what they should be.
+        ConfigError: interceptors or config are invalid.
     """
 
     sources: Any
@@ -60,10 +60,10 @@ class App:
 
 
 def loaded(plan: Plan) -> Plan:
-    """Return a plan that has its sources at hand, and follows the App among them, if that is what they are.
+    """Return a plan with its sources loaded, and with the settings of the App if the source is one.
 
     Raises:
-        ConfigError: something stands beside an App, or is said twice.
+        ConfigError: an App comes with other sources, or a setting is given both by the plan and the App.
     """
     if plan.is_loaded:
         return plan
@@ -75,7 +75,9 @@ def loaded(plan: Plan) -> Plan:
     app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
     for name, default in (("interceptors", ()), ("config", _DEFAULT_CONFIG)):
         if plan.configure is None and getattr(plan, name) != default:
-            raise ConfigError(f"{name} is given beside an App", hint=f"give it to the App: App(…, {name}=…)")
+            raise ConfigError(
+                f"{name} is given together with an App", hint=f"give it to the App: App(…, {name}=…)"
+            )
     return replace(
         plan,
         load=lambda: (app.sources,),
@@ -86,16 +88,16 @@ def loaded(plan: Plan) -> Plan:
 
 
 def _flat(sources: Sequence[Any]) -> Sequence[Any]:
-    """Return the sources of a list of one list."""
+    """Return the sources without an enclosing list of one list."""
     while len(sources) == 1 and isinstance(sources[0], list | tuple):
         sources = sources[0]
     return sources
 
 
 def _makes_app(source: Any) -> bool:
-    """Whether a function returns an App: its annotation says so, or without one its code names this App.
+    """Return whether a function returns an App: by its annotation, or without one, by its code naming this App.
 
-    It cannot be called to find out: functions that are sources are called in each worker only, on its loop.
+    The function cannot be called to find out: functions that are sources run in each worker only, on its loop.
     """
     while isinstance(source, functools.partial):
         source = source.func
@@ -109,7 +111,7 @@ def _makes_app(source: Any) -> bool:
     names, known = source.__code__.co_names, source.__globals__
     if any(known.get(name) is App for name in names):
         return True
-    # `fastrpc.App`, or an import of it inside the function. Something else may have an attribute of this name.
+    # `fastrpc.App`, or an import of it inside the function. Another object may have an attribute of this name.
     package = sys.modules.get("fastrpc")
     is_imported_inside = "fastrpc" in names and "fastrpc" not in known
     return "App" in names and (is_imported_inside or any(known.get(name) is package for name in names))
@@ -120,9 +122,9 @@ def _made(function: Any) -> App:
     if not isinstance(made, App):
         name = getattr(function, "__qualname__", repr(function))
         if hasattr(made, "close"):
-            made.close()  # a coroutine: `async def` is for sources, which have a loop
+            made.close()  # A coroutine: only sources, which have a loop, may be `async def`.
         raise ConfigError(
-            f"{name} returned a {type(made).__name__}, it is to return an App",
-            hint="write it as `def`, with a `return` of the App; a function that makes services says what it returns",
+            f"{name} returned a {type(made).__name__}, it must return an App",
+            hint="write it as `def`, with a `return` of the App; annotate the result of a function that makes services",
         )
     return made

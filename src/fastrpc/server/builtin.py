@@ -1,6 +1,6 @@
-"""Services that a server has of its own.
+"""The built-in services of a server.
 
-`fastrpc.reflection` says which services and methods there are, `fastrpc.health` whether they are to be called.
+`fastrpc.reflection` lists services and methods, `fastrpc.health` reports whether they serve.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +16,13 @@ from fastrpc.status import Status
 
 __all__ = ["BUILTIN_PREFIX", "Health", "Reflection", "is_local"]
 
-#: Names of services that begin with this are fastrpc's own.
+#: Service names with this prefix are reserved for fastrpc.
 BUILTIN_PREFIX = "fastrpc."
 
 
 @service("fastrpc.reflection")
 class Reflection:
-    """Tells callers what a server serves, where `ServerConfig.reflection` allows it."""
+    """List the services of a server to callers whom `ServerConfig.reflection` admits."""
 
     def __init__(self, services: Callable[[], Iterable[ServiceDefinition]]) -> None:
         self._services = services
@@ -32,21 +32,21 @@ class Reflection:
         """Return every service: name, version, documentation, and its methods with their signatures."""
         exchange: Any = getattr(current_call(), "exchange", None)
         if exchange is not None and not exchange.reveals_services:
-            # Worded as for any other unknown name: a stranger learns nothing, not even that it could be allowed.
+            # The text for any unknown name: a caller without access cannot tell that reflection exists.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
         return [describe(definition) for definition in self._services()]
 
 
 @service("fastrpc.health")
 class Health:
-    """Tells whether a server, or one of its services, is to be called, in the words of gRPC's health protocol."""
+    """Report whether a server or one of its services serves, in the words of gRPC's health protocol."""
 
     def __init__(self, status: Callable[[str], str]) -> None:
         self._status = status
 
     @method(idempotent=True)
     async def check(self, service: str = "") -> str:
-        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; without a name for the server as a whole."""
+        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server."""
         exchange: Any = getattr(current_call(), "exchange", None)
         if exchange is not None:
             exchange.note_probe()
@@ -54,10 +54,10 @@ class Health:
 
 
 def is_local(address: Address) -> bool:
-    """Whether only programs on this machine can connect to an address."""
+    """Return whether only programs on this machine can connect to an address."""
     if address.scheme in {"unix", "memory"} or address.host == "localhost":
         return True
-    # A millisecond that only servers on numeric addresses have to spend.
+    # Imported here: it takes a millisecond, and only servers on numeric addresses need it.
     import ipaddress
 
     try:

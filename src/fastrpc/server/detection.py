@@ -1,6 +1,6 @@
-"""Connections whose protocol is not known yet: their first bytes choose it.
+"""Detection of a connection's protocol by its first bytes.
 
-A server that speaks one protocol has none of this: its sessions are made when a connection is accepted.
+A server with one protocol skips it: sessions are then made as connections are accepted.
 """
 
 import asyncio
@@ -11,30 +11,30 @@ from fastrpc.protocols.base import Protocol, ServerParts, Verdict
 
 __all__ = ["Detection", "UndecidedConnection"]
 
-#: As many bytes as a protocol is told by, at the most.
+#: The most bytes that detection may look at.
 _FIRST_BYTES = 256
 
 
 class Detection:
-    """The connections of one server that have not shown their protocol."""
+    """The connections of one server whose protocol is unknown."""
 
     def __init__(self, protocols: Sequence[Protocol]) -> None:
         self.protocols = protocols
-        #: The one that waits for longest first.
+        #: In order of age, the oldest first.
         self.undecided: dict[UndecidedConnection, None] = {}
 
     def connection(self, parts: ServerParts) -> "UndecidedConnection":
-        """Return what a transport calls until the protocol is known."""
+        """Return the asyncio protocol of a new connection until its wire protocol is known."""
         return UndecidedConnection(self, parts)
 
     def add(self, connection: "UndecidedConnection", limit: int) -> None:
-        """Wait for the first bytes of a connection; of more than `limit` the one that waits for longest is closed."""
+        """Wait for the first bytes of a connection. With more than `limit` waiting, close the oldest."""
         self.undecided[connection] = None
         if len(self.undecided) > limit:
             next(iter(self.undecided)).abort()
 
     def abort(self) -> None:
-        """Close them all: the server takes no more work."""
+        """Close all of them: the server takes no more work."""
         for connection in list(self.undecided):
             connection.abort()
 
@@ -71,13 +71,11 @@ class UndecidedConnection(asyncio.BufferedProtocol):
                 return
         if all(verdict is Verdict.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
             names = ", ".join(protocol.name for protocol in self._detection.protocols)
-            self._parts.gate.dispatcher.stranger(
-                self, f"its first bytes are of none of the protocols {names}"
-            )
+            self._parts.gate.dispatcher.stranger(self, f"its first bytes match none of the protocols {names}")
             self.abort()
 
     def describe_peer(self) -> Any:
-        """Return who is on the other side."""
+        """Return the peer's address."""
         return self._parts.gate.dispatcher.describe_peer(self)
 
     def eof_received(self) -> bool:
@@ -87,7 +85,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self._leave()
 
     def abort(self) -> None:
-        """Close without a word: nobody knows in which protocol it would be understood."""
+        """Close without an error frame: the peer's protocol is unknown."""
         self._leave()
         self.transport.abort()
 
@@ -101,7 +99,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         transport = self.transport
         try:
             session = protocol.server_engine(self._parts)
-            # Loops choose how they read when reading begins.
+            # Loops choose their read method when reading begins.
             transport.pause_reading()
             transport.set_protocol(session)
             transport.resume_reading()

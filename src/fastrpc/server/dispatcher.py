@@ -1,4 +1,4 @@
-"""The Python part of serving: whatever does not happen for every call."""
+"""The Python part of serving: everything off the hot path."""
 
 import asyncio
 import contextvars
@@ -32,15 +32,15 @@ from fastrpc.status import Status
 
 __all__ = ["Dispatcher"]
 
-#: How many methods are listed to a caller whose own is not near any of them.
+#: The most methods listed to a caller whose method name resembles none of them.
 SHOWN_NAMES = 10
 
-#: How often a drain looks whether all connections have taken their part of it.
+#: Interval of the checks whether all connections have drained, in seconds.
 _LOOK_SECONDS = 0.02
 
 
 class Dispatcher:
-    """What connections ask when a call takes a turn of its own."""
+    """The slow paths of served calls: unknown names, interceptors, threads, compression, errors."""
 
     def __init__(
         self, interceptors: Sequence[Interceptor], workers: ThreadPool, config: ServerConfig, life: Life
@@ -51,7 +51,7 @@ class Dispatcher:
         self._workers = workers
         self._config = config
         self._life = life
-        # What may be meant by an unknown name, made of so many routes; the names that are listed.
+        # The index for suggestions on unknown names, the number of routes it covers, and the names that are listed.
         self._names = NameIndex(())
         self._indexed = 0
         self._first_names = ""
@@ -60,7 +60,7 @@ class Dispatcher:
         self._unpacking = Unpacking(config.limits.message_bytes)
 
     def unknown_method(self, method: str, exchange: Exchange) -> str:
-        """Say that there is no such method; where reflection is on also which one may be meant, or which there are."""
+        """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""
         if not exchange.reveals_services:
             return f"no method {method!r} here"
         if self._indexed != len(self.gate.routes):
@@ -71,19 +71,19 @@ class Dispatcher:
         return f"no method {method!r} here; there are {self._first_names or 'none'}"
 
     def index_methods(self) -> None:
-        """Prepare to say which method may be meant: that is asked by whoever can connect, as often as they like."""
+        """Build the index for suggestions ahead of time: any peer can ask for one, as often as it likes."""
         names = [route.method for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
         self._names = NameIndex(names)
         self._first_names = ", ".join(sorted(names)[:SHOWN_NAMES])
         self._indexed = len(self.gate.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
-        """Say that requests may not come in its codec, and in which ones they may."""
+        """Return the error text for a codec that is not accepted, with those that are."""
         taken = ", ".join(self._config.codecs)
         return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
 
     def unknown_compressor(self, wire_id: int) -> str:
-        """Say that requests may not be compressed so, and how they may."""
+        """Return the error text for an unknown compressor, with those that are accepted."""
         taken = ", ".join(compressor.name for compressor in self.gate.compressors.values())
         return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
 
@@ -110,10 +110,10 @@ class Dispatcher:
         call._note_outcome(self._failures.status_of(call, error), error)
 
     async def _handle(self, call: ServerCall) -> Any:
-        """Run the handler inside the interceptors, in the way its kind asks for."""
+        """Run the handler inside the interceptors: as a coroutine, in a thread, or directly."""
         route = call.route
         if call.given is None:
-            # It was answered meanwhile, and its arguments are gone with that.
+            # The call was answered meanwhile, and has dropped its arguments.
             raise RuntimeError(f"{call.method} ended before an interceptor proceeded")
         call.never_started = False
         if route.definition.style == "async":
@@ -126,23 +126,23 @@ class Dispatcher:
         try:
             return await done
         except asyncio.CancelledError:
-            # The thread cannot be stopped; the handler learns of it by `current_call().cancelled`.
+            # The thread cannot be stopped; the handler sees it in `current_call().cancelled`.
             job.is_cancelled = True
             raise
 
     # Connections
 
     def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
-        """A connection is gone."""
+        """Record the loss of a connection."""
         self._life.connection_lost(session.describe_peer().address, error)
         self.changed()
 
     def stranger(self, session: Any, reason: str) -> None:
-        """A connection's first bytes are not those of a protocol that is spoken here."""
+        """Record a connection whose first bytes match no protocol of this server."""
         self._life.stranger(session.describe_peer().address, reason)
 
     def describe_peer(self, session: ServerSession) -> Peer:
-        """Say who is on the other side of a connection."""
+        """Return the peer of a connection."""
         name = session.peer_name
         if isinstance(name, tuple):
             return Peer(Address("tcp", host=name[0], port=name[1]))
@@ -150,20 +150,20 @@ class Dispatcher:
         return Peer(Address("unix" if is_socket else "memory", path=str(name or "")))
 
     def changed(self) -> None:
-        """Let `wait_idle` and `wait_closed` look again."""
+        """Wake `wait_idle` and `wait_closed` for another check."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def wait_idle(self) -> None:
-        """Return once no call is under way and every connection took its part of the drain."""
+        """Wait until no call is in flight and every connection has drained."""
         await self._wait(
             lambda: self._is_idle() and all(session.has_drained for session in self.gate.sessions)
         )
 
     async def wait_closed(self) -> None:
-        """Return once every connection is gone."""
+        """Wait until every connection is gone."""
         await self._wait(lambda: not self.gate.sessions)
 
     def _is_idle(self) -> bool:
@@ -176,7 +176,7 @@ class Dispatcher:
             while not condition():
                 waiter = loop.create_future()
                 self._waiters.add(waiter)
-                # No event tells that a connection announced its end or that its last bytes left.
+                # No event reports that a connection has announced its end or sent its last bytes.
                 look = loop.call_later(_LOOK_SECONDS, self.changed)
                 try:
                     await waiter
@@ -187,13 +187,13 @@ class Dispatcher:
             self.gate.runner.is_watched = False
 
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request; the gate hears of the end by `unpacked`."""
+        """Decompress a request; the gate gets the result by `unpacked`."""
         self._unpacking.unpack(call, compressor, payload)
 
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
-        """Queue a `def` handler; the runner hears of its end by `thread_finished`."""
+        """Queue a `def` handler; the runner gets its outcome by `thread_finished`."""
         job = _ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
@@ -204,7 +204,7 @@ class Dispatcher:
         self.gate.runner.thread_finished(call, value, error)
 
     def stop(self, call: ServerCall) -> None:
-        """The caller gave up a call that waits for a thread, or runs in one."""
+        """Cancel a call that waits for a thread or runs in one."""
         job = self._jobs.get(call)
         if job is not None:
             job.is_cancelled = True
@@ -212,7 +212,7 @@ class Dispatcher:
     # Errors
 
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
-        """Say what the caller is told of an error, and log what it is not told."""
+        """Return the failure that the caller gets for an error, and log what it does not get."""
         return self._failures.tell(call, error)
 
 
@@ -225,7 +225,7 @@ class _ThreadJob:
         self.is_cancelled = False
         self._call = call
         self._handler = handler
-        # The call forgets its arguments when it ends, which may be before a thread stops with it.
+        # The call drops its arguments when it ends, possibly before its thread does.
         self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
@@ -234,7 +234,7 @@ class _ThreadJob:
 
     @property
     def expired(self) -> bool:
-        """Whether nobody waits for it any more: then it is not started."""
+        """Return whether the caller has given up: then the job is not started."""
         return self.is_cancelled or self._call.remaining() == 0
 
     def run(self) -> None:
@@ -242,19 +242,19 @@ class _ThreadJob:
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
-            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            # A future refuses a StopIteration; Python makes a RuntimeError of one that leaves a coroutine, too.
             self._error = _renamed(self._call, error)
         except KeyboardInterrupt as error:
-            # Ctrl-C reaches the main thread only: here somebody raised it by hand, which is to end no process.
+            # Ctrl-C reaches the main thread only: here code raised it explicitly, which must not end the process.
             self._error = _renamed(self._call, error)
         except BaseException as error:
             self._error = error
 
     def refuse(self, reason: str) -> None:
-        """The pool did not start it."""
+        """Record that the pool did not start the job."""
         self._call.never_started = True
         if self._call.is_expired or self._call.remaining() == 0:
-            # The end of its time stops a call as its caller does.
+            # A deadline stops a call in the same way as its caller does.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
@@ -264,12 +264,12 @@ class _ThreadJob:
             self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
 
     def done(self) -> None:
-        """Answer; on the loop."""
+        """Deliver the outcome; on the loop."""
         self._deliver(self._call, self._value, self._error)
 
 
 def _renamed(call: ServerCall, error: BaseException) -> RuntimeError:
-    """Return an error that loops and futures take, in place of one that means something else to them."""
+    """Return a RuntimeError in place of an exception that loops and futures treat specially."""
     renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
     renamed.__cause__ = error
     return renamed

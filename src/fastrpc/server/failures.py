@@ -1,19 +1,19 @@
-"""What a caller is told of an error that left the handler and the interceptors around it.
+"""The answer to the caller for an error that leaves the handler and its interceptors.
 
 ::
 
-    CallError                                     its own words, details and `retry_after`
-    a group whose leaves are all such errors      the first of them
-    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; else as a crash
+    CallError                                     its own status, message, details and `retry_after`
+    a group of CallErrors and own-call errors     as its first leaf
+    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; others as a crash
     NotImplementedError                           UNIMPLEMENTED
-    anything else, SystemExit too                 INTERNAL, with an id that the log carries
+    any other, SystemExit too                     INTERNAL, with an id that the log carries
 
-A caller is never told the text of an exception, nor what another server said: both may name what is not for its eyes.
+A caller never gets the text of an exception or the message of another server: both may contain private data.
 
-An error of an own call (`mark_own` in `_core/calling/pending_call.pyx`) says something about that call, not about the
-caller's, so its status is hidden unless it would be as true one tier up. `sys.exit()` in a handler is a mistake in
-one call and ends no server; KeyboardInterrupt on the loop is raised again by a callback of its own: left in a
-protocol, uvloop would make the end of a connection of it.
+An error of an own call (`mark_own` in `_core/calling/pending_call.pyx`) describes that call, not the caller's. So its
+status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails one call and does not end
+the server. A KeyboardInterrupt on the loop is raised again from its own callback: if it left a protocol's method,
+uvloop would only close that connection.
 """
 
 import asyncio
@@ -34,22 +34,22 @@ __all__ = ["Failures"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: The pause that says: do not try again.
+#: The push-back that forbids a retry.
 _DO_NOT_RETRY = 0xFFFFFFFF
 
-#: What another server's status says of the call that it was made for as well; every other one was about our own call.
+#: Statuses of an own call that hold for the caller's call as well; every other one concerns the own call only.
 _PASSED_ON = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED})
 
 
 class _Kind(Enum):
-    """What an error is to the caller of the handler that it left."""
+    """The meaning of a handler's error for its caller."""
 
-    #: A call that this process made failed, in a way that concerns the caller.
+    #: A call that this process made failed, and its status holds for the caller, too.
     BEHIND = auto()
-    #: The same, in a way that is nothing to the caller.
+    #: A call that this process made failed, and its status does not concern the caller.
     HIDDEN_BEHIND = auto()
     MEANT = auto()
-    #: An interceptor turns the call away before it began.
+    #: An interceptor refused the call before its handler started.
     REFUSED = auto()
     LATE = auto()
     CANCELLED = auto()
@@ -58,21 +58,21 @@ class _Kind(Enum):
 
 
 class Failures:
-    """Tells callers of errors, and the log of what callers are not told.
+    """Turn errors into answers, and log what callers do not get.
 
     Args:
-        expose_errors: whether callers are told the text of exceptions as well.
+        expose_errors: whether callers also get the text of exceptions.
     """
 
     def __init__(self, *, expose_errors: bool) -> None:
         self._expose_errors = expose_errors
 
     def status_of(self, call: ServerCall, error: BaseException) -> Status:
-        """Return the status that `tell` answers with."""
+        """Return the status of the answer that `tell` makes."""
         return _classified(call, _unwrapped(error))[1]
 
     def tell(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return what the caller is told; what it is not told is logged."""
+        """Return the failure for the caller, and log what it does not get."""
         error = _unwrapped(error)
         kind, status = _classified(call, error)
         has_run = not call.never_started
@@ -97,7 +97,7 @@ class Failures:
                 return self._crash(call, error, has_run=has_run)
 
     def _behind(self, call: ServerCall, error: BaseException, status: Status) -> Failure:
-        """Tell of an error that a call which this process made came to."""
+        """Return and log the failure of a call that this process made."""
         logger.warning(
             "%s: a call it made failed: %s: %s",
             call.method,
@@ -106,7 +106,7 @@ class Failures:
             extra=_fields(call, status),
         )
         text = self._with_text(f"{call.method}: a call it made failed ({status.name})", error)
-        # The client that made the call has tried again where that was of use.
+        # The client that made the call has already retried where that could help.
         return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
 
     def _unimplemented(self, call: ServerCall, error: BaseException) -> Failure:
@@ -131,7 +131,7 @@ class Failures:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Return what an exception group counts as: the first of its leaves if all were meant for the caller."""
+    """Return the first leaf of an exception group if all leaves are CallErrors or own-call errors, else the error."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     first: BaseException | None = None
@@ -153,7 +153,7 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
         status = _status_behind(call, error)
         return (_Kind.HIDDEN_BEHIND, Status.INTERNAL) if status is None else (_Kind.BEHIND, status)
     if isinstance(error, CallError):
-        # OK would be read as a value.
+        # The peer would read OK as a value.
         return _Kind.MEANT, error.status or Status.UNKNOWN
     if _refuses(error, call):
         return _Kind.REFUSED, error.status
@@ -167,20 +167,20 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
 
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
-    """Return the status that an error of a call of our own has for our caller; None: it is a crash like others."""
+    """Return the caller's status for an error of an own call; None if it counts as a crash."""
     if error.status is Status.DEADLINE_EXCEEDED:
-        # The call that it made may have had less time than this one has left.
+        # The own call may have had less time than this call has left.
         return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE
     return error.status if error.status in _PASSED_ON else None
 
 
 def _refuses(error: BaseException, call: ServerCall) -> TypeGuard[UnavailableError | DeadlineExceededError]:
-    """Whether an interceptor refuses the call by an error that a client knows as a refusal."""
+    """Return whether an interceptor refused the call with an error that clients treat as a refusal."""
     return call.never_started and isinstance(error, UnavailableError | DeadlineExceededError)
 
 
 def _is_late(call: ServerCall, error: BaseException) -> bool:
-    """Whether it is the end of the call's time that shows."""
+    """Return whether the error comes from the call's own deadline."""
     if isinstance(error, asyncio.CancelledError):
         return call.is_expired
     return isinstance(error, DeadlineExceededError) and call.remaining() == 0
@@ -195,7 +195,7 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
                 if codec_numbers().get(call.codec_id) == "json"
                 else msgspec.msgpack.encode(error.details)
             )
-        except Exception as problem:  # whatever its types raise
+        except Exception as problem:  # Encoding calls methods of the user's types.
             logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
     return Failure(
         status, error.message, details, pushback_ms=_pushback_of(error), has_run=not call.never_started
@@ -203,14 +203,14 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
 
 
 def _pushback_of(error: CallError | UnavailableError | DeadlineExceededError) -> int:
-    """Return what the caller is told of trying again, in milliseconds."""
+    """Return the push-back for the caller in milliseconds; 0 for none."""
     if isinstance(error, DeadlineExceededError) or error.retry_after is None:
         return 0
     return int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
 
 
 def _fields(call: ServerCall, status: Status) -> dict[str, Any]:
-    """Return what a log record says beside its text."""
+    """Return the extra fields of a log record."""
     return {
         "service": call.method.rpartition(".")[0],
         "method": call.method,

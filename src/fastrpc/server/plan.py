@@ -1,4 +1,4 @@
-"""What `serve` was asked for, what it reports, and how it ends: plain values."""
+"""The arguments, the report and the exit codes of `serve`, as plain values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:8972"
 
 
 class ExitCode(IntEnum):
-    """How a program that serves or calls ends."""
+    """The exit codes of programs that serve or call."""
 
     DONE = 0
     FAILED = 1
@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """What is reported once every process serves."""
+    """The report made once every process serves."""
 
     #: Targets for a client, with real ports.
     addresses: tuple[str, ...]
@@ -41,13 +41,13 @@ class Started:
     #: The module that the event loop comes from.
     loop: str
     process_ids: tuple[int, ...]
-    #: Of the services that say one.
+    #: The version of each service that declares one.
     versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to serve, and where."""
+    """The services to serve, and their addresses."""
 
     #: Returns the sources of services, or an App; called once, before a loop runs and before workers are forked.
     load: Callable[[], Sequence[Any]]
@@ -55,14 +55,14 @@ class Plan:
     workers: int = 1
     config: ServerConfig = field(default_factory=ServerConfig)
     interceptors: tuple[Interceptor, ...] = ()
-    #: Whether `load` gives the sources themselves by now.
+    #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False
-    #: Lays what the command line says over the settings of an App; None where there is no command line.
+    #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None
     registry: "str | Registry | None" = None
-    #: What the registry is told, one for each address from the first on; without any, what is bound.
+    #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
-    #: Told when every process serves.
+    #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
 
     def __post_init__(self) -> None:
@@ -72,18 +72,18 @@ class Plan:
             raise ConfigError("the list of addresses is empty")
         if len(self.advertise) > len(self.addresses):
             raise ConfigError(
-                f"{len(self.advertise)} addresses are advertised for {len(self.addresses)} to listen at",
+                f"advertise has {len(self.advertise)} addresses, the server listens at {len(self.addresses)}",
                 hint="give one for each, in the same order",
             )
 
     def advertised(self) -> "list[Advertise]":
-        """Return what the registry is told in place of each address."""
+        """Return the advertised address for each address to listen at."""
         rest: Advertise = False if self.advertise else None
         return [*self.advertise, *[rest for _ in self.addresses[len(self.advertise) :]]]
 
 
 def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
-    """Return an error as plain values, for another process."""
+    """Return an error as plain values for another process."""
     values: dict[str, Any] = {"kind": type(error).__name__, "text": str(error), "traceback": traceback}
     if isinstance(error, ConfigError):
         values |= {"config": error.message, "hint": error.hint}
@@ -95,7 +95,7 @@ def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
 
 
 def values_to_failure(values: dict[str, Any]) -> Exception:
-    """Return the error that another process described; its traceback goes along as a note."""
+    """Return the error that another process described, with its traceback as a note."""
     error: Exception
     if "config" in values:
         error = ConfigError(values["config"], hint=values["hint"])

@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-#: Seconds that a process told to quit at once gets to close what can be closed.
+#: Seconds that a quitting process gets to close its connections.
 QUIT_SECONDS = 0.3
 
 
 class ServingProcess:
-    """Runs a Server until it is told to stop; told again, it quits at once.
+    """Run a Server until a stop request; a second request makes it quit at once.
 
     Args:
-        open_doors: lets connections in once the services are made; returns the bound addresses.
-        on_leaving: told when it begins to drain.
+        open_doors: starts accepting once the services are made; returns the bound addresses.
+        on_leaving: called when the drain begins.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class ServingProcess:
         """Serve until stopped.
 
         Raises:
-            OSError: an address cannot be had.
-            ConfigError: what is to be served, or how, is wrong.
+            OSError: an address is not available.
+            ConfigError: a source or a setting is invalid.
         """
         plan = loaded(self._plan)
         server = Server(
@@ -65,14 +65,14 @@ class ServingProcess:
                 self._last_resort.cancel()
 
     def stop(self) -> None:
-        """Drain, or quit at once when called again. Like `drain` and `quit` for any thread and signal handlers."""
+        """Drain; quit at once when called again. Threads and signal handlers may call this, `drain` and `quit`."""
         if self._stops:
             self.quit()
         else:
             self.drain()
 
     def drain(self) -> None:
-        """Drain; calling it again changes nothing."""
+        """Drain; further calls have no effect."""
         self._stops = max(1, self._stops)
         self._wake()
 
@@ -85,7 +85,7 @@ class ServingProcess:
 
     def _wake(self) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # The loop is closed: the end is near.
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
                 self._loop.call_soon_threadsafe(self._notice_stops)
 
     def _notice_stops(self) -> None:
@@ -133,7 +133,7 @@ class ServingProcess:
         )
 
     def _end_anyway(self, code: ExitCode) -> None:
-        """End the process soon, though the loop be blocked or a handler refuse to end."""
+        """End the process soon, even with a blocked loop or a handler that does not end."""
         if self._last_resort is None:
             self._last_resort = threading.Timer(2 * QUIT_SECONDS, leave, (code,))
             self._last_resort.daemon = True
@@ -141,7 +141,7 @@ class ServingProcess:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop where it is installed; None stands for asyncio's own."""
+    """Return uvloop's loop factory if uvloop is installed; None for asyncio's own."""
     try:
         import uvloop
     except ImportError:
@@ -152,18 +152,18 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextlib.contextmanager
 def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[None]:
-    """Call `handler` for these signals, and put back what was there before at the end."""
+    """Call `handler` for these signals, and restore the previous handlers at the end."""
     before = {number: signal.signal(number, lambda got, _: handler(got)) for number in numbers}
     try:
         yield
     finally:
         for number, earlier in before.items():
-            # None: somebody installed it in C; it cannot be put back.
+            # None: C code installed it; it cannot be restored.
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 def leave(code: int) -> None:
-    """End the process here and now, without waiting for its threads."""
+    """End the process at once, without waiting for its threads."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -171,7 +171,7 @@ def leave(code: int) -> None:
 
 
 async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """Return what `work` comes to, or cancel it and return None once `event` is set."""
+    """Return the result of `work`; cancel it and return None once `event` is set."""
     task = asyncio.ensure_future(work)
     waiter = asyncio.ensure_future(event.wait())
     try:

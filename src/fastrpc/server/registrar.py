@@ -1,4 +1,4 @@
-"""What a server keeps in a registry: one record for each of its services at each of its addresses."""
+"""The registrations of a server: one record for each service at each address."""
 
 import asyncio
 import contextlib
@@ -19,24 +19,24 @@ __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of
 logger = logging.getLogger("fastrpc.registry")
 life = logging.getLogger("fastrpc.server")
 
-#: Pauses while the registry refuses what is to be registered after the start: somebody has to change its rules first.
+#: Pauses after a refused registration: an operator has to change the registry's rules first.
 BACKOFF = Backoff(first=0.2, factor=2.0, longest=10.0, jitter=0.2)
 
-#: What stands for a server in a registry: None is the bound address, False is nothing.
+#: The advertised address of a listener: None for the bound address, False for no registration.
 Advertise: TypeAlias = str | Address | Endpoint | Literal[False] | None
 
-#: The service, and where it is.
+#: A service and its address.
 Record: TypeAlias = tuple[str, Address]
 
 
 class Registrar:
-    """Makes a registry follow what a server wants to have in it.
+    """Keep the records in a registry equal to those a server wants.
 
-    A registry that is away fails nothing and takes the records once it is back; that is the registry object's work. One
-    that refuses fails what waits for it, `settle`, and is asked again by `follow`.
+    An unreachable registry is no error: the registry object delivers the records once it is back. When a registry
+    refuses a record, `settle` raises, and `follow` tries again later.
 
     Args:
-        registry: a URL, opened here and closed with it, or an object, which stays its owner's.
+        registry: a URL, opened and closed here, or an object, which its owner closes.
 
     Raises:
         ConfigError: it is neither.
@@ -46,25 +46,25 @@ class Registrar:
         self._is_ours = isinstance(registry, str)
         self._registry = open_registry(registry)
         self._wanted: Mapping[Record, Endpoint] = {}
-        # Each holds one registration; closing it takes the record back.
+        # Each holds one registration; closing it withdraws the record.
         self._held: dict[Record, AsyncExitStack] = {}
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
-        # Whether the first registration was logged, and what of it the registry did not take yet.
+        # Whether the first registration was logged, and its records that the registry has not accepted yet.
         self._was_told = False
         self._untaken: set[Record] = set()
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
-        """Say what is to be in the registry; `settle` or `follow` see to it."""
+        """Set the wanted records; `settle` or `follow` applies them."""
         self._wanted = records
 
     async def settle(self) -> None:
-        """Return once the registry was told of every difference.
+        """Send every difference to the registry.
 
         Raises:
-            ConfigError: it cannot hold a record.
-            StoreError: it refuses one. The others are registered, in both cases.
+            ConfigError: the registry cannot hold a record.
+            StoreError: the registry refuses one. In both cases the other records are registered.
         """
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
@@ -88,7 +88,7 @@ class Registrar:
         life.info("%s at %s: %s", state, places, services, extra={"event": "registered"})
 
     def follow(self) -> None:
-        """Do what `settle` does, later, and again and again while the registry refuses; that is logged once."""
+        """Settle in the background, again and again while the registry refuses. Log a refusal once."""
         self._has_changed.set()
         if self._follower is None or self._follower.done():
             self._follower = asyncio.ensure_future(self._follow())
@@ -104,18 +104,16 @@ class Registrar:
                 if str(error) != refusal:
                     refusal = str(error)
                     trace = None if isinstance(error, FastRPCError) else error
-                    logger.error(
-                        "the registry does not take what is to be registered: %s", refusal, exc_info=trace
-                    )
+                    logger.error("the registry refuses the registration: %s", refusal, exc_info=trace)
                 if isinstance(error, ConfigError):
-                    continue  # It cannot hold the record, now or later.
+                    continue  # The registry can never hold this record.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delays.take()):
                         await self._has_changed.wait()
                 self._has_changed.set()
             else:
                 if refusal:
-                    logger.info("the registry takes what is to be registered again")
+                    logger.info("the registry accepts the registration again")
 
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
         async with AsyncExitStack() as stack:
@@ -128,11 +126,11 @@ class Registrar:
         try:
             await self._held.pop(record).aclose()
         except Exception:
-            # Whatever a registry of the user's own does, it does not keep the server from leaving.
+            # A failing user-defined registry must not keep the server from closing.
             logger.exception("%s at %s could not be taken out of the registry", *record)
 
     async def withdraw(self) -> None:
-        """Take every record back; waits for the registry, for some seconds at most."""
+        """Withdraw every record; wait for the registry, at most some seconds."""
         self._wanted = {}
         if self._follower is not None:
             self._follower.cancel()
@@ -140,19 +138,19 @@ class Registrar:
         await self.settle()
 
     async def close(self) -> None:
-        """Take every record back, and let go of a registry that was opened here. Closing twice is fine."""
+        """Withdraw every record, and close a registry that was opened here. Closing twice is allowed."""
         await self.withdraw()
         if self._is_ours:
             await self._registry.aclose()
 
 
 def advertised_endpoint(bound: Address, advertise: Advertise) -> Endpoint | None:
-    """Return what stands for a bound address; None if nothing does.
+    """Return the endpoint to advertise for a bound address; None for no registration.
 
-    An address to advertise with port 0 has the port that was bound.
+    Port 0 in an advertised address stands for the bound port.
 
     Raises:
-        ConfigError: the address to advertise cannot be read.
+        ConfigError: the advertised address is invalid.
     """
     if advertise is False:
         return None
@@ -166,7 +164,7 @@ def advertised_endpoint(bound: Address, advertise: Advertise) -> Endpoint | None
 
 
 def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> Endpoint:
-    """Return an endpoint with what the server knows and its owner did not say."""
+    """Return an endpoint completed with the version and the settings of the server."""
     return _copied(
         endpoint,
         version=endpoint.version or version or "",

@@ -1,4 +1,4 @@
-"""One worker that is started anew whenever a source file changes: for development."""
+"""A single worker, restarted whenever a source file changes: for development."""
 
 import logging
 import os
@@ -15,19 +15,19 @@ __all__ = ["Reloader", "SourceFiles"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two looks at the files.
+#: Seconds between two scans of the files.
 LOOK_SECONDS = 0.25
 
 
 class SourceFiles:
-    """The Python files below a folder; environments and hidden folders left out."""
+    """The Python files below a folder, without virtual environments and hidden folders."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen = dict(self._look())
 
     def changed(self) -> Path | None:
-        """Return a file that is new, gone or different since the last time, or None."""
+        """Return a file that was added, removed or changed since the last scan, or None."""
         now = dict(self._look())
         before, self._seen = self._seen, now
         for path in now.keys() | before.keys():
@@ -52,10 +52,10 @@ class SourceFiles:
 
 
 class Reloader(Supervisor):
-    """Serves with one worker process, which alone imports the app. An app that fails waits for the next change.
+    """Serve with one worker process, which alone imports the app. After a failed import it waits for the next change.
 
     Args:
-        on_failure: told why the app cannot be served.
+        on_failure: called with the error when the app cannot be served.
     """
 
     def __init__(self, plan: Plan, files: SourceFiles, on_failure: Callable[[Exception], None]) -> None:
@@ -73,7 +73,7 @@ class Reloader(Supervisor):
         self._start(self._worker)
 
     def _report(self) -> None:
-        """Tell of every start, as soon as the worker does."""
+        """Report each start as soon as the worker reports it."""
 
     def _hear(self, worker: WorkerRecord) -> None:
         super()._hear(worker)

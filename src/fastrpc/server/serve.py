@@ -1,4 +1,4 @@
-"""The blocking front: serve until a signal says otherwise."""
+"""`serve`: serve in the foreground until a signal arrives."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ _DEFAULT_CONFIG = ServerConfig()
 #: Seconds that threads get to end by themselves before the process ends without waiting for them.
 THREAD_SECONDS = 0.2
 
-#: Whether a plan is running in this process: programs that serve when they are imported are told so.
+#: Whether a plan runs in this process: a module that calls `serve` when it is imported then gets a clear error.
 _is_running = False
 
 
@@ -45,26 +45,26 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
-    It runs on uvloop where that is installed, and prints nothing.
+    It uses uvloop if that is installed, and prints nothing.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
             lists of these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and
-            functions run once in each worker, on its loop. Or one `App`, or a function that returns one: it brings
-            its interceptors and its config along.
-        address: where to listen, one address or several.
-        workers: processes that share the connections; those that die are started again.
-        registry: where every service is registered, once for all workers: a URL, or an object of
+            functions run once in each worker, on its loop. Or one `App`, or a function that returns one, with its own
+            interceptors and config.
+        address: one address to listen at, or several.
+        workers: the number of processes that share the connections. A worker that dies is restarted.
+        registry: the registry for every service, used once for all workers: a URL, or an object of
             `fastrpc.registries` that was not used yet.
-        advertise: what the registry is told in place of `address`, see `Server.listen`; for several addresses a
-            list in their order, and those it does not reach are not registered.
-        config: settings as a value, see `fastrpc.config`.
+        advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, a list in
+            their order; addresses beyond its end are not registered.
+        config: the settings, see `fastrpc.config`.
         interceptors: functions around every call, the first outermost.
 
     Raises:
-        OSError: an address cannot be had; the message names it.
-        ConfigError: what is to be served, or how, is wrong.
-        RuntimeError: called where it cannot work, or a worker process could not start.
+        OSError: an address is not available; the message names it.
+        ConfigError: a source or a setting is invalid.
+        RuntimeError: called outside the main thread or inside a loop, or a worker process could not start.
         SystemExit: calls were cut off: 4 when they took longer than `Timeouts.drain`, 130 by a second signal.
     """
     plan = Plan(
@@ -87,13 +87,13 @@ def run(
     *,
     on_loaded: Callable[[Plan], None] = lambda _: None,
 ) -> ExitCode:
-    """Do what `serve` does, for a plan; returns how it ended.
+    """Serve a plan, and return the exit code.
 
-    Where handlers that were cut off still hold threads it ends the process itself: Python would wait for them.
+    If handlers that were cut off still hold threads, it ends the process itself: Python would wait for them.
 
     Args:
-        supervise: runs worker processes in a way of its own, and loads the plan itself.
-        on_loaded: told the plan as it is served, with the settings of an App.
+        supervise: replaces the default supervision of workers, and loads the plan itself.
+        on_loaded: called with the final plan, including the settings of an App.
     """
     global _is_running
     _check_place()
@@ -113,7 +113,7 @@ def run(
 
 
 def addresses_of(given: str | Address | Sequence[str | Address]) -> tuple[Address, ...]:
-    """Read one address or several."""
+    """Return one address or several as a tuple."""
     several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     return tuple(Address.parse(one) for one in several)
 
@@ -150,7 +150,7 @@ def _run_workers(plan: Plan) -> ExitCode:
 
 
 def _check_place() -> None:
-    """Refuse where signals cannot be handled or a loop runs already."""
+    """Refuse to run outside the main thread, or inside a running loop."""
     if _is_running:
         raise RuntimeError(
             "serve() is called while a server starts: the module that is served calls it when it is imported; "
@@ -168,7 +168,7 @@ def _check_place() -> None:
 
 
 def _holds_threads(before: set[threading.Thread]) -> bool:
-    """Whether threads that began meanwhile go on; those that are just ending get a moment."""
+    """Return whether threads started since `before` are still running, after a moment for those about to end."""
     until = time.monotonic() + THREAD_SECONDS
     for thread in set(threading.enumerate()) - before:
         if not thread.daemon:

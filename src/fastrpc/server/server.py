@@ -1,4 +1,4 @@
-"""The server: listeners and the connections they bring."""
+"""The server: listeners and their connections."""
 
 import asyncio
 import os
@@ -53,17 +53,17 @@ _REASON_DRAIN = 0
 
 
 class Server:
-    """Serves the methods of services on any number of addresses.
+    """Serve the methods of services on any number of addresses.
 
-    `async with` enters the sources and drains on leaving. It installs no signal handlers; `serve` does.
+    `async with` enters the sources, and drains at its end. A Server installs no signal handlers; `serve` does.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them, lists
             of these, or functions marked `@contextlib.asynccontextmanager` that yield a list.
         interceptors: functions around every call, the first outermost.
-        config: settings as a value, see `fastrpc.config`.
-        registry: where every service is registered while the server listens: a URL, which is opened and closed with
-            the server, or an object of `fastrpc.registries`, which stays its owner's.
+        config: the settings, see `fastrpc.config`.
+        registry: the registry for every service while the server listens: a URL, which the server opens and closes,
+            or an object of `fastrpc.registries`, which its owner closes.
     """
 
     @later_arguments("Server")
@@ -80,16 +80,16 @@ class Server:
         self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
-        # Services that are not to be called now; "" is the whole server.
+        # Services that report NOT_SERVING; "" is the whole server.
         self._paused: set[str] = set()
-        # Connections that were handed over and have no session yet.
+        # Connections handed over by `take` that have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
         self._services: list[ServiceDefinition] = []
         self._life = Life()
         self._gate: Gate | None = None
         self._openings: Openings | None = None
         self._workers: ThreadPool | None = None
-        # Whoever starts second waits: nobody is served before every source is entered.
+        # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
         # The process and the loop of the first use; 0 before.
         self._process_id = 0
@@ -99,7 +99,7 @@ class Server:
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
-        # What every connection announces; all of them share it.
+        # The announced settings, shared by all connections.
         self._settings = server_settings(config, self._numbers)
         self._protocols = [protocol_named(name) for name in config.protocols]
         self._detection = Detection(self._protocols) if len(self._protocols) > 1 else None
@@ -108,7 +108,7 @@ class Server:
     # Life
 
     def log_drain(self, level: int) -> None:
-        """Log the drain at another level than INFO: of several workers, their supervisor tells it."""
+        """Log the drain at another level than INFO: the supervisor of several workers logs it itself."""
         self._life.level = level
 
     async def __aenter__(self) -> Self:
@@ -121,7 +121,7 @@ class Server:
         await (self.close() if self._is_of_parent else self.drain())
 
     if not TYPE_CHECKING:
-        # Only to say what to write; type checkers refuse a plain `with` by themselves.
+        # Only for the message: type checkers already refuse a plain `with`.
 
         def __enter__(self):
             raise TypeError(
@@ -132,7 +132,7 @@ class Server:
             pass
 
     async def start(self) -> None:
-        """Make and enter the sources; `async with` and `listen` do it too. Starting twice is fine."""
+        """Make and enter the sources; `async with` and `listen` call this. Starting twice is allowed."""
         async with self._starting:
             self._check_use()
             self._check_open()
@@ -140,7 +140,7 @@ class Server:
                 try:
                     await self._start()
                 except BaseException:
-                    # Leave what was entered: nothing keeps a second attempt from starting anew.
+                    # Leave the sources already entered, so that a second attempt can start.
                     self._gate = None
                     self._services.clear()
                     await self._stack.aclose()
@@ -166,7 +166,7 @@ class Server:
     def _check_taking(self) -> None:
         self._check_open()
         if self._is_draining:
-            raise RuntimeError("this Server drains; make a new one")
+            raise RuntimeError("this Server is draining; make a new one")
 
     async def _start(self) -> None:
         config = self._config
@@ -202,10 +202,10 @@ class Server:
         dispatcher.index_methods()
 
     def add(self, source: Any) -> None:
-        """Serve another source; once the server runs only instances can be added.
+        """Serve another source. A running server accepts only instances.
 
         Raises:
-            ConfigError: a method of that name is served already, or the source is of no kind there is.
+            ConfigError: a method of that name is served already, or the source has an unknown kind.
         """
         if self._gate is None:
             self._sources.append(source)
@@ -242,22 +242,22 @@ class Server:
     ) -> Address:
         """Accept connections at an address; may be called several times.
 
-        With a registry it returns once the registry was told, or is known to be away.
+        With a registry it returns once the registry took the records, or is known to be unreachable.
 
         Args:
-            advertise: what the registry is told in place of the bound address: an address, where port 0 stands for
-                the bound one, an Endpoint with weight, zone and labels, or False for nothing.
-            backlog: connections that may wait to be accepted.
-            reuse_port: several processes listen at one port, and the system spreads connections over them (tcp).
-            socket: a bound socket to listen on, in place of a new one; the server owns it from then on (tcp, unix).
+            advertise: the address to register in place of the bound one: an address, whose port 0 stands for the bound
+                port; an Endpoint with weight, zone and labels; or False for no registration.
+            backlog: the number of connections that may wait to be accepted.
+            reuse_port: let several processes listen at one port; the system spreads connections over them (tcp).
+            socket: a bound socket to listen on instead of a new one; the server then owns it (tcp, unix).
 
         Returns:
-            The bound address, with the real port where 0 was asked; `str()` of it is a target for a client.
+            The bound address, with the real port in place of 0; its `str()` is a target for a client.
 
         Raises:
-            ConfigError: the address cannot be read, no transport serves its scheme, or it cannot be registered.
+            ConfigError: the address is invalid, no transport supports its scheme, or it cannot be registered.
             StoreError: the registry refuses it.
-            OSError: the address cannot be had; the message names it.
+            OSError: the address is not available; the message names it.
         """
         wanted = Address.parse(address)
         if isinstance(advertise, str):
@@ -274,7 +274,7 @@ class Server:
         listener = await transport_for(wanted).listen(wanted, self._session_maker(wanted), options)
         self._listeners.append(listener)
         try:
-            # Somebody may have drained it while the address was bound: what comes later is not closed with the rest.
+            # The server may have drained while the address was bound: that drain did not close this listener.
             self._check_taking()
             if self._advertising is not None:
                 await self._advertising.add(listener.address, advertise)
@@ -286,10 +286,10 @@ class Server:
         return listener.address
 
     async def take(self, connection: socket.socket, address: Address) -> None:
-        """Serve a connection that somebody else accepted at `address`; the server owns it from then on.
+        """Serve a connection that another process accepted at `address`; the server then owns it.
 
         Raises:
-            OSError: the connection is gone already.
+            OSError: the connection is already lost.
         """
         if not self._is_shut:
             await self.start()
@@ -304,7 +304,7 @@ class Server:
         await taking
 
     def _session_maker(self, address: Address) -> Callable[[], Any]:
-        """Return what makes the session of each connection that comes at an address."""
+        """Return the session factory for connections at an address."""
         assert self._gate is not None
         assert self._openings is not None
         allowed = self._config.reflection
@@ -321,19 +321,19 @@ class Server:
         return partial(engine, parts)
 
     async def serve_forever(self) -> None:
-        """Serve until cancelled, or until somebody else drains or closes the server."""
+        """Serve until cancelled, or until another task drains or closes the server."""
         await self.start()
         assert self._quiet is not None
         await self._quiet.wait()
 
     async def drain(self, timeout: float | None = None) -> bool:
-        """Stop listening, let the calls under way finish, close.
+        """Stop listening, let the calls in flight finish, then close.
 
-        It leaves the registry first. For `Timeouts.announce` seconds it then goes on as before, so that clients can
-        learn that it leaves.
+        The server first withdraws from the registry. It then serves new calls for `Timeouts.announce` seconds, so that
+        clients can learn of the withdrawal.
 
         Args:
-            timeout: seconds for the calls; None takes `Timeouts.drain`.
+            timeout: seconds for the calls; None stands for `Timeouts.drain`.
 
         Returns:
             Whether every call ended by itself.
@@ -369,13 +369,13 @@ class Server:
         return is_clean
 
     async def close(self) -> None:
-        """Close listeners and connections at once; calls under way are cancelled."""
-        # After a fork sockets and loop are the parent's, down to what the system watches for it.
+        """Close listeners and connections at once; calls in flight are cancelled."""
+        # After a fork, sockets and loop belong to the parent, and so do their entries in its epoll set.
         if self._is_closed or self._is_of_parent:
             return
         self._check_use()
         self._is_closed = True
-        # Beside the rest: connections do not wait for a registry that is slow.
+        # Concurrently: connections do not wait for a slow registry.
         leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
         await self._shut()
         if self._gate is not None:
@@ -392,7 +392,7 @@ class Server:
             self._quiet.set()
 
     async def _shut(self) -> None:
-        """Take no connection any more; those accepted before have their session afterwards."""
+        """Stop accepting; return once every accepted connection has its session."""
         self._is_shut = True
         for listener in self._listeners:
             listener.close()
@@ -401,11 +401,11 @@ class Server:
         if self._detection is not None:
             self._detection.abort()
         if self._taking:
-            # A session that appeared after a drain began would never hear of it.
+            # A session made after the start of a drain would never learn of it.
             await asyncio.wait(self._taking)
 
     async def _wait_closed(self, gate: Gate) -> None:
-        """Give connections the time to say goodbye; those that do not take it are cut."""
+        """Wait for connections to close; abort those that do not in time."""
         try:
             async with asyncio.timeout((self._config.timeouts.linger or 0.0) + 1.0):
                 await gate.dispatcher.wait_closed()
@@ -416,13 +416,13 @@ class Server:
     # Health
 
     def set_serving(self, serving: bool, *, service: str | None = None) -> None:
-        """Say whether the server, or one of its services, is to be called; calls that come are served all the same.
+        """Set the health of the server or of one service. Calls are served either way.
 
-        `fastrpc.health` tells it to whoever asks, and what is not to be called leaves the registry until it is again.
-        What was said of a service counts beside what was said of the whole server.
+        `fastrpc.health` reports it, and a service that is not serving is withdrawn from the registry until it serves
+        again. A service serves only if both it and the whole server are set to serve.
 
         Raises:
-            ConfigError: the server runs and has no such service, or `serving` is neither True nor False.
+            ConfigError: the running server has no such service, or `serving` is neither True nor False.
         """
         if not isinstance(serving, bool):
             raise ConfigError(f"serving is {serving!r}, it must be True or False")
@@ -441,7 +441,7 @@ class Server:
             self._advertising.update()
 
     def _serving_now(self) -> "dict[str, str | None]":
-        """Return the services that are to be called, with their versions."""
+        """Return the healthy services with their versions."""
         return {one.name: one.version for one in self.services if self._is_serving(one.name)}
 
     def _is_serving(self, service: str) -> bool:
@@ -452,20 +452,20 @@ class Server:
             return "SERVICE_UNKNOWN"
         return "SERVING" if self._is_serving(service) else "NOT_SERVING"
 
-    # What users see
+    # State for users
 
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:
-        """What it serves, its built-in services left out; empty before it has started."""
+        """The services, without the built-in ones; empty before the start."""
         return tuple(one for one in self._services if not one.name.startswith(BUILTIN_PREFIX))
 
     @property
     def is_draining(self) -> bool:
-        """Whether no new work is taken."""
+        """Whether the server refuses new work."""
         return self._is_draining
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends."""
+        """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
         sessions = [] if self._gate is None else list(self._gate.sessions)
         parts = [session.stats() for session in sessions]
         return {
@@ -494,7 +494,7 @@ class Server:
 
 
 def _advertising(registry: "str | Registry", config: ServerConfig, serving: Any) -> "Advertising":
-    # Whoever serves without a registry does not pay for importing them.
+    # Imported on first use: most servers have no registry.
     from fastrpc.server.advertising import Advertising
 
     return Advertising(registry, config, serving)

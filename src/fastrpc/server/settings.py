@@ -1,4 +1,4 @@
-"""The settings of a server: whether they can be met, and what of them is announced when a connection opens."""
+"""The checks of a server's settings, and the part of them that each connection announces."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["checked_config", "server_settings"]
 
 
 def checked_config(config: Any) -> ServerConfig:
-    """Return the settings of a server, if that is what they are and they can be met."""
+    """Return the settings of a server after checking their type and that this version supports them."""
     if not isinstance(config, ServerConfig):
         raise ConfigError(
             f"config is a {type(config).__name__}, it must be a ServerConfig",
@@ -23,7 +23,7 @@ def checked_config(config: Any) -> ServerConfig:
 
 
 def server_settings(config: ServerConfig, numbers: WireNumbers) -> Settings:
-    """Return what a server announces."""
+    """Return the settings that a server announces."""
     settings, limits = announced(Settings(True), config, numbers), config.limits
     settings.max_calls = limits.concurrent_calls
     settings.max_streams = min(limits.streams, limits.concurrent_calls)

@@ -1,4 +1,4 @@
-"""Where a server's services come from: instances, classes, functions, context managers, lists of these."""
+"""The sources of a server's services: instances, classes, functions, context managers, lists of these."""
 
 import inspect
 import warnings
@@ -15,7 +15,7 @@ __all__ = ["is_service", "opened_sources", "warn_of_streams"]
 
 
 def is_service(thing: Any) -> bool:
-    """Whether this is an instance of a class under `@service`, or of one that inherits one."""
+    """Return whether this is an instance of a class under `@service`, or of a subclass."""
     try:
         service_definition(thing)
     except TypeError:
@@ -24,7 +24,7 @@ def is_service(thing: Any) -> bool:
 
 
 def warn_of_streams(definitions: Iterable[ServiceDefinition]) -> None:
-    """Name the methods among those of services that cannot be called yet, as their messages are streams."""
+    """Warn of methods that stream their messages: they cannot be called yet."""
     streams = [
         method.full_name
         for definition in definitions
@@ -41,10 +41,10 @@ def warn_of_streams(definitions: Iterable[ServiceDefinition]) -> None:
 
 @asynccontextmanager
 async def opened_sources(sources: Sequence[Any]) -> AsyncIterator[list[Any]]:
-    """Make and enter what sources describe; yield the services, leave everything in reverse order afterwards.
+    """Make and enter the sources, and yield the services. Leave the sources in reverse order at the end.
 
     Raises:
-        ConfigError: a source is none of the kinds there are.
+        ConfigError: a source has an unknown kind.
     """
     services: list[Any] = []
     async with AsyncExitStack() as stack:
@@ -59,7 +59,7 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
             await _open(one, services, stack)
         return
     if isinstance(source, AbstractAsyncContextManager) and not is_service(source):
-        # Before functions: what `asynccontextmanager` makes is callable as well, as a decorator.
+        # Before functions: the result of an `asynccontextmanager` is callable as well, as a decorator.
         await _open(await stack.enter_async_context(source), services, stack)
         return
     if inspect.isclass(source) or (callable(source) and not is_service(source)):
@@ -70,12 +70,12 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
         return
     if isinstance(source, App):
         raise ConfigError(
-            "an App is no source of services",
+            "an App is not a source of services",
             hint="give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App",
         )
     if not is_service(source):
         raise ConfigError(
-            f"{source!r} is no source of services",
+            f"{source!r} is not a source of services",
             hint="give an instance of a class under @service, the class, or a function that returns one",
         )
     if hasattr(source, "__aenter__"):
@@ -93,5 +93,5 @@ def _call(source: Any) -> Any:
             hint="give an instance, or a function that makes it",
         ) from None
     except ValueError:
-        pass  # A callable without a signature: calling it tells.
+        pass  # A callable without a signature: only the call can show whether it fits.
     return source()

@@ -1,8 +1,8 @@
-"""Several processes that serve at one address: started, supplied with connections, restarted, ended.
+"""The supervisor of several processes that serve at one address: it starts, feeds, restarts and ends them.
 
-The supervisor makes no event loop and no thread, so it can fork at any time. It accepts connections and deals
-them out (see `acceptor`); beyond that, workers live their own lives. Signals to a whole group of processes are
-harmless: workers do what the supervisor says. With a registry there is one process more, see `announcer`.
+It has no event loop and no thread, so it can fork at any time. It accepts connections and hands them to the workers
+(see `acceptor`); the workers do everything else. A signal to the whole process group is harmless: workers obey only
+the supervisor. With a registry there is one more process, see `announcer`.
 """
 
 import contextlib
@@ -31,24 +31,24 @@ __all__ = ["Supervisor", "WorkerRecord"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that workers told to quit get before they are killed; more than they take by themselves.
+#: Seconds that quitting workers get before they are killed; more than they need by themselves.
 QUIT_SECONDS = 1.0
 
-#: Seconds beyond the limit of the drain before a worker that is late is killed.
+#: Seconds beyond the limit of the drain before a late worker is killed.
 LATE_SECONDS = 2.0
 
-#: Seconds that the registry gets to take the addresses out; more than a registration waits for it.
+#: Seconds that the withdrawal from the registry may take; more than a registration waits for it.
 WITHDRAW_SECONDS = 7.0
 
-#: Seconds a worker has to live for its end to count as the first one again.
+#: Seconds of life after which a worker's end counts as its first one again.
 STABLE_SECONDS = 10.0
 
-#: Seconds without accepting after no worker took a connection, or the system had no descriptor left.
+#: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
 
 
 class WorkerRecord:
-    """What the supervisor knows of one worker: a place, and the process that fills it now."""
+    """The supervisor's record of one worker: its name, and the process that has it now."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,20 +67,20 @@ class WorkerRecord:
         return self.process_id != 0
 
     def takes(self, index: int, connection: socket.socket) -> bool:
-        """Hand over a connection; False when none may be, or none fits now."""
+        """Hand over a connection; return False if the worker cannot take it now."""
         if self.channel is None or self.started is None or self.is_leaving:
             return False
         return self.channel.hand_over(index, connection)
 
 
 class Supervisor:
-    """Keeps `Plan.workers` processes serving until it is told to stop."""
+    """Keep `Plan.workers` processes serving until a stop request."""
 
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
         self._clock = clock
         self._workers = [WorkerRecord(f"worker {number}") for number in range(1, plan.workers + 1)]
-        #: The process that registers what they serve; it takes no connections.
+        #: The process that registers their services; it takes no connections.
         self._announcer = None if plan.registry is None else WorkerRecord("announcer")
         self._processes = [*self._workers, *([self._announcer] if self._announcer else [])]
         self._backoff = Backoff()
@@ -97,8 +97,8 @@ class Supervisor:
         """Serve until stopped.
 
         Raises:
-            OSError: an address cannot be had.
-            ConfigError: what is to be served, or how, is wrong.
+            OSError: an address is not available.
+            ConfigError: a source or a setting is invalid.
             RuntimeError: a worker could not start for another reason; a note has its traceback.
         """
         self._acceptor = Acceptor(self._plan.addresses, self._plan.config)
@@ -145,13 +145,13 @@ class Supervisor:
     # Starting
 
     def _start_all(self) -> None:
-        """Return once every worker serves, or a signal came; raises what keeps one from starting."""
+        """Return once every worker serves, or a signal arrived; raise the error of a worker that cannot start."""
         for worker in self._workers:
             self._start(worker)
         self._await_started(self._workers)
 
     def _announce(self) -> None:
-        """Return once the registry was told, or is known to be away; raises why it refuses."""
+        """Return once the registry took the records or is known to be unreachable; raise its refusal."""
         if self._announcer is not None:
             self._services = Started(**(self._workers[0].started or {}))
             self._start(self._announcer)
@@ -178,11 +178,11 @@ class Supervisor:
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
     def _become_worker(self, worker: WorkerRecord, ours: socket.socket, theirs: socket.socket) -> None:
-        """Go on as a worker, in the child; ends the process, whatever happens."""
+        """Run the worker in the child, and end the process in every case."""
         code: int = ExitCode.NOT_STARTED
         try:
             signal.set_wakeup_fd(-1)
-            # As long as a sibling held these open, nobody would see the other end close.
+            # While a sibling held these open, no process would see the other end close.
             ours.close()
             for other in self._processes:
                 if other.channel is not None:
@@ -203,7 +203,7 @@ class Supervisor:
     def _work(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         if worker is not self._announcer:
             return run_worker(self._plan, channel, self._acceptor.addresses)
-        # Whoever serves without a registry does not pay for importing them.
+        # Imported on first use: most servers have no registry.
         from fastrpc.server.announcer import run_announcer
 
         return run_announcer(self._plan, channel, self._acceptor.addresses, self._services)
@@ -227,11 +227,11 @@ class Supervisor:
     def _note_signal(self, number: int) -> None:
         if number != signal.SIGCHLD:
             self._stops += 1
-        with contextlib.suppress(OSError):  # Full: it wakes anyway.
+        with contextlib.suppress(OSError):  # Full: the reader wakes anyway.
             self._wakers[1].send(b"\0")
 
     def _wait(self, until: float | None) -> None:
-        """Do what is to be done until `until`, but at most one round of it."""
+        """Wait for events until `until`, and handle at most one round of them."""
         timeout = None if until is None else max(0.0, until - self._clock())
         for key, _ in self._selector.select(timeout):
             if isinstance(key.fileobj, ListeningSocket):
@@ -253,7 +253,7 @@ class Supervisor:
         for report in worker.channel.reports():
             worker.started = report.get("started", worker.started)
             worker.failed = report.get("failed", worker.failed)
-            # When all of them leave, they take connections until they have announced it for long enough.
+            # In a drain of all workers, each takes connections until its announcement is long enough.
             worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _reap(self, worker: WorkerRecord, options: int) -> None:
@@ -309,7 +309,7 @@ class Supervisor:
                     self._pause_accepting()
 
     def _hand_over(self, index: int, connection: socket.socket) -> bool:
-        """Give a connection to the next worker in turn that takes it."""
+        """Hand a connection to the next worker in turn that takes it."""
         for _ in self._workers:
             worker = self._workers[self._next_worker]
             self._next_worker = (self._next_worker + 1) % len(self._workers)
@@ -334,13 +334,13 @@ class Supervisor:
     # Ending
 
     def _drain(self) -> ExitCode:
-        """Have the workers drain; they go on taking connections while they announce that they leave."""
+        """Drain the workers. They take connections while they announce the drain."""
         timeouts = self._plan.config.timeouts
         began_at = self._clock()
         logger.info("the drain began: workers: %d", len(self._workers), extra={"event": "drain_began"})
         self._withdraw()
         for worker in self._workers:
-            worker.code = 0  # How the process before this one ended is no matter now.
+            worker.code = 0  # The exit code of the previous process does not matter any more.
         self._tell(DRAIN)
         announced_at = self._clock() + timeouts.announce
         while self._stops < 2 and self._any_alive() and self._clock() < announced_at:
@@ -362,7 +362,7 @@ class Supervisor:
         return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
 
     def _withdraw(self) -> None:
-        """Leave the registry; everything goes on until that is done."""
+        """Withdraw from the registry; the workers serve until that is done."""
         announcer = self._announcer
         if announcer is None or announcer.channel is None:
             return
@@ -374,11 +374,11 @@ class Supervisor:
             self._kill(announcer)
 
     def _quit(self) -> None:
-        """Have the workers end at once."""
+        """End the workers at once."""
         self._tell(QUIT)
         for worker in self._processes:
             if worker.is_alive and worker.started is None:
-                # It does not read commands yet.
+                # It is still starting, and does not read commands yet.
                 os.kill(worker.process_id, signal.SIGTERM)
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
@@ -388,7 +388,7 @@ class Supervisor:
                 worker.channel.tell(command)
 
     def _await_end(self, until: float | None, *, urgent: bool) -> bool:
-        """Return whether every worker ended in time, and before a second signal unless it came already."""
+        """Return whether every worker ended in time, and before a second signal unless that has arrived already."""
         while self._any_alive():
             if until is not None and self._clock() >= until:
                 return False
@@ -401,7 +401,7 @@ class Supervisor:
         return any(worker.is_alive for worker in self._processes)
 
     def _kill_all(self) -> None:
-        """Kill what is left; nothing is, unless it did not listen."""
+        """Kill the remaining workers: those that ignored the order to end."""
         self._stops = max(1, self._stops)
         for worker in self._processes:
             if worker.is_alive:
@@ -414,7 +414,7 @@ class Supervisor:
 
 
 def _warn_of_collectors() -> None:
-    """Say that metrics of this process show nothing of what its workers do; whoever has none does not import them."""
+    """Warn that collectors of this process do not see its workers' calls. Import no metrics for this check."""
     prometheus = sys.modules.get("fastrpc.metrics.prometheus")
     if prometheus is not None and prometheus.collectors:
         warnings.warn(
@@ -426,14 +426,14 @@ def _warn_of_collectors() -> None:
 
 
 def _start_failure(worker: WorkerRecord) -> Exception:
-    """Return why a worker ended before the server ever served."""
+    """Return the error of a worker that ended before it ever served."""
     if worker.failed is not None:
         return values_to_failure(worker.failed)
     return RuntimeError(f"{worker.name} ended while it started: {_ending(worker.code)}")
 
 
 def _ending(code: int) -> str:
-    """Say how a process ended."""
+    """Describe an exit code."""
     if code >= 0:
         return f"exit code {code}"
     try:

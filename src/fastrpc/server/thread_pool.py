@@ -4,13 +4,13 @@
     submit(job) ───────────► queue ─────────► run()
     done(), many at once ◄── finished ◄───────┘
 
-Threads start when work waits and none is idle, and end after ten idle seconds. They are woken one after
-another: whoever takes a job and sees more wakes, or starts, the next. So one thread does a burst of short
-jobs alone, and jobs that block soon have a thread each.
+A thread starts when a job waits and no thread is idle, and ends after ten idle seconds. Threads wake one after
+another: a thread that takes a job and sees more jobs wakes or starts the next thread. So one thread runs a burst of
+short jobs alone, and blocking jobs soon have a thread each.
 
-There is no lock. Deques and lists of CPython change in one step, and who makes such a step looks at the other
-side afterwards: the submitter adds a job, then looks for an idle thread; a thread says that it is idle, then
-looks for a job. One of the two sees the other.
+There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then
+checks the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks
+for a job. So at least one of the two sees the other.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds after which a thread without work ends.
 IDLE_SECONDS = 10.0
 
-#: Seconds between two looks of an idle thread at whether the interpreter ends. Python waits for all threads
-#: before it runs any code of ours, so a pool that nobody closed holds it up for this long.
+#: Interval at which an idle thread checks whether the interpreter ends. Python waits for all threads before it
+#: runs exit handlers, so an unclosed pool delays the end by this long.
 _LOOK_SECONDS = 0.5
 
-#: Seconds between two searches of a full queue for jobs that nobody waits for any more.
+#: Seconds between two searches of a full queue for jobs whose callers gave up.
 _SEARCH_SECONDS = 0.1
 
 
@@ -44,26 +44,26 @@ class Job(Protocol):
 
     @property
     def expired(self) -> bool:
-        """Whether nobody waits for it any more: then it never starts. Asked in any thread."""
+        """Return whether the caller gave up: then the job never starts. Called in any thread."""
 
     def run(self) -> None:
-        """Call the handler and keep what comes of it, errors too. In a thread of the pool."""
+        """Call the handler and keep its result or error. In a thread of the pool."""
 
     def refuse(self, reason: str) -> None:
-        """Keep that it will never run, and why. On the loop, never within `submit`."""
+        """Record why the job will never run. On the loop, never within `submit`."""
 
     def done(self) -> None:
-        """Tell how it ended. On the loop, never within `submit`."""
+        """Deliver the outcome. On the loop, never within `submit`."""
 
 
-#: A job, when it came, whether it is a stream's.
+#: A job, the instant of its arrival, whether it belongs to a stream.
 _Entry = tuple[Job, float, bool]
 
 
 class ThreadPool:
     """A bounded, elastic pool of threads that serves one event loop.
 
-    Every method is called on that loop. There is no thread and no descriptor before the first job.
+    All its methods are called on that loop. Threads and descriptors are made for the first job.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class ThreadPool:
         self._loop = loop
         self._name = name
 
-        # Of the loop. Jobs in flight are submitted and neither refused nor done; streams hold a thread for
-        # long, so they take at most half.
+        # Used on the loop only. A job in flight is submitted and neither refused nor done. A stream holds its
+        # thread for long, so streams take at most half of the threads.
         self._in_flight = 0
         self._streams = 0
         self._most_streams = max(1, threads // 2)
@@ -104,13 +104,13 @@ class ThreadPool:
         self._is_closed = False
         # A thread was woken or started and has not looked at the queue yet.
         self._is_waking = False
-        # Somebody has rung, or owes a ring, and the loop has not collected yet.
+        # A thread has rung, or is about to ring, and the loop has not collected yet.
         self._is_collecting = False
 
     # --- on the loop --------------------------------------------------------------------------
 
     def submit(self, job: Job, *, stream: bool = False) -> None:
-        """Have a job run; one that cannot be taken is refused in a later turn of the loop.
+        """Queue a job. Without room, refuse it in a later turn of the loop.
 
         A stream's job holds its thread until the stream ends, so only half of the threads take such jobs.
         """
@@ -126,7 +126,7 @@ class ThreadPool:
             return
         if self._bell is None:
             self._bell = Bell()
-            # In a context of its own, not that of the call that happens to be the first.
+            # In its own context, not in that of the first call.
             contextvars.Context().run(self._loop.add_reader, self._bell.descriptor, self._answer)
         self._in_flight += 1
         if stream and self._streams >= self._most_streams:
@@ -145,7 +145,7 @@ class ThreadPool:
         return self._is_closed
 
     def stats(self) -> dict[str, int]:
-        """Count threads, idle ones, jobs that wait and jobs that are not done yet."""
+        """Return the numbers of threads, idle threads, queued jobs and jobs in flight."""
         return {
             "threads": len(self._alive),
             "idle": len(self._idle),
@@ -154,9 +154,9 @@ class ThreadPool:
         }
 
     def close(self, *, wait: bool = False) -> None:
-        """Refuse what waits and end the threads; a job that runs ends as ever. Closing twice is fine.
+        """Refuse queued jobs and end the threads; running jobs finish. Closing twice is allowed.
 
-        With `wait` it blocks, and the loop with it, until no job runs.
+        With `wait` it blocks the loop until no job runs.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -175,7 +175,7 @@ class ThreadPool:
             self._collect()
 
     async def wait_closed(self) -> None:
-        """Return once `close` was called and every thread has ended."""
+        """Wait until `close` was called and every thread has ended."""
         await self._quiet.wait()
 
     def _answer(self) -> None:
@@ -184,7 +184,7 @@ class ThreadPool:
             self._collect()
 
     def _collect(self) -> None:
-        """Take back all that the threads are done with."""
+        """Take the finished jobs from the threads."""
         self._is_collecting = False
         finished = self._finished
         for _ in range(len(finished)):
@@ -201,7 +201,7 @@ class ThreadPool:
             self._tell(job.done)
         while self._ended:
             thread = self._ended.popleft()
-            thread.join()  # Its last step was to say so.
+            thread.join()  # Its last step was the report of its end.
             self._alive.discard(thread)
             self._end_if_quiet()
 
@@ -219,7 +219,7 @@ class ThreadPool:
             self._loop.call_soon(self._collect, context=contextvars.Context())
 
     def _release(self, entry: _Entry) -> None:
-        """Give back what a job held that was in the queue or beyond."""
+        """Release the slots of a job that was queued or running."""
         self._in_flight -= 1
         if entry[2]:
             following = _take(self._waiting_streams)
@@ -231,7 +231,7 @@ class ThreadPool:
                     self._wake()
 
     def _make_room(self) -> bool:
-        """Drop jobs that nobody waits for from a full queue; search seldom, it takes time with each job."""
+        """Drop jobs whose callers gave up from a full queue. Search seldom: a search visits each job."""
         now = monotonic()
         if now < self._next_search:
             return False
@@ -276,7 +276,7 @@ class ThreadPool:
         return f"no thread was free for {self.queue_age:g} s (Admission.queue_age)"
 
     def _look_again(self) -> None:
-        # While entries were in our hands, a thread may have found the queue empty and become idle.
+        # While this method held entries, a thread may have found the queue empty and become idle.
         if self._queue and not self._is_waking:
             self._wake()
 
@@ -289,7 +289,7 @@ class ThreadPool:
     # --- in any thread ------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        """Have one more thread look at the queue, if one may."""
+        """Wake or start one more thread, if the limit allows."""
         try:
             gate = self._idle.pop()
         except IndexError:
@@ -304,7 +304,7 @@ class ThreadPool:
         try:
             slot = self._free.pop()
         except IndexError:
-            return  # All are busy, and look at the queue when they are done.
+            return  # All are busy, and check the queue after their jobs.
         self._is_waking = True
         thread = threading.Thread(target=self._work, args=(slot,), name=f"{self._name}-{slot}", daemon=False)
         self._alive.add(thread)
@@ -331,7 +331,7 @@ class ThreadPool:
                 owes_ring = False
                 continue
             if owes_ring:
-                # A result waits, and nobody knows how long the next job takes.
+                # Ring now: a result waits, and the next job may take long.
                 bell.ring()
             if queue and not self._is_waking:
                 self._wake()
@@ -344,7 +344,7 @@ class ThreadPool:
         bell.ring()
 
     def _run(self, entry: _Entry) -> bool:
-        """Run or refuse a job; return whether the loop is to be told and nobody does so yet."""
+        """Run or refuse a job; return whether this thread has to ring for the loop."""
         job, since, _ = entry
         if job.expired:
             self._refused.append((entry, "nobody waits for it any more"))
@@ -354,7 +354,7 @@ class ThreadPool:
             try:
                 job.run()
             except BaseException:
-                logger.critical("%r let an error through", job, exc_info=True)
+                logger.critical("%r raised from Job.run", job, exc_info=True)
             self._finished.append(entry)
         if self._is_collecting:
             return False
@@ -362,7 +362,7 @@ class ThreadPool:
         return True
 
     def _rest(self, gate: Gate, bell: Bell, owes_ring: bool) -> bool:
-        """Wait to be woken; False if the thread is to end."""
+        """Wait for a wake-up; return False if the thread has to end."""
         if self._is_closed:
             return False
         self._idle.append(gate)
@@ -380,7 +380,7 @@ class ThreadPool:
         return True
 
     def _is_taken_back(self, gate: Gate) -> bool:
-        """Stop being idle, unless somebody is about to open the gate."""
+        """Leave the idle list, unless another thread is about to open the gate."""
         try:
             self._idle.remove(gate)
         except ValueError:

@@ -1,11 +1,11 @@
-"""Decompresses requests without holding the loop.
+"""Decompression of requests without blocking the loop.
 
 ::
 
-    unpack ──► the connection's queue ──► one request after the other, a little at a time ──► Gate.unpacked
+    unpack ──► the connection's queue ──► one request after the other, in slices ──► Gate.unpacked
 
-Each connection has one decompression under way, so that a bomb holds no more than one message limit; all of them, and
-whatever else a loop puts off, share a few milliseconds of each turn (`_core/loop/turns.pyx`).
+Each connection decompresses one request at a time, so a bomb holds at most one message limit of memory. All connections
+share a few milliseconds of each turn with the loop's other deferred work (`_core/loop/turns.pyx`).
 """
 
 from collections import deque
@@ -33,7 +33,7 @@ class Unpacking:
         return not self._queues
 
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request; the gate hears of the end by `unpacked`."""
+        """Decompress a request; the gate gets the result by `unpacked`."""
         job = call, decompress_steps(compressor, payload, self._message_bytes)
         queue = self._queues.get(call.exchange)
         if queue is None:
@@ -43,7 +43,7 @@ class Unpacking:
             queue.append(job)
 
     def _step(self, exchange: Exchange) -> bool:
-        """Do a little for the first request of a connection; say whether there is more."""
+        """Decompress one slice of a connection's first request; return whether more remains."""
         queue = self._queues[exchange]
         call, steps = queue[0]
         payload, error = b"", None

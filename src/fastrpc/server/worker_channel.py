@@ -1,11 +1,11 @@
-"""What a supervisor and its worker processes say to each other over a pair of sockets.
+"""The channel between a supervisor and a worker process, a pair of sockets.
 
 ::
 
     supervisor ──► worker    one byte each: the index of an address, with a connection accepted there; DRAIN; QUIT
     supervisor ◄── worker    lines of JSON: {"started": …}, {"failed": …}, {"leaving": true}
 
-The end of the stream says that the other process is gone.
+The end of the stream means that the other process is gone.
 """
 
 import contextlib
@@ -31,21 +31,21 @@ class SupervisorEnd:
         return self._socket.fileno()
 
     def hand_over(self, index: int, connection: socket.socket) -> bool:
-        """Give the worker a connection; False when it takes none now."""
+        """Hand a connection to the worker; return False if it takes none now."""
         try:
             return socket.send_fds(self._socket, [bytes([index])], [connection.fileno()]) == 1
         except OSError:
             return False
 
     def tell(self, command: int) -> bool:
-        """Send DRAIN or QUIT; False when the worker hears nothing."""
+        """Send DRAIN or QUIT; return False if the worker does not read."""
         try:
             return self._socket.send(bytes([command])) == 1
         except OSError:
             return False
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return what has arrived; nothing, too, when the worker is gone."""
+        """Return the reports that have arrived; none if the worker is gone."""
         try:
             while data := self._socket.recv(65_536):
                 self._received += data
@@ -72,16 +72,16 @@ class WorkerEnd:
         return self._socket.fileno()
 
     def report(self, **values: Any) -> None:
-        """Tell the supervisor; waits until it fits. A supervisor that is gone hears nothing."""
+        """Send a report, and block until it is written. Do nothing if the supervisor is gone."""
         self._socket.setblocking(True)
         with contextlib.suppress(OSError):
             self._socket.sendall(json.dumps(values).encode() + b"\n")
         self._socket.setblocking(False)
 
     def receive(self) -> tuple[int, socket.socket | None] | None:
-        """Return the next command, with its connection; None when there is none now.
+        """Return the next command with its connection; None if none has arrived.
 
-        A supervisor that is gone means DRAIN.
+        The loss of the supervisor counts as DRAIN.
         """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)

@@ -1,4 +1,4 @@
-"""One of several processes that serve at one address: takes the connections its supervisor hands to it."""
+"""A worker: one of several processes that serve at one address, with connections from the supervisor."""
 
 import asyncio
 import logging
@@ -18,15 +18,15 @@ logger = logging.getLogger("fastrpc.server")
 
 
 def run_worker(plan: Plan, channel: WorkerEnd, addresses: list[Address]) -> ExitCode:
-    """Serve until the supervisor says otherwise, or is gone."""
+    """Serve until the supervisor orders the end, or is gone."""
     worker = Worker(plan, channel, addresses)
-    # A terminal sends SIGINT to the whole group, a service manager SIGTERM: neither counts twice here.
+    # A terminal sends SIGINT to the whole group, a service manager SIGTERM. A worker must not count either twice.
     with signals_handled(worker.note_signal, signal.SIGINT, signal.SIGTERM):
         return worker.run()
 
 
 class Worker:
-    """Joins a channel and a serving process."""
+    """Connect a channel with a serving process."""
 
     def __init__(self, plan: Plan, channel: WorkerEnd, addresses: list[Address]) -> None:
         self._channel = channel
@@ -34,7 +34,7 @@ class Worker:
         self._server: Server | None = None
         self._taking: set[asyncio.Task[None]] = set()
         self._process = ServingProcess(
-            # The supervisor sees to the registry.
+            # The supervisor's announcer registers the services.
             replace(plan, on_started=self._report, registry=None),
             self._open_listener,
             lambda: channel.report(leaving=True),
@@ -44,13 +44,13 @@ class Worker:
         return self._process.run()
 
     def note_signal(self, number: int) -> None:
-        """SIGTERM sent to this process alone drains it; the rest is the supervisor's to say."""
+        """Drain on a SIGTERM sent to this process alone; leave other signals to the supervisor."""
         if number == signal.SIGTERM:
             self._process.drain()
 
     async def _open_listener(self, server: Server) -> list[str]:
         self._server = server
-        # The supervisor tells it once for all of them.
+        # The supervisor logs it once for all workers.
         server.log_drain(logging.DEBUG)
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
         return [str(address) for address in self._addresses]
@@ -59,7 +59,7 @@ class Worker:
         self._channel.report(started=asdict(started))
 
     def _receive(self) -> None:
-        """Do what the supervisor says."""
+        """Carry out the supervisor's command."""
         while (received := self._channel.receive()) is not None:
             command, connection = received
             if connection is not None and command < len(self._addresses):

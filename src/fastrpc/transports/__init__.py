@@ -1,5 +1,5 @@
 """Byte streams: each file dials and listens for one address scheme.
 
-A transport knows no call. It may import `config`, `endpoint`, `errors`, `base` and what transports made of sockets
-share in `sockets`, never another transport.
+A transport knows nothing of calls. It may import `config`, `endpoint`, `errors`, `base` and `sockets`, which the socket
+transports share, and never another transport.
 """

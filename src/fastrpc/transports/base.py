@@ -1,8 +1,8 @@
-"""What a transport is, and which one serves an address.
+"""The interface of a transport, and the lookup of the transport for an address.
 
 To add one: write a file beside this one with an object that fits `Transport`, and name it in `_TRANSPORTS`.
-A package of its own registers the object as an entry point of the group `fastrpc.transports`, named after the
-scheme. What transports made of sockets share is in `sockets.py`.
+A separate package registers the object as an entry point of the group `fastrpc.transports`, named after the
+scheme. Socket transports share `sockets.py`.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ __all__ = [
     "transport_for",
 ]
 
-#: Connections that wait to be accepted; more are refused or delayed by the system.
-#: Too low refuses bursts of new clients; the system caps it anyway (`net.core.somaxconn`).
+#: Connections that may wait to be accepted; the system refuses or delays more.
+#: Too low refuses bursts of new clients; too high has no effect, as the system caps it (`net.core.somaxconn`).
 BACKLOG = 1024
 
-#: Seconds without a sign of life after which the system gives a connection up, for those who pass nothing
-#: else: the defaults of `Keepalive.interval` and `Keepalive.timeout` together.
+#: The default for the seconds of silence after which the system drops a connection: the sum of the defaults of
+#: `Keepalive.interval` and `Keepalive.timeout`.
 SILENCE_SECONDS = 20.0
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
@@ -55,9 +55,9 @@ _Socket = socket.socket
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialOptions:
-    """What `Transport.dial` and `BlockingTransport.connect` are to do beside connecting.
+    """The options of `Transport.dial` and `BlockingTransport.connect`.
 
-    A transport ignores an option that means nothing to it, but never `tls`.
+    A transport ignores options that do not apply to it, except `tls`.
 
     Raises:
         ConfigError: `tls` is set, which this version does not have yet.
@@ -75,9 +75,9 @@ class DialOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenOptions:
-    """What `Transport.listen` is to do beside listening.
+    """The options of `Transport.listen`.
 
-    A transport ignores an option that means nothing to it, but never `tls`.
+    A transport ignores options that do not apply to it, except `tls`.
 
     Raises:
         ConfigError: `tls` is set, which this version does not have yet.
@@ -103,17 +103,17 @@ class ListenOptions:
 
 
 class Listener(Protocol):
-    """An open door: makes a session for each connection that arrives."""
+    """A listening address: it makes a session for each accepted connection."""
 
     @property
     def address(self) -> Address:
-        """The address bound, with the real port; a target for a client."""
+        """The bound address with the real port; a target for a client."""
 
     def close(self) -> None:
-        """Stop accepting, at once. Connections that exist go on; closing twice is fine."""
+        """Stop accepting at once. Open connections stay; closing twice is allowed."""
 
     async def wait_closed(self) -> None:
-        """Return once no further session will be made. Does not wait for connections to end."""
+        """Wait until no further session will be made. Do not wait for connections to end."""
 
 
 class Transport(Protocol):
@@ -128,8 +128,7 @@ class Transport(Protocol):
     ) -> tuple[asyncio.Transport, S]:
         """Connect, and bind a new session to the connection.
 
-        There is no timeout here: surround the call with `asyncio.timeout`. A cancelled dial leaves nothing
-        open.
+        Callers set the timeout, by `asyncio.timeout`. A cancelled dial leaves nothing open.
 
         Raises:
             ConnectError: no connection could be made; the message names the address and the system's error.
@@ -141,7 +140,7 @@ class Transport(Protocol):
         """Accept connections at an address; a session is made for each, on the running loop.
 
         Raises:
-            OSError: the address cannot be had; class and number are the system's, the message names it.
+            OSError: the address is not available; class and number are the system's, the message names the address.
         """
 
 
@@ -149,14 +148,14 @@ class BlockingTransport(Protocol):
     """A transport that can also connect without an event loop, which `SyncClient` needs."""
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> "BlockingIO":
-        """Connect and return what is read and written, for example `SocketIO` of a blocking socket; the caller owns it.
+        """Connect and return an I/O object that the caller owns, for example `SocketIO` over a blocking socket.
 
         Raises:
             ConnectError: no connection could be made in time.
         """
 
 
-#: scheme -> where its transport is; loaded on first use.
+#: scheme -> module and name of its transport, loaded on first use.
 _TRANSPORTS = {
     "tcp": "fastrpc.transports.tcp:TRANSPORT",
     "unix": "fastrpc.transports.unix:TRANSPORT",
@@ -167,21 +166,21 @@ _loaded: dict[str, Transport] = {}
 
 
 def dial_options(config: ClientConfig) -> DialOptions:
-    """Return what the settings of a client ask of a connection."""
+    """Return the dial options of a client's settings."""
     return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=config.tls)
 
 
 def names_transport(target: str) -> bool:
-    """Whether a text is an address of a transport that is built in."""
+    """Return whether a text is an address of a built-in transport."""
     scheme, separator, _ = target.partition("://")
     return bool(separator) and scheme in _TRANSPORTS
 
 
 def transport_for(address: Address) -> Transport:
-    """Return the transport that serves an address.
+    """Return the transport of an address.
 
     Raises:
-        ConfigError: nobody serves its scheme; the message names those that are known.
+        ConfigError: no transport has its scheme; the message lists the known schemes.
     """
     transport = _loaded.get(address.scheme)
     if transport is None:
@@ -190,12 +189,12 @@ def transport_for(address: Address) -> Transport:
 
 
 def add_transport(transport: Transport) -> None:
-    """Let a transport serve its scheme in this process, until it is removed."""
+    """Register a transport for its scheme in this process, until `remove_transport`."""
     _loaded[transport.scheme] = transport
 
 
 def remove_transport(transport: Transport) -> None:
-    """Take back what `add_transport` did; its connections go on."""
+    """Undo `add_transport`; open connections stay."""
     if _loaded.get(transport.scheme) is transport:
         del _loaded[transport.scheme]
 
@@ -205,7 +204,7 @@ def _load(address: Address) -> Transport:
     if place is not None:
         module, _, attribute = place.partition(":")
         return cast(Transport, getattr(import_module(module), attribute))
-    # It brings the parsers of package metadata along: too much for every import of fastrpc.
+    # Imported on first use: it loads the parsers of package metadata, too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 
     foreign = entry_points(group="fastrpc.transports")

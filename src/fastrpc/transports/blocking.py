@@ -11,14 +11,14 @@ __all__ = ["connect"]
 
 
 def connect(address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
-    """Connect to an address and return what is read and written there; the caller owns it.
+    """Connect to an address and return an I/O object that the caller owns.
 
-    `memory://` works from any thread but the listener's own, which has to run to serve it.
+    `memory://` works from any thread except the listener's own, whose loop has to run to accept.
 
     Raises:
-        ConnectError: no connection within `timeout` seconds (None: no limit); it names the address and the
+        ConnectError: no connection within `timeout` seconds (None: no limit); the message names the address and the
             system's error.
-        ConfigError: nobody serves the scheme, or not without an event loop.
+        ConfigError: no transport has the scheme, or it needs an event loop.
     """
     transport = transport_for(address)
     if not hasattr(transport, "connect"):

@@ -1,4 +1,4 @@
-"""What transports made of sockets share: handing a connection over, listening, the texts of their errors."""
+"""The shared parts of socket transports: handing a connection to its session, listening, error texts."""
 
 import asyncio
 import errno
@@ -17,14 +17,14 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 
 class Handover(asyncio.BufferedProtocol):
-    """Keeps a new connection until its session takes it over.
+    """Hold a new connection until its session takes over.
 
-    A session is made only once its connection stands and nobody gave it up: uvloop closes the connection of a
-    cancelled dial without telling the protocol, and a session that was told `connection_made` must hear
-    `connection_lost`.
+    A session is made only once its connection is established and its dial was not cancelled. uvloop closes the
+    connection of a cancelled dial without notice, but every session must get `connection_lost` after
+    `connection_made`.
     """
 
-    #: A first read is small: the peer has not heard from us yet.
+    #: The size of the first read; the peer has received nothing yet, so it sends little.
     _FIRST_READ_BYTES = 65_536
 
     def __init__(self) -> None:
@@ -57,17 +57,17 @@ class Handover(asyncio.BufferedProtocol):
         self._loss = exc
 
     def ensure_alive(self) -> None:
-        """Check that the connection still stands.
+        """Check that the connection is still open.
 
         Raises:
-            OSError: it does not.
+            OSError: it is closed.
         """
         if self._is_lost or cast(asyncio.Transport, self._transport).is_closing():
             reset = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
             raise self._loss if isinstance(self._loss, OSError) else reset
 
     def to(self, session_factory: Callable[[], S]) -> S:
-        """Make the session, and give it the connection and what has arrived on it.
+        """Make the session, and pass it the connection and the bytes received so far.
 
         Call `ensure_alive` first, in the same turn of the loop.
         """
@@ -119,16 +119,16 @@ class _Listener:
 
     async def wait_closed(self) -> None:
         # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
-        # just before `close` gets its transport in the turn that is due, and its session one turn later.
+        # just before `close` gets its transport in the next turn, and its session one turn later.
         for _ in range(3):
             await asyncio.sleep(0)
 
 
 def _stop(server: asyncio.AbstractServer) -> None:
-    """Close a server without losing a connection that it has accepted and not given a transport yet.
+    """Close a server without losing an accepted connection that has no transport yet.
 
-    asyncio's own server refuses a transport once it is closed, by an assertion that its list of sockets is not None,
-    and leaves the accepted socket open for ever.
+    A closed server of asyncio refuses to attach a transport, by an assertion that its list of sockets is not None,
+    and leaks the accepted socket.
     """
     server.close()
     if isinstance(server, asyncio.Server):
@@ -142,13 +142,13 @@ async def open_listener(
     backlog: int,
     before_close: Callable[[], None] | None = None,
 ) -> Listener:
-    """Accept connections on bound sockets; the listener owns them from then on. A failure closes them."""
+    """Accept connections on bound sockets, which the listener then owns. A failure closes them."""
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer] = []
     listening_sockets = _Listener(address, servers, before_close)
     try:
         for bound in sockets:
-            # For a unix socket too: `create_unix_server` would remove the file of a socket that others share.
+            # For unix sockets, too: `create_unix_server` would remove the file of a shared socket.
             server = await loop.create_server(
                 session_factory, sock=bound, backlog=backlog, start_serving=False
             )
@@ -162,7 +162,7 @@ async def open_listener(
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:
-    """Close sockets; closing one twice is fine."""
+    """Close sockets; closing one twice is allowed."""
     for opened in sockets:
         opened.close()
 
@@ -170,7 +170,7 @@ def close_all(sockets: Sequence[socket.socket]) -> None:
 def connect_error(
     address: Address, failures: Sequence[tuple[str, Exception]], seconds: float
 ) -> ConnectError:
-    """Make the error of a failed dial: where to, what the system said to each attempt, how long it took."""
+    """Return the error of a failed dial: the address, the system's error of each attempt, the duration."""
     reasons = [f"{place}: {_reason(failure)}" if place else _reason(failure) for place, failure in failures]
     last = failures[-1][1]
     error = ConnectError(
@@ -183,7 +183,7 @@ def connect_error(
 
 
 def listen_error(address: Address, failure: Exception) -> OSError:
-    """Make the error of a listen that failed, of the class and number the system gave, naming the address."""
+    """Return the error of a failed listen, with the system's class and number, naming the address."""
     text = f"cannot listen at {address}: {_reason(failure)}"
     if isinstance(failure, socket.gaierror):
         return socket.gaierror(failure.errno, text)
@@ -192,7 +192,7 @@ def listen_error(address: Address, failure: Exception) -> OSError:
 
 
 def _reason(failure: Exception) -> str:
-    # asyncio replaces the system's text by its own ("Connect call failed (...)"), so ask the number.
+    # asyncio replaces the system's text by its own ("Connect call failed (...)"), so use the number.
     if (
         isinstance(failure, OSError)
         and not isinstance(failure, socket.gaierror)

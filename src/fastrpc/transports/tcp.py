@@ -18,14 +18,14 @@ __all__ = ["TRANSPORT", "TcpTransport", "bind"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: Seconds an attempt has for itself before the next address of the same host is tried beside it.
+#: Seconds before the next address of the same host is tried in parallel.
 #: Source: RFC 8305, section 5, "Connection Attempt Delay".
 _NEXT_ATTEMPT_SECONDS = 0.25
 
 #: Tries to find one free port for all addresses of a host when the port is 0.
 _PORT_TRIES = 16
 
-#: An address family or an address that this machine does not have; other addresses of the host may do.
+#: The machine lacks this address family or address; other addresses of the host may work.
 _NOT_HERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 _Place = tuple[str, int]
@@ -34,7 +34,7 @@ _Made = tuple[asyncio.Transport, Handover]
 
 
 class TcpTransport:
-    """Dials and listens over TCP, IPv4 and IPv6."""
+    """Dial and listen over TCP, IPv4 and IPv6."""
 
     scheme = "tcp"
 
@@ -66,7 +66,7 @@ class TcpTransport:
                 places = await _resolve(address, passive=True)
                 sockets = _bind_all(places, options.reuse_port)
             for bound in sockets:
-                # What is set on a listening socket holds for the connections it accepts.
+                # Accepted connections inherit the options of the listening socket.
                 _set_options(bound, options.silence_seconds)
             host, port = sockets[0].getsockname()[:2]
             shown = Address("tcp", host=address.host or host, port=port, path=address.path)
@@ -78,7 +78,7 @@ class TcpTransport:
             raise
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
-        """Connect without an event loop. Looking the name up is not bounded by `timeout`."""
+        """Connect without an event loop. `timeout` does not bound the name lookup."""
         started = time.monotonic()
         failures: list[_Failure] = []
         try:
@@ -87,7 +87,7 @@ class TcpTransport:
             raise _connect_error(address, failures, failure, started) from failure
         places = list(dict.fromkeys(_numeric(place) for *_, place in found))
         for index, place in enumerate(places):
-            # A share each, so that an address nobody answers at leaves time for the next.
+            # A share each, so that a silent address leaves time for the next one.
             left = None if timeout is None else timeout - (time.monotonic() - started)
             share = None if left is None else max(0.001, left / (len(places) - index))
             try:
@@ -102,10 +102,10 @@ class TcpTransport:
 
 
 def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[socket.socket]:
-    """Bind at every address of the host, all with one port, and do not listen; needs no event loop.
+    """Bind at every address of the host, all with one port, without listening; needs no event loop.
 
     Raises:
-        OSError: the address cannot be had; the message names it.
+        OSError: the address is not available; the message names it.
     """
     bound: list[socket.socket] = []
     try:
@@ -122,19 +122,19 @@ def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[
 
 
 class _HasOptions(Protocol):
-    """A socket, or what a transport of an event loop shows for it."""
+    """A socket, or the socket-like object of an event loop's transport."""
 
     def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
 
 
 def _set_options(opened: _HasOptions, silence_seconds: float) -> None:
-    """Send small frames at once, and have the system notice a peer that vanished."""
+    """Send small frames at once, and let the system detect a vanished peer."""
     tcp = socket.IPPROTO_TCP
     opened.setsockopt(tcp, socket.TCP_NODELAY, 1)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     seconds = max(2, round(silence_seconds))
-    # Half of the time without traffic, then three probes in the other half. TCP_USER_TIMEOUT bounds
-    # unanswered data as well, which keepalive does not look at.
+    # Half of the time passes without traffic, then three probes share the other half. TCP_USER_TIMEOUT bounds
+    # unacknowledged data as well, which keepalive ignores.
     for name, value in (
         ("TCP_KEEPIDLE", max(1, seconds // 2)),
         ("TCP_KEEPINTVL", max(1, seconds // 6)),
@@ -155,7 +155,7 @@ async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
             host, address.port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST
         )
     except (socket.gaierror, UnicodeError):
-        # A name, then: looking it up may wait for the network.
+        # It is a name: its lookup may wait for the network.
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys(_numeric(place) for *_, place in found))
@@ -163,7 +163,7 @@ async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
 
 def _numeric(place: tuple[Any, ...]) -> _Place:
     host, port = place[:2]
-    # An IPv6 address of one link only means something together with its interface.
+    # A link-local IPv6 address is valid only together with its interface.
     scope = place[3] if len(place) == 4 else 0
     return (f"{host}%{scope}" if scope and "%" not in host else host), port
 
@@ -171,7 +171,7 @@ def _numeric(place: tuple[Any, ...]) -> _Place:
 def _connect_error(
     address: Address, failures: Sequence[_Failure], failure: Exception, started: float
 ) -> ConnectError:
-    """Name the place of each failed attempt, unless the address names it already."""
+    """Name the numeric address of each failed attempt, unless the target names it already."""
     attempts = list(failures)
     if not attempts or (len(attempts) == 1 and attempts[0][0] == address.host):
         attempts = [("", failure)]
@@ -179,13 +179,13 @@ def _connect_error(
 
 
 async def _connect_one(place: _Place) -> _Made:
-    # By host and port, never by a socket of ours: with `sock=`, uvloop closes a descriptor twice when it is
-    # cancelled, and by then it may be somebody else's (MagicStack/uvloop#738).
+    # By host and port, never with `sock=`: when such a dial is cancelled, uvloop closes the descriptor twice, and by
+    # then the number may belong to another file (MagicStack/uvloop#738).
     return await asyncio.get_running_loop().create_connection(Handover, *place)
 
 
 async def _connect_any(places: Sequence[_Place], failures: list[_Failure]) -> _Made:
-    """Return the first connection made; a place that does not answer soon gets company by the next.
+    """Return the first connection made. When a place does not answer soon, try the next in parallel.
 
     Raises:
         OSError: every place failed; `failures` says how.
@@ -218,7 +218,7 @@ async def _first_made(
     failures: list[_Failure],
     seconds: float | None,
 ) -> asyncio.Task[_Made] | None:
-    """Return the first attempt that succeeds; None once all have failed or the time is over."""
+    """Return the first attempt that succeeds; None once all have failed or the time has passed."""
     deadline = None if seconds is None else time.monotonic() + seconds
     running = {attempt for attempt in attempts if not attempt.done()}
     while running:
@@ -237,7 +237,7 @@ async def _first_made(
 
 
 def _discard(attempt: asyncio.Task[_Made]) -> None:
-    """Close the connection of an attempt that was not needed any more."""
+    """Close the connection of a superfluous attempt."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result()[0].abort()
 
@@ -249,7 +249,7 @@ def _bind_all(places: Sequence[_Place], reuse_port: bool) -> list[socket.socket]
         try:
             return _bind_each(places, reuse_port)
         except OSError as failure:
-            # The port that was free at the first address is taken at another.
+            # The port that was free at the first address is taken at another one.
             if failure.errno != errno.EADDRINUSE or not tries_left:
                 raise
     raise AssertionError("unreachable: the last try returns or raises")
@@ -280,7 +280,7 @@ def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
-            # Without it a restart would wait for the last connections of the one before to be forgotten.
+            # Without it a restart fails while old connections of the port are in TIME_WAIT.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             _set_reuse_port(bound)
@@ -299,7 +299,7 @@ def _set_reuse_port(bound: socket.socket) -> None:
     option = getattr(socket, "SO_REUSEPORT", None)
     if option is None:
         raise ConfigError(
-            "reuse_port is set, this system has no SO_REUSEPORT", hint="run one process per port"
+            "reuse_port is set, but this system has no SO_REUSEPORT", hint="run one process per port"
         )
     bound.setsockopt(socket.SOL_SOCKET, option, 1)
 

@@ -21,13 +21,13 @@ __all__ = ["TRANSPORT", "UnixTransport", "bind"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: Seconds to wait for another process that is starting in the same directory. It needs microseconds; who
-#: takes longer holds the lock for reasons of its own, and we go on without it.
+#: Seconds to wait for another process that is starting in the same directory. A start takes microseconds; a process
+#: that holds the lock for longer has other reasons, and the start continues without the lock.
 _LOCK_SECONDS = 1.0
 
 
 class UnixTransport:
-    """Dials and listens over stream sockets of the Unix domain."""
+    """Dial and listen over stream sockets of the Unix domain."""
 
     scheme = "unix"
 
@@ -38,13 +38,13 @@ class UnixTransport:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
-            # By path, never by a socket of ours: see `transports/tcp.py`.
+            # By path, never with `sock=`: see `transports/tcp.py`.
             transport, handover = await loop.create_unix_connection(Handover, address.path)
         except (OSError, ValueError) as failure:
             raise connect_error(address, [("", failure)], time.monotonic() - started) from failure
         try:
             if transport.get_extra_info("peername") is None:
-                # asyncio takes "the listener's backlog is full" for a connection under way.
+                # asyncio takes EAGAIN, here "the backlog is full", for a connection in progress.
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             handover.ensure_alive()
         except OSError as failure:
@@ -55,9 +55,9 @@ class UnixTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Accept connections at a path. A file left behind by a listener that is gone is replaced.
+        """Accept connections at a path. Replace the stale file of a listener that is gone.
 
-        The file is removed on close, unless the socket was given: then it belongs to whoever made it.
+        Closing removes the file, unless the socket was given: then the file belongs to its creator.
         """
         bound = options.socket
         before_close = None
@@ -89,7 +89,7 @@ class UnixTransport:
 
 
 class _Removal:
-    """Removes the socket file made just now, and no file that took its place."""
+    """Remove the socket file that was just made, but no file that has replaced it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -97,13 +97,13 @@ class _Removal:
         self._identity = _identity(path)
 
     def run(self) -> None:
-        # A forked child closes its copy of the listener; the parent still listens there.
+        # A forked child closes only its copy of the listener; the parent still listens there.
         if self._process_id == os.getpid() and self._identity and self._identity == _identity(self._path):
             Path(self._path).unlink(missing_ok=True)
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:
-    """Tell this file from a later one of the same name; inode numbers alone are used again at once."""
+    """Return the identity of a file. The inode number alone is not enough: the system reuses it at once."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -112,17 +112,17 @@ def _identity(path: str) -> tuple[int, int, int] | None:
 
 
 async def bind(address: Address, backlog: int = BACKLOG) -> tuple[socket.socket, Callable[[], None]]:
-    """Return a socket that listens at the address's path, and what removes its file again.
+    """Return a socket that listens at the address's path, and a function that removes its file.
 
     Raises:
-        OSError: somebody listens there, or no file can be made there.
+        OSError: another program listens there, or the file cannot be made.
     """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         async with _starting_in(Path(address.path).parent):
             _remove_if_stale(address.path)
             bound.bind(address.path)
-            # Within the lock: a socket that is bound and does not listen yet looks like one left behind.
+            # Within the lock: a socket that is bound but does not listen yet looks stale.
             bound.listen(backlog)
             return bound, _Removal(address.path).run
     except BaseException:
@@ -131,10 +131,10 @@ async def bind(address: Address, backlog: int = BACKLOG) -> tuple[socket.socket,
 
 
 def _remove_if_stale(path: str) -> None:
-    """Remove a socket file that nobody listens at.
+    """Remove a stale socket file.
 
     Raises:
-        OSError: somebody does, or the file is something else.
+        OSError: a program listens there, or the file is not a socket.
     """
     try:
         mode = os.stat(path).st_mode
@@ -150,17 +150,17 @@ def _remove_if_stale(path: str) -> None:
             Path(path).unlink(missing_ok=True)
             return
         except BlockingIOError:
-            pass  # Its backlog is full: very much alive.
+            pass  # Its backlog is full: the listener is alive.
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 @asynccontextmanager
 async def _starting_in(directory: Path) -> AsyncIterator[None]:
-    """Keep other processes from binding in this directory, lest one takes a new file for one left behind."""
+    """Keep other processes from binding in this directory: one could take a new file for a stale one."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        # We may make files there and not list them; then there is no lock to be had.
+        # This process may create files there but not open the directory: then there is no lock.
         yield
         return
     try:
@@ -176,7 +176,7 @@ def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as failure:
-        # Only "somebody has it" is worth waiting for; some file systems know no locks.
+        # Wait only while another process holds the lock; some file systems have no locks.
         return failure.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 

@@ -81,7 +81,9 @@ def test_a_client_says_what_was_meant(kind: Any, options: dict[str, Any], advice
 def test_a_client_takes_one_target(kind: Any) -> None:
     with pytest.raises(TypeError, match=r"needs a target"):
         kind()
-    with pytest.raises(TypeError, match=r"takes one target, 2 arguments .*all else by name"):
+    with pytest.raises(
+        TypeError, match=r"takes one positional argument, the target, and got 2 .*all else by name"
+    ):
         kind("localhost", 80)
     assert kind(target=NOWHERE).stats()
 

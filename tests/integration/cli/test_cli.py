@@ -432,7 +432,7 @@ WRONG = [
     (["run", "app.py"], 2, "'app.py' is not an import string", "such as app:services"),
     (["run", "nowhere:services"], 3, "there is no module 'nowhere'", "run the command in the directory"),
     (["run", "app:service"], 3, "'app' has no 'service'", "did you mean 'services'?"),
-    (["run", "app:os"], 3, "is no source of services", "give an instance of a class under @service"),
+    (["run", "app:os"], 3, "is not a source of services", "give an instance of a class under @service"),
     (["run", "app:services", "-a", "127.0.0.1:80"], 2, "is not an address", "tcp://host:port"),
     (["run", "app:services", "-a", "http://h:80"], 2, "no transport has the scheme 'http'", "known are"),
     (["run", "app:services", "-a", "tcp://127.0.0.1:70000"], 2, "port '70000'", "a number from 0 to 65535"),

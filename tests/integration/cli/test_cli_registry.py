@@ -297,7 +297,7 @@ class TestRun:
             (("--advertise", "tcp://h:1"), "--advertise goes with --registry"),
             (
                 ("--registry", "registry://h:1", "--advertise", "tcp://h:1", "--advertise", "tcp://h:2"),
-                "2 addresses are advertised for 1",
+                "advertise has 2 addresses, the server listens at 1",
             ),
         ],
     )

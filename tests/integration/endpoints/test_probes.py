@@ -270,7 +270,7 @@ async def test_servers_that_do_not_tell_are_used_as_long_as_they_answer(
             assert down(client) == [False, False, False]
             assert await answering(client) == {"0", "1", "2"}
             assert (
-                len([record for record in caplog.records if "does not tell its health" in record.message])
+                len([record for record in caplog.records if "does not report its health" in record.message])
                 == 1
             )
             places[2].asked.error, places[2].asked.is_stuck = None, True

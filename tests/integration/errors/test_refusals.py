@@ -74,7 +74,7 @@ def test_a_server_does_not_pretend_either(config: ServerConfig, message: str) ->
     ("target", "message"),
     [
         ("tcp://127.0.0.1:0", "has port 0"),
-        ("tcp://127.0.0.1:1/arith", "goes on after its port"),
+        ("tcp://127.0.0.1:1/arith", "has a path after its port"),
         (b"tcp://127.0.0.1:1", "the target is b'tcp://127.0.0.1:1'"),
         ("lan://arith", "no transport has the scheme 'lan' .*registries are consul, dns, registry, static"),
         ("etcd://127.0.0.1:2379/arith", "no transport has the scheme 'etcd' .*registries are"),

@@ -70,7 +70,7 @@ class Held:
 
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if "held the loop" in record.message]
+    return [record for record in caplog.records if "blocked the loop" in record.message]
 
 
 @pytest.mark.parametrize("with_interceptor", [False, True])
@@ -93,7 +93,7 @@ async def test_whoever_holds_the_loop_is_named(
         await client.call(Held.quick)
     (report,) = reports(caplog)
     assert (report.name, report.levelname) == ("fastrpc.server", "WARNING")
-    assert report.message.startswith(f"shop.v1.held.{name} held the loop for 1.")
+    assert report.message.startswith(f"shop.v1.held.{name} blocked the loop for 1.")
     fields = vars(report)
     assert (fields["service"], fields["method"]) == ("shop.v1.held", f"shop.v1.held.{name}")
     assert 1.0 < fields["seconds"] < 30

@@ -90,7 +90,7 @@ async def test_a_stranger_is_closed_and_noted(caplog: pytest.LogCaptureFixture) 
         writer.write(b"\x16\x03\x01")
         assert await heard(reader) == b""
         assert undecided(target.server) == 0
-        assert "its first bytes are of none of the protocols native, toy" in caplog.text
+        assert "its first bytes match none of the protocols native, toy" in caplog.text
         writer.close()
 
 

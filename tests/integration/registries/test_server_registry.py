@@ -270,7 +270,7 @@ async def test_a_registry_that_refuses_later_on_is_asked_again_until_it_does_not
         registry.is_refusing = False
         await eventually(lambda: len(listed(registry, "arith")) == 1)
     assert listed(registry, "arith") == []
-    refusals = [record for record in caplog.records if "does not take" in record.getMessage()]
+    refusals = [record for record in caplog.records if "refuses the registration" in record.getMessage()]
     assert len(refusals) == 1
 
 

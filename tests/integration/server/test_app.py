@@ -179,10 +179,10 @@ def test_flags_win_over_it(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "text"),
     [
-        ("coroutine", "coroutine returned a coroutine, it is to return an App"),
-        ("broken", "broken returned a Texts, it is to return an App"),
+        ("coroutine", "coroutine returned a coroutine, it must return an App"),
+        ("broken", "broken returned a Texts, it must return an App"),
         ("failing", "no database"),
-        ("nested", "an App is no source of services"),
+        ("nested", "an App is not a source of services"),
         ("beside", "an App is served alone"),
     ],
 )
@@ -206,7 +206,7 @@ def test_nothing_is_said_twice(folder: Path) -> None:
         ("config=fastrpc.ServerConfig(expose_errors=True)", "config"),
     ):
         done = run_program(["-c", program.format(given)], folder)
-        assert f"{name} is given beside an App" in done.output
+        assert f"{name} is given together with an App" in done.output
 
 
 def test_it_is_frozen_and_checks_what_it_is_given() -> None:

@@ -440,7 +440,7 @@ class TestServe:
             ("fastrpc.serve(services.Work, workers=0)", "workers is 0"),
             ("fastrpc.serve(services.Work, address='nowhere')", "'nowhere' is not an address"),
             ("fastrpc.serve(services.Work, registry='nowhere://h')", "no registry has the scheme 'nowhere'"),
-            ("fastrpc.serve(object())", "is no source of services"),
+            ("fastrpc.serve(object())", "is not a source of services"),
             (
                 (
                     "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"

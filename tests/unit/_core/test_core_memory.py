@@ -22,7 +22,7 @@ def alive(kind: type) -> int:
     return sum(type(found) is kind for found in gc.get_objects())
 
 
-def test_nothing_is_left_of_calls_that_are_over() -> None:
+def test_ended_calls_leave_no_state() -> None:
     before = alive(RecordedCall), alive(Outgoing)
     connection = server()
     for call in range(1, 400, 8):
@@ -39,7 +39,7 @@ def test_nothing_is_left_of_calls_that_are_over() -> None:
     assert (alive(RecordedCall), alive(Outgoing)) == before
 
 
-def test_nothing_is_left_of_own_calls_that_are_over() -> None:
+def test_ended_own_calls_leave_no_state() -> None:
     before = alive(RecordedCall), alive(Outgoing)
     connection = client()
     for call in range(1, 400, 4):
@@ -51,7 +51,7 @@ def test_nothing_is_left_of_own_calls_that_are_over() -> None:
     assert (alive(RecordedCall), alive(Outgoing)) == before
 
 
-def test_connection_that_is_dropped_amid_everything_leaves_nothing() -> None:
+def test_connection_dropped_in_mid_operation_leaves_no_garbage() -> None:
     before = alive(RecordedCall), alive(Outgoing), alive(RecordingConnection)
     for connection in (server(), server()):
         connection.receive_data(
@@ -81,7 +81,7 @@ def test_payload_belongs_to_its_receiver_alone(size: int) -> None:
     assert sys.getrefcount(payload) == expected or size < 2
 
 
-def test_memory_grows_with_what_came_and_not_with_what_was_announced() -> None:
+def test_memory_grows_with_received_bytes_not_with_announced_ones() -> None:
     connections = [server() for _ in range(200)]
     tracemalloc.start()
     try:

@@ -50,7 +50,7 @@ class TestCallee:
         assert connection.sender.queued_bytes == 0
 
     @both_roles
-    def test_large_answer_that_was_not_begun_leaves_nothing_but_its_end(self, is_server: bool) -> None:
+    def test_large_answer_that_was_not_begun_is_sent_as_its_end_only(self, is_server: bool) -> None:
         connection, call = callee(is_server)
         connection.receive_data(request(call))
         connection.respond(call, bytes(4 * MIB), metadata=b"\x01\x00\x01\x00ab")
@@ -90,7 +90,7 @@ class TestCallee:
         connection.receive_data(Cancel(1).encode())
         assert sent_by(connection, True) == [Response(1, 5)]
 
-    def test_end_of_a_begun_answer_waits_for_credit_and_then_leaves_first(self) -> None:
+    def test_end_of_a_begun_answer_waits_for_credit_and_is_then_sent_first(self) -> None:
         connection = server({Setting.OPEN_MESSAGES: 1})
         connection.receive_data(request(1) + request(3))
         connection.respond(1, bytes(WINDOW))

@@ -117,7 +117,7 @@ def test_calls_whose_deadline_passed_are_free() -> None:
         assert not connection.is_closed
 
 
-def test_budget_comes_back_with_time() -> None:
+def test_budget_refills_with_time() -> None:
     connection = server()
     faults = (request(call, metadata=b"\0") for call in ids(3 * BUDGET))
     connection.receive_data(b"".join(next(faults) for _ in range(BUDGET)))
@@ -126,7 +126,7 @@ def test_budget_comes_back_with_time() -> None:
     assert connection.receive_data(next(faults))[-1] == CALM_DOWN
 
 
-def test_each_answered_call_makes_room_for_one_that_comes_to_nothing() -> None:
+def test_each_answered_call_makes_room_for_one_idle_call() -> None:
     connection = server()
     calls = iter(ids(10 * BUDGET))
     for call in [next(calls) for _ in range(BUDGET)]:
@@ -173,7 +173,7 @@ def client(places: int = PLACES) -> RecordingConnection:
     return connection
 
 
-def test_client_that_cancels_without_end_is_never_told_to_calm_down() -> None:
+def test_client_that_cancels_without_end_stays_within_the_budget() -> None:
     here, there = client(), server()
     there.data_to_send()
     for _ in range(3 * BUDGET):
@@ -342,7 +342,7 @@ def test_a_call_that_is_cancelled_later_is_cancelled_once() -> None:
     assert later(here, 1_000) == []
 
 
-def test_what_comes_behind_a_cancel_that_was_sent_later_is_late() -> None:
+def test_only_frames_behind_a_delayed_cancel_use_the_late_budget() -> None:
     here, calls = used_up()
     here.cancel(calls[0])
     here.receive_data(answer(calls[0].id, b"x", total=2**24 - 1))
@@ -384,7 +384,7 @@ def test_wrong_calls_of_an_honest_client_never_strike(microseconds: float) -> No
     assert here.waiting == 0
 
 
-def test_good_calls_are_sent_beside_wrong_ones() -> None:
+def test_valid_calls_of_a_batch_are_sent_beside_wrong_ones() -> None:
     here, there = client(), server()
     there.data_to_send()
     for number in range(3 * BUDGET):

@@ -44,7 +44,7 @@ class TestCredit:
         assert isinstance(last, Data)
         assert not last.more
 
-    def test_stream_waits_for_its_window_beside_a_busy_connection(self) -> None:
+    def test_stream_waits_for_its_window_on_a_busy_connection(self) -> None:
         connection = server()
         connection.receive_data(request(1, flags=FLAG_STREAM_OUT) + request(3, flags=FLAG_STREAM_OUT))
         for _ in range(20):
@@ -159,7 +159,7 @@ class TestPieces:
         assert [type(frame) for frame in sent] == [Cancel, Request, Data]
         assert call_ids(sent) == [1, 3, 3]
 
-    def test_only_a_share_lies_in_the_transport(self) -> None:
+    def test_only_a_share_is_buffered_in_the_transport(self) -> None:
         connection = client()
         connection.open_call(METHOD, bytes(8_000_000))
         assert len(connection.data_to_send(262_144)) < 2 * 262_144 + 100
@@ -237,7 +237,7 @@ class TestLimits:
         assert isinstance(final, Response)
         assert (final.status, final.outcome, final.metadata) == (8, 0, b"")
 
-    def test_deadline_travels_as_what_is_left(self) -> None:
+    def test_deadline_travels_as_the_remaining_time(self) -> None:
         connection = client({Setting.MAX_CALLS: 1})
         connection.open_call(METHOD)
         connection.open_call(METHOD, timeout_us=1_000_000)

@@ -20,7 +20,7 @@ def test_message_in_short_pieces_arrives(size: int) -> None:
     assert (event[0], event[-1]) == ("request", payload)
 
 
-def test_pieces_without_anything_in_them_change_nothing() -> None:
+def test_empty_pieces_change_nothing() -> None:
     connection = server()
     empty = piece(1, b"", more=True)
     frames = request(1, b"ab", total=4) + empty + piece(1, b"c", more=True) + empty * 3 + piece(1, b"d")
@@ -28,7 +28,7 @@ def test_pieces_without_anything_in_them_change_nothing() -> None:
     assert (event[0], event[-1]) == ("request", b"abcd")
 
 
-def test_long_pieces_give_back_what_short_ones_took() -> None:
+def test_long_pieces_refund_the_cost_of_short_ones() -> None:
     connection = server()
     empty, long = piece(1, b"", more=True), piece(1, bytes(40_000), more=True)
     connection.receive_data(request(1, b"", total=16_000_000) + empty * (CONNECTION_WINDOW // EMPTY_COST))

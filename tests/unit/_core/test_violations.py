@@ -26,7 +26,7 @@ def test_violation_ends_the_connection_with_its_reason(scenario: Scenario) -> No
 
 
 @each_violation
-def test_peer_is_told_once_both_prefaces_were_accepted(scenario: Scenario) -> None:
+def test_peer_gets_one_goaway_once_both_prefaces_are_accepted(scenario: Scenario) -> None:
     subject = EngineSubject(scenario)
     run(scenario, subject)
     goaways = [

@@ -143,7 +143,7 @@ def test_a_parameter_renamed_with_its_old_name_kept() -> None:
     )
 
 
-def test_an_old_name_that_is_not_kept_any_more() -> None:
+def test_a_dropped_old_name_is_incompatible() -> None:
     kept = one(", payer: str) -> int", "renamed={'source': 'payer'}")
     assert breaks(kept, one(", payer: str) -> int")) == (
         "the old name 'source' of parameter 'payer' is no longer kept"
@@ -154,19 +154,19 @@ def test_an_old_name_that_is_not_kept_any_more() -> None:
     assert breaks(kept, other) == "the old name 'source' of parameter 'payer' means 'who' now"
 
 
-def test_a_method_that_is_gone_or_new() -> None:
+def test_a_method_is_removed_or_added() -> None:
     both = f"{one(') -> int')}\n@method\nasync def g(self) -> int: ..."
     assert breaks(both, one(") -> int")) == "the method is gone"
     assert passes(one(") -> int"), both) == ["the method is new"]
 
 
-def test_a_service_that_is_gone_or_new() -> None:
+def test_a_service_is_removed_or_added() -> None:
     service = described(one(") -> int"))
     assert list(changes(service, [])) == [Change("s", "the service is gone", False)]
     assert list(changes([], service)) == [Change("s", "the service is new", True)]
 
 
-def test_another_name_of_the_same_method_in_the_class_is_no_change() -> None:
+def test_a_second_name_of_a_method_in_the_class_is_not_a_change() -> None:
     assert found(one(") -> int"), "@method('f')\nasync def other(self) -> int: ...") == []
 
 
@@ -299,7 +299,7 @@ def test_a_chain_of_classes_is_compared_as_far_as_it_goes() -> None:
 @pytest.mark.parametrize(
     "text", ["(" * 5_000, "int |", "f()", "__import__('os')", "a.b", "|".join(["int"] * 50_000)]
 )
-def test_what_is_no_type_equals_itself_only(text: str) -> None:
+def test_objects_that_are_not_types_equal_only_themselves(text: str) -> None:
     def service(kind: str) -> list[ServiceDescription]:
         parameters = [{"name": "a", "type": kind, "required": True}]
         method = {**METHOD, "result": "int", "parameters": parameters}

@@ -117,7 +117,7 @@ def service(**changes: Any) -> list[ServiceDescription]:
     return msgspec.convert([{**SERVICE, "methods": [method], **changes}], list[ServiceDescription])
 
 
-def test_a_contract_tells_what_the_service_tells() -> None:
+def test_a_contract_describes_the_same_as_its_service() -> None:
     arith = imported(SOURCE).Arith
     contract = imported(contract_text(told(arith))).ShopV1Arith
     assert list(changes(told(arith), told(contract))) == []
@@ -176,7 +176,7 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_names_that_are_none_leave_a_comment(name: str) -> None:
+def test_invalid_names_leave_a_comment(name: str) -> None:
     parameter = {"name": name, "type": "int", "required": True}
     for found in (
         service(method={"parameters": [parameter]}),
@@ -205,7 +205,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_texts_of_a_server_run_nothing(text: str) -> None:
+def test_texts_of_a_server_run_no_code(text: str) -> None:
     parameter = {"name": "a", "type": text, "required": False, "default": text}
     method = {
         "attribute": text,
@@ -286,7 +286,7 @@ def test_parameters_that_no_signature_has_leave_a_comment() -> None:
 
 
 @pytest.mark.parametrize("kind", ["dataclass", "struct", "named_tuple"])
-def test_a_default_that_is_not_known_is_not_made_up(kind: str) -> None:
+def test_an_unknown_default_is_not_made_up(kind: str) -> None:
     fields = [
         {"name": "a", "type": "int", "required": False, "default": "1"},
         {"name": "b", "type": "int", "required": False, "default": "..."},
@@ -332,7 +332,7 @@ def test_a_method_named_like_a_type_leaves_the_type_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", ["omit_defaults=True", "kw_only=True, omit_defaults=True, tag=True"])
-def test_a_struct_that_leaves_out_its_defaults_is_read_by_its_contract(options: str) -> None:
+def test_a_contract_reads_a_struct_that_omits_its_defaults(options: str) -> None:
     source = (
         "import fastrpc, msgspec\nfrom decimal import Decimal\n\n"
         f"class Price(msgspec.Struct, {options}):\n"

@@ -61,7 +61,7 @@ def test_missing_attribute_gets_the_nearest(folder: Path) -> None:
         ("def x(:", r"SyntaxError: .*failing_app\.py, line 1"),
     ],
 )
-def test_module_that_fails_is_told_with_the_line(folder: Path, code: str, cause: str) -> None:
+def test_module_that_fails_is_reported_with_the_line(folder: Path, code: str, cause: str) -> None:
     (folder / "failing_app.py").write_text(code)
     with pytest.raises(ConfigError, match=cause):
         import_from_string("failing_app:services")

@@ -99,14 +99,14 @@ def test_types_go_by_position_and_by_name() -> None:
     assert read_arguments(["c=1", "2", "b=3", "d=4"], types=types) == (["2"], {"c": "1", "b": 3, "d": 4})
 
 
-def test_types_are_asked_for_only_where_they_matter() -> None:
+def test_types_are_fetched_only_if_values_depend_on_them() -> None:
     assert not needs_types(["Ada", "name=Bob", "", "tags=[a"])
     assert needs_types(["Ada", "name=1"])
     assert needs_types(["null"])
     assert not needs_types(["1"], codec="raw")
 
 
-def test_what_is_not_utf8_is_refused() -> None:
+def test_bytes_that_are_not_utf8_are_refused() -> None:
     with pytest.raises(ConfigError, match="is not UTF-8"):
         read_arguments(["a=\udcff"])
 
@@ -132,7 +132,7 @@ def test_misspelt_option_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("text", ["-5", "-0.5", "-1e9", "a--b", "-", "-.x"])
-def test_what_is_no_option_passes(text: str) -> None:
+def test_texts_that_are_not_options_pass(text: str) -> None:
     refuse_options([text], ["--timeout"])
 
 

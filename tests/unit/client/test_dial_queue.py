@@ -68,7 +68,7 @@ async def test_the_likeliest_is_dialled_first_and_the_one_a_call_waits_for_befor
     assert notes == [known, wanted, unknown, failed]
 
 
-async def test_what_is_forgotten_is_not_dialled() -> None:
+async def test_forgotten_endpoints_are_not_dialled() -> None:
     notes: list[Noted] = []
     queue = queue_here()
     subchannels = [Noted(str(number), notes) for number in range(20)]
@@ -94,7 +94,7 @@ async def test_nothing_begins_after_the_end() -> None:
     assert len(notes) == BEGUN_TOGETHER
 
 
-async def test_who_is_dialled_is_not_dialled_twice() -> None:
+async def test_an_endpoint_is_not_dialled_twice_at_once() -> None:
     notes: list[Noted] = []
     queue = queue_here()
     subchannel = Noted("one", notes)

@@ -43,7 +43,7 @@ async def tries_again(mode: FailMode, call: FakeCall, error: FastRPCError) -> bo
 @pytest.mark.parametrize("mode", [FailFast(), FailOver(), FailTry()], ids=["fast", "over", "try"])
 @pytest.mark.parametrize("room", [0, 5])
 @pytest.mark.parametrize("idempotent", [False, True])
-async def test_what_is_handed_over_is_what_the_mode_would_try_again(
+async def test_exactly_the_errors_that_the_mode_would_retry_are_handed_over(
     error: FastRPCError, mode: FailMode, room: int, idempotent: bool
 ) -> None:
     call = FakeCall(idempotent=idempotent, policy=policy(share=0, per_second=room))
@@ -62,6 +62,6 @@ class OwnRun(FailOver):
 
 
 @pytest.mark.parametrize("mode", [FailBackup(), OwnRun()], ids=["backup", "own"])
-def test_other_modes_are_asked_whatever_the_budget(mode: FailMode) -> None:
+def test_other_modes_run_with_any_budget(mode: FailMode) -> None:
     call = FakeCall(policy=policy(share=0, per_second=0))
     assert may_retry(cast(Any, call), OverloadedError("full"), mode)

@@ -90,7 +90,7 @@ class TestPauses:
         one = place()
         one.ended(was_ready=False, lived=60.0, reason="eof", at=10.0)
         assert one.error is not None
-        assert "tcp://127.0.0.1:1: the connection ended in its opening: eof" in str(one.error)
+        assert "tcp://127.0.0.1:1: the connection ended during its handshake: eof" in str(one.error)
         assert one.failures == 1
         assert one.due == pytest.approx(10.1)
 
@@ -165,7 +165,7 @@ class TestConnectionsOfOneEndpoint:
         one.held = held
         assert one.lacks(width) == is_lacking
 
-    def test_an_old_one_goes_once_its_successor_is_ready(self) -> None:
+    def test_an_aged_connection_retires_once_its_successor_is_ready(self) -> None:
         one, old, successor = place(), Connected(is_aged=True), Connected(is_ready=False)
         one.held = [old]
         assert one.replaced() == []
@@ -183,7 +183,7 @@ class TestConnectionsOfOneEndpoint:
         assert one.replaced(2) == old
         assert one.replaced(1) == old
 
-    def test_the_rank_says_what_became_of_earlier_dials(self) -> None:
+    def test_the_rank_reflects_earlier_dials(self) -> None:
         unknown, known, failed, lost = place(1), place(2), place(3), place(4)
         for each in (known, lost):
             each.answered()
@@ -193,7 +193,7 @@ class TestConnectionsOfOneEndpoint:
 
 
 class TestTheList:
-    def test_an_endpoint_that_stays_keeps_what_is_known_of_it(self) -> None:
+    def test_an_endpoint_that_stays_keeps_its_state(self) -> None:
         plan = plan_of(3)
         first, second, third = plan.subchannels
         second.note_failure(refused(), 10.0)
@@ -205,7 +205,7 @@ class TestTheList:
         assert third.is_removed
         assert not plan.may_dial(third, 99.0)
 
-    def test_as_many_stay_connected_as_are_to_be_warm_whatever_comes_and_goes(self) -> None:
+    def test_the_warm_number_of_endpoints_stays_connected_when_the_list_changes(self) -> None:
         plan = plan_of(20, warm=3)
         warm = {each for each in plan.subchannels if each.is_warm}
         assert len(warm) == 3
@@ -228,7 +228,7 @@ class TestTheList:
         assert plan.subchannels == plan.wanted
         assert [each.is_warm for each in plan.subchannels] == [True]
 
-    def test_the_places_are_told_once_where_there_is_no_connection(self) -> None:
+    def test_the_endpoint_set_learns_once_of_endpoints_without_a_connection(self) -> None:
         plan = plan_of(2)
         first, second = plan.subchannels
         assert [each.is_untried for each in (first, second)] == [True, True]
@@ -240,7 +240,7 @@ class TestTheList:
         assert [each.is_untried for each in (first, second)] == [False, True]
 
 
-class TestWhatIsDialledNext:
+class TestNextDial:
     def test_the_first_in_order_that_has_no_connection_and_no_pause(self) -> None:
         plan = plan_of(4)
         one, two, three, four = plan.subchannels
@@ -260,7 +260,7 @@ class TestWhatIsDialledNext:
         one.held = [Connected(), Connected()]
         assert plan.next_dial([one], one, 2, 10.0) is None
 
-    def test_nothing_is_looked_at_while_all_are_connected(self) -> None:
+    def test_no_checks_run_while_all_are_connected(self) -> None:
         plan = plan_of(2)
         for each in plan.subchannels:
             each.held = [Connected()]
@@ -286,13 +286,13 @@ class TestWhatIsDialledNext:
 
 
 class TestTheEndOfAWait:
-    def test_a_call_goes_on_while_somebody_dials(self) -> None:
+    def test_calls_use_other_connections_during_a_dial(self) -> None:
         plan = plan_of(2)
         plan.subchannels[1].is_dialing = True
         assert not plan.is_in_vain(plan.subchannels, None, 10.0)
         assert plan.is_in_vain(plan.subchannels[:1], None, 10.0)
 
-    def test_a_patient_call_goes_on_for_one_dial_in_vain(self) -> None:
+    def test_a_further_attempt_waits_for_one_failed_dial(self) -> None:
         plan, patience = plan_of(1), Patience(0.1)
         (one,) = plan.subchannels
         assert not plan.is_in_vain([one], patience, 10.0)
@@ -314,8 +314,8 @@ class TestTheEndOfAWait:
         assert not patience.is_over([place(1)], clock())
 
 
-class TestWhatAnErrorSays:
-    def test_it_names_each_address_and_what_came_of_it(self) -> None:
+class TestErrorMessages:
+    def test_it_names_each_address_and_its_error(self) -> None:
         plan = plan_of(2)
         plan.subchannels[0].note_failure(refused(), 10.0)
         error = plan.unreachable(plan.subchannels)
@@ -334,7 +334,7 @@ class TestWhatAnErrorSays:
 
     @pytest.mark.parametrize(
         ("error", "text"),
-        [(None, "nobody is known to serve somebody"), ("away", "nobody is known to serve somebody (away)")],
+        [(None, "no endpoint of somebody is known"), ("away", "no endpoint of somebody is known (away)")],
     )
     def test_without_a_list_it_says_so(self, error: object, text: str) -> None:
         assert plan_of(0).tried(error) == text

@@ -105,7 +105,7 @@ def test_a_server_that_refuses_to_tell_lives(error: FastRPCError) -> None:
     "error", [UnavailableError("it drains"), ConnectionLostError("it broke", processed="no")]
 )
 @pytest.mark.parametrize("is_down", [False, True])
-def test_a_probe_that_did_not_get_there_says_nothing(error: FastRPCError, is_down: bool) -> None:
+def test_an_undelivered_probe_does_not_count(error: FastRPCError, is_down: bool) -> None:
     prober, (subchannel,) = subchannels("a", fall=1)
     if is_down:
         prober.failed(subchannel, LATE)
@@ -149,15 +149,18 @@ def test_servers_that_do_not_tell_are_named_once(caplog: pytest.LogCaptureFixtur
         prober.failed(subchannel, CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.health.check' here"))
         prober.failed(subchannel, CallError(Status.PERMISSION_DENIED, "not you"))
     assert logged(caplog) == [
-        ("WARNING", "memory://a does not tell its health (UNIMPLEMENTED): probes only show that it answers"),
         (
             "WARNING",
-            "memory://a does not tell its health (PERMISSION_DENIED): probes only show that it answers",
+            "memory://a does not report its health (UNIMPLEMENTED): probes only show that it answers",
+        ),
+        (
+            "WARNING",
+            "memory://a does not report its health (PERMISSION_DENIED): probes only show that it answers",
         ),
     ]
 
 
-def test_what_a_server_sends_cannot_write_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_texts_of_a_server_cannot_forge_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     prober, (first, second) = subchannels("a", "b", fall=1)
     prober.answered(first, "fine\nERROR root is on fire " + 10_000 * "!")
     prober.failed(second, ConnectionLostError("lost (bye\nERROR root)" + 10_000 * "!", processed="unknown"))
@@ -283,7 +286,7 @@ def test_a_new_connection_is_asked_at_once_and_then_at_the_interval() -> None:
     assert schedule.session.probes == []
 
 
-def test_endpoints_connected_together_are_asked_apart_later() -> None:
+def test_endpoints_connected_together_are_probed_at_different_times() -> None:
     second_pauses = []
     for _ in range(100):
         schedule = Schedule(interval=10)
@@ -295,7 +298,7 @@ def test_endpoints_connected_together_are_asked_apart_later() -> None:
     assert {int(pause // 2) for pause in second_pauses} >= {0, 1, 2, 3, 4}
 
 
-def test_without_a_connection_nobody_is_asked_until_there_is_one() -> None:
+def test_without_a_connection_no_probe_is_sent() -> None:
     schedule = Schedule()
     schedule.probes.begin()
     schedule.session.is_usable = False
@@ -308,7 +311,7 @@ def test_without_a_connection_nobody_is_asked_until_there_is_one() -> None:
     assert len(schedule.made) == 1
 
 
-def test_a_connection_that_is_not_ready_is_not_asked() -> None:
+def test_a_connection_that_is_not_ready_gets_no_probe() -> None:
     schedule = Schedule()
     schedule.session.is_ready = False
     schedule.probes.begin()

@@ -23,7 +23,7 @@ def test_number_that_json_lacks_becomes_null() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"NaN", b"'a'", b"[1,]", b"// a\n1", b"\xef\xbb\xbf1", b"1e400"])
-def test_what_json_does_not_allow_is_refused(payload: bytes) -> None:
+def test_texts_that_json_does_not_allow_are_refused(payload: bytes) -> None:
     with pytest.raises(DecodeError):
         codec.decode(payload)
 

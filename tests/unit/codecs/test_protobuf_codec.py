@@ -41,7 +41,7 @@ def test_payload_may_be_any_buffer(person: Any, buffer: Any) -> None:
     assert codec.decode(buffer(codec.encode(person(name="Ann"))), person).name == "Ann"
 
 
-def test_payload_is_what_protobuf_itself_writes(person: Any) -> None:
+def test_payload_equals_the_output_of_protobuf(person: Any) -> None:
     assert codec.encode(person(name="Ann")) == b"\x0a\x03Ann"
 
 

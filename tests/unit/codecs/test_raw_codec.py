@@ -19,7 +19,7 @@ def test_bytes_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize("buffer", [bytearray, memoryview])
-def test_buffers_become_bytes_of_their_own(buffer: Any) -> None:
+def test_buffers_are_copied_into_bytes(buffer: Any) -> None:
     source = bytearray(b"abc")
     encoded = codec.encode(buffer(source))
     decoded = codec.decode(buffer(source))

@@ -118,7 +118,9 @@ def test_installed_compressor_is_found_by_name_and_number(install: Install) -> N
         ("reverse", "MissingCompressor", "does not load"),
     ],
 )
-def test_unfit_package_is_told_why(install: Install, name: str, attribute: str, reason: str) -> None:
+def test_unfit_package_is_refused_with_the_reason(
+    install: Install, name: str, attribute: str, reason: str
+) -> None:
     install({name: attribute})
     with pytest.raises(ConfigError, match=f"{name!r} .*{reason}"):
         compressor_named(name)

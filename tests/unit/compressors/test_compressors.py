@@ -133,7 +133,7 @@ def test_damage_anywhere_is_found(compressor: Compressor) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0", b"not compressed at all", bytes(100), NOISE])
-def test_what_is_no_frame_is_refused(compressor: Compressor, payload: bytes) -> None:
+def test_bytes_that_are_not_a_frame_are_refused(compressor: Compressor, payload: bytes) -> None:
     with pytest.raises(DecodeError, match=f"{compressor.name} payload cannot be decompressed"):
         compressor.decompress(payload, LIMIT)
 

@@ -32,7 +32,7 @@ def test_page_is_never_larger_than_the_limit() -> None:
     assert page_of(found, 0, 10**12) == PAGE_BYTES // 8_200
 
 
-def test_list_is_kept_while_it_is_asked_for() -> None:
+def test_list_is_kept_while_it_is_used_again_and_again() -> None:
     clock = FakeClock()
     listings = Listings(10_000, clock)
     first, second = folder(100), folder(100)
@@ -47,7 +47,7 @@ def test_list_is_kept_while_it_is_asked_for() -> None:
     assert listings.find("a", second.revision) is second
 
 
-def test_lists_that_are_kept_are_bounded_in_bytes_and_number() -> None:
+def test_kept_lists_are_bounded_in_bytes_and_number() -> None:
     listings = Listings(1_000, FakeClock())
     kept = [folder(400) for _ in range(10)]
     for one in kept:

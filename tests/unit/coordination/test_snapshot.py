@@ -125,6 +125,6 @@ def test_snapshot_that_ends_early_keeps_what_came_before() -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"\n", b"{}", b"nonsense", b'{"format": 3, "records": [\n]}\n', b"\xff" * 10**6]
 )
-def test_what_is_no_snapshot_is_refused(text: bytes) -> None:
+def test_files_that_are_not_snapshots_are_refused(text: bytes) -> None:
     with pytest.raises(StoreError, match="does not begin like a snapshot"):
         read(text)

@@ -58,7 +58,7 @@ def test_snapshot_waits_for_an_older_one_that_another_thread_is_writing(
     assert content(file) == b"newer"
 
 
-def test_write_that_fails_half_way_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_leaves_only_the_old_content(tmp_path: Path) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"half"
         raise OSError(5, "Input/output error")

@@ -88,7 +88,7 @@ def test_error_that_another_attempt_cannot_mend_is_raised(mode: FailMode, error:
 
 @every_mode
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_what_did_not_start_is_tried_once_more_at_once(mode: FailMode, idempotent: bool) -> None:
+def test_attempts_that_did_not_start_are_repeated_at_once(mode: FailMode, idempotent: bool) -> None:
     call = FakeCall(idempotent=idempotent, policy=policy(share=0, per_second=0))
     script = Script(LEAVES("it drains"), 42)
     assert run(mode, script, call) == 42
@@ -110,7 +110,7 @@ def test_call_that_may_have_run_is_not_tried_again_unless_idempotent(mode: FailM
 
 
 @every_mode
-def test_nobody_to_pick_is_told_as_it_is(mode: FailMode) -> None:
+def test_an_empty_pick_raises_its_own_error(mode: FailMode) -> None:
     nobody = NoEndpointError("no endpoint serves it")
 
     def pick() -> Endpoint:
@@ -279,7 +279,7 @@ def test_last_error_keeps_its_no_when_nothing_ran() -> None:
     assert error.processed == "no"
 
 
-def test_nobody_left_to_pick_raises_the_error_of_the_attempt() -> None:
+def test_an_exhausted_pick_raises_the_error_of_the_attempt() -> None:
     script = Script(LOST("it broke"), 42, endpoints=1)
 
     def pick() -> Endpoint:
@@ -332,7 +332,7 @@ def test_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("wrong", [FailOver, 7, object()])
-def test_what_cannot_run_calls_is_refused(wrong: Any) -> None:
+def test_objects_that_cannot_run_calls_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="fail_mode is"):
         fail_mode_for(wrong)
 

@@ -76,7 +76,7 @@ def test_failure_of_one_leaves_the_other_running(first: int) -> None:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 10])
-def test_when_both_fail_the_error_tells_of_both(turns: int) -> None:
+def test_when_both_fail_the_error_names_both(turns: int) -> None:
     async def main() -> None:
         call = FakeCall(policy=policy(share=0, per_second=1))
         task, attempts = await hedged(call, Hanging())
@@ -136,7 +136,7 @@ def test_second_attempt_counts_against_the_budget() -> None:
     asyncio.run(main())
 
 
-def test_without_delay_nothing_is_hedged_before_the_method_is_known() -> None:
+def test_without_delay_no_call_is_hedged_before_the_method_has_a_latency() -> None:
     mode = FailBackup()
     assert mode.limit_of("arith.mul").seconds is None
     for _ in range(10):

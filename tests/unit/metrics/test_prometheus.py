@@ -119,7 +119,7 @@ def test_labels_are_those_of_the_dashboards(counters: CounterRegistry, exposed: 
     ]
 
 
-def test_no_series_is_exposed_twice_whatever_methods_are_called(
+def test_no_series_is_exposed_twice_for_any_methods(
     counters: CounterRegistry, exposed: CollectorRegistry
 ) -> None:
     # Prometheus refuses a whole scrape for one series that is there twice.
@@ -138,7 +138,7 @@ def test_registering_a_second_collector_is_refused(
         exposed.register(collector(counters))
 
 
-def test_counters_of_the_process_are_collected_unless_told_otherwise() -> None:
+def test_counters_of_the_process_are_collected_by_default() -> None:
     default_registry.counters("test.prometheus", "server").count_moved(7, 0)
     registry = CollectorRegistry()
     registry.register(collector())

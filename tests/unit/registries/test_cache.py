@@ -17,7 +17,7 @@ TWO = Endpoint("tcp://h:2")
 DEEP = b'{"services": {"arith": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}}"
 
 
-def test_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
+def test_file_returns_the_endpoints_it_keeps(tmp_path: Path) -> None:
     CacheFile(tmp_path / "lists").keep("arith", [ONE, TWO])
     assert [endpoint for _, endpoint in CacheFile(tmp_path / "lists").load("arith")] == [ONE, TWO]
 
@@ -37,7 +37,7 @@ def test_services_whose_lists_come_at_the_same_time_are_all_kept(tmp_path: Path)
     assert [len(cache.load(service)) for service in services] == [1] * 40
 
 
-def test_missing_file_holds_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_file_is_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert CacheFile(tmp_path / "lists").load("arith") == []
     assert caplog.records == []
 
@@ -66,7 +66,7 @@ def test_records_in_the_file_are_checked_one_by_one(tmp_path: Path) -> None:
     assert second[1] == Endpoint("tcp://h:1")
 
 
-def test_folder_that_is_gone_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_folder_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = CacheFile(tmp_path / "gone" / "lists")
     cache.keep("arith", [ONE])
     cache.keep("arith", [TWO])

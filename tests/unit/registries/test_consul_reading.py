@@ -30,7 +30,7 @@ def test_instance_of_ours_is_its_record() -> None:
     )
 
 
-def test_instance_of_somebody_else_serves_with_its_metadata_as_labels() -> None:
+def test_foreign_instance_serves_with_its_metadata_as_labels() -> None:
     found = read_instance(instance(Meta={"team": "x", "version": "2"}, Weights={"Passing": 5, "Warning": 1}))[
         1
     ]
@@ -85,7 +85,7 @@ def test_instance_has_an_ipv6_address() -> None:
         instance(Weights={"Passing": -5}),
     ],
 )
-def test_bad_instance_is_no_endpoint(bad: Any) -> None:
+def test_bad_instance_is_not_an_endpoint(bad: Any) -> None:
     assert isinstance(read_instance(bad)[1], RecordError)
 
 
@@ -142,7 +142,7 @@ def test_inactive_server_is_left_out() -> None:
         ("tcp@10.0.0.1:1", b"a=%0a"),
     ],
 )
-def test_bad_key_is_no_endpoint(key: str, value: bytes) -> None:
+def test_bad_key_is_not_an_endpoint(key: str, value: bytes) -> None:
     found = read_key("rpcx/Arith/", pair(key, value))
     assert found is not None
     assert isinstance(found[1], RecordError)
@@ -162,13 +162,13 @@ def test_bad_key_is_no_endpoint(key: str, value: bytes) -> None:
         {"Key": "rpcx/Arith/tcp@h:1", "Value": {}},
     ],
 )
-def test_what_is_no_pair_is_no_endpoint(bad: Any) -> None:
+def test_entries_without_key_and_value_are_record_errors(bad: Any) -> None:
     found = read_key("rpcx/Arith/", bad)
     assert found is not None
     assert isinstance(found[1], RecordError)
 
 
-def test_error_of_the_system_is_told_without_the_wrappings_of_the_http_client() -> None:
+def test_error_of_the_system_is_reported_without_the_wrappers_of_the_http_client() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -179,7 +179,7 @@ def test_error_of_the_system_is_told_without_the_wrappings_of_the_http_client() 
     assert caught.value.message == f"Consul at {place}: Connection refused"
 
 
-def test_agent_that_is_no_http_server_is_told_as_such() -> None:
+def test_agent_that_is_not_an_http_server_is_named_in_the_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = f"127.0.0.1:{listener.getsockname()[1]}"
         agent = Access(RegistryURL(f"consul://{place}")).connect()
@@ -207,7 +207,7 @@ def test_first_query_does_not_block_and_the_next_one_does() -> None:
     assert one.options(0.0) == {}
 
 
-def test_index_that_goes_backwards_is_forgotten_and_told() -> None:
+def test_index_that_goes_backwards_is_dropped_and_reported() -> None:
     one = index()
     one.note("7")
     assert one.note("6") is True
@@ -225,7 +225,7 @@ def test_index_below_one_counts_as_one(zero: str) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "abc", "1_0", " 7", "٣", "1e3", "9" * 5_000])
-def test_what_is_no_index_is_an_error_and_the_next_query_does_not_block(text: str | None) -> None:
+def test_invalid_index_is_an_error_and_the_next_query_does_not_block(text: str | None) -> None:
     one = index()
     one.note("7")
     with pytest.raises(HttpError, match="which is no index"):
@@ -241,7 +241,7 @@ def test_what_is_no_index_is_an_error_and_the_next_query_does_not_block(text: st
         (Endpoint("tcp://h:1", labels={f"l{n}": "" for n in range(63)}), "has 63 labels"),
     ],
 )
-def test_what_consul_cannot_hold_is_refused(endpoint: Endpoint, message: str) -> None:
+def test_records_that_consul_cannot_hold_are_refused(endpoint: Endpoint, message: str) -> None:
     with open_registry("consul://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match=message):
             registry.register("arith", endpoint)

@@ -85,7 +85,7 @@ def test_numeric_address_is_itself() -> None:
     assert endpoints(lookup("[fd00::1]:80", {}).fetch(0.0)) == [Endpoint("tcp://[fd00::1]:80")]
 
 
-def test_name_that_does_not_exist_has_no_endpoints_and_is_soon_asked_for_again() -> None:
+def test_unknown_name_has_no_endpoints_and_is_soon_queried_again() -> None:
     found = lookup("gone.b:80", {}).fetch(0.0)
     assert endpoints(found) == []
     assert found.pause_seconds <= 5.0
@@ -96,7 +96,7 @@ def test_pause_is_the_ttl_within_bounds(ttl: int, pause: float) -> None:
     assert lookup("a.b:80", {("a.b", "A"): (ttl, "10.0.0.1")}).fetch(0.0).pause_seconds == pause
 
 
-def test_server_that_fails_is_no_empty_list() -> None:
+def test_failing_server_is_not_an_empty_list() -> None:
     failing = OSError("network is unreachable")
     for service, kind in (("a.b:80", "A"), ("a.b", "SRV")):
         with pytest.raises(StoreError, match=f"{kind}.*of a.b"):
@@ -112,7 +112,7 @@ def test_failure_of_one_kind_does_not_hide_the_other() -> None:
 
 @pytest.mark.parametrize("service", ["a.b:80", "_arith._tcp.b"])
 @pytest.mark.parametrize("kind", ["A", "AAAA"])
-def test_failure_of_a_kind_that_had_records_is_no_removal_of_them(service: str, kind: str) -> None:
+def test_failure_of_one_record_type_does_not_remove_its_records(service: str, kind: str) -> None:
     name = "a.b" if service == "a.b:80" else "a.b."
     records: dict[tuple[str, str], Any] = {
         ("_arith._tcp.b", "SRV"): (20, "1 5 80 a.b."),
@@ -145,7 +145,7 @@ def test_hosts_that_no_service_record_names_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize("service", ["a.b:0", "a.b:port", "a.b:70000"])
-def test_port_that_is_none_is_refused(service: str) -> None:
+def test_invalid_port_is_refused(service: str) -> None:
     with pytest.raises(ConfigError, match="has port"):
         lookup(service, {})
 

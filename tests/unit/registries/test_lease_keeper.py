@@ -69,7 +69,7 @@ def test_registration_follows_within_five_seconds_of_the_return_of_the_registry(
     assert "acquire" in lease.actions[-3:]
 
 
-def test_registry_that_is_away_is_asked_by_one_for_all() -> None:
+def test_unreachable_registry_is_tried_with_one_lease_for_all() -> None:
     driven = Driven()
     pairs = [driven.add(f"service-{n}") for n in range(10)]
     driven.step()
@@ -110,7 +110,7 @@ def test_outage_and_return_are_logged_once(caplog: pytest.LogCaptureFixture) -> 
     assert "arith: tcp://h:1 is registered" in caplog.text
 
 
-def test_entering_does_not_wait_for_a_registry_that_is_away() -> None:
+def test_entering_does_not_wait_for_an_unreachable_registry() -> None:
     driven = Driven()
     registration, lease = driven.add()
     lease.trouble = away()
@@ -173,7 +173,7 @@ def test_leaving_takes_the_endpoint_out() -> None:
     assert registration._left.done()
 
 
-def test_leaving_does_not_wait_for_a_registry_that_is_away() -> None:
+def test_leaving_does_not_wait_for_an_unreachable_registry() -> None:
     driven = Driven()
     pairs = [driven.add(f"service-{n}") for n in range(10)]
     driven.step()
@@ -186,7 +186,7 @@ def test_leaving_does_not_wait_for_a_registry_that_is_away() -> None:
     assert sum(len(lease.actions) for _, lease in pairs) == 1
 
 
-def test_leaving_reaches_a_registry_that_is_back_before_it_is_asked_again() -> None:
+def test_withdrawal_reaches_a_recovered_registry_first() -> None:
     driven = Driven()
     pairs = [driven.add(f"service-{n}") for n in range(3)]
     driven.step()

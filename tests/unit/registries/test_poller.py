@@ -76,7 +76,7 @@ def test_snapshots_have_growing_versions() -> None:
     assert driven.channel.latest.version == 2
 
 
-def test_failure_leaves_the_last_list_and_is_told() -> None:
+def test_failure_keeps_the_last_list_and_is_reported() -> None:
     driven = Driven(entries(1), away())
     driven.step()
     driven.step()
@@ -84,7 +84,7 @@ def test_failure_leaves_the_last_list_and_is_told() -> None:
     assert str(driven.channel.error) == "connection refused"
 
 
-def test_pauses_grow_while_the_registry_is_away_and_have_a_longest() -> None:
+def test_pauses_grow_up_to_a_limit_while_the_registry_is_unreachable() -> None:
     driven = Driven(away())
     pauses = [driven.step() for _ in range(12)]
     assert pauses[0] == pytest.approx(BACKOFF.first)
@@ -131,7 +131,7 @@ def test_empty_list_is_looked_at_again_without_waiting() -> None:
     assert driven.lookup.waits[-1] == 0.0
 
 
-def test_list_of_a_registry_that_came_back_loses_nobody_before_it_settled() -> None:
+def test_list_of_a_recovered_registry_removes_no_endpoint_before_it_settles() -> None:
     driven = Driven(entries(1, 2), away(), [])
     driven.step()
     driven.step()
@@ -142,7 +142,7 @@ def test_list_of_a_registry_that_came_back_loses_nobody_before_it_settled() -> N
     assert driven.ports == []
 
 
-def test_registry_that_started_anew_counts_as_one_that_came_back() -> None:
+def test_restarted_registry_counts_as_a_recovered_one() -> None:
     driven = Driven(entries(1, 2), Listing([], is_restart=True), [])
     for _ in range(2):
         driven.step()
@@ -163,7 +163,7 @@ def test_pause_of_the_answer_is_kept() -> None:
     assert driven.step() == 7.0
 
 
-def test_answers_that_tell_nothing_are_asked_for_less_and_less() -> None:
+def test_unchanged_answers_are_polled_less_and_less_often() -> None:
     driven = Driven(entries(1))
     assert driven.step() <= MOST_PAUSE_SECONDS
     pauses = [driven.step() for _ in range(6)]
@@ -181,7 +181,7 @@ def test_bad_records_are_left_out_and_logged_once(caplog: pytest.LogCaptureFixtu
     ]
 
 
-def test_addresses_nobody_may_dial_are_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_addresses_against_the_policy_are_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     metadata = entries(80)[0][1]
     metadata.address.host = "169.254.169.254"
     driven = Driven([*entries(1), ("id-evil", metadata)])
@@ -198,7 +198,7 @@ def test_endless_list_is_cut(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Log
     assert "only the first 3 of 5" in caplog.text
 
 
-def test_cache_stands_in_while_the_registry_is_away_at_the_start(tmp_path: Path) -> None:
+def test_cache_is_used_while_the_registry_is_unreachable_at_the_start(tmp_path: Path) -> None:
     cache = CacheFile(tmp_path / "lists")
     Driven(entries(1, 2), cache=cache).step()
     driven = Driven(away(), entries(2, 3), cache=cache)
@@ -211,7 +211,7 @@ def test_cache_stands_in_while_the_registry_is_away_at_the_start(tmp_path: Path)
     assert not driven.channel.latest.is_cached
 
 
-def test_list_of_the_last_run_is_let_go_when_the_registry_says_so_twice(tmp_path: Path) -> None:
+def test_cached_list_is_dropped_once_the_registry_confirms_another_one(tmp_path: Path) -> None:
     cache = CacheFile(tmp_path / "lists")
     Driven(entries(1, 2), cache=cache).step()
     driven = Driven(entries(3), cache=cache)
@@ -260,7 +260,7 @@ def test_empty_list_does_not_replace_the_one_in_the_file(tmp_path: Path) -> None
     assert len(cache.load("arith")) == 1
 
 
-def test_feed_that_is_stopped_publishes_nothing_any_more() -> None:
+def test_stopped_poller_publishes_no_more_lists() -> None:
     driven = Driven(entries(1))
     stop = threading.Event()
 

@@ -41,7 +41,7 @@ def test_flat_table_gives_the_endpoint_back(endpoint: Endpoint) -> None:
     assert read_texts(str(endpoint.address), to_texts(endpoint)) == endpoint
 
 
-def test_record_is_what_the_documentation_shows() -> None:
+def test_record_equals_the_documented_one() -> None:
     assert json.loads(encode_record(PLAIN)) == {"v": 1, "address": "tcp://10.0.0.1:1"}
     assert json.loads(encode_record(FULL)) == {
         "v": 1,
@@ -128,7 +128,7 @@ def test_weight_of_a_table_may_be_a_text_or_a_number() -> None:
         Endpoint("tcp://h:1", labels={str(n): "" for n in range(65)}),
     ],
 )
-def test_what_nobody_would_read_is_not_written(endpoint: Endpoint) -> None:
+def test_records_that_no_reader_would_accept_are_refused(endpoint: Endpoint) -> None:
     with pytest.raises(ConfigError, match="cannot be registered"):
         encode_record(endpoint)
     with pytest.raises(ConfigError, match="cannot be registered"):

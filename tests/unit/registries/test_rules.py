@@ -28,7 +28,7 @@ def test_first_list_that_is_empty_is_believed_at_the_second_look_only() -> None:
     assert (second.endpoints, second.look_again) == ((), None)
 
 
-def test_list_after_a_first_one_that_was_empty_is_believed_at_once() -> None:
+def test_list_after_an_empty_first_one_takes_effect_at_once() -> None:
     rules = ListRules()
     rules.decide((), 1.0)
     decision = rules.decide(MANY, 1.1)
@@ -64,7 +64,7 @@ def test_halved_list_is_believed_at_the_second_look_only() -> None:
     assert rules.decide(MANY[:4], 1.0 + CONFIRM_SECONDS).endpoints == MANY[:4]
 
 
-def test_list_of_strangers_is_used_beside_the_one_before_until_the_second_look() -> None:
+def test_list_of_new_endpoints_joins_the_old_list_until_it_is_confirmed() -> None:
     rules = believed(MANY[:4])
     assert rules.decide(MANY[4:], 1.0).endpoints == MANY
     assert rules.decide(MANY[4:], 1.0 + CONFIRM_SECONDS).endpoints == MANY[4:]
@@ -95,7 +95,7 @@ def test_nothing_is_removed_for_a_while_after_a_failure() -> None:
     assert rules.decide(MANY[:1], 100.0 + SETTLE_SECONDS - 1).endpoints == MANY
 
 
-def test_what_is_new_after_a_failure_is_used_at_once() -> None:
+def test_new_endpoints_after_a_failure_are_used_at_once() -> None:
     rules = believed(MANY[:2])
     rules.note_failure()
     heavier = Endpoint(MANY[0].address, weight=9)
@@ -103,7 +103,7 @@ def test_what_is_new_after_a_failure_is_used_at_once() -> None:
     assert found == (heavier, MANY[1], MANY[2])
 
 
-def test_what_has_not_come_back_in_time_is_removed() -> None:
+def test_endpoints_that_do_not_return_in_time_are_removed() -> None:
     rules = believed()
     rules.note_failure()
     rules.decide(MANY[:5], 100.0)
@@ -119,7 +119,7 @@ def test_empty_list_after_a_failure_is_confirmed_as_well() -> None:
     assert rules.decide((), settled + CONFIRM_SECONDS).endpoints == ()
 
 
-def test_each_failure_starts_the_time_anew() -> None:
+def test_each_failure_restarts_the_time() -> None:
     rules = believed()
     for now in (100.0, 100.0 + SETTLE_SECONDS - 1):
         rules.note_failure()

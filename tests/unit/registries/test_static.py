@@ -17,7 +17,7 @@ def test_one_list_serves_every_service() -> None:
     assert ports(registry, "arith") == ports(registry, "users") == [1, 2]
 
 
-def test_services_may_have_lists_of_their_own() -> None:
+def test_services_may_have_their_own_lists() -> None:
     registry = StaticRegistry({"arith": ["tcp://h:1"], "users": []})
     assert ports(registry, "arith") == [1]
     assert ports(registry, "users") == ports(registry, "other") == []
@@ -64,6 +64,6 @@ async def test_closing_ends_watches() -> None:
 
 
 @pytest.mark.parametrize("endpoints", ["tcp://h:1", ["h:1"], {"bad name": []}])
-def test_what_is_no_list_of_addresses_is_refused(endpoints: object) -> None:
+def test_other_values_than_lists_of_addresses_are_refused(endpoints: object) -> None:
     with pytest.raises(ConfigError):
         StaticRegistry(endpoints)

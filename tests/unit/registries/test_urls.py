@@ -92,12 +92,12 @@ def test_secret_is_in_no_message() -> None:
         assert "secret" not in repr(registry)
 
 
-def test_registry_object_stays_what_it_is() -> None:
+def test_registry_object_is_returned_unchanged() -> None:
     registry = StaticRegistry()
     assert open_registry(registry) is registry
 
 
-def test_anything_else_is_no_registry() -> None:
+def test_other_objects_are_not_registries() -> None:
     with pytest.raises(ConfigError, match="is not a registry"):
         open_registry(5)
 

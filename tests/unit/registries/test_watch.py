@@ -23,12 +23,12 @@ def watch_of(channel: Channel) -> Watch:
     return Watch(channel, lambda: None)
 
 
-async def test_watch_gives_what_is_there_at_once(channel: Channel) -> None:
+async def test_watch_yields_the_current_list_at_once(channel: Channel) -> None:
     channel.publish(ONE)
     assert (await anext(watch_of(channel))).endpoints == tuple(ONE)
 
 
-async def test_watch_wakes_for_what_another_thread_publishes(channel: Channel) -> None:
+async def test_watch_wakes_for_a_list_from_another_thread(channel: Channel) -> None:
     watch = watch_of(channel)
     waiting = asyncio.create_task(anext(watch))
     await asyncio.sleep(0)
@@ -128,7 +128,7 @@ def test_publishing_after_the_loop_is_closed_does_no_harm(channel: Channel) -> N
     watch.close()
 
 
-def test_dropped_watch_releases_what_it_holds(channel: Channel) -> None:
+def test_dropped_watch_releases_its_references(channel: Channel) -> None:
     released: list[bool] = []
 
     async def use() -> None:

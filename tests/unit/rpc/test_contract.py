@@ -118,7 +118,7 @@ def streams(self: Any, a: int, b: int = 1) -> Iterator[int]: ...  # type: ignore
         (method(codec="json")(lambda self, a, b=1: a), "mul: has codec 'json', in the contract None"),
     ],
 )
-def test_each_difference_is_told(function: Any, text: str) -> None:
+def test_each_difference_is_reported(function: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         implementing(mul=function, count=count, plus=plus)
 
@@ -138,7 +138,7 @@ def test_all_differences_are_listed_at_once() -> None:
     )
 
 
-def test_what_is_not_known_yet_is_compared_as_written() -> None:
+def test_unresolved_names_are_compared_as_written() -> None:
     @service("later")
     class Later(Protocol):
         @method

@@ -155,7 +155,7 @@ CASES: list[Any] = [
 
 @pytest.mark.parametrize(("kind", "sent", "returned"), CASES)
 @pytest.mark.parametrize("library", [msgspec.msgpack, msgspec.json])
-def test_what_is_decoded_encodes_all_its_fields(library: Any, kind: Any, sent: Any, returned: Any) -> None:
+def test_decoded_objects_encode_all_their_fields(library: Any, kind: Any, sent: Any, returned: Any) -> None:
     decode: Callable[[Any], Any] = filled(library.Decoder(kind).decode, (kind,), as_row=False)
     value = decode(library.encode(sent))
     assert library.decode(library.encode(value)) == returned
@@ -176,7 +176,7 @@ def test_values_are_equal_to_those_made_by_the_class() -> None:
     assert vars(decode(b'{"amount": 1}')) == dataclasses.asdict(TaggedMoney(1))
 
 
-def test_a_default_made_anew_is_shared_by_no_two_values() -> None:
+def test_two_values_never_share_a_factory_default() -> None:
     decode = filled(msgspec.json.Decoder(list[ListMaker]).decode, (list[ListMaker],), as_row=False)
     first, second = decode(b"[{},{}]")
     assert first.made is not second.made
@@ -219,7 +219,7 @@ class Bare:
         dict[str, SlottedMoney | None],
     ],
 )
-def test_types_in_which_nothing_can_be_missing_cost_nothing(kind: Any) -> None:
+def test_types_without_optional_parts_cost_nothing(kind: Any) -> None:
     def decode(payload: Any) -> Any:
         return payload
 

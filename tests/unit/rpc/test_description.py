@@ -196,5 +196,5 @@ def test_the_nearest_name_is_found(name: str, meant: Any) -> None:
     assert nearest_name(name, ["greeter.hello", "arith.mul", "arith.divide"]) == meant
 
 
-def test_nothing_is_near_nothing() -> None:
+def test_without_names_there_is_no_nearest_name() -> None:
     assert nearest_name("mul", []) is None

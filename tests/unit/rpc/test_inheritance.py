@@ -226,7 +226,7 @@ def test_a_subclass_of_a_generic_service_has_methods_of_its_own() -> None:
     assert method_definition(Users.get).full_name == "open.get"
 
 
-def test_a_bound_stands_for_a_variable_without_a_type() -> None:
+def test_a_bound_replaces_a_variable_without_a_type() -> None:
     B = TypeVar("B", bound=User)
 
     @service("bounded")
@@ -238,7 +238,7 @@ def test_a_bound_stands_for_a_variable_without_a_type() -> None:
     assert method_definition(Bounded.get).result == list[User]
 
 
-def test_a_parametrised_class_is_no_source() -> None:
+def test_a_parametrised_class_is_not_a_source() -> None:
     @service("open")
     class Open(Generic[T]):
         @method
@@ -293,7 +293,7 @@ def test_abstract_methods_keep_python_rules() -> None:
 
 
 @pytest.mark.parametrize("base", [Protocol, ABC])
-def test_a_contract_method_without_code_is_told_before_serving(base: Any) -> None:
+def test_a_contract_method_without_code_is_reported_before_serving(base: Any) -> None:
     @service("arith")
     class Shape(base):  # type: ignore[misc]
         @method

@@ -19,7 +19,7 @@ def test_an_identity_has_a_name_roles_and_claims() -> None:
     assert eval(repr(ADA)) == ADA
 
 
-def test_what_was_given_may_change_afterwards() -> None:
+def test_later_changes_of_roles_and_claims_have_no_effect() -> None:
     roles, claims = {"admin"}, {"tenant": "acme"}
     ada = Identity("ada", roles=roles, claims=claims)
     roles.add("root")
@@ -72,7 +72,7 @@ def test_an_identity_may_have_claims_that_cannot_be_hashed() -> None:
         "ada\U000e0041",
     ],
 )
-def test_a_name_that_could_be_taken_for_something_else_is_refused(name: str) -> None:
+def test_an_ambiguous_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="Identity"):
         Identity(name)
 

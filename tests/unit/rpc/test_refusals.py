@@ -72,7 +72,7 @@ async def default_stream(
         (dict.get, r"cannot be marked|has no signature"),
     ],
 )
-def test_what_cannot_be_remote_is_refused_at_decoration(handler: Any, text: str) -> None:
+def test_functions_that_cannot_be_remote_are_refused_at_decoration(handler: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         method(handler)
 

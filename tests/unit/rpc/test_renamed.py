@@ -99,7 +99,7 @@ def test_an_override_keeps_the_old_names_that_fit_it() -> None:
     assert takes(Branch.transfer, "src", "to", "cents")
 
 
-def test_names_of_an_inherited_contract_count_beside_those_of_the_handler() -> None:
+def test_names_of_an_inherited_contract_are_accepted_like_those_of_the_handler() -> None:
     @fastrpc.service("ledger")
     class Contract(Protocol):
         @fastrpc.method(renamed={"sum": "amount"})
@@ -130,7 +130,7 @@ def test_a_contract_whose_names_mean_other_parameters_here_does_not_count() -> N
     assert not takes(Ledger.move, "note", "source", "target")
 
 
-def test_a_class_that_stands_alone_may_keep_the_names_of_its_contract() -> None:
+def test_a_class_without_bases_may_keep_the_names_of_its_contract() -> None:
     @fastrpc.service("ledger")
     class Contract(Protocol):
         @fastrpc.method

@@ -137,7 +137,7 @@ def test_protobuf_messages_are_scanned_by_their_layout() -> None:
     assert scan_for(protobuf, (None,)) is None
 
 
-def test_fields_of_a_class_that_tells_nothing_are_counted() -> None:
+def test_fields_of_an_opaque_class_are_counted() -> None:
     class Foreign:
         @classmethod
         def FromString(cls, payload: bytes) -> "Foreign":
@@ -148,5 +148,5 @@ def test_fields_of_a_class_that_tells_nothing_are_counted() -> None:
     assert scan.scan(b"\x22\x00" * 3, max_items=2)[0] == "too many items"
 
 
-def test_codecs_that_nobody_here_can_read_are_not_scanned() -> None:
+def test_payloads_of_unknown_codecs_are_not_scanned() -> None:
     assert scan_for(codec_named("raw"), (bytes,)) is None

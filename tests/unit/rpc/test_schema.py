@@ -167,7 +167,7 @@ def test_streams_carry_messages_of_their_own_types() -> None:
     ("args", "kwargs"),
     [((), {}), ((1, 2, 3), {}), ((1,), {"c": 1}), ((1,), {"a": 1}), ((), {"b": 1})],
 )
-def test_arguments_that_do_not_fit_raise_what_a_local_call_raises(args: Any, kwargs: Any) -> None:
+def test_arguments_that_do_not_fit_raise_the_error_of_a_local_call(args: Any, kwargs: Any) -> None:
     with pytest.raises(TypeError) as local:
         All().mul(*args, **kwargs).close()
     with pytest.raises(TypeError) as remote:
@@ -326,7 +326,7 @@ def test_scalars_need_no_scan(kind: Any) -> None:
 @pytest.mark.parametrize(
     "kind", [Any, list[int], dict, Tree, Options, Page[int], int | list[int], tuple[int], object]
 )
-def test_whatever_may_hold_others_is_scanned(kind: Any) -> None:
+def test_every_type_that_may_contain_others_is_scanned(kind: Any) -> None:
     assert may_hold_containers(kind)
 
 

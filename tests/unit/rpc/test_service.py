@@ -117,7 +117,7 @@ def test_method_definition_says_how_to_make_a_method_remote() -> None:
         method_definition(Arith)
 
 
-def test_a_marked_method_of_an_unmarked_class_is_told_apart() -> None:
+def test_a_marked_method_of_an_unmarked_class_has_its_own_error() -> None:
     class Forgotten:
         @method
         async def ping(self) -> None: ...

@@ -126,7 +126,7 @@ def test_types_of_the_function_around_the_class_are_seen() -> None:
     assert method_definition(Service.get).result == Local | None
 
 
-def test_text_that_is_no_type_is_a_config_error() -> None:
+def test_text_that_is_not_a_type_is_a_config_error() -> None:
     @service("broken")
     class Broken:
         @method

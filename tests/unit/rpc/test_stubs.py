@@ -74,5 +74,5 @@ def test_bodies_without_a_statement_are_stubs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["one", "documented", "text", "refused", "streamed", "plain", "stored"])
-def test_bodies_with_a_statement_are_none(name: str) -> None:
+def test_bodies_with_a_statement_are_not_contract_bodies(name: str) -> None:
     assert not method_definition(getattr(Written, name)).is_stub

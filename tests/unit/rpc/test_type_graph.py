@@ -18,11 +18,11 @@ def kinds_of(*kinds: Any) -> list[str]:
     return sorted(type(part).__name__ for part in all_parts(kinds))
 
 
-def test_a_type_that_refers_to_itself_is_gone_through_once() -> None:
+def test_a_recursive_type_is_walked_once() -> None:
     assert kinds_of(Tree) == ["DataclassType", "ListType", "NoneType", "StrType", "UnionType"]
 
 
-def test_parts_are_what_a_value_holds() -> None:
+def test_parts_are_the_contents_of_a_value() -> None:
     assert [type(part) for part in parts_of(schema.type_info(dict[int, str]))] == [
         schema.IntType,
         schema.StrType,

@@ -24,7 +24,7 @@ def zones(text: str) -> list[Endpoint]:
     return [Endpoint(f"memory://{chr(97 + index)}", zone=name) for index, name in enumerate(text)]
 
 
-def test_labels_keep_what_has_them_all() -> None:
+def test_labels_keep_endpoints_with_all_of_them() -> None:
     endpoints = [
         Endpoint("memory://a", labels={"tier": "fast", "stage": "blue"}),
         Endpoint("memory://b", labels={"tier": "fast"}),
@@ -65,7 +65,7 @@ def test_own_zone_is_kept_while_it_is_sound() -> None:
     assert kept(zone("x", sound=0.5), zones("xxyyx")) == "abe"
 
 
-def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
+def test_calls_leave_an_unhealthy_zone_and_return() -> None:
     narrow = zone("x", sound=0.5)
     endpoints = zones("xxxxyy")
     sick = set(endpoints[:2])
@@ -117,7 +117,7 @@ def test_subsets_of_many_clients_load_servers_alike() -> None:
     assert 145 < min(counts.values()) <= max(counts.values()) < 255
 
 
-def test_small_fleet_is_kept_whole() -> None:
+def test_small_set_of_endpoints_is_kept_whole() -> None:
     endpoints = endpoint_set(3)
     assert subset(3, client="web-1")(endpoints, lambda each: True) == endpoints
 
@@ -140,7 +140,7 @@ def test_selector_applies_its_filters_in_order() -> None:
     assert [str(each) for each in selector.endpoints] == ["memory://a"]
 
 
-def test_what_is_no_filter_is_refused() -> None:
+def test_objects_that_are_not_filters_are_refused() -> None:
     with pytest.raises(ConfigError, match="no filter"):
         RoundRobin(filters=["tier=fast"])  # type: ignore[list-item]
 

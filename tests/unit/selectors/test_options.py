@@ -14,7 +14,7 @@ def test_least_loaded_refuses_a_decay_that_makes_no_sense(decay: Any) -> None:
         LeastLoaded(decay=decay)
 
 
-def test_a_seed_that_is_no_key_is_refused() -> None:
+def test_an_invalid_seed_is_refused() -> None:
     with pytest.raises(ConfigError, match="^seed is 1.5, it must be a text, bytes or a whole number"):
         Random(seed=1.5)  # type: ignore[arg-type]
 

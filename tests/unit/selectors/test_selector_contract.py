@@ -135,7 +135,7 @@ def test_attempts_under_way_are_counted(selector: BaseSelector) -> None:
     assert {each.in_flight for each in picked} == {0}
 
 
-def test_renewed_record_of_an_address_keeps_what_was_counted(selector: BaseSelector) -> None:
+def test_renewed_record_of_an_address_keeps_its_counts(selector: BaseSelector) -> None:
     selector.update([Endpoint("tcp://a:1")])
     before = selector.pick_endpoint(Keyed(hash_key=1))
     renewed = Endpoint("tcp://a:1", weight=7, labels={"tier": "fast"})
@@ -198,7 +198,7 @@ def test_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("wrong", [RoundRobin, 7, object()])
-def test_what_is_no_selector_is_refused(wrong: Any) -> None:
+def test_objects_that_are_not_selectors_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="update, pick and observe"):
         selector_for(wrong)
 
@@ -207,7 +207,7 @@ def test_each_name_gives_a_new_object() -> None:
     assert selector_for("random") is not selector_for("random")
 
 
-def test_selector_of_the_user_is_told_what_happened() -> None:
+def test_user_defined_selector_is_told_each_outcome() -> None:
     theirs = Theirs()
     adapted = selector_for(theirs)
     adapted.update(endpoint_set(2))
@@ -218,7 +218,7 @@ def test_selector_of_the_user_is_told_what_happened() -> None:
     assert theirs.observed == [(picked, 0.25, error)]
 
 
-def test_selector_of_the_user_must_pick_what_there_is() -> None:
+def test_user_defined_selector_must_pick_a_listed_endpoint() -> None:
     theirs = Theirs()
     adapted = selector_for(theirs)
     adapted.update(endpoint_set(2))

@@ -25,5 +25,5 @@ def test_loopback_unix_and_memory_are_local(text: str) -> None:
     "text",
     ["tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://:1", "tcp://10.0.0.1:1", "tcp://localhost.example.org:1"],
 )
-def test_what_others_may_reach_is_not(text: str) -> None:
+def test_addresses_reachable_from_outside_are_not_local(text: str) -> None:
     assert not is_local(Address.parse(text))

@@ -23,14 +23,14 @@ def test_addresses_are_needed() -> None:
         Plan(load=list, addresses=())
 
 
-def test_what_is_advertised_stands_for_the_addresses_in_their_order() -> None:
+def test_advertised_addresses_replace_the_bound_ones_in_order() -> None:
     plan = Plan(load=list, addresses=(ADDRESS, ADDRESS), advertise=("tcp://10.0.0.7:1",))
     assert plan.advertised() == ["tcp://10.0.0.7:1", False]
     assert Plan(load=list, addresses=(ADDRESS, ADDRESS)).advertised() == [None, None]
 
 
 def test_no_more_is_advertised_than_there_are_addresses() -> None:
-    with pytest.raises(ConfigError, match="2 addresses are advertised for 1"):
+    with pytest.raises(ConfigError, match="advertise has 2 addresses, the server listens at 1"):
         Plan(load=list, addresses=(ADDRESS,), advertise=("tcp://10.0.0.7:1", "tcp://10.0.0.7:2"))
 
 

@@ -19,7 +19,7 @@ def test_nothing_changed_at_first(folder: Path) -> None:
     assert SourceFiles(folder).changed() is None
 
 
-def test_change_is_told_once(folder: Path) -> None:
+def test_change_is_reported_once(folder: Path) -> None:
     files = SourceFiles(folder)
     os.utime(folder / "package" / "part.py", ns=(1, 1))
     assert files.changed() == Path("package/part.py")
@@ -35,7 +35,7 @@ def test_new_and_removed_files_are_changes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".hidden/a.py", "__pycache__/a.py", "environment/lib/a.py", "notes.txt"])
-def test_what_is_no_source_of_the_app_is_left_out(folder: Path, name: str) -> None:
+def test_files_that_are_not_sources_of_the_app_are_left_out(folder: Path, name: str) -> None:
     (folder / "environment").mkdir()
     (folder / "environment" / "pyvenv.cfg").write_text("")
     files = SourceFiles(folder)

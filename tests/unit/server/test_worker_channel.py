@@ -44,7 +44,7 @@ def test_connections_arrive_with_the_address_they_came_to(ends: Ends) -> None:
             assert client.recv(5) == b"hello"
 
 
-def test_worker_that_reads_nothing_takes_no_more(ends: Ends) -> None:
+def test_stuck_worker_takes_no_more_connections(ends: Ends) -> None:
     supervisor, _ = ends
     client, accepted = socket.socketpair()
     with client, accepted:
@@ -63,7 +63,7 @@ def test_reports_arrive_whole(ends: Ends) -> None:
     assert supervisor.reports() == []
 
 
-def test_supervisor_that_is_gone_means_drain(ends: Ends) -> None:
+def test_lost_supervisor_means_drain(ends: Ends) -> None:
     supervisor, worker = ends
     supervisor.close()
     assert worker.receive() == (DRAIN, None)
@@ -71,7 +71,7 @@ def test_supervisor_that_is_gone_means_drain(ends: Ends) -> None:
     worker.report(leaving=True)
 
 
-def test_worker_that_is_gone_hears_nothing(ends: Ends) -> None:
+def test_lost_worker_gets_no_commands(ends: Ends) -> None:
     supervisor, worker = ends
     worker.report(failed={})
     worker.close()

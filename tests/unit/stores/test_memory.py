@@ -40,7 +40,7 @@ async def test_folders_are_apart_and_in_order(store: MemoryStore) -> None:
     assert store.folders() == {"a": 2, "b": 1}
 
 
-async def test_compare_and_set_writes_what_was_not_changed_meanwhile(store: MemoryStore) -> None:
+async def test_compare_and_set_writes_an_unchanged_entry(store: MemoryStore) -> None:
     assert await store.compare_and_set("a", "k", b"1", 0)
     assert not await store.compare_and_set("a", "k", b"2", 0)
     item = await store.get("a", "k")
@@ -130,7 +130,7 @@ async def test_items_have_a_limit(clock: FakeClock) -> None:
     await store.put("c", "3", b"")
 
 
-async def test_watch_yields_what_is_there_and_each_change(store: MemoryStore) -> None:
+async def test_watch_yields_the_current_list_and_each_change(store: MemoryStore) -> None:
     changes = store.watch("a")
     assert (await anext(changes)).items == ()
     for expected in (["1"], ["1", "2"]):
@@ -160,7 +160,7 @@ async def test_watch_sees_leases_end(store: MemoryStore, clock: FakeClock) -> No
     assert (await waiting).items == ()
 
 
-async def test_watch_that_is_given_up_leaves_nothing(store: MemoryStore) -> None:
+async def test_abandoned_watch_leaves_no_state(store: MemoryStore) -> None:
     waiting = asyncio.ensure_future(anext(store.watch("a", after=0)))
     await asyncio.sleep(0)
     assert store._waiting
@@ -169,7 +169,7 @@ async def test_watch_that_is_given_up_leaves_nothing(store: MemoryStore) -> None
     assert store._waiting == {}
 
 
-async def test_folder_that_is_gone_leaves_nothing(store: MemoryStore) -> None:
+async def test_emptied_folder_leaves_no_state(store: MemoryStore) -> None:
     await store.put("a", "k", b"")
     await store.delete("a", "k")
     await store.list("a")
@@ -193,7 +193,7 @@ def restored(store: MemoryStore, clock: FakeClock) -> MemoryStore:
     return other
 
 
-async def test_what_is_saved_is_restored_by_another_store(store: MemoryStore) -> None:
+async def test_another_store_restores_the_saved_records(store: MemoryStore) -> None:
     lease = await store.lease(10.0)
     await store.put("a", "leased", b"\x00\xff", lease=lease)
     await store.put("b", "stays", b"v")
@@ -227,7 +227,7 @@ async def test_lease_whose_item_was_taken_over_is_saved_as_well(store: MemorySto
     assert not other.is_whole(first)
 
 
-async def test_saving_goes_on_while_the_store_changes(store: MemoryStore) -> None:
+async def test_saving_continues_while_the_store_changes(store: MemoryStore) -> None:
     leases = [await store.lease(10.0) for _ in range(3)]
     for number, lease in enumerate(leases):
         await store.put("a", str(number), b"before", lease=lease)
@@ -242,7 +242,7 @@ async def test_saving_goes_on_while_the_store_changes(store: MemoryStore) -> Non
     assert store.revision != revision
 
 
-async def test_leases_that_were_given_up_leave_nothing(store: MemoryStore) -> None:
+async def test_released_leases_leave_no_state(store: MemoryStore) -> None:
     for _ in range(5_000):
         lease = await store.lease(3_600.0)
         await store.put("a", "k", b"", lease=lease)
@@ -296,7 +296,7 @@ async def test_bytes_are_given_back_with_a_lease(clock: FakeClock) -> None:
     assert store._bytes == 0
 
 
-async def test_list_tells_its_bytes_and_is_made_once_for_each_change(store: MemoryStore) -> None:
+async def test_list_knows_its_bytes_and_is_made_once_for_each_change(store: MemoryStore) -> None:
     await store.put("a", "1", b"xx")
     await store.put("a", "0", b"x")
     found = await store.list("a")

@@ -13,7 +13,7 @@ PROTOCOL = FOLDER.parent.parent / "PROTOCOL.md"
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_file_is_what_the_reference_writes(name: str) -> None:
+def test_file_equals_the_output_of_the_reference(name: str) -> None:
     assert (FOLDER / f"{name}.hex").read_text(encoding="utf-8") == golden_text(name)
 
 
@@ -25,7 +25,7 @@ def test_file_reads_back_as_its_frame(name: str) -> None:
         assert decode_body(Header.decode(raw), raw[HEADER.size :]) == frame
 
 
-def test_no_other_files_lie_in_the_folder() -> None:
+def test_the_folder_holds_no_other_files() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(GOLDEN)
 
 

@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
 
-def test_sound_calls_leave_no_problem() -> None:
+def test_healthy_calls_leave_no_problem() -> None:
     ledger, journal = Ledger(), Journal()
     entry = ledger.begin(timeout=1)
     with journal.handling(entry.nonce, entry.expected):

@@ -79,7 +79,7 @@ def test_large_messages_cross_in_pieces_both_ways(pair: Pair) -> None:
     assert [event[-1] == content for event in answers] == [True] * 6
 
 
-def test_stream_goes_on_as_messages_are_taken(pair: Pair) -> None:
+def test_stream_continues_as_messages_are_taken(pair: Pair) -> None:
     call = pair.client.open_call(b"log.append", flags=FLAG_STREAM_IN)
     for number in range(100):
         pair.client.caller.send(Data(call, bytes([number]) * 10_000))
@@ -94,7 +94,7 @@ def test_stream_goes_on_as_messages_are_taken(pair: Pair) -> None:
     assert pair.server_events[-1] == ("end", call)
 
 
-def test_stream_message_larger_than_its_window_is_granted_what_it_lacks(pair: Pair) -> None:
+def test_stream_message_larger_than_its_window_is_granted_the_difference(pair: Pair) -> None:
     call = pair.client.open_call(b"blob.get", flags=FLAG_STREAM_OUT)
     pair.settle()
     pair.server.callee.send(Data(call, bytes(MIB)))

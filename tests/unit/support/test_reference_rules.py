@@ -63,7 +63,7 @@ def test_higher_frame_limit_holds_as_soon_as_it_was_sent() -> None:
     assert names(peer.receive(request(1, bytes(500 * KIB)))) == ["request"]
 
 
-def test_lower_frame_limit_spares_what_is_under_way() -> None:
+def test_lower_frame_limit_spares_frames_in_flight() -> None:
     peer = server()
     peer.announce({Setting.MAX_FRAME: 16_384})
     assert names(peer.receive(request(1, bytes(20_000)))) == ["request"]
@@ -132,7 +132,7 @@ def test_stream_pool_is_given_first_come_first_served() -> None:
     assert peer.take_output() == Credit(3, 99_990 - (65_536 - 34)).encode()
 
 
-def test_connection_credit_is_returned_by_halves_though_nobody_reads() -> None:
+def test_connection_credit_is_returned_by_halves_without_a_reader() -> None:
     peer = server()
     frame = request(1, bytes(200_000))
     for number in range(42):
@@ -150,7 +150,7 @@ def test_honest_cancels_that_cross_ten_thousand_answers_do_not_strike() -> None:
     assert names(events) == ["discarded"] * 10_000
 
 
-def test_late_frames_come_back_with_time() -> None:
+def test_late_frames_budget_refills_with_time() -> None:
     clock = Clock()
     peer = server(clock=clock)
     peer.receive(request(1, metadata=b"\0"))

@@ -62,7 +62,7 @@ async def test_chunks_are_cut_where_the_buffer_ends() -> None:
         assert bytes(pair.far.received) == b"abcdefghijklm"
 
 
-async def test_what_is_changed_after_the_write_arrives_unchanged() -> None:
+async def test_changes_after_the_write_do_not_reach_the_peer() -> None:
     async with Pair() as pair:
         whole, viewed = bytearray(b"before"), bytearray(b"before")
         pair.near.transport.write(whole)
@@ -101,7 +101,7 @@ async def test_nothing_is_sent_for_no_bytes(data: bytes) -> None:
         assert pair.far.reads == []
 
 
-async def test_what_is_not_bytes_like_is_refused() -> None:
+async def test_values_that_are_not_bytes_like_are_refused() -> None:
     async with Pair() as pair:
         with pytest.raises(TypeError, match="bytes-like"):
             pair.near.transport.write(5)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ async def test_writing_inside_a_callback_waits_for_the_next_turn() -> None:
             assert len(pair.near.reads) + len(pair.far.reads) == count
 
 
-async def test_abort_drops_what_the_peer_has_not_read() -> None:
+async def test_abort_drops_the_bytes_that_the_peer_has_not_read() -> None:
     async with Pair() as pair:
         pair.near.transport.write(b"never read")
         pair.near.transport.abort()
@@ -158,7 +158,7 @@ async def test_abort_reaches_a_paused_reader() -> None:
         await pair.far.until_event("lost")
 
 
-async def test_abort_after_end_of_file_keeps_what_was_written_before() -> None:
+async def test_abort_after_end_of_file_keeps_the_bytes_written_before() -> None:
     async with Pair(far=RecordingSession(keep_open=True)) as pair:
         pair.near.transport.write(b"last words")
         pair.near.transport.write_eof()
@@ -291,7 +291,7 @@ async def test_unbuffered_protocol_is_refused() -> None:
             pair.near.transport.set_protocol(asyncio.Protocol())
 
 
-async def test_failing_session_of_the_server_is_reported_and_the_client_told() -> None:
+async def test_failing_session_of_the_server_is_reported_and_ends_the_client() -> None:
     def fail() -> RecordingSession:
         raise ValueError("no session")
 

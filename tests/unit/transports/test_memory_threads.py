@@ -153,7 +153,7 @@ async def test_many_connections_open_and_close_across_threads(scale: Any) -> Non
     other.end()
 
 
-async def test_peer_whose_loop_is_gone_is_a_reset() -> None:
+async def test_peer_with_a_closed_loop_is_a_reset() -> None:
     other = OtherThread()
 
     async def listen() -> MemoryListener:

@@ -43,7 +43,7 @@ def receive(handover: Handover, data: bytes) -> None:
     handover.buffer_updated(len(data))
 
 
-async def test_early_bytes_are_kept_and_reading_stops_until_the_session_is_there() -> None:
+async def test_early_bytes_are_kept_and_reading_pauses_until_the_session_exists() -> None:
     transport, handover = connected()
     receive(handover, b"early")
     assert transport.asked == ["pause_reading"]
@@ -54,7 +54,7 @@ async def test_early_bytes_are_kept_and_reading_stops_until_the_session_is_there
     assert session.reads == [2, 2, 1]
 
 
-async def test_early_end_of_file_is_told_after_the_bytes() -> None:
+async def test_early_end_of_file_is_delivered_after_the_bytes() -> None:
     transport, handover = connected()
     receive(handover, b"early")
     assert handover.eof_received()
@@ -63,7 +63,7 @@ async def test_early_end_of_file_is_told_after_the_bytes() -> None:
     assert transport.asked[-1] == "close"
 
 
-async def test_session_that_closes_while_it_is_made_hears_nothing_more() -> None:
+async def test_session_that_closes_while_it_is_made_gets_no_callbacks() -> None:
     transport, handover = connected()
     receive(handover, b"early")
 

@@ -9,14 +9,14 @@ cdef enum BreakerState:
     BREAKER_HALF_OPEN = 2
 
 cdef enum:
-    # Parts of the window over which the rate is taken.
+    # Parts of the window of the fault rate.
     BREAKER_SLOTS = 10
 
 
 @cython.final
 cdef class Breaker:
     cdef:
-        # The settings; 0 in the first two: not looked at.
+        # The settings; 0 in the first two disables the rule.
         int64_t _consecutive
         double _fault_rate
         int64_t _minimum_calls
@@ -25,7 +25,7 @@ cdef class Breaker:
         uint64_t _longest_ns
         int64_t _probes
 
-        # A ticket is the generation in which it was given; each change of state begins another.
+        # A ticket is the generation in which it was issued; each change of state starts a new generation.
         int _state
         int64_t generation
         int64_t first_generation
@@ -38,11 +38,11 @@ cdef class Breaker:
         int64_t _fault_sum
         uint64_t _slot
 
-        # Open: until when, and how often in a row it was opened.
+        # Open: the end of that state, and how often in a row it was opened.
         uint64_t _until_ns
         int _times
 
-        # Half open: probes under way, and those that succeeded.
+        # Half open: probes in flight, and successful ones.
         int64_t _under_way
         int64_t _succeeded
 

@@ -7,24 +7,24 @@ from libc.stdint cimport int64_t, uint64_t
 @cython.final
 cdef class EndpointHealth:
     cdef:
-        # Since the last comparison: attempts that say something, those of them that were faults, seconds of the others.
+        # Since the last comparison: conclusive attempts, the faults among them, the seconds of the others.
         readonly int64_t attempts
         readonly int64_t faults
         readonly double good_seconds
 
-        # The same time in units of what each method usually takes anywhere: which methods came here is no merit or fault.
+        # The same seconds, in units of each method's usual time anywhere: the mix of methods must not matter.
         double _good_units
 
         # Faults in a row.
         readonly int64_t faults_in_row
 
-        # Whether it is ejected, until when, how often in a row, and since when it is in.
+        # Whether it is ejected, until when, how often in a row; the instant of its last admission.
         readonly bint is_ejected
         uint64_t until_ns
         int64_t times
         uint64_t in_since_ns
 
-        # Whether it is down by its probes; failed probes in a row, and passed probes in a row while it is down.
+        # Whether its probes mark it as down; failed probes in a row, and passed probes in a row while it is down.
         readonly bint is_down
         readonly int64_t failed_probes
         readonly int64_t passed_probes
@@ -51,7 +51,7 @@ cdef class EndpointHealth:
 @cython.final
 cdef class MethodTime:
     cdef:
-        # What an attempt takes on the average of the last ones, and how many there were, as far as that matters.
+        # The average time of the last attempts, and their number, up to the size of that average.
         double seconds
         int64_t attempts
 
@@ -59,7 +59,7 @@ cdef class MethodTime:
 @cython.final
 cdef class OutlierDetector:
     cdef:
-        # The settings; 0: not looked at.
+        # The settings; 0 disables a rule.
         int64_t consecutive
         uint64_t interval_ns
         int64_t _minimum_calls
@@ -69,12 +69,12 @@ cdef class OutlierDetector:
         uint64_t _ejection_ns
         uint64_t _longest_ns
 
-        # Method -> MethodTime, and those of the method that ended last.
+        # Method -> MethodTime, and the MethodTime of the method that ended last.
         dict _methods
         str _method
         MethodTime _method_time
 
-        # When to compare next; 0: at the first occasion.
+        # The instant of the next comparison; 0: at the first occasion.
         uint64_t due_ns
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1

@@ -10,7 +10,7 @@ from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 @cython.final
 cdef class Pick:
     cdef:
-        # Where the attempt goes, of which method it is, the breaker's ticket (0: there was no breaker), when it began.
+        # The endpoint of the attempt, its method, the breaker's ticket (0: no breaker), the instant of its start.
         readonly EndpointState endpoint_state
         str _method
         int64_t _ticket
@@ -34,29 +34,29 @@ cdef class EndpointSet:
         OutlierDetector _detector
         object _clock
 
-        # Whether the selector makes keys of its own for calls that were given none.
+        # Whether the selector makes its own keys for calls without one.
         bint _makes_keys
 
-        # Address -> EndpointState, of all endpoints that the registry named last, in its order; replaced, never changed.
-        # How often that or what connections say has changed.
+        # Address -> EndpointState of all endpoints in the registry's last list, in its order; replaced, never changed.
+        # The number of changes of that list and of the connections' states.
         dict _known
         uint64_t _changes
 
-        # What the filters left when they were last asked, and who is to hear of it: a function, or None.
+        # The endpoints that the filters last admitted, and the function that is told of them, or None.
         readonly list left
         public object on_narrowed
 
-        # When a pick has to look after the endpoints first: at the next comparison, or never; at once where those that
-        # may be picked are others by now.
+        # The instant from which a pick first updates the endpoints: the next comparison, or never; 0 once the set of
+        # available endpoints has changed.
         uint64_t _look_ns
         bint _is_stale
         bint _is_panicking
 
     cdef uint64_t now(self) except? 0
 
-    # What happens for each attempt. Whoever makes it keeps the endpoint, the breaker's ticket (0: there was no breaker) and
-    # when it began, and ends it exactly once: by `conclude`, by `drop` when it says nothing, or by `undo`
-    # when it was not made and is picked for once more.
+    # The life of an attempt. Its owner keeps the endpoint, the breaker's ticket (0: no breaker) and the instant of its
+    # start, and ends it exactly once: by `conclude`; by `drop` if its outcome says nothing; or by `undo` if it was not
+    # made and the call picks again.
     cdef EndpointState choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
     cdef int conclude(
         self, EndpointState endpoint_state, str method, int64_t ticket, uint64_t began, uint64_t ended, object error

@@ -13,12 +13,12 @@ cdef extern from "base/hash64.h" nogil:
 
 
 cdef struct Node:
-    # What its points are derived from; how many of them the ring holds; its share.
+    # The seed of its points; the number of its points on the ring; its share.
     uint64_t identity
     uint32_t points
     uint32_t weight
 
-    # Calls that were placed here and have not ended; whether the next search passes it by.
+    # Calls in flight here; whether the next search skips it.
     int64_t load
     bint is_avoided
 
@@ -31,7 +31,7 @@ cdef struct Point:
 @cython.final
 cdef class HashRing:
     cdef:
-        # Node number -> name and Node; the name of a number that is free is None. Numbers are handed out again.
+        # Node number -> name and Node; a free number has the name None. Numbers are reused.
         list _names
         Node* _nodes
         list _free
@@ -46,11 +46,11 @@ cdef class HashRing:
         uint32_t* _starts
         int _shift
 
-        # Points for each unit of weight, halved so often because there would be too many in all.
+        # Points for each unit of weight; the number of times that was halved to limit the total.
         readonly uint32_t points_per_weight
         int _halvings
 
-        # No node holds more than `bound` times its share of all load, but for the first `least_load` calls; 0: no bound.
+        # No node holds more than `bound` times its share of the load, beyond its first `least_load` calls; 0: no bound.
         double _bound
         int64_t _least_load
         readonly int64_t total_load

@@ -24,12 +24,13 @@ cdef class JumpHashSelector(BaseSelector):
 
 cdef class DoubleJumpSelector(JumpHashSelector):
     cdef:
-        # Names; a removal leaves None in the loose array, its index in _holes; in the compact one the last moves in.
+        # Names. A removal leaves None in the loose array and its index in _holes; in the compact array the last name
+        # moves into the gap.
         list _loose
         list _compact
         list _holes
 
-        # What stands there as indices of endpoints; -1 for a hole.
+        # The same arrays as indices of endpoints; -1 for a hole.
         list _loose_indices
         list _compact_indices
 

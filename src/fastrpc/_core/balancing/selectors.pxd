@@ -1,4 +1,4 @@
-"""The built-in picks. All of it is touched with the GIL held; only `UserSelector` and `key_of` call Python code."""
+"""The built-in selectors. They run with the GIL held; only `UserSelector` and `key_of` call Python code."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -9,8 +9,7 @@ from fastrpc._core.balancing.endpoint_health cimport EndpointHealth
 @cython.final
 cdef class EndpointState:
     cdef:
-        # What was given to `update`, and what its owner keeps with it: what makes its connections, and those that calls
-        # may go out on, taken in turn.
+        # The endpoint given to `update`, and its owner's data: the subchannel, and the sessions that take calls in turn.
         readonly object endpoint
         public object subchannel
         public list sessions
@@ -23,14 +22,14 @@ cdef class EndpointState:
         # Attempts picked and not observed.
         readonly int64_t in_flight
 
-        # Kept by EndpointSet: what its results tell; method -> Breaker, None before the first fault; whether it is about to
-        # leave, or not connected; whether that is because it is untried.
+        # Kept by EndpointSet: its health; method -> Breaker, None before the first fault; whether it leaves or is not
+        # connected; whether it is only untried.
         readonly EndpointHealth health
         dict breakers
         readonly bint is_leaving
         bint is_untried
 
-        # LeastLoaded: seconds an attempt takes, a peak-sensitive average, and when it was last brought up to date.
+        # LeastLoaded: seconds of an attempt, as a peak-sensitive average, and the instant of its last update.
         double seconds
         uint64_t observed_ns
 
@@ -40,7 +39,7 @@ cdef class EndpointState:
         # ConsistentHash: its number on the ring; -1 = none.
         Py_ssize_t node
 
-        # Whether calls may be sent there; whether the search under way passes it by.
+        # Whether calls may go there; whether the current search skips it.
         bint is_listed
         bint is_tried
 
@@ -51,14 +50,14 @@ cdef class BaseSelector:
         list endpoint_states
         uint32_t size
 
-        # id(endpoint) and address -> EndpointState. The endpoint holds the endpoint, so the id stays taken.
+        # id(endpoint) and address -> EndpointState, which holds the endpoint, so the id stays unique.
         dict _by_id
         dict _by_name
 
         # Functions that narrow the endpoints.
         readonly tuple filters
 
-        # State of xorshift64*; never 0. Whether it comes of a seed that was given.
+        # State of xorshift64*; never 0. Whether it stems from a given seed.
         uint64_t _random
         bint _is_seeded
 
@@ -66,7 +65,7 @@ cdef class BaseSelector:
     cdef uint32_t random_below(self, uint32_t size) noexcept
     cdef int take_up(self, list endpoint_states) except -1
     cdef EndpointState state_of(self, object endpoint)
-    # `key` is what the caller gave to place the call by, or None; `tried` may be None; `now` is the instant of both.
+    # `key` is the caller's hash key or None; `tried` may be None; `now` is the current instant.
     cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now)
     cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1
     cdef int take(self, EndpointState endpoint_state) except -1
@@ -85,11 +84,11 @@ cdef class RandomSelector(BaseSelector):
 
 cdef class RoundRobinSelector(BaseSelector):
     cdef:
-        # Whose turn is next, and how many picks were made since the last change.
+        # The index of the next endpoint, and the number of picks since the last change.
         uint32_t _turn
         uint32_t _picks
 
-        # The endpoints since the last change; those of the last pick, and whose turn was next then.
+        # The endpoints since the last change; those at the last pick, and the next index then.
         list _listed
         list _order
         uint32_t _next_turn
@@ -97,8 +96,8 @@ cdef class RoundRobinSelector(BaseSelector):
 
 cdef class SmoothWeightedSelector(BaseSelector):
     cdef:
-        # The endpoints and, one for each of them, the weights and the current weights of the algorithm: at the beginning
-        # of the cycle, and after its known part. Without a pick since the last change nothing is to be saved.
+        # The endpoints; for each its weight and the algorithm's current weight, at the start of the cycle and after its
+        # known part. Without a pick since the last change there is nothing to save.
         list _order
         bint _has_picked
         int64_t* _weights
@@ -106,7 +105,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         int64_t* _current
         int64_t _total
 
-        # The picks repeat after _period; what is known of them so far. Longer periods are not kept: then it is 0.
+        # The picks repeat after _period; the first _known of them are known. 0 for a period too long to keep.
         uint32_t* _cycle
         uint32_t _period
         uint32_t _known

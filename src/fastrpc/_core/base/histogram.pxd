@@ -18,13 +18,13 @@ cdef extern from *:
     #define FASTRPC_COUNTS 1
     #endif
     """
-    # 0 in the build that `ci/promises counters` compares with, to measure the cost of counting.
+    # 0 in the build without counters, with which `ci/promises counters` measures the cost of counting.
     const bint COUNTS "FASTRPC_COUNTS"
 
 
 cdef enum:
     STATUSES = HIGHEST_STATUS + 1
-    # Durations are counted in ticks of 0.5 ms / 2**19: the bounds that Prometheus is shown are 0.5 ms, 1 ms, 2 ms, ...
+    # Durations are counted in ticks of 0.5 ms / 2**19, so that Prometheus gets the bounds 0.5 ms, 1 ms, 2 ms, ...
     TICKS = 16_384                       # in so many nanoseconds:
     TICKS_NS = 15_625
     LOWEST_BITS = 10                     # first bucket: up to 2**10 ticks, about 1 us
@@ -34,14 +34,14 @@ cdef enum:
 
 
 cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
-    # Upper bounds belong to their bucket, as Prometheus wants it: hence the subtraction. Log-linear buckets
+    # Upper bounds belong to their bucket, as Prometheus requires: hence the subtraction. The log-linear buckets
     # are those of HdrHistogram (hdrhistogram.org) with 2 bits of precision.
     cdef uint64_t below
     cdef int highest
     # Far below what the product may be.
     if elapsed_ns > ((<uint64_t>1 << HIGHEST_BITS) // TICKS) * TICKS_NS:
         return BUCKETS - 1
-    # Rounded up: part of a tick beyond a bound is beyond it.
+    # Rounded up: a duration part of a tick above a bound is beyond it.
     below = (elapsed_ns * TICKS + (TICKS_NS - 1)) // TICKS_NS
     if below <= (<uint64_t>1 << LOWEST_BITS):
         return 0
@@ -59,8 +59,8 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
 @cython.final
 cdef class MethodCounters:
     cdef:
-        readonly str service             # what is before the last dot of the method's name; "_other" stands for many
-        readonly str method              # the rest of it
+        readonly str service             # the part of the full name before its last dot; "_other" stands for many
+        readonly str method              # the part behind it
         readonly str side                # "client" or "server"
         readonly str protocol
 
@@ -99,7 +99,7 @@ cdef class MethodCounters:
 @cython.final
 cdef class CallTotals:
     cdef:
-        # Attempts begun: the first of each call, and the others; those that ended, by status.
+        # Attempts begun: first ones and further ones; ended attempts by status.
         uint64_t _calls
         uint64_t _retries
         uint64_t[STATUSES] _ended
@@ -128,8 +128,8 @@ cdef class CallTotals:
 @cython.final
 cdef class CounterRegistry:
     cdef:
-        # (service, method, side, protocol) -> MethodCounters; LIMIT entries at most, and for the methods beyond one per
-        # side and protocol.
+        # (service, method, side, protocol) -> MethodCounters; at most LIMIT entries, and one more for each side and
+        # protocol, which counts all other methods.
         dict _counters
 
     cpdef MethodCounters counters(self, str name, str side, str protocol=*)

@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 
 cdef struct Known:
-    # A name in lower case (borrowed from `_folded`), its length, where its last part begins, and which bytes it has.
+    # A name in lower case (borrowed from `_folded`), its length, the start of its last part, the set of its bytes.
     const char* text
     Py_ssize_t size
     Py_ssize_t last_at
@@ -11,16 +11,16 @@ cdef struct Known:
 
 cdef class NameIndex:
     cdef:
-        # The names in the order of their lower case, and that; both as long as this lives.
+        # The names sorted by their lower case, and the lower-case names; both live as long as this object.
         list _names
         list _folded
 
-        # One for each name, and room for how far each is from the one that is looked for.
+        # An entry for each name, and room for its distance from the searched name.
         Known* _known
         uint8_t* _distances
         Py_ssize_t _count
 
-        # Last part of a name -> the first name that ends so.
+        # Last part of a name -> the first name with that last part.
         dict _by_last
 
     cdef list _closest(self, const char* wanted, Py_ssize_t size)

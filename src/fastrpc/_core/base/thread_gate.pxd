@@ -6,7 +6,7 @@ cimport cython
 @cython.final
 cdef class Bell:
     cdef:
-        # Open descriptors of ours until deallocation; the same one twice where the system has eventfd.
+        # Own descriptors, open until deallocation; one descriptor twice if the system has eventfd.
         readonly int descriptor
         int _write_descriptor
 

@@ -7,7 +7,7 @@ from fastrpc._core.framing.settings cimport Settings, WireNumbers
 
 
 cdef enum:
-    # What a call was made by: `call`, which returns the value; `request`, a Reply; `notify`, nothing.
+    # The verb of a call: `call` returns the value, `request` a Reply, `notify` nothing.
     VERB_CALL = 0
     VERB_REQUEST = 1
     VERB_NOTIFY = 2
@@ -16,26 +16,26 @@ cdef enum:
 cdef class ViewState:
     cdef:
         # `resolve(method, codec)` makes a Route; {codec name: {method: Route}} keeps them. `check(options)` returns the
-        # options of a view, names resolved.
+        # options of a view with names resolved.
         object resolve
         dict routes
         public object check
 
-        # Python's part: what makes the connections.
+        # The Python part, which makes the connections.
         public object pool
 
-        # What numbers in answers stand for; payloads above `compress_above` bytes are compressed if asked.
+        # The meaning of numbers in answers; payloads above `compress_above` bytes are compressed if a view asks for it.
         public WireNumbers numbers
         public Py_ssize_t compress_above
 
-        # Nanoseconds, 0 = no limit; bytes of an answer once it is decompressed.
+        # Default timeout in nanoseconds, 0 = none; the most bytes of a decompressed answer.
         public uint64_t default_timeout_ns
         public uint64_t message_limit
 
-        # What a view is back at when it asks for none.
+        # The default that a view returns to when it removes the option.
         str default_codec
 
-        # The class of the client whose views are used again, if they are; the last one that was made.
+        # The class whose views are reused, or None; the view made last.
         public type kind
         CallerView last_view
 
@@ -45,7 +45,7 @@ cdef class ViewOptions:
     cdef:
         readonly ViewState shared
 
-        # See Client.with_options. They never change: whoever has others has another object.
+        # See Client.with_options. They never change: other options are another object.
         readonly str codec
         bint has_timeout
         uint64_t timeout_ns
@@ -58,11 +58,11 @@ cdef class ViewOptions:
         readonly object fail_mode
         readonly object endpoint
 
-        # The routes of the codec; whether one of the options keeps calls off the direct way.
+        # The routes of the codec; whether one of the options keeps calls off the fast path.
         dict routes
         bint needs_runner
 
-        # Where the attempts are noted that end together, if they are.
+        # The group of attempts that are cancelled together, or None.
         readonly object running
 
     cdef ViewOptions changed(self, dict options)
@@ -76,10 +76,10 @@ cdef class CallerView:
     cdef:
         bint is_view
 
-        # Whether somebody gave it attributes of his own.
+        # Whether a user set an attribute on it.
         bint was_written
 
-        # A key, which each call may have one of its own of, lies beside the options, so that a view for it copies nothing.
+        # The hash key is kept apart from the options, so that a view for each call's key copies no options.
         ViewOptions options
         readonly object hash_key
 

@@ -6,26 +6,26 @@ from fastrpc._core.framing.settings import WireNumbers
 from fastrpc.rpc.options import CallOptions
 
 def process_generation() -> int:
-    """Return how many forks this process is away from the first one, and 1."""
+    """Return the number of forks between the first process and this one, plus 1."""
 
 class ViewState:
-    """What a client and its views share, with a loop or without.
+    """The state that a client and its views share, with or without a loop.
 
     Args:
         resolve: method and codec name -> Route.
     """
 
-    #: What numbers in answers stand for.
+    #: The meaning of codec and compressor numbers in answers.
     numbers: WireNumbers
     compress_above: int
     #: Nanoseconds, 0 = no limit.
     default_timeout_ns: int
     message_limit: int
-    #: Checks what `with_options` was given and resolves names.
+    #: Checks the arguments of `with_options` and resolves names.
     check: Callable[[dict[str, Any]], dict[str, Any]]
     #: Makes the connections.
     pool: Any
-    #: The class whose views are used again; others are made anew each time.
+    #: The class whose views are reused; views of other classes are always made anew.
     kind: type[CallerView]
 
     def __init__(self, resolve: Callable[[Any, str], Route]) -> None: ...
@@ -34,9 +34,9 @@ class ViewState:
 
 @final
 class ViewOptions:
-    """The options of calls, and what they do to one. They never change.
+    """The options of calls, which never change, and their effect on a call.
 
-    They are what `with_options` was given, or None; `codec` and `compressor` as they are used.
+    Each is the value given to `with_options`, or None; `codec` and `compressor` are resolved.
     """
 
     @property
@@ -47,7 +47,7 @@ class ViewOptions:
     def metadata(self) -> Mapping[str, str | bytes] | None: ...
     @property
     def sent_metadata(self) -> bytes | None:
-        """The metadata as it goes out."""
+        """The encoded metadata."""
 
     @property
     def compressor(self) -> Any: ...
@@ -63,10 +63,10 @@ class ViewOptions:
     def endpoint(self) -> Any: ...
     @property
     def running(self) -> Any:
-        """Where attempts are noted that end together, or None."""
+        """The group of attempts that are cancelled together, or None."""
 
 class CallerView:
-    """One way of calling: a client, or a view of it with options of its own, which can be read one by one, too."""
+    """A client, or a view of it with its own options, which are readable as attributes."""
 
     @property
     def hash_key(self) -> str | bytes | int | None: ...
@@ -87,28 +87,28 @@ class CallerView:
     @property
     def endpoint(self) -> Any: ...
     def _share(self, state: ViewState, codec: str) -> None:
-        """Become the front of a state, with no options of its own."""
+        """Attach to a state, without options of its own."""
 
     @property
     def _is_view(self) -> bool:
         """Whether `with_options` made it."""
 
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
-        """Return a light view of this client whose calls differ in what is given here.
+        """Return a light view of this client with other options for its calls.
 
-        What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
+        Options left out are inherited, None removes one; views chain and can be kept. Metadata is merged.
 
         Args:
             timeout: seconds for one call.
             metadata: text values, or bytes under keys that end in `-bin`.
             codec, compressor: by name.
-            priority: 0 normal, 1 sheddable, 2 high; not yet: anything but 0 is refused.
+            priority: 0 normal, 1 sheddable, 2 high. Only 0 is supported yet; others are refused.
             idempotent: whether the server may run the call twice.
-            wait_for_ready: wait, deadline running, while no server can be reached.
-            fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
-            hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
-            endpoint: the one to call, and no other.
+            wait_for_ready: wait within the deadline while no server is reachable.
+            fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.
+            hash_key: calls with the same key go to the same endpoint, if the selector uses keys.
+            endpoint: the only endpoint to call.
         """
 
     def _set_options(self, options: dict[str, Any]) -> None:
-        """Take options over that `ViewState.check` returned."""
+        """Set options that `ViewState.check` returned."""

@@ -1,10 +1,10 @@
-"""One way of calling: a client, or a view of it with options of its own. The same for tasks and for threads.
+"""Callers: a client, or a view of it with its own options. The same code serves tasks and threads.
 
-A view is its options and a key, as a key for each call means a view for each call. Options never change, so a view
-that differs in its key alone shares those it was made of. Calls hold the options and the key and let the view go; the
-last view is used again once nobody has it, no attribute was set on it and no weak reference leads to it.
-`with_options` reads its arguments where the interpreter has them. A view is a few per cent of a call (`make promises
-ARGS=selectors`).
+A view consists of its options and a hash key. Options never change, so a view that differs only in its key shares the
+options of its parent: a key for each call means a view for each call. Calls hold the options and the key, not the view.
+The last view is reused once nobody else refers to it, no attribute was set on it and no weak reference leads to it.
+`with_options` reads its arguments in place, from the interpreter's stack. A view costs a few per cent of a call (`make
+promises ARGS=selectors`).
 """
 
 import os
@@ -40,17 +40,17 @@ cdef extern from "Python.h":
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
 
 cdef enum:
-    # PROTOCOL.md, "Settings": what a server takes until it says otherwise.
+    # PROTOCOL.md, "Settings": the defaults of a server until its SETTINGS arrive.
     METADATA_FLOOR = 8_192
-    # The time that is left travels in microseconds, rounded down; without one the call is not sent.
+    # The remaining time travels in microseconds, rounded down; a call with less than one is not sent.
     LEAST_NS = 1_000
 
 cdef object MethodType = types.MethodType
 
-# As names of arguments are: the very same object where it is written out.
+# Interned, as argument names in source code are: a comparison by identity then finds the name.
 cdef str HASH_KEY = sys.intern("hash_key")
 
-# Raised in a child by each fork; what was used before refuses to be used after.
+# Incremented by each fork in the child: objects used before the fork refuse further use.
 cdef uint64_t generation = 1
 
 
@@ -63,33 +63,33 @@ os.register_at_fork(after_in_child=_forked)
 
 
 cdef uint64_t fork_generation() noexcept:
-    """How many forks this process is away from the first one, and 1."""
+    """Return the number of forks between the first process and this one, plus 1."""
     return generation
 
 
 def process_generation():
-    """Return how many forks this process is away from the first one, and 1."""
+    """Return the number of forks between the first process and this one, plus 1."""
     return generation
 
 
 cdef class ViewState:
-    """What a client and its views share."""
+    """The state that a client and its views share."""
 
     def __init__(self, resolve):
         self.resolve = resolve
         self.routes = {}
 
     def routes_of(self, codec):
-        """The {method: Route} of a codec; it fills as methods are called."""
+        """Return the routes of a codec by method; they fill as methods are called."""
         return self.routes.setdefault(codec, {})
 
 
 @cython.final
 cdef class ViewOptions:
-    """The options of a client or a view; views of them that have a key of their own and nothing else share them."""
+    """The options of a client or a view; views that differ only in their key share them."""
 
     cdef ViewOptions changed(self, dict options):
-        """The same, with those of `options`, which were checked, in place of its own."""
+        """Return a copy with the given, already checked options replaced."""
         cdef ViewOptions new = ViewOptions.__new__(ViewOptions)
         new.shared = self.shared
         new.codec = self.codec
@@ -128,7 +128,7 @@ cdef class ViewOptions:
         return route.timeout_ns or self.shared.default_timeout_ns
 
     cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1:
-        """Give a call its options and its deadline; raises when nothing of its time is left."""
+        """Set a call's options and deadline; raise if the deadline has passed."""
         cdef Scope scope
         cdef uint64_t timeout
         call.route = route
@@ -144,7 +144,7 @@ cdef class ViewOptions:
         call.numbers = self.shared.numbers
         call.message_limit = self.shared.message_limit
         timeout = self.timeout_of(route)
-        # Attempts of one call share its deadline, which stands there already.
+        # All attempts of a call share its deadline, which is already set.
         if timeout and now + timeout < call.deadline_ns:
             call.deadline_ns = now + timeout
         scope = current_scope()
@@ -159,7 +159,7 @@ cdef class ViewOptions:
         return 0
 
     cdef int copy_options(self, PendingCall call, PendingCall other) noexcept:
-        """Give a call the options and the deadline of another one of the same batch."""
+        """Set a call's options and deadline from another call of the same batch."""
         call.route = other.route
         call.is_local = True
         call.flags = other.flags
@@ -174,7 +174,7 @@ cdef class ViewOptions:
         return 0
 
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
-        """Compress a payload when the view asks for it, the peer takes it and it pays; name its codec as the peer does."""
+        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it pays."""
         cdef uint8_t number
         cdef bytes smaller
         if call.codec >= FIRST_OWN_NUMBER:
@@ -195,7 +195,7 @@ cdef class ViewOptions:
 
 
 cdef int name_codec(PendingCall call, Settings peer) except -1:
-    """Give a call the number by which the peer knows its codec."""
+    """Set a call's codec number as the peer numbers it."""
     cdef str name = call.route.marshal.coders.codec
     cdef int number = peer.codec_number(call.codec, name)
     if number < 0:
@@ -209,17 +209,17 @@ cdef int name_codec(PendingCall call, Settings peer) except -1:
 
 
 cdef class CallerView:
-    """The options of calls, and what they do to one."""
+    """A client, or a view of it with its own options."""
 
     def _share(self, ViewState state not None, str codec not None):
-        """Become the front of a state, with no options of its own."""
+        """Attach to a state, without options of its own."""
         cdef ViewOptions none = ViewOptions.__new__(ViewOptions)
         none.shared = state
         state.default_codec = codec
         self.options = none.changed({"codec": codec})
 
     cdef CallerView view_with(self, dict options):
-        """A view of this one; what is left out is inherited."""
+        """Return a view of this caller; options left out are inherited."""
         cdef CallerView view
         options = self.options.shared.check(options)
         view = self.new_view()
@@ -228,15 +228,15 @@ cdef class CallerView:
         return view
 
     cdef CallerView new_view(self):
-        """A view that is to be given its options: the last one again, if nobody has it any more.
+        """Return a view without options yet: the last one if nobody else refers to it, else a new one.
 
-        A new one each time costs 540 instructions more (`make guard`, raw echo with a view each), 3.5 % of a call.
+        A new view for each call would cost 540 more instructions (`make guard`, raw echo with a view each), 3.5 % of a call.
         """
         cdef ViewState state = self.options.shared
         cdef CallerView view = state.last_view
         cdef type kind = type(self)
         cdef tuple nothing = ()
-        # The state's reference and ours. What others wrote on it, or remember it by, is not for whoever comes next.
+        # Two references: the state's and this one. A view with attributes or weak references is not reused.
         if (
             view is not None
             and Py_REFCNT(view) == 2
@@ -245,7 +245,7 @@ cdef class CallerView:
             and PyObject_GET_WEAKREFS_LISTPTR(view)[0] is NULL
         ):
             return view
-        # As `type(self).__new__`, and in less time. A class of the user's may make of it what it likes.
+        # Faster than `type(self).__new__`. A derived class may define its own `__new__`.
         view = <CallerView?>(<PyTypeObject*>kind).tp_new(kind, <PyObject*>nothing, NULL)
         view.is_view = True
         if kind is state.kind:
@@ -257,7 +257,7 @@ cdef class CallerView:
         PyObject_GenericSetAttr(self, name, value)
 
     def _set_options(self, dict options not None):
-        """Take options over that were checked."""
+        """Set options that were checked."""
         self.options = self.options.changed(options)
 
     @property
@@ -297,7 +297,7 @@ cdef class CallerView:
         return self.options.endpoint
 
     def _seconds_for(self, method):
-        """Return how many seconds a call of a method has, or None."""
+        """Return the timeout of a call of a method in seconds, or None."""
         cdef uint64_t timeout = self.options.timeout_of(self.route_of(method))
         return timeout / 1e9 if timeout else None
 
@@ -315,17 +315,17 @@ cdef class CallerView:
 
 
 cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, PyObject* names):
-    """`CallerView.with_options`, without the dict that `**options` makes: a key for each call is a view for each call.
+    """`CallerView.with_options` by vectorcall, without the dict of `**options`: a key for each call means a view for each.
 
-    A method with `**options` costs 650 instructions more (`make guard`, raw echo with a view each), 4 % of the 15,400 of a
-    call on both sides; as a function of Cython's own, which `inspect` reads by itself, 1,340.
+    A method with `**options` costs 650 more instructions (`make guard`, raw echo with a view each), 4 % of the 15,400 of a
+    call on both sides. A Cython function that `inspect` can read by itself costs 1,340 more.
 
-    The interpreter holds all of it for the length of the call, and saw that `self` is a CallerView.
+    The interpreter holds all arguments during the call, and has checked that `self` is a CallerView.
     """
     cdef CallerView view
     cdef Py_ssize_t i
     if count:
-        raise TypeError(f"with_options() takes options by name, {count} came without")
+        raise TypeError(f"with_options() takes options by name only, {count} are positional")
     options = () if names is NULL else <tuple>names
     if len(options) == 1 and options[0] is HASH_KEY and is_key(<object>values[0]):
         view = self.new_view()
@@ -336,28 +336,28 @@ cdef object with_options(CallerView self, PyObject** values, Py_ssize_t count, P
 
 
 cdef inline bint is_key(object key) noexcept:
-    """Whether it needs no further check; a class derived from one of these may be anything."""
+    """Return whether an option needs no further check: its type is exactly one of these, not a subclass."""
     return type(key) is str or type(key) is int or type(key) is bytes
 
 
-# Its first lines are what `inspect.signature` reads.
+# `inspect.signature` reads the first lines.
 cdef const char* with_options_text = b"""with_options($self, /, **options)
 --
 
-Return a light view of this client whose calls differ in what is given here.
+Return a light view of this client with other options for its calls.
 
-What is left out is inherited, None means none; views chain and can be kept. Metadata is merged.
+Options left out are inherited, None removes one; views chain and can be kept. Metadata is merged.
 
 Args:
     timeout: seconds for one call.
     metadata: text values, or bytes under keys that end in `-bin`.
     codec, compressor: by name.
-    priority: 0 normal, 1 sheddable, 2 high; not yet: anything but 0 is refused.
+    priority: 0 normal, 1 sheddable, 2 high. Only 0 is supported yet; others are refused.
     idempotent: whether the server may run the call twice.
-    wait_for_ready: wait, deadline running, while no server can be reached.
-    fail_mode: what follows a failed attempt, by name or as an object; a SyncClient refuses `"failbackup"`.
-    hash_key: calls with the same key go to the same endpoint, if the selector looks at keys.
-    endpoint: the one to call, and no other.
+    wait_for_ready: wait within the deadline while no server is reachable.
+    fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.
+    hash_key: calls with the same key go to the same endpoint, if the selector uses keys.
+    endpoint: the only endpoint to call.
 """
 
 cdef PyMethodDef with_options_method = [
@@ -370,7 +370,7 @@ PyType_Modified(<PyTypeObject*>CallerView)
 
 
 cdef int count_start(PendingCall call, bytes payload) noexcept:
-    """Count a call that goes out now."""
+    """Count a call that is sent now."""
     call.route.counters.started()
     call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.route.totals.started(call.attempt_number != 0, PyBytes_GET_SIZE(payload))
@@ -379,7 +379,7 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
 
 
 cdef object unknown_of_batch(dict unknown):
-    """The error of a batch that was given an argument which `call_many` does not have."""
+    """Return the error for an argument that `call_many` does not have."""
     name = next(iter(unknown))
     return TypeError(
         f"call_many() has no argument {name!r} (it has return_exceptions; an option of calls is given as "
@@ -388,7 +388,7 @@ cdef object unknown_of_batch(dict unknown):
 
 
 cdef list argument_tuples_of(object given, dict unknown):
-    """The argument tuples of a batch, which may come from any iterable; each one a tuple or a list."""
+    """Return the argument tuples of a batch from any iterable; each item is a tuple or a list."""
     cdef list found
     cdef Py_ssize_t i
     if unknown:
@@ -403,7 +403,7 @@ cdef list argument_tuples_of(object given, dict unknown):
         if type(one) is tuple:
             continue
         if not isinstance(one, (tuple, list)):
-            # Taken apart, a text would be a tuple of characters.
+            # A text is iterable, too: it would become a tuple of characters.
             raise TypeError(
                 f"call_many() takes a tuple of arguments for each call; item {i} is of type {type(one).__name__}: "
                 f"write (value,) for one argument"
@@ -413,14 +413,14 @@ cdef list argument_tuples_of(object given, dict unknown):
 
 
 cdef tuple checked_item(list argument_tuples, Py_ssize_t index):
-    """The arguments of one call of a batch."""
+    """Return the arguments of one call of a batch."""
     if argument_tuples is None or not 0 <= index < len(argument_tuples):
         raise IndexError(f"the batch has no call {index}")
     return <tuple>argument_tuples[index]
 
 
 cdef bint over_floor(bytes metadata) except -1:
-    """Whether metadata is more than every server takes before it has said how much it takes."""
+    """Return whether metadata exceeds the limit that holds before the server's SETTINGS arrive."""
     return metadata is not None and check_metadata(
         PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
     ) != METADATA_OK

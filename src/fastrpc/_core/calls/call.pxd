@@ -8,7 +8,7 @@ from fastrpc._core.base.timed cimport Timed
 from fastrpc._core.framing.window cimport Window
 
 cdef enum CallState:
-    # Callee: "new" and "gone" are told by the highest id seen and the table; see PROTOCOL.md "Calls".
+    # Callee: the highest id seen and the table tell "new" and "gone"; see PROTOCOL.md "Calls".
     STATE_NEW = 0
     STATE_ASSEMBLING = 1
     STATE_OPEN = 2
@@ -37,7 +37,7 @@ cdef Scope current_scope()
 
 cdef class Draining:
     cdef:
-        # The asyncio.Event it waits for, and the coroutine that does, once one steps this object itself.
+        # The asyncio.Event to wait for, and the coroutine that waits, once this object itself is stepped.
         object _event
         object _waiting
 
@@ -46,25 +46,25 @@ cdef class Draining:
 
 cdef class Scope(Timed):
     cdef:
-        # Instant of the monotonic clock after which calls made inside are pointless, or NO_DEADLINE.
+        # The deadline of calls made inside, an instant of the monotonic clock, or NO_DEADLINE.
         uint64_t deadline_ns
 
-        # Above 0 the surrounding call is a retry itself, so calls made inside are not retried again.
+        # Above 0 if the surrounding call is a retry: then calls made inside are not retried.
         uint8_t attempt_number
 
-        # Of a `timeout` block the call around it, if there is one; None in a call, which would else keep itself alive.
+        # In a `timeout` block the call around it, if any; None in a call, to which it would be a cycle.
         Call owner
 
 
 cdef class CurrentCall:
     cdef:
-        # The call that is current where `scope_variable` holds this.
+        # The current call while `scope_variable` holds this object.
         Call call
 
 
 cdef class Route:
     cdef:
-        # What the method is; the same on both sides.
+        # The method; the same on both sides.
         readonly str method
         bytes name
         readonly str kind
@@ -73,13 +73,13 @@ cdef class Route:
         readonly Marshal marshal
         readonly MethodCounters counters
 
-        # Of the client that calls; nothing counts there on a server.
+        # The totals of the calling client; unused on a server.
         readonly CallTotals totals
 
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
-        # Server only. What calls may tell of the names of its parameters.
+        # Server only. The accepted hashes of parameter names.
         readonly ParameterNames names
         readonly object handler
         int style
@@ -103,23 +103,23 @@ cdef class RouteTable:
 
 cdef class Incoming:
     cdef:
-        # The first piece; what of it must outlive the receive buffer: method or text, and the metadata.
+        # The first piece; its parts that must outlive the receive buffer: method or text, and the metadata.
         Frame head
         bytes text
         bytes metadata
 
-        # Where the payload grows (a buffer.Assembly), and what a stream message has taken from its window so far.
+        # The payload so far (a buffer.Assembly); the bytes that a stream message has taken from its window.
         object assembly
         Py_ssize_t cost
 
-        # How far it had grown when somebody last looked, and since when it has not (Session).
+        # The payload's size at the last check, and the instant since which it has not grown (Session).
         Py_ssize_t seen_size
         uint64_t seen_ns
 
 
 cdef class Call(Scope):
     cdef:
-        # The wire: id 0 until the first frame of a call of ours is written.
+        # The wire: id 0 until the first frame of an own call is written.
         readonly uint64_t id
         uint8_t state
         uint8_t flags
@@ -129,45 +129,45 @@ cdef class Call(Scope):
         bint is_local
         bint is_listed
 
-        # Ours: one of the slots the peer announced is taken by it.
+        # Own calls: whether it holds one of the slots that the peer announced.
         bint has_slot
 
-        # The first piece of a cut RESPONSE came (our calls) or was sent (theirs); a refusal that waits for credit.
+        # The first piece of a cut RESPONSE was received (own calls) or sent (the peer's); a refusal waits for credit.
         bint answer_begun
         bint refusal_waits
 
-        # Ours: given up without a CANCEL, which the peer's budget had no room for yet.
+        # Own calls: cancelled without a CANCEL frame, as the peer's budget had no room for it yet.
         bint is_untold
 
-        # Theirs: what its REQUEST said of the time it has, in microseconds (frame.timeout_us).
+        # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
 
-        # What we may still send of stream messages, and receive.
+        # The bytes of stream messages that may still be sent, and the window for those received.
         int64_t send_left
         Window window
 
-        # Stream messages that the application has not taken; what was reserved of the stream pool and granted beyond
-        # the window for the oldest of them, or for the one on its way; whether that waits for the pool.
+        # Stream messages that the application has not taken; bytes reserved of the stream pool and granted beyond the
+        # window for the oldest of them, or for the one being received; whether that reservation waits for the pool.
         Py_ssize_t messages_waiting
         int64_t reserved
         int64_t granted
         bint waits_for_pool
 
-        # A message being received in pieces; the last message of ours that still waits to be sent, or None.
+        # A message being received in pieces; the last outgoing message that waits to be sent, or None.
         Incoming incoming
         object unsent
 
-        # Count of the flush that took the last piece of a REQUEST of ours; 0: not written yet.
+        # Own calls: the count of the flush that took the REQUEST's last piece; 0: not written yet.
         uint64_t handed_at
 
-        # Ours: what its REQUEST tells of the names at its positions (ParameterNames); 0 = nothing.
+        # Own calls: the REQUEST's hash of the names at its positions (ParameterNames); 0 = none.
         uint64_t names
 
         uint64_t started_ns
 
         readonly Route route
 
-        # Encoded: what goes with our REQUEST or RESPONSE, and what came with theirs.
+        # Encoded: the metadata sent with the own REQUEST or RESPONSE, and the metadata received with the peer's.
         bytes sent_metadata
         bytes received_metadata
 

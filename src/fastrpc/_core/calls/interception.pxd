@@ -3,14 +3,14 @@ from cpython.object cimport PyObject
 
 cdef class Chain:
     cdef:
-        # What goes around each call, outermost first, and what stands in the middle: call -> coroutine.
+        # The interceptors, outermost first, and the innermost function: call -> coroutine.
         tuple interceptors
         object innermost
 
-        # Called with a call and what it failed with, before the error goes on outwards.
+        # Takes a call and its error, before the error propagates outwards.
         object note_failure
 
-        # Asked whether None can be what a call comes to; None: interceptors may return what they like.
+        # Tells whether None is a valid result of a call; None skips the check.
         object admits_none
 
     cdef object fault_of(self, Py_ssize_t position, object call, object value)
@@ -18,7 +18,7 @@ cdef class Chain:
 
 cdef class Proceed:
     cdef:
-        # The interceptor that comes next is the one at `position`; behind the last one comes what is innermost.
+        # The next interceptor is the one at `position`; the innermost function follows the last one.
         Chain chain
         Py_ssize_t position
         Proceed next
@@ -28,7 +28,7 @@ cdef class Proceed:
 
 cdef class Proceeding:
     cdef:
-        # What is awaited, whose call it is, and the coroutine that runs meanwhile; None before and after.
+        # The chain, its call, and the coroutine that runs; None before and after.
         Proceed origin
         object call
         object inner

@@ -9,7 +9,7 @@ cdef extern from "Python.h":
 # The exception being raised, with its traceback attached; clears it.
 cdef object take_raised()
 
-# Whether a task can step it: what `async def` returns, or another object that calls itself a coroutine.
+# Whether a task can step it: the result of an `async def`, or another object that claims to be a coroutine.
 cdef bint is_coroutine(object value) except -1
 
 cdef enum:
@@ -18,7 +18,7 @@ cdef enum:
     FINISHED = 2                         # ended with a value or an exception
     CANCELLED = 3                        # ended with CancelledError
 
-# A step that takes longer holds all other calls of the loop for too long.
+# A longer step blocks all other calls of the loop for too long.
 cdef enum:
     LONG_STEP_NS = 1_000_000_000
 
@@ -35,7 +35,7 @@ cdef class HandlerTask:
         object value
         object error                     # BaseException or None
 
-        # The coroutine, what it waits for and how it was cancelled. None, 0 and False in an idle task.
+        # The coroutine, the future it awaits and its cancellations. None, 0 and False in an idle task.
         readonly object _coro
         readonly object _context         # contextvars.Context
         readonly object _fut_waiter      # the future whose end calls _wakeup(), or None
@@ -45,12 +45,12 @@ cdef class HandlerTask:
         object _error_traceback          # of `error` as it left the coroutine; result() restores it
         bint _is_error_taken             # the CancelledError in `error` was handed out
 
-        # What others did to the task. None, False and empty in an idle task, _log_destroy_pending True.
+        # State set from outside. None, False and empty in an idle task, _log_destroy_pending True.
         readonly list _callbacks         # of (callback, context), or None
         public bint _asyncio_future_blocking
         public bint _log_destroy_pending
-        object _name                     # str, or None while nobody asked for it
-        dict __dict__                    # attributes somebody set on the task
+        object _name                     # str, or None until first use
+        dict __dict__                    # attributes set from outside
 
         # IDLE -> PENDING by begin(), -> FINISHED or CANCELLED by the last step, -> IDLE by rearm().
         int _phase

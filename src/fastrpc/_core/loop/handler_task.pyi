@@ -20,19 +20,19 @@ class HandlerTask:
     def __await__(self) -> Generator[Any, None, Any]: ...
     def __iter__(self) -> Generator[Any, None, Any]: ...
     def cancel(self, msg: object = None) -> bool:
-        """Have CancelledError raised where the coroutine waits; return False if it ended already.
+        """Raise CancelledError where the coroutine waits; return False if it has ended already.
 
-        A task that cancels itself meets the error at its next suspension.
+        A task that cancels itself gets the error at its next suspension.
         """
 
     def cancelling(self) -> int:
-        """Return how many cancellations were asked for and not withdrawn."""
+        """Return the number of cancel requests that were not withdrawn."""
 
     def uncancel(self) -> int:
-        """Withdraw one request to cancel and return how many are left."""
+        """Withdraw one cancel request and return the number of those left."""
 
     def done(self) -> bool:
-        """Return whether no coroutine is under way."""
+        """Return whether no coroutine is running or suspended."""
 
     def cancelled(self) -> bool:
         """Return whether the coroutine ended with CancelledError."""
@@ -52,10 +52,10 @@ class HandlerTask:
     def add_done_callback(
         self, callback: Callable[[HandlerTask], object], /, *, context: Context | None = None
     ) -> None:
-        """Have the loop call `callback(task)` after the end, in `context` or a copy of the current one."""
+        """Schedule `callback(task)` for the end of the task, in `context` or a copy of the current one."""
 
     def remove_done_callback(self, callback: Callable[[HandlerTask], object], /) -> int:
-        """Forget every callback equal to this one and return how many there were."""
+        """Remove every callback equal to this one and return their number."""
 
     def get_loop(self) -> AbstractEventLoop:
         """Return the loop this task belongs to."""
@@ -67,7 +67,7 @@ class HandlerTask:
         """Return the context in which the coroutine runs; None while idle."""
 
     def get_name(self) -> str:
-        """Return the name that was set, or else the one that tells which call this is."""
+        """Return the name that was set, or else one made from the call."""
 
     def set_name(self, value: object, /) -> None:
         """Name this call's task; the next call in the same object has its own name again."""

@@ -1,5 +1,5 @@
 # cython: auto_pickle=False
-"""Tasks that start at once, cost nothing while a handler does not suspend, and are used again.
+"""Reusable tasks that start at once, and cost nothing while a handler does not suspend.
 
 `asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn
 later. `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so
@@ -13,11 +13,12 @@ are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
 Where a HandlerTask differs from asyncio.Task, on purpose:
 
-- An exception nobody retrieves is not logged: whoever began the task always takes it.
+- An unretrieved exception is not logged: the owner of the task always takes it.
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
-- SystemExit ends the task like any other exception and does not leave the loop: no handler ends its server.
-- It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` is right for free.
+- SystemExit ends the task like any other exception and does not leave the loop: a handler cannot end its server.
+- It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` stays right at no
+  cost.
 """
 
 cimport cython
@@ -182,7 +183,7 @@ cdef class HandlerTask:
     @cython.final
     cdef int step_as_current(self, object coroutine, object context) except -1:
         # As begin(), for a coroutine and an idle task that is current already, and still is afterwards. The caller
-        # holds all three. KeyboardInterrupt is left in `error` like any other.
+        # holds all three. KeyboardInterrupt stays in `error` like any other.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"step_as_current() needs a new or rearmed task, not {self!r}")
@@ -207,11 +208,11 @@ cdef class HandlerTask:
         return 0
 
     cdef object make_name(self):
-        # Called when somebody asks for the name of a task that was not given one.
+        # Called for the name of a task without a name.
         return "rpc"
 
     cdef void rearm(self) noexcept:
-        # Forgets the call that ended: begin() may follow. A subclass clears its own fields and calls this.
+        # Forgets the ended call: begin() may follow. A subclass clears its own fields and calls this.
         if self._phase == PENDING:
             return
         self.value = None
@@ -231,9 +232,9 @@ cdef class HandlerTask:
         self._phase = IDLE
 
     cdef bint is_reusable(self, Py_ssize_t references=1) noexcept:
-        # Whether no more references exist than the caller knows of, and nothing by which the next call could be taken for
-        # this one. A foreign weak reference may be the key of state that belongs to this call: anyio keeps
-        # its cancel scopes so. Attributes set from outside belong to this call as well.
+        # Whether there are no references beyond the caller's, and no state that would leak into the next call. A
+        # foreign weak reference may be the key of this call's state: anyio keeps its cancel scopes so. Attributes
+        # set from outside belong to this call as well.
         return (
             self._phase != PENDING
             and Py_REFCNT(self) == references
@@ -345,7 +346,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int _abandon(self, object error) except -1:
-        # Nobody will ever wake the coroutine.
+        # The coroutine would never be woken.
         try:
             self._coro.close()
         except BaseException as failure:
@@ -420,7 +421,7 @@ cdef class HandlerTask:
         if self._phase != PENDING:
             return False
         self._num_cancels_requested += 1
-        # The waiter stays: it may be a task that refuses, and is then cancelled again by the next request.
+        # The waiter stays: a task that refuses its cancellation is cancelled again by the next request.
         if self._fut_waiter is not None and self._fut_waiter.cancel(msg):
             return True
         self._must_cancel = True

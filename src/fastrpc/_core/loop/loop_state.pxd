@@ -9,39 +9,39 @@ from fastrpc._core.loop.turns cimport Turns
 
 
 cdef enum:
-    # A loop that did nothing of ours for longer was blocked: what peers sent meanwhile lies unread.
+    # A loop that ran none of these callbacks for longer was blocked: the sockets hold unread bytes.
     STALL_NS = 20_000_000
 
 
 cdef class LoopState(Timed):
     cdef:
-        # The loop all sessions that share this run on.
+        # The loop of all sessions that share this object.
         readonly object loop
         object call_soon
         object __weakref__
 
-        # Where every connection's bytes are received; a view of the whole block is kept for the common case.
+        # The receive buffer of all connections; a view of the whole block is kept for the common case.
         ReadBuffer buffer
         object whole_view
 
-        # All timers of the loop, and when the one loop timer that drives them is due (0: not armed).
+        # All timers of the loop, and the instant of the single loop timer that drives them (0: not armed).
         TimerWheel wheel
         uint64_t armed_ns
         object armed_handle
         object _fire
 
-        # What keeps the loop awake for the connections that want it; None while none did.
+        # The spinner of the connections that spin; None until the first one.
         readonly Spinner spinner
 
-        # Where work waits that would hold the loop for too long in one go.
+        # The queue of work that would block the loop for too long.
         readonly Turns turns
 
-        # What timers fire in: a copy of the context in which one was set would be kept until it is due.
+        # The context of timers: a copy of the setter's context would be kept alive until the timer is due.
         object _context
         bint is_late
 
-        # The watch for whatever blocks the loop. It ran freely at `seen_ns`; who finds `calm_until_ns` over reads
-        # behind a stall (0: nobody watches). The ticks go on for a while, and as long as handlers run.
+        # The stall watch. The loop ran freely at `seen_ns`; a read after `calm_until_ns` comes after a stall (0: no
+        # watch). The ticks continue for a while, and as long as handlers run.
         readonly uint64_t calm_until_ns
         readonly uint64_t seen_ns
         uint64_t watched_ns

@@ -10,43 +10,43 @@ states: WeakValueDictionary[int, LoopState]
 
 @final
 class LoopState(Timed):
-    """What all connections of one event loop share: the receive buffer, the timers, the watch for stalls."""
+    """The state that all connections of one event loop share: receive buffer, timers, stall watch."""
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     @property
     def loop(self) -> AbstractEventLoop: ...
     @property
     def live_timers(self) -> int:
-        """Timers that run now, the watch's own left out; all of them are driven by one timer of the loop."""
+        """Running timers, without the stall watch's own; all of them are driven by one timer of the loop."""
 
     @property
     def spinner(self) -> Spinner | None:
-        """What keeps the loop awake for the connections that want it; None while none did."""
+        """The spinner of the connections that spin; None until the first one."""
 
     @property
     def turns(self) -> Turns:
-        """Where work waits that would hold the loop for too long in one go."""
+        """The queue of work that would block the loop for too long."""
 
     @property
     def handlers(self) -> int:
-        """Handlers on this loop that go on beyond their first turn."""
+        """Handlers on this loop that outlast their first turn."""
 
     @property
     def seen_ns(self) -> int:
-        """When the loop was last known to run freely."""
+        """The instant at which the loop last ran freely."""
 
     @property
     def calm_until_ns(self) -> int:
-        """Up to when that is taken for granted; 0: nobody watches."""
+        """The instant until which the loop counts as free; 0: no watch."""
 
     def fire(self) -> None:
-        """Wake whoever is due; called by the loop."""
+        """Fire the timers that are due; called by the loop."""
 
 def loop_state(loop: AbstractEventLoop) -> LoopState:
-    """Return the state of a loop, made on first use and kept by those who hold it."""
+    """Return the state of a loop, made on first use and kept alive by its users."""
 
 def no_loop(kind: str) -> RuntimeError:
-    """Return the error of a thing that needs an event loop and was used where asyncio runs none."""
+    """Return the error for an object that needs an event loop and is used where none runs."""
 
 def wrong_loop(kind: str, own: AbstractEventLoop, other: AbstractEventLoop) -> RuntimeError:
-    """Return the error of a thing of one loop that was used from another; it tells the two apart."""
+    """Return the error for an object of one loop that is used from another; its text names both loops."""

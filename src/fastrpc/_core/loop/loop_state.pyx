@@ -1,7 +1,7 @@
-"""What all connections of one event loop share: the receive buffer, the timers, and the watch for stalls.
+"""The state that all connections of one event loop share: receive buffer, timers, stall watch.
 
-Whether a client is used in its own loop is told by the thread and `loop.is_running()`. Asking for the running loop
-would call `getpid` on Python 3.11, twice a call.
+The thread and `loop.is_running()` tell whether a client is used in its own loop. `asyncio.get_running_loop` would call
+`getpid` on Python 3.11, twice a call.
 """
 
 import contextvars
@@ -29,16 +29,16 @@ cdef extern from "Python.h":
 cdef enum:
     # As much as the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
     READ_BLOCK = 393_216
-    # Distance of the watch's ticks, and for how long they go on when no handler runs.
+    # The interval of the watch's ticks, and how long they continue when no handler runs.
     TICK_NS = 10_000_000
     QUIET_NS = 1_000_000_000
 
-# id(loop) -> LoopState. Weak on the state, which holds its loop: a loop nobody uses any more can go.
+# id(loop) -> LoopState. Weak on the state, which holds its loop: an unused loop can be collected.
 states = weakref.WeakValueDictionary()
 
 
 cpdef LoopState loop_state(object loop):
-    """Return the state of a loop, made on first use and kept by those who hold it."""
+    """Return the state of a loop, made on first use and kept alive by its users."""
     cdef LoopState found = states.get(id(loop))
     if found is None or found.loop is not loop:
         found = LoopState(loop)
@@ -63,7 +63,7 @@ cdef class LoopState(Timed):
         self._release()
 
     cdef int _release(self) noexcept:
-        """Let go of the owners of all timers: nobody will fire them any more."""
+        """Release the owners of all timers, which will never fire."""
         cdef Timer* head
         cdef int position
         if self.wheel is None:
@@ -78,7 +78,7 @@ cdef class LoopState(Timed):
 
     @property
     def live_timers(self):
-        """Timers that run now, the watch's own left out."""
+        """Running timers, without the stall watch's own."""
         return self.wheel.live - (self.timer.next is not NULL)
 
     cdef Spinner shared_spinner(self):
@@ -109,16 +109,16 @@ cdef class LoopState(Timed):
             self.armed_ns = 0
         # A millisecond later than the tick: a timer that fires early would find nothing due and fire again.
         self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
-        # Only now: were it set when that fails, in a wrong thread say, no timer would ever be armed again.
+        # Only after the call: set before a call that fails, in a wrong thread for example, it would block all timers.
         self.armed_ns = due_ns
         return 0
 
     def fire(self):
-        """Wake whoever is due; called by the loop."""
+        """Fire the timers that are due; called by the loop."""
         cdef Timed owner
         cdef uint64_t due_ns, now = now_ns()
         if now > self.armed_ns + STALL_NS and not self.is_late:
-            # Answers and signs of life may lie unread: a timer must not fire before the sockets were looked at.
+            # Answers and PINGs may be unread: a timer must not fire before the sockets were read.
             self.is_late = True
             self.call_soon(self.call_soon, self._fire)
             return
@@ -145,7 +145,7 @@ cdef class LoopState(Timed):
     # The watch
 
     cdef int watch(self, uint64_t now) except -1:
-        """Begin to tick: from now on a stall is noticed, by whoever finds that `calm_until_ns` is over."""
+        """Start the ticks: from now on a read after `calm_until_ns` detects a stall."""
         self.watched_ns = now
         self._tick(now)
         return 0
@@ -156,7 +156,7 @@ cdef class LoopState(Timed):
         return self.start_timer(self, now + TICK_NS)
 
     cdef int on_timer(self) except -1:
-        """The loop runs: `fire` has seen to it that the sockets were read first if it was blocked."""
+        """Note that the loop runs; after a stall `fire` has first let the sockets be read."""
         cdef uint64_t now = now_ns()
         if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
             # The next read starts it again.
@@ -165,9 +165,9 @@ cdef class LoopState(Timed):
         return self._tick(now)
 
 
-# Cython visits only declared Python objects, and the wheel's references to the owners of timers lie in C lists. So
-# the two slots of the type are replaced, as in call_table; without that the connections of a loop that was closed
-# before them, and their sockets, would live for ever.
+# Cython visits only declared Python objects, but the wheel's references to the owners of timers are in C lists. So
+# the type's two collector slots are replaced, as in call_table. Otherwise the connections of a loop that was closed
+# before them, and their sockets, would never be collected.
 cdef traverseproc generated_traverse
 cdef inquiry generated_clear
 
@@ -207,7 +207,7 @@ install_traversal(<PyTypeObject*>LoopState)
 
 
 def no_loop(kind):
-    """Return the error of a thing that needs an event loop and was used where asyncio runs none."""
+    """Return the error for an object that needs an event loop and is used where none runs."""
     trio = sys.modules.get("trio")
     if trio is not None and hasattr(trio.lowlevel, "in_trio_run") and trio.lowlevel.in_trio_run():
         return RuntimeError(
@@ -218,12 +218,12 @@ def no_loop(kind):
 
 
 def wrong_loop(kind, own, other):
-    """Return the error of a thing of one loop that was used from another."""
+    """Return the error for an object of one loop that is used from another."""
     return RuntimeError(
         f"this {kind} belongs to {loop_label(own)} and was used from {loop_label(other)}; make one for each loop"
     )
 
 
 cdef str loop_label(loop):
-    # Their reprs are alike: where they lie tells one from the other.
+    # Two loops can have the same repr: their addresses tell them apart.
     return f"{loop!r} at {id(loop):#x}"

@@ -5,7 +5,7 @@ from fastrpc._core.base.timed cimport Timed
 
 cdef class Spinner:
     cdef:
-        # The loop it keeps awake, and what it schedules there.
+        # The loop it keeps awake, and the callback it schedules there.
         object loop
         object _call_soon
         object _tick
@@ -16,8 +16,8 @@ cdef class Spinner:
         readonly bint is_armed
         readonly uint64_t rounds
 
-        # Connections that want it; the one that was busy last; whether one has a callback in the queue behind us,
-        # which a look at the socket would delay.
+        # The connections that use it; the last busy one; whether one has a callback in the loop's queue, which polling
+        # the socket would delay.
         readonly Py_ssize_t sessions
         Timed last
         bint has_waiting

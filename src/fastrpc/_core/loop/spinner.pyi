@@ -3,7 +3,7 @@ from typing import final
 
 @final
 class Spinner:
-    """Keeps one loop polling for a while after the last activity of its connections. Shared by all of them."""
+    """Keep one loop polling for a while after the last activity of its connections, which share it."""
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     @property
@@ -12,14 +12,14 @@ class Spinner:
 
     @property
     def rounds(self) -> int:
-        """Rounds of the loop that it took part in so far."""
+        """The number of loop iterations it has taken part in."""
 
     @property
     def sessions(self) -> int:
-        """Connections that want it."""
+        """The number of connections that use it."""
 
     def tick(self) -> None:
         """Keep the loop awake for one more round, or let it sleep; called by the loop."""
 
 def allowed_spin(microseconds: int, stacklevel: int = 2) -> int:
-    """Return for how many microseconds a side may spin here: 0, with a warning, where there is one core only."""
+    """Return the microseconds that a side may spin: `microseconds`, or 0 with a warning on a single core."""

@@ -1,15 +1,15 @@
-"""Adaptive spinning: for a while after the last activity a loop polls instead of going to sleep.
+"""Adaptive spinning: for a while after the last activity a loop polls instead of sleeping.
 
-Waking a process that sleeps takes some 40 microseconds, more than everything else a small call costs. A callback that
-schedules itself again keeps the loop's poll from waiting; it stops by itself when nothing came for long enough.
+Waking a sleeping process takes some 40 microseconds, more than all other costs of a small call. A callback that
+reschedules itself keeps the loop's poll from waiting, and stops after enough time without activity.
 
-One callback serves all connections of the loop. It looks at the socket of the connection that was busy last by
-itself, a few times with the GIL released: the poll, the transport's callback and its queue cost more than the engine.
-In one run with the spinning C echo, one call in flight took 1.75 times as long over the transports and 1.4 to 1.6
-times directly.
+One callback serves all connections of the loop. It polls the socket of the last busy connection itself, a few times with
+the GIL released: the loop's poll, the transport's callback and its queue cost more than the engine. Compared with the
+spinning C echo in one run, a single call in flight took 1.75 times as long over the transports and 1.4 to 1.6 times
+directly.
 
-Spinning is refused by the cores of the machine, not by those this process is bound to. A process bound to a core of
-its own may burn it, as its peer runs elsewhere. With one core in all, spinning keeps the peer from answering.
+The number of cores of the machine decides whether spinning is allowed, not the cores of this process. A process bound to
+one core may occupy it, as its peer runs elsewhere. On a single core, spinning keeps the peer from answering.
 """
 
 import contextvars
@@ -28,7 +28,7 @@ cdef class Spinner:
         self.loop = loop
         self._call_soon = loop.call_soon
         self._tick = self.tick
-        # Else each round would copy the context of whichever handler was the last to send something.
+        # Otherwise each round would copy the context of the handler that sent last.
         self._context = contextvars.Context()
 
     cdef int join(self) except -1:
@@ -54,7 +54,7 @@ cdef class Spinner:
         try:
             self._call_soon(self._tick, context=self._context)
         except RuntimeError:
-            # The loop was closed around its connections: nobody polls any more.
+            # The loop was closed before its connections: polling is over.
             if not self.loop.is_closed():
                 raise
             return 0
@@ -73,20 +73,19 @@ cdef class Spinner:
             elif self.last is not None:
                 self.last.on_spin()
         finally:
-            # Armed all the while: whoever touches us from inside must not start a second round beside this one.
+            # Stays armed meanwhile: code called from here must not start a second round.
             self._arm()
 
 
 def allowed_spin(int microseconds, int stacklevel=2):
-    """Return for how many microseconds a side may spin here: 0, with a warning, where there is one core only.
+    """Return the microseconds that a side may spin: `microseconds`, or 0 with a warning on a single core.
 
-    What counts are the cores of the machine, not those this process is bound to: the other side of a connection runs
-    elsewhere, and a process bound to a core of its own may well burn it. With one core in all, whoever spins keeps the
-    one it waits for from running.
+    The cores of the machine count, not those of this process: the peer runs elsewhere, and a process bound to one core
+    may occupy it. On a single core, spinning keeps the peer from running.
     """
     if microseconds and (os.cpu_count() or 1) == 1:
         warnings.warn(
-            "spin_microseconds is ignored: this machine has one core, and a peer could not run while we spin",
+            "spin_microseconds is ignored: this machine has one core, so the peer could not run meanwhile",
             RuntimeWarning,
             stacklevel=stacklevel,
         )

@@ -5,22 +5,22 @@ from fastrpc._core.base.timed cimport Timed
 
 cdef class Turns:
     cdef:
-        # Where the next round is scheduled, and whether it is.
+        # The loop, and whether the next round is scheduled there.
         object _call_soon
         object _run
         object _report
         bint _is_scheduled
 
-        # Owners that wait for a slice, the next one first, with the context they go on in: those that had none yet,
-        # those that had one; whether the next slice is for one that had none.
+        # Owners that wait for a slice, the next one first, with their contexts: those without a slice so far, those
+        # that had one; whether the next slice is for one without.
         object _fresh
         object _begun
         bint _is_fresh_next
 
-        # When this turn of the loop has handled enough; 0 = nobody noted its beginning.
+        # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted.
         uint64_t ends_ns
 
-        # Frames that all connections of the loop handle until the beginning of a turn is noted.
+        # Frames that all connections together handle until the beginning of a turn is noted.
         int frames_left
 
     cdef int add(self, Timed owner) except -1
@@ -35,6 +35,6 @@ cdef class Turns:
 
 cdef class SlicedWork(Timed):
     cdef:
-        # What takes a step of the work: () -> whether there is more; and who gives it its slices.
+        # The step of the work, () -> whether more remains, and the Turns that give it slices.
         object _step
         Turns _turns

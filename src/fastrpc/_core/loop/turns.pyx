@@ -1,23 +1,23 @@
-"""Work in slices: what would hold the loop for long goes on a few milliseconds at a time, in turn with all the others.
+"""Work in slices: long work runs for a few milliseconds at a time, in turn with other long work.
 
 ::
 
     add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other, TURN_NS in all ──► loop
                      └─► begun, once it had a slice: one of each by turns
 
-One queue serves everything of a loop that is put off: received bytes that are not handled yet, payloads that are being
-decompressed. However much is queued, other callbacks wait for one turn of it and no longer.
+One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being decompressed.
+However much is queued, other callbacks wait for at most one turn of it.
 
-Reads count as well: a read that comes when the turn has handled enough is put off before its first frame. A turn is noted
-only where there is something to count, every NOTED_FRAMES frames of all connections together or behind a handler that takes
-long: a callback for each turn would cost a loop with little to do more than it is worth.
+Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
+a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a
+slow handler. A callback for each turn would cost an almost idle loop too much.
 
-What had no slice yet goes first, so a short call does not wait for two hundred decompressions. Every second slice is for
-the others, so a stream of short ones does not keep them waiting either.
+Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
+is for the others, so a stream of short calls does not starve them.
 
-A connection whose read is put off is not read from meanwhile. So the rest is at most one buffer, and order, end of
-stream and flow control stay as they were. It is dated when it came: deadlines do not start anew. Of one connection
-one request is decompressed at a time, so that a bomb holds no more than one message limit.
+A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
+and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. A connection
+decompresses one request at a time, so that a bomb holds at most one message limit.
 """
 
 import contextvars
@@ -33,7 +33,7 @@ cdef enum:
     # Refusals of unknown methods are the dearest frames: so many take 6 ms at most.
     NOTED_FRAMES = 64
 
-# What all slices of one turn of the loop take together, and the shortest slice: below it the switching costs more.
+# The time of all slices in one turn of the loop, and the shortest slice: below it the switching costs more.
 cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
 # A read that takes longer begins a turn by itself.
@@ -41,7 +41,7 @@ cdef uint64_t UNNOTED_NS = 250_000
 
 
 cdef class Turns:
-    """Gives slices of one loop's time."""
+    """The scheduler of slices on one loop."""
 
     def __cinit__(self, loop):
         self._call_soon = loop.call_soon
@@ -58,7 +58,7 @@ cdef class Turns:
         return len(self._fresh) + len(self._begun)
 
     cdef uint64_t begin(self, uint64_t now) except 0:
-        """Note that a turn of the loop began, unless that was done; return when it has handled enough."""
+        """Note the start of a turn of the loop, once; return the instant at which it has handled enough."""
         if self.ends_ns == 0:
             # The round that is due then begins the next turn, or finds nothing to do.
             self._schedule()
@@ -67,17 +67,17 @@ cdef class Turns:
         return self.ends_ns
 
     cdef uint64_t read_until(self, uint64_t now) except 0:
-        """Return when a read that begins now has to look whether this turn has handled enough."""
+        """Return the instant at which a read that begins now checks whether this turn has handled enough."""
         if self.ends_ns:
             return self.ends_ns
         return self.begin(now) if self.frames_left <= 0 else now + UNNOTED_NS
 
     cdef uint64_t _slice_ns(self) except 0:
-        """How long one more owner may go on."""
+        """Return the length of the next slice."""
         return max(SHORTEST_NS, TURN_NS // (1 + <uint64_t>self._waiting()))
 
     cdef int add(self, Timed owner) except -1:
-        """Give the owner its slices, in the context of this moment, from the next turn of the loop on."""
+        """Queue an owner for slices from the next turn of the loop on, in the current context."""
         self._fresh.append((owner, contextvars.copy_context()))
         return self._schedule()
 
@@ -88,14 +88,14 @@ cdef class Turns:
         return 0
 
     cdef object _next(self):
-        """Take out who gets the next slice."""
+        """Return the owner of the next slice, removed from the queue."""
         self._is_fresh_next = not self._is_fresh_next
         if self._fresh and (self._is_fresh_next or not self._begun):
             return self._fresh.popleft()
         return self._begun.popleft()
 
     def run(self):
-        """Give slices for one turn of the loop; called by the loop."""
+        """Run slices for one turn of the loop; called by the loop."""
         cdef uint64_t began = now_ns(), now = began
         cdef Py_ssize_t left = self._waiting()
         self._is_scheduled = self._is_fresh_next = False
@@ -109,7 +109,7 @@ cdef class Turns:
                     if self._give_slice(<Timed>owner, now + self._slice_ns()):
                         self._begun.append((owner, context))
                 except BaseException:
-                    # It leaves the loop, as from any callback; the work is not done.
+                    # An interrupt leaves the loop, as from any callback; the work is not finished.
                     self._begun.append((owner, context))
                     raise
                 finally:
@@ -131,10 +131,10 @@ cdef class Turns:
 
 
 cdef class SlicedWork(Timed):
-    """Work written in Python that is done in slices.
+    """Work in slices, written in Python.
 
     Args:
-        step: does a little of it, for less than a millisecond if it can be; says whether there is more.
+        step: does a part of the work, if possible in less than a millisecond; returns whether more remains.
     """
 
     # Not in __init__, which could be left out.
@@ -143,7 +143,7 @@ cdef class SlicedWork(Timed):
         self._step = step
 
     def begin(self):
-        """Begin at once where nobody waits and this turn of the loop has time left; else wait for a slice."""
+        """Begin at once if no other work waits and this turn of the loop has time left; else wait for a slice."""
         cdef Turns turns = self._turns
         cdef uint64_t now = now_ns()
         cdef bint has_more = True
@@ -153,7 +153,7 @@ cdef class SlicedWork(Timed):
         try:
             has_more = self.on_turn(turns.ends_ns)
         except Exception:
-            # It failed, and is not stepped again. Any other error leaves the loop and the work is not done.
+            # It failed, and is not stepped again. Any other error leaves the loop, and the work is not finished.
             has_more = False
             raise
         finally:

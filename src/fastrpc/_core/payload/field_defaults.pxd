@@ -6,20 +6,19 @@ cimport cython
 @cython.final
 cdef class DefaultFiller:
     cdef:
-        # How a value is gone through, and its own class if it is an object with fields. Set once, by `define`, as types
-        # may refer to themselves.
+        # How a value is walked, and its class if it is an object with fields. Set once, by `define`, as types may refer
+        # to themselves.
         int _kind
         readonly object cls
 
-        # Of an object or a typed dict: where its parts are, and who goes through each.
+        # Of an object or a typed dict: the places of its parts, and the walker of each.
         tuple _names
         tuple _parts
 
         # Of an object: the defaults that may be missing in its dict, {name: (value, factory)}.
         dict _defaults
 
-        # Of a union: {class of a value: who goes through it}. Of a collection or a map: who goes through all of its
-        # values, or its keys.
+        # Of a union: {class of a value: its walker}. Of a collection or a map: the walker of its values, and of its keys.
         dict _by_class
         DefaultFiller _each
         DefaultFiller _keys
@@ -34,6 +33,6 @@ cdef class DefaultFiller:
 @cython.final
 cdef class FillingDecoder:
     cdef:
-        # payload -> value, and who goes through the value.
+        # payload -> value, and the walker of the value.
         object _decode
         DefaultFiller _filler

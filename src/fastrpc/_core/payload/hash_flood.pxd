@@ -1,4 +1,4 @@
-"""Refuses map keys and set values with chosen hash collisions."""
+"""The guard against map keys and set values with chosen hash collisions."""
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastrpc._core.payload.key_log cimport Group, KeyLog, Span
 
 cdef enum:
-    # What `HashFloodGuard.look_at` finds. Overlapping: entries lie in each other so deep that looking would cost too much.
+    # The results of `HashFloodGuard.look_at`. KEYS_OVERLAP: entries nest so deep that the check would cost too much.
     KEYS_PASS = 0
     KEYS_COLLIDE = 1
     KEYS_OVERLAP = 2
@@ -15,23 +15,23 @@ cdef enum:
 @cython.final
 cdef class KeyTable:
     cdef:
-        # Which table of Python is walked through; never changes.
+        # Whether it models Python's set or its dict; never changes.
         bint _is_set
 
-        # The keys met so far that differ, their hashes, and how many of those before have the same one: the first `used`
-        # of _capacity.
+        # The different keys so far, their hashes, and the number of earlier keys with the same hash: the first _used of
+        # _capacity.
         list _keys
         uint64_t* _hashes
         uint8_t* _ranks
         Py_ssize_t _used
         Py_ssize_t _capacity
 
-        # Where Python would have put them: index + 1, 0 = free. _mask + 1 slots are in use of _slot_capacity.
+        # The slots as Python would fill them: index + 1, 0 = free. _mask + 1 slots are in use of _slot_capacity.
         uint32_t* _slots
         uint64_t _mask
         Py_ssize_t _slot_capacity
 
-        # Keys added, and what looking at taken slots cost, over all containers. A comparison counts as many slots.
+        # Keys added, and the cost of probing taken slots, over all containers. A comparison counts as many slots.
         readonly Py_ssize_t seen
         readonly Py_ssize_t misses
 
@@ -48,18 +48,18 @@ cdef class KeyTable:
 @cython.final
 cdef class HashFloodGuard:
     cdef:
-        # One decoder for each type of key, or of a set's values: payload of many -> sequence of them.
+        # A decoder for each type of map key and of set value: payload of many -> sequence of values.
         readonly tuple keys
         readonly tuple values
         readonly int codec_id
 
-        # Whether keys of maps that are text or bytes stay what they are, and so need no look.
+        # Whether text and bytes keys of maps keep their types, whose hashes are seeded, and so need no check.
         readonly bint skips_texts
 
-    # What is found of the entries noted in `log`; `data`, the payload of `size` bytes, is borrowed for the call.
+    # Checks the entries noted in `log`; `data`, the payload of `size` bytes, is borrowed for the call.
     cdef int look_at(self, const char* data, Py_ssize_t size, const KeyLog* log) except -1
 
-    # `left`: bytes that may still be decoded apart; below 0 nothing is, and KEYS_OVERLAP is the result.
+    # `left`: bytes that may still be decoded separately; below 0 none are, and the result is KEYS_OVERLAP.
     cdef int _weigh_group(
         self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1

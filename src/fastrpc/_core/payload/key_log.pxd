@@ -1,7 +1,7 @@
 """The positions of the keys of long maps and the values of long arrays in a payload."""
 
 cdef enum:
-    # A container of up to so many entries is not noted: whatever they are, a dict compares each with at most 63 others.
+    # A container of at most so many entries is not noted: a dict then compares an entry with at most 63 others.
     UNNOTED_ENTRIES = 64
 
 
@@ -19,7 +19,7 @@ cdef struct Group:
 
 
 cdef struct KeyLog:
-    # What is noted: keys of maps, values of arrays. Neither: the scan is given no log.
+    # Whether keys of maps and values of arrays are noted; without either the scan gets no log.
     bint notes_maps
     bint notes_arrays
     # Keys of msgpack that are text or bytes are left out: their hashes are unpredictable.
@@ -38,7 +38,7 @@ cdef struct KeyLog:
     Py_ssize_t group_count
     Py_ssize_t group_capacity
 
-    # The sum of count * count over the groups: at most so often are entries compared with each other.
+    # The sum of count * count over the groups: the most comparisons between entries.
     double comparisons
 
 
@@ -52,13 +52,13 @@ cdef inline bint note_start(KeyLog* log, Py_ssize_t start) noexcept nogil:
     log.size += 1
     return True
 
-# The entry noted last ends, if one was noted since `base` that has no end yet.
+# Ends the entry noted last, if one was noted since `base` and has no end yet.
 cdef inline void note_end(KeyLog* log, Py_ssize_t base, Py_ssize_t end) noexcept nogil:
     if log.size > base and log.open[log.size - 1].end == log.open[log.size - 1].start:
         log.open[log.size - 1].end = end
 
-# The container ended at `end` whose entries begin at `base`; they are kept if they are many. The entries of an array
-# end where the next one begins. False: no memory.
+# Ends the container whose entries begin at `base`, at `end`, and keeps the entries if they are many. An entry of an
+# array ends where the next one begins. False: no memory.
 cdef bint close_group(KeyLog* log, Py_ssize_t base, bint is_map, Py_ssize_t end) noexcept nogil
 
 cdef void release(KeyLog* log) noexcept nogil

@@ -1,4 +1,4 @@
-# Arguments and results of one method <-> payload, prepared for one codec.
+"""The marshal of one method and one codec: arguments and results <-> payload."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -10,7 +10,7 @@ from fastrpc._core.payload.payload_scan cimport PayloadScan
 @cython.final
 cdef class BoundArguments:
     cdef:
-        # A handler is called as handler(*args, **kwargs) with these; positions alone would not do.
+        # The handler is called as handler(*args, **kwargs): positions alone are not enough.
         readonly tuple args
         readonly dict kwargs
 
@@ -18,42 +18,42 @@ cdef class BoundArguments:
 @cython.final
 cdef class ArgumentShape:
     cdef:
-        # Parameters that travel, in order; the first `positional` may be given by position, the first
-        # `positional_only` of them only so. required[i] says that names[i] has no default.
+        # The parameters in the payload, in order. The first `positional` may be given by position, the first
+        # `positional_only` of them only by position. required[i]: names[i] has no default.
         readonly tuple names
         readonly tuple required
         readonly Py_ssize_t positional
         readonly Py_ssize_t positional_only
 
-        # Fewest positions that do alone; above `positional` if a keyword-only parameter is required.
+        # The fewest positions that suffice alone; above `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
 
-        # The numbers of `names` for a REQUEST; the positions of old names.
+        # The hashes of `names` for a REQUEST; the positions of former names.
         readonly ParameterNames told
         readonly dict renamed
 
-        # Called with (args, kwargs) that do not fit; raises the TypeError of a local call.
+        # Takes (args, kwargs) that do not fit, and raises the TypeError of a local call.
         readonly object refuse
 
 
 @cython.final
 cdef class PayloadCoders:
     cdef:
-        # The codec, and the scans of arguments, results and messages before decoding; None if they hold no containers.
+        # The codec; the scans of arguments, results and messages before decoding, None if they hold no containers.
         readonly str codec
         readonly int codec_id
         readonly PayloadScan scan_arguments
         readonly PayloadScan scan_result
         readonly PayloadScan scan_message
 
-        # value -> payload, and payload -> value of the result and of a message the caller streams.
+        # value -> payload; payload -> result; payload -> a message of the caller's stream.
         readonly object encode
         readonly object decode_result
         readonly object decode_message
 
-        # exact[n]: payload of n arguments -> tuple, or None where n do not fit; None if not prepared.
+        # exact[n]: payload of n arguments -> tuple, or None if n arguments do not fit; None as a whole if not prepared.
         readonly tuple exact
-        # payload -> list or dict of items; items[i]: one of those -> value of parameter i.
+        # payload -> list or dict of items; items[i]: an item -> value of parameter i.
         readonly object open
         readonly tuple items
 
@@ -61,13 +61,13 @@ cdef class PayloadCoders:
 @cython.final
 cdef class Marshal:
     cdef:
-        # Which method and codec this serves; never changes. `shape` is None for a method known only by name.
+        # The method and the codec; never change. `shape` is None for a method known only by name.
         readonly str method
         readonly int codec_id
         readonly ArgumentShape shape
         readonly PayloadCoders coders
 
-        # What the fast paths need of the two above. Without a shape any n is in _shortest ... _positional.
+        # Copies from shape and coders for the fast paths. Without a shape any n is in _shortest ... _positional.
         int _layout
         Py_ssize_t _shortest
         Py_ssize_t _positional
@@ -75,11 +75,11 @@ cdef class Marshal:
         object _decode_result
         tuple _exact
 
-        # Whether a payload is, untouched, the one argument.
+        # Whether the single argument is the payload itself.
         bint _takes_bytes
 
-        # How payloads are scanned before they are decoded, None: not at all; and the limits. Where the types of the
-        # arguments hold no containers, those that are no row of positions may all the same: they have _scan_opened.
+        # The scans of payloads before decoding, None for no scan; and their limits. _scan_opened is for arguments that
+        # are not a row of positions: they may hold containers even if the types of the arguments do not.
         PayloadScan _scan_arguments
         PayloadScan _scan_opened
         PayloadScan _scan_result
@@ -87,32 +87,32 @@ cdef class Marshal:
         int _depth
         Py_ssize_t _item_limit
 
-        # Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned.
+        # Bytes to charge for the arguments decoded last: the payload, and 72 for each scanned container.
         readonly Py_ssize_t charge
 
-    # bytes; TypeError as for a local call when the arguments do not fit, EncodeError when one has no
-    # payload. `kwargs` may be None.
+    # Returns bytes; raises TypeError as a local call if the arguments do not fit, EncodeError if one cannot be
+    # encoded. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)
 
-    # The same; `names` is set to what the REQUEST tells of the positions given.
+    # The same; also sets `names` to the hash of the given positions for the REQUEST.
     cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names)
     cdef uint64_t names_at(self, Py_ssize_t count) noexcept
 
-    # A tuple (exactly this type) of positions, or BoundArguments; CallError INVALID_ARGUMENT or
-    # RESOURCE_EXHAUSTED, processed "no", naming the parameter and what was expected.
+    # Returns a tuple (exactly this type) of positions, or BoundArguments; raises CallError INVALID_ARGUMENT or
+    # RESOURCE_EXHAUSTED, processed "no", which names the parameter and the expected type.
     cpdef object decode_arguments(self, object payload)
 
-    # bytes; EncodeError naming the method. For a server stream: one message.
+    # Returns bytes; raises EncodeError with the method. For a server stream: one message.
     cpdef object encode_result(self, object value)
 
-    # The value; DecodeError naming method and place. For a server stream: one message.
+    # Returns the value; raises DecodeError with method and place. For a server stream: one message.
     cpdef object decode_result(self, object payload)
 
-    # One message of a client stream: bytes or EncodeError; the value or CallError as for arguments.
+    # One message of a client stream; errors as for arguments.
     cpdef object encode_message(self, object value)
     cpdef object decode_message(self, object payload)
 
-    # Raise TypeError if `payload`, which is this value encoded, does not hold a result.
+    # Raises TypeError if `payload`, the encoded `value`, does not decode as a result.
     cdef int check_result(self, object value, bytes payload) except -1
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names)

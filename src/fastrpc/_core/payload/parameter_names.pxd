@@ -7,18 +7,18 @@ cdef enum:
 
 cdef class ParameterNames:
     cdef:
-        # In order; _numbers[k] tells the first k of them, for k = 0 … len(names). 0 tells nothing.
+        # In order; _numbers[k] is the hash of the first k names, for k = 0 … len(names). 0 states nothing.
         readonly tuple names
         uint64_t* _numbers
         Py_ssize_t _count
 
-        # The numbers of other spellings that are accepted as well.
+        # The hashes of other accepted spellings.
         frozenset _others
 
     cdef bint accepts(self, uint64_t told) except -1
 
 
-# What a server says to a call whose names differ; what the caller adds to that text, None if it is another one.
+# The server's error text for a call with other names; the caller's addition to that text, None for another text.
 cdef str refusal_text(str method, tuple names)
 cdef str answer_to_refusal(str method, str text, tuple names)
 

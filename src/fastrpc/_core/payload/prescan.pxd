@@ -3,7 +3,7 @@
 from fastrpc._core.payload.key_log cimport KeyLog
 
 cdef enum:
-    # Codec numbers of PROTOCOL.md that the scan reads; all others pass unread. Protobuf has a scan of its own.
+    # The codec numbers of PROTOCOL.md that this scan reads; it accepts all others unread. Protobuf has its own scan.
     PRESCAN_MSGPACK = 1
     PRESCAN_JSON = 2
 
@@ -24,8 +24,8 @@ cdef enum:
     PRESCAN_CONTAINER_CHARGE = 72
 
 # `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value
-# inside a container is an item. `charge` receives the payload's bytes and those of its containers,
-# as far as the scan came. `log` receives where keys and values of long containers lie; NULL: not recorded.
+# inside a container is an item. `charge` receives the bytes of the scanned part and of its containers.
+# `log` receives the places of keys and values of long containers; NULL: not recorded.
 cdef int prescan(
     int codec_id,
     const char* data,

@@ -5,19 +5,18 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 # A level of a payload that is being read.
 cdef struct Level:
-    # Where the level ends; for a group where the one around it ends, as only its end tag tells.
+    # The end of the level; for a group the end of the level around it, as only its end tag tells its own.
     const uint8_t* end
-    # The message it holds, or SCALAR, of whose fields none is looked into.
+    # The message it holds, or SCALAR, whose fields are skipped.
     int32_t message
-    # The field number whose end tag closes a group, 0 for what has a length.
+    # The field number whose end tag closes a group, 0 for a level with a length.
     uint32_t group
 
 
 cdef class MessageLayout:
     cdef:
         # Message m has the fields first[m] <= f < first[m + 1] that hold messages or packed numbers; within m the
-        # tags rise. messages[f] is the message that field f holds, or how its numbers are packed. Owned arrays,
-        # unchanged once made.
+        # tags rise. messages[f] is the message in field f, or the packing of its numbers. Owned arrays, never changed.
         Py_ssize_t* first
         uint32_t* tags
         int32_t* messages

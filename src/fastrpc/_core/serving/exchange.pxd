@@ -1,4 +1,4 @@
-"""What an engine implements so that the calls on one of its connections are served."""
+"""The exchange: the interface that an engine implements for the served calls of one connection."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -6,21 +6,21 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastrpc._core.calls.call cimport Call
 
 cdef enum Hold:
-    # Why a request takes the slow way in. A stall of the loop: first everything is read that came meanwhile.
+    # Why a request takes the slow path. After a stall of the loop: the sockets are read first.
     HOLD_STALL = 1
-    # More of our output waits than `Memory.send_soft`.
+    # More output waits than `Memory.send_soft`.
     HOLD_OUTPUT = 2
-    # `Memory.request_bytes` is nearly used up: each request is compared with what is left.
+    # `Memory.request_bytes` is nearly used up: each request is compared with the rest.
     HOLD_REQUESTS = 4
 
 cdef enum:
-    # What a call costs beside its bytes: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
+    # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
     CALL_RECORD = 3072
 
-# What all connections of this process hold together: requests, calls under way, output, reads that wait.
+# The bytes that all connections of this process hold: requests, call records, output, deferred reads.
 cdef int64_t process_held
 
-# Change it; return what is held from then on.
+# Add to these bytes, and return the new sum.
 cdef int64_t hold_bytes(int64_t change) noexcept
 
 
@@ -32,30 +32,30 @@ cdef class Failure:
         readonly str text
         readonly bytes details
 
-        # Milliseconds after which to try again; 0: nothing said, all ones: do not.
+        # Milliseconds after which to retry; 0: not stated, all ones: do not retry.
         readonly uint32_t pushback_ms
 
-        # Whether the handler may have run, or something made a call in its place.
+        # Whether the handler, or an interceptor in its place, may have run.
         readonly bint has_run
 
 
 cdef class Exchange:
     cdef:
-        # The gate that its calls pass (`gate.Gate`); what the protocol is called, and by method the counters of calls
-        # that came by it; None: those of their routes.
+        # The gate of its calls (`gate.Gate`); the name of the protocol, and the protocol's counters by method, or None
+        # for those of the routes.
         readonly object gate
         readonly str protocol
         dict counters
 
-        # Who the peer proved to be, or None; whether it may ask which services there are.
+        # The peer's identity, or None; whether it may list the services.
         public object identity
         public bint reveals_services
 
-        # Whether nobody waits for answers any more.
+        # Whether the peer is gone, so that answers are dropped.
         readonly bint is_closed
 
-        # Instants: of what is handled now, of the last read, of the last turn that was not a read; when the handler
-        # that ran last gave the loop back, and when one ended. Whether a read is handled, whose end leaves the current task.
+        # Instants: of the work handled now, of the last read, of the last turn without a read; of the last return of a
+        # handler to the loop, and of the last end of one. Whether a read is handled, whose end leaves the current task.
         uint64_t now
         uint64_t received_ns
         uint64_t turn_ns
@@ -63,46 +63,46 @@ cdef class Exchange:
         uint64_t ended_ns
         bint is_reading
 
-        # How many calls an engine in Python began.
+        # The number of calls begun by an engine in Python.
         uint64_t begun
 
-        # Calls whose handlers go on beyond their first turn, and calls that wait for their start, in order.
+        # Calls whose handlers outlast their first turn, and calls that wait for their start, in order.
         set held
         object queue
 
-        # Why requests take the slow way in (Hold); whether the exchange has a place in the next turn.
+        # Why requests take the slow path (Hold); whether the exchange has a slot in the next turn.
         readonly int holding
         bint is_in_turn
 
-        # Behind a stall: when the socket was last seen empty; looks taken, and the last read at the one before.
+        # After a stall: the instant at which the socket was last empty; the checks so far, and the last read before.
         uint64_t dated_ns
         uint64_t seen_read_ns
         int looks
 
-        # What is counted for this connection: its requests, its calls' records, its output, what it sent and waits for a
-        # turn of the loop. The largest piece of a request that may arrive beyond them.
+        # Bytes counted for this connection: requests, call records, output, and received bytes that wait for a turn of
+        # the loop. The largest piece of a request that may arrive beyond them.
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
         int64_t tail_held
         int64_t piece_bytes
 
-        # What the peer takes of an answer.
+        # The most bytes of an answer that the peer accepts.
         public uint64_t max_message
         public uint32_t max_metadata
 
-        # Whether the connection is to end, and the event that says so, made on first use.
+        # Whether the connection drains, and the event for it, made on first use.
         bint is_draining
         object drain_signal
 
-    # What an engine implements; in Python it overrides `answer`, `fail`, `refuse`, `hold`, `release`.
+    # The interface of an engine; one in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`.
     cdef int send_answer(self, Call call, bytes payload) except -1
     cdef int send_failure(self, Call call, Failure failure) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int list_call(self, Call call) except -1
     cdef int drop_one_way(self, Call call) except -1
 
-    # What it may know better.
+    # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept
     cdef uint32_t most_metadata(self) noexcept
     cdef bint takes_codec(self, Call call) except -1

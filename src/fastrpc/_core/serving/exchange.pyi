@@ -15,8 +15,8 @@ class Failure:
     Args:
         status: the number of a status.
         details: encoded in the codec of the call, or in msgpack.
-        pushback_ms: milliseconds after which to try again; 0: nothing said, all ones: do not.
-        has_run: whether the handler may have run, or something made a call in its place.
+        pushback_ms: milliseconds after which to retry; 0: not stated, all ones: do not retry.
+        has_run: whether the handler, or an interceptor in its place, may have run.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class Failure:
     def has_run(self) -> bool: ...
 
 class Exchange:
-    """The served calls of one connection, as the gate knows them. An engine in Python inherits from it.
+    """The served calls of one connection, as the gate sees them. An engine in Python inherits from it.
 
     Args:
-        gate: of the server that serves the calls.
-        protocol: what the engine's protocol is called.
+        gate: the gate of the server.
+        protocol: the name of the engine's protocol.
     """
 
-    #: Who the peer proved to be; a call may belong to somebody else.
+    #: The authenticated identity of the peer; a call may have another one.
     identity: Identity | None
-    #: Whether the peer may ask which services there are.
+    #: Whether the peer may list the services.
     reveals_services: bool
-    #: What the peer takes of an answer, in bytes.
+    #: The most bytes of an answer that the peer accepts.
     max_message: int
     max_metadata: int
 
@@ -56,15 +56,15 @@ class Exchange:
     def protocol(self) -> str: ...
     @property
     def is_closed(self) -> bool:
-        """Whether nobody waits for answers any more."""
+        """Whether the peer is gone, so that answers are dropped."""
 
     @property
     def running(self) -> tuple[ServerCall, ...]:
-        """Calls whose handlers go on beyond their first turn."""
+        """Calls whose handlers outlast their first turn."""
 
     @property
     def holding(self) -> int:
-        """Why requests do not start at once: 1 behind a stall, 2 output waits, 4 their memory is nearly used up."""
+        """Why requests do not start at once: 1 a stall of the loop, 2 waiting output, 4 memory nearly used up."""
 
     @property
     def request_held(self) -> int:
@@ -72,35 +72,35 @@ class Exchange:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that the connection holds: requests, records of calls, output, reads that wait for a turn."""
+        """Bytes that the connection holds: requests, call records, output, deferred reads."""
 
     def answer(self, call: ServerCall, payload: bytes) -> None:
-        """Send the result of a call; `payload` is encoded in its codec, `call.reply_metadata` goes with it."""
+        """Send the result of a call: `payload`, encoded in its codec, and `call.reply_metadata`."""
 
     def fail(self, call: ServerCall, failure: Failure) -> None:
-        """Send what became of a call that has no result."""
+        """Send the failure of a call."""
 
     def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
-        """Send that a call was not started; what is inherited passes it to `fail`. A one-way call is dropped.
+        """Send the refusal of a call that was not started; the default calls `fail`. A one-way call is dropped.
 
         Args:
-            is_faulty: whether the same call again would fare no better.
+            is_faulty: whether a retry of the same call would fail as well.
         """
 
     def hold(self, call: ServerCall) -> None:
-        """Note that a call goes on beyond this turn: until it is answered a cancel has to find it."""
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
 
     def release(self, call: ServerCall) -> None:
-        """Note that a one-way call that was started is over: nothing else tells."""
+        """Note the end of a started one-way call, which has no answer."""
 
     def describe_peer(self) -> Peer | None:
-        """Return who is on the other side."""
+        """Return the peer."""
 
     def note_probe(self) -> None:
-        """Note that a call only asked for health."""
+        """Note that a call was a health probe."""
 
     def drain_event(self) -> asyncio.Event:
-        """Return the event that is set when this connection is to end."""
+        """Return the event that is set when this connection starts to drain."""
 
     def note_drain(self) -> None:
-        """Tell handlers that the connection is to end: `current_call().draining`."""
+        """Tell handlers that the connection drains: `current_call().draining`."""

@@ -1,4 +1,4 @@
-"""What an engine implements so that the calls on one of its connections are served.
+"""The exchange: the interface that an engine implements for the served calls of one connection.
 
 ::
 
@@ -6,8 +6,8 @@
                    └─► not started ─────► refuse
                    └─► goes on later ───► hold, then one of the others
 
-An exchange belongs to one connection. It holds what the gate knows of that connection and no protocol does: who the
-peer is, which calls are under way, how many bytes they hold. It never owns the connection.
+An exchange belongs to one connection. It holds the protocol-independent state of that connection: the peer's identity,
+the calls in flight, the bytes they hold. It never owns the connection.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from fastrpc._core.base.wire cimport now_ns
 
 logger = logging.getLogger("fastrpc.server")
 
-# Where a protocol does not say how large its pieces are, each request is compared with what is left.
+# Without a piece size from the protocol, each request is compared with the remaining memory.
 cdef int64_t ANY_SIZE = <int64_t>1 << 62
 
 process_held = 0
@@ -44,7 +44,7 @@ cdef class Failure:
 
 
 cdef class Exchange:
-    """The served calls of one connection, as the gate knows them."""
+    """The served calls of one connection, as the gate sees them."""
 
     def __cinit__(self, *arguments, **options):
         self.piece_bytes = ANY_SIZE
@@ -57,46 +57,46 @@ cdef class Exchange:
         self.counters = gate.counters_by_method(protocol)
 
     def __dealloc__(self):
-        # Nobody is told of the end of a connection whose loop was closed before it.
+        # A connection whose loop was closed first gets no notice of its end.
         hold_bytes(-(self.request_held + self.record_held + self.output_held + self.tail_held))
 
     @property
     def held_bytes(self):
-        """Bytes that the connection holds: requests, records of calls, output, reads that wait for a turn."""
+        """Bytes that the connection holds: requests, call records, output, deferred reads."""
         return self.request_held + self.record_held + self.output_held + self.tail_held
 
     @property
     def running(self):
-        """Calls whose handlers go on beyond their first turn."""
+        """Calls whose handlers outlast their first turn."""
         return tuple(self.held or ())
 
-    # What an engine in Python implements
+    # The methods that an engine in Python implements
 
     def answer(self, call, payload):
         """Send the result of a call."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to answer")
+        raise NotImplementedError(f"{type(self).__name__} does not implement answer()")
 
     def fail(self, call, failure):
-        """Send what became of a call that has no result."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to tell a failure")
+        """Send the failure of a call."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
 
     def refuse(self, call, status, text, is_faulty):
         """Send that a call was not started."""
         self.fail(call, Failure(status, text, has_run=False))
 
     def hold(self, call):
-        """Note that a call goes on beyond this turn: until it is answered a cancel has to find it."""
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
 
     def release(self, call):
-        """Note that a one-way call that was started is over: nothing else tells."""
+        """Note the end of a started one-way call, which has no answer."""
 
     def describe_peer(self):
-        """Who is on the other side, or None."""
+        """The peer, or None."""
 
     def note_probe(self):
-        """Note that a call only asked for health."""
+        """Note that a call was a health probe."""
 
-    # The same for one that is compiled
+    # The same methods for a compiled engine
 
     cdef int send_answer(self, Call call, bytes payload) except -1:
         self.answer(call, payload)
@@ -118,48 +118,48 @@ cdef class Exchange:
         self.release(call)
         return 0
 
-    # What it may know better
+    # Defaults that an engine may override
 
     cdef uint64_t most_message(self) noexcept:
-        """Return how long an answer the peer takes."""
+        """Return the most bytes of an answer that the peer accepts."""
         return self.max_message
 
     cdef uint32_t most_metadata(self) noexcept:
-        """Return how much metadata of an answer the peer takes."""
+        """Return the most bytes of answer metadata that the peer accepts."""
         return self.max_metadata
 
     cdef bint takes_codec(self, Call call) except -1:
-        """Return whether the peer takes an answer in the installed codec of its request."""
+        """Return whether the peer accepts an answer in the installed codec of its request."""
         return True
 
     cdef bytes compressed(self, Call call, object compressor, bytes payload):
-        """Compress an answer as its request was, if the peer takes that and it pays."""
+        """Compress an answer in the way of its request, if the peer accepts that and it pays."""
         call.compressor = 0
         return payload
 
     cdef bint waits_for_turn(self) noexcept:
-        """Return whether what was read waits for a turn of the loop; nothing more is read until then."""
+        """Return whether received bytes wait for a turn of the loop; reading pauses until then."""
         return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """See to it that `Admission.check_waiting` is asked by then."""
+        """Schedule `Admission.check_waiting` for that instant."""
         cdef uint64_t now = now_ns()
         self.gate.loop_state.loop.call_later((due_ns - min(due_ns, now)) / 1e9, self.gate.look_at, self)
         return 0
 
     cdef int end_turn(self) except -1:
-        """Calls that waited are started: what they answered may leave."""
+        """Flush the answers of waiting calls that were just started."""
         return 0
 
     cdef int crash(self, object error) except -1:
-        """A mistake of ours came up while calls that waited were started."""
+        """Log an internal error during the start of waiting calls."""
         logger.error("fastrpc: internal error in an exchange of protocol %s", self.protocol, exc_info=error)
         return 0
 
     # Drain
 
     def drain_event(self):
-        """The event that is set when this connection is to end."""
+        """The event that is set when this connection starts to drain."""
         if self.drain_signal is None:
             self.drain_signal = asyncio.Event()
             if self.is_draining:
@@ -167,7 +167,7 @@ cdef class Exchange:
         return self.drain_signal
 
     def note_drain(self):
-        """Tell handlers that the connection is to end: `current_call().draining`."""
+        """Tell handlers that the connection drains: `current_call().draining`."""
         self.is_draining = True
         if self.drain_signal is not None:
             self.drain_signal.set()

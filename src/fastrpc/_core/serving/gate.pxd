@@ -1,4 +1,4 @@
-"""What a call passes on its way to its handler, whatever protocol it came by."""
+"""The gate: the steps of a call on its way to its handler, in every protocol."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -13,7 +13,7 @@ from fastrpc._core.serving.served_call cimport ServerCall
 @cython.final
 cdef class Gate(Admission):
     cdef:
-        # The methods of the server, and who runs their handlers.
+        # The methods of the server, and the runner of their handlers.
         readonly RouteTable routes
         readonly HandlerRunner runner
 
@@ -29,13 +29,13 @@ cdef class Gate(Admission):
         uint64_t default_timeout_ns
         readonly uint64_t expired_unstarted
 
-        # What is asked about every call before it may start, in this order, or None; whether there is any of them.
+        # The guards of every call, in this order, or None; whether there is any of them.
         object _authenticate
         object _authorise
         object _limit
         bint has_guards
 
-        # A call that ended and can be used again.
+        # An ended call that can be reused.
         ServerCall spare
 
     cdef ServerCall new_call(self, Exchange exchange)

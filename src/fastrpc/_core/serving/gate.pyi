@@ -18,17 +18,17 @@ _Guard = Callable[[ServerCall], tuple[Status, str] | None] | None
 
 @final
 class Gate(Admission):
-    """What all connections of one server share, on one loop: its methods, and the way of a call to its handler.
+    """The gate that all connections of one server share, on one loop: its methods, and the steps before a handler.
 
     Args:
-        dispatcher: the server's Python part, asked for everything that does not happen in every call.
+        dispatcher: the server's Python part, for everything off the hot path.
         numbers: the codecs and compressors that requests may use.
         call_timeout: seconds for calls that name no timeout of their own.
-        bounds: those of `Admission`.
+        bounds: the bounds of `Admission`.
     """
 
-    #: Functions of a call that return None, or a status and a text to refuse it with; None: nobody is asked. They are
-    #: asked in this order, once the method is known and before anything is decoded.
+    #: Guards: functions of a call that return None, or a status and a text to refuse it with. None skips the step. They
+    #: run in this order, after the method is found and before anything is decoded.
     authenticate: _Guard
     authorise: _Guard
     limit: _Guard
@@ -61,7 +61,7 @@ class Gate(Admission):
         """Calls that were not started because their deadline had passed."""
 
     def totals(self) -> dict[str, int]:
-        """Return what was refused since the server started."""
+        """Return the counts of refusals since the server started."""
 
     def begin(
         self,
@@ -74,31 +74,31 @@ class Gate(Admission):
         metadata: Mapping[str, str | bytes] | None = None,
         one_way: bool = False,
     ) -> ServerCall:
-        """Serve a call that is whole; return it, for `cancel_call`. It may be answered before this returns.
+        """Serve a complete call; return it, for `cancel_call`. It may be answered before this returns.
 
-        Calls of an exchange are numbered from 1 on: `call.id`.
+        Calls of an exchange are numbered from 1: `call.id`.
 
         Args:
-            method: full name, `service.method`.
+            method: the full name, `service.method`.
             payload: the arguments, encoded in `codec`.
-            timeout: seconds that the caller waits; None: the server's default, infinite: without end.
-            one_way: whether nobody waits for the answer.
+            timeout: seconds that the caller waits; None for the server's default, infinity for no limit.
+            one_way: whether the caller expects no answer.
 
         Raises:
-            ValueError: the server takes no such codec, or the timeout is below 0.
+            ValueError: the server does not accept the codec, or the timeout is negative.
         """
 
     def cancel_call(self, call: ServerCall, *, is_late: bool = False) -> None:
-        """Stop a call that its caller gave up; late: because its deadline passed. It is still answered."""
+        """Stop a call that its caller cancelled; `late`: because its deadline passed. It is still answered."""
 
     def end_calls(self, exchange: Exchange, text: str) -> None:
-        """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
+        """Answer every call in flight with UNAVAILABLE and this reason, and stop its handler."""
 
     def weigh_output(self, exchange: Exchange, size: int) -> None:
-        """Say how many bytes of output the peer has not taken; above `Memory.send_soft` nothing more starts."""
+        """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
 
     def connection_lost(self, exchange: Exchange) -> None:
-        """Stop what goes on for a peer that is gone: nobody waits for its answers."""
+        """Stop the calls of a lost peer, which needs no answers any more."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
-        """Go on with a compressed request that is whole again, or cannot be; ValueError if `call` is none of those."""
+        """Continue with a decompressed request, or refuse a damaged one; ValueError if `call` is neither."""

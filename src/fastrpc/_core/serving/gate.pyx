@@ -1,13 +1,13 @@
-"""What a call passes on its way to its handler, whatever protocol it came by.
+"""The gate: the steps of a call on its way to its handler, in every protocol.
 
 ::
 
     method ──► authenticate ──► authorise ──► limit ──► shape ──► names ──► admission ──► deadline ──► codec
                                                                    ──► compressor ──► arguments ──► handler
-           each refuses, or lets the call go on
+           each step refuses the call or passes it on
 
-The order is that of PROTOCOL.md, "Start". An engine hands over a method name, a timeout, metadata, a codec and a
-payload; the answer goes to its `Exchange`.
+PROTOCOL.md, "Start", fixes the order. An engine passes in a method name, a timeout, metadata, a codec and a payload;
+the answer goes to its `Exchange`.
 """
 
 import logging
@@ -36,7 +36,7 @@ cdef enum:
     CODEC_RAW = 0
 
 cdef enum Taken:
-    # Whether requests may come in a codec. An installed one only where the peer takes answers in it.
+    # Whether requests may use a codec. An installed codec only if the peer accepts answers in it.
     TAKEN_NOT = 0
     TAKEN = 1
     TAKEN_IF_ANSWERED = 2
@@ -46,11 +46,11 @@ logger = logging.getLogger("fastrpc.server")
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 
 
-# Steps that every call takes, as functions that the compiler puts where they are called.
+# The steps of every call, as functions that the compiler inlines.
 
 @cython.nonecheck(False)
 cdef inline int set_deadline(Gate gate, ServerCall call) noexcept:
-    """Set the end of the call's time: what the caller states, else the server's default; at most the method's."""
+    """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
     cdef uint64_t stated = call.stated_timeout_us, most = call.route.timeout_ns
     cdef uint64_t timeout = gate.default_timeout_ns
     if stated == TIMEOUT_NONE:
@@ -66,13 +66,13 @@ cdef inline int set_deadline(Gate gate, ServerCall call) noexcept:
 
 @cython.nonecheck(False)
 cdef inline bint is_late(ServerCall call) noexcept:
-    """Return whether no time is left: the clock is read between handlers."""
+    """Return whether the deadline has passed; the clock is read between handlers."""
     return call.deadline_ns <= call.exchange.now or call.deadline_ns <= call.exchange.stepped_ns
 
 
 @cython.nonecheck(False)
 cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
-    """Take what is left of the steps for a call that nothing holds back."""
+    """Take the remaining steps of an admitted call."""
     if is_late(call):
         return gate._refuse_late(call)
     if gate.takes_codec[call.codec] != TAKEN and not gate._may_answer(call):
@@ -82,7 +82,7 @@ cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
 
 @cython.final
 cdef class Gate(Admission):
-    """What all connections of one server share, on one loop."""
+    """The gate that all connections of one server share, on one loop."""
 
     def __init__(self, *, loop, dispatcher, numbers, call_timeout, **bounds):
         Admission.__init__(self, loop=loop, **bounds)
@@ -99,7 +99,7 @@ cdef class Gate(Admission):
 
     @property
     def authenticate(self):
-        """What says whether the caller is who it must be; None: nobody is asked."""
+        """The guard that authenticates the caller; None skips the step."""
         return self._authenticate
 
     @authenticate.setter
@@ -109,7 +109,7 @@ cdef class Gate(Admission):
 
     @property
     def authorise(self):
-        """What says whether the caller may call this method; None: nobody is asked."""
+        """The guard that authorises the caller for the method; None skips the step."""
         return self._authorise
 
     @authorise.setter
@@ -119,7 +119,7 @@ cdef class Gate(Admission):
 
     @property
     def limit(self):
-        """What says whether the caller has calls left; None: nobody is asked."""
+        """The guard that limits the caller's rate; None skips the step."""
         return self._limit
 
     @limit.setter
@@ -130,11 +130,11 @@ cdef class Gate(Admission):
     def _count_guards(self):
         self.has_guards = not (self._authenticate is None and self._authorise is None and self._limit is None)
 
-    # What an engine asks for
+    # The interface for engines
 
     def begin(self, Exchange exchange not None, *, str method not None, bytes payload not None, str codec not None,
               timeout=None, metadata=None, bint one_way=False):
-        """Serve a call that is whole; return it, for `cancel_call`."""
+        """Serve a complete call; return it, for `cancel_call`."""
         cdef ServerCall call
         cdef bytes name = method.encode()
         numbers = [number for number, known in self.codecs.items() if known == codec]
@@ -154,7 +154,7 @@ cdef class Gate(Admission):
             call.stated_timeout_us = TIMEOUT_NONE if math.isinf(timeout) else max(1, int(timeout * 1e6))
             if timeout == 0:
                 call.deadline_ns = call.started_ns
-        # The handler has a task of its own, also where the engine runs in one.
+        # The handler has its own task, even if the engine runs in one.
         loop = self.loop_state.loop
         task = tasks.current_task(loop)
         if task is not None:
@@ -167,23 +167,23 @@ cdef class Gate(Admission):
         return call
 
     def cancel_call(self, ServerCall call not None, *, bint is_late=False):
-        """Stop a call that its caller gave up; late: because its deadline passed."""
+        """Stop a call that its caller cancelled; `late`: because its deadline passed."""
         call.exchange.now = now_ns()
         self.cancel(call, is_late)
 
     def end_calls(self, Exchange exchange not None, str text not None):
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call in flight, and stop its handler."""
         exchange.now = now_ns()
         for call in [*(exchange.queue or ()), *(exchange.held or ())]:
             self.end_call(<ServerCall>call, text)
 
     def weigh_output(self, Exchange exchange not None, Py_ssize_t size):
-        """Say how many bytes of output the peer has not taken; above `Memory.send_soft` nothing more starts."""
+        """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
         exchange.now = now_ns()
         self.weigh(exchange, size)
 
     def connection_lost(self, Exchange exchange not None):
-        """Stop what goes on for a peer that is gone: nobody waits for its answers."""
+        """Stop the calls of a lost peer, which needs no answers any more."""
         self.leave(exchange)
         self.weigh(exchange, 0)
 
@@ -196,7 +196,7 @@ cdef class Gate(Admission):
         return call
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
-        """Stop a call that its caller gave up."""
+        """Stop a call that its caller cancelled."""
         call.was_cancelled = True
         call.is_expired |= is_late
         if call.waiting_payload is not None:
@@ -205,19 +205,19 @@ cdef class Gate(Admission):
         return call.stop()
 
     cdef int end_call(self, ServerCall call, str text) except -1:
-        """Answer a call that is still under way, and stop its handler."""
+        """Answer a call in flight, and stop its handler."""
         if call.waiting_payload is not None:
             self.drop_waiting(call)
             return self.refuse(call, UNAVAILABLE, text)
         if not (call.was_ended or call.flags & ONE_WAY):
-            # Also where no handler saw it yet: an interceptor may go on whatever it is told.
+            # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
             call.exchange.send_failure(call, Failure(UNAVAILABLE, text))
             call.was_ended = True
         call.was_cancelled = True
         return call.stop()
 
     cdef int leave(self, Exchange exchange) except -1:
-        """Stop all that goes on for a connection that is over."""
+        """Stop all calls of a lost connection."""
         cdef ServerCall call
         exchange.is_closed = True
         self.drop_all_waiting(exchange)
@@ -231,7 +231,7 @@ cdef class Gate(Admission):
 
     @cython.nonecheck(False)
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1:
-        """Refuse what must not start, in the order of PROTOCOL.md; start the rest."""
+        """Run the steps in the order of PROTOCOL.md: refuse the call or start it."""
         assert call is not None
         assert payload is not None
         cdef Route route = self.routes.find(method, size)
@@ -265,7 +265,7 @@ cdef class Gate(Admission):
         )
 
     cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1:
-        """Ask one guard; one that fails, or returns no verdict, lets nobody pass."""
+        """Ask one guard. A guard that fails, or returns no verdict, refuses the call."""
         cdef int status
         if guard is None:
             return True
@@ -281,7 +281,7 @@ cdef class Gate(Admission):
         return False
 
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
-        """Return whether the call has the shape of its method; if not it was refused."""
+        """Return whether the call has the shape of its method; refuse it if not."""
         cdef Route route = call.route
         if route.flags & (STREAM_IN | STREAM_OUT):
             text = f"{route.method} is {route.kind}: this server serves unary calls only"
@@ -296,7 +296,7 @@ cdef class Gate(Admission):
         return False
 
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
-        """Refuse a call whose arguments would arrive under other names than they were given."""
+        """Refuse a call whose positional arguments have other names at the caller."""
         cdef Route route = call.route
         if count > len(route.names.names):
             return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}", True)
@@ -308,7 +308,7 @@ cdef class Gate(Admission):
         return self.refuse(call, DEADLINE_EXCEEDED, text)
 
     cdef bint _may_answer(self, ServerCall call) except -1:
-        """Return whether the codec is known on both sides; if not the call was refused."""
+        """Return whether both sides know the codec; refuse the call if not."""
         if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.exchange.takes_codec(call):
             return True
         self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
@@ -317,14 +317,14 @@ cdef class Gate(Admission):
     cdef int _unpack(self, ServerCall call, bytes payload) except -1:
         if call.compressor not in self.compressors:
             return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
-        # It may take a while: the dispatcher does it in slices and goes on with `unpacked`.
+        # Decompression may take long: the dispatcher works in slices and continues with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
         self.runner.watch(call)
         self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
         return 0
 
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
-        """A compressed request is whole again, or cannot be; called by the dispatcher."""
+        """Continue with a decompressed request, or refuse a damaged one; called by the dispatcher."""
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
         cdef Exchange exchange = call.exchange
@@ -360,7 +360,7 @@ cdef class Gate(Admission):
         return 0
 
     cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
-        """The handler, or those before it, kept the loop: what came meanwhile is read before more start."""
+        """Hold further starts after handlers kept the loop: first the sockets are read."""
         cdef Exchange exchange = call.exchange
         self.hold_for_stall(exchange, exchange.received_ns)
         before = max(before, exchange.received_ns, exchange.turn_ns)
@@ -369,7 +369,7 @@ cdef class Gate(Admission):
         return 0
 
     cdef bint _decode(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments; False: they were refused."""
+        """Decode the arguments; return False if they were refused."""
         cdef Failure failure
         cdef Marshal marshal = call.route.marshal
         try:
@@ -380,7 +380,7 @@ cdef class Gate(Admission):
             self._reject(call, error)
             return False
         except BaseException as error:
-            # The user's own type raised something else: a mistake over here, but only this call's.
+            # A user-defined type raised another error: the server's fault, but it fails only this call.
             call.never_started = True
             failure = self.runner.failure_of(call, error)
             self.refuse(call, failure.status, failure.text, True)
@@ -390,7 +390,7 @@ cdef class Gate(Admission):
         return True
 
     cdef int _reject(self, ServerCall call, object error) except -1:
-        """Refuse what is wrong with the request itself: the same again, here or elsewhere, would fare no better."""
+        """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
         cdef int status = error.status
         if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
             status = INVALID_ARGUMENT
@@ -405,5 +405,5 @@ cdef class Gate(Admission):
         return self.runner.running
 
     def totals(self):
-        """What was refused since the server started."""
+        """The counts of refusals since the server started."""
         return {"refused": self.refused, "expired_before_start": self.expired_unstarted}

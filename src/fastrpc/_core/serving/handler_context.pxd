@@ -1,25 +1,25 @@
-"""The context that handlers run in, made once and used again."""
+"""The contexts of handlers, made once and reused."""
 
 from fastrpc._core.calls.call cimport Call, CurrentCall
 
 
 cdef enum:
-    # As deep as the trie of the variables can be, two nodes more than in Python 3.11.
+    # The greatest depth of the trie of variables: two nodes more than in Python 3.11.
     MOST_NODES = 10
 
 
 cdef class HandlerContexts:
     cdef:
-        # The idle context, or None; what it says about the current call; the variables it had when it was made.
+        # The idle context, or None; its CurrentCall; the variables it had when it was made.
         object _idle
         CurrentCall _slot
         object _variables
 
-        # The nodes that lead from `_variables`, which keeps them, to `_slot`; `_depth` is 0 until they are known.
+        # The nodes from `_variables`, which keeps them alive, to `_slot`; `_depth` is 0 until they are known.
         void* _nodes[MOST_NODES]
         int _depth
 
-        # The context that was taken and may come back, borrowed; NULL when none did.
+        # The context that is in use and may come back, borrowed; NULL if there is none.
         void* _taken
 
     cdef object take(self, Call call)

@@ -1,2 +1,2 @@
 class HandlerContexts:
-    """Contexts for the handlers of one server, one after the other."""
+    """The reusable contexts for the handlers of one server."""

@@ -1,24 +1,24 @@
-"""The context that handlers run in, made once and used again.
+"""The contexts of handlers, made once and reused.
 
-Every handler starts in a copy of the connection's context, in which its call is current. To copy a context, and to
-set a variable in it, costs as much as the rest of a small call, and most handlers end without anybody having looked.
-A context of its own for each call costs 1,140 instructions more (`make guard`, raw echo), 7 % of the 15,400 of a call on
-both sides and 29 % of the server's.
+Every handler starts in a copy of the connection's context, in which its call is current. Copying a context and setting a
+variable in it costs as much as the rest of a small call, and most handlers never use it. A new context for each call
+costs 1,140 more instructions (`make guard`, raw echo): 7 % of the 15,400 of a call on both sides, 29 % of the server's.
 
-So a context says by way of a `CurrentCall` which call is current, and the next call gets the same one if nothing of it
-can be seen by others: nobody holds the context or a copy of it, and no variable was set in it.
+So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context if nobody else
+can see it: nobody holds the context or a copy of it, and no variable was set in it.
 
-A copy shares the variables, a hash trie that is never changed in place; once a variable was set in the copy they share
-the nodes of the trie that lead elsewhere. So nobody else may hold any node between the context and its slot::
+A copy of a context shares its variables, a hash trie that is never changed in place. Setting a variable in the copy
+replaces only the nodes on the path to it; the others stay shared. So reuse requires that nobody else holds any node
+between the context and its slot::
 
     context ──► variables ──► node ──► … ──► node ──► slot ──► call
 
-Where one reference more is counted than there must be, everything is made anew. Which pointer of a context leads to
-its variables is found when the module is loaded, with the collector's help; where it cannot be found no context is
-used twice. Together with tasks and calls that are used again, a small call of a server went from some 520 to 320 ns.
+If any reference count is higher than expected, everything is made anew. The pointer from a context to its variables is
+located at import, with the help of the garbage collector; if that fails, no context is reused. Together with reused
+tasks and calls this cut a small call of a server from some 520 to 320 ns.
 
-Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, is in no call:
-`current_call()` raises LookupError there. `asyncio.current_task()` may be the task of the handler before, which
+Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, belongs to no call:
+`current_call()` raises LookupError there. `asyncio.current_task()` may return the previous handler's task, which
 counts as done.
 """
 
@@ -55,15 +55,15 @@ cdef extern from *:
     const bint FASTRPC_COUNTS_ARE_EXACT
 
 cdef enum:
-    # Pointers of a context object that are looked at to find the one to its variables.
+    # The pointers of a context object that are searched for the one to its variables.
     FIRST_PLACE = 2
     LAST_PLACE = 6
 
 
 cdef Py_ssize_t place_of_variables() except -1:
-    """Where a context points to its variables, counted in pointers; 0 when that cannot be told.
+    """Return the offset of a context's pointer to its variables, in pointers; 0 if it was not found.
 
-    The collector visits them, so it shows which object they are; the place is the one that holds that address.
+    The collector's traversal shows the object; the offset is that of the pointer with its address.
     """
     cdef Py_ssize_t place
     context = contextvars.copy_context()
@@ -85,12 +85,12 @@ cdef inline PyObject* variables_of(object context) noexcept:
 
 
 cdef int visit(PyObject* value, void* contexts) noexcept:
-    """Follow the nodes of the trie to the slot; stop there, with the way in `_nodes`."""
-    # Borrowed: the variables, which the caller holds, keep their nodes, and nothing runs meanwhile.
+    """Follow the nodes of the trie to the slot, and record the path in `_nodes`."""
+    # Borrowed: the caller holds the variables, which keep their nodes alive, and no other code runs meanwhile.
     cdef HandlerContexts self = <HandlerContexts>contexts
     if value is <PyObject*>self._slot:
         return 1
-    # The types of the nodes are not public, nor can anybody set a variable to one.
+    # The node types are not public, so no variable can have a node as its value.
     if self._depth == MOST_NODES or strncmp(Py_TYPE(value).tp_name, b"hamt_", 5) != 0:
         return 0
     self._nodes[self._depth] = <void*>value
@@ -102,10 +102,10 @@ cdef int visit(PyObject* value, void* contexts) noexcept:
 
 
 cdef class HandlerContexts:
-    """Contexts for the handlers of one server, one after the other."""
+    """The reusable contexts for the handlers of one server."""
 
     cdef object take(self, Call call):
-        """Return a context in which `call` is current: a copy of this one, or one that was given back."""
+        """Return a context in which `call` is current: a copy of the current context, or a returned one."""
         context = self._idle
         if context is None:
             return self._made_for(call)
@@ -131,7 +131,7 @@ cdef class HandlerContexts:
         return context
 
     cdef int give_back(self, object context) except -1:
-        """The handler ended without a suspension, the caller alone holds the context: perhaps it can be used again."""
+        """Take back the context of a handler that never suspended, if only the caller holds it."""
         if <void*>context != self._taken:
             return 0
         self._taken = NULL
@@ -143,10 +143,10 @@ cdef class HandlerContexts:
         return 0
 
     cdef bint _is_unseen(self, object context) noexcept:
-        """Whether nobody but the caller can see the context, its variables or its slot, and they are as they were."""
+        """Return whether only the caller can see the context, its variables and its slot, all unchanged."""
         cdef int i
-        # One reference each: the caller's to the context, and the context's to its variables beside ours, without
-        # which others could have come to lie at the same address. One of the variables' to the slot, beside ours.
+        # Expected references: to the context, the caller's; to the variables, the context's and this object's, which
+        # keeps their address from being reused; to the slot, the variables' and this object's.
         if (
             Py_REFCNT(<PyObject*>context) != 1
             or variables_of(context) is not <PyObject*>self._variables
@@ -167,7 +167,7 @@ cdef class HandlerContexts:
         return 0
 
     cdef int drop(self, object context) except -1:
-        """The handler goes on, and its context with it."""
+        """Leave the context to a handler that suspended."""
         if <void*>context == self._taken:
             self._taken = NULL
             self._forget()

@@ -1,4 +1,4 @@
-"""From a decoded call to its handler, and from what the handler makes of it to the answer."""
+"""The handler runner: from a decoded call to its handler, and from the handler's outcome to the answer."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -16,7 +16,7 @@ from fastrpc._core.serving.served_call cimport ServerCall
 @cython.final
 cdef class ServerTask(HandlerTask):
     cdef:
-        # Who began it, and the call whose handler runs, until it ended.
+        # The runner that began it, and the call of the running handler, until its end.
         HandlerRunner runner
         ServerCall call
 
@@ -29,7 +29,7 @@ cdef class HandlerRunner:
         Admission admission
         readonly object dispatcher
 
-        # What handlers run in that end in their first step: the context, and the task that is current meanwhile.
+        # For handlers that end in their first step: their context, and the current task meanwhile.
         TaskPool tasks
         HandlerContexts contexts
         ServerTask current
@@ -38,11 +38,11 @@ cdef class HandlerRunner:
         readonly dict compressors
         public Py_ssize_t compress_above
 
-        # Handlers under way.
+        # The number of running handlers.
         readonly Py_ssize_t running
 
-        # Whether calls go through interceptors, whether results are checked against their annotations before they are
-        # sent, and whether the dispatcher wants to hear of every end.
+        # Whether calls pass interceptors, whether results are checked against their annotations before they are sent,
+        # and whether the dispatcher is told of the end of each call.
         public bint has_interceptors
         public bint checks_results
         public bint is_watched

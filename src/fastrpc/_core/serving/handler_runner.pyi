@@ -10,23 +10,23 @@ logger: Logger
 
 @final
 class ServerTask(HandlerTask):
-    """The task a handler runs in: what `asyncio.current_task()` gives there."""
+    """The task of a handler, which `asyncio.current_task()` returns there."""
 
 @final
 class HandlerRunner:
-    """Runs the handlers of one server, and answers for them.
+    """Run the handlers of one server, and send their outcomes.
 
     Args:
-        admission: the server's gate, which counts what handlers hold.
-        dispatcher: the server's Python part: threads, interceptors, what a caller is told of an error.
-        compressors: by the numbers of requests.
+        admission: the server's gate, which counts the bytes that handlers hold.
+        dispatcher: the server's Python part: threads, interceptors, answers to errors.
+        compressors: the compressors by their numbers in requests.
     """
 
     compress_above: int
     has_interceptors: bool
     #: Whether results are checked against their annotations before they are sent.
     checks_results: bool
-    #: Whether `dispatcher.changed` is to be called as each call ends.
+    #: Whether `dispatcher.changed` is called at the end of each call.
     is_watched: bool
 
     def __init__(self, admission: Admission, dispatcher: Any, compressors: dict[int, Compressor]) -> None: ...
@@ -39,4 +39,4 @@ class HandlerRunner:
         """Calls started and not ended."""
 
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
-        """Answer for a handler that ran in a thread; called on the loop. ValueError if `call` has none."""
+        """Take the outcome of a handler that ran in a thread; called on the loop. ValueError if `call` has none."""

@@ -1,15 +1,15 @@
-"""From a decoded call to its handler, and from what the handler makes of it to the answer.
+"""The handler runner: from a decoded call to its handler, and from the handler's outcome to the answer.
 
 ::
 
-    run ──┬── async def: first step now, in a task that is used again
+    run ──┬── async def: first step now, in a reused task
           ├── inline def: called now
           └── def: the dispatcher's thread pool
     value ──► encode, compress ──► Exchange.answer
-    error ──► Exchange.fail (the dispatcher says with which status)
+    error ──► Exchange.fail (the dispatcher chooses the status)
 
-A step of a handler that takes over a second is logged by what is there anyway: the first step by the clock that is read
-when a call ends, later ones by the system's coarse clock, which costs a fraction of the exact one.
+A handler's step of over a second is logged. The measurement costs little: the first step uses the clock that is read at
+the end of each call, later steps the system's coarse clock, which costs a fraction of the exact one.
 """
 
 import logging
@@ -37,7 +37,7 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # References to the current task: the runner's, asyncio's, and that of the function that began it.
+    # References to the current task: the runner's, asyncio's, and the one of the function that began it.
     CURRENT_REFERENCES = 3
     CODEC_RAW = 0
     CODEC_MSGPACK = 1
@@ -51,7 +51,7 @@ def _raise_again(error):
 
 @cython.final
 cdef class ServerTask(HandlerTask):
-    """The task a handler runs in."""
+    """The task of a handler."""
 
     cdef int finished(self) except -1:
         return self.runner.task_finished(self)
@@ -65,7 +65,7 @@ cdef class ServerTask(HandlerTask):
 
 @cython.final
 cdef class HandlerRunner:
-    """Runs the handlers of one server, and answers for them."""
+    """Run the handlers of one server, and send their outcomes."""
 
     def __init__(self, Admission admission not None, dispatcher, dict compressors not None):
         self.admission = admission
@@ -93,7 +93,7 @@ cdef class HandlerRunner:
         return task
 
     cdef int leave_task(self) except -1:
-        """From here on no task is current."""
+        """Make no task the current one."""
         cdef ServerTask task = self.current
         if task is not None:
             self.current = None
@@ -106,7 +106,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
-        """Start the handler: everything that can go wrong from here on has run."""
+        """Start the handler: any error from here on counts as "has run"."""
         assert call is not None
         cdef Route route = call.route
         cdef object value
@@ -138,12 +138,12 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
-        """Take the first step now; a handler that never suspends is answered in this very turn."""
+        """Take the first step now; a handler that never suspends is answered in this turn."""
         cdef bint has_ended, stays = False
         cdef ServerTask task = self.current
         cdef object context = None
         try:
-            # A handler can make somebody read from inside its first step: that is not the task for another one.
+            # A handler's first step can cause a nested read, whose calls must not use this handler's task.
             stays = call.exchange.is_reading and is_coroutine(coroutine) and (task is None or task._phase == IDLE)
             if not stays:
                 task = self._acquire()
@@ -154,12 +154,12 @@ cdef class HandlerRunner:
             call.task = task
             has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
         except BaseException as failure:
-            # It is no coroutine, cannot run here, or leaves the loop as from any task: the caller gets its answer first.
+            # Not a coroutine, or not runnable here, or an interrupt, which leaves the loop: the caller is answered first.
             return self._fail_start(call, task, context, failure)
         return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
 
     cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
-        """Answer a handler whose first step could not be taken, and use nothing of it again."""
+        """Answer a call whose handler could not take its first step, and reuse nothing of it."""
         self.contexts.drop(context)
         call.task = None
         if task is not None:
@@ -169,14 +169,14 @@ cdef class HandlerRunner:
         return self.fail(call, failure)
 
     cdef int _go_on(self, ServerCall call, object context) except -1:
-        """The handler was suspended: task and context are its own."""
+        """Leave task and context to a handler that suspended."""
         self.contexts.drop(context)
         self.leave_task()
         return self.watch(call)
 
     @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
-        """Answer a handler that ended in its first step; task and context serve the next one, if nobody holds them."""
+        """Answer for a handler that ended in its first step; reuse its task and context if nobody holds them."""
         assert task is not None
         cdef object error = task.error, value = task.value
         call.task = None
@@ -193,7 +193,7 @@ cdef class HandlerRunner:
         return self._finish(call, value)
 
     cdef int watch(self, ServerCall call) except -1:
-        """The handler goes on: list the call, and watch its deadline."""
+        """List the call of a handler that suspended, and watch its deadline."""
         cdef Exchange exchange = call.exchange
         if not call.flags & ONE_WAY:
             exchange.list_call(call)
@@ -209,7 +209,7 @@ cdef class HandlerRunner:
         return 0
 
     cdef int unwatch(self, ServerCall call) except -1:
-        """The handler is through."""
+        """Record the end of a handler."""
         self.loop_state.stop_timer(call)
         call.exchange.held.discard(call)
         call.is_held = False
@@ -218,7 +218,7 @@ cdef class HandlerRunner:
         return 0
 
     cdef int task_finished(self, ServerTask task) except -1:
-        """A handler that had suspended ended."""
+        """Answer for a handler that ended after a suspension."""
         cdef ServerCall call = task.call
         cdef object error = task.error
         cdef object value = task.value
@@ -232,7 +232,7 @@ cdef class HandlerRunner:
         return self._finish(call, value)
 
     def thread_finished(self, ServerCall call not None, value, error):
-        """A handler that ran in a thread ended; called on the loop."""
+        """Take the outcome of a handler that ran in a thread; called on the loop."""
         if not call.is_running:
             raise ValueError("this call does not run in a thread")
         call.exchange.now = now_ns()
@@ -266,7 +266,7 @@ cdef class HandlerRunner:
         return call.exchange.send_answer(call, payload)
 
     cdef bytes _encoded(self, ServerCall call, object value):
-        """Return the payload of an answer; None: it has none, and the caller was told."""
+        """Return the payload of an answer; None if it could not be encoded, and the failure was sent."""
         cdef Marshal marshal = call.route.marshal
         cdef bytes payload
         try:
@@ -282,14 +282,14 @@ cdef class HandlerRunner:
             self._check_size(call, payload)
         except BaseException as error:
             call.compressor = 0
-            # Something answered, the handler or an interceptor in its place: the call ran, whoever is to blame.
+            # The handler, or an interceptor in its place, returned a value: the call has run.
             call.never_started = False
             self.fail(call, error)
             return None
         return payload
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
-        """Compress an answer as its request was, if that pays."""
+        """Compress an answer in the way of its request, if that pays."""
         if PyBytes_GET_SIZE(payload) > self.compress_above:
             return call.exchange.compressed(call, self.compressors[call.compressor], payload)
         call.compressor = 0
@@ -307,12 +307,12 @@ cdef class HandlerRunner:
         return 0
 
     cdef int fail(self, ServerCall call, object error) except -1:
-        """Answer with what the handler's error stands for; an interrupt then ends the loop."""
+        """Send the failure for a handler's error; an interrupt then ends the loop."""
         self._answer_failure(call, error)
         return self.pass_interrupt(error)
 
     cdef int pass_interrupt(self, object error) except -1:
-        # Not from in here: for some loops an error that leaves a protocol is the end of the connection and no more.
+        # From its own callback: some loops only close the connection when an error leaves a protocol's method.
         if isinstance(error, KeyboardInterrupt):
             self.loop_state.loop.call_soon(_raise_again, error)
         return 0
@@ -326,7 +326,7 @@ cdef class HandlerRunner:
                 try:
                     self._send_metadata(call)
                 except CallError:
-                    # It is logged; the handler's own error says more to the caller.
+                    # Only logged: the handler's own error matters more to the caller.
                     call.sent_metadata = None
                 except (Exception, SystemExit) as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
@@ -334,13 +334,13 @@ cdef class HandlerRunner:
         return 0
 
     cdef Failure failure_of(self, ServerCall call, object error):
-        """Make the answer to what a handler raised; one is made whatever its error does when it is looked at."""
+        """Return the failure for a handler's error, even for an error whose own methods raise."""
         cdef Failure failure
         try:
             failure = <Failure?>self.dispatcher.failure_of(call, error)
             failure.details = self._fitting(call, failure.details)
             if call.codec >= FIRST_OWN_NUMBER:
-                # Details are plain values: no installed codec carries them.
+                # Details are plain values, which installed codecs do not carry.
                 call.codec = CODEC_MSGPACK
         except (Exception, SystemExit) as problem:
             logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
@@ -349,7 +349,7 @@ cdef class HandlerRunner:
         return failure
 
     cdef bytes _fitting(self, ServerCall call, bytes details):
-        """Return the details of an error, or none where they are over a limit: status and text have to arrive."""
+        """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
         cdef uint64_t limit = min(self.admission.message_bytes, call.exchange.most_message())
         cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
         if size == 0 or call.flags & ONE_WAY:
@@ -364,7 +364,7 @@ cdef class HandlerRunner:
         return b""
 
     cdef int _send_metadata(self, ServerCall call) except -1:
-        """Let what the handler put into `reply_metadata` go with the answer; what cannot go is tried once."""
+        """Encode the handler's `reply_metadata` for the answer, once, even if it cannot be sent."""
         cdef object metadata = call._reply_metadata
         cdef uint32_t limit = call.exchange.most_metadata()
         cdef bytes sent
@@ -390,24 +390,24 @@ cdef class HandlerRunner:
         call.is_running = False
         if call.is_held:
             self.unwatch(call)
-        # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
+        # A context may keep the call alive, but not its payload and arguments.
         call.given = None
         if call.flags & ONE_WAY:
             call.exchange.drop_one_way(call)
         return self.tell_watcher() if self.is_watched else 0
 
     cdef int tell_watcher(self) except -1:
-        """Something changed that a draining server may wait for."""
+        """Notify a draining server of the end of a call."""
         if self.is_watched:
             self.loop_state.call_soon(self.dispatcher.changed)
         return 0
 
 
 cdef int report_long_step(Route route, uint64_t nanoseconds) except -1:
-    """Log that a handler held the loop: meanwhile no other call went on, no signal of life was answered."""
+    """Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered."""
     seconds = nanoseconds / 1e9
     logger.warning(
-        "%s held the loop for %.1f s; what blocks belongs in a thread: a `def` handler, or asyncio.to_thread",
+        "%s blocked the loop for %.1f s; run blocking code in a thread: a `def` handler, or asyncio.to_thread",
         route.method,
         seconds,
         extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},

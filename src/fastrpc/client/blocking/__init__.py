@@ -6,5 +6,5 @@
     pool          makes connections, by the plan that both clients share (`client/plan.py`)
     subchannel    one endpoint and the connections to it
 
-A module here does what the module of its name does one folder up, which has a loop.
+Each module is the counterpart, without a loop, of the module of the same name one folder up.
 """

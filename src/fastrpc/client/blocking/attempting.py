@@ -17,13 +17,13 @@ __all__ = ["SyncAttempting"]
 
 
 class SyncAttempting(BaseAttempting):
-    """What a fail mode is given to make the attempts of one blocking call with; nothing here awaits anything."""
+    """The `pick` and `attempt` that a fail mode makes one blocking call with; neither of them awaits."""
 
     _pool: SyncPool
     _call: BlockingCall | BlockingBatch
 
     def follow(self) -> None:
-        """Take what the registry says; wait for it where nothing can be picked yet."""
+        """Take the registry's latest list; wait for the first one."""
         self._pool.follow()
         if self.waits_for_list:
             call = self._call
@@ -31,12 +31,12 @@ class SyncAttempting(BaseAttempting):
                 self._pool.wait_list(call.method, call.deadline, wait=call._options.wait_for_ready)
 
     def pick(self) -> Endpoint:
-        """Return where the next attempt goes."""
+        """Return the endpoint of the next attempt."""
         self._check_process()
         return super().pick()
 
     def _check_process(self) -> None:
-        """Make no attempt in the child of a fork: the call, which was begun before, goes on in the parent."""
+        """Refuse an attempt in the child of a fork: the call began before, and goes on in the parent."""
         if self._pool.is_of_parent:
             self._note_fork()
         self._pool.check_process()
@@ -46,14 +46,14 @@ class SyncAttempting(BaseAttempting):
             self._call._may_have_run = True
 
     async def attempt(self, endpoint: Endpoint) -> Any:
-        """Make one attempt; the thread waits in here."""
+        """Make one attempt; the thread blocks."""
         self._check_process()
         if self._made is not None:
             return self._fail_again(endpoint)
         call, attempt = cast(BlockingCall, self._call), None
         running = call._options.running
         while attempt is None:
-            # A connection may turn out to be over at the last moment: the next one, then.
+            # A connection may end just before the send: then take the next one.
             session, pick = self._connection(endpoint)
             if running is not None and running.is_over:
                 if pick is not None:
@@ -62,7 +62,7 @@ class SyncAttempting(BaseAttempting):
             try:
                 attempt = call._attempt_on(session, self._number)
             finally:
-                # At once: an error that is kept keeps this frame, and what was placed in it.
+                # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
                 if attempt is None and pick is not None:
                     pick.dropped()
         self._begin(attempt, pick)
@@ -77,7 +77,7 @@ class SyncAttempting(BaseAttempting):
         return value
 
     def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
-        """Make a whole batch in one attempt; errors stand in place of values."""
+        """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
         is_begun = False
         while not is_begun:
             session, pick = self._connection(self.pick())
@@ -97,7 +97,7 @@ class SyncAttempting(BaseAttempting):
         return values
 
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Pick | None]:
-        """Return a connection for the next attempt, and what the endpoint set is to be told of it."""
+        """Return a connection for the next attempt, and the pick that reports its outcome."""
         if self._pool.endpoint_set is None:
             return self._session(), None
         pick = self._taken(endpoint)
@@ -123,7 +123,7 @@ class SyncAttempting(BaseAttempting):
 
 
 class _Choice:
-    """Says at which subchannel a connection is wanted; the pool asks under its lock, again after each change."""
+    """The pick of an attempt that needs a connection; the pool asks it under its lock, and again after each change."""
 
     def __init__(self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None) -> None:
         self._attempting = attempting
@@ -132,7 +132,7 @@ class _Choice:
         self.pick: Pick | None = None
 
     def subchannel(self) -> SyncSubchannel:
-        """Pick anew, taking back what was picked before, unless that stands."""
+        """Return the picked subchannel: drop the previous pick and pick again, unless that pick stands."""
         if self.pick is None or not self._stands(self.pick):
             self.drop()
             self.pick, self._picked = self._picked or self._place(), None
@@ -144,19 +144,19 @@ class _Choice:
         return self._attempting.asks_once and subchannel.error is None
 
     def release(self) -> None:
-        """Take back what was picked while there is no connection to it, unless that stands."""
+        """Drop a pick without a connection, unless it stands."""
         if self.pick is not None and not self._stands(self.pick):
             self.drop()
 
     def drop(self) -> None:
-        """Take back what was picked."""
+        """Drop the pick."""
         if self.pick is not None:
             self.pick.dropped()
             self.pick = None
 
     @property
     def is_pinned(self) -> bool:
-        """Whether no other endpoint will do."""
+        """Whether the attempt must go to one endpoint."""
         return self._pinned is not None
 
     def _place(self) -> Pick:

@@ -1,4 +1,4 @@
-"""What happens to a blocking call that cannot just be sent: connecting, interceptors, another attempt."""
+"""The slow path of a blocking call: waiting for a connection, interceptors, further attempts."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
@@ -30,7 +30,7 @@ _RULE = "interceptors and fail modes of a SyncClient may await proceed, call.sle
 
 
 class SyncCallRunner:
-    """Runs the calls of one blocking client that need more than a connection that is there."""
+    """Run the calls of one blocking client that cannot be sent at once."""
 
     def __init__(
         self, pool: SyncPool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
@@ -39,11 +39,11 @@ class SyncCallRunner:
         self._interceptors = checked_interceptors(interceptors)
         self._proceed = Chain(self._interceptors, self._innermost, note_failure, admits_none).proceed()
         self._mode = mode
-        #: When calls may be tried again; the budget is shared by all of them.
+        #: The rule for retries; all calls share its budget.
         self.policy = policy
 
     def run(self, call: BlockingCall) -> Any:
-        """Make a call from its beginning."""
+        """Make a call from its first attempt."""
         call._start_clock()
         if not self._interceptors:
             return self._result(call, self._attempts(call, None))
@@ -58,13 +58,13 @@ class SyncCallRunner:
         return self._attempts(call, None)
 
     def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
-        """Go on after a first attempt failed, or raise its error when it stays at that."""
+        """Continue after a failed first attempt, or raise its error if the failure is final."""
         if not may_retry(call, error, call._options.fail_mode or self._mode):
             raise error
         return self._result(call, self._attempts(call, error))
 
     def _attempts(self, call: BlockingCall, error: FastRPCError | None) -> Any:
-        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        """Run the fail mode. `error` comes from an attempt already made."""
         attempts = SyncAttempting(self._pool, call, error)
         mode: FailMode = call._options.fail_mode or self._mode
         try:
@@ -76,7 +76,7 @@ class SyncCallRunner:
             raise
 
     def run_batch(self, batch: BlockingBatch) -> list[Any]:
-        """Make a batch for which there was no connection, or around whose calls interceptors stand."""
+        """Make a batch that found no connection, or whose calls have interceptors."""
         size = batch._size
         if self._interceptors:
             return batch_result(
@@ -92,26 +92,26 @@ class SyncCallRunner:
         return self.finish_batch(batch, values)
 
     def finish_batch(self, batch: BlockingBatch, values: list[Any]) -> list[Any]:
-        """Try again what may be, then raise the first error or return it in its place."""
+        """Retry the calls that may be retried, then raise the first error or return errors in their places."""
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
                 values[index] = self._outcome(self.retry, batch._attempted(index), value)
         return batch_result(batch, values)
 
     def _outcome(self, make: Callable[..., Any], *args: Any) -> Any:
-        """Return what a call of a batch came to, be it an error."""
+        """Return the value or the error of one call of a batch."""
         try:
             return make(*args)
         except FastRPCError as error:
             return error
 
     def _result(self, call: BlockingCall, value: Any) -> Any:
-        if call._is_one_way:  # An interceptor may have answered; nobody asked.
+        if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
         return self.reply(call, value) if call._wants_reply else value
 
     def peer(self, call: BlockingCall) -> Peer:
-        """Say who is on the other side of a call."""
+        """Return the peer of a call."""
         return peer_of(call, [subchannel.endpoint for subchannel in self._pool.subchannels], "")
 
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
@@ -123,7 +123,7 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end without an event loop.
 
     Raises:
-        RuntimeError: it awaits something that needs one; the message names it.
+        RuntimeError: the coroutine awaits something that needs a loop; the message names it.
     """
     try:
         awaited = coroutine.send(None)
@@ -138,20 +138,20 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
         coroutine.throw(refusal)
     except StopIteration as end:
         return end.value
-    # It caught the refusal and awaits again.
+    # The coroutine caught the refusal and awaits again.
     coroutine.close()
     raise refusal
 
 
 def _misses_loop(error: RuntimeError | AttributeError) -> bool:
-    """Whether it comes of asking asyncio for the running loop, or of what asyncio's own classes do with its answer."""
+    """Return whether the error stems from a missing running loop, or from asyncio's classes that were given None."""
     if isinstance(error, AttributeError):
         return error.obj is None and error.name in {"create_future", "create_task", "call_later", "call_at"}
     return error.args == ("no running event loop",)
 
 
 def _path_of_error(error: BaseException) -> str:
-    """Name the functions, from the interceptor inwards, in which an error was raised."""
+    """Return the functions that an error passed, from the interceptor inwards."""
     frames = []
     place = error.__traceback__
     while place is not None:
@@ -161,7 +161,7 @@ def _path_of_error(error: BaseException) -> str:
 
 
 def _path_of_wait(coroutine: Any, awaited: Any) -> str:
-    """Name the functions, from the interceptor inwards, that wait, and what for."""
+    """Return the functions that wait, from the interceptor inwards, and the awaited object."""
     frames = []
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)

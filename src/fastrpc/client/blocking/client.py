@@ -1,7 +1,7 @@
 """The blocking client.
 
-It does not hedge and does not probe, and says so when it is made. For a hedge one thread would have to wait for two
-connections, either of which may be read by another thread; between calls there is no thread that could probe.
+It neither hedges nor probes: its constructor refuses both settings. For a hedge one thread would have to wait for two
+connections, and other threads may be reading either; between calls there is no thread that could probe.
 """
 
 import time
@@ -55,23 +55,23 @@ _DEFAULT_CONFIG = ClientConfig()
 
 
 class SyncClient(BlockingCaller, BlockingFanOut):
-    """Calls the methods of one service from ordinary, blocking code; any number of threads may share it.
+    """Call the methods of one service from blocking code; any number of threads may share a client.
 
-    It has no event loop and no thread of its own: the thread that waits for an answer sends and receives, for the
-    others too, and gives up the GIL while it waits. Making one does no I/O: the first call connects.
+    It has no event loop and no thread of its own: a thread that waits for an answer sends and receives for the other
+    threads, too, and releases the GIL while it waits. The constructor does no I/O: the first call connects.
 
-    It may be used in the child of a fork, whether or not the parent used it: there it connects anew, and the parent's
-    connections stay as they are. A signal handler must not call a client in which its thread waits: RuntimeError.
+    It may be used in the child of a fork, whether or not the parent used it: the child makes its own connections, and
+    the parent's stay as they are. A signal handler that calls a client in which its thread waits gets a RuntimeError.
 
     Args:
         target, registry, selector: as for `Client`.
-        fail_mode: as for `Client`, but for `"failbackup"`: a thread makes one attempt at a time, so nothing is hedged.
-        interceptors: functions around every call, the first outermost. They run without a loop: besides `proceed`
-            and each other they may await `call.sleep(seconds)` only.
-        config: settings as a value, see `fastrpc.config`; all but `Pool.probes`.
+        fail_mode: as for `Client`, except `"failbackup"`: a thread makes one attempt at a time, so it cannot hedge.
+        interceptors: functions around every call, the first outermost. They run without a loop: they may await
+            `proceed`, each other and `call.sleep(seconds)`, nothing else.
+        config: the settings, see `fastrpc.config`; `Pool.probes` is refused.
 
     Raises:
-        ConfigError: the target is none, or a setting or the fail mode cannot be met here.
+        ConfigError: the target is invalid, or this client cannot honour a setting or the fail mode.
     """
 
     @explain_options
@@ -116,7 +116,7 @@ class SyncClient(BlockingCaller, BlockingFanOut):
         self.close()
 
     if not TYPE_CHECKING:
-        # Only to say what to write; type checkers refuse `async with` by themselves.
+        # Only for the message: type checkers already refuse `async with`.
 
         async def __aenter__(self):
             raise TypeError(
@@ -127,13 +127,13 @@ class SyncClient(BlockingCaller, BlockingFanOut):
             pass
 
     def ready(self, timeout: float | None = None) -> None:
-        """Return once one endpoint shook hands; connect those that are to be warm (`Pool.warm`), too.
+        """Wait until one endpoint has completed the handshake, and connect the warm endpoints (`Pool.warm`).
 
         Args:
-            timeout: seconds; None waits for as long as it takes.
+            timeout: seconds; None waits without limit.
 
         Raises:
-            DeadlineExceededError: nobody answered in time; the message names every address and its last error.
+            DeadlineExceededError: no endpoint answered in time; the message names every address and its last error.
         """
         check_timeout(timeout, zero=True)
         self._state.use()
@@ -158,20 +158,20 @@ class SyncClient(BlockingCaller, BlockingFanOut):
             ) from (errors[-1] if errors else None)
 
     def close(self) -> None:
-        """Close all connections; calls of other threads fail. Closing twice is fine."""
+        """Close all connections. Calls of other threads fail; closing twice is allowed."""
         self._refuse_view("closed")
         if self._state.is_of_parent:
-            # Its connections and its registry are the parent's, and locks may be held for ever.
+            # Connections and registry belong to the parent, and a lock may be held by a thread that the child lacks.
             self._pool.detach()
             return
         self._pool.close()
 
     def bind(self, contract: Callable[..., S], /) -> S:
-        """Return a proxy with the methods of a service class; each blocks, whatever the class says.
+        """Return a proxy with the methods of a service class.
 
-        Type checkers take the class at its word: of an `async def` they expect a coroutine, while the proxy returns
-        the answer. `call` is typed right for every class, a proxy for classes with plain `def`. A contract may be one
-        although its service is asynchronous::
+        Every method blocks and returns the answer, even one that the class defines with `async def`; there type
+        checkers expect a coroutine. So a proxy is typed right for classes with plain `def`, and `call` for every
+        class. A contract may use plain `def` although its service is asynchronous::
 
             @fastrpc.service("prices")
             class Prices(Protocol):
@@ -203,10 +203,11 @@ class SyncClient(BlockingCaller, BlockingFanOut):
         return checked_endpoints(name, self._pool.endpoint_set, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way, as plain data; `live` and `buffered` return to their base when work ends.
+        """Return the client's gauges and totals as plain data.
 
-        `totals` counts since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by
-        status), `sent_bytes` and `received_bytes` of payloads, `connections`.
+        `live` and `buffered` are gauges: without calls in flight they return to their base value. `totals` counts
+        since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by status),
+        `sent_bytes` and `received_bytes` of payloads, and `connections`.
         """
         if self._state.is_of_parent:
             self._state.use()
@@ -222,7 +223,7 @@ class SyncClient(BlockingCaller, BlockingFanOut):
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a client was given, from which its parts are made: again in the child of each fork."""
+    """The constructor arguments of a client, from which its parts are made, and remade in the child of a fork."""
 
     target: Any
     registry: Any
@@ -233,7 +234,7 @@ class _Parts:
     spin_microseconds: int
 
     def give(self, state: BlockingState) -> SyncPool:
-        """Make the parts and have the client work with them."""
+        """Make the parts and install them in the client's state."""
         config = self.config
         where = target_of(self.target, self.registry)
         endpoint_set = endpoint_set_for(where, self.selector, config.pool)
@@ -257,16 +258,16 @@ class _Parts:
         return pool
 
     def renew(self, state: BlockingState) -> None:
-        """Make the parts anew, in the child of a fork.
+        """Make the parts again, in the child of a fork.
 
         Raises:
-            RuntimeError: the registry was given as an object and used before: its threads are the parent's.
+            RuntimeError: the registry is an object that was used before the fork: its threads belong to the parent.
         """
         left = cast(SyncPool, state.pool)
         was_closed = left.is_closed
         if left.watch is not None and not left.target.owns_registry and not was_closed:
             raise RuntimeError(
-                f"{left.target.registry!r} was used before the fork, and its threads are the parent's "
+                f"{left.target.registry!r} was used before the fork, and its threads belong to the parent "
                 "(give the client the URL of the registry: each process then opens its own)"
             )
         left.detach()
@@ -279,6 +280,6 @@ class _Parts:
 def _check_probes(config: ClientConfig) -> None:
     if config.pool.probes is not None:
         raise ConfigError(
-            "Pool.probes is set, and a SyncClient does nothing between calls: nobody would ask",
-            hint="leave probes out here, or take a Client; breaker and outlier judge by the calls",
+            "Pool.probes is set, but a SyncClient has no loop that could send probes between calls",
+            hint="leave probes out here, or use a Client; breaker and outlier judge by the calls",
         )

@@ -1,7 +1,7 @@
-"""The connections of a blocking client: made by the thread that needs one, made again when they are lost.
+"""The connections of a blocking client: made by the thread that needs one, and made again after a loss.
 
-Calls are placed in Python here, under the lock of the pool, as a pick also says where to dial; with one address they
-stay compiled.
+With several endpoints the pool picks in Python, under its lock, because a pick also says where to dial. With one
+address, calls stay in compiled code.
 """
 
 import math
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FORK_LOOK_SECONDS", "SyncPool"]
 
-#: How often a thread that waits for another one to connect looks whether a signal handler forked it meanwhile: in the
-#: child that other one does not exist.
+#: Interval at which a thread that waits for another thread's dial checks for a fork by a signal handler: the child does
+#: not have that other thread.
 FORK_LOOK_SECONDS = 0.1
 
 
@@ -55,23 +55,23 @@ class SyncPool:
         self._plan: ConnectionPlan[SyncSubchannel] = ConnectionPlan(
             target, endpoint_set, config.pool.warm, lambda endpoint: SyncSubchannel(endpoint, config.backoff)
         )
-        #: Follows the registry, once there was a call.
+        #: The watch of the registry, opened by the first call.
         self.watch: Watch | None = None
         self._seen: Snapshot | None = None
-        #: Told which connections there are, a list for each endpoint, and the instant at which to ask here first.
+        #: Takes the connections, a list for each endpoint, and the instant from which calls ask the pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
-        #: Told that the next call has to ask here first.
+        #: Makes the next call ask the pool first.
         self.on_need: Callable[[], object] = lambda: None
         self.totals = CallTotals()
-        #: How long a reading thread polls; less than the setting where that would be of no use.
+        #: How long a reading thread polls; shorter than the setting where polling cannot help.
         self.spin_microseconds = 0
         self.config = config
         self._settings = settings
         self._changed = threading.Condition()
         self._turn = 0
-        #: Whether it is closed; one that is made in place of a closed one, after a fork, is closed as well.
+        #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
         self.is_closed = False
-        #: Which threads wait in here, or in one of the connections.
+        #: The threads that wait in the pool or in one of its connections.
         self.reentry = ReentryGuard()
         self._process = process_generation()
         if endpoint_set is None:
@@ -87,21 +87,21 @@ class SyncPool:
 
     @property
     def wanted(self) -> list[SyncSubchannel]:
-        """Subchannels that calls may need: what the filters of the selector leave."""
+        """Subchannels that pass the selector's filters."""
         return self._plan.wanted
 
     @property
     def has_list(self) -> bool:
-        """Whether it is known who serves; without a registry it always is."""
+        """Whether the list of endpoints is known; without a registry it always is."""
         return self.target.registry is None or self._seen is not None
 
     @property
     def has_news(self) -> bool:
-        """Whether the registry has a list that was not taken over yet."""
+        """Whether the registry has a list that the pool has not taken."""
         return self.watch is None or self.watch.latest is not self._seen
 
     def follow(self) -> None:
-        """Take over the latest list of the registry."""
+        """Take the latest list of the registry."""
         if self.target.registry is None:
             return
         with self.reentry, self._lock():
@@ -111,7 +111,7 @@ class SyncPool:
             if latest is not None and latest is not self._seen:
                 try:
                     self._update(latest.endpoints)
-                    # Only now: as long as a filter raises at it, each call asks that filter again.
+                    # Only after the update: while a filter raises, each call runs it again.
                     self._seen = latest
                 finally:
                     self._publish()
@@ -127,11 +127,11 @@ class SyncPool:
         return cast("Watch", watch)
 
     def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
-        """Return once the registry said who serves; with `wait` only when somebody does.
+        """Wait until the registry has sent a list; with `wait` until the list has an endpoint.
 
         Raises:
-            NoEndpointError: it cannot be asked.
-            TimeoutError: the time is over.
+            NoEndpointError: the registry failed.
+            TimeoutError: the deadline has passed.
         """
         while not self.has_list or (wait and not self.subchannels):
             watch = self.watch
@@ -140,13 +140,13 @@ class SyncPool:
             error = getattr(watch, "error", None)
             if error is not None and not wait:
                 raise NoEndpointError(
-                    f"{method}: it is not known who serves {self.target}: {error}",
+                    f"{method}: the endpoints of {self.target} are not known: {error}",
                     hint="check the address of the registry, and that it runs",
                 )
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
-            # A registry that fails says so to nobody.
+            # A failing registry wakes nobody, so its error is polled.
             with self.reentry:
                 watch.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
             self.check_process()
@@ -189,17 +189,17 @@ class SyncPool:
     def acquire(
         self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
     ) -> BlockingSession:
-        """Return a usable connection, making one if there is none.
+        """Return a usable connection, dialling if there is none.
 
         Args:
-            until: instant of `time.monotonic()` at which to give up, or None.
-            wait: go on while no server can be reached, instead of failing once every address was tried.
-            choice: says at which subchannel, where there is an endpoint set; None takes the connections in turn.
-            patience: of an attempt that follows another one.
+            until: the deadline, an instant of `time.monotonic()`, or None.
+            wait: keep waiting while no server is reachable, instead of failing once every address was tried.
+            choice: picks the subchannel, with an endpoint set; None takes the connections in turn.
+            patience: the waiting time of a further attempt; None for a first one.
 
         Raises:
-            UnavailableError: no connection is to be had; the message names every address and its error.
-            TimeoutError: the time is over.
+            UnavailableError: no endpoint could be reached; the message names every address and its error.
+            TimeoutError: the deadline has passed.
         """
         with self.reentry:
             return self._acquire(until, wait, choice, patience)
@@ -230,7 +230,7 @@ class SyncPool:
             self._dial(subchannel, until, None if session is None else spare_seconds_until(until))
 
     def warm_up(self, until: float | None) -> None:
-        """Connect what is to be warm, one after the other; what cannot be reached now is left to later calls."""
+        """Connect the warm endpoints, one after the other. Later calls dial those that cannot be reached now."""
         width = self.config.pool.connections_per_endpoint
         for subchannel in [subchannel for subchannel in self.wanted if subchannel.is_warm]:
             for _ in range(width):
@@ -247,7 +247,7 @@ class SyncPool:
                     self._dial(subchannel, until, None)
 
     def _choose(self) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
-        """Return the least used connection of the next endpoint in turn that has one, and where to make others."""
+        """Return the least used connection of the next endpoint that has one, and the endpoints to dial."""
         self._check_open()
         self._turn += 1
         subchannels = self._in_turn()
@@ -259,7 +259,7 @@ class SyncPool:
         return None, subchannels
 
     def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
-        """Return a connection to the endpoint that was picked, and where to make others."""
+        """Return a connection to the picked endpoint, and the endpoints to dial."""
         self._check_open()
         while True:
             subchannel: SyncSubchannel = choice.subchannel()
@@ -283,7 +283,7 @@ class SyncPool:
     def _subchannel_to_dial(
         self, session: BlockingSession | None, subchannels: list[SyncSubchannel]
     ) -> SyncSubchannel | None:
-        """Return an endpoint that should get a connection: one that has none, or one whose are all in use."""
+        """Return the endpoint to dial: one without a connection, or one whose connections are all in use."""
         busy = None
         if session is not None and session.users:
             busy = next((each for each in subchannels if session in each.sessions), None)
@@ -293,7 +293,7 @@ class SyncPool:
     def _await_change(
         self, until: float | None, wait: bool, subchannels: list[SyncSubchannel], patience: Patience | None
     ) -> None:
-        """Wait while other threads dial, or until the next attempt may be made."""
+        """Wait while other threads dial, or until the next dial is due."""
         now = time.monotonic()
         if until is not None and now >= until:
             raise TimeoutError
@@ -307,7 +307,7 @@ class SyncPool:
             self.check_process()
 
     def _dial(self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None) -> None:
-        """Make one attempt to connect, and tell everybody how it went."""
+        """Dial once, and announce the outcome."""
         session = None
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
@@ -337,7 +337,7 @@ class SyncPool:
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
         io = connect(endpoint.address, min(limits, default=None), dial_options(config))
         if self.is_of_parent:
-            # A signal handler forked meanwhile: the parent goes on with the same socket.
+            # A signal handler forked meanwhile: the parent uses the same socket.
             io.close()
             self.check_process()
         return BlockingSession(
@@ -352,7 +352,7 @@ class SyncPool:
         )
 
     def _publish(self) -> None:
-        """Say which connections calls may go out on without asking here."""
+        """Publish the connections that calls may take without asking the pool."""
         if self.endpoint_set is not None:
             self._mark()
         for subchannel in self.subchannels:
@@ -362,11 +362,11 @@ class SyncPool:
         self.on_change(groups, self._plan.next_look())
 
     def tried(self) -> str:
-        """Say what came of each address, for the message of an error."""
+        """Return the state of each address, for the message of an error."""
         return self._plan.tried(getattr(self.watch, "error", None))
 
     def close(self) -> None:
-        """Close every connection; nothing is made again."""
+        """Close every connection for good."""
         for session in self._drop_all():
             session.close()
         if self.watch is not None:
@@ -386,25 +386,25 @@ class SyncPool:
 
     @property
     def is_of_parent(self) -> bool:
-        """Whether this is the child of a fork, and the connections are the parent's."""
+        """Whether this is the child of a fork, so that the connections belong to the parent."""
         return self._process != process_generation()
 
     def check_process(self) -> None:
-        """End a call that a thread was in when it forked.
+        """End a call during which its thread forked.
 
         Raises:
-            ConnectionLostError: this is the child; whether the call runs only the parent will know.
+            ConnectionLostError: this is the child; only the parent learns the outcome of the call.
         """
         if self.is_of_parent:
             raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
 
     def _lock(self) -> threading.Condition:
-        """Return what guards all this; in the child a thread that is not here may hold it."""
+        """Return the pool's lock. Refuse it in the child of a fork, where a thread of the parent may hold it."""
         self.check_process()
         return self._changed
 
     def detach(self) -> None:
-        """Leave everything to the parent. No lock here, and no word to anybody: only descriptors are closed."""
+        """Leave the connections to the parent: close only the descriptors, without locks or callbacks."""
         self.is_closed = True
         for session in self.sessions:
             session.detach()

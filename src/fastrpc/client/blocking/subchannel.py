@@ -1,7 +1,6 @@
 """One endpoint of a blocking client, and the connections to it.
 
-What is known of the endpoint and what is to be done is `EndpointPlan`'s; the threads that call see what became of a
-connection when they look at it.
+`EndpointPlan` holds the state and the decisions. The calling threads notice the end of a connection when they use it.
 """
 
 import time
@@ -14,13 +13,13 @@ from fastrpc.errors import ConnectError
 
 __all__ = ["SyncSubchannel", "opened", "spare_seconds_until"]
 
-#: How long a call may be kept by an attempt to reach one more endpoint while it could go to another one already.
-#: Too low never finds a distant server again, too high delays a call now and then.
+#: How long a dial may delay a call that already has a connection.
+#: Too low never reconnects to a distant server, too high delays single calls.
 SPARE_SECONDS = 0.25
 
 
 class SyncSubchannel(EndpointPlan):
-    """One endpoint and the connections to it, whatever state they are in. Guarded by the pool's lock."""
+    """One endpoint and its connections in every state. Guarded by the pool's lock."""
 
     def __init__(self, endpoint: Endpoint, backoff: Backoff) -> None:
         super().__init__(endpoint, backoff)
@@ -28,27 +27,27 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def connections(self) -> list[BlockingSession]:
-        """The connections that take calls as far as is known."""
+        """The connections that take calls, as far as is known."""
         return self.sessions
 
     @property
     def may_come(self) -> bool:
-        """Whether a thread is dialling: who asks found no connection that it may take."""
+        """Whether a thread is dialling; the caller has already found no connection to use."""
         return self.is_dialing
 
     @property
     def is_untried(self) -> bool:
-        """Whether no attempt to connect was made: that a server shows its settings is seen by no one at once."""
+        """Whether no dial has ended: without a loop nobody sees SETTINGS arrive at once."""
         return self.is_new
 
     def refresh(self) -> None:
-        """Take note of what became of the connections."""
+        """Update the state from the connections."""
         if self.error is not None and any(
             session.is_ready and session.is_usable and not session.is_aged for session in self.sessions
         ):
             self.answered()
         for session in [session for session in self.sessions if not session.is_usable]:
-            # A rested connection's end is seen with the next call: the pause began when it was last of use.
+            # The end of an unused connection is seen only by the next call: the pause counts from its last use.
             used_at = session.used_at
             self.sessions.remove(session)
             session.retire()
@@ -70,7 +69,7 @@ class SyncSubchannel(EndpointPlan):
         )
 
     def remove(self) -> None:
-        """The endpoint is none any more: what is under way may end, nothing new begins."""
+        """Leave the endpoint: calls in flight may finish, no new ones start."""
         for session in self.sessions:
             session.retire()
         self.sessions = []
@@ -82,17 +81,17 @@ class SyncSubchannel(EndpointPlan):
 
 
 def spare_seconds_until(until: float | None) -> float:
-    """Return for how long an attempt may keep a call that could go out already: half of its own time is the most."""
+    """Return how long a dial may delay a call that already has a connection: at most half of its remaining time."""
     if until is None:
         return SPARE_SECONDS
     return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
 
 
 def opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
-    """Return a connection that is to replace others once its server has shown its settings.
+    """Return a connection that replaces others, once its SETTINGS arrived.
 
     Raises:
-        ConnectError: the server did not, or not in time.
+        ConnectError: SETTINGS did not arrive in time.
     """
     is_ready = False
     try:
@@ -102,5 +101,5 @@ def opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSes
             session.retire()
     if not is_ready:
         reason = session.lost_because or "the server did not answer in time"
-        raise ConnectError(f"{session.endpoint} did not open a connection in place of an old one: {reason}")
+        raise ConnectError(f"{session.endpoint} did not open a connection to replace an aged one: {reason}")
     return session

@@ -1,8 +1,8 @@
-"""Memory: `memory://name`, between parts of one process and without a socket.
+"""Memory connections: `memory://name`, between parts of one process and without a socket.
 
-A connection is a pair of `MemoryEnd`s. What one end writes is handed, as immutable chunks, to the inbox of
-the other, whose event loop copies it into its session's buffer: everything written in one turn of a loop
-arrives by one callback in the next. The two ends may live on different loops in different threads.
+A connection is a pair of `MemoryEnd`s. An end writes immutable chunks to the inbox of the other end, whose event loop
+copies them into its session's buffer: all chunks written in one turn of a loop arrive by one callback in the next. The
+two ends may live on different loops in different threads.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 
 class MemoryListener:
-    """A name that can be dialled from anywhere in the process."""
+    """A name that any thread of the process can dial."""
 
     def __init__(self, address: Address, session_factory: SessionFactory, backlog: int) -> None:
         self.address = address
@@ -45,7 +45,7 @@ class MemoryListener:
 
     @property
     def is_alive(self) -> bool:
-        """Whether somebody can answer: not closed, not a forked child's copy, not on a closed loop."""
+        """Whether it can accept: not closed, not a forked child's copy, not on a closed loop."""
         return not self._is_closed and self.process_id == os.getpid() and not self._loop.is_closed()
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class MemoryListener:
         """Queue a new connection's far end, from any thread.
 
         Raises:
-            OSError: nobody will accept it.
+            OSError: the listener cannot accept it.
         """
         if len(self._waiting) >= self._backlog:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -131,7 +131,7 @@ def _forget(listener: MemoryListener) -> None:
 
 
 def _sweep() -> None:
-    """Forget every listener that nobody can reach any more: it would keep its server, and the loop, alive."""
+    """Forget every listener that cannot accept any more: it would keep its server and its loop alive."""
     for listener in list(_listeners.values()):
         if not listener.is_alive:
             _forget(listener)
@@ -152,7 +152,7 @@ def _refused() -> ConnectionRefusedError:
 
 
 class MemoryTransport:
-    """Dials and listens for names within the process."""
+    """Dial and listen for names within the process."""
 
     scheme = "memory"
 
@@ -171,7 +171,7 @@ class MemoryTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> MemoryListener:
-        """Take a name. One whose listener's loop is closed is free again."""
+        """Take a name. A name is free again once its listener's loop is closed."""
         _sweep()
         listener = MemoryListener(address, session_factory, options.backlog)
         holder = _listeners.setdefault(address.path, listener)
@@ -180,7 +180,7 @@ class MemoryTransport:
         return listener
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
-        """Connect without an event loop: by a socket pair, whose other end the listener's loop serves."""
+        """Connect without an event loop: by a socket pair whose other end the listener's loop serves."""
         near, far = socket.socketpair()
         try:
             _find(address).take(far)

@@ -1,12 +1,12 @@
-"""One end of a connection in memory: an asyncio transport whose network is the other end.
+"""One end of a connection in memory: an asyncio transport that writes to the other end.
 
     write ──► peer's inbox ── one call_soon ──► get_buffer, buffer_updated ──► resume_writing here
 
-To a session an end behaves like a TCP transport of asyncio or uvloop. What TCP leaves to chance is settled:
-what was written before `close` or `write_eof` arrives; what the peer had not read at `abort` does not.
+To a session an end behaves like a TCP transport of asyncio or uvloop. Two cases that TCP leaves to chance are defined
+here: bytes written before `close` or `write_eof` arrive; bytes that the peer has not read at `abort` do not.
 
-Threads: a field is written by one thread only, save the inbox and the flags marked "any thread". Whoever sets
-such a flag looks at the state it guards afterwards, so of two threads at least one sees the other's step.
+Threads: one thread alone writes a field, except the inbox and the flags marked "any thread". A thread that sets such a
+flag checks the guarded state afterwards, so at least one of two threads sees the other's change.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ __all__ = ["MemoryEnd"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: What `get_buffer` is told to be a good size; the same as uvloop tells.
+#: The size hint for `get_buffer`, the same as uvloop's.
 _SIZE_HINT = 65_536
 
-#: Bytes delivered to one session in one turn of the loop, so that others have theirs.
+#: The most bytes delivered to one session in one turn of the loop, so that other sessions get their turn.
 _TURN_BYTES = 1_048_576
 
 #: Bytes in flight above which the writer is asked to pause; asyncio's default.
@@ -34,7 +34,7 @@ _HIGH_WATER = 65_536
 
 
 class _Mark(Enum):
-    """What travels in an inbox beside bytes."""
+    """The entries of an inbox other than bytes."""
 
     END = "the peer writes no more"
     GONE = "the peer is closed"
@@ -51,10 +51,10 @@ class MemoryEnd(asyncio.Transport):
     ) -> None:
         super().__init__({"sockname": names[0], "peername": names[1], "socket": None})
         self._loop: Final = loop
-        # Callbacks run in it, whoever scheduled them: nothing of the writer's context reaches the reader.
+        # All callbacks run in this context: the writer's context variables do not reach the reader.
         self._context: Final = context
         self._session: asyncio.BufferedProtocol | None = None
-        # None once one of the two is closed for good, so that they never keep each other alive.
+        # None once either end is closed, so that the two ends never keep each other alive.
         self._peer: MemoryEnd | None = None
 
         # Receiving. The peer's thread appends to the inbox and sets the flags (any thread).
@@ -72,13 +72,13 @@ class MemoryEnd(asyncio.Transport):
         self._is_refused = False  # bytes were written to a peer that is closed
         self._low, self._high = _HIGH_WATER // 4, _HIGH_WATER
 
-        # Open -> closing (connection_lost is on its way) -> lost.
+        # Open -> closing (connection_lost is scheduled) -> lost.
         self._is_closing = False
         self._is_lost = False
 
     @classmethod
     def pair(cls, near: "tuple[Any, ...]", far: "tuple[Any, ...]") -> "tuple[MemoryEnd, MemoryEnd]":
-        """Make both ends of a connection; each argument is what `MemoryEnd` takes."""
+        """Make both ends of a connection; each argument holds the arguments of one `MemoryEnd`."""
         ends = cls(*near), cls(*far)
         ends[0]._peer, ends[1]._peer = ends[1], ends[0]
         return ends
@@ -110,7 +110,7 @@ class MemoryEnd(asyncio.Transport):
         return session
 
     def close(self) -> None:
-        """Stop reading; what was written still arrives."""
+        """Stop reading; written bytes still arrive."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -118,7 +118,7 @@ class MemoryEnd(asyncio.Transport):
         self._call_soon(self._lose, None)
 
     def abort(self) -> None:
-        """Close and drop what the peer has not read: it sees a reset. After `write_eof` it is `close`."""
+        """Close and drop the bytes that the peer has not read; the peer sees a reset. After `write_eof`, close."""
         if self._has_ended:
             self.close()
         else:
@@ -190,7 +190,7 @@ class MemoryEnd(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         peer = self._peer
         if peer is None or peer._is_lost:
-            # As with TCP, but the session first hears what the peer had to say, if it listens.
+            # As with TCP, but a reading session first gets the bytes that the peer wrote.
             self._is_refused = True
             if peer is None or self._is_paused:
                 self._break(_reset_error())
@@ -211,7 +211,7 @@ class MemoryEnd(asyncio.Transport):
             return
         self._is_writing_paused = True
         self._tell(self._session.pause_writing, "pause_writing")
-        # The peer may have read, in its own thread, before it could see that somebody waits for that.
+        # The peer may have read in its own thread before it could see that this end waits.
         if self.get_write_buffer_size() <= self._low:
             self._call_soon(self._resume_writer)
 
@@ -236,7 +236,7 @@ class MemoryEnd(asyncio.Transport):
             self._call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        """Give the session what has come; runs at most once in a turn of the loop."""
+        """Pass the received items to the session; runs at most once in a turn of the loop."""
         self._is_due = False
         if self._session is None or self._is_closing:
             return
@@ -301,7 +301,7 @@ class MemoryEnd(asyncio.Transport):
         session = self._session
         assert session is not None
         if mark is _Mark.GONE:
-            # As with TCP: whoever writes to a closed peer is told so; whoever does not may stay half open.
+            # As with TCP: writing to a closed peer fails; an end that does not write may stay half open.
             if self._is_refused or self.get_write_buffer_size():
                 self._break(_reset_error())
             self._peer = None
@@ -370,14 +370,14 @@ class MemoryEnd(asyncio.Transport):
         try:
             other._loop.call_soon_threadsafe(callback, context=other._context)
         except RuntimeError:
-            # Its loop is closed: nobody will ever read there.
+            # Its loop is closed: that end never reads again.
             other._is_lost = True
             if not self._is_closing:
                 self._break(_reset_error())
 
 
 def _immutable(data: bytes | bytearray | memoryview) -> bytes | memoryview:
-    """Return bytes that nobody can change any more, copied only where somebody could."""
+    """Return immutable bytes, copied only from a mutable buffer."""
     if type(data) is bytes:
         return data
     with memoryview(data) as view:

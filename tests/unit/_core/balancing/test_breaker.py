@@ -45,7 +45,7 @@ def test_faults_outside_the_window_are_forgotten() -> None:
     assert breaker.state == "closed"
 
 
-def test_probe_is_let_through_when_its_time_is_over() -> None:
+def test_probe_is_admitted_after_the_open_time() -> None:
     breaker = opened(Settings(open_seconds=2))
     assert breaker.acquire(1.9) == 0
     assert breaker.opens_in(1.5) == 0.5

@@ -44,7 +44,7 @@ def test_endpoint_with_few_attempts_is_not_compared() -> None:
     assert ejected(endpoint_set((100, 0, 0.01), (100, 0, 0.01), (0, 19, 0.01)), Outlier()) == []
 
 
-def test_single_endpoint_is_compared_with_nobody() -> None:
+def test_single_endpoint_is_not_compared() -> None:
     assert ejected(endpoint_set((0, 100, 0.01)), Outlier()) == []
 
 
@@ -54,7 +54,7 @@ def test_rules_can_be_left_out() -> None:
     assert ejected(endpoint_set(*results), Outlier(slow_factor=None)) == [2]
 
 
-def test_each_sweep_looks_at_what_came_since_the_last() -> None:
+def test_each_sweep_counts_the_attempts_since_the_last_one() -> None:
     endpoints = endpoint_set((100, 0, 0.01), (60, 40, 0.01))
     detector = OutlierDetector(Outlier(success_gap=0.9))
     assert not detector.sweep(endpoints, 100.0)
@@ -79,7 +79,7 @@ def test_ejected_endpoint_returns_and_stays_out_longer_each_time() -> None:
         now += seconds
 
 
-def test_what_put_an_endpoint_out_does_not_put_it_out_again() -> None:
+def test_faults_that_ejected_an_endpoint_do_not_eject_it_again() -> None:
     detector = OutlierDetector(Outlier(ejection=5))
     good, bad = endpoint_set((100, 0, 0.01), (0, 100, 0.01))
     detector.sweep([good, bad], 100.0)

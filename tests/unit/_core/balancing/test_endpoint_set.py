@@ -23,12 +23,12 @@ from fastrpc.status import Status
 from tests.support.endpoint_sets import LOST, Clock, attempt, call, endpoint_set_of, endpoints, name, usable
 
 
-def test_without_endpoints_nobody_serves_it() -> None:
+def test_without_endpoints_a_pick_raises_no_endpoint_error() -> None:
     with pytest.raises(NoEndpointError, match=r"arith\.mul: no endpoint serves it"):
         endpoint_set_of(0).pick(call())
 
 
-def test_filters_that_leave_nothing_are_named() -> None:
+def test_filters_that_leave_no_endpoint_are_named() -> None:
     endpoint_set = EndpointSet(RoundRobin(filters=[lambda endpoints, is_sound: []]))
     endpoint_set.update(endpoints(2))
     with pytest.raises(NoEndpointError, match="filters"):
@@ -90,7 +90,7 @@ def test_endpoint_that_fails_several_times_in_a_row_is_out_at_once() -> None:
 
 
 @pytest.mark.parametrize("outlier", [None, Outlier(consecutive=3)])
-def test_filter_that_raises_fails_the_pick_and_is_asked_again(outlier: Outlier | None) -> None:
+def test_filter_that_raises_fails_the_pick_and_runs_again(outlier: Outlier | None) -> None:
     def narrow(given: Sequence[Endpoint], is_sound: object) -> Sequence[Endpoint]:
         if faults:
             raise faults.pop()
@@ -150,7 +150,7 @@ def test_endpoint_to_which_all_the_long_calls_go_is_not_slow() -> None:
     assert usable(endpoint_set) == "abc"
 
 
-def test_endpoint_that_is_slow_for_what_others_do_fast_is_out() -> None:
+def test_endpoint_that_is_slower_than_the_others_is_ejected() -> None:
     clock = Clock()
     endpoint_set = endpoint_set_of(4, clock=clock, outlier=Outlier(interval=100))
     for number in range(1_000):
@@ -172,7 +172,7 @@ def test_below_half_healthy_all_are_used() -> None:
     assert (usable(endpoint_set), endpoint_set.is_panicking) == ("abcde", True)
 
 
-def test_single_endpoint_is_used_whatever_it_does() -> None:
+def test_single_endpoint_is_used_in_spite_of_faults() -> None:
     endpoint_set = endpoint_set_of(1, outlier=Outlier(consecutive=1))
     for _ in range(5):
         assert attempt(endpoint_set, "a") == "a"
@@ -234,7 +234,7 @@ def test_endpoint_that_is_down_and_ejected_needs_both_to_end() -> None:
     assert usable(endpoint_set) == "abcd"
 
 
-def test_filters_see_who_is_down() -> None:
+def test_filters_see_endpoints_that_are_down() -> None:
     endpoint_set = EndpointSet(RoundRobin(filters=[zone("near")]), clock=Clock())
     endpoint_set.update([Endpoint("memory://a", zone="near"), Endpoint("memory://b", zone="far")])
     assert usable(endpoint_set) == "a"
@@ -254,14 +254,14 @@ def test_endpoint_that_stays_in_the_list_stays_down() -> None:
     assert usable(endpoint_set) == "abc"
 
 
-def test_endpoint_that_is_down_is_used_where_no_other_is_at_hand() -> None:
+def test_endpoint_that_is_down_is_used_without_any_other() -> None:
     endpoint_set = endpoint_set_of(2)
     probe(endpoint_set, "a")
     endpoint_set.set_leaving(endpoint_set.endpoint_states[1], True)
     assert usable(endpoint_set) == "a"
 
 
-def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
+def test_calls_leave_an_unhealthy_zone_and_return() -> None:
     clock = Clock()
     endpoint_set = EndpointSet(
         RoundRobin(filters=[zone("near", sound=0.7)]), outlier=Outlier(consecutive=1, ejection=5), clock=clock
@@ -281,7 +281,7 @@ def test_calls_leave_a_zone_that_is_not_sound_and_come_back() -> None:
 @pytest.mark.parametrize(
     "error", [CallError(Status.NOT_FOUND), asyncio.CancelledError(), DecodeError("ours")]
 )
-def test_what_does_not_speak_against_the_endpoint_does_no_harm(error: BaseException) -> None:
+def test_errors_of_the_caller_do_not_count_as_faults(error: BaseException) -> None:
     endpoint_set = endpoint_set_of(3, breaker=Breaker(consecutive=1), outlier=Outlier(consecutive=1))
     for _ in range(9):
         attempt(endpoint_set, "abc", error)

@@ -61,7 +61,7 @@ def test_pinned_attempts_count_for_the_bound_as_well() -> None:
     assert loads(endpoint_set) == {"tcp://10.0.0.1:1": 0}
 
 
-def test_endpoint_that_comes_back_has_the_calls_that_went_on_there() -> None:
+def test_endpoint_that_returns_keeps_its_calls_in_flight() -> None:
     endpoint_set = hashed(1, 2)
     running = [endpoint_set.pick_at(call(), endpoint_set.endpoint_states[0]) for _ in range(3)]
     endpoint_set.set_leaving(endpoint_set.endpoint_states[0], True)
@@ -73,7 +73,7 @@ def test_endpoint_that_comes_back_has_the_calls_that_went_on_there() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_ring_counts_what_is_in_flight_whatever_happens(seed: int) -> None:
+def test_the_ring_counts_calls_in_flight_after_any_history(seed: int) -> None:
     chance = random.Random(seed)
     endpoint_set = hashed(*range(1, 9))
     running: list[Pick] = []
@@ -116,7 +116,7 @@ class Complaining:
         raise LookupError("no such endpoint")
 
 
-def test_selector_that_raises_when_it_is_told_keeps_no_probe() -> None:
+def test_selector_that_raises_from_observe_keeps_no_probe() -> None:
     now = [100.0]
     breaker = Breaker(consecutive=1, open_seconds=1.0)
     endpoint_set = EndpointSet(selector_for(Complaining()), breaker=breaker, clock=lambda: now[0])
@@ -148,7 +148,7 @@ class Interrupting(Address):
 
 @pytest.mark.parametrize("raises_at", [1, 2])
 @pytest.mark.parametrize("selector", [ConsistentHash, RoundRobin])
-def test_pick_that_is_interrupted_leaves_no_marks(selector: Any, raises_at: int) -> None:
+def test_interrupted_pick_leaves_no_marks(selector: Any, raises_at: int) -> None:
     strange = Endpoint("tcp://10.0.0.9:9")
     strange.address = Interrupting("tcp", host="10.0.0.9", port=9)
     endpoint_set = EndpointSet(selector_for(selector()))

@@ -35,7 +35,7 @@ class Slow:
 
 
 @pytest.mark.parametrize("change", ["list", "connection"])
-def test_what_another_thread_changes_while_filters_run_stands(change: str) -> None:
+def test_changes_of_another_thread_during_filters_are_kept(change: str) -> None:
     slow = Slow()
     endpoint_set = EndpointSet(RoundRobin(filters=[slow]))
     endpoint_set.update(endpoints(3))
@@ -72,7 +72,7 @@ def test_placement_ends_once() -> None:
     assert endpoint_set.endpoint_states[0].in_flight == 0
 
 
-def test_placement_that_is_thrown_away_holds_no_place() -> None:
+def test_discarded_pick_holds_no_slot() -> None:
     endpoint_set = endpoint_set_of(1)
     pick = endpoint_set.pick(call())
     del pick
@@ -89,7 +89,7 @@ def test_placement_of_an_endpoint_that_went_ends_all_the_same() -> None:
     assert attempt(endpoint_set, "") == "z"
 
 
-def test_selector_of_the_user_is_told_of_picks_that_came_to_nothing() -> None:
+def test_user_defined_selector_observes_picks_that_led_to_no_attempt() -> None:
     class Theirs:
         under_way = 0
 

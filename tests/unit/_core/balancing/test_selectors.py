@@ -99,7 +99,7 @@ def picks(selector: RoundRobin | SmoothWeighted, count: int) -> str:
     return "".join(selector.pick(NO_CALL).address.path for _ in range(count))
 
 
-def test_round_robin_goes_on_where_it_was_when_the_endpoints_change() -> None:
+def test_round_robin_keeps_its_position_when_the_endpoints_change() -> None:
     for seed in range(20):
         selector = RoundRobin(seed=seed)
         a, b, c, d = endpoint_set(1, 1, 1, 1)
@@ -154,9 +154,7 @@ def test_weighted_takes_other_weights_up() -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.lists(st.integers(0, 9), max_size=9))
-def test_weighted_goes_on_where_it_was_after_endpoints_were_away(
-    weights: list[int], pauses: list[int]
-) -> None:
+def test_weighted_resumes_its_sequence_when_endpoints_return(weights: list[int], pauses: list[int]) -> None:
     selector, undisturbed = SmoothWeighted(), SmoothWeighted()
     endpoints = endpoint_set(*weights)
     endpoint_set_of = EndpointSet(selector)
@@ -174,7 +172,7 @@ def test_weighted_goes_on_where_it_was_after_endpoints_were_away(
     st.lists(st.integers(1, 9), min_size=2, max_size=4),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=6),
 )
-def test_weighted_keeps_its_shares_whatever_came_and_went(
+def test_weighted_keeps_its_shares_through_any_changes(
     weights: list[int], changes: list[tuple[int, int]]
 ) -> None:
     selector = SmoothWeighted()
@@ -191,7 +189,7 @@ def test_weighted_keeps_its_shares_whatever_came_and_went(
     assert counts == {chr(97 + index): 3 * weight for index, weight in enumerate(weights)}
 
 
-def test_weighted_does_not_spend_at_once_what_it_saved_beside_a_heavy_endpoint() -> None:
+def test_weighted_does_not_burst_after_a_heavy_endpoint_leaves() -> None:
     selector = SmoothWeighted()
     a, b, heavy = endpoint_set(1, 1, 1_000)
     selector.update([a, b, heavy])

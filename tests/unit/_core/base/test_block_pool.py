@@ -24,7 +24,7 @@ def empty_pool() -> Iterator[None]:
     release_blocks()
 
 
-async def test_a_payload_somebody_holds_never_changes() -> None:
+async def test_a_payload_with_other_references_never_changes() -> None:
     source = random.Random(7)
     async with connected(Blocks()) as client:
         held = []

@@ -163,7 +163,7 @@ def counters_after(calls: list[tuple[Status, int]]) -> MethodCounters:
 
 
 @given(first=endings, second=endings)
-def test_merging_gives_what_counting_in_one_place_gives(
+def test_merging_equals_counting_in_one_place(
     first: list[tuple[Status, int]], second: list[tuple[Status, int]]
 ) -> None:
     merged = counters_after(first)
@@ -238,7 +238,7 @@ def test_registry_counts_each_protocol_apart() -> None:
         (OTHER_METHODS, "_other", "_other"),
     ],
 )
-def test_service_is_what_is_before_the_last_dot(name: str, service: str, method: str) -> None:
+def test_service_is_the_part_before_the_last_dot(name: str, service: str, method: str) -> None:
     counters = MethodCounters(name, "client")
     assert (counters.service, counters.method) == (service, method)
 

@@ -83,7 +83,7 @@ def test_any_text_may_be_looked_for(wanted: str) -> None:
     assert NameIndex([]).nearest(wanted) is None
 
 
-def test_index_can_be_made_anew() -> None:
+def test_index_can_be_rebuilt() -> None:
     index = NameIndex(["arith.mul"])
     index.__init__(["arith.add"])  # type: ignore[misc]
     assert index.nearest("arith.ad") == "arith.add"

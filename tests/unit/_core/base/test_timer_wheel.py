@@ -28,7 +28,7 @@ def tick_of(due_ns: int) -> int:
     return min(-(-due_ns // TICK), LAST_TICK)
 
 
-def test_new_wheel_has_nothing_due() -> None:
+def test_new_wheel_has_no_due_timer() -> None:
     schedule = Schedule()
     assert schedule.next_due_ns() == 0
     assert schedule.expired(2**63) == []
@@ -59,7 +59,7 @@ def test_timer_due_in_the_past_expires_without_time_passing() -> None:
     assert expired.value == "late"
 
 
-def test_timer_due_at_time_zero_does_not_look_like_none() -> None:
+def test_timer_due_at_time_zero_is_not_mistaken_for_none() -> None:
     schedule = Schedule()
     schedule.schedule(0, "at once")
     assert schedule.next_due_ns() == 1

@@ -47,7 +47,7 @@ def test_views_that_are_kept_are_different_ones(client: Any) -> None:
     assert [view.hash_key for view in views] == list(range(100))
 
 
-def test_a_view_that_nobody_has_is_used_again_with_nothing_of_what_it_was(client: Any) -> None:
+def test_an_unreferenced_view_is_reused_without_its_old_state(client: Any) -> None:
     place = id(client.with_options(hash_key="first", idempotent=True))
     view = client.with_options(hash_key="second")
     assert id(view) == place
@@ -84,7 +84,7 @@ def test_views_of_a_class_of_ones_own_are_always_new() -> None:
     assert ended == [0, 1, 2]
 
 
-def test_a_class_whose_views_are_something_else_is_refused() -> None:
+def test_a_class_with_views_of_another_kind_is_refused() -> None:
     class Odd(fastrpc.Client):
         def __new__(cls, *arguments: Any) -> Any:
             return super().__new__(cls) if arguments else "no view"
@@ -93,7 +93,7 @@ def test_a_class_whose_views_are_something_else_is_refused() -> None:
         Odd(ADDRESS).with_options(hash_key=1)
 
 
-def test_what_looks_at_the_end_of_a_view_may_make_another_one(client: Any) -> None:
+def test_a_weak_reference_callback_of_a_view_may_make_another_one(client: Any) -> None:
     keys: list[Any] = []
     references = []
     for number in range(100):
@@ -107,7 +107,7 @@ def test_what_looks_at_the_end_of_a_view_may_make_another_one(client: Any) -> No
 
 
 @pytest.mark.parametrize("kind", [fastrpc.Client, fastrpc.SyncClient])
-def test_what_is_no_option_is_refused(kind: Any) -> None:
+def test_unknown_options_are_refused(kind: Any) -> None:
     client = kind(ADDRESS)
     with pytest.raises(TypeError, match="by name"):
         client.with_options("customer:7")

@@ -49,7 +49,7 @@ def test_exception_thrown_after_the_end_changes_no_outcome() -> None:
     assert call.outcomes == [(Status.OK, None)]
 
 
-def test_exception_reaches_who_awaits_an_iterator_without_throw() -> None:
+def test_exception_reaches_the_awaiting_coroutine_of_an_iterator_without_throw() -> None:
     call = Noted()
     proceeding: Any = Chain((), lambda call: cast(Any, Bare()), note_failure).proceed()(call)
     proceeding.send(None)

@@ -56,7 +56,7 @@ def test_it_has_the_descriptor_of_its_socket_until_it_is_closed(
     assert far.recv(1) == b""
 
 
-def test_closing_twice_closes_nobody_elses_descriptor(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_closing_twice_closes_no_foreign_descriptor(pair: tuple[socket.socket, socket.socket]) -> None:
     io = SocketIO(pair[0])
     number = io.descriptor
     io.close()
@@ -88,7 +88,7 @@ def test_a_session_takes_no_raw_socket(pair: tuple[socket.socket, socket.socket]
 
 
 @pytest.mark.parametrize("size", [10, 100_000, 3_000_000])
-def test_what_a_transport_returns_is_all_that_a_client_reads_and_writes(size: int) -> None:
+def test_a_client_reads_and_writes_only_through_the_io_object(size: int) -> None:
     # All it does says that the descriptor is bad; a client that passed it by would find none at all.
     config = ClientConfig(timeouts=Timeouts(call=5.0))
     with Opened(gives=BlockingIO()) as target, SyncClient(target, config=config) as client:

@@ -394,7 +394,7 @@ def test_a_second_wake_up_after_the_end_is_reported(loop: Loop, reports: list[di
     assert [type(report["exception"]) for report in reports] == [asyncio.InvalidStateError]
 
 
-def test_an_exception_nobody_retrieves_is_not_reported(loop: Loop, reports: list[dict[str, Any]]) -> None:
+def test_an_unretrieved_exception_is_not_reported(loop: Loop, reports: list[dict[str, Any]]) -> None:
     async def main() -> None:
         await begin(fail(ValueError()))
         gc.collect()
@@ -412,7 +412,7 @@ def test_a_task_lost_before_its_end_is_reported(loop: Loop, reports: list[dict[s
     assert [report["message"] for report in reports] == ["Task was destroyed but it is pending!"]
 
 
-def test_closing_a_loop_ends_what_still_runs(loop: Loop) -> None:
+def test_closing_a_loop_ends_running_work(loop: Loop) -> None:
     ended = []
 
     async def handler() -> None:

@@ -122,7 +122,7 @@ def test_the_name_is_made_when_asked_for_and_can_be_set(loop: Loop) -> None:
     assert HandlerTask(loop).get_name() == "rpc"
 
 
-def test_repr_tells_state_name_coroutine_and_what_is_awaited(loop: Loop) -> None:
+def test_repr_has_state_name_coroutine_and_the_awaited_future(loop: Loop) -> None:
     async def waiting() -> None:
         await loop.create_future()
 

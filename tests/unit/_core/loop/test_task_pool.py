@@ -257,7 +257,7 @@ WAYS_TO_KEEP = [
 
 @pytest.mark.parametrize("suspends", [False, True])
 @pytest.mark.parametrize("keep", WAYS_TO_KEEP)
-def test_a_task_that_somebody_kept_is_not_used_again(
+def test_a_task_with_other_references_is_not_reused(
     calls: Calls, keep: Callable[[list[Any]], None], suspends: bool
 ) -> None:
     kept: list[Any] = []
@@ -273,7 +273,7 @@ def test_a_task_that_somebody_kept_is_not_used_again(
 
 
 @pytest.mark.parametrize("suspends", [False, True])
-def test_whoever_kept_a_task_keeps_its_outcome(calls: Calls, suspends: bool) -> None:
+def test_a_kept_task_keeps_its_outcome(calls: Calls, suspends: bool) -> None:
     kept: list[Any] = []
 
     async def keeping() -> str:
@@ -320,7 +320,7 @@ def test_a_task_found_in_the_pool_by_others_is_not_used_again(calls: Calls) -> N
     assert all(task.done() for task in found)
 
 
-def test_a_coroutine_that_somebody_kept_does_not_matter(calls: Calls) -> None:
+def test_a_kept_reference_to_the_coroutine_does_not_prevent_reuse(calls: Calls) -> None:
     kept: list[Any] = []
 
     async def keeping() -> int:
@@ -333,7 +333,7 @@ def test_a_coroutine_that_somebody_kept_does_not_matter(calls: Calls) -> None:
     assert context.run(color.get) == "none"
 
 
-def test_the_pool_lets_go_of_what_a_call_returned(calls: Calls) -> None:
+def test_the_pool_releases_the_result_of_a_call(calls: Calls) -> None:
     class Large:
         pass
 
@@ -417,7 +417,7 @@ def test_repeated_calls_share_one_task(loop: Loop) -> None:
     assert len(driver.pool) == 1
 
 
-def test_calls_that_never_suspend_leave_nothing_behind(loop: Loop) -> None:
+def test_calls_that_never_suspend_leave_no_garbage(loop: Loop) -> None:
     driver = TaskDriver(loop)
 
     def grown() -> tuple[int, int]:
@@ -434,7 +434,7 @@ def test_calls_that_never_suspend_leave_nothing_behind(loop: Loop) -> None:
     assert abs(references) < 50
 
 
-def test_calls_that_suspend_leave_nothing_behind(calls: Calls) -> None:
+def test_calls_that_suspend_leave_no_garbage(calls: Calls) -> None:
     def run_some(count: int) -> int:
         for _ in range(count):
             calls.run(late_identity())

@@ -53,7 +53,7 @@ async def test_short_work_is_done_at_once() -> None:
     assert len(turns) == 0
 
 
-async def test_long_work_goes_on_in_later_turns() -> None:
+async def test_long_work_continues_in_later_turns() -> None:
     notes: list[str] = []
     turns = Turns(asyncio.get_running_loop())
     SlicedWork(turns, burning(notes, "a", 200)).begin()
@@ -110,7 +110,7 @@ async def test_new_work_does_not_starve_that_which_had_its_slice() -> None:
     await finished(turns)
 
 
-async def test_work_goes_on_in_the_context_in_which_it_began() -> None:
+async def test_work_continues_in_its_own_context() -> None:
     seen: list[str] = []
     turns = Turns(asyncio.get_running_loop())
     burn = burning(seen, "", 100)
@@ -125,7 +125,7 @@ async def test_work_goes_on_in_the_context_in_which_it_began() -> None:
     assert set(seen) == {"own"}
 
 
-async def test_work_that_fails_is_reported_and_the_others_go_on() -> None:
+async def test_failing_work_is_reported_and_other_work_continues() -> None:
     notes: list[str] = []
     reports: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()

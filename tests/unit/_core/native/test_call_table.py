@@ -223,7 +223,7 @@ def test_no_two_tables_multiply_by_the_same_number() -> None:
 
 
 @pytest.mark.parametrize("step", [2, 4, 6, 10])
-def test_ids_in_a_row_do_not_meet_whatever_the_multiplier(step: int) -> None:
+def test_consecutive_ids_do_not_collide_with_any_multiplier(step: int) -> None:
     for _ in range(200):
         assert slots_searched(CallTable(), range(1, 1 + 500 * step, step)) <= 2 * 500
 

@@ -45,7 +45,7 @@ class TestOrder:
         assert rest[0].id == 3
         assert {type(frame) for frame in rest[1:]} == {Data}
 
-    def test_ids_rise_on_the_wire_whatever_waited(self) -> None:
+    def test_ids_rise_on_the_wire_even_after_waiting(self) -> None:
         connection = client({Setting.MAX_CALLS: 2})
         for size in (100_000, 5, 50_000, 7, 0):
             connection.open_call(METHOD, bytes(size))
@@ -156,7 +156,7 @@ class TestPlaces:
         assert frames(connection.data_to_send()) == []
         assert waiting.id == 0
 
-    def test_ten_thousand_given_up_calls_leave_nothing_behind(self) -> None:
+    def test_ten_thousand_cancelled_calls_leave_no_state(self) -> None:
         connection = client({Setting.MAX_CALLS: 1})
         connection.open_call(METHOD)
         for _ in range(10_000):

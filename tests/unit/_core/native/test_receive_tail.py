@@ -136,7 +136,7 @@ async def test_frames_cut_anywhere_are_joined_behind_their_turn() -> None:
         session.connection_lost(None)
 
 
-async def test_what_waits_in_front_of_the_end_of_the_stream_is_heard() -> None:
+async def test_bytes_before_the_end_of_the_stream_are_handled() -> None:
     session, _, owner = open_session()
     use_up_the_turn()
     receive(session, DRAINS)
@@ -155,7 +155,7 @@ async def test_the_end_of_writing_comes_behind_what_waits() -> None:
     session.connection_lost(None)
 
 
-async def test_the_end_of_the_stream_is_told_whatever_fails_in_front_of_it(
+async def test_the_end_of_the_stream_is_delivered_after_any_failure(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session, _, owner = open_session()
@@ -170,7 +170,7 @@ async def test_the_end_of_the_stream_is_told_whatever_fails_in_front_of_it(
     ]
 
 
-async def test_a_session_whose_turn_fails_is_ended_and_the_loop_goes_on() -> None:
+async def test_a_session_with_a_failing_turn_ends_and_the_loop_continues() -> None:
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     session, stream, _ = open_session()

@@ -33,7 +33,7 @@ def test_a_missing_default_is_put_into_the_object() -> None:
     assert vars(money) == {"amount": 1, "currency": "EUR"}
 
 
-def test_what_is_there_stays() -> None:
+def test_present_fields_keep_their_values() -> None:
     money = Money(1, "USD")
     assert vars(money_filler()(money)) == {"amount": 1, "currency": "USD"}
 
@@ -45,7 +45,7 @@ def test_values_of_other_classes_are_left_alone(value: Any) -> None:
     assert repr(value) == before
 
 
-def test_a_factory_makes_each_default_anew() -> None:
+def test_a_factory_makes_a_new_default_each_time() -> None:
     filler = DefaultFiller()
     filler.define("object", cls=Money, defaults={"currency": (None, list, False)})
     first, second = filler(lacking()), filler(lacking())
@@ -71,7 +71,7 @@ def test_a_required_field_that_is_missing_is_an_error() -> None:
         ({"kind": "union", "by_class": Money}, lacking(), lambda value: value),
     ],
 )
-def test_what_holds_objects_is_gone_through(definition: Any, value: Any, found: Any) -> None:
+def test_containers_of_objects_are_walked(definition: Any, value: Any, found: Any) -> None:
     given = dict(definition)
     filler = DefaultFiller()
     for name in ("each", "parts", "by_class"):
@@ -81,7 +81,7 @@ def test_what_holds_objects_is_gone_through(definition: Any, value: Any, found: 
     assert vars(found(filler(value))) == {"amount": 1, "currency": "EUR"}
 
 
-def test_a_decoder_fills_in_what_it_decodes() -> None:
+def test_a_decoder_fills_in_missing_defaults() -> None:
     decode = FillingDecoder(lambda payload: lacking() if payload == b"x" else None, money_filler())
     assert vars(decode(b"x")) == {"amount": 1, "currency": "EUR"}
     assert decode(b"") is None

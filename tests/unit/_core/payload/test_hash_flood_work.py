@@ -113,7 +113,7 @@ def test_of_a_large_entry_that_cannot_be_of_the_type_only_the_head_is_decoded(fi
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_one_key_tells_that_a_type_is_not_that_of_the_map(count: int) -> None:
+def test_one_key_shows_that_a_type_does_not_match_the_map(count: int) -> None:
     payload = array([packed_map(range(65))] * 3_000)
     found, work = looked_at(payload, keys=(uuid.UUID, datetime, Decimal)[:count])
     assert found == "ok"

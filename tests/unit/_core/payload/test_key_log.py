@@ -69,12 +69,12 @@ def test_inner_containers_come_first(codec: int) -> None:
 
 @pytest.mark.parametrize("codec", [MSGPACK, JSON])
 @pytest.mark.parametrize(("asked", "kinds"), [({"arrays": False}, ["map"]), ({"maps": False}, ["array"])])
-def test_only_what_is_asked_for_is_noted(codec: int, asked: Any, kinds: list[str]) -> None:
+def test_only_the_requested_entries_are_noted(codec: int, asked: Any, kinds: list[str]) -> None:
     value = [{str(number): 0 for number in range(70)}, list(range(70))]
     assert [kind for kind, _ in noted_entries(codec, packed(codec, value), **asked)] == kinds
 
 
-def test_entries_of_json_that_nobody_closes_are_noted() -> None:
+def test_entries_of_unclosed_json_are_noted() -> None:
     payload = b'[1,{"a":{' + b",".join(b'"%d" : 0' % number for number in range(70))
     assert [entries for _, entries in noted_entries(JSON, payload)] == [[b'"%d"' % n for n in range(70)]]
 
@@ -107,7 +107,7 @@ def long_parts(value: Any) -> list[tuple[str, list[Any]]]:
 # Such values are large, and take a tenth of a second each.
 @settings(max_examples=max(10, round(20 * SCALE)))
 @given(values)
-def test_what_is_noted_is_what_the_value_holds(value: Any) -> None:
+def test_noted_entries_are_those_of_the_value(value: Any) -> None:
     for codec, read in ((MSGPACK, msgpack.unpackb), (JSON, lambda text: json.loads(text.rstrip(b", ")))):
         found = noted_entries(codec, packed(codec, value))
         assert [(kind, [read(entry) for entry in entries]) for kind, entries in found] == long_parts(value)

@@ -126,7 +126,7 @@ def test_payload_may_lie_in_any_buffer(kind: Any) -> None:
     assert marshal_of(int, scan=True).decode_result(kind(encode(1))) == 1
 
 
-def test_payload_that_is_no_buffer_is_a_type_error() -> None:
+def test_payload_that_is_not_a_buffer_is_a_type_error() -> None:
     for payload in (None, 5, "text", [1]):
         with pytest.raises(TypeError):
             marshal_of(int, int).decode_arguments(payload)  # type: ignore[arg-type]
@@ -209,7 +209,7 @@ def test_a_wrong_key_is_named() -> None:
     )
 
 
-def test_hints_show_what_the_method_takes() -> None:
+def test_hints_show_the_parameters_of_the_method() -> None:
     marshal = marshal_of(int, int, defaults="b")
     assert refused(marshal, encode(())).hint == "takes 1 to 2 arguments (a, b)"
     assert refused(marshal, encode({"z": 1})).hint == "its parameters are: a, b"
@@ -225,7 +225,7 @@ def test_malformed_payload_is_an_invalid_argument(codec: str, scan: bool, payloa
     assert refused(marshal_of(int, int, codec=codec, scan=scan), payload).status is Status.INVALID_ARGUMENT
 
 
-def test_text_that_is_no_utf8_is_an_invalid_argument() -> None:
+def test_text_that_is_not_utf8_is_an_invalid_argument() -> None:
     assert "utf-8" in refused(marshal_of(str), b"\x91\xa1\xff").message
 
 

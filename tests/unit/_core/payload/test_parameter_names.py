@@ -39,11 +39,11 @@ def test_any_names_give_the_numbers_of_the_reference(seed: int) -> None:
     ]
 
 
-def test_names_are_told_apart_from_names_joined() -> None:
+def test_names_are_hashed_apart_not_joined() -> None:
     assert ParameterNames(("ab", "c")).number(2) != ParameterNames(("a", "bc")).number(2)
 
 
-def test_more_positions_than_a_byte_counts_are_not_told() -> None:
+def test_more_positions_than_a_byte_counts_are_not_sent() -> None:
     names = ParameterNames(tuple(f"p{number}" for number in range(300)))
     assert names.number(255) & 0xFF == 255
     assert names.number(256) == names.number(300) == 0
@@ -55,7 +55,7 @@ def test_a_count_beyond_the_names_is_an_error() -> None:
             ParameterNames(TRANSFER).number(count)
 
 
-def test_each_prefix_is_taken_and_nothing_else() -> None:
+def test_only_prefixes_of_the_names_are_accepted() -> None:
     names = ParameterNames(TRANSFER)
     for count in range(len(TRANSFER) + 1):
         assert names.takes(names_told(TRANSFER[:count]))
@@ -65,7 +65,7 @@ def test_each_prefix_is_taken_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("told", [0, 0x1234_5678_9ABC_DE00])
-def test_what_counts_no_position_is_not_checked(told: int) -> None:
+def test_hashes_of_no_positions_are_not_checked(told: int) -> None:
     assert ParameterNames(TRANSFER).takes(told)
     assert ParameterNames(()).takes(told)
 
@@ -86,7 +86,7 @@ def test_two_spellings_are_not_mixed_with_each_other() -> None:
     assert not names.takes(names_told(("a", "y")))
 
 
-def test_a_method_of_many_parameters_with_old_names_is_told_too() -> None:
+def test_a_method_with_many_parameters_states_its_old_names() -> None:
     own = tuple(f"p{number}" for number in range(300))
     spelling = [{name, f"old_{name}"} if number < 4 else {name} for number, name in enumerate(own)]
     names = ParameterNames(own, (spelling,))

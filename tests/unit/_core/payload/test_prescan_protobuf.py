@@ -102,7 +102,9 @@ def test_unknown_groups_are_levels_too() -> None:
         (PACKED_EIGHT_BYTES, bytes(8 * 9), 9),
     ],
 )
-def test_each_packed_number_is_an_item_beside_its_field(held: int, numbers: bytes, count: int) -> None:
+def test_each_packed_number_is_an_item_in_addition_to_its_field(
+    held: int, numbers: bytes, count: int
+) -> None:
     layout = MessageLayout([{1 << 3 | 2: held}])
     payload = b"\x0a" + bytes([len(numbers)]) + numbers
     assert layout.prescan_payload(payload, max_items=count + 1) == ("ok", len(payload) + CONTAINER)
@@ -116,7 +118,7 @@ def test_layout_that_leads_nowhere_is_refused(messages: Any) -> None:
 
 
 @pytest.mark.parametrize("messages", [None, 5, [None], [{"a": 0}], [{10: "a"}]])
-def test_layout_of_something_else_is_refused(messages: Any) -> None:
+def test_foreign_layout_is_refused(messages: Any) -> None:
     with pytest.raises((TypeError, AttributeError)):
         MessageLayout(messages)
 

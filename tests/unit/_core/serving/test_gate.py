@@ -165,7 +165,7 @@ class TestGuards:
             exchange.call("shop.price", "apple")
             assert (exchange.answers, shop.started) == ([5], 1)
 
-    async def test_guards_are_asked_in_order_behind_the_method_until_one_refuses(self) -> None:
+    async def test_guards_run_in_order_after_the_method_lookup_until_one_refuses(self) -> None:
         asked: list[str] = []
         async with gate_for(Shop) as gate:
             exchange = KeptExchange(gate)
@@ -181,7 +181,7 @@ class TestGuards:
             assert len(asked) == 4
 
     @pytest.mark.parametrize("guard", [lambda call: 1 / 0, lambda call: True, lambda call: ("x", "y", "z")])
-    async def test_a_guard_that_fails_lets_nobody_pass(
+    async def test_a_failing_guard_refuses_every_call(
         self, guard: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with gate_for(Shop) as gate:

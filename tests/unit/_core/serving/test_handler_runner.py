@@ -40,7 +40,7 @@ class TestHandlers:
             await exchange.wait()
             assert exchange.answers == ["apple in True"]
 
-    async def test_an_error_of_the_handler_is_told_with_its_details_and_metadata(self) -> None:
+    async def test_an_error_of_the_handler_reaches_the_caller_with_details_and_metadata(self) -> None:
         async with gate_for(Shop) as gate:
             exchange = KeptExchange(gate)
             exchange.call("shop.fail", "pear")
@@ -49,14 +49,14 @@ class TestHandlers:
             assert (msgspec.msgpack.decode(failure.details), failure.pushback_ms) == ({"item": "pear"}, 1500)
             assert exchange.reply_metadata == [{"hint": "other"}]
 
-    async def test_a_crash_is_told_as_internal(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_crash_is_answered_with_internal(self, caplog: pytest.LogCaptureFixture) -> None:
         async with gate_for(Shop) as gate:
             exchange = KeptExchange(gate)
             exchange.call("shop.crash")
             assert exchange.failures[0].status == Status.INTERNAL
             assert "ZeroDivisionError" in caplog.text
 
-    async def test_an_answer_over_what_the_peer_takes_is_an_error(self) -> None:
+    async def test_an_answer_over_the_limit_of_the_peer_is_an_error(self) -> None:
         shop = Shop()
         shop.go_on.set()
         async with gate_for(shop) as gate:
@@ -67,14 +67,14 @@ class TestHandlers:
             assert failure.status == Status.RESOURCE_EXHAUSTED
             assert "the client takes at most 10" in failure.text
 
-    async def test_reply_metadata_over_what_the_peer_takes_is_an_error(self) -> None:
+    async def test_reply_metadata_over_the_limit_of_the_peer_is_an_error(self) -> None:
         async with gate_for(Shop) as gate:
             exchange = KeptExchange(gate)
             exchange.max_metadata = 4
             exchange.call("shop.look")
             assert "over the 4 bytes" in exchange.failures[0].text
 
-    async def test_interceptors_stand_around_the_handler(self) -> None:
+    async def test_interceptors_run_around_the_handler(self) -> None:
         async def shout(call: Any, proceed: Any) -> Any:
             return (await proceed(call)) * 2
 
@@ -130,7 +130,7 @@ class TestHandlers:
             assert all(0 < answer <= 0.5 for answer in exchange.answers if isinstance(answer, float))
 
     @pytest.mark.parametrize("timeout", [-1, math.nan])
-    async def test_a_timeout_that_is_none_is_a_mistake_of_the_engine(self, timeout: float) -> None:
+    async def test_an_invalid_timeout_is_an_error_of_the_engine(self, timeout: float) -> None:
         async with gate_for(Shop) as gate:
             with pytest.raises(ValueError, match="timeout is"):
                 KeptExchange(gate).call("shop.price", "apple", timeout=timeout)
