@@ -7,10 +7,10 @@ BENCH_READY := .venv/.bench-ready
 BUILT := build/release/.built
 CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.DEFAULT_GOAL := help
 # Hundreds of processes of the tests import the package: its byte code is kept, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
+.DEFAULT_GOAL := help
 .PHONY: help build demo test lint guard bench promises compare services soak sanitize coverage wheel clean distclean
 
 help: ## list these commands
@@ -22,7 +22,7 @@ demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests that compare no times; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest -n 2 --dist worksteal -m "not measures" --durations=10 $(ARGS)
+	$(python) -m pytest -n 3 --dist worksteal -m "not measures" --durations=10 $(ARGS)
 
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint

@@ -44,7 +44,11 @@ async def listening() -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         for endpoint in ENDPOINTS:
             server = await asyncio.start_server(
-                lambda _, writer: writer.close(), "127.0.0.1", endpoint.address.port
+                lambda _, writer: writer.close(),
+                "127.0.0.1",
+                endpoint.address.port,
+                # Tests that run beside this one, in other processes, listen there as well.
+                reuse_port=True,
             )
             await stack.enter_async_context(server)
         yield

@@ -22,7 +22,7 @@ from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import timeout
 
-__all__ = ["BlockingFanOut", "FanOut", "Running"]
+__all__ = ["BlockingFanOut", "FanOut", "OutcomeQueue", "Running"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -259,21 +259,48 @@ def _begun(
         # A signal handler may raise anywhere in here, even while calls begin.
         try:
             ended = _start(calls, client._seconds_for(method), running)
-            yield (_next_of(ended, pool) for _ in endpoints)
+            yield (ended.next(pool) for _ in endpoints)
         finally:
             if not pool.is_of_parent:
                 running.end()
 
 
-def _start(
-    calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running
-) -> "queue.SimpleQueue[tuple[int, Any]]":
-    """Run the calls in threads; return a queue of (number, outcome) in the order in which the calls end.
+class OutcomeQueue:
+    """The outcomes of calls that threads make, with the numbers of the calls, in the order in which they end.
+
+    `queue.SimpleQueue.get(timeout=)` would wait for ever after a signal handler that takes longer than the timeout
+    (CPython 3.11); the queues of `queue.Queue` have locks that a thread of the parent may hold at a fork.
+    """
+
+    def __init__(self) -> None:
+        self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        # Locked while nothing new came; it protects nothing, so that a child of a fork may find it in either state.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def put(self, number: int, outcome: Any) -> None:
+        """Add an outcome and wake the thread that waits for it."""
+        self._ended.put((number, outcome))
+        with contextlib.suppress(RuntimeError):  # It is unlocked already.
+            self._bell.release()
+
+    def next(self, pool: Any) -> tuple[int, Any]:
+        """Return the next outcome. A signal handler may fork meanwhile: in the child nobody would bring one."""
+        while True:
+            try:
+                return self._ended.get_nowait()
+            except queue.Empty:
+                if not self._bell.acquire(timeout=FORK_LOOK_SECONDS):
+                    pool.check_process()
+
+
+def _start(calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running) -> OutcomeQueue:
+    """Run the calls in threads and return where their outcomes come.
 
     With more calls than threads, the later calls have the remainder of the shared deadline.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    ended = OutcomeQueue()
     waiting = enumerate(calls)
     lock = threading.Lock()
 
@@ -289,20 +316,11 @@ def _start(
                     outcome = call()
             except BaseException as error:
                 outcome = error
-            ended.put((number, outcome))
+            ended.put(number, outcome)
 
     for _ in range(min(len(calls), MOST_THREADS)):
         threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
     return ended
-
-
-def _next_of(ended: "queue.SimpleQueue[tuple[int, Any]]", pool: Any) -> tuple[int, Any]:
-    """Return the next outcome. A signal handler may fork meanwhile: in the child no thread would deliver one."""
-    while True:
-        try:
-            return ended.get(timeout=FORK_LOOK_SECONDS)
-        except queue.Empty:
-            pool.check_process()
 
 
 def _checked(outcomes: dict[Endpoint, Any]) -> dict[Endpoint, Any]:

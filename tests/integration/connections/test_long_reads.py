@@ -183,6 +183,7 @@ async def test_calls_are_cancelled_by_what_lies_in_the_rest_of_a_read(scheme: st
         assert await client.call(Work.now) == len(work.started)
 
 
+@pytest.mark.one_loop
 @each_scheme
 async def test_no_side_takes_the_other_for_dead_meanwhile(scheme: str) -> None:
     work = Work()

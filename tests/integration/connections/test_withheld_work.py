@@ -28,6 +28,9 @@ from tests.support.waiting import eventually
 from tests.support.wire_frames import Cancel, Frame, Request
 from tests.support.wire_settings import Setting
 
+# What is kept back, and when it is sent, no event loop has a part in.
+pytestmark = pytest.mark.one_loop
+
 #: What the server takes at a time: its budget has 1,000 and four times as many.
 PLACES = 1_000
 

@@ -83,6 +83,7 @@ async def returns_to(base: dict[str, Any], read: Callable[[], Awaitable[dict[str
             pass
 
 
+@pytest.mark.measures
 async def test_cancelled_handlers_are_told_within_100_ms(scale: Any) -> None:
     stalling, count = Stalling(), min(scale(10_000), MANY)
     limits = Limits(concurrent_calls=count + 1)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import fastrpc
 from fastrpc import ClientConfig, ConnectionLostError, Pool, SyncClient, Timeouts
+from fastrpc.client.blocking.pool import FORK_LOOK_SECONDS
 from fastrpc.config import Breaker
 from fastrpc.testing import serving
 from tests.support.desk import Desk
@@ -29,9 +31,15 @@ class ForkInside:
     """Makes a call in the main thread, and forks it in there by a signal handler once `when` is true."""
 
     def __init__(
-        self, call: Callable[[], Any], when: Callable[[], bool], after: Callable[[], object]
+        self,
+        call: Callable[[], Any],
+        when: Callable[[], bool],
+        after: Callable[[], object],
+        *,
+        handler_seconds: float = 0.0,
     ) -> None:
         self._is_child = False
+        self._handler_seconds = handler_seconds
         self._has_forked = threading.Event()
         reading, writing = os.pipe()
         before = signal.signal(signal.SIGUSR1, self._fork)
@@ -68,6 +76,7 @@ class ForkInside:
             warnings.simplefilter("ignore", DeprecationWarning)
             self._child = os.fork()
         self._is_child = self._child == 0
+        time.sleep(self._handler_seconds)
 
 
 def outcome_of(call: Callable[[], Any]) -> str:
@@ -139,6 +148,24 @@ def test_a_call_that_the_forking_thread_is_in_ends_in_the_child_and_goes_on_in_t
     assert inside.outcome_of_child == " ".join(
         ["ConnectionLostError unknown"] * (2 if call == "batch" else 1)
     )
+
+
+@pytest.mark.parametrize("call", ["broadcast", "fork"])
+def test_a_handler_that_forks_and_takes_its_time_leaves_no_child_waiting(call: str) -> None:
+    patient = Patient()
+    with contextlib.ExitStack() as stack:
+        addresses = [stack.enter_context(serving(patient)) for _ in range(2)]
+        client = stack.enter_context(SyncClient(addresses, config=NO_TIMEOUTS))
+        stack.callback(patient.release.set)
+        inside = ForkInside(
+            lambda: CALLS[call](client),
+            lambda: patient.entered >= 2,
+            patient.release.set,
+            # Longer than the thread waits at a time.
+            handler_seconds=3 * FORK_LOOK_SECONDS,
+        )
+    assert inside.outcome.startswith("42") or call == "broadcast"
+    assert inside.outcome_of_child == "ConnectionLostError unknown"
 
 
 def test_a_sleeping_thread_that_forks_ends_its_call_in_the_child() -> None:
