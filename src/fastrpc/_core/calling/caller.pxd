@@ -12,25 +12,25 @@ from fastrpc._core.balancing.selectors cimport EndpointState
 
 cdef class CallerState(ViewState):
     cdef:
-        # The loop of its first use, how to ask whether it runs, its thread, and the fork it was used before.
+        # The loop of its first use, its `is_running`, its thread, and the fork count at that use.
         readonly object loop
         uint64_t fork_generation
         unsigned long thread
         object is_running
         dict future_options
 
-        # Python's part: `run(call)`, `run_batch(batch)`, `retry(call, error)` … return coroutines.
+        # The call runner, in Python: `run(call)`, `run_batch(batch)`, `retry(call, error)` … return coroutines.
         readonly object runner
 
-        # Whether calls always take the slow path (interceptors, a selector); connections calls may go out on.
+        # Whether calls always take the slow path (interceptors, a selector); the connections that take calls.
         public bint needs_runner
         list sessions
         Py_ssize_t turn
 
-        # Members of batches that ended, to be used again.
+        # Members of ended batches, for reuse.
         list spare
 
-        # Who picks where there is a choice, else None; what counts the calls.
+        # The endpoint set, or None with one endpoint; the counters of calls.
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
@@ -46,15 +46,15 @@ cdef class Caller(CallerView):
 
 cdef class PickedCall(CoroutineCall):
     cdef:
-        # Who makes it and where it goes.
+        # Its client and its connection.
         ViewOptions options
         readonly object hash_key
         ClientSession session
 
-        # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
+        # Whether it is an attempt of another call: with a given connection, that call's deadline, and no retries.
         bint is_attempt
 
-        # Until the endpoint set was told what became of it: where it picked, and its breaker's ticket.
+        # Until the pick is concluded: the picked endpoint and its breaker's ticket.
         EndpointState endpoint_state
         int64_t ticket
 
@@ -66,7 +66,7 @@ cdef class PickedCall(CoroutineCall):
 
 cdef class ClientCall(PickedCall):
     cdef:
-        # What to send, until it was sent, and what is wanted of it; whether another attempt was faster.
+        # The payload until it was sent, and the verb; whether another attempt was faster.
         tuple args
         dict kwargs
         int verb
@@ -86,7 +86,7 @@ cdef class BatchMember(PendingCall):
 
 cdef class BatchCall(PickedCall):
     cdef:
-        # What to send; how many answers are missing; whether errors are results.
+        # The payloads; the number of missing answers; whether errors are results.
         list argument_tuples
         bint return_exceptions
         list members

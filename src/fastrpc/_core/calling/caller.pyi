@@ -96,16 +96,16 @@ class Caller(CallerView):
     ) -> Coroutine[Any, Any, _T]:
         """Call a method and return its answer.
 
-        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
-        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
-        What is returned is a coroutine: nothing is sent before it is awaited.
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. The first
+        that is set of `with_options(timeout=)`, the method's timeout and `Timeouts.call` limits its time in seconds.
+        The call is a coroutine: nothing is sent before it is awaited.
 
         Raises:
             TypeError: arguments do not fit the method's signature; nothing was sent.
             CallError: the server refused, or the handler failed.
-            DeadlineExceededError: the time was over, here or there.
-            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
-            EncodeError: an argument cannot travel, or not with that size.
+            DeadlineExceededError: the deadline passed, at the client or the server.
+            UnavailableError: no server can answer now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot be encoded, or is too large.
             DecodeError: the answer does not fit the method's annotation.
             RuntimeError: the client belongs to another loop, or to the process before a fork.
         """
@@ -153,7 +153,7 @@ class Caller(CallerView):
     ) -> Coroutine[Any, Any, None]:
         """Call a method without an answer; done when the bytes are handed over.
 
-        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        The outcome of the handler stays unknown; errors before the send are raised as for `call`.
         """
 
     @overload
@@ -170,7 +170,7 @@ class Caller(CallerView):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list. The time of one `call` is there for all of them together.
+        the list. All calls share the deadline of one `call`.
         """
 
     @overload

@@ -1,4 +1,4 @@
-"""The compiled base of `Client`: what one call goes through when nothing stands in its way.
+"""The compiled base of `Client`: the fast path of a call.
 
 ::
 
@@ -7,8 +7,8 @@
         (the answer comes)              ClientSession.on_response → settle → the future wakes the task
     …                                   ClientCall.resume  decodes the answer in the caller's own turn
 
-Everything else — no connection yet, interceptors, a selector, a retry — is the runner's (`fastrpc.client`), a Python
-coroutine this one delegates to. A loop's own C future is what the task waits on: tasks have a fast path for it.
+The call runner (`fastrpc.client`), a Python coroutine, handles everything else: a missing connection, interceptors,
+selectors, retries. The task awaits the loop's own C future, for which tasks have a fast path.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef enum:
-    # Of batches; a client keeps no more of them, some 200 KiB.
+    # The most idle batch members that a client keeps, some 200 KiB.
     SPARE_MEMBERS = 512
 
 cdef object Future = asyncio.Future
@@ -49,7 +49,7 @@ cdef object get_running_loop = asyncio._get_running_loop
 
 @cython.final
 cdef class CallerState(ViewState):
-    """What a client and its views share."""
+    """The state that a client and its views share."""
 
     def __init__(self, runner, resolve, RetryBudget budget not None, EndpointSet endpoint_set=None):
         ViewState.__init__(self, resolve)
@@ -60,14 +60,14 @@ cdef class CallerState(ViewState):
         self.spare = []
 
     cdef ClientSession pick(self):
-        """The next connection in turn that takes calls, or None."""
+        """Return the next connection in turn that takes calls, or None."""
         return next_usable(self.sessions, &self.turn)
 
     cdef BatchMember new_member(self):
         return <BatchMember>self.spare.pop() if self.spare else <BatchMember>BatchMember.__new__(BatchMember)
 
     cdef int take_back(self, list members) except -1:
-        """Keep members of a batch that ended, so that the next one allocates none; `members` is given up."""
+        """Keep the members of an ended batch for reuse by the next one; the caller gives up `members`."""
         cdef BatchMember member
         while members and len(self.spare) < SPARE_MEMBERS:
             member = <BatchMember>members.pop()
@@ -84,8 +84,8 @@ cdef class CallerState(ViewState):
         self.sessions = checked
 
     cdef int check_use(self) except -1:
-        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
-        # the running loop instead costs a system call on Python 3.11.
+        # Only one loop runs in a thread, so the client's loop runs here exactly if it is running and this is its thread.
+        # Asking for the running loop instead costs a system call on Python 3.11.
         if (
             self.fork_generation == fork_generation()
             and self.thread == PyThread_get_thread_ident()
@@ -104,7 +104,7 @@ cdef class CallerState(ViewState):
             try:
                 self.runner.first_use(loop)
             except BaseException:
-                # A registry refused to be watched: the next use asks it again.
+                # The registry refused the watch: the next use asks it again.
                 self.fork_generation = 0
                 self.loop = None
                 raise
@@ -118,7 +118,7 @@ cdef class CallerState(ViewState):
 
     @property
     def is_of_parent(self):
-        """Whether the client was used, and that was before a fork."""
+        """Whether the client was used before a fork."""
         return self.fork_generation not in (0, fork_generation())
 
     def use(self):
@@ -153,16 +153,16 @@ cdef class Caller(CallerView):
     def call(self, method, /, *args, **kwargs):
         """Call a method and return its answer.
 
-        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
-        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
-        What is returned is a coroutine: nothing is sent before it is awaited.
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. The first
+        that is set of `with_options(timeout=)`, the method's timeout and `Timeouts.call` limits its time in seconds.
+        The call is a coroutine: nothing is sent before it is awaited.
 
         Raises:
             TypeError: arguments do not fit the method's signature; nothing was sent.
             CallError: the server refused, or the handler failed.
-            DeadlineExceededError: the time was over, here or there.
-            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
-            EncodeError: an argument cannot travel, or not with that size.
+            DeadlineExceededError: the deadline passed, at the client or the server.
+            UnavailableError: no server can answer now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot be encoded, or is too large.
             DecodeError: the answer does not fit the method's annotation.
             RuntimeError: the client belongs to another loop, or to the process before a fork.
         """
@@ -178,7 +178,7 @@ cdef class Caller(CallerView):
     def notify(self, method, /, *args, **kwargs):
         """Call a method without an answer; done when the bytes are handed over.
 
-        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        The outcome of the handler stays unknown; errors before the send are raised as for `call`.
         """
         return self.new_call(method, args, kwargs, VERB_NOTIFY)
 
@@ -186,7 +186,7 @@ cdef class Caller(CallerView):
         """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
 
         Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
-        the list. The time of one `call` is there for all of them together.
+        the list. All calls share the deadline of one `call`.
         """
         cdef list given = argument_tuples_of(arguments, unknown)
         cdef BatchCall batch = BatchCall.__new__(BatchCall)
@@ -199,11 +199,11 @@ cdef class Caller(CallerView):
 
 
 cdef class PickedCall(CoroutineCall):
-    """What the endpoint set gave a place, one call or a batch of them: it hears once what became of that."""
+    """A pick of the endpoint set, for one call or a batch; it is concluded exactly once."""
 
     @property
     def _options(self):
-        """Those of the client or view that made it."""
+        """The options of the client or view that made it."""
         return self.options
 
     @property
@@ -221,7 +221,7 @@ cdef class PickedCall(CoroutineCall):
     @cython.final
     @cython.nonecheck(False)
     cdef int leave(self, object error, uint64_t ended_ns) except -1:
-        """Tell the endpoint set what became of the attempt."""
+        """Report the outcome of the attempt to the endpoint set."""
         cdef EndpointState endpoint_state = self.endpoint_state
         self.endpoint_state = None
         return (<CallerState>self.options.shared).endpoint_set.conclude(
@@ -230,7 +230,7 @@ cdef class PickedCall(CoroutineCall):
 
     @cython.final
     cdef int drop(self) except -1:
-        """Take the attempt back, if the endpoint set knows of one."""
+        """Drop the pick, if there is one."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -239,7 +239,7 @@ cdef class PickedCall(CoroutineCall):
 
     @cython.final
     cdef int undo(self) except -1:
-        """Take the pick back: it led to no connection, or to no attempt."""
+        """Undo the pick: it led to no connection, or to no attempt."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -270,7 +270,7 @@ cdef class ClientCall(PickedCall):
             mark_own(error)
             raise
         if self.verb == VERB_NOTIFY:
-            # That it was handed over says nothing about who is to run it.
+            # The handover of a one-way call says nothing about the endpoint.
             self.drop()
             Py_INCREF(None)
             result[0] = <PyObject*>None
@@ -307,7 +307,7 @@ cdef class ClientCall(PickedCall):
         return 0
 
     cdef int settle(self) except -1:
-        # Here and not where the task goes on: it may never do that.
+        # Here and not in the task, which may never continue.
         try:
             if self.endpoint_state is not None:
                 self.leave(self.failure, self.ended_ns)
@@ -390,11 +390,11 @@ cdef class ClientCall(PickedCall):
         return attempt
 
     def _lose(self):
-        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
+        """Note that another attempt was faster: the reason of this one's CANCEL."""
         self.has_lost = True
 
     def _adopt(self, ClientCall attempt not None):
-        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        """Copy the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
         self.session = attempt.session
@@ -408,7 +408,7 @@ cdef class ClientCall(PickedCall):
 
     @property
     def endpoint(self):
-        """Where it went last, or None."""
+        """The endpoint of its last attempt, or None."""
         return None if self.session is None else self.session.endpoint
 
     cdef object get_peer(self):
@@ -430,10 +430,10 @@ cdef class ClientCall(PickedCall):
 
     @property
     def _needs_ready(self):
-        """Whether it waits for the peer's settings.
+        """Whether the call waits for the peer's SETTINGS.
 
-        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
-        codec, and whether it takes that much metadata.
+        A notification does, because nobody would learn of its refusal. So do calls that need the peer's compressors, its
+        number of an installed codec, or its limit of metadata.
         """
         metadata = self.sent_metadata or self.options.sent_metadata
         if self._metadata is not None:
@@ -455,7 +455,7 @@ cdef class BatchMember(PendingCall):
             self.count_unread()
 
     cdef bint make_new(self) noexcept:
-        """Become as good as new, if the call went the plain way; what `copy_options` and the table set may stay."""
+        """Reset the call for reuse if it took the fast path; fields set by `copy_options` and the table may stay."""
         if self.failure is not None or self.compressor or self.batch is not None or not self.is_plain():
             return False
         self.id = 0
@@ -471,7 +471,7 @@ cdef class BatchMember(PendingCall):
 
     cdef int settle(self) except -1:
         cdef BatchCall batch = self.batch
-        # The batch holds its members: an answer that nobody reads must not hold the batch.
+        # The batch holds its members: an unread answer must not hold the batch.
         self.batch = None
         batch.missing -= 1
         if batch.missing == 0:
@@ -577,7 +577,7 @@ cdef class BatchCall(PickedCall):
         return RETURNED
 
     def _packed(self):
-        """Those of its calls whose answers are not decompressed yet."""
+        """Its calls whose answers are not decompressed yet."""
         cdef BatchMember member
         cdef list found = []
         for member in self.members or ():
@@ -586,7 +586,7 @@ cdef class BatchCall(PickedCall):
         return found
 
     def _collect(self):
-        """Return what its calls stand for, errors in place of values; once."""
+        """Return the values of its calls, with errors in their places; once."""
         cdef bint failed = False
         if self.members is None or self.missing:
             raise RuntimeError(f"the answers of {self.route.method} are not there, or were collected")
@@ -625,16 +625,16 @@ cdef class BatchCall(PickedCall):
 
     @property
     def arguments(self):
-        """Those of its first call, which stand for the batch where it is placed by them."""
+        """The arguments of its first call, by which the batch is placed."""
         return self.argument_tuples[0] if self.argument_tuples else ()
 
     def _start_clock(self):
-        """Give the batch its deadline before there is a connection; raises when no time is left."""
+        """Set the batch's deadline before there is a connection; raise if the deadline has passed."""
         self.options.apply_options(self, self.route, now_ns())
 
     @property
     def _needs_ready(self):
-        """Whether it waits for the peer's settings, as a call does."""
+        """Whether the batch waits for the peer's SETTINGS, as a call does."""
         return (
             self.options.compressor is not None
             or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
@@ -643,7 +643,7 @@ cdef class BatchCall(PickedCall):
 
     @property
     def _size(self):
-        """How many calls it is."""
+        """The number of its calls."""
         return len(self.argument_tuples)
 
     @property
@@ -662,7 +662,7 @@ cdef class BatchCall(PickedCall):
         return call
 
     def _attempted(self, Py_ssize_t index):
-        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        """Return one of the calls after its attempt in the batch, for the runner to continue with."""
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         call.args = checked_item(self.argument_tuples, index)
         self.options.copy_options(call, self)
@@ -688,8 +688,8 @@ cdef class BatchCall(PickedCall):
 
 
 cdef int expire(PendingCall call, ClientSession session) except -1:
-    """The deadline of a call of ours passed: the caller is told at once, the server too."""
-    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
+    """Fail an own call whose deadline has passed, and cancel it at the server."""
+    # Not `was_handed`: bytes that are written but not flushed are still sent, in front of the CANCEL.
     cdef bint handed = session.was_written(call)
     session.abandon(call, CANCEL_DEADLINE)
     return call.failed(overdue_error(call, session.endpoint, handed))

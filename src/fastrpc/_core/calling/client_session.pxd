@@ -4,17 +4,17 @@ from fastrpc._core.io.session cimport Session
 
 cdef class ClientSession(Session):
     cdef:
-        # Where it leads, and who is told how it fares (see the stub).
+        # Its endpoint, and the owner of its callbacks (see the stub).
         readonly object endpoint
         readonly object owner
-        # Whether calls may go out on it: connected, and the peer takes new ones.
+        # Whether it takes calls: it is connected, and the peer accepts new ones.
         readonly bint is_usable
         readonly bint is_ready
         # Whether it is older than `Keepalive.max_age` and waits for its successor.
         readonly bint is_aged
 
-        # Whether it ends as soon as nothing is under way; whether nobody would miss it, since no call went out on it,
-        # or none for long; whether the owner wants to hear of the next call.
+        # Whether it ends with the last call in flight; whether it is unused: without calls, or without any for long;
+        # whether the owner gets `session_used` at the next call.
         bint is_retiring
         readonly bint is_dispensable
         public bint announces_calls

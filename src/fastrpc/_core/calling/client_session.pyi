@@ -8,10 +8,10 @@ class ClientSession(Session):
     """One connection to one endpoint, carrying any number of calls at once.
 
     Args:
-        endpoint: where it leads; errors name it.
-        owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
-            `session_draining(session)`, `session_lost(session, error)` and, if asked for, `session_used(session)`.
-        options: those of `Session`.
+        endpoint: its endpoint, which errors name.
+        owner: gets the callbacks `session_ready(session)`, `session_aged(session)`, `session_draining(session)`,
+            `session_lost(session, error)` and, on request, `session_used(session)`.
+        options: the options of `Session`.
     """
 
     def __init__(self, *, endpoint: Any, owner: Any, **options: Any) -> None: ...
@@ -21,34 +21,34 @@ class ClientSession(Session):
     def owner(self) -> Any: ...
     @property
     def is_usable(self) -> bool:
-        """Whether calls may go out on it: connected, and the peer takes new ones."""
+        """Whether it takes calls: it is connected, and the peer accepts new ones."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether the peer's SETTINGS came."""
+        """Whether the peer's SETTINGS arrived."""
 
     @property
     def is_aged(self) -> bool:
-        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
+        """Whether it is older than `Keepalive.max_age`. It takes calls until its successor does, or twice that age."""
 
     @property
     def is_dispensable(self) -> bool:
-        """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
+        """Whether it was unused when it ended or aged: it had no calls but probes, or none for `Timeouts.idle`."""
 
-    #: Whether the owner is to be told when the next call goes out on it.
+    #: Whether the owner gets `session_used` at the next call.
     announces_calls: bool
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin; early calls may go out from here on."""
+        """Begin; early calls may be sent from here on."""
 
     def begin_probe(self, call: PendingCall) -> None:
-        """Have a call that is about to go out here keep this connection from nothing, and wake no other."""
+        """Mark a call that is about to be sent here as a probe: it keeps no connection open, and wakes none."""
 
     def end_probe(self, call: PendingCall) -> None:
-        """Take note that such a call ended, or was not sent."""
+        """Note that a probe ended, or was not sent."""
 
     def retire(self) -> None:
-        """Take no new calls, and close once those under way ended."""
+        """Take no new calls, and close once the calls in flight have ended."""
 
     def stats(self) -> dict[str, int]:
-        """Return what is under way as plain data: calls, waiting, buffered, credit."""
+        """Return the gauges as plain data: calls, waiting, buffered, credit."""

@@ -1,7 +1,7 @@
 """A connection of a client on asyncio.
 
-A client counts along with its server's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back where it would
-use the budget up: a program that cancels without end would lose the connection, and all other calls with it.
+A client keeps count of its server's budget for idle work (PROTOCOL.md 9), and holds back a CANCEL that would exhaust it.
+Otherwise a program that keeps cancelling would lose the connection, and with it all other calls.
 """
 
 cimport cython
@@ -33,7 +33,7 @@ cdef class ClientSession(Session):
         self.owner = owner
 
     def connection_made(self, transport):
-        """Early calls may go out from here on."""
+        """Begin; early calls may be sent from here on."""
         Session.connection_made(self, transport)
         self.is_usable = True
 
@@ -45,7 +45,7 @@ cdef class ClientSession(Session):
         return 0
 
     cdef int send(self, Call call, bytes payload) except -1:
-        """Send a call whose deadline somebody else watches."""
+        """Send a call whose deadline the caller watches."""
         check_request(self, call, payload)
         if self.announces_calls and not (<PendingCall>call).is_probe:
             self.announces_calls = False
@@ -55,13 +55,13 @@ cdef class ClientSession(Session):
         return self.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
-        """Nobody waits for this call any more: tell the server, once."""
+        """Cancel an abandoned call at the server, once."""
         self.loop_state.stop_timer(call)
         if self.transport is not None and not self.is_closed:
             self.now = now_ns()
             self.give_up(call, reason)
             if self.out.size > CANCELS_AT_ONCE and not self._is_reading:
-                # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
+                # When thousands of callers are cancelled, the first CANCELs are sent before the last ones are written.
                 self.leave_closed_loop()
                 self.flush()
         return 0
@@ -100,7 +100,7 @@ cdef class ClientSession(Session):
         return self._close_when_idle()
 
     def _refuse_unsent(self):
-        """What the server has not seen a byte of goes to another connection."""
+        """Move calls without a sent byte to another connection."""
         self.is_usable = False
         for call in self.unsent_calls():
             self.drop_unsent(<Call>call)
@@ -108,7 +108,7 @@ cdef class ClientSession(Session):
 
     cdef int on_ids_used_up(self) except -1:
         self._refuse_unsent()
-        # A REQUEST is being written: the rest follows in a turn of its own.
+        # A REQUEST is being written: the rest follows in its own turn.
         self.loop_state.call_soon(self._leave_used_up)
         return 0
 
@@ -119,7 +119,7 @@ cdef class ClientSession(Session):
     cdef int on_aged(self) except -1:
         if self.is_aged or not self.is_ready:
             return self._begin_retiring()
-        # Until there is a successor, which the owner sees to, and at most for as long again.
+        # Until the owner has made a successor, and at most for as long again.
         self.age_ns = 2 * (self.now - self.made_ns)
         self.is_aged = True
         self.is_dispensable = self.data_frames_sent <= self.probes
@@ -137,7 +137,7 @@ cdef class ClientSession(Session):
 
     def begin_probe(self, PendingCall call not None):
         call.is_probe = True
-        # It takes an id in the same step; where it has to wait for one the connection is in use anyway.
+        # It takes an id in the same step; if it has to wait for one, the connection is in use anyway.
         self.probes += 1
 
     def end_probe(self, PendingCall call not None):
@@ -181,7 +181,7 @@ cdef class ClientSession(Session):
 
     cdef int on_closed(self) except -1:
         self.is_usable = False
-        # What is written already leaves together with the GOAWAY: only then is it known what was not handed over.
+        # Bytes already written leave together with the GOAWAY: only then is it known which calls were not handed over.
         Session.on_closed(self)
         self._fail_all(self.closed_text or "it was closed")
         self.owner.session_draining(self)
@@ -202,7 +202,7 @@ cdef class ClientSession(Session):
         return 0
 
     def _fail_all(self, str why):
-        """End every call that is still under way; what was not handed over did not run."""
+        """Fail every call in flight; calls that were not handed over did not run."""
         cdef Call call
         for call in self.unsent_calls():
             self.drop_unsent(call)
@@ -227,7 +227,7 @@ cdef class ClientSession(Session):
         return due
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
+        """Return the gauges as plain data."""
         return {
             "calls": self.opened.size,
             "waiting": sum(

@@ -3,14 +3,14 @@ from cpython.object cimport PyObject
 from fastrpc._core.calling.pending_call cimport PendingCall
 
 cdef enum:
-    # What became of one step.
+    # The outcome of one step.
     RETURNED = 1
     YIELDED = 2
 
 
 cdef class CoroutineCall(PendingCall):
     cdef:
-        # How far the coroutine is, what it waits on, and the coroutine that does the work on the slow path.
+        # The coroutine's progress, the future it awaits, and the coroutine of the slow path.
         int phase
         object future
         object inner

@@ -13,11 +13,11 @@ class CoroutineCall(PendingCall):
 
     @property
     def cr_await(self) -> Any:
-        """What it waits on, or None."""
+        """The awaited object, or None."""
 
     @property
     def draining(self) -> Awaitable[Any]:
-        """Done once the server drains: on this side never, a call ends by itself."""
+        """Awaitable that is never done on a client; on a server it is done once the server drains."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Generator[Any, Any, Any]: ...
@@ -31,7 +31,7 @@ class CoroutineCall(PendingCall):
         value: BaseException | object = None,
         traceback: TracebackType | None = None,
     ) -> Any:
-        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
+        """Raise an exception where the call waits: the handler is cancelled, the exception propagates."""
 
     def close(self) -> None:
-        """End without a result: what is under way is cancelled on the server."""
+        """End without a result: a call in flight is cancelled on the server."""

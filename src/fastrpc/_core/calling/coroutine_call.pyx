@@ -1,7 +1,7 @@
 """The coroutine face of a call: what `client.call` returns can be awaited, or made a task of.
 
-A compiled object that stands in for a coroutine: no frame, no StopIteration, one C future that the task waits on —
-tasks have a fast path for the loop's own futures that nothing home-made has.
+It is a compiled object in place of a coroutine: without a frame or a StopIteration, and with one C future that the task
+awaits. Tasks have a fast path for the loop's own futures only.
 
 It answers `PyIter_Send` through its type slot, so awaiting it makes no StopIteration. It is registered as
 `collections.abc.Coroutine`, so `TaskGroup.create_task` takes it.
@@ -55,7 +55,7 @@ cdef class CoroutineCall(PendingCall):
         return take_step(self, value)
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
+        """Raise an exception where the call waits: the handler is cancelled, the exception propagates."""
         if self.phase == PHASE_DELEGATING:
             if value is None and isinstance(kind, BaseException):
                 return self._thrown(kind)
@@ -73,7 +73,7 @@ cdef class CoroutineCall(PendingCall):
         raise value.with_traceback(traceback) if traceback is not None else value
 
     cdef object _thrown(self, object error):
-        """Raise an exception in the coroutine that finishes this call: it may make something else of it."""
+        """Raise an exception in the coroutine that finishes this call, which may turn it into another outcome."""
         try:
             return self.inner.throw(error)
         except FastRPCError as raised:
@@ -81,7 +81,7 @@ cdef class CoroutineCall(PendingCall):
             raise
 
     def close(self):
-        """End without a result: what is under way is cancelled on the server."""
+        """End without a result: a call in flight is cancelled on the server."""
         if self.phase == PHASE_DELEGATING:
             self.inner.close()
         elif self.phase == PHASE_WAITING:
@@ -91,7 +91,7 @@ cdef class CoroutineCall(PendingCall):
 
     @property
     def draining(self):
-        """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
+        """Awaitable that is never done on a client; on a server it is done once the server drains."""
         return Draining(asyncio.Event())
 
     def __dealloc__(self):
@@ -110,7 +110,7 @@ cdef class CoroutineCall(PendingCall):
 
     @property
     def cr_await(self):
-        """What it waits on, or None."""
+        """The awaited object, or None."""
         return self.inner if self.phase == PHASE_DELEGATING else self.future
 
     @property
@@ -150,7 +150,7 @@ cdef class CoroutineCall(PendingCall):
         raise NotImplementedError
 
     cdef int abandon(self, int reason) except -1:
-        """Hook: nobody waits any more."""
+        """Hook: the waiter is gone."""
         return 0
 
     cdef int wait(self, PyObject** result) except -1:
@@ -187,7 +187,7 @@ cdef class CoroutineCall(PendingCall):
             try:
                 self.future.set_result(None)
             except InvalidStateError:
-                # Whoever waits was cancelled in this very turn of the loop, and is told so first.
+                # The waiting task was cancelled in this turn of the loop: its cancellation comes first.
                 pass
         return 0
 
@@ -208,7 +208,7 @@ cdef int step_of(PyObject* call, PyObject* value, PyObject** result) except -1:
 
 
 cdef int warn_unawaited(Route route) except -1:
-    """Say that a call was made and never awaited, as Python does for any coroutine."""
+    """Warn of a call that was never awaited, as Python does for any coroutine."""
     method = "…" if route is None else route.method
     warnings.warn(f"coroutine 'Client.call({method})' was never awaited", RuntimeWarning, stacklevel=2)
     return 0

@@ -8,15 +8,14 @@ from fastrpc._core.framing.settings cimport WireNumbers
 
 cdef class PendingCall(Call):
     cdef:
-        # What the answer's codec and compressor stand for; set by whoever starts the call.
+        # The meaning of the answer's codec and compressor numbers; set at the start of the call.
         WireNumbers numbers
         uint64_t message_limit
 
-        # The payload of a request that may be sent before the server's SETTINGS are read, as long as it may have to be
-        # sent again (`send_again`).
+        # The payload of a request sent before the server's SETTINGS, while it may have to be sent again (`send_again`).
         bytes early_request
 
-        # The answer once it came: the payload and how to read it, or the error. `is_settled` says which turn we are in.
+        # The answer after its arrival: the payload and its encoding, or the error. `is_settled` tells whether it arrived.
         bytes answer
         uint8_t answer_codec
         uint8_t answer_compressor
@@ -24,23 +23,23 @@ cdef class PendingCall(Call):
         object failure
         bint is_settled
 
-        # Whether it was counted as started and not yet as ended. What an answer counts as is known once it is decoded;
-        # one that nobody reads counts as OK.
+        # Whether it was counted as started and not yet as ended. An answer is counted once it is decoded; an unread
+        # answer counts as OK.
         bint is_counted
         bint is_inside_retry
 
-        # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
+        # Whether it is a health probe, which keeps no connection open and wakes none.
         bint is_probe
 
         # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
         uint64_t began_ns
 
-        # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
+        # For the interceptors around it: its outcome, and whether an attempt may have reached a handler.
         public bint _may_have_run
         object outcome_status
         object outcome_error
 
-        # For `interception`: the call itself came to None; an interceptor called `proceed` and dropped what it returned.
+        # For `interception`: whether the call's own result is None; whether an interceptor dropped the result of `proceed`.
         public bint _gave_none
         public bint _dropped_proceed
         uint64_t ended_ns

@@ -1,11 +1,11 @@
-"""A call of ours that waits for its answer, whoever waits: a task or a thread.
+"""An own call that waits for its answer, in a task or a thread.
 
 An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
-the receive buffer is held, and an answer that nobody awaits any more is never decoded.
+the receive buffer is held, and an abandoned answer is never decoded.
 
-`mark_own` marks an error where a call of this process raises it, and the mark travels with the object: kept, copied,
-raised again, through `gather` and task groups. A new error that a handler raises from it has no mark.
-`server/failures.py` says what a mark means for the caller.
+`mark_own` marks an error at the place where a call of this process raises it. The mark stays on the object when it is
+kept, copied or raised again, also through `gather` and task groups. A new error that a handler raises from it has no
+mark. `server/failures.py` describes the effect of a mark on the caller.
 """
 
 import msgspec
@@ -43,25 +43,25 @@ from fastrpc.status import Status
 
 OUTCOMES = ("yes", "no", "unknown")
 
-LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+LOST_HINT = "if the method may run twice, declare it by @method(idempotent=True): then the call is retried"
 NAMES_HINT = (
     "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
 )
 UNREADABLE_HINT = "check host and port, and that both sides speak the same version of the protocol"
-OVERDUE_HINT = "give it more time with timeout=, in with_options() or @method, or see what keeps the server"
+OVERDUE_HINT = "raise timeout= in with_options() or @method, or find out why the server is slow"
 
 
 cdef class PendingCall(Call):
-    """A call of ours under way. The session settles it exactly once."""
+    """An own call in flight. The session settles it exactly once."""
 
     cdef int settle(self) except -1:
-        """Hook: the answer or the failure is there; wake who waits."""
+        """Hook: wake the waiting task or thread after the answer or the failure."""
         return 0
 
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
-        # Settled is what has its outcome: should memory end on the way there, the call is still to be failed.
+        # Set only with the outcome: if memory runs out before, the call can still be failed.
         if frame.status == 0:
             self.answer = payload
             self.answer_codec = frame.codec
@@ -95,7 +95,7 @@ cdef class PendingCall(Call):
         return self.count_outcome(status)
 
     cdef int count_outcome(self, int status) except -1:
-        """Count how the call ended, once. A count never falls, so this waits until that is known for good."""
+        """Count the outcome of the call, once it is final: a count never falls."""
         if self.is_counted:
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
@@ -103,7 +103,7 @@ cdef class PendingCall(Call):
         return 0
 
     cdef int count_unread(self) except -1:
-        """Count an answer that nobody read, as whoever waited was interrupted; called when the call goes."""
+        """Count an unread answer, whose waiter was interrupted; called when the call is deallocated."""
         # The collector may have taken its parts already.
         if self.is_settled and self.route is not None:
             if self.route.counters is not None and self.route.totals is not None:
@@ -111,7 +111,7 @@ cdef class PendingCall(Call):
         return 0
 
     cdef int forget(self, int status=CANCELLED) except -1:
-        """Nobody waits any more: what comes is not looked at."""
+        """Abandon the call: its answer is ignored."""
         if self.is_settled:
             # The answer came and is not read.
             return self.count_outcome(0)
@@ -119,7 +119,7 @@ cdef class PendingCall(Call):
         return self._count(status, now_ns())
 
     cdef object value(self):
-        """Decode the answer, and count the call by what came of that."""
+        """Decode the answer, and count the call by the result."""
         cdef object value
         try:
             value = self._decoded()
@@ -130,7 +130,7 @@ cdef class PendingCall(Call):
         return value
 
     def _count_undecoded(self, error):
-        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        """Count a call as failed if its answer has status OK but cannot be decoded."""
         self.count_outcome(error.status)
 
     cdef object _decoded(self):
@@ -154,16 +154,16 @@ cdef class PendingCall(Call):
         return self.compressor_of_answer(), self.answer
 
     def _take_unpacked(self, bytes payload not None):
-        """Have the decompressed payload as the answer."""
+        """Take the decompressed payload as the answer."""
         self.answer = payload
         self.answer_compressor = 0
 
     def _take_failure(self, error not None):
-        """Have an error in place of the answer, which cannot be decompressed."""
+        """Take an error in place of an answer that cannot be decompressed."""
         self.failure = error
 
     def _unpacking_failed(self, error):
-        """Return the error of a decompression, saying whose answer it is about."""
+        """Return the error of a decompression, with the method it concerns."""
         if not isinstance(error, DecodeError):
             return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
@@ -195,7 +195,7 @@ cdef class PendingCall(Call):
         return error
 
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
-        """What the other side said on purpose, with its details."""
+        """The server's CallError with its details."""
         details = hint = None
         if self.names and status == INVALID_ARGUMENT:
             own = answer_to_refusal(self.route.method, text, self.route.marshal.shape.names)
@@ -224,23 +224,23 @@ cdef class PendingCall(Call):
         self._count(status, now_ns())
 
     def _note_outcome(self, status, error):
-        """Keep what became of the call for the interceptors around it."""
+        """Record the outcome of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
 
     @property
     def status(self):
-        """What became of it; set before an interceptor's `proceed` returns."""
+        """Its status; set before an interceptor's `proceed` returns."""
         return self.outcome_status
 
     @property
     def error(self):
-        """What it failed with, or None."""
+        """Its error, or None."""
         return self.outcome_error
 
     @property
     def cancelled(self):
-        """Whether the caller gave it up or its time ran out."""
+        """Whether the caller cancelled it or its deadline passed."""
         return self.outcome_status in (CANCELLED, DEADLINE_EXCEEDED)
 
     @property
@@ -250,23 +250,23 @@ cdef class PendingCall(Call):
 
     @property
     def inside_retry(self):
-        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        """Whether a handler that serves a retry made it: then it is not retried itself."""
         return self.is_inside_retry
 
     @property
     def _seconds(self):
-        """How long the call took, or takes already."""
-        # What ended before it began was an attempt: the call goes on.
+        """The seconds the call took, or has taken so far."""
+        # An end before the start belongs to an attempt: the call continues.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
     def _elapsed(self):
-        """How long ago the call began, whatever its attempts came to."""
+        """The seconds since the call began, across all attempts."""
         return seconds_between(self.started_ns, now_ns())
 
 
 cdef int mark_own(object error) except -1:
-    """Note on an error that a call of ours raises it: a handler that lets it through did not mean its own caller."""
+    """Mark an error as raised by an own call: a handler that lets it through did not mean it for its caller."""
     if isinstance(error, FastRPCError):
         error._of_own_call = True
     return 0
@@ -278,7 +278,7 @@ cdef double seconds_between(uint64_t first, uint64_t last) noexcept:
 
 
 cdef int check_request(Connection connection, Call call, bytes payload) except -1:
-    """Raise EncodeError when the request is over our own limits, or its metadata over the peer's."""
+    """Raise EncodeError if the request exceeds the own limits, or its metadata the peer's."""
     if <uint64_t>PyBytes_GET_SIZE(payload) > connection.ours.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
@@ -303,16 +303,16 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
 
 
 cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
-    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    """Keep a request that is sent before the peer's SETTINGS, in case they show that it was too early."""
     if not call.flags & ONE_WAY and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
         call.early_request = payload
     return 0
 
 
 cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1:
-    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+    """Queue a call again, once, if a limit that it could not know refused it; return False for any other answer.
 
-    It is the same attempt: the server started nothing, and what it takes is known now.
+    It is the same attempt: the server did not start the call, and its limits are known now.
     """
     cdef bytes payload = call.early_request
     call.early_request = None
@@ -343,7 +343,7 @@ def decode_details(bytes payload, int codec):
 
 
 cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
-    """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
+    """Return the error of a call whose connection was lost: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
     if connection.is_unreadable:
@@ -363,7 +363,7 @@ cdef object lost_error(Connection connection, object endpoint, Call call, bint h
 
 
 cdef object overdue_error(PendingCall call, object endpoint, bint handed):
-    """What a call is told whose deadline passed here: "unknown" once its request was given to the transport."""
+    """Return the error of a call whose deadline passed here: "unknown" once its request was given to the transport."""
     text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)
     if call.began_ns and call.attempt_number:

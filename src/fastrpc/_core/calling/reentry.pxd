@@ -1,8 +1,8 @@
 cdef struct Stay:
-    # The guard of the client that the thread waits in, borrowed: whoever waits keeps it. The stay around this one.
+    # The guard of the client that the thread waits in, borrowed: the waiting call keeps it. The enclosing stay.
     void* owner
     Stay* outer
-    # Whether it was allocated by `with`; others lie on the stack of whoever waits.
+    # Whether `with` allocated it; others are on the stack of the waiting call.
     bint is_allocated
 
 
