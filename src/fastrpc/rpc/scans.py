@@ -119,7 +119,7 @@ def _model_types(kinds: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         if model in seen or fields is None:
             continue
         seen.add(model)
-        for kind in all_annotations(fields(model)):
+        for kind in all_annotations([field.annotation for field in fields(model)]):
             owner = get_origin(kind) or kind
             if not isinstance(owner, type):
                 continue

@@ -212,7 +212,8 @@ def _scalars(dtype: Any) -> tuple[type[Any], ...]:
     """Return the classes of values that an annotation names; none means any."""
     kind = (*get_args(dtype), Any)[0]
     members = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
-    classes = [get_origin(member) or member for member in members]
+    # A contract written by `fastrpc contract` has the name of `numpy.bool`.
+    classes = [numpy.bool_ if member is bool else get_origin(member) or member for member in members]
     found = [cls for cls in classes if isinstance(cls, type) and issubclass(cls, numpy.generic)]
     for scalar in found:
         if issubclass(scalar, (numpy.object_, numpy.void, numpy.longdouble, numpy.clongdouble)):

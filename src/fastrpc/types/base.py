@@ -15,7 +15,16 @@ from msgspec import inspect as schema
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["ARRAY_EXTENSION", "Inner", "PayloadType", "encode_value", "find", "register", "with_arrays"]
+__all__ = [
+    "ARRAY_EXTENSION",
+    "Field",
+    "Inner",
+    "PayloadType",
+    "encode_value",
+    "find",
+    "register",
+    "with_arrays",
+]
 
 T = TypeVar("T")
 
@@ -44,6 +53,19 @@ _registered: set[type[Any]] = set()
 _known: dict[type[Any], "PayloadType"] = {}
 
 
+class Field(NamedTuple):
+    """A field of a class that validates by itself."""
+
+    name: str
+    #: Its key in the payload; None if it has none, or one for encoding and another for decoding.
+    wire_name: str | None
+    annotation: Any
+    is_required: bool
+    default: Any
+    #: What makes the default; None if `default` is it.
+    factory: Any = None
+
+
 class PayloadType(NamedTuple):
     """The conversion of one class's values to what msgspec takes, and back."""
 
@@ -54,8 +76,8 @@ class PayloadType(NamedTuple):
     decoder: Callable[[Any, Inner], Callable[[Any], Any]]
     #: The type whose payload an annotation of this class has, if it holds values of other types.
     plain_type: Callable[[Any], Any] | None = None
-    #: The types of the fields of a class that validates them by itself.
-    fields: Callable[[Any], list[Any]] | None = None
+    #: Returns the fields of a class that validates them by itself.
+    fields: Callable[[Any], list[Field]] | None = None
     #: Whether values are arrays, and whether they may have arrays inside.
     is_array: bool = False
     may_hold_arrays: bool = False

@@ -5,7 +5,7 @@ from typing import Any
 
 import pydantic
 
-from fastrpc.types.base import Inner, PayloadType, with_arrays
+from fastrpc.types.base import Field, Inner, PayloadType, with_arrays
 
 __all__ = ["key_converter", "payload_type"]
 
@@ -41,8 +41,24 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     return convert
 
 
-def _fields(cls: Any) -> list[Any]:
-    return [field.annotation for field in cls.model_fields.values()]
+def _fields(cls: Any) -> list[Field]:
+    return [
+        Field(
+            name,
+            # The payload of a root model is that of its one field.
+            None if issubclass(cls, pydantic.RootModel) else _wire_name(name, field),
+            field.annotation,
+            field.is_required(),
+            field.default,
+            field.default_factory,
+        )
+        for name, field in cls.model_fields.items()
+    ]
+
+
+def _wire_name(name: str, field: Any) -> str | None:
+    taken, given = field.validation_alias or name, field.serialization_alias or name
+    return given if taken == given else None
 
 
 def _described(error: pydantic.ValidationError) -> str:
