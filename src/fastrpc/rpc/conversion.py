@@ -10,7 +10,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.defaults import filler_for
 from fastrpc.rpc.type_graph import all_annotations, all_parts
-from fastrpc.types.base import ARRAY_EXTENSION, PayloadType, find
+from fastrpc.types.base import ARRAY_EXTENSION, PayloadType, encode_value, find
 
 __all__ = [
     "Hooks",
@@ -19,6 +19,7 @@ __all__ = [
     "hooks_for",
     "may_hold_arrays",
     "payload_type",
+    "plain_form",
     "written_types",
 ]
 
@@ -121,6 +122,11 @@ def convert_plain(codec_name: str, kind: Any) -> Callable[[Any], Any]:
         return value if filler is None else filler(value)
 
     return converted
+
+
+def plain_form(codec_name: str) -> Callable[[Any], Any]:
+    """Return the function from values to plain ones, for a codec that knows no others."""
+    return partial(msgspec.to_builtins, enc_hook=partial(encode_value, codec_name), str_keys=True)
 
 
 def _direct(codec_name: str, kind: Any) -> Callable[[Any], Any]:

@@ -14,7 +14,7 @@ from fastrpc.codecs.base import Codec, HookedCodec, codec_named, codec_number, d
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
-from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arrays
+from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arrays, plain_form, written_types
 from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.options import OPTION_NAMES
@@ -306,8 +306,11 @@ def _encoder(codec: Codec, kinds: Sequence[Any] = ()) -> Callable[[Any], bytes]:
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
 
+    # An installed codec may know the values of msgspec, but not those of `fastrpc.types`.
+    plain = plain_form(codec.name) if written_types(kinds) else None
+
     def checked(value: Any) -> bytes:
-        payload: Any = encode(value)
+        payload: Any = encode(value if plain is None else plain(value))
         return payload if type(payload) is bytes else bytes(memoryview(payload))
 
     return checked

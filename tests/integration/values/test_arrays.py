@@ -4,6 +4,7 @@ import gc
 import struct
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -132,6 +133,14 @@ async def test_an_array_is_a_view_of_its_message(scheme: str, count: int) -> Non
             received[0] = 1
         with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
             received.flags.writeable = True
+
+
+async def test_a_mapped_file_is_sent_as_an_array(tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "values", np.float64, "w+", shape=(3,))
+    mapped[:] = [1, 2, 3]
+    async with connected(Arrays) as client:
+        answer = await client.call(Arrays.twice, mapped)
+    np.testing.assert_array_equal(answer, [2, 4, 6])
 
 
 async def test_an_array_outlives_client_and_server() -> None:
