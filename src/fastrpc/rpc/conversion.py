@@ -1,7 +1,7 @@
 """The hooks by which msgspec decodes the types of `fastrpc.types`; methods without such types have none."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
@@ -9,7 +9,7 @@ from msgspec import inspect as schema
 
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.defaults import filler_for
-from fastrpc.rpc.type_graph import all_annotations, all_parts
+from fastrpc.rpc.type_graph import all_annotations, all_parts, is_hashable
 from fastrpc.types.base import ARRAY_EXTENSION, PayloadType, encode_value, find
 
 __all__ = [
@@ -37,18 +37,18 @@ class Hooks(NamedTuple):
     ext_hook: Callable[[int, memoryview], Any] | None
 
 
-def hooks_for(codec_name: str, kind: Any) -> Hooks | None:
-    """Return the hooks that a decoder of this type needs; None if msgspec knows all its parts.
+def hooks_for(codec_name: str, *kinds: Any) -> Hooks | None:
+    """Return the hooks that a decoder of these types needs; None if msgspec knows all their parts.
 
     Raises:
         TypeError: a part is a class that cannot be decoded.
     """
-    written = written_types([kind])
+    written = written_types(kinds)
     for part in written:
         _converter(codec_name, part)
     if not written:
         return None
-    has_arrays = codec_name == "msgpack" and may_hold_arrays([kind])
+    has_arrays = codec_name == "msgpack" and may_hold_arrays(kinds)
     return Hooks(_dec_hook(codec_name), _keep_view if has_arrays else None)
 
 
@@ -64,13 +64,20 @@ def may_hold_arrays(kinds: Sequence[Any]) -> bool:
 
 def written_types(kinds: Sequence[Any]) -> list[Any]:
     """Return what of these types msgspec does not know, as it is written; TypeError if one of them cannot travel."""
-    parts = [part for part in all_parts(kinds) if isinstance(part, schema.CustomType)]
-    classes = {part.cls for part in parts} - {object}
-    if not classes:
-        return []
+    return [part for kind in kinds for part in _written_in(kind)]
+
+
+def _written_in(kind: Any) -> tuple[Any, ...]:
+    # The same types recur in the methods of a service, and inspecting one takes a while.
+    return _inspected(kind) if is_hashable(kind) else _inspected.__wrapped__(kind)
+
+
+@lru_cache(maxsize=1024)
+def _inspected(kind: Any) -> tuple[Any, ...]:
+    classes = {part.cls for part in all_parts([kind]) if isinstance(part, schema.CustomType)} - {object}
     for cls in classes:
         payload_type(cls)
-    return [*classes, *filter(_has_type, all_annotations(kinds))]
+    return (*classes, *filter(_has_type, all_annotations([kind]))) if classes else ()
 
 
 def _has_type(kind: Any) -> bool:

@@ -263,8 +263,7 @@ def _argument_decoders(
 
 
 def _row_decoder(codec: Codec, kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
-    row = tuple.__class_getitem__(kinds)
-    return _typed_decoder(codec, row, hooks_for(codec.name, row))
+    return _typed_decoder(codec, tuple.__class_getitem__(kinds), hooks_for(codec.name, *kinds))
 
 
 def _typed_decoder(codec: Codec, kind: Any, hooks: Hooks | None) -> Callable[[Any], Any]:

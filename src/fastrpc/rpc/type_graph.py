@@ -10,7 +10,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.annotation import substitute
 from fastrpc.types.base import find
 
-__all__ = ["all_annotations", "all_parts", "parts_of"]
+__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of"]
 
 
 def parts_of(part: Any) -> list[schema.Type]:
@@ -53,7 +53,7 @@ def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
     while waiting:
         kind = waiting.pop()
         # Metadata of an annotation may be unhashable.
-        identity = kind if _is_hashable(kind) else repr(kind)
+        identity = kind if is_hashable(kind) else repr(kind)
         if identity in seen:
             continue
         seen.add(identity)
@@ -93,7 +93,8 @@ def _fields_of(owner: type[Any]) -> list[Any]:
         return []
 
 
-def _is_hashable(value: Any) -> bool:
+def is_hashable(value: Any) -> bool:
+    """Whether an annotation can be a key: metadata of `Annotated` may be anything."""
     try:
         hash(value)
     except TypeError:
