@@ -361,7 +361,8 @@ async def test_a_checked_result_of_another_dtype_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [npt.NDArray[np.object_], npt.NDArray[np.void], npt.NDArray[np.longdouble], np.float64, Row]
+    "kind",
+    [npt.NDArray[np.object_], npt.NDArray[np.void], npt.NDArray[np.longdouble], np.float64, np.memmap, Row],
 )
 def test_an_annotation_of_what_does_not_travel_is_refused(kind: Any) -> None:
     async def get(self: Any, key: Any) -> None: ...
