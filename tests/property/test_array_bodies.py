@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fastrpc.types.arrays import aligned_encoder, array_in
 from fastrpc.types.base import encode_value
-from tests.support.wire_arrays import WireArray, read_array, write_array
+from tests.support.golden import ARRAY
+from tests.support.wire_arrays import WireArray, packed_array, read_array, write_array
 
 DTYPES = ["|b1", "|i1", "|u1", "<i2", "<u4", "<i8", "<f2", "<f4", "<f8", "<c8", "<c16", "|S3", "<U2"]
 DTYPES += ["<M8[ns]", "<m8[25s]", "<M8"]
@@ -77,6 +78,12 @@ def test_changed_bodies_are_refused_where_the_reference_refuses_them(array: Any,
 @given(st.binary(max_size=80))
 def test_any_bytes_are_refused_where_the_reference_refuses_them(body: bytes) -> None:
     check_alike(body)
+
+
+def test_an_array_among_arguments_has_the_golden_bytes() -> None:
+    payload = aligned_encoder()((np.array([1.0, 2.0]),))
+    assert payload == b"\x91" + packed_array(ARRAY, before=1)
+    assert payload.index(ARRAY.values) == 32
 
 
 def check_alike(body: bytes) -> None:

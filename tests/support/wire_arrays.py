@@ -5,11 +5,12 @@ from math import prod
 from struct import Struct
 from typing import NamedTuple
 
-__all__ = ["WireArray", "read_array", "write_array"]
+__all__ = ["WireArray", "packed_array", "read_array", "write_array"]
 
 MOST_DIMENSIONS = 32
 MOST_BYTES = 2**63 - 1
 MOST_ZEROS = 15
+ALIGNMENT = 16
 DIMENSION = Struct("<Q")
 SIMPLE = re.compile(r"\|([biu])(1)|<([iu])([248])|<(f)([248])|<(c)(8|16)")
 TEXTS = re.compile(r"\|(S)([1-9]\d*)|<(U)([1-9]\d*)")
@@ -47,6 +48,14 @@ def write_array(array: WireArray, zeros: int = 0) -> bytes:
     text = array.dtype.encode()
     sizes = b"".join(map(DIMENSION.pack, array.shape))
     return bytes([len(text)]) + text + bytes([len(array.shape)]) + sizes + bytes(zeros) + array.values
+
+
+def packed_array(array: WireArray, before: int) -> bytes:
+    """Return the extension of an array of up to 200 bytes that comes after so many bytes of the payload."""
+    zeros = -(before + 3 + len(write_array(array)) - len(array.values)) % ALIGNMENT
+    body = write_array(array, zeros)
+    assert len(body) < 256
+    return bytes([0xC7, len(body), 1]) + body
 
 
 def value_size(dtype: str) -> int | None:
