@@ -150,6 +150,31 @@ async def test_an_array_outlives_client_and_server() -> None:
     assert [answer[-1] for answer in answers] == [float(n) for n in range(100)]
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("compressor", [None, "gzip"])
+async def test_arrays_that_are_kept_stay_as_they_were(scheme: str, compressor: str | None) -> None:
+    kept: list[tuple[int, Array]] = []
+
+    @fastrpc.service("keeper")
+    class Keeper:
+        @fastrpc.method
+        async def keep(self, number: int, array: Floats) -> Floats:
+            kept.append((number, array))
+            return array
+
+    async with served(Keeper, scheme=scheme) as address, Client(address) as plain:
+        client = plain.with_options(compressor=compressor)
+        for size in (3, 700, 9_000, 60_000):
+            arguments = [(number, np.full(size, float(number))) for number in range(10)]
+            answers = await client.call_many(Keeper.keep, arguments)
+            kept += zip(range(10), answers, strict=True)
+    gc.collect()
+    assert len(kept) == 80
+    for number, array in kept:
+        assert not array.flags.owndata
+        np.testing.assert_array_equal(array, float(number))
+
+
 async def test_arrays_inside_other_values_come_back() -> None:
     frame = Frame(
         {"a": Image("a", np.arange(5, dtype=np.uint16), np.array([True]))},
