@@ -17,7 +17,7 @@ from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_
 RANKS = {
     0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
-    2: ("bounded_http", "config", "endpoint", "installed"),
+    2: ("bounded_http", "config", "endpoint", "installed", "types"),
     3: ("_core", "codecs", "compressors", "stores"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("interceptors", "failmodes"),

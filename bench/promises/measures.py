@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.compare.processes import choose_cores, run_client
+from bench.promises.arrays import array_seconds
 from bench.promises.attacks import (
     given_up_answers,
     idle_work,
@@ -163,6 +164,18 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
 
 
 #: By the name that the command line takes.
+def arrays() -> Finding:
+    """1 MiB in a numpy array against 1 MiB of bytes."""
+    found = array_seconds()
+    return Finding(
+        "an echo of 1 MiB in a numpy array",
+        found["array"] / found["bytes"],
+        1.2,
+        "times that of 1 MiB of bytes in msgpack",
+        f"{found['array'] * 1e6:.0f} and {found['bytes'] * 1e6:.0f} µs, medians of 41 × 10 in turn",
+    )
+
+
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
     for measure in (
@@ -178,5 +191,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         silent_openings,
         registry_snapshot,
         payloads,
+        arrays,
     )
 }

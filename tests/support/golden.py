@@ -4,8 +4,10 @@
 """
 
 import re
+import struct
 from pathlib import Path
 
+from tests.support.wire_arrays import WireArray, packed_array
 from tests.support.wire_frames import (
     Auth,
     Cancel,
@@ -37,12 +39,14 @@ from tests.support.wire_names import names_told
 from tests.support.wire_parser import Preface
 from tests.support.wire_settings import Setting, encode_settings
 
-__all__ = ["FOLDER", "GOLDEN", "golden_bytes", "golden_text", "read_golden", "write_golden"]
+__all__ = ["ARRAY", "FOLDER", "GOLDEN", "golden_bytes", "golden_text", "read_golden", "write_golden"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
 
 BOTH_WAYS = FLAG_STREAM_IN | FLAG_STREAM_OUT
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+ARRAY = WireArray("<f8", (2,), struct.pack("<2d", 1.0, 2.0))
 
 CLIENT_SETTINGS = {
     Setting.MAX_FRAME: 262_144,
@@ -74,6 +78,10 @@ GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
             attempt=1,
             metadata=encode_metadata([(b"traceparent", TRACE), (b"shard-bin", b"\x00\xff")]),
         ),
+    ),
+    "request_array": (
+        "Call 17: maths.mean of the array [1.0, 2.0], whose values lie at byte 32 of the payload.",
+        Request(17, b"maths.mean", b"\x91" + packed_array(ARRAY, before=1), codec=1),
     ),
     "request_names": (
         "Call 15: bank.transfer(source, target, cents) tells the names of its three positions.",

@@ -16,6 +16,7 @@ from fastrpc.metrics.prometheus import CallCollector
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Random
 from fastrpc.testing import FakeClock
+from fastrpc.types import register
 from tests.typing.services import Arith, Clock, Feed, Files, Prices, StoredUsers, User, Users, UserTable
 
 if TYPE_CHECKING:
@@ -420,3 +421,17 @@ async def errors(client: fastrpc.Client) -> None:
 
 def programs() -> None:
     fastrpc.serve(Arith, Clock(), everything, address="tcp://127.0.0.1:8972", workers=2, interceptors=[log])
+
+
+# Types of one's own.
+
+
+class Money:
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+
+def registering() -> None:
+    register(Money, encode=lambda money: money.cents, decode=Money)
+    encode: Callable[[Money], int] = lambda money: money.cents  # noqa: E731
+    register(Money, encode=encode, decode=lambda plain: Money(int(plain)))

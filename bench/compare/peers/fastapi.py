@@ -16,20 +16,20 @@ from bench.compare.peers.base import BACKLOG, AsyncServer, Peer
 from bench.compare.workloads import Workload
 
 
-class Factors(pydantic.BaseModel):  # type: ignore[misc]
+class Factors(pydantic.BaseModel):
     """What `mul` takes."""
 
     a: int
     b: int
 
 
-class Product(pydantic.BaseModel):  # type: ignore[misc]
+class Product(pydantic.BaseModel):
     """What `mul` gives."""
 
     value: int
 
 
-class Record(pydantic.BaseModel):  # type: ignore[misc]
+class Record(pydantic.BaseModel):
     """The typed record of the workloads."""
 
     id: int

@@ -26,6 +26,21 @@ __all__ = ["contract_text"]
 _BUILTIN: Final = frozenset(
     {"bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple", "None", "..."}
 )
+#: Types of the values of arrays.
+_ARRAY_VALUES: Final = (
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *(
+        "float16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+        "datetime64",
+        "timedelta64",
+    ),
+    *("number", "integer", "signedinteger", "unsignedinteger", "inexact", "floating", "complexfloating"),
+    *("bool_", "longlong", "ulonglong", "generic", "character"),
+)
 #: The modules of types that need an import.
 _MODULES: Final = {
     **dict.fromkeys(("date", "datetime", "time", "timedelta"), "datetime"),
@@ -47,6 +62,15 @@ _MODULES: Final = {
     **dict.fromkeys(("Any", "Literal", "NamedTuple", "NotRequired", "Protocol", "TypedDict"), "typing"),
     **dict.fromkeys(("dataclass", "field"), "dataclasses"),
     "Enum": "enum",
+}
+#: The same of types whose names a server's own classes may have.
+_LIBRARY_MODULES: Final = {
+    **dict.fromkeys(("Path", "PurePath", "PurePosixPath", "PureWindowsPath", "PosixPath"), "pathlib"),
+    **dict.fromkeys(
+        (f"IPv{version}{kind}" for version in "46" for kind in ("Address", "Interface", "Network")),
+        "ipaddress",
+    ),
+    **dict.fromkeys(("ndarray", "dtype", *_ARRAY_VALUES), "numpy"),
 }
 #: Defaults that need a factory in a dataclass.
 _FACTORIES: Final = {"[]": "list", "{}": "dict", "set()": "set"}
@@ -80,7 +104,8 @@ class _Writer:
                 is_own = is_name(one.name) and one.name not in _BUILTIN and one.name not in _MODULES
                 if is_own and one.kind in _CLASS_KINDS:
                     self._classes.setdefault(one.name, one)
-        self._types = frozenset({*self._classes, *_MODULES, "fastrpc", "msgspec"})
+        self._modules = {**_LIBRARY_MODULES, **_MODULES}
+        self._types = frozenset({*self._classes, *self._modules, "fastrpc", "msgspec"})
         self._taken = set(self._types)
         self._written: set[str] = set()
 
@@ -91,7 +116,7 @@ class _Writer:
         head = ['"""Contracts written by `fastrpc contract`."""', ""]
         by_module: dict[str, list[str]] = {}
         for name in sorted(self._imported):
-            by_module.setdefault(_MODULES[name], []).append(name)
+            by_module.setdefault(self._modules[name], []).append(name)
         head += [f"from {module} import {', '.join(names)}" for module, names in sorted(by_module.items())]
         head += ["", *(["import msgspec", ""] if self._needs_msgspec() else []), "import fastrpc"]
         return "\n\n\n".join(["\n".join(head), *classes, *contracts]) + "\n"
@@ -313,8 +338,8 @@ class _Writer:
             return f"Literal[{', '.join(map(literal, tree.arguments))}]"
         if tree.name in self._classes and not tree.arguments:
             return tree.name
-        if tree.name in _BUILTIN or tree.name in _MODULES:
-            if tree.name in _MODULES:
+        if tree.name in _BUILTIN or tree.name in self._modules:
+            if tree.name in self._modules:
                 self._imported.add(tree.name)
             arguments = ", ".join(self._type(one) for one in tree.arguments)
             return f"{tree.name}[{arguments}]" if arguments else tree.name

@@ -23,6 +23,7 @@ from rich.text import Text
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
 from fastrpc.server.plan import ExitCode
+from fastrpc.types.base import ARRAY_EXTENSION
 
 __all__ = [
     "EscapedFormatter",
@@ -128,12 +129,22 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line; values that JSON lacks are written as in Python."""
+    """Return a value as JSON on one line: arrays as their values, others that JSON lacks as in Python."""
     try:
-        encoded = msgspec.json.encode(value, enc_hook=repr)
+        encoded = msgspec.json.encode(value, enc_hook=_printed)
     except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates
         encoded = msgspec.json.encode(repr(value))
     return printable_json(encoded.decode())
+
+
+def _printed(value: Any) -> Any:
+    """Return the values of an array, where numpy is installed; any other value as in Python."""
+    if isinstance(value, msgspec.msgpack.Ext) and value.code == ARRAY_EXTENSION:
+        with contextlib.suppress(ImportError, ValueError):
+            from fastrpc.types.arrays import array_in
+
+            return array_in(memoryview(value.data)).tolist()
+    return repr(value)
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,6 @@
 """Parse the arguments of a call on the command line: each is JSON, else text; `name=value` is by name.
 
-A known parameter type decides: `str` takes the text as it is.
+A known parameter type decides: `str` takes the text as it is, and so do paths and IP addresses.
 """
 
 import ast
@@ -20,6 +20,14 @@ __all__ = ["call_text", "needs_types", "read_arguments", "read_metadata", "refus
 LONGEST_TYPE = 1000
 
 _SCALARS = {"None", "bool", "int", "float", "str"}
+
+#: Stands for one of the types whose payload is text.
+_TEXT = '"'
+
+_TEXTS = {
+    *("Path", "PurePath", "PurePosixPath", "PureWindowsPath", "PosixPath"),
+    *(f"IPv{version}{kind}" for version in "46" for kind in ("Address", "Interface", "Network")),
+}
 
 #: Stands for every type that is none of these.
 _OTHER = "…"
@@ -120,6 +128,9 @@ def _read_as(text: str, kind: str) -> Any:
     if any(text in literals for literals in map(_literals, members)):
         return text
     names = set(map(_name_of, members))
+    if _TEXT in names and not (value is None and "None" in names):
+        # A class of the server may have such a name.
+        return value if isinstance(value, dict | list) else text
     if "str" not in names:
         return value
     if isinstance(value, str):
@@ -144,7 +155,11 @@ def _members(kind: str) -> Iterator[ast.expr]:
 def _name_of(member: ast.expr) -> str:
     if isinstance(member, ast.Constant) and member.value is None:
         return "None"
-    return member.id if isinstance(member, ast.Name) and member.id in _SCALARS else _OTHER
+    if not isinstance(member, ast.Name):
+        return _OTHER
+    if member.id in _TEXTS:
+        return _TEXT
+    return member.id if member.id in _SCALARS else _OTHER
 
 
 def _literals(member: ast.expr) -> list[Any]:

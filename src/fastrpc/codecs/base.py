@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BaseCodec",
     "Codec",
+    "HookedCodec",
     "Payload",
     "codec_label",
     "codec_named",
@@ -72,6 +73,18 @@ class Codec(Protocol):
 
         ConfigError if the codec cannot carry such values.
         """
+
+
+class HookedCodec(Protocol):
+    """A codec by msgspec, whose decoders ask for the types that msgspec does not know."""
+
+    def hooked_decoder(
+        self,
+        type: Any,
+        dec_hook: Callable[[Any, Any], Any],
+        ext_hook: Callable[[int, memoryview], Any] | None,
+    ) -> Callable[[Payload], Any]:
+        """Return a decoder for values of `type`; the hooks are those of msgspec."""
 
 
 class BaseCodec(ABC):

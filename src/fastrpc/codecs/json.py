@@ -1,20 +1,25 @@
 """JSON: for callers without msgpack, and for people to read. By msgspec, typed or not."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
+from fastrpc.types.base import encode_value
 
 __all__ = ["JsonCodec"]
 
-_encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=partial(encode_value, "json")).encode
 
 
 class JsonCodec(BaseCodec):
-    """Carries all values that msgspec supports; bytes travel as base64, NaN and infinity as null."""
+    """Carries all values that msgspec supports, and those of `fastrpc.types` save arrays.
+
+    Bytes travel as base64, NaN and infinity as null.
+    """
 
     name = "json"
     wire_id = CODECS["json"]
@@ -23,7 +28,16 @@ class JsonCodec(BaseCodec):
         return _encode
 
     def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
+        return self.hooked_decoder(type, None, None)
+
+    def hooked_decoder(
+        self,
+        type: Any,
+        dec_hook: Callable[[Any, Any], Any] | None,
+        ext_hook: Callable[[int, memoryview], Any] | None,
+    ) -> Callable[[Payload], Any]:
+        """Return a decoder for values of `type`; JSON has no extensions."""
         try:
-            return msgspec.json.Decoder(type).decode
+            return msgspec.json.Decoder(type, dec_hook=dec_hook).decode
         except (TypeError, NameError) as error:
             raise unsuitable_type(self.name, type, error) from error

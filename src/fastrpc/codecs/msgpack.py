@@ -8,17 +8,18 @@ import msgspec
 
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
+from fastrpc.types.base import encode_value
 
 __all__ = ["MsgpackCodec"]
 
-_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=partial(encode_value, "msgpack")).encode
 
 #: Timestamps become aware datetimes in UTC, as in msgspec.
 TIMESTAMP_AS_DATETIME = 3
 
 
 class MsgpackCodec(BaseCodec):
-    """Carries all values that msgspec supports, and plain values without annotation."""
+    """Carries all values that msgspec supports and those of `fastrpc.types`, and plain values without annotation."""
 
     name = "msgpack"
     wire_id = CODECS["msgpack"]
@@ -29,8 +30,16 @@ class MsgpackCodec(BaseCodec):
     def decoder(self, type: Any = Any) -> Callable[[Payload], Any]:
         if type is Any or type is object:
             return _plain_decoder()
+        return self.hooked_decoder(type, None, None)
+
+    def hooked_decoder(
+        self,
+        type: Any,
+        dec_hook: Callable[[Any, Any], Any] | None,
+        ext_hook: Callable[[int, memoryview], Any] | None,
+    ) -> Callable[[Payload], Any]:
         try:
-            return msgspec.msgpack.Decoder(type).decode
+            return msgspec.msgpack.Decoder(type, dec_hook=dec_hook, ext_hook=ext_hook).decode
         except (TypeError, NameError) as error:
             raise unsuitable_type(self.name, type, error) from error
 

@@ -13,6 +13,7 @@ import msgspec
 from fastrpc._core.payload.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
+from fastrpc.rpc.conversion import holds_arrays
 from fastrpc.rpc.method_options import MethodOptions
 from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
 
@@ -36,6 +37,7 @@ class MethodDefinition:
     __slots__ = (
         "__weakref__",
         "_admits_none",
+        "_has_array_result",
         "_types",
         "attribute",
         "codec",
@@ -54,6 +56,10 @@ class MethodDefinition:
         "signature",
         "timeout",
     )
+
+    #: None until it is asked for.
+    _admits_none: bool | None
+    _has_array_result: bool | None
 
     def __init__(
         self,
@@ -94,7 +100,7 @@ class MethodDefinition:
         #: The marshals prepared by `schema.marshal_for`.
         self.marshals: dict[tuple[str, int, int], Any] = {}
         self._types: MethodTypes | None = None
-        self._admits_none: bool | None = None
+        self._admits_none = self._has_array_result = None
 
     def __repr__(self) -> str:
         return f"<MethodDefinition {self.full_name} {self.kind} {self.style}>"
@@ -130,6 +136,13 @@ class MethodDefinition:
         if self._admits_none is None:
             self._admits_none = _admits_none(self.result)
         return self._admits_none
+
+    @property
+    def has_array_result(self) -> bool:
+        """Whether the result's type names a numpy array, which only msgpack carries."""
+        if self._has_array_result is None:
+            self._has_array_result = holds_arrays([self.result])
+        return self._has_array_result
 
     @property
     def is_stub(self) -> bool:

@@ -4,13 +4,13 @@ Keys of maps and values of sets are checked if a sender can predict the hashes o
 text and bytes, an enum is hashed by its name, and `bool` and literals have few values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import reduce
 from operator import or_
 from types import NoneType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_origin
 from uuid import UUID
 
 from msgspec import inspect as schema
@@ -20,7 +20,9 @@ from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc._core.payload.prescan_protobuf import MessageLayout
 from fastrpc.codecs.base import Codec
 from fastrpc.codecs.protobuf import message_layout
-from fastrpc.rpc.type_graph import all_parts
+from fastrpc.rpc.conversion import hooks_for, payload_type, written_types
+from fastrpc.rpc.type_graph import all_annotations, all_parts
+from fastrpc.types.base import find
 
 __all__ = ["colliding_types", "scan_for"]
 
@@ -51,14 +53,20 @@ def scan_for(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
         return _protobuf_scan(codec, kinds)
     if codec.name not in {"msgpack", "json"}:
         return None
+    own = written_types(kinds)
+    kinds = [*kinds, *(known.plain_type(kind) for kind in own if (known := payload_type(kind)).plain_type)]
     keys, values = colliding_types(kinds, is_text=codec.name == "json")
-    if not keys and not values:
+    model_keys, model_values = _model_types(own)
+    if not (keys or values or model_keys or model_values):
         return PayloadScan(codec.wire_id)
     guard = HashFloodGuard(
         codec.wire_id,
-        keys=tuple(key_decoder(codec.wire_id, kind) for kind in keys),
-        values=tuple(key_decoder(codec.wire_id, kind, is_key=False) for kind in values),
-        skips_texts=all(kind is Any for kind in keys),
+        keys=(*(_decoder(codec, kind) for kind in keys), *(_of_models(codec, kind) for kind in model_keys)),
+        values=(
+            *(_decoder(codec, kind, is_key=False) for kind in values),
+            *(_of_models(codec, kind) for kind in model_values),
+        ),
+        skips_texts=all(kind is Any for kind in keys) and not model_keys,
     )
     return PayloadScan(codec.wire_id, guard=guard)
 
@@ -77,8 +85,50 @@ def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], 
                 _note(keys, part.key_type)
         elif isinstance(part, schema.SetType | schema.FrozenSetType):
             _note(values, part.item_type)
-        elif _is_untyped(part) and not is_text:
-            _note(keys, part)
+        elif isinstance(part, schema.AnyType | schema.CustomType) and not is_text and Any not in keys:
+            # What is decoded to a class that msgspec does not know is plain before.
+            keys.append(Any)
+    return keys, values
+
+
+def _decoder(codec: Codec, kind: Any, *, is_key: bool = True) -> Callable[[bytes], Any]:
+    hooks = hooks_for(codec.name, kind)
+    dec_hook = None if hooks is None else hooks.dec_hook
+    return key_decoder(codec.wire_id, kind, is_key=is_key, dec_hook=dec_hook)
+
+
+def _of_models(codec: Codec, kind: Any) -> Callable[[bytes], Any]:
+    """Return the decoder of keys that a model of pydantic makes of plain ones: numbers of texts, for example."""
+    from fastrpc.types.models import key_converter
+
+    plain, convert = key_decoder(codec.wire_id, Any), key_converter(kind)
+    if codec.name == "json":
+        return lambda payload: convert(plain(payload))
+    return lambda payload: [convert(next(iter(plain(payload))))]
+
+
+def _model_types(kinds: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the types of map keys and set values in models whose hashes are predictable."""
+    keys: list[Any] = []
+    values: list[Any] = []
+    waiting = [kind for kind in kinds if payload_type(kind).fields is not None]
+    seen: set[Any] = set()
+    while waiting:
+        model = waiting.pop()
+        fields = payload_type(model).fields
+        if model in seen or fields is None:
+            continue
+        seen.add(model)
+        for kind in all_annotations([field.annotation for field in fields(model)]):
+            owner = get_origin(kind) or kind
+            if not isinstance(owner, type):
+                continue
+            if (known := find(owner)) is not None and known.fields is not None:
+                waiting.append(owner)
+            elif issubclass(owner, Mapping | Set):
+                found, key = keys if issubclass(owner, Mapping) else values, (*get_args(kind), Any)[0]
+                if key not in found and not _is_seeded_class(key):
+                    found.append(key)
     return keys, values
 
 
@@ -105,7 +155,17 @@ def _is_seeded(part: Any) -> bool:
     """Return whether the hash of each value depends on a secret."""
     if isinstance(part, schema.TupleType):
         return bool(part.item_types) and all(map(_is_seeded, part.item_types))
+    if isinstance(part, schema.CustomType) and part.cls is not object:
+        return payload_type(part.cls).is_seeded
     return isinstance(part, _SEEDED)
+
+
+def _is_seeded_class(kind: Any) -> bool:
+    """Return the same of a key of a model: not what msgspec, but what pydantic makes of it counts."""
+    if not isinstance(kind, type):
+        return False
+    known = find(kind)
+    return kind in {str, bytes, bool, NoneType} or (known is not None and known.is_seeded)
 
 
 def _takes_text(part: Any) -> bool:

@@ -1,6 +1,7 @@
 """Prepare the marshal of a method from its types and codec."""
 
 import inspect
+import sys
 import types
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -9,17 +10,24 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_arg
 
 from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
-from fastrpc.codecs.base import Codec, codec_named, codec_number, decode_failure
+from fastrpc.codecs.base import Codec, HookedCodec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
+from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arrays, plain_form, written_types
 from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
 
-__all__ = ["check_service", "codec_for", "marshal_for", "may_hold_containers", "untyped_marshal"]
+__all__ = [
+    "check_service",
+    "codec_for",
+    "marshal_for",
+    "may_hold_containers",
+    "untyped_marshal",
+]
 
 #: Longest msgpack array with its length in the first byte, which the marshal reads.
 LONGEST_PREPARED: Final = 15
@@ -27,6 +35,12 @@ LONGEST_PREPARED: Final = 15
 #: The advice for a union whose members have indistinguishable payloads.
 _UNION_HINT: Final = (
     "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
+)
+
+#: The same for a union with a class that msgspec does not know: it decodes such a class from any payload.
+_OWN_UNION_HINT: Final = (
+    "wrap each in a msgspec.Struct with a tag that tells them apart: class Home(msgspec.Struct, tag=True): path: Path;"
+    " of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
 )
 
 #: Codecs whose payload is one value, not an array of arguments.
@@ -210,7 +224,7 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
     return PayloadCoders(
         codec.name,
         codec_number(codec.name),
-        encode=_encoder(codec),
+        encode=_encoder(codec, (*known.parameters, known.result, known.message)),
         decode=(decode_result, decode_message),
         exact=exact,
         open=open_arguments,
@@ -242,12 +256,19 @@ def _argument_decoders(
     elif not shape.shortest == shape.positional == len(kinds):
         return opened, None  # JSON arrays have no length prefix
     exact = (
-        filled(codec.decoder(tuple.__class_getitem__(kinds[:n])), kinds[:n], as_row=True)
-        if n >= shape.shortest
-        else None
+        filled(_row_decoder(codec, kinds[:n]), kinds[:n], as_row=True) if n >= shape.shortest else None
         for n in range(longest + 1)
     )
     return opened, tuple(exact)
+
+
+def _row_decoder(codec: Codec, kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    return _typed_decoder(codec, tuple.__class_getitem__(kinds), hooks_for(codec.name, *kinds))
+
+
+def _typed_decoder(codec: Codec, kind: Any, hooks: Hooks | None) -> Callable[[Any], Any]:
+    """Return the decoder of a codec by msgspec, with the hooks of the types that msgspec does not know."""
+    return codec.decoder(kind) if hooks is None else cast(HookedCodec, codec).hooked_decoder(kind, *hooks)
 
 
 def _plain_decoder(codec: Codec) -> Callable[[Any], Any]:
@@ -270,14 +291,25 @@ def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]
     return guarded
 
 
-def _encoder(codec: Codec) -> Callable[[Any], bytes]:
-    """Return an encoder for any value; its result is checked, as the core reads it as bytes."""
+def _encoder(codec: Codec, kinds: Sequence[Any] = ()) -> Callable[[Any], bytes]:
+    """Return an encoder for any value; its result is checked, as the core reads it as bytes.
+
+    Args:
+        kinds: the types of the method, which say whether arrays are to be aligned.
+    """
+    if codec.name == "msgpack" and may_hold_arrays(kinds) and "numpy" in sys.modules:
+        from fastrpc.types.arrays import aligned_encoder
+
+        return aligned_encoder()
     encode = codec.encoder()
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
 
+    # An installed codec may know the values of msgspec, but not those of `fastrpc.types`.
+    plain = plain_form(codec.name) if written_types(kinds) else None
+
     def checked(value: Any) -> bytes:
-        payload: Any = encode(value)
+        payload: Any = encode(value if plain is None else plain(value))
         return payload if type(payload) is bytes else bytes(memoryview(payload))
 
     return checked
@@ -296,37 +328,19 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
     try:
         if codec.name in _ONE_VALUE:
             return codec.decoder(kind)
-        _check_type(kind)
+        hooks = hooks_for(codec.name, kind)
         if codec.name in _TYPED:
-            return filled(codec.decoder(kind), (kind,), as_row=False)
+            return filled(_typed_decoder(codec, kind, hooks), (kind,), as_row=False)
         import msgspec
 
         # An installed codec returns plain values for every type.
+        if hooks is not None:
+            return convert_plain(codec.name, kind)
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except ConfigError as error:
         raise _unsuitable(definition, codec, place, kind, error.message) from error
     except (TypeError, ValueError, NameError, AttributeError) as error:
         raise _unsuitable(definition, codec, place, kind, str(error)) from error
-
-
-def _check_type(kind: Any) -> None:
-    """Refuse a type that msgspec accepts but never decodes to."""
-    from msgspec import inspect as schema
-
-    seen: set[int] = set()
-    waiting: list[Any] = [schema.type_info(kind)]
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen or not isinstance(part, schema.Type | schema.Field):
-            continue
-        seen.add(id(part))
-        if isinstance(part, schema.CustomType) and part.cls is not object:
-            raise TypeError(
-                f"{type_text(part.cls)} is a class of its own: make it a dataclass or a msgspec.Struct"
-            )
-        for name in part.__struct_fields__:
-            value = getattr(part, name)
-            waiting += value if isinstance(value, tuple) else [value]
 
 
 def _check_single(definition: MethodDefinition, codec_name: str) -> None:
@@ -343,9 +357,14 @@ def _unsuitable(
 ) -> ConfigError:
     if _is_protobuf(kind) and codec.name != "protobuf":
         reason = "a protobuf message travels by codec protobuf"
+    hint = None
+    if "custom type" in reason:
+        hint = _OWN_UNION_HINT
+    elif "unions may not contain" in reason or "must be tagged" in reason:
+        hint = _UNION_HINT
     return ConfigError(
         f"{definition.label}: {place} is {type_text(kind)}, which {codec.name} cannot carry: {reason}",
-        hint=_UNION_HINT if "unions may not contain" in reason or "must be tagged" in reason else None,
+        hint=hint,
     )
 
 

@@ -11,6 +11,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.signature import LONGEST_DEFAULT
+from fastrpc.types.base import Field, find
 
 __all__ = ["STRUCT_OPTIONS", "describe_types"]
 
@@ -58,6 +59,8 @@ def _describe_class(cls: type[Any]) -> tuple[dict[str, Any], list[Any]] | None:
         members = {name: member.value for name, member in cls.__members__.items()}
         plain = {name: value for name, value in members.items() if isinstance(value, str | int)}
         return {"name": cls.__name__, "kind": "enum", "values": plain}, []
+    if (known := find(cls)) is not None:
+        return None if known.fields is None else _describe_model(cls, known.fields(cls))
     kind = _kind_of(cls)
     if kind is None or getattr(cls, "__parameters__", None):
         return None
@@ -72,6 +75,31 @@ def _describe_class(cls: type[Any]) -> tuple[dict[str, Any], list[Any]] | None:
         options = {name: getattr(config, name) for name in STRUCT_OPTIONS if getattr(config, name)}
     described = {"name": cls.__name__, "kind": kind, "fields": fields, "options": options}
     return described, [hints[field["name"]] for field in fields]
+
+
+def _describe_model(cls: type[Any], fields: list[Field]) -> tuple[dict[str, Any], list[Any]] | None:
+    """Return a model as the Struct that has its payload; None if no Struct has."""
+    if any(field.wire_name is None for field in fields):
+        return None
+    described = {
+        "name": cls.__name__,
+        "kind": "struct",
+        "fields": [
+            _field(
+                field.name,
+                field.annotation,
+                None if field.is_required else _model_default(field),
+                wire_name=field.wire_name,
+            )
+            for field in fields
+        ],
+        "options": {},
+    }
+    return described, [field.annotation for field in fields]
+
+
+def _model_default(field: Field) -> str:
+    return _literal(field.default) if field.factory is None else _EMPTY.get(field.factory, "...")
 
 
 def _kind_of(cls: type[Any]) -> str | None:

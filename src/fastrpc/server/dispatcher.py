@@ -96,9 +96,13 @@ class Dispatcher:
         try:
             name = codec_with_id(codec).name
             limits, memory = self._config.limits, self._config.memory
-            return marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
+            marshal = marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
         except FastRPCError as error:
             raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
+        if name == "json" and route.definition.has_array_result:
+            text = f"{route.definition.full_name}: the result is a numpy array, which json cannot carry"
+            raise CallError(Status.INVALID_ARGUMENT, text, processed="no", hint="call it with codec msgpack")
+        return marshal
 
     # Interceptors
 

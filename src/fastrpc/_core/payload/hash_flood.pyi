@@ -35,8 +35,14 @@ class HashFloodGuard:
         skips_texts: bool = False,
     ) -> None: ...
 
-def key_decoder(codec_id: int, type: Any, *, is_key: bool = True) -> Callable[[Any], Any]:
-    """Return the decoder of many keys, or values of a set, of one type."""
+def key_decoder(
+    codec_id: int,
+    type: Any,
+    *,
+    is_key: bool = True,
+    dec_hook: Callable[[Any, Any], Any] | None = None,
+) -> Callable[[Any], Any]:
+    """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
 
 def untyped_guard() -> HashFloodGuard:
     """Return the guard of msgpack values of unknown type."""

@@ -380,12 +380,12 @@ cdef Py_ssize_t trimmed(const char* text, Py_ssize_t size) noexcept:
     return size
 
 
-def key_decoder(int codec_id, type, *, is_key=True):
-    """Return the decoder of many keys, or values of a set, of one type."""
+def key_decoder(int codec_id, type, *, is_key=True, dec_hook=None):
+    """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
     if codec_id == MSGPACK:
-        return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any]).decode
+        return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any], dec_hook=dec_hook).decode
     # Keys are text in JSON; where a number is asked for, the number in it.
-    return msgspec.json.Decoder(list[type], strict=not is_key).decode
+    return msgspec.json.Decoder(list[type], strict=not is_key, dec_hook=dec_hook).decode
 
 
 def untyped_guard():

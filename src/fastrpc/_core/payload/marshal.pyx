@@ -579,10 +579,9 @@ cdef str _described(object error, str root, tuple names):
     if isinstance(error, RecursionError):
         text, place = "nested too deep", ""
     else:
-        text, _, place = (str(error) or type(error).__name__).partition(" - at ")
+        text, place = _without_places(str(error) or type(error).__name__)
     if text.partition(" ")[0].istitle():
         text = text[0].lower() + text[1:]
-    place = place.replace("`", "")
     if root:
         return f"{place.replace('$', root, 1) or root}: {text}"
     before, opened, rest = place.partition("$[")
@@ -590,6 +589,16 @@ cdef str _described(object error, str root, tuple names):
     if opened and closed and number.isdigit() and int(number) < len(names):
         return f"{before}{names[int(number)]}{rest}: {text}"
     return f"the arguments: {text}"
+
+
+cdef tuple _without_places(str text):
+    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": a decoder inside another names its place first."""
+    cdef str outer, place = ""
+    while text.endswith("`") and " - at `" in text:
+        text, _, outer = text.rpartition(" - at `")
+        outer = outer.replace("`", "")
+        place = outer.replace("$", place, 1) if place else outer
+    return text, place
 
 
 cdef str _count_text(ArgumentShape shape, Py_ssize_t got):

@@ -1,0 +1,42 @@
+"""Paths travel as text."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from fastrpc.types.base import Inner, PayloadType
+
+__all__ = ["payload_type"]
+
+_CLASSES = frozenset(
+    {
+        pathlib.Path,
+        pathlib.PurePath,
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        # The other system's class cannot be made here.
+        type(pathlib.Path()),
+    }
+)
+
+
+def payload_type(cls: type[Any]) -> PayloadType | None:
+    """Return the payload type of a class of `pathlib`."""
+    return _PATH if cls in _CLASSES else None
+
+
+def _encode(path: pathlib.PurePath, codec: str) -> str:
+    return str(path)
+
+
+def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
+    def convert(plain: Any) -> Any:
+        if not isinstance(plain, str):
+            raise ValueError(f"Expected `{annotation.__name__}` as text, got `{type(plain).__name__}`")
+        return annotation(plain)
+
+    return convert
+
+
+# A path is hashed by its text.
+_PATH = PayloadType(_encode, _decoder, is_seeded=True)
