@@ -13,7 +13,7 @@ __all__ = ["RawPeer", "RawServer", "raw_client"]
 
 F = TypeVar("F", bound=Frame)
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 LARGEST_FRAME = 16 * 1024 * 1024
 
 

@@ -152,7 +152,7 @@ async def test_a_server_that_shuts_every_connection_is_named_with_its_reason() -
             with pytest.raises(ConnectError) as failed:
                 await client.call(Noted.once, b"\x00")
     assert server.address in str(failed.value)
-    assert "in its opening" in str(failed.value)
+    assert "during its handshake" in str(failed.value)
     assert failed.value.processed == "no"
 
 
