@@ -123,7 +123,9 @@ VALUES: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize(("kind", "value"), VALUES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("kind", "value"), VALUES, ids=lambda value: "" if isinstance(value, set) else str(value)[:40]
+)
 async def test_a_value_comes_back_as_it_was(kind: Any, value: Any, codec: str) -> None:
     assert await echoed(kind, value, codec) == value
 
