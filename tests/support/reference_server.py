@@ -1,6 +1,7 @@
 """A server made of the reference and a socket, which a test steps by hand while a client waits in another thread."""
 
 import itertools
+import select
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,7 @@ class ReferenceConnection:
         self.peer = ReferencePeer(is_server=True, settings=settings)
         self.received = b""
         self._events: list[Event] = []
+        self._raw = bytearray()
         stream.settimeout(PATIENCE_SECONDS)
 
     def next(self, name: str) -> Event:
@@ -47,6 +49,19 @@ class ReferenceConnection:
             raise EOFError("the client closed the connection")
         self.received += data
         self._events += self.peer.receive(data)
+        self.send()
+
+    def read_raw(self, condition: Callable[[], bool]) -> None:
+        """Read until the condition holds, and answer nothing before `take_read`."""
+        while not condition() or select.select([self.stream], [], [], 0)[0]:
+            if select.select([self.stream], [], [], 0.01)[0]:
+                self._raw += self.stream.recv(1 << 20)
+
+    def take_read(self) -> None:
+        """Take what `read_raw` read, and drop its events."""
+        self.peer.receive(bytes(self._raw))
+        self.received += self._raw
+        self._raw.clear()
         self.send()
 
     def read_to_the_end(self) -> list[Event]:

@@ -9,11 +9,22 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Client, ClientConfig, DecodeError, Status
+from fastrpc import (
+    CallError,
+    Client,
+    ClientConfig,
+    ConnectionLostError,
+    DecodeError,
+    Limits,
+    ServerConfig,
+    Status,
+)
+from fastrpc._core.base.histogram import default_registry
 from fastrpc.compressors.base import Compressor, compressor_named, compressor_numbers
 from fastrpc.testing import connected
 from tests.support.proxy import FaultProxy
 from tests.support.served import served
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -237,3 +248,26 @@ async def test_damaged_payloads_fail_that_call_alone(name: str) -> None:
         with pytest.raises(DecodeError, match=name):
             await client.with_options(compressor=name).call(Texts.raw, bytes(5_000))
         assert await client.call(Texts.raw, b"x") == b"x"
+
+
+@pytest.mark.parametrize("end", ["end_calls", "abort"])
+async def test_a_call_cut_off_while_it_is_unpacked_counts_as_refused(end: str) -> None:
+    counters = default_registry.counters("texts.raw", "server")
+    before = counters.snapshot()["calls"].get("CANCELLED", 0)
+    texts = Texts()
+    large = Limits(message_bytes=64 * MIB)
+    async with served(texts, scheme="tcp", config=ServerConfig(limits=large)) as target:
+        gate = target.server._gate
+        assert gate is not None
+        async with Client(target, config=ClientConfig(limits=large)) as client:
+            call = asyncio.ensure_future(
+                client.with_options(compressor="gzip").call(Texts.raw, bytes(48 * MIB))
+            )
+            await eventually(lambda: not gate.dispatcher._unpacking.is_idle)
+            (session,) = gate.sessions
+            session.end_calls("over") if end == "end_calls" else session.abort()
+            with pytest.raises((CallError, ConnectionLostError)):
+                await call
+            await eventually(lambda: gate.dispatcher._unpacking.is_idle)
+            assert (texts.ran, gate.refused) == (0, 1)
+            assert counters.snapshot()["calls"]["CANCELLED"] == before + 1

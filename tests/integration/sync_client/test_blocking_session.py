@@ -295,6 +295,29 @@ def test_server_that_reads_nothing_costs_the_deadline_only(
     assert answer.result() == 42
 
 
+def test_output_blocked_before_a_rest_does_not_end_the_connection_after_it(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    connection = opened(server, client)
+    (session,) = client._pool.sessions
+    session.liveness.write_wait_ns = 1_000_000_000
+    raw = client.with_options(timeout=20, codec="raw")
+    # The server reads all that comes but returns no credit: the second call gets the last of it, the third gets none.
+    for _ in range(3):
+        early = server.start(raw.with_options(timeout=0.2).call, "arith.keep", bytes(12 << 20))
+        connection.read_raw(early.done)
+        assert isinstance(early.exception(), fastrpc.DeadlineExceededError)
+    connection.take_read()
+    # The rest itself: longer than output may wait.
+    time.sleep(1.1)
+    late = server.start(raw.call, "arith.keep", bytes(4 << 20))
+    with pytest.raises(TimeoutError):
+        # The server reads nothing for a moment, much shorter than output may wait.
+        late.result(timeout=0.1)
+    connection.respond(connection.next("request")[1], b"kept", codec=0)
+    assert late.result() == b"kept"
+
+
 def test_answers_arrive_while_the_server_reads_nothing(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
     answer = server.start(client.call, "arith.mul", 6, 7)

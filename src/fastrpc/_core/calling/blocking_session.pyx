@@ -340,7 +340,9 @@ cdef class BlockingSession(BlockingStream):
         cdef PendingCall call
         cdef Wait wait
         cdef list left = []
-        if not self.hand_overs:
+        # What waits from now on waits for the next bytes that the system takes.
+        self.liveness.blocked_ns = 0
+        if self.parts or not self.hand_overs:
             return 0
         for call, wait in self.hand_overs:
             if call.handed_at != 0 and call.handed_at <= self.sender.flushes:

@@ -315,7 +315,7 @@ cdef class BlockingStream(Connection):
             done += 1
         self.part_at = size
         del self.parts[:done]
-        return 0 if self.parts else self.on_sent()
+        return self.on_sent()
 
     cdef bint was_handed(self, Call call) noexcept:
         # More exact than the transports of a loop allow: what the system refused was not handed over.
@@ -376,7 +376,7 @@ cdef class BlockingStream(Connection):
         return 0
 
     cdef int on_sent(self) except -1:
-        """The system took all output there was."""
+        """The system took output: all there was, unless `parts` has more."""
         return 0
 
     cdef int on_left_behind(self) except -1:

@@ -50,7 +50,7 @@ cdef class Liveness:
     cdef uint64_t note_blocked(self, uint64_t now) except? 0
     cdef uint64_t begin_drain(self, uint64_t now) noexcept
     cdef int forgive(self, uint64_t late) noexcept
-    cdef int forget_silence(self) noexcept
+    cdef int forget_silence(self) except -1
     cdef uint64_t age(self, uint64_t now) noexcept
     cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept
 

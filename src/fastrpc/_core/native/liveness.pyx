@@ -192,11 +192,14 @@ cdef class Liveness:
             self.blocked_ns += late
         return 0
 
-    cdef int forget_silence(self) noexcept:
-        """While nobody read, silence proved nothing: it counts from here."""
-        (<Connection>self.owner).received_ns = (<Connection>self.owner).now
+    cdef int forget_silence(self) except -1:
+        """Count silence from here, because nobody read before. Output that left meanwhile is blocked no more."""
+        cdef Connection owner = <Connection>self.owner
+        owner.received_ns = owner.now
         self.ping_sent_ns = 0
         self.is_silent = False
+        if self.blocked_ns and not owner.has_unsent():
+            self.blocked_ns = 0
         return 0
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:

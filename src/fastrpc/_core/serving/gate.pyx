@@ -331,8 +331,9 @@ cdef class Gate(Admission):
         exchange.now = exchange.turn_ns = now_ns()
         self.runner.unwatch(call)
         if exchange.is_closed or call.was_ended:
-            return
-        if call.was_cancelled:
+            # Nobody waits for its answer any more.
+            self.count_refused(call, CANCELLED, f"{call.route.method} was cut off while its request was unpacked")
+        elif call.was_cancelled:
             self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         elif call.is_expired:
             self._refuse_late(call)

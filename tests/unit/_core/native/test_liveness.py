@@ -115,6 +115,24 @@ class TestWriting:
             assert connection.check(second * SECOND) == (second + 1) * SECOND
         assert connection.events == []
 
+    def test_output_that_left_while_nobody_looked_is_blocked_no_more(self) -> None:
+        connection = opened()
+        connection.held = 100
+        connection.check(SECOND)
+        connection.held = 0
+        connection.forget_silence(20 * SECOND)
+        connection.held = 100
+        assert connection.check(20 * SECOND) == 21 * SECOND
+        assert connection.events == []
+
+    def test_output_that_nobody_took_stays_blocked_over_a_rest(self) -> None:
+        connection = opened()
+        connection.held = 100
+        connection.check(SECOND)
+        connection.forget_silence(20 * SECOND)
+        assert connection.check(20 * SECOND) == 0
+        assert connection.events[-1] == ("cut_off",)
+
     def test_above_the_hard_bound_a_second_is_enough(self) -> None:
         connection = opened(send_hard=99)
         connection.held = 100
