@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals, default_registry
-from fastrpc._core.calling.caller import Caller, CallerState
+from fastrpc._core.calling.caller import Caller
+from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import Settings, WireNumbers
