@@ -77,10 +77,12 @@ cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept:
         frame.flags = CONT
         return 0
     frame.kind = item.kind
-    if item.kind == RESPONSE or item.kind == DATA:
+    if item.kind == DATA:
+        frame.codec = item.codec
+        frame.compressor = item.compressor
+    elif item.kind == RESPONSE:
         frame.codec = call.codec
         frame.compressor = call.compressor
-    if item.kind == RESPONSE:
         frame.status = item.status
         frame.outcome = item.outcome
         frame.pushback_ms = item.pushback_ms

@@ -79,12 +79,13 @@ cdef class Exchange:
         uint64_t seen_read_ns
         int looks
 
-        # Bytes counted for this connection: requests, call records, output, and received bytes that wait for a turn of
-        # the loop. The largest piece of a request that may arrive beyond them.
+        # Bytes counted for this connection: requests, call records, output, received bytes that wait for a turn of the
+        # loop, stream messages that were not taken. The largest piece of a request that may arrive beyond them.
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
         int64_t tail_held
+        int64_t stream_held
         int64_t piece_bytes
 
         # The most bytes of an answer that the peer accepts.
@@ -101,6 +102,13 @@ cdef class Exchange:
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int list_call(self, Call call) except -1
     cdef int drop_one_way(self, Call call) except -1
+
+    # The same for streams, which only compiled engines have.
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
+    cdef int send_head(self, Call call, bytes metadata) except -1
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
+    cdef bint output_is_full(self) noexcept
+    cdef int await_output(self, Call call) except -1
 
     # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept
