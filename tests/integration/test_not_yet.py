@@ -31,7 +31,6 @@ pytestmark = pytest.mark.one_loop
 NOWHERE = "tcp://127.0.0.1:9"
 
 REFUSED: dict[str, Callable[[], object]] = {
-    "Timeouts.stream_idle": lambda: Timeouts(stream_idle=30),
     "Memory.stream_pool": lambda: Memory(stream_pool=1024 * 1024),
     "public": lambda: fastrpc.method(public=True),
     "ClientConfig.tls": lambda: Client(NOWHERE, config=ClientConfig(tls=TLS())),

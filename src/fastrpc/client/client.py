@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.base.histogram import CallTotals, default_registry
+from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.caller import Caller, CallerState
 from fastrpc._core.calling.caller_view import process_generation
-from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.client.call_runner import CallRunner
@@ -20,6 +19,7 @@ from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
+from fastrpc.client.route_maker import RouteMaker
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
@@ -31,8 +31,7 @@ from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequ
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
-from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
-from fastrpc.rpc.service import check_name_length, method_definition, service_definition
+from fastrpc.rpc.service import method_definition, service_definition
 from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
@@ -43,7 +42,6 @@ __all__ = [
     "Client",
     "OptionsCheck",
     "Proxy",
-    "RouteMaker",
     "DEFAULT_FAIL_MODE",
     "check_config",
     "checked_endpoints",
@@ -273,48 +271,6 @@ class OptionsCheck:
             self._addresses = frozenset(endpoint.address for endpoint in self._target.endpoints)
         if address not in self._addresses:
             raise ConfigError(f"endpoint is {address}, this client has {self._target}")
-
-
-class RouteMaker:
-    """Makes the Route of a method when it is first called."""
-
-    def __init__(self, config: ClientConfig, totals: CallTotals) -> None:
-        self._limits = config.limits
-        self._totals = totals
-
-    def __call__(self, method: Any, codec: str) -> Route:
-        depth, items = self._limits.depth, 1_000_000
-        if isinstance(method, str):
-            definition: Any = _NamedMethod(method)
-            marshal = untyped_marshal(codec, method, depth=depth, items=items)
-        else:
-            definition = method_definition(method)
-            if definition.kind != "unary":
-                raise TypeError(
-                    f"{definition.full_name} streams its messages, which a unary call cannot carry"
-                )
-            marshal = marshal_for(definition, codec_for(definition, codec), depth=depth, items=items)
-        counters = default_registry.counters(definition.full_name, "client")
-        return Route(definition, marshal, counters, totals=self._totals)
-
-
-class _NamedMethod:
-    """A method of which only the name is known."""
-
-    kind = "unary"
-    style = "async"
-    idempotent = False
-    public = False
-    timeout = None
-    #: Nothing is known of its result.
-    admits_none = True
-
-    def __init__(self, full_name: str) -> None:
-        service, dot, name = full_name.rpartition(".")
-        if not dot or not service or not name or not full_name.isascii():
-            raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
-        check_name_length(full_name)
-        self.full_name = full_name
 
 
 class Proxy:

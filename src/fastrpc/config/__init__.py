@@ -72,9 +72,9 @@ class Timeouts(Settings):
             low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
         handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
             distant peers, too high lets unfinished openings hold their slots.
-        stream_idle: time a stream may pass without a message in either direction before it is ended. Too low ends
-            quiet but wanted streams, none keeps forgotten ones for as long as the connection lasts. Not yet: this
-            version serves no streams, and refuses any other value.
+        stream_idle: longest wait for the next message of a stream before the waiting side ends the call; time in the
+            consumer's code does not count. Too low ends quiet but wanted streams, none keeps forgotten ones for as long
+            as the connection lasts.
         idle: time a connection may be without calls before it is closed; health probes do not count as calls. Too
             low pays for new connections again and again, none keeps unused ones open.
         announce: time between telling registries and peers that this server leaves and refusing new calls. Too low
@@ -97,7 +97,6 @@ class Timeouts(Settings):
     def __post_init__(self) -> None:
         for name in ("connect", "call", "handshake", "stream_idle", "idle"):
             check_seconds(self, name, optional=True)
-        check_not_yet(self, "stream_idle", None, _NO_STREAMS)
         check_seconds(self, "announce", zero=True)
         check_seconds(self, "drain", zero=True, optional=True)
         check_seconds(self, "linger", zero=True, optional=True)

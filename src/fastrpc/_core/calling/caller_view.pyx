@@ -19,7 +19,7 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport Scope, current_scope
-from fastrpc._core.framing.frame cimport IDEMPOTENT
+from fastrpc._core.framing.frame cimport IDEMPOTENT, STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 
@@ -125,7 +125,9 @@ cdef class ViewOptions:
         """The time of one call, in nanoseconds; 0: no limit."""
         if self.has_timeout:
             return self.timeout_ns
-        return route.timeout_ns or self.shared.default_timeout_ns
+        if route.timeout_ns or route.flags & (STREAM_IN | STREAM_OUT):
+            return route.timeout_ns
+        return self.shared.default_timeout_ns
 
     cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1:
         """Give a call its options and its deadline; raises when nothing of its time is left."""
