@@ -35,8 +35,9 @@ CORE_RANKS = {
     1: ("payload", "framing", "loop", "balancing"),
     2: ("calls",),
     3: ("native",),
-    4: ("io",),
-    5: ("serving", "calling"),
+    4: ("streams",),
+    5: ("io",),
+    6: ("serving", "calling"),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 

@@ -145,5 +145,8 @@ class RecordingConnection(Connection):
     def close(self, reason: int, text: str = "") -> None:
         """End the connection for a reason of ours; the peer is told."""
 
+    def find_call(self, id: int) -> RecordedCall | None:
+        """Return a call that is under way, ours or the peer's; None where there is none."""
+
     def state_of(self, id: int) -> str:
         """Name the column of the state table in which a call stands."""

@@ -49,6 +49,7 @@ from fastrpc._core.framing.frame cimport (
 )
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.framing.settings cimport Settings, decode_settings
+from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.base.status cimport HIGHEST_STATUS, UNKNOWN
 from fastrpc._core.base.wire cimport load16, load32, load64
 
@@ -240,7 +241,7 @@ cdef class RecordingConnection(Connection):
         cdef RecordedCall known = self._open_call_of(call, "sent messages")
         if not known.flags & (STREAM_IN if known.is_local else STREAM_OUT):
             raise LocalProtocolError(f"call {known.id} does not stream that way")
-        self.sender.send_message(known, payload)
+        self.sender.send_message(known, payload, known.codec, known.compressor)
         self._flush()
 
     def push_end(self, call):
@@ -283,6 +284,10 @@ cdef class RecordingConnection(Connection):
         self.close_with(reason, text)
 
     # What can be seen
+
+    def find_call(self, uint64_t id):
+        """Return a call that is under way, ours or the peer's; None where there is none."""
+        return self._call_of(id)
 
     def state_of(self, uint64_t id):
         """Name the column of the state table in which a call stands."""
@@ -344,11 +349,18 @@ cdef class RecordingConnection(Connection):
         return self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        if call.stream is not None:
+            return (<StreamChannel>call.stream).put(frame, payload, cost)
         self.untaken.setdefault(call.id, deque()).append((call, cost))
         return self._emit(("data", call.id, frame.codec, frame.compressor, payload))
 
     cdef int on_end(self, Call call) except -1:
+        if call.stream is not None:
+            (<StreamChannel>call.stream).end_input(None)
         return self._emit(("end", call.id))
+
+    cdef int on_sendable(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         return self._emit(("cancel", call.id, reason))

@@ -117,7 +117,7 @@ cdef class RecordingOwner(PartsOwner):
         self.sender.send_failure(call, new_failure(status, OUTCOME_RAN, text))
 
     def send_message(self, Call call not None, bytes payload not None):
-        self.sender.send_message(call, payload)
+        self.sender.send_message(call, payload, call.codec, call.compressor)
 
     def send_credit(self, uint64_t id, uint32_t size):
         self.sender.send_credit(id, size)

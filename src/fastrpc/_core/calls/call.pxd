@@ -157,6 +157,10 @@ cdef class Call(Scope):
         Incoming incoming
         object unsent
 
+        # The messages of a stream (streams.StreamChannel), None for a unary call; whether it waits for `unsent` to go.
+        object stream
+        bint waits_to_send
+
         # Count of the flush that took the last piece of a REQUEST of ours; 0: not written yet.
         uint64_t handed_at
 

@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.native.liveness cimport Liveness
 from fastrpc._core.loop.loop_state cimport LoopState
@@ -47,11 +48,16 @@ cdef class Session(Connection):
         # Bytes given to the transport.
         int64_t written
 
+        # Calls whose streams wait until our output has left; None where none does.
+        list _full_streams
+
     cdef int flush(self) except -1
     cdef int schedule_flush(self) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef int _note_blocked(self) except -1
+    cdef bint output_is_full(self) noexcept
+    cdef int await_output(self, Call call) except -1
 
     # Hooks.
     cdef int on_stall(self) except -1
@@ -59,6 +65,7 @@ cdef class Session(Connection):
     cdef int on_eof(self) except -1
     cdef int on_lost(self, object error) except -1
     cdef int _write_output(self) except -1
+    cdef int _resume_streams(self) except -1
     cdef bint _send_directly(self) except -1
     cdef int leave_closed_loop(self) except -1
     cdef int _took_in(self, Py_ssize_t size) except -1

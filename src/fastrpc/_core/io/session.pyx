@@ -13,11 +13,12 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
 
 from fastrpc._core.native.connection cimport PHASE_OPEN
-from fastrpc._core.framing.frame cimport REASON_INTERNAL, REASON_MAX_AGE
+from fastrpc._core.framing.frame cimport REASON_INTERNAL, REASON_MAX_AGE, Frame
 from fastrpc._core.native.frame_reader cimport FRAMES_AT_ONCE
 from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
+from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
 from fastrpc._core.loop.turns cimport Turns
@@ -241,6 +242,8 @@ cdef class Session(Connection):
         self.liveness.blocked_ns = 0
         self.now = now_ns()
         self.flush()
+        if self._full_streams is not None:
+            self._resume_streams()
 
     # Flushing
 
@@ -280,6 +283,8 @@ cdef class Session(Connection):
                     return self._note_blocked()
                 return 0
             self._write_output()
+            if self._full_streams is not None:
+                self._resume_streams()
             if not self.sender.has_pieces() or self.is_write_paused or self.transport is None:
                 return 0
             rounds += 1
@@ -303,6 +308,39 @@ cdef class Session(Connection):
             self.transport.writelines(output)
             if not WRITELINES_PAUSE:
                 self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        return 0
+
+    # Messages of streams
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        if call.stream is None:
+            # Nobody reads it any more, and its answer has not left yet.
+            return self.assembler.message_taken(call, cost)
+        return (<StreamChannel>call.stream).put(frame, payload, cost)
+
+    cdef int on_end(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
+
+    cdef bint output_is_full(self) noexcept:
+        """Return whether more output waits than streams may add to. What waits for the credit of a stream is not counted."""
+        return self.is_write_paused or self.sender.output_bytes() > TRANSPORT_SHARE
+
+    cdef int await_output(self, Call call) except -1:
+        """Tell the stream of this call once our output has left."""
+        if self._full_streams is None:
+            self._full_streams = []
+        self._full_streams.append(call)
+        return 0
+
+    cdef int _resume_streams(self) except -1:
+        cdef list calls = self._full_streams
+        if not self.output_is_full():
+            self._full_streams = None
+            for call in calls:
+                self.on_sendable(<Call>call)
         return 0
 
     # While the loop spins

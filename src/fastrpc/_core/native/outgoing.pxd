@@ -23,6 +23,10 @@ cdef class Outgoing:
         bint is_parked
         bint is_cut
 
+        # How a stream message is encoded; a REQUEST or RESPONSE is as its call says.
+        uint8_t codec
+        uint8_t compressor
+
         # What its first frame carries besides the payload.
         uint8_t outcome
         uint16_t status

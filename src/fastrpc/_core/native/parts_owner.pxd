@@ -78,6 +78,7 @@ cdef class PartsOwner(Timed):
     cdef int on_answer_waits(self, Call call) except -1
     cdef int on_unsent(self, Call call) except -1
     cdef int on_unsendable(self, Call call, object error) except -1
+    cdef int on_sendable(self, Call call) except -1
 
     # Frames that no part keeps.
     cdef int on_ignored(self, Frame* frame) except -1

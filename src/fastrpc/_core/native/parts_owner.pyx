@@ -188,6 +188,10 @@ cdef class PartsOwner(Timed):
         """A waiting call of ours turned out to be over the limits the peer has now announced."""
         return 0
 
+    cdef int on_sendable(self, Call call) except -1:
+        """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
+        return 0
+
     # Of the frames that no part keeps
 
     cdef int on_ignored(self, Frame* frame) except -1:

@@ -1,6 +1,6 @@
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.queue cimport Queue
@@ -53,7 +53,7 @@ cdef class SendQueue:
     cdef int send_response(self, Call call, bytes payload, uint32_t elapsed_us) except -1
     cdef int send_failure(self, Call call, Outgoing failure) except -1
     cdef int send_head(self, Call call, bytes metadata) except -1
-    cdef int send_message(self, Call call, bytes payload) except -1
+    cdef int send_message(self, Call call, bytes payload, uint8_t codec, uint8_t compressor) except -1
     cdef int send_end(self, Call call) except -1
     cdef int send_cancel(self, Call call, int reason) except -1
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1

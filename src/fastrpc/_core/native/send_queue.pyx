@@ -134,16 +134,40 @@ cdef class SendQueue:
         item.metadata = metadata
         return self.send(item)
 
-    cdef int send_message(self, Call call, bytes payload) except -1:
+    cdef int send_message(self, Call call, bytes payload, uint8_t codec, uint8_t compressor) except -1:
         """Send one message of a stream, as its window allows.
 
         Raises:
             EncodeError: the peer takes less.
         """
-        cdef uint64_t limit = min((<PartsOwner>self.owner).peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
-        if (<PartsOwner>self.owner).settled and <uint64_t>PyBytes_GET_SIZE(payload) > limit:
-            raise too_large(PyBytes_GET_SIZE(payload), limit)
-        return self.send(new_item(call, DATA, payload))
+        cdef Outgoing item
+        cdef Frame frame
+        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole = HEADER_SIZE + size
+        cdef uint64_t limit = min(peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
+        if (<PartsOwner>self.owner).settled and <uint64_t>size > limit:
+            raise too_large(size, limit)
+        if (
+            size < UNCOPIED and call.unsent is None and call.id and not self.small and <uint64_t>size <= limit
+            and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
+        ):
+            # Nothing holds it back: no object is made of it.
+            memset(&frame, 0, sizeof(Frame))
+            frame.kind = DATA
+            frame.id = call.id
+            frame.codec = codec
+            frame.compressor = compressor
+            frame.payload = PyBytes_AS_STRING(payload)
+            frame.payload_size = frame.payload_present = size
+            self.wire.write(self.out, &frame)
+            call.send_left -= whole
+            self.send_left -= whole
+            self.data_frames_sent += 1
+            return (<PartsOwner>self.owner).on_output()
+        item = new_item(call, DATA, payload)
+        item.codec = codec
+        item.compressor = compressor
+        return self.send(item)
 
     cdef int send_end(self, Call call) except -1:
         """Say that no further message of ours will follow."""
@@ -268,6 +292,9 @@ cdef class SendQueue:
                 call.handed_at = self.flushes + 1
         elif item.kind == RESPONSE:
             (<PartsOwner>self.owner).on_answered(call)
+        if call.waits_to_send and following is None:
+            call.waits_to_send = False
+            (<PartsOwner>self.owner).on_sendable(call)
         return 0
 
     cdef int _count_cut(self, Outgoing item, int change) except -1:
@@ -318,10 +345,12 @@ cdef class SendQueue:
         memset(frame, 0, sizeof(Frame))
         frame.kind = item.kind
         frame.id = call.id
-        if item.kind == RESPONSE or item.kind == DATA:
+        if item.kind == DATA:
+            frame.codec = item.codec
+            frame.compressor = item.compressor
+        elif item.kind == RESPONSE:
             frame.codec = call.codec
             frame.compressor = call.compressor
-        if item.kind == RESPONSE:
             frame.status = item.status
             frame.outcome = item.outcome
             frame.pushback_ms = item.pushback_ms

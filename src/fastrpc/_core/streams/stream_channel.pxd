@@ -1,0 +1,115 @@
+"""The messages of one stream, in both directions, as whoever uses the stream sends and receives them."""
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.loop.loop_state cimport LoopState
+
+
+cdef struct Message:
+    # The encoded payload (bytes, a reference of its own), what it has taken from the window, how it is encoded.
+    PyObject* payload
+    Py_ssize_t cost
+    uint8_t codec
+    uint8_t compressor
+
+
+cdef class StreamChannel(Timed):
+    cdef:
+        # The call, whose `stream` this is until `close`; the loop of whoever waits, None for the blocking client.
+        readonly Call call
+        LoopState loop_state
+
+        # Messages received and not taken: a ring of a power of two places, `has_messages` of them from _first on.
+        Message* _ring
+        Py_ssize_t _places
+        Py_ssize_t _first
+        readonly Py_ssize_t waiting
+
+        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well.
+        readonly bint input_ended
+        object input_error
+
+        # Whether nothing more can be sent, and what a sender is told; None: this side ended its stream itself.
+        readonly bint output_ended
+        object output_error
+
+        # Whether `close` was called.
+        readonly bint is_closed
+
+        # The awaitable of `async for`, used again for each message; whoever waits for a message, and since when (0:
+        # nobody). The future a sender waits for, and since when.
+        Receiving _own_receiving
+        Receiving _receiver
+        uint64_t _receiving_ns
+        object _room
+        uint64_t _sending_ns
+
+        # Nanoseconds that one wait may take (`Timeouts.stream_idle`), 0: as long as it likes.
+        uint64_t idle_ns
+
+        # Functions of interceptors around messages, in the order they were given; None where there are none.
+        list sent_wraps
+        list received_wraps
+
+    # Receiving.
+    cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int end_input(self, object error) except -1
+    cdef object take(self)
+    cdef list take_many(self, Py_ssize_t limit)
+    cdef int drop_messages(self) except -1
+    cdef object end_of_input(self, object clean)
+
+    # Sending.
+    cdef bint is_full(self) noexcept
+    cdef int send_payload(self, bytes payload) except -1
+    cdef object wait_room(self)
+    cdef int end_output(self, object error) except -1
+    cdef object wrapped_for_sending(self, object message)
+
+    # The end of both.
+    cdef int close(self, object error) except -1
+
+    # What the side that the channel is on does.
+    cdef object decode(self, bytes payload, int codec, int compressor)
+    cdef int taken(self, Py_ssize_t cost) except -1
+    cdef int emit(self, bytes payload) except -1
+    cdef bint output_is_full(self) noexcept
+    cdef int await_output(self) except -1
+    cdef int wake_receiver(self) except -1
+    cdef int wake_sender(self) except -1
+    cdef int on_idle(self) except -1
+
+    # The parts of it.
+    cdef int _grow(self) except -1
+    cdef bytes _pop(self, Message* message)
+    cdef int _watch_wait(self, uint64_t now) except -1
+
+
+cdef enum Wanted:
+    # What an awaitable returns: one message for `async for`, one for `receive`, all that are there.
+    WANTED_NEXT = 0
+    WANTED_ONE = 1
+    WANTED_MANY = 2
+
+
+@cython.final
+cdef class Receiving:
+    cdef:
+        # Whose message it waits for, what it returns, and at most how many.
+        StreamChannel channel
+        int wanted
+        Py_ssize_t limit
+
+        # How far it is, and the future it waits for, or None.
+        int phase
+        object future
+
+    cdef int step(self, PyObject** result) except -1
+    cdef int give(self, PyObject** result) except -1
+    cdef int wait(self, PyObject** result) except -1
+    cdef int leave(self) except -1

@@ -1,0 +1,62 @@
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, final
+
+from fastrpc._core.base.timed import Timed
+from fastrpc._core.calls.call import Call
+
+class StreamChannel(Timed):
+    """The messages of one stream, in both directions.
+
+    An asynchronous iterator of what the other side sends. One task receives and one sends at a time.
+    """
+
+    @property
+    def call(self) -> Call: ...
+    @property
+    def waiting(self) -> int:
+        """Messages received and not taken."""
+
+    @property
+    def input_ended(self) -> bool:
+        """Whether no further message will come."""
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether nothing more can be sent."""
+
+    @property
+    def is_closed(self) -> bool: ...
+    def __aiter__(self) -> AsyncIterator[Any]: ...
+    def __anext__(self) -> Receiving: ...
+    def receive(self) -> Receiving:
+        """Return the next message; behind the last one `StreamEndedError` is raised, or what the stream failed with."""
+
+    def receive_many(self, limit: int = 4096) -> Receiving:
+        """Return the messages that are there, at least one and at most `limit`; it waits until there is one."""
+
+@final
+class Receiving(Coroutine[Any, Any, Any]):
+    """The awaitable of one message, or of all that are there: it suspends only where none is there."""
+
+    def __await__(self) -> Receiving: ...  # type: ignore[override]
+    def __iter__(self) -> Receiving: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any:
+        """Take one step, as a coroutine does."""
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        """Raise an exception where it waits; no message is lost."""
+
+    def close(self) -> None:
+        """End without a message."""
+
+    @property
+    def cr_await(self) -> Any:
+        """The future it waits for, or None."""
+
+    @property
+    def cr_running(self) -> bool: ...
+    @property
+    def cr_frame(self) -> None: ...
+    @property
+    def cr_code(self) -> None: ...

@@ -1,0 +1,450 @@
+"""The messages of one stream, in both directions, as whoever uses the stream sends and receives them.
+
+::
+
+    on_message ──► put ──► ring of encoded messages ──► take: decode, credit ──► receive, async for
+    on_end, RESPONSE ──► end_input ──► raised behind the last message
+    send_payload ──► emit ──► the connection; full: wait_room ◄── on_sendable
+
+A message is decoded when it is taken, so a stream that nobody reads holds its encoded window and no more. No queue of
+asyncio and no task stands between the connection and its reader: while messages are there, `async for` and `receive` get
+them without a suspension; a reader that has to wait waits for one future of its loop.
+
+`Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot. `async for` uses the channel's
+own one for every message.
+
+The side that a channel is on (`serving`, `calling`) overrides how messages are decoded and where payloads go. Call and
+channel hold each other until `close`.
+"""
+
+import collections.abc
+from asyncio import InvalidStateError
+
+cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+
+from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc.errors import StreamEndedError
+
+cdef extern from "calling/coroutine.h":
+    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
+    int install_send "fastrpc_install_send"(object type, step_function step) except -1
+
+cdef enum:
+    # What became of one step of an awaitable, and how far it is.
+    YIELDED = 0
+    RETURNED = 1
+    PHASE_NEW = 0
+    PHASE_WAITING = 1
+    PHASE_CLOSED = 2
+    # Places of a ring when its first message comes.
+    FIRST_PLACES = 4
+    # An empty ring of more places is given back.
+    KEPT_PLACES = 64
+    # Messages of `receive_many` where nobody says how many.
+    MOST_AT_ONCE = 4096
+
+
+cdef class StreamChannel(Timed):
+    """Both directions of one stream."""
+
+    def __dealloc__(self):
+        while self.waiting:
+            Py_DECREF(<object>self._ring[self._first].payload)
+            self._first = (self._first + 1) & (self._places - 1)
+            self.waiting -= 1
+        PyMem_Free(self._ring)
+
+    # Receiving
+
+    cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        """Keep a message until it is taken; after the end of the input only its credit counts."""
+        cdef Message* message
+        if self.input_ended:
+            return self.taken(cost)
+        if self.waiting == self._places:
+            self._grow()
+        message = &self._ring[(self._first + self.waiting) & (self._places - 1)]
+        Py_INCREF(payload)
+        message.payload = <PyObject*>payload
+        message.cost = cost
+        message.codec = frame.codec
+        message.compressor = frame.compressor
+        self.waiting += 1
+        return self.wake_receiver() if self._receiver is not None else 0
+
+    cdef int _grow(self) except -1:
+        """Make the ring twice as long: its messages stand from the start on then."""
+        cdef Py_ssize_t i, places = max(2 * self._places, <Py_ssize_t>FIRST_PLACES)
+        cdef Message* ring = <Message*>PyMem_Realloc(self._ring, places * sizeof(Message))
+        if ring is NULL:
+            raise MemoryError()
+        # What stood in front of the first one continues behind the old end.
+        for i in range(self._first):
+            ring[self._places + i] = ring[i]
+        self._ring = ring
+        self._places = places
+        return 0
+
+    cdef int end_input(self, object error) except -1:
+        """No further message comes: an error is raised behind the last one, None is a clean end. The first one counts."""
+        if self.input_ended:
+            return 0
+        self.input_ended = True
+        self.input_error = error
+        return self.wake_receiver()
+
+    cdef bytes _pop(self, Message* message):
+        """Take the oldest message out of the ring; its credit is not returned yet."""
+        if self.waiting == 0:
+            raise IndexError("no message waits")
+        message[0] = self._ring[self._first]
+        payload = <object>message.payload
+        Py_DECREF(payload)
+        message.payload = NULL
+        self._first = (self._first + 1) & (self._places - 1)
+        self.waiting -= 1
+        if self.waiting == 0 and self._places > KEPT_PLACES:
+            PyMem_Free(self._ring)
+            self._ring = NULL
+            self._places = self._first = 0
+        return <bytes>payload
+
+    cdef object take(self):
+        """Return the oldest message and give its credit back; one that cannot be decoded ends the input."""
+        cdef Message message
+        cdef bytes payload = self._pop(&message)
+        self.taken(message.cost)
+        try:
+            value = self.decode(payload, message.codec, message.compressor)
+            if self.received_wraps is not None:
+                for wrap in reversed(self.received_wraps):
+                    value = wrap(value)
+        except BaseException as error:
+            self.drop_messages()
+            self.input_ended = True
+            self.input_error = error
+            raise
+        return value
+
+    cdef list take_many(self, Py_ssize_t limit):
+        """Return the oldest messages, at most `limit`; an error behind the first of them is raised next time."""
+        cdef list messages = []
+        while self.waiting and limit > 0:
+            try:
+                messages.append(self.take())
+            except Exception:
+                if not messages:
+                    raise
+                break
+            limit -= 1
+        return messages
+
+    cdef int drop_messages(self) except -1:
+        """Forget what nobody will take; its credit goes back."""
+        cdef Message message
+        while self.waiting:
+            self._pop(&message)
+            self.taken(message.cost)
+        return 0
+
+    cdef object end_of_input(self, object clean):
+        """Return what is raised behind the last message: the error, or an exception of class `clean`."""
+        if self.input_error is not None:
+            # Raised again it would collect the lines of every receiver.
+            return self.input_error.with_traceback(None)
+        return clean() if clean is StopAsyncIteration else clean("the stream has no further message")
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        cdef Receiving receiving = self._own_receiving
+        if receiving is None:
+            receiving = new_receiving(self, WANTED_NEXT, 1)
+            if not self.is_closed:
+                # They hold each other until then.
+                self._own_receiving = receiving
+        elif receiving.phase != PHASE_NEW:
+            raise RuntimeError(SECOND_RECEIVER)
+        return receiving
+
+    def receive(self):
+        """Return the next message."""
+        return new_receiving(self, WANTED_ONE, 1)
+
+    def receive_many(self, limit=MOST_AT_ONCE):
+        """Return the messages that are there, at least one and at most `limit`."""
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit is {limit!r}, it must be a whole number from 1")
+        return new_receiving(self, WANTED_MANY, limit)
+
+    # Sending
+
+    cdef bint is_full(self) noexcept:
+        """Return whether a sender waits before its next message: for credit, for its turn, or for the output to leave."""
+        return self.call.unsent is not None or self.output_is_full()
+
+    cdef int send_payload(self, bytes payload) except -1:
+        """Send one encoded message; whoever sends while the channel is full makes it wait here."""
+        if self.output_ended:
+            raise self._end_of_output()
+        return self.emit(payload)
+
+    def _end_of_output(self):
+        if self.output_error is not None:
+            return self.output_error.with_traceback(None)
+        return RuntimeError("this stream was ended: nothing can be sent any more")
+
+    cdef object wait_room(self):
+        """Return a future that is done once the channel is no longer full, or nothing can be sent any more."""
+        if self._room is not None and not self._room.done():
+            raise RuntimeError(SECOND_SENDER)
+        cdef object room = self.loop_state.loop.create_future()
+        if self.output_ended:
+            room.set_result(None)
+            return room
+        self._room = room
+        if self.idle_ns:
+            self._sending_ns = now_ns()
+            self._watch_wait(self._sending_ns)
+        if self.call.unsent is not None:
+            self.call.waits_to_send = True
+        else:
+            self.await_output()
+        return room
+
+    cdef int end_output(self, object error) except -1:
+        """Nothing more can be sent: senders are told the error, None stands for their own end. The first one counts."""
+        if self.output_ended:
+            return 0
+        self.output_ended = True
+        self.output_error = error
+        self.call.waits_to_send = False
+        return self.wake_sender()
+
+    cdef object wrapped_for_sending(self, object message):
+        """Return what the functions of interceptors make of a message."""
+        for wrap in self.sent_wraps:
+            message = wrap(message)
+        return message
+
+    # The end of both
+
+    cdef int close(self, object error) except -1:
+        """Drop what was not taken and let go of the call; whoever waits is told the error."""
+        if self.is_closed:
+            return 0
+        self.is_closed = True
+        self.drop_messages()
+        self.end_input(error)
+        self.end_output(error)
+        if self.loop_state is not None:
+            self.loop_state.stop_timer(self)
+        self._own_receiving = None
+        if self.call.stream is self:
+            self.call.stream = None
+        return 0
+
+    # What the side that the channel is on does
+
+    cdef object decode(self, bytes payload, int codec, int compressor):
+        """Return the message that a payload stands for."""
+        raise NotImplementedError
+
+    cdef int taken(self, Py_ssize_t cost) except -1:
+        """A message left the channel: its credit goes back."""
+        raise NotImplementedError
+
+    cdef int emit(self, bytes payload) except -1:
+        """Hand a message to the connection."""
+        raise NotImplementedError
+
+    cdef bint output_is_full(self) noexcept:
+        """Return whether more output of the connection waits than streams may add to."""
+        return False
+
+    cdef int await_output(self) except -1:
+        """See to it that `wake_sender` is called once the output of the connection has left."""
+        return self.wake_sender()
+
+    cdef int wake_receiver(self) except -1:
+        """Let whoever waits for a message look again."""
+        self._receiving_ns = 0
+        return settle(self._receiver.future) if self._receiver is not None else 0
+
+    cdef int wake_sender(self) except -1:
+        """Let whoever waits to send look again."""
+        cdef object room = self._room
+        self._room = None
+        self._sending_ns = 0
+        return settle(room) if room is not None else 0
+
+    # Waits that take too long
+
+    cdef int _watch_wait(self, uint64_t now) except -1:
+        if self.idle_ns and self.timer.next is NULL:
+            # It is left running when the wait ends: the next one begins soon.
+            self.loop_state.start_timer(self, now + self.idle_ns)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        cdef uint64_t since = self._receiving_ns
+        if self._sending_ns and (since == 0 or self._sending_ns < since):
+            since = self._sending_ns
+        if since == 0 or self.is_closed:
+            return 0
+        if now_ns() >= since + self.idle_ns:
+            return self.on_idle()
+        self.loop_state.start_timer(self, since + self.idle_ns)
+        return 0
+
+    cdef int on_idle(self) except -1:
+        """One wait took as long as it may (`Timeouts.stream_idle`)."""
+        raise NotImplementedError
+
+
+cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another one waits for its next message"
+cdef str SECOND_SENDER = "a stream has one sender at a time, and another one waits to send"
+
+
+cdef int settle(object future) except -1:
+    try:
+        future.set_result(None)
+    except InvalidStateError:
+        # Done already, or cancelled in this very turn of the loop: then its owner is told of that.
+        pass
+    return 0
+
+
+@cython.final
+cdef class Receiving:
+    """The awaitable of one message, or of all that are there."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return take_step(self)
+
+    def send(self, value):
+        """Take one step, as a coroutine does."""
+        return take_step(self)
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception where it waits; no message is lost."""
+        self.leave()
+        error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
+        raise error if traceback is None else error.with_traceback(traceback)
+
+    def close(self):
+        """End without a message."""
+        self.leave()
+
+    @property
+    def __name__(self):
+        return "receive"
+
+    @property
+    def __qualname__(self):
+        return f"Stream.{'receive_many' if self.wanted == WANTED_MANY else 'receive'}({self.channel.call.method})"
+
+    @property
+    def cr_await(self):
+        """The future it waits for, or None."""
+        return self.future
+
+    @property
+    def cr_running(self):
+        return False
+
+    @property
+    def cr_frame(self):
+        return None
+
+    @property
+    def cr_code(self):
+        return None
+
+    cdef int step(self, PyObject** result) except -1:
+        cdef StreamChannel channel = self.channel
+        if self.phase == PHASE_NEW:
+            if channel._receiver is not None:
+                raise RuntimeError(SECOND_RECEIVER)
+        elif self.phase == PHASE_CLOSED:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        elif not self.future.done():
+            raise RuntimeError("await wasn't used with future")
+        if not channel.waiting and not channel.input_ended:
+            return self.wait(result)
+        if self.phase == PHASE_WAITING or self.wanted != WANTED_NEXT:
+            self.leave()
+        return self.give(result)
+
+    cdef int give(self, PyObject** result) except -1:
+        """Return what is there, or raise what lies behind the last message."""
+        cdef StreamChannel channel = self.channel
+        cdef object value
+        if not channel.waiting:
+            raise channel.end_of_input(StopAsyncIteration if self.wanted == WANTED_NEXT else StreamEndedError)
+        value = channel.take_many(self.limit) if self.wanted == WANTED_MANY else channel.take()
+        Py_INCREF(value)
+        result[0] = <PyObject*>value
+        return RETURNED
+
+    cdef int wait(self, PyObject** result) except -1:
+        """Let the task wait for the next message."""
+        cdef StreamChannel channel = self.channel
+        self.future = channel.loop_state.loop.create_future()
+        self.phase = PHASE_WAITING
+        channel._receiver = self
+        if channel.idle_ns:
+            channel._receiving_ns = now_ns()
+            channel._watch_wait(channel._receiving_ns)
+        self.future._asyncio_future_blocking = True
+        Py_INCREF(self.future)
+        result[0] = <PyObject*>self.future
+        return YIELDED
+
+    cdef int leave(self) except -1:
+        """Wait no more; that of `async for` can be used again."""
+        if self.channel._receiver is self:
+            self.channel._receiver = None
+            self.channel._receiving_ns = 0
+            if not self.future.done():
+                self.future.cancel()
+        self.future = None
+        self.phase = PHASE_NEW if self.wanted == WANTED_NEXT else PHASE_CLOSED
+        return 0
+
+
+cdef Receiving new_receiving(StreamChannel channel, int wanted, Py_ssize_t limit):
+    cdef Receiving receiving = Receiving.__new__(Receiving)
+    receiving.channel = channel
+    receiving.wanted = wanted
+    receiving.limit = limit
+    return receiving
+
+
+cdef object take_step(Receiving receiving):
+    cdef PyObject* produced = NULL
+    cdef int done = receiving.step(&produced)
+    result = <object>produced
+    Py_DECREF(result)
+    if done == YIELDED:
+        return result
+    raise StopIteration(result)
+
+
+cdef int step_of(PyObject* receiving, PyObject* value, PyObject** result) except -1:
+    # The interpreter holds a reference for the length of the step.
+    return (<Receiving>receiving).step(result)
+
+
+install_send(Receiving, step_of)
+collections.abc.Coroutine.register(Receiving)
