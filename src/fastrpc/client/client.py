@@ -20,6 +20,7 @@ from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.route_maker import RouteMaker
+from fastrpc.client.stream_verbs import StreamVerbs
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
@@ -60,7 +61,7 @@ _DEFAULT_CONFIG = ClientConfig()
 DEFAULT_FAIL_MODE = "failover"
 
 
-class Client(Caller, FanOut):
+class Client(Caller, FanOut, StreamVerbs):
     """Calls the methods of one service, wherever it runs.
 
     Making one does no I/O: the first call connects. A client belongs to the event loop of its first use.
@@ -102,11 +103,9 @@ class Client(Caller, FanOut):
         )
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
+        routes = RouteMaker(config, pool.totals, takes_input=True)
         state = CallerState(
-            CallRunner(pool, interceptors, policy, mode),
-            RouteMaker(config, pool.totals),
-            policy.budget,
-            endpoint_set,
+            CallRunner(pool, interceptors, policy, mode, routes), routes, policy.budget, endpoint_set
         )
         state.pool = pool
         self._unclosed = _Unclosed(pool)

@@ -90,9 +90,7 @@ class RouteMaker:
 
     def _named_route(self, method: str, codec: str, kind: Kind) -> Route:
         definition = _NamedMethod(method, kind)
-        return self._made(
-            definition, untyped_marshal(codec, method, depth=self._limits.depth, items=_ITEMS)
-        )
+        return self._made(definition, untyped_marshal(codec, method, depth=self._limits.depth, items=_ITEMS))
 
     def _made(self, definition: Any, marshal: Any) -> Route:
         counters = default_registry.counters(definition.full_name, "client")

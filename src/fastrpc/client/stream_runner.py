@@ -12,12 +12,13 @@ from typing import Any, cast
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.called_stream import StreamCall
 from fastrpc._core.calling.caller import ClientCall
-from fastrpc._core.calls.call import enter_call, leave_scope
+from fastrpc._core.calling.caller_view import split_iterator
+from fastrpc._core.calls.call import Route, enter_call, leave_scope
+from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
 from fastrpc.client.route_maker import RouteMaker
 from fastrpc.client.stream import Stream
-from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, is_sequential
@@ -55,45 +56,43 @@ class StreamRunner:
     def make(
         self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Stream[Any, Any]:
-        """Return a stream that has not begun; the stream parameter is split off the arguments, if the verb takes one.
+        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
 
         Raises:
             TypeError: the method is not of a kind that the verb takes, or its stream is missing.
         """
         messages = None
-        if isinstance(method, str):
-            if verb != "open":
-                args, kwargs, messages = _split_unknown(args, kwargs)
-            route = self._routes.stream_route(method, view.codec, verb, messages is not None)
-        else:
-            route = self._routes.stream_route(method, view.codec, verb, False)
-            if verb != "open" and route.takes_stream:
-                args, kwargs, messages = route.definition.split_stream(args, kwargs)
-                check_messages(route.method, messages)
-        options = view._options if isinstance(view, ClientCall) else view._view_options
+        if isinstance(method, str) and verb != "open":
+            args, kwargs, messages = split_iterator(args, kwargs)
+        options = view._options
+        route = self._routes.stream_route(method, options.codec, verb, messages is not None)
+        if _takes_stream(route) and verb != "open" and messages is None:
+            args, kwargs, messages = route.definition.split_stream(args, kwargs)
+            _check_messages(route.method, messages)
         return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
 
-    async def call(self, call: ClientCall, method: Any) -> Any:
+    async def call(self, call: ClientCall) -> Any:
         """Call a method that streams its input only, and return its one answer."""
-        args, kwargs = call._given
-        stream = self.make("call", call, method, args, kwargs)
-        async with stream:
+        if call._is_one_way:
+            raise TypeError(
+                f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
+            )
+        args, kwargs = cast(Any, call._streamed)
+        method = call.route.definition.function if _takes_stream(call.route) else call.method
+        async with self.make("call", call, method, args, kwargs or {}) as stream:
             value = await stream.receive()
             return stream.reply if call._wants_reply else value
 
     # Attempts
 
     async def open(self, stream: Stream[Any, Any]) -> None:
-        self._pool_state(stream)
+        stream.origin._options.shared.use()
+        stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
         stream.origin._start_clock()
         if self.proceed is None:
             return await self._begin(stream)
         stream.is_intercepted = True
         await stream.wait_open(stream.spawn(self._intercepted(stream)))
-
-    def _pool_state(self, stream: Stream[Any, Any]) -> None:
-        stream.origin._options.shared.use()
-        stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
 
     async def _intercepted(self, stream: Stream[Any, Any]) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
@@ -116,7 +115,9 @@ class StreamRunner:
         """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
         stream = cast(Stream[Any, Any] | None, call._stream)
         if stream is None or stream.is_open:
-            raise RuntimeError(f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted")
+            raise RuntimeError(
+                f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
+            )
         try:
             await self._begin(stream)
             await stream.wait_finished()
@@ -197,7 +198,7 @@ class _StreamAttempting(Attempting):
                 raise attempt._failure
         except BaseException as error:
             attempt._give_up()
-            self._end(attempt, session, None if pick is None else _Told(pick), error)
+            self._end(attempt, session, pick, error)
             raise
         self._running.remove((attempt, pick))
         self._call._adopt(attempt)
@@ -221,3 +222,23 @@ class _StreamAttempting(Attempting):
             raise
         self._stream._wake()
         return attempt, session, pick
+
+
+def _give_up(stream: Stream[Any, Any]) -> None:
+    """End the attempt of a stream that nobody goes on with."""
+    attempt = stream._attempt
+    if attempt is not None and not attempt._is_over:
+        attempt._give_up()
+
+
+def _takes_stream(route: Route) -> bool:
+    return route.kind in {"client_stream", "both_ways"}
+
+
+def _check_messages(method: str, messages: Any) -> None:
+    if isinstance(messages, str | bytes) or not (
+        hasattr(messages, "__aiter__") or hasattr(messages, "__iter__")
+    ):
+        raise TypeError(
+            f"{method} takes a stream: give an iterable of messages, asynchronous or not, not {type(messages).__name__}"
+        )

@@ -185,7 +185,9 @@ class MethodDefinition:
         if by_name:
             rest = dict(kwargs)
             return args, rest, rest.pop(parameter.name)
-        raise TypeError(f"{self.label}() missing 1 required argument: {parameter.name!r}, the messages to send")
+        raise TypeError(
+            f"{self.label}() missing 1 required argument: {parameter.name!r}, the messages to send"
+        )
 
     def _spelling(self) -> list[set[str]]:
         """Return the names of each parameter, old ones included."""

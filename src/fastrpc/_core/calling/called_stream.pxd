@@ -1,5 +1,5 @@
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.calling.caller_view cimport ViewOptions
 from fastrpc._core.calling.client_session cimport ClientSession
@@ -64,3 +64,5 @@ cdef class CalledStream(StreamChannel):
     cdef int attempt_over(self, StreamCall attempt) except -1
     cdef int fail(self, object error, int reason) except -1
     cdef int send_out(self, object message) except -1
+    cdef bytes _decompressed(self, bytes payload, int number)
+    cdef bytes _compressed(self, bytes payload, uint8_t* number)

@@ -40,7 +40,14 @@ from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.payload.metadata cimport decode_metadata, encode_metadata
 
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.errors import DeadlineExceededError, DecodeError, FastRPCError, StreamEndedError, UnavailableError
+from fastrpc.errors import (
+    DeadlineExceededError,
+    DecodeError,
+    EncodeError,
+    FastRPCError,
+    StreamEndedError,
+    UnavailableError,
+)
 
 cdef enum:
     # Messages of `receive_many` where nobody says how many.
@@ -436,7 +443,7 @@ cdef class CalledStream(StreamChannel):
 
     def __anext__(self):
         if self.is_open and self.gives_stream:
-            return StreamChannel.__anext__(self)
+            return self.next_message()
         return self._next_slowly()
 
     def receive(self):
@@ -468,23 +475,22 @@ cdef class CalledStream(StreamChannel):
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef StreamCall call = <StreamCall>self.call
-        try:
-            call.answer_compressor = <uint8_t>compressor
-            if compressor:
-                payload = self._decompressed(payload)
-            if codec != call.route.marshal.codec_id:
-                raise DecodeError(
-                    f"{call.route.method} sent a message in codec {call.numbers.codec_label(codec)}, asked was codec "
-                    f"{call.route.marshal.coders.codec!r}"
-                )
-            return call.route.marshal.decode_result(payload)
-        except DecodeError as error:
-            mark_own(error)
-            self.fail(error, CANCEL_DECODE)
-            raise
+        if compressor:
+            payload = self._decompressed(payload, compressor)
+        if codec != call.route.marshal.codec_id:
+            raise DecodeError(
+                f"{call.route.method} sent a message in codec {call.numbers.codec_label(codec)}, asked was codec "
+                f"{call.route.marshal.coders.codec!r}"
+            )
+        return call.route.marshal.decode_result(payload)
 
-    def _decompressed(self, bytes payload):
+    cdef int on_unreadable(self, object error) except -1:
+        mark_own(error)
+        return self.fail(error, CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER)
+
+    cdef bytes _decompressed(self, bytes payload, int number):
         cdef StreamCall call = <StreamCall>self.call
+        call.answer_compressor = <uint8_t>number
         compressor = call.compressor_of_answer()
         try:
             return compressor.decompress(payload, call.message_limit)
@@ -497,8 +503,31 @@ cdef class CalledStream(StreamChannel):
 
     cdef int emit(self, bytes payload) except -1:
         cdef StreamCall call = <StreamCall>self.call
+        cdef uint8_t number = 0
+        if call.options.compressor is not None and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
+            payload = self._compressed(payload, &number)
+        call.session.sender.send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
-        return call.session.sender.send_message(call, payload)
+        return 0
+
+    cdef bytes _compressed(self, bytes payload, uint8_t* number):
+        """Compress a message where it pays; `number` is set to what the server calls the compressor."""
+        cdef StreamCall call = <StreamCall>self.call
+        cdef bytes smaller
+        compressor = call.options.compressor
+        try:
+            smaller = call.session.peer.compressed(compressor, compressor.wire_id, payload, number)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise EncodeError(
+                f"a message to {call.route.method} cannot be compressed by {compressor.name}: {error!r}"
+            ) from error
+        return payload if smaller is None else smaller
+
+    cdef bint output_is_full(self) noexcept:
+        return (<StreamCall>self.call).session.output_is_full()
+
+    cdef int await_output(self) except -1:
+        return (<StreamCall>self.call).session.await_output(self.call)
 
     cdef int on_idle(self) except -1:
         error = DeadlineExceededError(

@@ -20,14 +20,14 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calling.caller_view cimport (
-    VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, checked_item, count_start, fork_generation, over_floor
+    VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, checked_item, count_start, fork_generation, over_floor, sends_stream
 )
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
-from fastrpc._core.calling.client_session cimport next_usable
-from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
+from fastrpc._core.calling.client_session cimport expire, next_usable
+from fastrpc._core.framing.frame cimport CANCEL_LOST_HEDGE, ONE_WAY
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport encode_metadata
-from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
+from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.base.wire cimport now_ns
@@ -258,6 +258,8 @@ cdef class ClientCall(PickedCall):
         cdef uint64_t now
         state.check_use()
         now = now_ns()
+        if sends_stream(self.route, self.args, self.kwargs):
+            return self.delegate(state.runner.run(self), result)
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now)
         if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
@@ -359,6 +361,11 @@ cdef class ClientCall(PickedCall):
         return asyncio.sleep(seconds)
 
     # For the runner
+
+    @property
+    def _streamed(self):
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+        return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
 
     def _finish_unpacked(self):
         """Return what the answer stands for, now that it is decompressed."""
@@ -493,7 +500,7 @@ cdef class BatchCall(PickedCall):
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if session is None and not options.needs_runner and not state.needs_runner:
+        if session is None and not options.needs_runner and not state.needs_runner and not self.route.takes_stream:
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now_ns())
         if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
             self.undo()
@@ -685,14 +692,6 @@ cdef class BatchCall(PickedCall):
         attempt.is_attempt = True
         self.session = session
         return attempt
-
-
-cdef int expire(PendingCall call, ClientSession session) except -1:
-    """The deadline of a call of ours passed: the caller is told at once, the server too."""
-    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
-    cdef bint handed = session.was_written(call)
-    session.abandon(call, CANCEL_DEADLINE)
-    return call.failed(overdue_error(call, session.endpoint, handed))
 
 
 make_awaitable(ClientCall)

@@ -1,3 +1,4 @@
+from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.session cimport Session
 
@@ -27,3 +28,4 @@ cdef class ClientSession(Session):
 
 
 cdef ClientSession next_usable(list sessions, Py_ssize_t* turn)
+cdef int expire(PendingCall call, ClientSession session) except -1

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fastrpc_harness.recording_parts import WatchedConnection
 from fastrpc.config import Keepalive, Timeouts
+from fastrpc_harness.recording_parts import WatchedConnection
 from tests.support.engine import frames
 from tests.support.frame_factory import answer, cut, early_opening, opening
 from tests.support.wire_frames import Goaway, Ping, Request, Response

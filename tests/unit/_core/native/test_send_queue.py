@@ -3,8 +3,8 @@
 import pytest
 
 from fastrpc._core.framing.settings import Settings
-from fastrpc_harness.recording_parts import RecordingOwner
 from fastrpc.errors import EncodeError
+from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import call_ids, frames
 from tests.support.wire_frames import Credit, Data, Response
 
