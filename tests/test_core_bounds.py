@@ -29,9 +29,6 @@ DEEPER_CHAINS = {
     "ServerSession": 5,
 }
 LONGER_FILES = {
-    "calling/blocking_caller.pyx",
-    "calling/caller.pyx",
-    "loop/handler_task.pyx",
     "payload/marshal.pyx",
 }
 

@@ -176,7 +176,7 @@ async def test_long_payloads_that_become_whole_together_share_the_turn(scheme: s
             for stream in sockets:
                 stream.sendall(frame[:30_000])
             await eventually(
-                lambda: all(0 < session.body_left <= 30_100 for session in sessions_of(target))  # type: ignore[attr-defined]
+                lambda: all(0 < session.reader.body_left <= 30_100 for session in sessions_of(target))  # type: ignore[attr-defined]
             )
             async with Watch(work) as watch:
                 for stream in sockets:

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 from aiohttp import web
 
-from fastrpc._core.loop.handler_task import TaskDriver
+from fastrpc_harness.driven_task import TaskDriver
 from tests.support.handler_tasks import LOOP_FACTORIES, begin, handle, outside_tasks
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from fastrpc._core.loop.handler_task import DrivenTask
+from fastrpc_harness.driven_task import DrivenTask
 
 FUTURES = 3
 Instruction = tuple[str, Any]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from fastrpc._core.loop.handler_task import DrivenTask
+from fastrpc_harness.driven_task import DrivenTask
 
 T = TypeVar("T")
 

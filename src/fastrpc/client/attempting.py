@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
-from fastrpc._core.calling.caller import BatchCall, ClientCall
+from fastrpc._core.calling.batch_call import BatchCall
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.plan import REACH_HINT, Patience
 from fastrpc.client.pool import Pool

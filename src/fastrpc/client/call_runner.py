@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
-from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
-from fastrpc._core.calling.caller import BatchCall, ClientCall
+from fastrpc._core.calling.batch_call import BatchCall
+from fastrpc._core.calling.blocking_batch import BlockingBatch
+from fastrpc._core.calling.blocking_call import BlockingCall
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc._core.calling.caller import Caller, CallerState
+from fastrpc._core.calling.caller import Caller
+from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
@@ -288,9 +289,12 @@ class Proxy:
                 f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}"
             )
         client, function = self.__dict__["_client"], definition.function
+        verb = client.call
+        if definition.signature.has_stream_result and isinstance(client, StreamVerbs):
+            verb = client.stream
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return client.call(function, *args, **kwargs)
+            return verb(function, *args, **kwargs)
 
         call.__name__ = name
         self.__dict__[name] = call

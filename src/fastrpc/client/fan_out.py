@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
-from fastrpc._core.calling.blocking_caller import BlockingCall
+from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc.client.blocking.pool import FORK_LOOK_SECONDS
 from fastrpc.client.own_call import own_call
 from fastrpc.endpoint import Endpoint

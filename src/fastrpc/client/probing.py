@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
-from fastrpc._core.calling.caller import Caller, CallerState, ClientCall
+from fastrpc._core.calling.caller import Caller
+from fastrpc._core.calling.caller_state import CallerState
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.calls.call import Route
 from fastrpc.config import ClientConfig, Probes

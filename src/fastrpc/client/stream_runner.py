@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.called_stream import StreamCall
-from fastrpc._core.calling.caller import ClientCall
 from fastrpc._core.calling.caller_view import split_iterator
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import Route, enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.client.attempting import Attempting

@@ -21,7 +21,7 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.base.status cimport CANCELLED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calling.caller cimport CallerState
+from fastrpc._core.calling.caller_state cimport CallerState
 from fastrpc._core.calling.caller_view cimport count_start, over_floor
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.calls.call cimport Draining, Route
@@ -508,6 +508,7 @@ cdef class CalledStream(StreamChannel):
             payload = self._compressed(payload, &number)
         call.session.sender.send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.route.totals.sent(PyBytes_GET_SIZE(payload))
         return 0
 
     cdef bytes _compressed(self, bytes payload, uint8_t* number):
@@ -558,7 +559,7 @@ cdef class CalledStream(StreamChannel):
         if self.is_fed:
             raise RuntimeError(f"{self.origin.route.method}: what is sent comes from the iterable that it was given")
 
-    async def send(self, message):
+    async def send(self, message, /):
         """Send a message, as soon as the server's window has room for it."""
         if not self.is_open:
             await self.begin()

@@ -1,21 +1,8 @@
-from asyncio import AbstractEventLoop
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-)
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
-from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.retry_budget import RetryBudget
-from fastrpc._core.calling.caller_view import CallerView, ViewOptions, ViewState
-from fastrpc._core.calling.client_session import ClientSession
-from fastrpc._core.calling.coroutine_call import CoroutineCall
-from fastrpc._core.calling.pending_call import PendingCall
-from fastrpc._core.calls.call import Route
+from fastrpc._core.calling.caller_state import CallerState
+from fastrpc._core.calling.caller_view import CallerView
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 
@@ -28,51 +15,6 @@ class _UseStream:
 
     Use `stream`, or `open` to send as well.
     """
-
-@final
-class CallerState(ViewState):
-    """What a client and its views share.
-
-    Args:
-        runner: Python's part of the client, asked for all that does not happen in every call.
-        resolve: method and codec name -> Route.
-        budget: counts the calls.
-        endpoint set: picks where there is a choice; the `subchannel` of each endpoint has its `session`.
-    """
-
-    #: Whether calls always go through the runner: there are interceptors, or a selector.
-    needs_runner: bool
-
-    def __init__(
-        self,
-        runner: Any,
-        resolve: Callable[[Any, str], Route],
-        budget: RetryBudget,
-        endpoint_set: EndpointSet | None = None,
-    ) -> None: ...
-    @property
-    def endpoint_set(self) -> EndpointSet | None: ...
-    @property
-    def budget(self) -> RetryBudget: ...
-    @property
-    def loop(self) -> AbstractEventLoop | None:
-        """The loop of the first use."""
-
-    @property
-    def runner(self) -> Any: ...
-    def set_sessions(self, sessions: Iterable[ClientSession]) -> None:
-        """Replace the connections that calls may go out on."""
-
-    @property
-    def is_of_parent(self) -> bool:
-        """Whether the client was used, and that was before a fork."""
-
-    def use(self) -> None:
-        """Bind to the running loop, or refuse another one.
-
-        Raises:
-            RuntimeError: the client was used in another loop, or before a fork.
-        """
 
 class Caller(CallerView):
     """The compiled part of `Client`: the verbs whose every call counts.
@@ -209,116 +151,3 @@ class Caller(CallerView):
         *,
         return_exceptions: bool = False,
     ) -> Coroutine[Any, Any, list[Any]]: ...
-
-class PickedCall(CoroutineCall):
-    """What the endpoint set gave a place, one call or a batch of them."""
-
-    @property
-    def _options(self) -> ViewOptions: ...
-    @property
-    def hash_key(self) -> str | bytes | int | None:
-        """What the caller gave to place it by, or None."""
-
-    @property
-    def _is_attempt(self) -> bool:
-        """Whether it is an attempt of another call."""
-
-@final
-class ClientCall(PickedCall):
-    """What `call`, `request` and `notify` return: awaiting it makes the call."""
-
-    @property
-    def _is_one_way(self) -> bool:
-        """Whether `notify` made it, which nothing answers."""
-
-    @property
-    def _wants_reply(self) -> bool:
-        """Whether `request` made it, which returns more than the value."""
-
-    @property
-    def arguments(self) -> tuple[Any, ...]: ...
-    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
-        """Wait, in an interceptor."""
-
-    @property
-    def endpoint(self) -> Any:
-        """Where it went last, or None."""
-
-    @property
-    def retry_policy(self) -> Any:
-        """The rules and the budget of its client."""
-
-    @property
-    def _needs_ready(self) -> bool:
-        """Whether it waits for the peer's settings."""
-
-    # For the runner
-
-    def _finish_unpacked(self) -> Any:
-        """Return what the answer stands for, now that it is decompressed."""
-
-    def _start_clock(self) -> None:
-        """Give the call its options and deadline before any attempt.
-
-        Raises:
-            DeadlineExceededError: no time is left.
-        """
-
-    def _attempt_on(self, session: ClientSession, number: int) -> ClientCall:
-        """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
-
-    def _lose(self) -> None:
-        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
-
-    def _adopt(self, attempt: ClientCall) -> None:
-        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
-
-@final
-class BatchMember(PendingCall):
-    """One call of a batch."""
-
-@final
-class BatchCall(PickedCall):
-    """What `call_many` returns: many calls, one write, one wake-up.
-
-    Its members share one timer and are used again by the next batch: to send a batch of 512 and to collect its values
-    takes the client 40 µs.
-    """
-
-    @property
-    def _size(self) -> int:
-        """How many calls it is."""
-
-    @property
-    def _returns_errors(self) -> bool:
-        """Whether errors are results."""
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Those of its first call, which stand for the batch where it is placed by them."""
-
-    def _packed(self) -> list[BatchMember]:
-        """Those of its calls whose answers are not decompressed yet."""
-
-    def _collect(self) -> list[Any]:
-        """Return what its calls stand for, errors in place of values; once."""
-
-    @property
-    def _needs_ready(self) -> bool:
-        """Whether it waits for the peer's settings."""
-
-    def _start_clock(self) -> None:
-        """Give the batch its deadline before there is a connection.
-
-        Raises:
-            DeadlineExceededError: no time is left.
-        """
-
-    def _single(self, index: int) -> ClientCall:
-        """Return a coroutine that makes one of the calls by itself, within the batch's deadline."""
-
-    def _attempted(self, index: int) -> ClientCall:
-        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
-
-    def _attempt_on(self, session: ClientSession) -> BatchCall:
-        """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

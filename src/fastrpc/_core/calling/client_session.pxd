@@ -1,4 +1,3 @@
-from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.session cimport Session
 
@@ -28,4 +27,3 @@ cdef class ClientSession(Session):
 
 
 cdef ClientSession next_usable(list sessions, Py_ssize_t* turn)
-cdef int expire(PendingCall call, ClientSession session) except -1

@@ -8,13 +8,11 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, ONE_WAY, Frame
+from fastrpc._core.framing.frame cimport ONE_WAY, Frame
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
-from fastrpc._core.calling.pending_call cimport (
-    PendingCall, check_request, keep_early, lost_error, overdue_error, send_again
-)
+from fastrpc._core.calling.pending_call cimport PendingCall, check_request, keep_early, lost_error, send_again
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 
@@ -263,11 +261,3 @@ cdef ClientSession next_usable(list sessions, Py_ssize_t* turn):
         if session.is_usable:
             return session
     return None
-
-
-cdef int expire(PendingCall call, ClientSession session) except -1:
-    """The deadline of a call of ours passed: the caller is told at once, the server too."""
-    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
-    cdef bint handed = session.was_written(call)
-    session.abandon(call, CANCEL_DEADLINE)
-    return call.failed(overdue_error(call, session.endpoint, handed))

@@ -1,6 +1,5 @@
-"""A task that runs a handler from its first step to its end, and the pool that uses such tasks again."""
+"""A task that runs a handler from its first step to its end."""
 
-cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
@@ -22,9 +21,6 @@ cdef enum:
 # A step that takes longer holds all other calls of the loop for too long.
 cdef enum:
     LONG_STEP_NS = 1_000_000_000
-
-cdef enum:
-    POOLED_TASKS = 64                    # as many handlers as one read of a busy connection starts
 
 
 cdef class HandlerTask:
@@ -79,39 +75,3 @@ cdef class HandlerTask:
     cdef int _abandon(self, object error) except -1
     cdef int _schedule_callbacks(self) except -1
     cdef object _cancelled_error(self)
-
-
-@cython.final
-cdef class TaskPool:
-    cdef:
-        # The first _count of POOLED_TASKS places hold idle tasks, the others None; never resized.
-        list _idle
-        Py_ssize_t _count
-
-        # factory(loop) makes a task of the pooled class for the pool's loop.
-        readonly object loop
-        object _factory
-
-    cpdef HandlerTask acquire(self)
-    cpdef bint release(self, HandlerTask task) except -1
-
-
-@cython.final
-cdef class DrivenTask(HandlerTask):
-    cdef:
-        # The driver that started this call; None when run_first_step() did.
-        TaskDriver _driver
-
-        # How often finished() was called since the task was made.
-        readonly int finished_calls
-
-
-@cython.final
-cdef class TaskDriver:
-    cdef:
-        readonly TaskPool pool
-
-        # (value, error) of every call that ended, in that order.
-        readonly list outcomes
-
-    cdef int _record(self, DrivenTask task) except -1

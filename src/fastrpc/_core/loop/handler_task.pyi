@@ -2,7 +2,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import FrameType
-from typing import Any, Self, TextIO, final
+from typing import Any, Self, TextIO
 
 class HandlerTask:
     """Run a handler's coroutine: the first step at once, the others when what it awaits is done.
@@ -77,52 +77,3 @@ class HandlerTask:
 
     def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
         """Print what get_stack() returns, to stderr unless `file` is given."""
-
-@final
-class TaskPool:
-    """Keep up to 64 ended tasks of one loop for the next calls."""
-
-    loop: AbstractEventLoop
-
-    def __init__(
-        self, loop: AbstractEventLoop, factory: Callable[[AbstractEventLoop], HandlerTask] = ...
-    ) -> None: ...
-    def __len__(self) -> int: ...
-    def acquire(self) -> HandlerTask:
-        """Return an idle task that nobody else knows of, a new one if there is none in the pool."""
-
-    def release(self, task: HandlerTask) -> bool:
-        """Take back a task that ended, and return whether it will be used again.
-
-        The caller must hold the only reference, which is possible in C alone, and forget it. If others hold
-        one too, or a weak one, or set an attribute, the task stays as it ended and the pool lets go of it.
-        """
-
-@final
-class DrivenTask(HandlerTask):
-    """A handler task that Python code begins, as a session would: for tests and benches."""
-
-    finished_calls: int
-
-    def run_first_step(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> bool:
-        """Begin `coroutine` in `context` or a copy of the current one; return whether it ended at once.
-
-        To be called from a plain callback of the running loop, outside of every task, on a new task.
-        """
-
-@final
-class TaskDriver:
-    """Begin coroutines in pooled tasks and record how they end, as a session would: for tests and benches."""
-
-    pool: TaskPool
-    outcomes: list[tuple[Any, BaseException | None]]
-
-    def __init__(self, loop: AbstractEventLoop) -> None: ...
-    def start(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> bool:
-        """Begin `coroutine` in a task of the pool; return whether it ended at once."""
-
-    def repeat(self, function: Callable[[], Coroutine[Any, Any, Any]], count: int) -> None:
-        """Begin `count` coroutines that never suspend, one after another, in a loop written in C."""
-
-def send_repeatedly(function: Callable[[], Coroutine[Any, Any, Any]], count: int) -> None:
-    """Do what `TaskDriver.repeat` does without any task: the floor to compare it with."""

@@ -7,10 +7,9 @@ later. `HandlerTask.begin` runs the first step now; the object already is the lo
 3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
 are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
-    HandlerTask                 begin(), the hooks, and all of asyncio.Task that people touch
-      DrivenTask                one that Python code starts, for tests and benches
-    TaskPool                    idle tasks of one loop
-    TaskDriver                  starts coroutines through a pool as a session does, for tests and benches
+    HandlerTask       begin(), the hooks, and all of asyncio.Task that people touch
+      ServerTask      runs the handler of a served call (serving.handler_runner)
+    TaskPool          idle tasks of one loop (task_pool)
 
 Where a HandlerTask differs from asyncio.Task, on purpose:
 
@@ -594,99 +593,3 @@ cdef int report(HandlerTask task, object error, str message) except -1:
 cdef object loop_of(object future):
     get_loop = getattr(future, "get_loop", None)
     return future._loop if get_loop is None else get_loop()
-
-
-cdef class TaskPool:
-    def __init__(self, loop, factory=HandlerTask):
-        self.loop = loop
-        self._factory = factory
-        self._idle = [None] * POOLED_TASKS
-
-    def __len__(self):
-        return self._count
-
-    cpdef HandlerTask acquire(self):
-        # A variable that still holds the task released before keeps that one from being found.
-        cdef HandlerTask task
-        while self._count:
-            self._count -= 1
-            task = <HandlerTask>self._idle[self._count]
-            self._idle[self._count] = None
-            if task.is_reusable():
-                return task
-        return self._factory(self.loop)
-
-    cpdef bint release(self, HandlerTask task) except -1:
-        # One reference is the caller's, who forgets the task now. Inside finished() it is the bound method's
-        # that the loop calls, so the caller drops his before. A broken future could keep that method and wake
-        # the next call with it: therefore acquire() looks again.
-        if task._phase == PENDING:
-            raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
-        if task._loop is not self.loop or not task.is_reusable():
-            return False
-        task.rearm()
-        # Asked after rearm(): what it let go of may have run code that used this pool.
-        if self._count == POOLED_TASKS:
-            return False
-        self._idle[self._count] = task
-        self._count += 1
-        return True
-
-
-cdef class DrivenTask(HandlerTask):
-    def run_first_step(self, coroutine, context=None):
-        return bool(self.begin(coroutine, contextvars.copy_context() if context is None else context))
-
-    cdef int finished(self) except -1:
-        self.finished_calls += 1
-        if self._driver is not None:
-            self._driver._record(self)
-        return 0
-
-    cdef object make_name(self):
-        return f"driven:{self._coro.__qualname__}" if self._coro is not None else "driven"
-
-    cdef void rearm(self) noexcept:
-        self._driver = None
-        HandlerTask.rearm(self)
-
-
-cdef class TaskDriver:
-    def __init__(self, loop):
-        self.pool = TaskPool(loop, DrivenTask)
-        self.outcomes = []
-
-    def start(self, coroutine, context=None):
-        cdef DrivenTask task = <DrivenTask>self.pool.acquire()
-        cdef bint ended = True
-        task._driver = self
-        try:
-            ended = task.begin(coroutine, contextvars.copy_context() if context is None else context)
-        finally:
-            if ended and task._phase != IDLE:
-                self._record(task)
-        return ended
-
-    def repeat(self, function, Py_ssize_t count):
-        cdef HandlerTask task
-        context = contextvars.copy_context()
-        for _ in range(count):
-            task = self.pool.acquire()
-            if not task.begin(function(), context):
-                raise RuntimeError(f"{function!r} suspended")
-            self.pool.release(task)
-            task = None
-
-    cdef int _record(self, DrivenTask task) except -1:
-        self.outcomes.append((task.value, task.error))
-        self.pool.release(task)
-        return 0
-
-
-def send_repeatedly(function, Py_ssize_t count):
-    cdef PyObject* produced = NULL
-    for _ in range(count):
-        coroutine = function()
-        if PyIter_Send(coroutine, None, &produced) != PYGEN_RETURN:
-            raise RuntimeError(f"{function!r} did not return at once")
-        owned(produced)

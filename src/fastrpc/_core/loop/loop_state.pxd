@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport ReadBuffer
-from fastrpc._core.loop.handler_task cimport TaskPool
+from fastrpc._core.loop.task_pool cimport TaskPool
 from fastrpc._core.loop.spinner cimport Spinner
 from fastrpc._core.base.timed cimport Timed
 from fastrpc._core.base.timer_wheel cimport TimerWheel

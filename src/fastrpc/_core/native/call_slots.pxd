@@ -33,7 +33,8 @@ cdef class CallSlots:
         uint64_t early_until
 
         # Calls of ours that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for
-        # a slot: those of streams apart, because they need two. Dropped ones stay there until they are too many.
+        # a slot: those of streams apart, because they need two; both None until one waits. Dropped ones stay there until
+        # they are too many.
         Py_ssize_t slots_taken
         Py_ssize_t streams_taken
         Queue slot_waiters
@@ -65,6 +66,7 @@ cdef class CallSlots:
 
     # The parts of opening calls.
     cdef bint _write_request(self, Call call, bytes payload) except -1
+    cdef Queue _waiters_of(self, Call call)
     cdef int _take_slot(self, Call call) noexcept
     cdef int _release(self, Queue waiters) except -1
     cdef bint _is_in_debt(self) noexcept

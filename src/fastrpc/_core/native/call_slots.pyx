@@ -19,7 +19,7 @@ from cpython.ref cimport PyObject
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, forget_dropped, new_item, too_large
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, new_item, too_large
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget, open_window
@@ -40,8 +40,6 @@ cdef class CallSlots:
     """Calls of ours: which of them hold a slot at the peer, which wait for one."""
 
     def __cinit__(self):
-        self.slot_waiters = Queue()
-        self.stream_waiters = Queue()
         self.opened = CallTable()
         self.early_calls = EARLY_IDEMPOTENT
         open_budget(&self.their_idle_work, IDLE_CALLS // 2, IDLE_CALLS_PER_SECOND, SECOND)
@@ -97,7 +95,7 @@ cdef class CallSlots:
         item.last = item
         call.unsent = item
         self.sender.queued_bytes += size
-        (self.stream_waiters if call.flags & (STREAM_IN | STREAM_OUT) else self.slot_waiters).append(item)
+        self._waiters_of(call).append(item)
         if self.their_idle_work.left < 0:
             self._withhold()
         return 0
@@ -108,7 +106,7 @@ cdef class CallSlots:
         cdef Frame frame
         cdef SendQueue sender = self.sender
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
-        sender.fill_request(&frame, call)
+        fill_request(&frame, call, (<PartsOwner>self.owner).now)
         whole = sender.wire.head_size(&frame) + size
         if whole > sender.send_left or whole - HEADER_SIZE > <Py_ssize_t>(<PartsOwner>self.owner).peer.max_frame:
             return False
@@ -149,6 +147,16 @@ cdef class CallSlots:
 
     # Slots at the peer
 
+    cdef Queue _waiters_of(self, Call call):
+        """Return the queue in which a REQUEST waits for its slot."""
+        if call.flags & (STREAM_IN | STREAM_OUT):
+            if self.stream_waiters is None:
+                self.stream_waiters = Queue()
+            return self.stream_waiters
+        if self.slot_waiters is None:
+            self.slot_waiters = Queue()
+        return self.slot_waiters
+
     cdef int _take_slot(self, Call call) noexcept:
         if not call.flags & ONE_WAY:
             call.has_slot = True
@@ -175,8 +183,10 @@ cdef class CallSlots:
             return 0
         self.is_releasing = True
         try:
-            self._release(self.slot_waiters)
-            self._release(self.stream_waiters)
+            if self.slot_waiters is not None:
+                self._release(self.slot_waiters)
+            if self.stream_waiters is not None:
+                self._release(self.stream_waiters)
         finally:
             self.is_releasing = False
         return 0
@@ -314,7 +324,8 @@ cdef class CallSlots:
 
     cdef tuple queues(self):
         """Everything a message may wait in, a REQUEST for its slot included."""
-        return (self.slot_waiters, self.stream_waiters, *self.sender.queues())
+        waiters = [queue for queue in (self.slot_waiters, self.stream_waiters) if queue is not None]
+        return (*waiters, *self.sender.queues())
 
     cdef Call find(self, uint64_t id):
         cdef PyObject* entry = self.opened.get(id)

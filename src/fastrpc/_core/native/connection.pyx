@@ -15,9 +15,10 @@
     slots: CallSlots              calls of ours: slots at the peer, ids
     sender: SendQueue             what is sent: order, credit, pieces
 
-A unary call crosses nine times between parts. Server: on_frame, callee.request, new_call, on_request; send_response,
-on_answered, callee.answered, on_ended, on_output. Client: send_request, fill_request, on_output; on_frame,
-caller.response, note_answer, return_slot, on_forgotten, on_response.
+A unary call crosses ten times between parts and their owner. Server: on_frame, callee.request, new_call, on_request;
+sender.send_response, on_answered, callee.answered, on_ended, expect_late, on_output. Client, nine times:
+slots.send_request, on_output; on_frame, caller.response, slots.find, return_slot, on_forgotten, note_answer,
+on_response.
 
 The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """

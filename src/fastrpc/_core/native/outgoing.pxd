@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
 
 cdef enum:
     # Dropped messages that may lie in queues without looking for them.
@@ -42,6 +43,8 @@ cdef class Outgoing:
 
 cdef Outgoing new_item(Call call, int kind, bytes payload)
 cdef Outgoing new_failure(int status, int outcome, str text)
+cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept
+cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept
 cdef object too_large(Py_ssize_t size, uint64_t limit)
 cdef int drop_dead(Queue queue) except -1
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1

@@ -1,8 +1,12 @@
-"""A message on its way out that could not be written at once, and the answers that stand for failures."""
+"""A message on its way out that could not be written at once: what its frames carry, and answers that stand for failures."""
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
 
-from fastrpc._core.framing.frame cimport MESSAGE_LIMIT
+from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.framing.frame cimport CONT, DATA, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE
 
 from fastrpc.errors import EncodeError
 
@@ -38,6 +42,62 @@ cdef Outgoing new_failure(int status, int outcome, str text):
     return failure
 
 
+@cython.nonecheck(False)
+cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept:
+    """Set the fields of a REQUEST, its id and payload aside; `timeout_us` stays 0 where no time is left."""
+    memset(frame, 0, sizeof(Frame))
+    frame.kind = REQUEST
+    frame.flags = call.flags
+    frame.codec = call.codec
+    frame.compressor = call.compressor
+    frame.attempt = call.attempt_number
+    frame.priority = <uint8_t>call.priority
+    frame.names = call.names
+    frame.method = PyBytes_AS_STRING(call.route.name)
+    frame.method_size = PyBytes_GET_SIZE(call.route.name)
+    if call.sent_metadata is not None:
+        frame.metadata = PyBytes_AS_STRING(call.sent_metadata)
+        frame.metadata_size = PyBytes_GET_SIZE(call.sent_metadata)
+    if call.deadline_ns == NO_DEADLINE:
+        frame.timeout_us = TIMEOUT_NONE
+    elif call.deadline_ns > now:
+        frame.timeout_us = (call.deadline_ns - now) // 1000
+    return 0
+
+
+cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept:
+    """Set the fields of the next frame of a message, its payload aside."""
+    cdef Call call = item.call
+    if item.kind == REQUEST and not item.is_cut:
+        return fill_request(frame, call, now)
+    memset(frame, 0, sizeof(Frame))
+    frame.id = call.id
+    if item.is_cut:
+        frame.kind = DATA
+        frame.flags = CONT
+        return 0
+    frame.kind = item.kind
+    if item.kind == DATA:
+        frame.codec = item.codec
+        frame.compressor = item.compressor
+    elif item.kind == RESPONSE:
+        frame.codec = call.codec
+        frame.compressor = call.compressor
+        frame.status = item.status
+        frame.outcome = item.outcome
+        frame.pushback_ms = item.pushback_ms
+        frame.elapsed_us = item.elapsed_us
+        if item.status:
+            frame.compressor = 0
+    if item.text is not None:
+        frame.text = PyBytes_AS_STRING(item.text)
+        frame.text_size = PyBytes_GET_SIZE(item.text)
+    if item.metadata is not None:
+        frame.metadata = PyBytes_AS_STRING(item.metadata)
+        frame.metadata_size = PyBytes_GET_SIZE(item.metadata)
+    return 0
+
+
 cdef object too_large(Py_ssize_t size, uint64_t limit):
     return EncodeError(
         f"the message has {size} bytes, the peer takes at most {limit}",
@@ -53,11 +113,12 @@ cdef int drop_dead(Queue queue) except -1:
 
 
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
-    """Take dropped messages out of queues once they are as many as the others."""
+    """Take dropped messages out of queues once they are as many as the others; a queue never used is None."""
     cdef Queue queue
-    if dropped[0] < sum(map(len, queues)) // 2:
+    cdef list used = [queue for queue in queues if queue is not None]
+    if dropped[0] < sum(map(len, used)) // 2:
         return 0
-    for queue in queues:
+    for queue in used:
         live = [item for item in queue if not (<Outgoing>item).is_dropped]
         queue.replace(live)
     dropped[0] = 0

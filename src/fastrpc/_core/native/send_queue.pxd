@@ -23,8 +23,8 @@ cdef class SendQueue:
         PyObject* owner
         WireProtocol wire
 
-        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order, then `out`. A
-        # CANCEL lies there: no CREDIT may overtake it.
+        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order (None: there are
+        # none), then `out`. A CANCEL lies there: no CREDIT may overtake it.
         WriteBuffer control
         WriteBuffer out
         list chunks
@@ -34,7 +34,7 @@ cdef class SendQueue:
         readonly uint64_t flushes
 
         # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
-        # sent. Dropped ones stay in their queue until they are too many.
+        # sent; the last two None until there is one. Dropped ones stay in their queue until they are too many.
         Queue small
         Queue large
         Queue begun
@@ -59,7 +59,6 @@ cdef class SendQueue:
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1
     cdef int send(self, Outgoing item) except -1
     cdef int enqueue(self, Outgoing item) except -1
-    cdef int fill_request(self, Frame* frame, Call call) noexcept
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int drop_unsent(self, Call call) except -1
     cdef int drop_answer(self, Call call) except -1
@@ -84,11 +83,12 @@ cdef class SendQueue:
         return self.output_bytes() + self.queued_bytes
 
     cdef tuple queues(self)
+    cdef int _queue_large(self, Outgoing item) except -1
+    cdef int _queue_begun(self, Outgoing item) except -1
 
     # The parts of sending.
     cdef int _ended(self, Outgoing item) except -1
     cdef int _count_cut(self, Outgoing item, int change) except -1
-    cdef int _fill(self, Frame* frame, Outgoing item) noexcept
     cdef int _write_whole(self, Outgoing item) except -1
     cdef int _write_piece(self, Outgoing item) except -1
     cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1

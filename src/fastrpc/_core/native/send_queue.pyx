@@ -12,14 +12,13 @@ A message is cut when it is sent, never earlier, so a small one that comes later
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint16_t
 from libc.string cimport memset
 
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED
+from fastrpc._core.calls.call cimport STATE_CANCELLED
 from fastrpc._core.framing.frame cimport (
     CANCEL,
     CANCEL_LOCAL_LIMIT,
-    CONT,
     CREDIT,
     DATA,
     END,
@@ -30,10 +29,10 @@ from fastrpc._core.framing.frame cimport (
     REQUEST,
     RESPONSE,
     STREAM_MESSAGE_LIMIT,
-    TIMEOUT_NONE,
 )
 from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, drop_dead, forget_dropped, new_failure, new_item, too_large
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, drop_dead, fill_frame, forget_dropped, new_failure, new_item
+from fastrpc._core.native.outgoing cimport too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.base.wire cimport store16, store32
@@ -60,10 +59,7 @@ cdef class SendQueue:
     def __cinit__(self):
         self.control = WriteBuffer()
         self.out = WriteBuffer()
-        self.chunks = []
         self.small = Queue()
-        self.large = Queue()
-        self.begun = Queue()
         self.send_left = FIRST_CONNECTION_WINDOW
 
     # Messages
@@ -269,7 +265,7 @@ cdef class SendQueue:
         cdef int done = WRITTEN
         while item is not None and done == WRITTEN:
             if PyBytes_GET_SIZE(item.payload) > SMALL_MESSAGE:
-                self.large.append(item)
+                self._queue_large(item)
                 break
             done = BLOCKED if self.small else self._write_whole(item)
             if done == BLOCKED:
@@ -306,64 +302,17 @@ cdef class SendQueue:
 
     cdef tuple queues(self):
         """Everything a message may wait in."""
-        return (self.small, self.large, self.begun)
+        return tuple([queue for queue in (self.small, self.large, self.begun) if queue is not None])
 
-    @cython.nonecheck(False)
-    cdef int fill_request(self, Frame* frame, Call call) noexcept:
-        cdef uint64_t now = (<PartsOwner>self.owner).now
-        memset(frame, 0, sizeof(Frame))
-        frame.kind = REQUEST
-        frame.flags = call.flags
-        frame.codec = call.codec
-        frame.compressor = call.compressor
-        frame.attempt = call.attempt_number
-        frame.priority = <uint8_t>call.priority
-        frame.names = call.names
-        frame.method = PyBytes_AS_STRING(call.route.name)
-        frame.method_size = PyBytes_GET_SIZE(call.route.name)
-        if call.sent_metadata is not None:
-            frame.metadata = PyBytes_AS_STRING(call.sent_metadata)
-            frame.metadata_size = PyBytes_GET_SIZE(call.sent_metadata)
-        if call.deadline_ns == NO_DEADLINE:
-            frame.timeout_us = TIMEOUT_NONE
-        elif call.deadline_ns > now:
-            frame.timeout_us = (call.deadline_ns - now) // 1000
-        return 0
+    cdef int _queue_large(self, Outgoing item) except -1:
+        if self.large is None:
+            self.large = Queue()
+        return self.large.append(item)
 
-    cdef int _fill(self, Frame* frame, Outgoing item) noexcept:
-        """Set the fields of the next frame of a message."""
-        cdef Call call = item.call
-        if item.is_cut:
-            memset(frame, 0, sizeof(Frame))
-            frame.kind = DATA
-            frame.flags = CONT
-            frame.id = call.id
-            return 0
-        if item.kind == REQUEST:
-            self.fill_request(frame, call)
-            return 0
-        memset(frame, 0, sizeof(Frame))
-        frame.kind = item.kind
-        frame.id = call.id
-        if item.kind == DATA:
-            frame.codec = item.codec
-            frame.compressor = item.compressor
-        elif item.kind == RESPONSE:
-            frame.codec = call.codec
-            frame.compressor = call.compressor
-            frame.status = item.status
-            frame.outcome = item.outcome
-            frame.pushback_ms = item.pushback_ms
-            frame.elapsed_us = item.elapsed_us
-            if item.status:
-                frame.compressor = 0
-        if item.text is not None:
-            frame.text = PyBytes_AS_STRING(item.text)
-            frame.text_size = PyBytes_GET_SIZE(item.text)
-        if item.metadata is not None:
-            frame.metadata = PyBytes_AS_STRING(item.metadata)
-            frame.metadata_size = PyBytes_GET_SIZE(item.metadata)
-        return 0
+    cdef int _queue_begun(self, Outgoing item) except -1:
+        if self.begun is None:
+            self.begun = Queue()
+        return self.begun.append(item)
 
     cdef int _write_whole(self, Outgoing item) except -1:
         """Write a message in one frame, if its credit allows it."""
@@ -373,16 +322,16 @@ cdef class SendQueue:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), whole
         if item.kind == DATA and call.is_local and <uint64_t>size > peer.max_message:
             return self._over_limit_now(item)
-        self._fill(&frame, item)
+        fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         whole = self.wire.head_size(&frame) + size
         if whole - HEADER_SIZE > <Py_ssize_t>peer.max_frame:
             # Its names are so long that even this payload has to be cut.
-            self.large.append(item)
+            self._queue_large(item)
             return PARKED
         if item.kind == DATA and whole > call.send_left:
             if size > SMALLEST_PIECE:
                 # What does not fit is cut: the receiver learns its total and can make room for it.
-                self.large.append(item)
+                self._queue_large(item)
             else:
                 item.is_parked = True
             return PARKED
@@ -421,7 +370,7 @@ cdef class SendQueue:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), left = size - item.offset, head, room
         if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > peer.max_message:
             return self._over_limit_now(item)
-        self._fill(&frame, item)
+        fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
         room = min(<Py_ssize_t>peer.max_frame + HEADER_SIZE, <Py_ssize_t>self.send_left)
         if item.kind == DATA:
@@ -510,6 +459,8 @@ cdef class SendQueue:
         frame.payload_present = size if size < UNCOPIED else 0
         self.wire.write(self.out, frame)
         if size >= UNCOPIED:
+            if self.chunks is None:
+                self.chunks = []
             self.chunks.append(self.out.take())
             if size == PyBytes_GET_SIZE(payload):
                 self.chunks.append(payload)
@@ -539,7 +490,7 @@ cdef class SendQueue:
         if item is not None and item.is_parked:
             item.is_parked = False
             if item.is_cut:
-                self.begun.append(item)
+                self._queue_begun(item)
             else:
                 self.enqueue(item)
         return 0
@@ -571,7 +522,7 @@ cdef class SendQueue:
             call = item.call
             done = self._write_piece(item)
             if done == BEGUN:
-                self.begun.append(item)
+                self._queue_begun(item)
             elif done == BLOCKED:
                 (self.begun if item.is_cut else self.large).appendleft(item)
                 return 0
@@ -611,10 +562,10 @@ cdef class SendQueue:
         cdef bint opens = self.opening_waits
         self.opening_waits = self.cancel_waits = False
         self.flushes += 1
-        if not self.chunks and self.control.size == 0:
+        if self.chunks is None and self.control.size == 0:
             return self.out.take()
-        parts = self.chunks
-        self.chunks = []
+        parts = [] if self.chunks is None else self.chunks
+        self.chunks = None
         self.chunk_bytes = 0
         if self.out.size:
             parts.append(self.out.take())

@@ -4,7 +4,8 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Route
-from fastrpc._core.loop.handler_task cimport HandlerTask, TaskPool
+from fastrpc._core.loop.handler_task cimport HandlerTask
+from fastrpc._core.loop.task_pool cimport TaskPool
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.admission cimport Admission
 from fastrpc._core.serving.exchange cimport Failure

@@ -437,7 +437,10 @@ cdef class ServerSession(Session):
         Session.flush(self)
         if self.transport is None:
             return 0
-        if self.exchange.output_held or self.sender.queued_bytes or self.is_write_paused or self.exchange.holding & HOLD_OUTPUT:
+        if (
+            self.exchange.output_held or self.sender.queued_bytes or self.is_write_paused
+            or self.exchange.holding & HOLD_OUTPUT
+        ):
             self.weigh_output()
         if self.drain_step == 2 and self.exchange.output_held == 0:
             self.gate.runner.tell_watcher()

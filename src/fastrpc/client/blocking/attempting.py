@@ -3,7 +3,8 @@
 from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
-from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
+from fastrpc._core.calling.blocking_batch import BlockingBatch
+from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.blocking.pool import SyncPool

@@ -4,7 +4,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Any
 
-from fastrpc._core.calling.blocking_caller import BlockingBatch, BlockingCall
+from fastrpc._core.calling.blocking_batch import BlockingBatch
+from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
 from fastrpc.client.blocking.attempting import SyncAttempting

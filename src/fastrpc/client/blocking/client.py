@@ -11,7 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from fastrpc._core.calling.blocking_caller import BlockingCaller, BlockingState
+from fastrpc._core.calling.blocking_caller import BlockingCaller
+from fastrpc._core.calling.blocking_state import BlockingState
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncPool

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.loop.handler_task import DrivenTask
+from fastrpc_harness.driven_task import DrivenTask
 from tests.support.handler_tasks import LOOP_FACTORIES, begin, new_loop, outside_tasks
 
 Loop = asyncio.AbstractEventLoop

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastrpc._core.loop.handler_task import DrivenTask
+from fastrpc_harness.driven_task import DrivenTask
 from tests.support.handler_tasks import LOOP_FACTORIES, new_loop
 
 Loop = asyncio.AbstractEventLoop

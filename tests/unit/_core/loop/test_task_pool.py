@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.loop.handler_task import DrivenTask, HandlerTask, TaskDriver, TaskPool
+from fastrpc._core.loop.handler_task import HandlerTask
+from fastrpc._core.loop.task_pool import TaskPool
+from fastrpc_harness.driven_task import DrivenTask, TaskDriver
 from tests.support.handler_tasks import LOOP_FACTORIES, begin, new_loop, outside_tasks
 
 Loop = asyncio.AbstractEventLoop

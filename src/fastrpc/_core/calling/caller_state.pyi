@@ -1,0 +1,54 @@
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calling.caller_view import ViewState
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.calls.call import Route
+
+@final
+class CallerState(ViewState):
+    """What a client and its views share.
+
+    Args:
+        runner: Python's part of the client, asked for all that does not happen in every call.
+        resolve: method and codec name -> Route.
+        budget: counts the calls.
+        endpoint set: picks where there is a choice; the `subchannel` of each endpoint has its `session`.
+    """
+
+    #: Whether calls always go through the runner: there are interceptors, or a selector.
+    needs_runner: bool
+
+    def __init__(
+        self,
+        runner: Any,
+        resolve: Callable[[Any, str], Route],
+        budget: RetryBudget,
+        endpoint_set: EndpointSet | None = None,
+    ) -> None: ...
+    @property
+    def endpoint_set(self) -> EndpointSet | None: ...
+    @property
+    def budget(self) -> RetryBudget: ...
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """The loop of the first use."""
+
+    @property
+    def runner(self) -> Any: ...
+    def set_sessions(self, sessions: Iterable[ClientSession]) -> None:
+        """Replace the connections that calls may go out on."""
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether the client was used, and that was before a fork."""
+
+    def use(self) -> None:
+        """Bind to the running loop, or refuse another one.
+
+        Raises:
+            RuntimeError: the client was used in another loop, or before a fork.
+        """

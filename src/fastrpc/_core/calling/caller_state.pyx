@@ -1,0 +1,86 @@
+"""What a client and its views share: its loop, the connections that calls may go out on, and who does all the rest."""
+
+import asyncio
+
+cimport cython
+
+from fastrpc._core.calling.caller_view cimport fork_generation
+from fastrpc._core.calling.client_session cimport next_usable
+
+from fastrpc._core.loop.loop_state import no_loop, wrong_loop
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
+cdef object get_running_loop = asyncio._get_running_loop
+
+
+@cython.final
+cdef class CallerState(ViewState):
+    """What a client and its views share."""
+
+    def __init__(self, runner, resolve, RetryBudget budget not None, EndpointSet endpoint_set=None):
+        ViewState.__init__(self, resolve)
+        self.runner = runner
+        self.budget = budget
+        self.endpoint_set = endpoint_set
+        self.sessions = []
+        self.spare = []
+
+    cdef ClientSession pick(self):
+        """The next connection in turn that takes calls, or None."""
+        return next_usable(self.sessions, &self.turn)
+
+    def set_sessions(self, sessions):
+        """Replace the connections that calls may go out on."""
+        cdef list checked = list(sessions)
+        for session in checked:
+            if not isinstance(session, ClientSession):
+                raise TypeError(f"a connection is {session!r}, it must be a ClientSession")
+        self.sessions = checked
+
+    cdef int check_use(self) except -1:
+        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
+        # the running loop instead costs a system call on Python 3.11.
+        if (
+            self.fork_generation == fork_generation()
+            and self.thread == PyThread_get_thread_ident()
+            and self.is_running()
+        ):
+            return 0
+        loop = get_running_loop()
+        if loop is None:
+            raise no_loop("Client")
+        if self.fork_generation == 0:
+            self.fork_generation = fork_generation()
+            self.thread = PyThread_get_thread_ident()
+            self.loop = loop
+            self.is_running = loop.is_running
+            self.future_options = {"loop": loop}
+            try:
+                self.runner.first_use(loop)
+            except BaseException:
+                # A registry refused to be watched: the next use asks it again.
+                self.fork_generation = 0
+                self.loop = None
+                raise
+            return 0
+        if self.fork_generation != fork_generation():
+            raise RuntimeError("this Client was used before the fork; create it in the child")
+        if self.loop is loop:
+            self.thread = PyThread_get_thread_ident()
+            return 0
+        raise wrong_loop("Client", self.loop, loop)
+
+    @property
+    def is_of_parent(self):
+        """Whether the client was used, and that was before a fork."""
+        return self.fork_generation not in (0, fork_generation())
+
+    def use(self):
+        """Bind to the running loop, or refuse another one.
+
+        Raises:
+            RuntimeError: the client was used in another loop, or before a fork.
+        """
+        self.check_use()

@@ -1,0 +1,46 @@
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.selectors cimport EndpointState
+from fastrpc._core.calling.caller_state cimport CallerState
+from fastrpc._core.calling.caller_view cimport ViewOptions
+from fastrpc._core.calling.client_session cimport ClientSession
+from fastrpc._core.calling.coroutine_call cimport CoroutineCall
+from fastrpc._core.calling.pending_call cimport PendingCall
+
+
+cdef class PickedCall(CoroutineCall):
+    cdef:
+        # Who makes it and where it goes.
+        ViewOptions options
+        readonly object hash_key
+        ClientSession session
+
+        # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
+        bint is_attempt
+
+        # Until the endpoint set was told what became of it: where it picked, and its breaker's ticket.
+        EndpointState endpoint_state
+        int64_t ticket
+
+    cdef ClientSession place(self, EndpointSet endpoint_set, uint64_t now)
+    cdef int leave(self, object error, uint64_t ended_ns) except -1
+    cdef int drop(self) except -1
+    cdef int undo(self) except -1
+
+
+cdef class ClientCall(PickedCall):
+    cdef:
+        # What to send, until it was sent, and what is wanted of it; whether another attempt was faster.
+        tuple args
+        dict kwargs
+        int verb
+        bint has_lost
+
+    cdef bytes prepare(self, uint64_t now)
+    cdef int send_on(self, ClientSession session, uint64_t now) except -1
+    cdef object finish(self)
+
+
+cdef int expire(PendingCall call, ClientSession session) except -1

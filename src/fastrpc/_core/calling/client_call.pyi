@@ -1,0 +1,73 @@
+from collections.abc import Coroutine
+from typing import Any, final
+
+from fastrpc._core.calling.caller_view import ViewOptions
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.calling.coroutine_call import CoroutineCall
+
+class PickedCall(CoroutineCall):
+    """What the endpoint set gave a place, one call or a batch of them."""
+
+    @property
+    def _options(self) -> ViewOptions: ...
+    @property
+    def hash_key(self) -> str | bytes | int | None:
+        """What the caller gave to place it by, or None."""
+
+    @property
+    def _is_attempt(self) -> bool:
+        """Whether it is an attempt of another call."""
+
+@final
+class ClientCall(PickedCall):
+    """What `call`, `request` and `notify` return: awaiting it makes the call."""
+
+    @property
+    def _is_one_way(self) -> bool:
+        """Whether `notify` made it, which nothing answers."""
+
+    @property
+    def _wants_reply(self) -> bool:
+        """Whether `request` made it, which returns more than the value."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]: ...
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait, in an interceptor."""
+
+    @property
+    def endpoint(self) -> Any:
+        """Where it went last, or None."""
+
+    @property
+    def retry_policy(self) -> Any:
+        """The rules and the budget of its client."""
+
+    @property
+    def _needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
+
+    # For the runner
+
+    @property
+    def _streamed(self) -> tuple[tuple[Any, ...], dict[str, Any] | None] | None:
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+
+    def _finish_unpacked(self) -> Any:
+        """Return what the answer stands for, now that it is decompressed."""
+
+    def _start_clock(self) -> None:
+        """Give the call its options and deadline before any attempt.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+
+    def _attempt_on(self, session: ClientSession, number: int) -> ClientCall:
+        """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
+
+    def _lose(self) -> None:
+        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
+
+    def _adopt(self, attempt: ClientCall) -> None:
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""

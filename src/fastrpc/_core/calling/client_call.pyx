@@ -1,0 +1,299 @@
+"""One call of a client on asyncio: what `client.call`, `request` and `notify` return.
+
+::
+
+    await …              ClientCall.begin    route → encoded arguments → ClientSession.start → future
+      (the answer comes) ClientSession.on_response → settle → the future wakes the task
+    …                    ClientCall.resume   decodes the answer in the caller's own turn
+
+A loop's own C future is what the task waits on: tasks have a fast path for it.
+"""
+
+import asyncio
+
+cimport cython
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor, sends_stream
+from fastrpc._core.calling.client_session cimport next_usable
+from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
+from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
+from fastrpc._core.base.status cimport UNKNOWN
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
+from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.payload.metadata cimport encode_metadata
+
+from fastrpc.errors import FastRPCError
+
+cdef extern from "Python.h":
+    object PyObject_Call(object function, object arguments, object options)
+
+cdef object Future = asyncio.Future
+
+
+cdef class PickedCall(CoroutineCall):
+    """What the endpoint set gave a place, one call or a batch of them: it hears once what became of that."""
+
+    @property
+    def _options(self):
+        """Those of the client or view that made it."""
+        return self.options
+
+    @property
+    def _is_attempt(self):
+        """Whether it is an attempt of another call."""
+        return self.is_attempt
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef ClientSession place(self, EndpointSet endpoint_set, uint64_t now):
+        """Return the session of the endpoint picked for the call; None if the runner has to connect first."""
+        self.endpoint_state = endpoint_set.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.endpoint_state is None else next_usable(self.endpoint_state.sessions, &self.endpoint_state.turn)
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef int leave(self, object error, uint64_t ended_ns) except -1:
+        """Tell the endpoint set what became of the attempt."""
+        cdef EndpointState endpoint_state = self.endpoint_state
+        self.endpoint_state = None
+        return (<CallerState>self.options.shared).endpoint_set.conclude(
+            endpoint_state, self.route.method, self.ticket, self.started_ns, ended_ns, error
+        )
+
+    @cython.final
+    cdef int drop(self) except -1:
+        """Take the attempt back, if the endpoint set knows of one."""
+        cdef EndpointState endpoint_state = self.endpoint_state
+        if endpoint_state is None:
+            return 0
+        self.endpoint_state = None
+        return (<CallerState>self.options.shared).endpoint_set.drop(endpoint_state, self.route.method, self.ticket)
+
+    @cython.final
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef EndpointState endpoint_state = self.endpoint_state
+        if endpoint_state is None:
+            return 0
+        self.endpoint_state = None
+        return (<CallerState>self.options.shared).endpoint_set.undo(endpoint_state, self.route.method, self.ticket)
+
+
+@cython.final
+cdef class ClientCall(PickedCall):
+    """What `client.call`, `request` and `notify` return: awaiting it makes the call."""
+
+    cdef int begin(self, PyObject** result) except -1:
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
+        cdef ClientSession session = self.session
+        cdef uint64_t now
+        state.check_use()
+        now = now_ns()
+        if sends_stream(self.route, self.args, self.kwargs):
+            return self.delegate(state.runner.run(self), result)
+        if session is None and not options.needs_runner and not state.needs_runner:
+            session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now)
+        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
+            self.undo()
+            return self.delegate(state.runner.run(self), result)
+        try:
+            self.send_on(session, now)
+        except BaseException as error:
+            self.undo()
+            mark_own(error)
+            raise
+        if self.verb == VERB_NOTIFY:
+            # That it was handed over says nothing about who is to run it.
+            self.drop()
+            Py_INCREF(None)
+            result[0] = <PyObject*>None
+            return RETURNED
+        return self.wait(result)
+
+    cdef bytes prepare(self, uint64_t now):
+        """Give the call its options and encode its arguments."""
+        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        self.options.apply_options(self, self.route, now)
+        if self.verb == VERB_NOTIFY:
+            self.flags |= ONE_WAY
+        return payload
+
+    cdef int send_on(self, ClientSession session, uint64_t now) except -1:
+        """Send on a connection; the call keeps what it needs for another attempt."""
+        cdef bytes payload = self.prepare(now)
+        self.session = session
+        if not self.is_attempt:
+            (<CallerState>self.options.shared).budget.count_call(self.started_ns)
+        if self.verb != VERB_NOTIFY:
+            self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
+        try:
+            payload = self.options.pack(self, payload, session.peer, session.is_ready)
+            count_start(self, payload)
+            session.now = self.started_ns
+            session.start(self, payload)
+        except BaseException as error:
+            self.forget(error.status if isinstance(error, FastRPCError) else UNKNOWN)
+            raise
+        if self.verb == VERB_NOTIFY:
+            self.is_settled = True
+            self._count(0, self.started_ns)
+        return 0
+
+    cdef int settle(self) except -1:
+        # Here and not where the task goes on: it may never do that.
+        try:
+            if self.endpoint_state is not None:
+                self.leave(self.failure, self.ended_ns)
+        finally:
+            CoroutineCall.settle(self)
+        return 0
+
+    cdef int resume(self, PyObject** result) except -1:
+        cdef object value
+        if self.failure is not None:
+            inner = None if self.is_attempt else (<CallerState>self.options.shared).runner.retry(self, self.failure)
+            if inner is not None:
+                return self.delegate(inner, result)
+            try:
+                raise self.failure
+            finally:
+                self.failure = None
+        if self.answer_compressor:
+            return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
+        try:
+            value = self.finish()
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+        Py_INCREF(value)
+        result[0] = <PyObject*>value
+        return RETURNED
+
+    cdef object finish(self):
+        value = self.value()
+        if self.verb == VERB_REQUEST:
+            return (<CallerState>self.options.shared).runner.reply(self, value)
+        return value
+
+    cdef int abandon(self, int reason) except -1:
+        self.forget()
+        if self.endpoint_state is not None:
+            self.leave(asyncio.CancelledError(), self.ended_ns)
+        return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
+
+    cdef int on_timer(self) except -1:
+        """The deadline passed."""
+        if not self.is_settled:
+            expire(self, self.session)
+        return 0
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
+    # For the runner
+
+    @property
+    def _streamed(self):
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+        return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
+
+    def _finish_unpacked(self):
+        """Return what the answer stands for, now that it is decompressed."""
+        if self.answer is None or self.answer_compressor:
+            raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
+        return self.finish()
+
+    def _start_clock(self):
+        """Give the call its options and deadline before any attempt; raises when no time is left."""
+        self.options.apply_options(self, self.route, now_ns())
+        (<CallerState>self.options.shared).budget.count_call(self.started_ns)
+
+    def _attempt_on(self, ClientSession session not None, int number):
+        """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
+        cdef ClientCall attempt = ClientCall.__new__(ClientCall)
+        attempt.route = self.route
+        attempt.options = self.options
+        attempt.hash_key = self.hash_key
+        attempt.args = self.args
+        attempt.kwargs = self.kwargs
+        # The answer is wrapped once, around all attempts and interceptors.
+        attempt.verb = VERB_CALL if self.verb == VERB_REQUEST else self.verb
+        attempt.session = session
+        attempt.is_attempt = True
+        attempt.deadline_ns = self.deadline_ns
+        attempt.began_ns = self.started_ns
+        attempt.attempt_number = <uint8_t>min(number, 255)
+        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        return attempt
+
+    def _lose(self):
+        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
+        self.has_lost = True
+
+    def _adopt(self, ClientCall attempt not None):
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        self.received_metadata = attempt.received_metadata
+        self._reply_metadata = None
+        self.session = attempt.session
+        self.attempt_number = attempt.attempt_number
+        self.ended_ns = attempt.ended_ns
+
+    @property
+    def arguments(self):
+        """The arguments as they were given."""
+        return (*self.args, *self.kwargs.values()) if self.kwargs else self.args
+
+    @property
+    def endpoint(self):
+        """Where it went last, or None."""
+        return None if self.session is None else self.session.endpoint
+
+    cdef object get_peer(self):
+        return (<CallerState>self.options.shared).runner.peer(self)
+
+    @property
+    def retry_policy(self):
+        """The rules and the budget of its client."""
+        return (<CallerState>self.options.shared).runner.policy
+
+    @property
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
+
+    @property
+    def _wants_reply(self):
+        """Whether `request` made it, which returns more than the value."""
+        return self.verb == VERB_REQUEST
+
+    @property
+    def _needs_ready(self):
+        """Whether it waits for the peer's settings.
+
+        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
+        codec, and whether it takes that much metadata.
+        """
+        metadata = self.sent_metadata or self.options.sent_metadata
+        if self._metadata is not None:
+            metadata = encode_metadata(self._metadata)
+        return (
+            self.verb == VERB_NOTIFY
+            or self.options.compressor is not None
+            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or over_floor(metadata)
+        )
+
+
+cdef int expire(PendingCall call, ClientSession session) except -1:
+    """The deadline of a call of ours passed: the caller is told at once, the server too."""
+    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
+    cdef bint handed = session.was_written(call)
+    session.abandon(call, CANCEL_DEADLINE)
+    return call.failed(overdue_error(call, session.endpoint, handed))
+
+
+make_awaitable(ClientCall)

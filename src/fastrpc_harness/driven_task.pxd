@@ -1,0 +1,27 @@
+"""Handler tasks that Python code starts."""
+
+cimport cython
+
+from fastrpc._core.loop.handler_task cimport HandlerTask
+from fastrpc._core.loop.task_pool cimport TaskPool
+
+
+@cython.final
+cdef class DrivenTask(HandlerTask):
+    cdef:
+        # The driver that started this call; None when run_first_step() did.
+        TaskDriver _driver
+
+        # How often finished() was called since the task was made.
+        readonly int finished_calls
+
+
+@cython.final
+cdef class TaskDriver:
+    cdef:
+        readonly TaskPool pool
+
+        # (value, error) of every call that ended, in that order.
+        readonly list outcomes
+
+    cdef int _record(self, DrivenTask task) except -1
