@@ -9,7 +9,14 @@ from typing import Any
 import fastrpc
 from tests.support.served import served
 
-__all__ = ["Feed", "calling"]
+__all__ = ["Feed", "calling", "idle"]
+
+
+async def idle(client: fastrpc.Client) -> None:
+    """Return once no call of a client holds a place any more."""
+    async with asyncio.timeout(10):
+        while client.stats()["live"]["calls"]:
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager

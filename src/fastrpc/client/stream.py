@@ -11,9 +11,9 @@ outcome counts.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from fastrpc._core.calling.called_stream import CalledStream
 from fastrpc._core.calling.caller_view import ViewOptions
@@ -94,8 +94,13 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     # Receiving and sending: `send`, `end` and the fast ways of receiving are compiled.
 
-    def __aiter__(self) -> AsyncIterator[T_co]:
-        return self
+    if TYPE_CHECKING:
+
+        def __aiter__(self) -> AsyncIterator[T_co]: ...
+        def __anext__(self) -> Coroutine[Any, Any, T_co]: ...
+        def send(self, message: S_contra, /) -> Coroutine[Any, Any, None]: ...
+        def receive(self) -> Coroutine[Any, Any, T_co]: ...
+        def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[T_co]]: ...
 
     async def _next_slowly(self) -> T_co:
         try:
@@ -210,10 +215,10 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     def cancel(self) -> None:
         """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
-        if self._is_over:
-            return self._drop(None)
-        error = self._cancelled()
-        self._stop_tasks()
+        error = None
+        if not self._is_over:
+            error = self._cancelled()
+            self._stop_tasks()
         self._drop(error)
         self.conclude(error)
 
@@ -244,7 +249,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
-        self._wake()
+        self.wake()
 
     def _stop_tasks(self) -> None:
         for task in self._tasks:
@@ -260,7 +265,8 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         finally:
             self._waiters.discard(waiter)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let whoever waits for a change look again."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -284,7 +290,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             raise self._failure
 
     def on_sign(self) -> None:
-        self._wake()
+        self.wake()
 
     def tries_again(self, error: BaseException) -> bool:
         return isinstance(error, FastRPCError) and self._starter.retry(self, error)
@@ -297,7 +303,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         self._failure = error
         if self.is_intercepted:
             self._end_sending(error)
-            self._wake()
+            self.wake()
         else:
             self.conclude(error)
 
@@ -312,7 +318,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             self.origin._adopt(self._attempt)
         self._stop_tasks()
         self._end(error)
-        self._wake()
+        self.wake()
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.called_stream import StreamCall
+from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import split_iterator
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import Route, enter_call, leave_scope
@@ -86,13 +87,14 @@ class StreamRunner:
     # Attempts
 
     async def open(self, stream: Stream[Any, Any]) -> None:
-        stream.origin._options.shared.use()
+        cast(CallerState, stream.origin._options.shared).use()
         stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
         stream.origin._start_clock()
         if self.proceed is None:
-            return await self._begin(stream)
-        stream.is_intercepted = True
-        await stream.wait_open(stream.spawn(self._intercepted(stream)))
+            await self._begin(stream)
+        else:
+            stream.is_intercepted = True
+            await stream.wait_open(stream.spawn(self._intercepted(stream)))
 
     async def _intercepted(self, stream: Stream[Any, Any]) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
@@ -137,10 +139,12 @@ class StreamRunner:
         if session is not None:
             attempt = call._attempt_on(session, 0)
             call._may_have_run = True
-            return attempt._begin(stream)
-        if stream.takes_stream:
-            return await self._attempt_once(stream)
-        await stream.wait_open(stream.spawn(self._attempts(stream, None)))
+            attempt._begin(stream)
+            stream.wake()
+        elif stream.takes_stream:
+            await self._attempt_once(stream)
+        else:
+            await stream.wait_open(stream.spawn(self._attempts(stream, None)))
 
     async def _attempt_once(self, stream: Stream[Any, Any]) -> None:
         attempts = _StreamAttempting(self._pool, stream, None)
@@ -201,7 +205,7 @@ class _StreamAttempting(Attempting):
             self._end(attempt, session, pick, error)
             raise
         self._running.remove((attempt, pick))
-        self._call._adopt(attempt)
+        self._stream.origin._adopt(attempt)
         for other, _ in self._running:
             other._lose()
         return None
@@ -220,7 +224,7 @@ class _StreamAttempting(Attempting):
             if pick is not None:
                 pick.dropped()
             raise
-        self._stream._wake()
+        self._stream.wake()
         return attempt, session, pick
 
 

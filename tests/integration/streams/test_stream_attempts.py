@@ -11,6 +11,7 @@ import fastrpc
 from fastrpc import CallError, Client, Status, UnavailableError
 from fastrpc.config import Breaker, ClientConfig, Pool
 from fastrpc.failmodes import FailFast, FailOver
+from tests.support.feed import idle
 from tests.support.served import served
 
 pytestmark = pytest.mark.one_loop
@@ -120,7 +121,7 @@ async def test_streams_are_spread_over_endpoints_and_sent_input_too() -> None:
         for _ in range(10):
             assert await client.call(Flaky.total, [1, 2]) == 3
             assert await client.stream(Flaky.before).receive() == 1
-        assert client.stats()["live"]["calls"] == 0
+        await idle(client)
     assert all(each.started for each in servers)
 
 
@@ -161,8 +162,7 @@ async def test_the_first_sign_decides_between_attempts_beside_each_other() -> No
         for _ in range(5):
             async with client.stream(Flaky.before) as numbers:
                 assert [number async for number in numbers] == [1]
-        stats = client.stats()
-    assert stats["live"]["calls"] == 0
+        await idle(client)
 
 
 async def test_a_breaker_hears_of_streams() -> None:

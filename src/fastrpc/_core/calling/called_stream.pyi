@@ -145,7 +145,14 @@ class CalledStream(StreamChannel):
     def has_sign(self) -> bool:
         """Whether a message or the initial metadata came."""
 
-    async def send(self, message: Any) -> None:
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+    def receive(self) -> Coroutine[Any, Any, Any]:
+        """Return the next message; of a method that streams its input only, the one answer."""
+
+    def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
+        """Return the messages that are there, at least one and at most `limit`."""
+
+    def send(self, message: Any, /) -> Coroutine[Any, Any, None]:
         """Send a message, as soon as the server's window has room for it."""
 
     async def end(self) -> None:

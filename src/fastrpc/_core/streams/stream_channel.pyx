@@ -22,7 +22,7 @@ from asyncio import InvalidStateError
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.base.wire cimport now_ns
 
