@@ -36,6 +36,18 @@ class RecordedStream(StreamChannel):
     def is_held_by_call(self) -> bool:
         """Whether the call knows the stream."""
 
+    @property
+    def credit(self) -> tuple[int, int, int, int]:
+        """What it may send, what it may receive, what it owes of that, what it granted beyond its window."""
+
+    @property
+    def waiting_cost(self) -> int:
+        """What the messages that wait have taken from the window."""
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a message of ours waits."""
+
     def fire(self) -> None:
         """Let its timer fire."""
 

@@ -61,6 +61,22 @@ cdef class RecordedStream(StreamChannel):
         """Whether the call knows the stream."""
         return self.call.stream is self
 
+    @property
+    def credit(self):
+        """What it may send, what it may receive, what it owes of that, what it granted beyond its window."""
+        return self.call.send_left, self.call.window.left, self.call.window.owed, self.call.granted
+
+    @property
+    def waiting_cost(self):
+        """What the messages that wait have taken from the window."""
+        cdef Py_ssize_t i
+        return sum([self._ring[(self._first + i) & (self._places - 1)].cost for i in range(self.waiting)])
+
+    @property
+    def has_unsent(self):
+        """Whether a message of ours waits."""
+        return self.call.unsent is not None
+
     def fire(self):
         """Let its timer fire."""
         self.on_timer()

@@ -14,8 +14,7 @@ from tests.support.people import nested_people, person_class
 from tests.support.served import SCHEMES, served
 from tests.support.threaded_server import ThreadedServer
 
-#: The service has a stream, too.
-pytestmark = [pytest.mark.one_loop, pytest.mark.filterwarnings("ignore:streams are not yet served")]
+pytestmark = pytest.mark.one_loop
 
 Person = person_class()
 MANY = 1_000_001

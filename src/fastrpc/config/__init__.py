@@ -22,7 +22,6 @@ from fastrpc.config.validation import (
     check_flag,
     check_name,
     check_names,
-    check_not_yet,
     check_number,
     check_parts,
     check_path,
@@ -55,7 +54,6 @@ _MIB = 1024 * _KIB
 # A size above this is a mistake in the unit.
 _LARGEST_SIZE = 2**40
 
-_NO_STREAMS = "streams are not yet served"
 
 _WIRE_PROTOCOLS = ("native",)
 _EARLY_CALLS = ("idempotent", "all", "none")
@@ -187,9 +185,8 @@ class Memory(Settings):
             in the system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded. Too low refuses bursts of large requests, too
             high lets one client hold this much.
-        stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection. Too
-            low slows fast streams, too high lets unread streams hold this much. Not yet: this version serves no
-            streams, and refuses any other value.
+        stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection.
+            Too low lets few messages larger than a window through at once, too high lets unread streams hold this much.
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer that reads nothing for one second is dropped; at least
@@ -211,7 +208,6 @@ class Memory(Settings):
     def __post_init__(self) -> None:
         for name in ("process_bytes", "request_bytes", "stream_pool", "send_hard"):
             check_count(self, name, 64 * _KIB, _LARGEST_SIZE)
-        check_not_yet(self, "stream_pool", 32 * _MIB, _NO_STREAMS)
         check_count(self, "send_soft", 4 * _KIB, _LARGEST_SIZE)
         check_count(self, "open_messages", 1, 256)
         check_count(self, "items", 1)

@@ -32,6 +32,7 @@ def native_session(parts: ServerParts) -> NativeSession:
         keepalive=parts.config.keepalive,
         spin_microseconds=parts.spin_microseconds,
         settings=parts.settings,
+        stream_pool=parts.config.memory.stream_pool,
     )
     session.exchange.reveals_services = parts.reveals_services
     return session

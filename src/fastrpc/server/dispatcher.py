@@ -1,7 +1,6 @@
 """The Python part of serving: whatever does not happen for every call."""
 
 import asyncio
-import contextvars
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -9,23 +8,26 @@ from typing import Any
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import Route
 from fastrpc._core.calls.interception import Chain
-from fastrpc._core.calls.invocation import invoke, run_handler
+from fastrpc._core.calls.invocation import invoke
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.serving.served_stream import drive
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.codecs.base import codec_label, codec_with_id
-from fastrpc.compressors.base import Compressor, compressor_label
+from fastrpc.compressors.base import Compressor, compressor_label, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, DecodeError, FastRPCError
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.failures import Failures
+from fastrpc.server.generator_job import GeneratorJob
 from fastrpc.server.life import Life
+from fastrpc.server.thread_job import ThreadJob
 from fastrpc.server.thread_pool import ThreadPool
 from fastrpc.server.unpacking import Unpacking
 from fastrpc.status import Status
@@ -55,7 +57,7 @@ class Dispatcher:
         self._names = NameIndex(())
         self._indexed = 0
         self._first_names = ""
-        self._jobs: dict[ServerCall, _ThreadJob] = {}
+        self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes)
 
@@ -116,12 +118,16 @@ class Dispatcher:
             # It was answered meanwhile, and its arguments are gone with that.
             raise RuntimeError(f"{call.method} ended before an interceptor proceeded")
         call.never_started = False
+        if call.messages is not None:
+            if route.kind == "client_stream":
+                return await invoke(route.handler, call.messages.bind())
+            return await (self.drive_in_thread(call) if route.definition.style == "thread" else drive(call))
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = _ThreadJob(call, route.handler, partial(_settle, done))
+        job = ThreadJob(call, route.handler, partial(_settle, done))
         self._workers.submit(job)
         try:
             return await done
@@ -190,14 +196,39 @@ class Dispatcher:
         """Decompress a request; the gate hears of the end by `unpacked`."""
         self._unpacking.unpack(call, compressor, payload)
 
+    def unpack_message(self, compressor: int, payload: bytes) -> bytes:
+        """Decompress a message of a stream.
+
+        Raises:
+            CallError: the compressor is not known, or the payload is none of its.
+        """
+        if compressor not in self.gate.compressors:
+            raise CallError(Status.UNIMPLEMENTED, self.unknown_compressor(compressor))
+        steps = decompress_steps(
+            self.gate.compressors[compressor], payload, self._config.limits.message_bytes
+        )
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            unpacked: bytes = end.value
+            return unpacked
+        except DecodeError as error:
+            is_large = error.status is Status.RESOURCE_EXHAUSTED
+            raise CallError(error.status if is_large else Status.INVALID_ARGUMENT, error.message) from None
+
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the runner hears of its end by `thread_finished`."""
-        job = _ThreadJob(call, handler, self._thread_finished)
+        job = ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
         self._workers.submit(job)
         return 0
+
+    def drive_in_thread(self, call: ServerCall) -> Coroutine[Any, Any, None]:
+        """Return the coroutine that sends what a `def` generator yields in a thread."""
+        return GeneratorJob(call, self._workers).drive()
 
     def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         del self._jobs[call]
@@ -214,65 +245,6 @@ class Dispatcher:
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
         """Say what the caller is told of an error, and log what it is not told."""
         return self._failures.tell(call, error)
-
-
-class _ThreadJob:
-    """One call of a `def` handler, for the thread pool."""
-
-    __slots__ = ("_call", "_context", "_deliver", "_error", "_given", "_handler", "_value", "is_cancelled")
-
-    def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
-        self.is_cancelled = False
-        self._call = call
-        self._handler = handler
-        # The call forgets its arguments when it ends, which may be before a thread stops with it.
-        self._given = call.given
-        self._deliver = deliver
-        self._context = contextvars.copy_context()
-        self._value: Any = None
-        self._error: BaseException | None = None
-
-    @property
-    def expired(self) -> bool:
-        """Whether nobody waits for it any more: then it is not started."""
-        return self.is_cancelled or self._call.remaining() == 0
-
-    def run(self) -> None:
-        """Call the handler; in a thread of the pool."""
-        try:
-            self._value = self._context.run(run_handler, self._call, self._handler, self._given)
-        except StopIteration as error:
-            # A future does not take it; Python makes the same of one that leaves a coroutine.
-            self._error = _renamed(self._call, error)
-        except KeyboardInterrupt as error:
-            # Ctrl-C reaches the main thread only: here somebody raised it by hand, which is to end no process.
-            self._error = _renamed(self._call, error)
-        except BaseException as error:
-            self._error = error
-
-    def refuse(self, reason: str) -> None:
-        """The pool did not start it."""
-        self._call.never_started = True
-        if self._call.is_expired or self._call.remaining() == 0:
-            # The end of its time stops a call as its caller does.
-            text = f"{self._call.method}: its deadline passed before a thread was free"
-            self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
-        elif self.is_cancelled:
-            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
-        else:
-            text = f"{self._call.method} was not started: {reason}"
-            self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
-
-    def done(self) -> None:
-        """Answer; on the loop."""
-        self._deliver(self._call, self._value, self._error)
-
-
-def _renamed(call: ServerCall, error: BaseException) -> RuntimeError:
-    """Return an error that loops and futures take, in place of one that means something else to them."""
-    renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
-    renamed.__cause__ = error
-    return renamed
 
 
 def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:

@@ -35,7 +35,7 @@ from fastrpc.server.detection import Detection
 from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
-from fastrpc.server.sources import is_service, opened_sources, warn_of_streams
+from fastrpc.server.sources import is_service, opened_sources
 from fastrpc.server.thread_pool import ThreadPool
 from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_for
 
@@ -190,12 +190,13 @@ class Server:
         )
         gate.runner.has_interceptors = bool(self._interceptors)
         gate.runner.checks_results = config.check_results
+        if config.timeouts.stream_idle is not None:
+            gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
         dispatcher.gate = self._gate = gate
         self._openings = Openings(gate, config.admission.handshakes, config.limits.connections)
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
-        warn_of_streams(self._services)
         self._add(Health(self._health))
         if config.reflection is not False:
             self._add(Reflection(lambda: self._services))
@@ -211,7 +212,6 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._add(source)
-            warn_of_streams(self._services[-1:])
             self._advertise_again()
         else:
             raise ConfigError(

@@ -1,17 +1,15 @@
 """Where a server's services come from: instances, classes, functions, context managers, lists of these."""
 
 import inspect
-import warnings
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.app import App
 
-__all__ = ["is_service", "opened_sources", "warn_of_streams"]
+__all__ = ["is_service", "opened_sources"]
 
 
 def is_service(thing: Any) -> bool:
@@ -21,22 +19,6 @@ def is_service(thing: Any) -> bool:
     except TypeError:
         return False
     return not inspect.isclass(thing)
-
-
-def warn_of_streams(definitions: Iterable[ServiceDefinition]) -> None:
-    """Name the methods among those of services that cannot be called yet, as their messages are streams."""
-    streams = [
-        method.full_name
-        for definition in definitions
-        for method in definition.methods.values()
-        if method.kind != "unary"
-    ]
-    if streams:
-        warnings.warn(
-            f"streams are not yet served: calls of {', '.join(streams)} are refused with UNIMPLEMENTED",
-            RuntimeWarning,
-            stacklevel=2,
-        )
 
 
 @asynccontextmanager

@@ -43,6 +43,9 @@ cdef class Admission(Timed):
         public uint64_t full_wait_ns
         readonly bint is_full
 
+        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: as long as it likes.
+        public uint64_t stream_idle_ns
+
     cdef MethodCounters counters_of(self, Exchange exchange, Route route)
     cdef int schedule(self, Exchange exchange) except -1
     cdef int count(self, int64_t change) except -1

@@ -20,6 +20,8 @@ class Admission(Timed):
 
     #: Nanoseconds for which credit is held back before the largest holder is closed; tests shorten them.
     full_wait_ns: int
+    #: Nanoseconds that a stream may wait for its peer; 0: as long as it likes.
+    stream_idle_ns: int
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
 from fastrpc._core.framing.frame cimport ONE_WAY
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
+from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.serving.exchange cimport CALL_RECORD, HOLD_OUTPUT, HOLD_REQUESTS, HOLD_STALL, hold_bytes, process_held
 
 from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
@@ -194,6 +195,8 @@ cdef class Admission(Timed):
         """Count a call that is not started, and say so; faulty: the same call again would fare no better."""
         cdef Exchange exchange = call.exchange
         self.count_refused(call, status, text)
+        if call.stream is not None:
+            (<StreamChannel>call.stream).close(None)
         return exchange.send_refusal(call, status, text, is_faulty)
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
@@ -268,6 +271,8 @@ cdef class Admission(Timed):
         if exchange.queue:
             for call in list(exchange.queue):
                 self.drop_waiting(<ServerCall>call)
+                if (<ServerCall>call).stream is not None:
+                    (<StreamChannel>(<ServerCall>call).stream).close(None)
         return 0
 
     cdef int _start_waiting(self, Exchange exchange) except -1:

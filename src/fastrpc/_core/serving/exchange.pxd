@@ -80,11 +80,12 @@ cdef class Exchange:
         int looks
 
         # What is counted for this connection: its requests, its calls' records, its output, what it sent and waits for a
-        # turn of the loop. The largest piece of a request that may arrive beyond them.
+        # turn of the loop, its stream messages that nobody took. The largest piece of a request that may arrive beyond them.
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
         int64_t tail_held
+        int64_t stream_held
         int64_t piece_bytes
 
         # What the peer takes of an answer.
@@ -101,6 +102,13 @@ cdef class Exchange:
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int list_call(self, Call call) except -1
     cdef int drop_one_way(self, Call call) except -1
+
+    # The same for streams, which only compiled engines have.
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
+    cdef int send_head(self, Call call, bytes metadata) except -1
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
+    cdef bint output_is_full(self) noexcept
+    cdef int await_output(self, Call call) except -1
 
     # What it may know better.
     cdef uint64_t most_message(self) noexcept

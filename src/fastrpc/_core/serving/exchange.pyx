@@ -58,12 +58,12 @@ cdef class Exchange:
 
     def __dealloc__(self):
         # Nobody is told of the end of a connection whose loop was closed before it.
-        hold_bytes(-(self.request_held + self.record_held + self.output_held + self.tail_held))
+        hold_bytes(-(self.request_held + self.record_held + self.output_held + self.tail_held + self.stream_held))
 
     @property
     def held_bytes(self):
-        """Bytes that the connection holds: requests, records of calls, output, reads that wait for a turn."""
-        return self.request_held + self.record_held + self.output_held + self.tail_held
+        """Bytes that the connection holds: requests, records of calls, output, reads that wait for a turn, streams."""
+        return self.request_held + self.record_held + self.output_held + self.tail_held + self.stream_held
 
     @property
     def running(self):
@@ -116,6 +116,28 @@ cdef class Exchange:
 
     cdef int drop_one_way(self, Call call) except -1:
         self.release(call)
+        return 0
+
+    # Streams: a call has one only where its engine's REQUESTs say so
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        """Send one message of a stream."""
+        raise NotImplementedError(f"protocol {self.protocol} has no streams")
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        """Send the first metadata of a stream."""
+        raise NotImplementedError(f"protocol {self.protocol} has no streams")
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        """The handler took a message that has cost so much of its window."""
+        raise NotImplementedError(f"protocol {self.protocol} has no streams")
+
+    cdef bint output_is_full(self) noexcept:
+        """Return whether more output waits than streams may add to."""
+        return False
+
+    cdef int await_output(self, Call call) except -1:
+        """Wake the sender of a stream once the output has left."""
         return 0
 
     # What it may know better

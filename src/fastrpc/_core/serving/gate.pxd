@@ -42,6 +42,7 @@ cdef class Gate(Admission):
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
     cdef int cancel(self, ServerCall call, bint is_late) except -1
     cdef int end_call(self, ServerCall call, str text) except -1
+    cdef int note_answered(self, ServerCall call, int status, str text) except -1
     cdef int leave(self, Exchange exchange) except -1
     cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1
     cdef bint _passes_guards(self, ServerCall call) except -1

@@ -29,6 +29,7 @@ from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
 from fastrpc._core.serving.exchange cimport Failure, process_held
 from fastrpc._core.serving.handler_runner cimport report_long_step
+from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
 from fastrpc.errors import CallError, DecodeError
 
@@ -52,7 +53,8 @@ cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
 cdef inline int set_deadline(Gate gate, ServerCall call) noexcept:
     """Set the end of the call's time: what the caller states, else the server's default; at most the method's."""
     cdef uint64_t stated = call.stated_timeout_us, most = call.route.timeout_ns
-    cdef uint64_t timeout = gate.default_timeout_ns
+    # No default ends a stream.
+    cdef uint64_t timeout = gate.default_timeout_ns if call.stream is None else 0
     if stated == TIMEOUT_NONE:
         timeout = 0
     elif stated:
@@ -216,6 +218,16 @@ cdef class Gate(Admission):
         call.was_cancelled = True
         return call.stop()
 
+    cdef int note_answered(self, ServerCall call, int status, str text) except -1:
+        """The connection answered a call for what the caller sent on it: stop its handler, which answers nobody."""
+        call.was_ended = call.was_cancelled = True
+        if call.waiting_payload is not None:
+            self.drop_waiting(call)
+            self.count_refused(call, status, text)
+            if call.stream is not None:
+                (<ServedStream>call.stream).end()
+        return call.stop()
+
     cdef int leave(self, Exchange exchange) except -1:
         """Stop all that goes on for a connection that is over."""
         cdef ServerCall call
@@ -283,15 +295,14 @@ cdef class Gate(Admission):
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
         """Return whether the call has the shape of its method; if not it was refused."""
         cdef Route route = call.route
-        if route.flags & (STREAM_IN | STREAM_OUT):
-            text = f"{route.method} is {route.kind}: this server serves unary calls only"
-            self.refuse(call, UNIMPLEMENTED, text, True)
-        elif (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+        if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
             text = f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
             self.refuse(call, INVALID_ARGUMENT, text, True)
         elif names and not route.names.accepts(names):
             self._refuse_names(call, told_count(names))
         else:
+            if route.flags & (STREAM_IN | STREAM_OUT):
+                new_served_stream(call)
             return True
         return False
 
@@ -331,6 +342,8 @@ cdef class Gate(Admission):
         exchange.now = exchange.turn_ns = now_ns()
         self.runner.unwatch(call)
         if exchange.is_closed or call.was_ended:
+            if call.stream is not None:
+                (<ServedStream>call.stream).end()
             return
         if call.was_cancelled:
             self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")

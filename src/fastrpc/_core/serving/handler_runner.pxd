@@ -63,12 +63,13 @@ cdef class HandlerRunner:
     cdef int _go_on(self, ServerCall call, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _finish(self, ServerCall call, object value) except -1
+    cdef int _finish_bare(self, ServerCall call, object value) except -1
+    cdef int _run_stream(self, ServerCall call) except -1
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
     cdef int _answer_failure(self, ServerCall call, object error) except -1
     cdef bytes _fitting(self, ServerCall call, bytes details)
-    cdef int _send_metadata(self, ServerCall call) except -1
     cdef int _count_end(self, ServerCall call, int status) except -1
 
 

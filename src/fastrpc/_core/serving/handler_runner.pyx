@@ -23,16 +23,18 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.status cimport INTERNAL, OK
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, Route
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, Route
 from fastrpc._core.calls.call cimport scope_variable
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
-from fastrpc._core.framing.frame cimport ONE_WAY
+from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_OUT
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.served_stream cimport ServedStream
 
+from fastrpc._core.serving.served_stream import drive
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -114,6 +116,8 @@ cdef class HandlerRunner:
         if self.has_interceptors:
             call.never_started = True
             return self._run_task(call, self.dispatcher.intercepted(call))
+        if call.stream is not None:
+            return self._run_stream(call)
         if route.style == STYLE_ASYNC:
             made = start_handler(route.handler, call.given)
             if made is NULL:
@@ -135,6 +139,19 @@ cdef class HandlerRunner:
         self.watch(call)
         self.dispatcher.run_in_thread(call, route.handler)
         return 0
+
+    cdef int _run_stream(self, ServerCall call) except -1:
+        """Start the handler of a stream: a coroutine that drives its generator, or the one that reads the caller's."""
+        try:
+            if not call.route.gives_stream:
+                coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
+            elif call.route.style == STYLE_THREAD:
+                coroutine = self.dispatcher.drive_in_thread(call)
+            else:
+                coroutine = drive(call)
+        except BaseException as error:
+            return self.fail(call, error)
+        return self._run_task(call, coroutine)
 
     @cython.nonecheck(False)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
@@ -248,8 +265,8 @@ cdef class HandlerRunner:
         """Answer with a value."""
         assert call is not None and call.route is not None
         cdef bytes payload
-        if call.flags & ONE_WAY:
-            return self._count_end(call, OK)
+        if call.flags & (ONE_WAY | STREAM_OUT):
+            return self._finish_bare(call, value)
         if (
             call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
             and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.admission.message_bytes, call.exchange.most_message())
@@ -265,6 +282,24 @@ cdef class HandlerRunner:
             return 0
         return call.exchange.send_answer(call, payload)
 
+    cdef int _finish_bare(self, ServerCall call, object value) except -1:
+        """End a call whose answer is nothing, or was a stream."""
+        if not call.flags & ONE_WAY:
+            try:
+                if value is not None:
+                    kind = type(value).__name__
+                    raise TypeError(f"{call.route.method} answers by its messages, an interceptor returned a {kind}")
+                if call._reply_metadata is not None:
+                    call.pack_metadata()
+            except BaseException as error:
+                call.never_started = False
+                return self.fail(call, error)
+        self._count_end(call, OK)
+        if call.flags & ONE_WAY or call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
+            return 0
+        call.compressor = 0
+        return call.exchange.send_answer(call, b"")
+
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None: it has none, and the caller was told."""
         cdef Marshal marshal = call.route.marshal
@@ -276,7 +311,7 @@ cdef class HandlerRunner:
             if self.checks_results:
                 marshal.check_result(value, payload)
             if call._reply_metadata is not None:
-                self._send_metadata(call)
+                call.pack_metadata()
             if call.compressor:
                 payload = self._packed(call, payload)
             self._check_size(call, payload)
@@ -324,7 +359,7 @@ cdef class HandlerRunner:
         if not (call.flags & ONE_WAY or exchange.is_closed or call.was_ended or call.state == STATE_GONE):
             if call._reply_metadata is not None:
                 try:
-                    self._send_metadata(call)
+                    call.pack_metadata()
                 except CallError:
                     # It is logged; the handler's own error says more to the caller.
                     call.sent_metadata = None
@@ -363,23 +398,6 @@ cdef class HandlerRunner:
         logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
         return b""
 
-    cdef int _send_metadata(self, ServerCall call) except -1:
-        """Let what the handler put into `reply_metadata` go with the answer; what cannot go is tried once."""
-        cdef object metadata = call._reply_metadata
-        cdef uint32_t limit = call.exchange.most_metadata()
-        cdef bytes sent
-        call._reply_metadata = None
-        sent = encode_metadata(metadata)
-        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit):
-            text = (
-                f"{call.route.method}: the metadata of its answer is over the {limit} bytes that the "
-                "client takes (Limits.metadata_bytes)"
-            )
-            logger.error("%s", text)
-            raise CallError(Status.INTERNAL, text)
-        call.sent_metadata = sent
-        return 0
-
     @cython.nonecheck(False)
     cdef int _count_end(self, ServerCall call, int status) except -1:
         assert call is not None
@@ -390,6 +408,8 @@ cdef class HandlerRunner:
         call.is_running = False
         if call.is_held:
             self.unwatch(call)
+        if call.stream is not None:
+            (<ServedStream>call.stream).end()
         # Whoever keeps the call, such as the context that it was current in, need not keep all it brought.
         call.given = None
         if call.flags & ONE_WAY:

@@ -45,4 +45,5 @@ cdef class ServerCall(Call):
         public bint _dropped_proceed
 
     cdef int stop(self) except -1
+    cdef int pack_metadata(self) except -1
     cdef bint make_new(self) noexcept

@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from fastrpc._core.calls.call import Call
@@ -59,6 +59,23 @@ class ServerCall(Call):
     @property
     def codec_id(self) -> int:
         """The codec of the request and of the answer, by its number on the wire."""
+
+    def wrap_sent(self, function: Callable[[Any], Any]) -> None:
+        """Let a function make each message that is sent from what the handler yielded; in an interceptor."""
+
+    def wrap_received(self, function: Callable[[Any], Any]) -> None:
+        """Let a function make what the handler receives from each message; in an interceptor."""
+
+    def send_metadata(self) -> Coroutine[Any, Any, None]:
+        """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
+
+        Raises:
+            RuntimeError: the answer is no stream, or the first metadata was sent already.
+        """
+
+    @property
+    def messages(self) -> Any:
+        """The stream of the call, None for a unary one and after the end."""
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""

@@ -1,12 +1,23 @@
 """A call being served: its scope, its arguments and how far it is."""
 
 import asyncio
+import logging
+from asyncio import CancelledError
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calls.call cimport Draining
 from fastrpc._core.payload.marshal cimport BoundArguments
-from fastrpc._core.payload.metadata cimport encode_metadata
+from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+logger = logging.getLogger("fastrpc.server")
 
 
 cdef class ServerCall(Call):
@@ -101,7 +112,62 @@ cdef class ServerCall(Call):
             self.task.cancel()
         elif self.is_running:
             self.exchange.gate.dispatcher.stop(self)
+        if self.stream is not None:
+            # Whatever became of the cancellation: nothing more comes, and nothing more is sent.
+            (<StreamChannel>self.stream).end_output(CancelledError())
+            (<StreamChannel>self.stream).end_input(CancelledError())
         return 0
+
+    cdef int pack_metadata(self) except -1:
+        """Let what the handler put into `reply_metadata` go with what is sent next; what cannot go is tried once."""
+        cdef object metadata = self._reply_metadata
+        cdef uint32_t limit = self.exchange.most_metadata()
+        cdef bytes sent
+        self._reply_metadata = None
+        sent = encode_metadata(metadata)
+        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit):
+            text = (
+                f"{self.route.method}: the metadata of its answer is over the {limit} bytes that the "
+                "client takes (Limits.metadata_bytes)"
+            )
+            logger.error("%s", text)
+            raise CallError(Status.INTERNAL, text)
+        self.sent_metadata = sent
+        return 0
+
+    # Streams
+
+    def wrap_sent(self, function):
+        """Let a function make each message that is sent from what the handler yielded; in an interceptor."""
+        cdef StreamChannel stream = self._stream_to_wrap()
+        stream.sent_wraps = [*(stream.sent_wraps or ()), function]
+
+    def wrap_received(self, function):
+        """Let a function make what the handler receives from each message; in an interceptor."""
+        cdef StreamChannel stream = self._stream_to_wrap()
+        stream.received_wraps = [*(stream.received_wraps or ()), function]
+
+    def _stream_to_wrap(self):
+        if self.stream is None:
+            raise RuntimeError(f"{self.route.method} has no messages to wrap: it is {self.kind}, or over")
+        if self.given is None or not self.never_started:
+            raise RuntimeError(f"functions around the messages of {self.route.method} are given before `proceed`")
+        return self.stream
+
+    async def send_metadata(self):
+        """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
+
+        Raises:
+            RuntimeError: the answer is no stream, or the first metadata was sent already.
+        """
+        if self.stream is None or not self.route.gives_stream:
+            raise RuntimeError(f"the answer of {self.method} is no stream: its metadata goes with it")
+        self.stream.commit_metadata()
+
+    @property
+    def messages(self):
+        """The stream of the call, None for a unary one and after the end."""
+        return self.stream
 
     cdef int on_timer(self) except -1:
         if not self.was_cancelled:

@@ -130,6 +130,29 @@ cdef class NativeExchange(Exchange):
             session.callee.one_way_calls -= 1
         return 0
 
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef ServerSession session = self.owner()
+        if session is None or session.is_closed:
+            return 0
+        if codec >= FIRST_OWN_NUMBER:
+            codec = session.peer.codec_number(codec, session.gate.codecs[codec])
+        return session.sender.send_message(call, payload, <uint8_t>codec, <uint8_t>compressor)
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None or session.is_closed else session.sender.send_head(call, metadata)
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None or session.is_closed else session.assembler.message_taken(call, cost)
+
+    cdef bint output_is_full(self) noexcept:
+        return self._session is not NULL and (<ServerSession>self._session).output_is_full()
+
+    cdef int await_output(self, Call call) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None else session.await_output(call)
+
     cdef uint64_t most_message(self) noexcept:
         return self.max_message if self._session is NULL else (<ServerSession>self._session).peer.max_message
 
@@ -383,6 +406,10 @@ cdef class ServerSession(Session):
         self.exchange.now = self.now
         # Both sides watch the deadline; whoever is first, it is the same reason.
         return self.gate.cancel(<ServerCall>call, reason == CANCEL_DEADLINE)
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        self.exchange.now = self.now
+        return self.gate.note_answered(<ServerCall>call, status, text)
 
     cdef int on_stall(self) except -1:
         if self.loop_state.calm_until_ns == 0:

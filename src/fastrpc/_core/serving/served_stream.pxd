@@ -1,0 +1,55 @@
+"""The messages of a call that is served: what its handler receives and yields."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.serving.admission cimport Admission
+from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+
+@cython.final
+cdef class ServedStream(StreamChannel):
+    cdef:
+        # The same call, as the server knows it, and what the server counts.
+        ServerCall served
+        Admission admission
+
+        # How the REQUEST is encoded: so are the messages of both sides; what decodes them, found on first use.
+        int codec
+        int compressor
+        Marshal marshal
+
+        # The largest message that is sent, the largest that goes uncompressed; whether messages are checked against
+        # their annotation before they are sent.
+        Py_ssize_t most_bytes
+        Py_ssize_t compress_above
+        bint checks_results
+
+        # Bytes of messages that nobody took yet, counted for the connection.
+        int64_t held
+
+        # Whether the first metadata went, or a message before there was any.
+        readonly bint is_committed
+
+    cdef object bound(self)
+    cdef int send_value(self, object value) except -1
+    cdef bytes encoded(self, object value)
+    cdef int send_encoded(self, bytes payload) except -1
+    cdef int commit(self) except -1
+    cdef int end(self) except -1
+    cdef Marshal _marshal_of_call(self)
+    cdef bint _is_wanted(self) noexcept
+    cdef int _hold(self, int64_t change) except -1
+    cdef bytes _packed(self, bytes payload)
+
+
+@cython.final
+cdef class OnLoop:
+    cdef:
+        # The iterator that the handler returned.
+        object _messages
+
+
+cdef ServedStream new_served_stream(ServerCall call)

@@ -1,0 +1,50 @@
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, final
+
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.streams.stream_channel import StreamChannel
+
+@final
+class ServedStream(StreamChannel):
+    """The messages of a call that is served: an asynchronous iterator of what the caller sends."""
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the first metadata went, or a message before there was any."""
+
+    def commit_metadata(self) -> None:
+        """Send the first metadata now, also where there is none.
+
+        Raises:
+            RuntimeError: it was sent already, by itself or with the first message.
+        """
+
+    def bind(self) -> Any:
+        """Return how to call the handler."""
+
+    def encode(self, value: Any) -> bytes:
+        """Return the payload of a message."""
+
+    def send_payloads(self, payloads: deque[bytes]) -> int:
+        """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
+
+    @property
+    def room(self) -> asyncio.Future[None] | None:
+        """A future that is done once there is room; None where there is some."""
+
+def drive(call: ServerCall) -> Coroutine[Any, Any, None]:
+    """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
+
+def throw_at_yield(messages: Any, error: BaseException) -> Coroutine[Any, Any, None]:
+    """Raise the cancellation at the `yield` where a generator stands; what it yields in spite of that is dropped."""
+
+class OnLoop:
+    """The messages of an inline generator, which runs on the loop, as an asynchronous generator."""
+
+    def __init__(self, messages: Any) -> None: ...
+    def __aiter__(self) -> OnLoop: ...
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+    def athrow(self, error: BaseException) -> Coroutine[Any, Any, None]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]: ...

@@ -1,0 +1,307 @@
+"""The messages of a call that is served: what its handler receives and yields.
+
+::
+
+    DATA ──► ServedStream ──► async for in the handler
+    handler's generator ──► drive: one step, encode, send; wait while the stream is full ──► DATA
+    its end ──► RESPONSE     its error ──► RESPONSE with a status, behind the messages already sent
+
+A generator is stepped only while its stream has room, so what it yielded before an error or its end has left: at most
+one message waits for credit. It is stepped for a few milliseconds at a time, whatever room there is.
+"""
+
+import asyncio
+from asyncio import CancelledError
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.wire cimport tick_ns
+from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GONE, STYLE_INLINE, Route
+from fastrpc._core.calls.invocation cimport call_handler
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.payload.marshal cimport BoundArguments
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    # Nanoseconds for which one generator is stepped before others have their turn.
+    SLICE_NS = 5_000_000
+
+cdef object sleep = asyncio.sleep
+
+
+cdef class ServedStream(StreamChannel):
+    """The messages that the caller sends, as a handler receives them."""
+
+    # Between a handler and its messages
+
+    cdef object bound(self):
+        """Return how to call the handler: its arguments, with this stream at its place."""
+        cdef ServerCall call = self.served
+        cdef Route route = call.route
+        given = call.given
+        if not route.takes_stream:
+            return given
+        if type(given) is BoundArguments:
+            args, kwargs = (<BoundArguments>given).args, (<BoundArguments>given).kwargs
+        else:
+            args, kwargs = given, {}
+        args, kwargs = route.definition.bind_stream(args, kwargs, self)
+        return BoundArguments(args, kwargs) if kwargs else args
+
+    cdef Marshal _marshal_of_call(self):
+        cdef Route route = self.served.route
+        if self.marshal is None:
+            if self.codec == route.marshal.codec_id:
+                self.marshal = route.marshal
+            else:
+                self.marshal = <Marshal?>self.served.exchange.gate.dispatcher.marshal_of(route, self.codec)
+        return self.marshal
+
+    cdef int send_value(self, object value) except -1:
+        """Send what the handler yielded."""
+        return self.send_encoded(self.encoded(value))
+
+    cdef bytes encoded(self, object value):
+        """Return the payload of a message; also in the thread of a handler."""
+        cdef Marshal marshal = self.marshal
+        cdef bytes payload
+        if marshal is None:
+            marshal = self._marshal_of_call()
+        if self.sent_wraps is not None:
+            value = self.wrapped_for_sending(value)
+        payload = <bytes>marshal.encode_result(value)
+        if self.checks_results:
+            marshal.check_result(value, payload)
+        if PyBytes_GET_SIZE(payload) > self.most_bytes:
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"a message of {self.served.route.method} has {len(payload)} bytes, the server sends at most "
+                f"{self.most_bytes} (Limits.message_bytes)",
+            )
+        return payload
+
+    cdef int send_encoded(self, bytes payload) except -1:
+        """Send a message, behind the metadata that the handler set before its first one."""
+        if not self.is_committed:
+            self.commit()
+        return self.send_payload(payload)
+
+    cdef int commit(self) except -1:
+        """Send what the handler put into `reply_metadata` so far; what follows goes with the end."""
+        cdef ServerCall call = self.served
+        self.is_committed = True
+        if call._reply_metadata is not None and self._is_wanted():
+            call.pack_metadata()
+            metadata, call.sent_metadata = call.sent_metadata, None
+            call.exchange.send_head(call, metadata)
+        return 0
+
+    cdef bint _is_wanted(self) noexcept:
+        # Behind a CANCEL nothing is sent but the answer.
+        cdef ServerCall call = self.served
+        return not (
+            call.exchange.is_closed or call.was_ended or call.state == STATE_CANCELLED or call.state == STATE_GONE
+        )
+
+    def commit_metadata(self):
+        """Send the first metadata now, also where there is none.
+
+        Raises:
+            RuntimeError: it was sent already, by itself or with the first message.
+        """
+        cdef ServerCall call = self.served
+        if self.is_committed:
+            raise RuntimeError(f"the first metadata of {call.route.method} was sent already, what follows goes with the end")
+        if call._reply_metadata is None:
+            call.reply_metadata = {}
+        self.commit()
+
+    # For generators that run in a thread
+
+    def bind(self):
+        """Return how to call the handler."""
+        return self.bound()
+
+    def encode(self, value):
+        """Return the payload of a message."""
+        return self.encoded(value)
+
+    def send_payloads(self, payloads):
+        """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
+        cdef Py_ssize_t size = 0
+        cdef bytes payload
+        while payloads and (self.output_ended or not self.is_full()):
+            payload = payloads.popleft()
+            self.send_encoded(payload)
+            size += PyBytes_GET_SIZE(payload)
+        return size
+
+    @property
+    def room(self):
+        """A future that is done once there is room; None where there is some."""
+        return self.wait_room() if self.is_full() else None
+
+    # The side it is on
+
+    cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        if not self.input_ended:
+            self._hold(cost)
+        return StreamChannel.put(self, frame, payload, cost)
+
+    cdef int _hold(self, int64_t change) except -1:
+        self.held += change
+        self.served.exchange.stream_held += change
+        return self.admission.count(change)
+
+    cdef int taken(self, Py_ssize_t cost) except -1:
+        cdef int64_t counted = min(<int64_t>cost, self.held)
+        if counted:
+            self._hold(-counted)
+        return self.served.exchange.message_taken(self.served, cost)
+
+    cdef object decode(self, bytes payload, int codec, int compressor):
+        cdef ServerCall call = self.served
+        try:
+            if codec != self.codec:
+                text = f"a message is in codec {codec}, the request in {self.codec}"
+                raise CallError(Status.INVALID_ARGUMENT, text)
+            if compressor:
+                payload = <bytes?>call.exchange.gate.dispatcher.unpack_message(compressor, payload)
+            return self._marshal_of_call().decode_message(payload)
+        except CallError as error:
+            raise CallError(error.status, f"{call.route.method}: {error.message}") from None
+
+    cdef int emit(self, bytes payload) except -1:
+        cdef ServerCall call = self.served
+        cdef int compressor = 0
+        if not self._is_wanted():
+            return 0
+        if self.compressor and PyBytes_GET_SIZE(payload) > self.compress_above:
+            payload = self._packed(payload)
+            compressor = call.compressor
+            call.compressor = 0
+        call.counters.moved(0, PyBytes_GET_SIZE(payload))
+        return call.exchange.send_message(call, payload, self.codec, compressor)
+
+    cdef bytes _packed(self, bytes payload):
+        cdef ServerCall call = self.served
+        call.compressor = self.compressor
+        return call.exchange.compressed(call, call.exchange.gate.compressors[self.compressor], payload)
+
+    cdef bint output_is_full(self) noexcept:
+        return self.served.exchange.output_is_full()
+
+    cdef int await_output(self) except -1:
+        return self.served.exchange.await_output(self.served)
+
+    cdef int on_idle(self) except -1:
+        seconds = self.idle_ns / 1e9
+        text = f"{self.served.route.method} waited {seconds:g} s for its stream (Timeouts.stream_idle)"
+        error = CallError(Status.DEADLINE_EXCEEDED, text)
+        self.end_output(error)
+        return self.end_input(error)
+
+    # The end
+
+    cdef int end(self) except -1:
+        """The handler ended, or never began."""
+        return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
+
+
+cdef ServedStream new_served_stream(ServerCall call):
+    """Make the stream of a call, which knows it until the end; limits are the server's."""
+    cdef ServedStream stream = ServedStream.__new__(ServedStream)
+    cdef Admission admission = <Admission?>call.exchange.gate
+    runner = call.exchange.gate.runner
+    stream.served = call
+    stream.admission = admission
+    stream.call = call
+    stream.loop_state = admission.loop_state
+    stream.idle_ns = admission.stream_idle_ns
+    stream.codec = call.codec
+    stream.compressor = call.compressor
+    stream.most_bytes = <Py_ssize_t>admission.message_bytes
+    stream.compress_above = runner.compress_above
+    stream.checks_results = runner.checks_results
+    # The caller says nothing that is not in its REQUEST.
+    stream.input_ended = not call.route.takes_stream
+    stream.output_ended = not call.route.gives_stream
+    call.stream = stream
+    return stream
+
+
+async def drive(ServerCall call not None):
+    """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
+    cdef ServedStream stream = <ServedStream?>call.stream
+    cdef uint64_t until = tick_ns() + SLICE_NS
+    cdef bint is_at_yield = False
+    messages = call_handler(call.route.handler, stream.bound())
+    try:
+        if call.route.style == STYLE_INLINE:
+            messages = OnLoop(messages)
+        async for value in messages:
+            is_at_yield = True
+            stream.send_value(value)
+            value = None
+            if stream.is_full():
+                await stream.wait_room()
+                if stream.output_ended:
+                    raise stream._end_of_output()
+                until = tick_ns() + SLICE_NS
+            elif tick_ns() > until:
+                # Others have their turn, and what was sent leaves.
+                await sleep(0)
+                until = tick_ns() + SLICE_NS
+            is_at_yield = False
+    except CancelledError as error:
+        if is_at_yield:
+            await throw_at_yield(messages, error)
+        raise
+    finally:
+        close = getattr(messages, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def throw_at_yield(messages, error):
+    """Raise the cancellation at the `yield` where a generator stands; what it yields in spite of that is dropped."""
+    throw = getattr(messages, "athrow", None)
+    if throw is None:
+        return
+    try:
+        await throw(error)
+    except (CancelledError, StopAsyncIteration):
+        pass
+
+
+cdef class OnLoop:
+    """The messages of an inline generator, which runs on the loop, as an asynchronous generator."""
+
+    def __init__(self, messages):
+        self._messages = iter(messages)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        try:
+            return next(self._messages)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def athrow(self, error):
+        throw = getattr(self._messages, "throw", None)
+        if throw is not None:
+            try:
+                throw(error)
+            except StopIteration:
+                pass
+
+    async def aclose(self):
+        close = getattr(self._messages, "close", None)
+        if close is not None:
+            close()
