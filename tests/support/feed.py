@@ -1,139 +1,185 @@
-"""A service of every kind of method that streams, and what its handlers went through."""
+"""A service whose methods stream, in every way a handler can."""
 
 import asyncio
-from collections import Counter
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import fastrpc
-from tests.support.served import served
+from fastrpc import CallError, Status, current_call
 
-__all__ = ["Feed", "calling", "idle"]
-
-
-async def idle(client: fastrpc.Client) -> None:
-    """Return once no call of a client holds a place any more."""
-    async with asyncio.timeout(10):
-        while client.stats()["live"]["calls"]:
-            await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def calling(feed: "Feed", scheme: str = "memory", **options: Any) -> AsyncIterator[fastrpc.Client]:
-    """Serve a feed and yield a client of it that is connected."""
-    async with served(feed, scheme=scheme) as address, fastrpc.Client(address, **options) as client:
-        await client.ready(timeout=10)
-        yield client
+__all__ = ["Feed"]
 
 
 @fastrpc.service("feed")
 class Feed:
-    """Counts its starts; what is cancelled is noted by name."""
-
     def __init__(self) -> None:
-        self.started: Counter[str] = Counter()
-        self.received: list[object] = []
-        self.left: list[str] = []
-        self.has_left = asyncio.Event()
-        self.may_go_on = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.thread_goes_on = threading.Event()
+        #: What generators saw at their `yield` when they had to end, and how far they got.
+        self.ends: list[str] = []
+        self.yielded = 0
+        self.ended = asyncio.Event()
 
-    def _leave(self, name: str) -> None:
-        self.left.append(name)
-        self.has_left.set()
+    def note_end(self, error: BaseException) -> None:
+        self.ends.append(type(error).__name__)
+        self.ended.set()
 
     @fastrpc.method
-    async def latest(self) -> int:
-        """Give one answer."""
-        return 42
-
-    @fastrpc.method(idempotent=True)
     async def count(self, limit: int) -> AsyncIterator[int]:
-        """Give the numbers below a limit."""
-        self.started["count"] += 1
         for number in range(limit):
             yield number
 
     @fastrpc.method
-    def lines(self, text: str) -> Iterator[str]:
-        """Give the lines of a text, from a thread."""
-        yield from text.splitlines()
-
-    @fastrpc.method
-    async def blocks(self, size: int, limit: int) -> AsyncIterator[bytes]:
-        """Give so many blocks of a size."""
-        for number in range(limit):
-            yield bytes([number % 256]) * size
-
-    @fastrpc.method(idempotent=True)
-    async def watch(self) -> AsyncIterator[str]:
-        """Give one message, then wait to be cancelled."""
-        self.started["watch"] += 1
+    async def endless(self, size: int) -> AsyncIterator[bytes]:
+        """Yield without ever awaiting."""
         try:
-            yield "first"
-            await asyncio.Event().wait()
-        finally:
-            self._leave("watch")
+            while True:
+                self.yielded += 1
+                yield bytes(size)
+        except BaseException as error:
+            self.note_end(error)
+            raise
 
     @fastrpc.method
-    async def silent(self) -> AsyncIterator[str]:
-        """Give nothing before it is cancelled."""
-        self.started["silent"] += 1
+    async def awaited(self) -> AsyncIterator[int]:
+        """Yield one message, then wait for the test."""
         try:
-            await asyncio.Event().wait()
-            yield "never"
-        finally:
-            self._leave("silent")
+            yield 1
+            await self.go_on.wait()
+            yield 2
+        except BaseException as error:
+            self.note_end(error)
+            raise
 
     @fastrpc.method
-    async def broken(self, limit: int) -> AsyncIterator[int]:
-        """Give some numbers, then refuse."""
-        for number in range(limit):
+    async def stubborn(self) -> AsyncIterator[int]:
+        """Swallow the cancellation, and yield all the same."""
+        number = 0
+        while True:
+            number += 1
+            try:
+                yield number
+                if number > 1:
+                    await self.go_on.wait()
+            except asyncio.CancelledError as error:
+                self.note_end(error)
+
+    @fastrpc.method
+    async def refuse(self, after: int) -> AsyncIterator[int]:
+        for number in range(after):
             yield number
-        raise fastrpc.CallError(fastrpc.Status.NOT_FOUND, "there is no more", details={"at": limit})
+        raise CallError(Status.NOT_FOUND, "no more of them", details={"after": after})
 
     @fastrpc.method
-    async def crashing(self) -> AsyncIterator[int]:
-        """Give a number, then crash."""
-        yield 1
+    async def crash(self, after: int) -> AsyncIterator[int]:
+        for number in range(after):
+            yield number
         raise ZeroDivisionError
 
     @fastrpc.method
-    async def total(self, numbers: AsyncIterator[int]) -> int:
-        """Add up what comes."""
-        self.started["total"] += 1
-        result = 0
-        try:
-            async for number in numbers:
-                self.received.append(number)
-                result += number
-        finally:
-            self._leave("total")
-        return result
+    async def wrong(self) -> AsyncIterator[int]:
+        yield 1
+        yield "two"  # type: ignore[misc]
 
     @fastrpc.method
-    async def scaled(self, numbers: AsyncIterator[int], factor: int, *, offset: int = 0) -> int:
-        """Add up what comes, with arguments beside the stream."""
-        return offset + factor * sum([number async for number in numbers])
+    async def until_drain(self) -> AsyncIterator[int]:
+        yield 1
+        await current_call().draining
+        yield 2
+
+    @fastrpc.method
+    async def described(self) -> AsyncIterator[str]:
+        current_call().reply_metadata["first"] = "1"
+        yield "a"
+        current_call().reply_metadata["last"] = "2"
+
+    @fastrpc.method
+    async def early(self) -> AsyncIterator[str]:
+        current_call().reply_metadata["first"] = "1"
+        await current_call().send_metadata()
+        await self.go_on.wait()
+        yield "a"
+
+    @fastrpc.method
+    async def sized(self, sizes: list[int]) -> AsyncIterator[bytes]:
+        for size in sizes:
+            yield bytes(size)
+
+    @fastrpc.method
+    async def total(self, numbers: AsyncIterator[int], start: int = 0) -> int:
+        try:
+            async for number in numbers:
+                start += number
+        except BaseException as error:
+            self.note_end(error)
+            raise
+        return start
 
     @fastrpc.method
     async def first(self, numbers: AsyncIterator[int]) -> int:
-        """Answer the first number; the others are not read."""
+        return await anext(numbers)
+
+    @fastrpc.method
+    async def unread(self, blocks: AsyncIterator[bytes]) -> int:
+        await self.go_on.wait()
+        return sum([len(block) async for block in blocks])
+
+    @fastrpc.method
+    async def deaf(self, numbers: AsyncIterator[int]) -> int:
+        """Go on receiving whatever it is told."""
+        seen = 0
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                async for _ in numbers:
+                    seen += 1
+                return seen
+            self.note_end(asyncio.CancelledError())
+            if len(self.ends) == 3:
+                return seen
+
+    @fastrpc.method
+    async def scale(self, numbers: AsyncIterator[int], by: int) -> AsyncIterator[int]:
         async for number in numbers:
-            return number
-        return -1
+            yield number * by
 
     @fastrpc.method
-    async def unread(self, numbers: AsyncIterator[bytes]) -> None:
-        """Read nothing until told so."""
-        await self.may_go_on.wait()
+    async def mirror(self, values: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for value in values:
+            yield value
 
     @fastrpc.method
-    async def echo(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
-        """Give back what comes, louder."""
-        self.started["echo"] += 1
+    def lines(self, limit: int) -> Iterator[int]:
+        yield from range(limit)
+
+    @fastrpc.method
+    def blocks(self, size: int) -> Iterator[bytes]:
         try:
-            async for message in messages:
-                yield message.upper()
+            while True:
+                self.yielded += 1
+                yield bytes(size)
+        except BaseException as error:
+            self.ends.append(type(error).__name__)
+            raise
         finally:
-            self._leave("echo")
+            self.ends.append("finally")
+
+    @fastrpc.method
+    def paced(self) -> Iterator[int]:
+        yield 1
+        self.thread_goes_on.wait()
+        yield 2
+
+    @fastrpc.method
+    def broken(self, after: int) -> Iterator[int]:
+        yield from range(after)
+        raise CallError(Status.ABORTED, "in the thread")
+
+    @fastrpc.method(inline=True)
+    def inline(self, limit: int) -> Iterator[int]:
+        yield from range(limit)
+
+    @fastrpc.method
+    async def unary(self, value: Any) -> Any:
+        return value

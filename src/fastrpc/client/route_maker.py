@@ -41,6 +41,7 @@ class RouteMaker:
     def __init__(self, config: ClientConfig, totals: CallTotals, *, takes_input: bool = False) -> None:
         self._limits = config.limits
         self._totals = totals
+        self._takes_input = takes_input
         self._unstreamed = {"unary", "client_stream"} if takes_input else {"unary"}
         self._streams: dict[tuple[Any, str, Kind], Route] = {}
 
@@ -54,7 +55,12 @@ class RouteMaker:
             return self._named_route(method, codec, "unary")
         definition = method_definition(method)
         if definition.kind not in self._unstreamed:
-            raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
+            advice = (
+                _VERBS[definition.kind]
+                if self._takes_input
+                else "streams, which a SyncClient cannot: use a fastrpc.Client"
+            )
+            raise TypeError(f"{definition.full_name} {advice}")
         return self._route(definition, codec)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> Route:

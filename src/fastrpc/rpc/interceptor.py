@@ -40,9 +40,10 @@ class Interceptor(Protocol):
 def admits_none(call: Any) -> bool:
     """Return whether None may be a call's result, as far as its method is known; a one-way result is ignored."""
     definition = call.route.definition
-    if definition is None or call._is_one_way or call.kind in {"server_stream", "both_ways"}:
+    if definition is None or call._is_one_way:
         return True
-    return bool(definition.admits_none)
+    # What a server streams is sent before `proceed` returns.
+    return bool(definition.kind in {"server_stream", "both_ways"} or definition.admits_none)
 
 
 def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:

@@ -11,9 +11,9 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Limits, Memory, ServerConfig, Status, Timeouts, current_call
 from fastrpc.metrics import collector
+from tests.support.feed import Feed
 from tests.support.raw_streams import BOTH_WAYS, CLIENT_STREAM, stream_peer
 from tests.support.served import served
-from tests.support.served_feed import Feed
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Cancel, Credit, Data, End
 

@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from fastrpc import CallError, Client, ConnectionLostError, Status, StreamEndedError, UnavailableError
-from tests.support.feed import Feed, calling, idle
+from tests.support.called_feed import Feed, calling, idle
 from tests.support.served import served
 
 
@@ -142,6 +142,24 @@ async def test_a_client_that_closes_ends_its_streams(scheme: str) -> None:
         with pytest.raises(ConnectionLostError):
             await waiting
         await gone(feed, "watch")
+
+
+async def test_a_server_that_drains_ends_streams_with_a_clear_error(scheme: str) -> None:
+    feed = Feed()
+    async with served(feed, scheme=scheme) as address, Client(address) as client:
+        await client.ready(timeout=10)
+        idempotent, other = client.stream(Feed.watch), client.open(Feed.echo)
+        assert await idempotent.receive() == "first"
+        await other.send("a")
+        assert await other.receive() == "A"
+        await address.server.drain(timeout=0.05)
+        for stream in (idempotent, other):
+            with pytest.raises(UnavailableError) as drained:
+                await stream.receive()
+            assert drained.value.processed == "yes"
+            assert drained.value.retryable is (stream is idempotent)
+            assert drained.value.hint == "open it again"
+            await stream.aclose()
 
 
 @pytest.mark.one_loop

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from fastrpc import CallError, EncodeError, Status, StreamEndedError
-from tests.support.feed import Feed, calling
+from tests.support.called_feed import Feed, calling
 
 pytestmark = pytest.mark.one_loop
 

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from fastrpc import Admission, Limits, ServerConfig, Status, Timeouts
+from tests.support.feed import Feed
 from tests.support.raw_streams import BOTH_WAYS, CLIENT_STREAM, StreamPeer, stream_peer
 from tests.support.served import Served, served
-from tests.support.served_feed import Feed
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Cancel, Credit, Data, End, Head, Response
 

@@ -11,7 +11,7 @@ import fastrpc
 from fastrpc import CallError, Client, Status, UnavailableError
 from fastrpc.config import Breaker, ClientConfig, Pool
 from fastrpc.failmodes import FailFast, FailOver
-from tests.support.feed import idle
+from tests.support.called_feed import idle
 from tests.support.served import served
 
 pytestmark = pytest.mark.one_loop

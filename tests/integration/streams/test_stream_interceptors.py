@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fastrpc import Call, CallError, Proceed, Status
-from tests.support.feed import Feed, calling
+from tests.support.called_feed import Feed, calling
 
 pytestmark = pytest.mark.one_loop
 
@@ -162,6 +162,16 @@ async def test_messages_are_wrapped_before_proceed_only() -> None:
     async with calling(Feed(), interceptors=[late]) as client:
         assert [number async for number in client.stream(Feed.count, 1)] == [0]
     assert refused
+
+
+async def test_a_unary_call_has_no_messages_to_wrap() -> None:
+    async def wrap(call: Call, proceed: Proceed) -> Any:
+        call.wrap_sent(str)
+        return await proceed(call)
+
+    async with calling(Feed(), interceptors=[wrap]) as client:
+        with pytest.raises(RuntimeError, match="no messages to wrap"):
+            await client.call(Feed.latest)
 
 
 async def test_leaving_a_stream_ends_its_interceptors() -> None:

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from fastrpc import Client
+from tests.support.feed import Feed
 from tests.support.served import SCHEMES, Served, served
-from tests.support.served_feed import Feed
 from tests.support.waiting import eventually
 
 

@@ -16,9 +16,10 @@ class Texts:
     @fastrpc.method
     async def repeated(self, text: str, limit: int) -> AsyncIterator[str]:
         call = fastrpc.current_call()
-        call.reply_metadata["last"] = call.metadata.get("trace", "")
+        call.reply_metadata["first"] = call.metadata.get("trace", "")
         for _ in range(limit):
             yield text
+        call.reply_metadata["last"] = str(limit)
 
     @fastrpc.method
     async def echo(self, texts: AsyncIterator[str]) -> AsyncIterator[str]:
@@ -46,9 +47,9 @@ async def test_messages_are_compressed_each_by_itself(compressor: str) -> None:
 async def test_a_client_may_compress_every_stream() -> None:
     config = ClientConfig(compressor="gzip", compress_above=16)
     async with served(Texts) as address, fastrpc.Client(address, config=config) as client:
-        async with client.stream(Texts.repeated, "a" * 1000, 10) as texts:
-            assert [text async for text in texts] == ["a" * 1000] * 10
-        assert client.stats()["totals"]["received_bytes"] < 1000
+        async with client.stream(Texts.repeated, "a" * 2000, 10) as texts:
+            assert [text async for text in texts] == ["a" * 2000] * 10
+        assert client.stats()["totals"]["received_bytes"] < 2000
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
@@ -70,8 +71,10 @@ async def test_metadata_goes_both_ways() -> None:
     async with served(Texts) as address, fastrpc.Client(address) as client:
         view = client.with_options(metadata={"trace": "7"})
         async with view.stream(Texts.repeated, "a", 1) as texts:
+            assert (await texts.headers())["first"] == "7"
             assert [text async for text in texts] == ["a"]
-            assert texts.reply.metadata["last"] == "7"
+            assert texts.metadata["first"] == "7"
+            assert texts.reply.metadata["last"] == "1"
 
 
 async def test_bytes_of_messages_are_counted_and_a_stream_is_one_call() -> None:

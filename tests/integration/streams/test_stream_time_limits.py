@@ -7,7 +7,7 @@ import pytest
 
 import fastrpc
 from fastrpc import ClientConfig, DeadlineExceededError, Timeouts
-from tests.support.feed import Feed, calling, idle
+from tests.support.called_feed import Feed, calling, idle
 
 pytestmark = pytest.mark.one_loop
 

@@ -7,7 +7,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, Reply, Status, Stream
-from tests.support.feed import Feed, calling
+from tests.support.called_feed import Feed, calling
 
 pytestmark = pytest.mark.one_loop
 
@@ -203,6 +203,20 @@ async def test_a_wrong_stream_argument_is_a_type_error(args: Any, kwargs: Any, t
         with pytest.raises(TypeError, match=text):
             await client.call(Feed.total, *args, **kwargs)
     assert feed.started["total"] == 0
+
+
+@pytest.mark.parametrize("verb", ["broadcast", "fork"])
+@pytest.mark.parametrize("method", [Feed.count, Feed.total, Feed.echo])
+async def test_fan_outs_take_no_streams(verb: str, method: Any) -> None:
+    async with Client(NOWHERE) as client:
+        with pytest.raises(TypeError, match=rf"feed\.{method.__name__} streams"):
+            await getattr(client, verb)(method, [1])
+
+
+@pytest.mark.parametrize("method", [Feed.count, Feed.total, Feed.echo])
+def test_a_blocking_client_says_that_it_cannot_stream(method: Any) -> None:
+    with fastrpc.SyncClient(NOWHERE) as client, pytest.raises(TypeError, match="SyncClient"):
+        client.call(method, [1])
 
 
 async def test_arguments_that_do_not_fit_are_a_type_error_and_nothing_is_sent() -> None:

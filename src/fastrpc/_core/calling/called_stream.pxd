@@ -36,6 +36,7 @@ cdef class StreamCall(PendingCall):
     cdef int abandon(self, int reason, object error) except -1
     cdef int end_pick(self, object error) except -1
     cdef int detach(self) noexcept
+    cdef bytes _packed(self, bytes payload)
 
 
 cdef class CalledStream(StreamChannel):

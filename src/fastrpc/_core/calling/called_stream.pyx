@@ -77,7 +77,7 @@ cdef class StreamCall(PendingCall):
         cdef uint64_t now = now_ns()
         cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.apply_options(self, self.route, now)
-        payload = self.options.pack(self, payload, self.session.peer, self.session.is_ready)
+        payload = self._packed(self.options.pack(self, payload, self.session.peer, self.session.is_ready))
         count_start(self, payload)
         self.stream_pointer = <PyObject*>stream
         stream.attach(self)
@@ -89,6 +89,18 @@ cdef class StreamCall(PendingCall):
             self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
             raise
         return 0
+
+    cdef bytes _packed(self, bytes payload):
+        """Compress the arguments however short they are: messages may be compressed only as the REQUEST is."""
+        cdef int number
+        compressor = self.options.compressor
+        if compressor is None or self.compressor or not self.session.is_ready:
+            return payload
+        number = self.session.peer.compressor_number(compressor.wire_id, compressor.name)
+        if number < 0:
+            return payload
+        self.compressor = <uint8_t>number
+        return bytes(compressor.compress(payload))
 
     cdef int detach(self) noexcept:
         self.stream_pointer = NULL
@@ -190,17 +202,13 @@ cdef class StreamCall(PendingCall):
 
     def wrap_sent(self, function):
         """Have a function make something else of each message sent; the one given first is called first."""
-        stream = self._wrapping(function)
-        if (<CalledStream>stream).sent_wraps is None:
-            (<CalledStream>stream).sent_wraps = []
-        (<CalledStream>stream).sent_wraps.append(function)
+        cdef CalledStream stream = self._wrapping(function)
+        stream.sent_wraps = [*(stream.sent_wraps or ()), function]
 
     def wrap_received(self, function):
         """Have a function make something else of each message received; the one given first is called last."""
-        stream = self._wrapping(function)
-        if (<CalledStream>stream).received_wraps is None:
-            (<CalledStream>stream).received_wraps = []
-        (<CalledStream>stream).received_wraps.append(function)
+        cdef CalledStream stream = self._wrapping(function)
+        stream.received_wraps = [*(stream.received_wraps or ()), function]
 
     def _wrapping(self, function):
         if not callable(function):
@@ -504,7 +512,7 @@ cdef class CalledStream(StreamChannel):
     cdef int emit(self, bytes payload) except -1:
         cdef StreamCall call = <StreamCall>self.call
         cdef uint8_t number = 0
-        if call.options.compressor is not None and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
+        if call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
             payload = self._compressed(payload, &number)
         call.session.sender.send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
@@ -544,7 +552,11 @@ cdef class CalledStream(StreamChannel):
             raise self._end_of_output()
         if self.sent_wraps is not None:
             message = self._wrapped(message)
-        return self.send_payload(<bytes>self.call.route.marshal.encode_message(message))
+        try:
+            return self.send_payload(<bytes>self.call.route.marshal.encode_message(message))
+        except FastRPCError as error:
+            mark_own(error)
+            raise
 
     def _wrapped(self, message):
         try:
