@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.compare.processes import choose_cores, run_client
+from bench.compare.processes import choose_cores, run_client, running_server
 from bench.promises.arrays import array_seconds
 from bench.promises.attacks import (
     given_up_answers,
@@ -141,6 +141,31 @@ def selectors() -> list[Finding]:
     return [*findings, Finding("consistent hash, 1,000 endpoints: one pick", nanoseconds, 150, "ns", details)]
 
 
+def streams() -> list[Finding]:
+    """Small messages of one stream, and streams that nobody reads."""
+    command = [sys.executable, "-m", "bench.promises.streams"]
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        rates = run_client([*command, server.address, "read", "0"], choose_cores().client, 10)
+        before = server.peak_bytes()
+        grown = run_client([*command, server.address, "leave", "100"], choose_cores().client, 10)["kib"]
+        server_grown = (server.peak_bytes() - before) / KIB
+    windows = 100 * 64 + 8 * KIB
+    return [
+        *(
+            Finding(f"a message of 32 B through {way}", 1e9 / rates[way], limit, "ns", f"{rates[way]:,.0f}/s")
+            for way, limit in (("async_for", 1_000), ("receive_many", 500))
+        ),
+        Finding(
+            "100 endless streams that nobody reads: the client",
+            grown,
+            windows,
+            "KiB",
+            "their windows + 8 MiB",
+        ),
+        Finding("the same: the server", server_grown, windows, "KiB", "their windows + 8 MiB"),
+    ]
+
+
 def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: int = 11) -> Finding:
     """Compare the rates through registry and selector with those by hand; the figure is that of the worst way."""
     command = [sys.executable, "-m", "bench.promises.spread", kind]
@@ -192,5 +217,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         registry_snapshot,
         payloads,
         arrays,
+        streams,
     )
 }

@@ -24,6 +24,7 @@ from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.client import Client
+from fastrpc.client.stream import Stream
 from fastrpc.config import (
     TLS,
     Admission,
@@ -125,6 +126,7 @@ __all__ = [
     "ServerConfig",
     "Status",
     "StoreError",
+    "Stream",
     "StreamEndedError",
     "SyncClient",
     "Timeouts",

@@ -173,6 +173,19 @@ async def show_rejected_argument(client: fastrpc.Client) -> None:
     check(await client.call(Demo.count, "mul") == before, "the handler did not start")
 
 
+async def show_streams(client: fastrpc.Client) -> None:
+    say("A method streams, and is streamed to")
+    async with client.stream(Demo.numbers, 10_000) as numbers:
+        check([n async for n in numbers] == list(range(10_000)), "10,000 messages came in order")
+    check(
+        await client.call(Demo.total, range(10_000)) == 49_995_000, "10,000 messages were sent and added up"
+    )
+    async with client.stream(Demo.numbers, 0) as numbers:
+        async for _ in numbers:
+            break
+    check(await client.call(Demo.see_cancelled), "a stream without end ended when its reader left")
+
+
 async def show_deadline(client: fastrpc.Client) -> None:
     """Wait for a handler for less long than it takes."""
     say("A deadline travels with the call and ends it on both sides")
@@ -384,6 +397,7 @@ async def show_one_server(running: Cluster) -> None:
     async with fastrpc.Client(address) as client:
         await show_typed_calls(client)
         await show_rejected_argument(client)
+        await show_streams(client)
         await show_deadline(client)
         await show_cancellation(client)
         await show_compression(address)

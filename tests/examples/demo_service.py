@@ -4,7 +4,9 @@ A class under @service. Its signatures are the schema.
 """
 
 import asyncio
+import itertools
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import fastrpc
@@ -62,6 +64,21 @@ class Demo:
     async def shout(self, text: str) -> str:
         """Give a long text back, larger."""
         return text.upper()
+
+    @fastrpc.method(idempotent=True)
+    async def numbers(self, limit: int) -> AsyncIterator[int]:
+        """Stream numbers; they go on until the caller has left, if the limit is 0."""
+        try:
+            for number in itertools.count() if limit == 0 else range(limit):
+                yield number
+        finally:
+            if limit == 0:
+                self.cancelled.set()
+
+    @fastrpc.method
+    async def total(self, numbers: AsyncIterator[int]) -> int:
+        """Add up a stream."""
+        return sum([number async for number in numbers])
 
     @fastrpc.method
     async def sleep(self) -> None:

@@ -145,6 +145,11 @@ class Feed:
             yield number * by
 
     @fastrpc.method
+    async def mirror(self, values: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for value in values:
+            yield value
+
+    @fastrpc.method
     def lines(self, limit: int) -> Iterator[int]:
         yield from range(limit)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import fastrpc
 from fastrpc.errors import CallError
-from tests.typing.promised import BlockingStreams, Stream, Streams
+from tests.typing.promised import BlockingStreams
 from tests.typing.services import Arith, Clock, Feed, Files, Prices, User, Users, UserTable
 
 
@@ -153,7 +153,7 @@ async def test_of_a_program(
     print(address, client)
 
 
-async def streams(client: Streams, chat: Stream[str, bytes]) -> None:
+async def streams(client: fastrpc.Client, chat: fastrpc.Stream[str, bytes]) -> None:
     client.stream(Feed.count, "3")  # error
     client.stream(Arith.mul, 6, 7)  # error
     client.open(Feed.count, 3)  # error

@@ -20,7 +20,7 @@ from fastrpc.types import register
 from tests.typing.services import Arith, Clock, Feed, Files, Prices, StoredUsers, User, Users, UserTable
 
 if TYPE_CHECKING:
-    from tests.typing.promised import BlockingStreams, Stream, Streams, SyncStream
+    from tests.typing.promised import BlockingStreams, SyncStream
 
 # The decorators change nothing.
 
@@ -300,25 +300,25 @@ def test_with_a_server(fastrpc_serving: fastrpc.testing.ServingFixture) -> None:
 # Streams, once they are there.
 
 
-async def streams(client: "Streams") -> None:
+async def streams(client: fastrpc.Client) -> None:
     async with client.stream(Feed.count, 3) as numbers:
-        assert_type(numbers, Stream[Any, int])
+        assert_type(numbers, fastrpc.Stream[Any, int])
         async for number in numbers:
             assert_type(number, int)
     async with client.stream(Feed.lines, path="a") as lines:
         assert_type([line async for line in lines], list[str])
     async with client.stream(Users.watch, 1) as changes:
         assert_type(await changes.receive(), User)
-    assert_type(client.stream("feed.count", 3), Stream[Any, Any])
+    assert_type(client.stream("feed.count", 3), fastrpc.Stream[Any, Any])
     async with client.open(Feed.chat, "lobby") as chat:
-        assert_type(chat, Stream[str, bytes])
+        assert_type(chat, fastrpc.Stream[str, bytes])
         await chat.send("hello")
         assert_type(await chat.receive_many(), list[bytes])
         await chat.end()
     async with client.open(Feed.total) as total:
         await total.send(1)
         assert_type(total.reply.value, int)
-    assert_type(client.open("feed.chat", "lobby"), Stream[Any, Any])
+    assert_type(client.open("feed.chat", "lobby"), fastrpc.Stream[Any, Any])
 
 
 def blocking_streams(client: "BlockingStreams") -> None:

@@ -1,7 +1,7 @@
 """Verbs whose types are fixed but whose engine comes with a later change; each moves to its caller then.
 
-`Streams` to `fastrpc/_core/calling/caller.pyi`, `BlockingStreams` to `fastrpc/_core/calling/blocking_caller.pyi`,
-the others to `fastrpc/rpc/stream.py`. Until then a program that uses them is refused, as it would be at run time.
+`BlockingStreams` to `fastrpc/client/stream_verbs.py`, the others to `fastrpc/client/stream.py`. Until
+then a program that uses them is refused, as it would be at run time.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -17,31 +17,8 @@ T = TypeVar("T")
 S_contra = TypeVar("S_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
-class Stream(Generic[S_contra, T_co]):
-    """A call whose messages go one way or both; the result of `stream` and `open`."""
-
-    async def __aenter__(self) -> Self: ...
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-    def __aiter__(self) -> AsyncIterator[T_co]: ...
-    async def __anext__(self) -> T_co: ...
-    async def send(self, message: S_contra, /) -> None: ...
-    async def end(self) -> None: ...
-    async def receive(self) -> T_co: ...
-    async def receive_many(self) -> list[T_co]: ...
-    def cancel(self) -> None: ...
-    async def aclose(self) -> None: ...
-    @property
-    def metadata(self) -> Metadata: ...
-    @property
-    def reply(self) -> Reply[T_co]: ...
-
 class SyncStream(Generic[S_contra, T_co]):
-    """The same without a loop."""
+    """A `Stream` without a loop."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -62,38 +39,6 @@ class SyncStream(Generic[S_contra, T_co]):
     def metadata(self) -> Metadata: ...
     @property
     def reply(self) -> Reply[T_co]: ...
-
-class Streams:
-    """What `Client` is to have besides `call`, `request`, `notify` and `call_many`."""
-
-    @overload
-    def stream(
-        self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Stream[Any, T]: ...
-    @overload
-    def stream(
-        self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Stream[Any, T]: ...
-    @overload
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[Any, Any]: ...
-    @overload
-    def open(
-        self,
-        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Stream[S, T]: ...
-    @overload
-    def open(
-        self,
-        method: Callable[Concatenate[Any, AsyncIterator[S], P], Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Stream[S, T]: ...
-    @overload
-    def open(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[Any, Any]: ...
 
 class BlockingStreams:
     """What `SyncClient` is to have besides; its `call` and `request` take streamed input already."""

@@ -96,11 +96,9 @@ def test_what_type_checkers_accept_works_at_run_time(source: object) -> None:
     check_service(service_definition(source))
 
 
-@pytest.mark.parametrize("client", ["Client", "SyncClient"])
-def test_verbs_that_exist_are_no_longer_promised(client: str) -> None:
-    # Whoever adds one moves its overloads from `promised.pyi` into the stub of its class.
-    verbs = ("stream", "open")
-    assert [verb for verb in verbs if hasattr(getattr(fastrpc, client), verb)] == []
+def test_verbs_that_exist_are_no_longer_promised() -> None:
+    # Whoever adds one moves its overloads from `promised.pyi` into its class.
+    assert [verb for verb in ("stream", "open") if hasattr(fastrpc.SyncClient, verb)] == []
 
 
 def _marked_lines() -> dict[int, str]:

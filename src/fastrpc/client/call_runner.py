@@ -20,6 +20,8 @@ from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
+from fastrpc.client.route_maker import RouteMaker
+from fastrpc.client.stream_runner import StreamRunner
 from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, UnavailableError
@@ -44,11 +46,22 @@ class CallRunner:
     """Run the calls of one client that cannot be sent at once."""
 
     def __init__(
-        self, pool: Pool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
+        self,
+        pool: Pool,
+        interceptors: Sequence[Interceptor],
+        policy: RetryPolicy,
+        mode: FailMode,
+        routes: RouteMaker,
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
         self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
+        #: The calls whose messages go one way or both.
+        self.streams = StreamRunner(pool, mode, routes, may_retry=may_retry, status_of=status_of)
+        if self._interceptors:
+            self.streams.proceed = Chain(
+                self._interceptors, self.streams.run, note_failure, admits_none
+            ).proceed()
         self._mode = mode
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
         #: The rule for retries; all calls share its budget.
@@ -60,6 +73,8 @@ class CallRunner:
 
     def run(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call from its first attempt."""
+        if call._streamed is not None:
+            return self.streams.call(call)
         return self._intercepted(call) if self._interceptors else self._run(call)
 
     async def _run(self, call: ClientCall) -> Any:
@@ -119,6 +134,10 @@ class CallRunner:
 
     async def run_batch(self, batch: BatchCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
+        if batch.kind != "unary":
+            raise TypeError(
+                f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+            )
         if self._interceptors:
             singles = [batch._single(index) for index in range(batch._size)]
             results = await asyncio.gather(*singles, return_exceptions=True)

@@ -7,11 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.base.histogram import CallTotals, default_registry
+from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.caller import Caller
 from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import process_generation
-from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.client.call_runner import CallRunner
@@ -21,6 +20,8 @@ from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
+from fastrpc.client.route_maker import RouteMaker
+from fastrpc.client.stream_verbs import StreamVerbs
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
@@ -32,8 +33,7 @@ from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequ
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
-from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
-from fastrpc.rpc.service import check_name_length, method_definition, service_definition
+from fastrpc.rpc.service import method_definition, service_definition
 from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
@@ -44,7 +44,6 @@ __all__ = [
     "Client",
     "OptionsCheck",
     "Proxy",
-    "RouteMaker",
     "DEFAULT_FAIL_MODE",
     "check_config",
     "checked_endpoints",
@@ -63,7 +62,7 @@ _DEFAULT_CONFIG = ClientConfig()
 DEFAULT_FAIL_MODE = "failover"
 
 
-class Client(Caller, FanOut):
+class Client(Caller, FanOut, StreamVerbs):
     """Call the methods of one service, wherever it runs.
 
     The constructor does no I/O: the first call connects. A client belongs to the event loop of its first use.
@@ -106,11 +105,9 @@ class Client(Caller, FanOut):
         )
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
+        routes = RouteMaker(config, pool.totals, takes_input=True)
         state = CallerState(
-            CallRunner(pool, interceptors, policy, mode),
-            RouteMaker(config, pool.totals),
-            policy.budget,
-            endpoint_set,
+            CallRunner(pool, interceptors, policy, mode, routes), routes, policy.budget, endpoint_set
         )
         state.pool = pool
         self._unclosed = _Unclosed(pool)
@@ -278,48 +275,6 @@ class OptionsCheck:
             raise ConfigError(f"endpoint is {address}, this client has {self._target}")
 
 
-class RouteMaker:
-    """Make the Route of a method at its first call."""
-
-    def __init__(self, config: ClientConfig, totals: CallTotals) -> None:
-        self._limits = config.limits
-        self._totals = totals
-
-    def __call__(self, method: Any, codec: str) -> Route:
-        depth, items = self._limits.depth, 1_000_000
-        if isinstance(method, str):
-            definition: Any = _NamedMethod(method)
-            marshal = untyped_marshal(codec, method, depth=depth, items=items)
-        else:
-            definition = method_definition(method)
-            if definition.kind != "unary":
-                raise TypeError(
-                    f"{definition.full_name} streams its messages, which a unary call cannot carry"
-                )
-            marshal = marshal_for(definition, codec_for(definition, codec), depth=depth, items=items)
-        counters = default_registry.counters(definition.full_name, "client")
-        return Route(definition, marshal, counters, totals=self._totals)
-
-
-class _NamedMethod:
-    """A method known by its name only."""
-
-    kind = "unary"
-    style = "async"
-    idempotent = False
-    public = False
-    timeout = None
-    #: Its result type is unknown.
-    admits_none = True
-
-    def __init__(self, full_name: str) -> None:
-        service, dot, name = full_name.rpartition(".")
-        if not dot or not service or not name or not full_name.isascii():
-            raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
-        check_name_length(full_name)
-        self.full_name = full_name
-
-
 class Proxy:
     """The methods of a service as attributes, bound to a client."""
 
@@ -336,9 +291,12 @@ class Proxy:
                 f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}"
             )
         client, function = self.__dict__["_client"], definition.function
+        verb = client.call
+        if definition.signature.has_stream_result and isinstance(client, StreamVerbs):
+            verb = client.stream
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return client.call(function, *args, **kwargs)
+            return verb(function, *args, **kwargs)
 
         call.__name__ = name
         self.__dict__[name] = call

@@ -21,6 +21,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import timeout
+from fastrpc.rpc.service import method_definition
 
 __all__ = ["BlockingFanOut", "FanOut", "OutcomeQueue", "Running"]
 
@@ -233,6 +234,10 @@ class Running:
 
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
     """Return all endpoints; a failure counts as an error of the call."""
+    if not isinstance(method, str) and method_definition(method).kind != "unary":
+        raise TypeError(
+            f"{method_definition(method).full_name} streams: broadcast and fork take methods without a stream"
+        )
     with own_call():
         return cast(list[Endpoint], await client._endpoints_of(method))
 

@@ -178,6 +178,30 @@ class MethodDefinition:
             return (*args[:at], stream, *args[at:]), dict(kwargs)
         return args, {**kwargs, parameter.name: stream}
 
+    def split_stream(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+        """Return the arguments of a call without the caller's stream, and the stream.
+
+        Raises:
+            TypeError: the stream is missing or given twice, as for a local call.
+        """
+        parameter, at = self.signature.stream, self.signature.stream_position
+        if parameter is None:
+            raise TypeError(f"{self.label} has no stream parameter")
+        by_position = parameter.by_position and len(args) > at
+        by_name = parameter.by_name and parameter.name in kwargs
+        if by_position and by_name:
+            raise TypeError(f"{self.label}() got multiple values for argument {parameter.name!r}")
+        if by_position:
+            return (*args[:at], *args[at + 1 :]), dict(kwargs), args[at]
+        if by_name:
+            rest = dict(kwargs)
+            return args, rest, rest.pop(parameter.name)
+        raise TypeError(
+            f"{self.label}() missing 1 required argument: {parameter.name!r}, the messages to send"
+        )
+
     def _spelling(self) -> list[set[str]]:
         """Return the names of each parameter, old ones included."""
         return [

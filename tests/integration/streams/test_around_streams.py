@@ -173,6 +173,16 @@ class TestCompression:
             peer.send(call, b"abc", end=True)
             assert msgspec.msgpack.decode((await peer.end(call)).payload) == 50_003
 
+    async def test_messages_are_compressed_as_those_of_the_client(self) -> None:
+        async with served(Feed, scheme="tcp") as target, stream_peer(target, {9: ((GZIP, b"gzip"),)}) as peer:
+            call = peer.open("feed.mirror", flags=BOTH_WAYS)
+            packed = gzip.compress(msgspec.msgpack.encode("a" * 5_000))
+            peer.peer.send(Data(call, packed, codec=1, compressor=GZIP).encode(), End(call).encode())
+            await peer.end(call)
+            [data] = peer.data(call)
+            assert data.compressor == GZIP
+            assert msgspec.msgpack.decode(gzip.decompress(data.payload)) == "a" * 5_000
+
     @pytest.mark.parametrize(
         ("payload", "compressor", "status"),
         [

@@ -121,6 +121,9 @@ cdef class CallTotals:
     cdef inline void ended(self, int status) noexcept:
         self._ended[status if 0 <= status < STATUSES else UNKNOWN] += 1
 
+    cdef inline void sent(self, uint64_t sent_bytes) noexcept:
+        self._sent_bytes += sent_bytes
+
     cdef inline void received(self, uint64_t received_bytes) noexcept:
         self._received_bytes += received_bytes
 

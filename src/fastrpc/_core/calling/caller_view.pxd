@@ -93,3 +93,8 @@ cdef uint64_t fork_generation() noexcept
 cdef list argument_tuples_of(object given, dict unknown)
 cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint over_floor(bytes metadata) except -1
+cdef bint holds_iterator(tuple args, dict kwargs) noexcept
+
+cdef inline bint sends_stream(Route route, tuple args, dict kwargs) noexcept:
+    # Whether one of the arguments of a call is a stream of messages.
+    return route.takes_stream or (route.marshal.shape is None and holds_iterator(args, kwargs))

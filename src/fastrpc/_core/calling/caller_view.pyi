@@ -5,6 +5,11 @@ from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc.rpc.options import CallOptions
 
+def split_iterator(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Return the arguments of a method known by its name without the iterator among them, and that or None."""
+
 def process_generation() -> int:
     """Return the number of forks between the first process and this one, plus 1."""
 
@@ -88,6 +93,10 @@ class CallerView:
     def endpoint(self) -> Any: ...
     def _share(self, state: ViewState, codec: str) -> None:
         """Attach to a state, without options of its own."""
+
+    @property
+    def _options(self) -> ViewOptions:
+        """The options of its calls."""
 
     @property
     def _is_view(self) -> bool:

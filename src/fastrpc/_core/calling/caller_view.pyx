@@ -19,7 +19,7 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport Scope, current_scope
-from fastrpc._core.framing.frame cimport IDEMPOTENT
+from fastrpc._core.framing.frame cimport IDEMPOTENT, STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 
@@ -38,6 +38,8 @@ cdef extern from "Python.h":
     void PyType_Modified(PyTypeObject* kind)
     int PyObject_GenericSetAttr(object instance, object name, object value) except -1
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
+    bint PyIter_Check(object value) noexcept
+    bint PyAIter_Check(object value) noexcept
 
 cdef enum:
     # PROTOCOL.md, "Settings": the defaults of a server until its SETTINGS arrive.
@@ -125,7 +127,9 @@ cdef class ViewOptions:
         """The time of one call, in nanoseconds; 0: no limit."""
         if self.has_timeout:
             return self.timeout_ns
-        return route.timeout_ns or self.shared.default_timeout_ns
+        if route.timeout_ns or route.flags & (STREAM_IN | STREAM_OUT):
+            return route.timeout_ns
+        return self.shared.default_timeout_ns
 
     cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1:
         """Set a call's options and deadline; raise if the deadline has passed."""
@@ -263,6 +267,10 @@ cdef class CallerView:
     @property
     def _is_view(self):
         return self.is_view
+
+    @property
+    def _options(self):
+        return self.options
 
     @property
     def codec(self):
@@ -424,3 +432,31 @@ cdef bint over_floor(bytes metadata) except -1:
     return metadata is not None and check_metadata(
         PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
     ) != METADATA_OK
+
+
+cdef bint is_iterator(object value) noexcept:
+    return PyIter_Check(value) or PyAIter_Check(value)
+
+
+cdef bint holds_iterator(tuple args, dict kwargs) noexcept:
+    """Whether one of the arguments of a method known by its name gives messages: no codec takes an iterator as a value."""
+    for value in args:
+        if is_iterator(value):
+            return True
+    if kwargs:
+        for value in kwargs.values():
+            if is_iterator(value):
+                return True
+    return False
+
+
+def split_iterator(tuple args not None, dict kwargs):
+    """Return the arguments of a method known by its name without the iterator among them, and that or None."""
+    cdef Py_ssize_t at
+    for at in range(len(args)):
+        if is_iterator(args[at]):
+            return args[:at] + args[at + 1:], dict(kwargs or {}), args[at]
+    for name, value in (kwargs or {}).items():
+        if is_iterator(value):
+            return args, {key: kept for key, kept in kwargs.items() if key != name}, value
+    return args, dict(kwargs or {}), None

@@ -49,6 +49,10 @@ class ClientCall(PickedCall):
 
     # For the runner
 
+    @property
+    def _streamed(self) -> tuple[tuple[Any, ...], dict[str, Any] | None] | None:
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+
     def _finish_unpacked(self) -> Any:
         """Return what the answer stands for, now that it is decompressed."""
 

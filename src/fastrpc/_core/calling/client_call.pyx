@@ -15,7 +15,7 @@ cimport cython
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor
+from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor, sends_stream
 from fastrpc._core.calling.client_session cimport next_usable
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
@@ -93,6 +93,8 @@ cdef class ClientCall(PickedCall):
         cdef uint64_t now
         state.check_use()
         now = now_ns()
+        if sends_stream(self.route, self.args, self.kwargs):
+            return self.delegate(state.runner.run(self), result)
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now)
         if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
@@ -194,6 +196,11 @@ cdef class ClientCall(PickedCall):
         return asyncio.sleep(seconds)
 
     # For the runner
+
+    @property
+    def _streamed(self):
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+        return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
 
     def _finish_unpacked(self):
         """Return what the answer stands for, now that it is decompressed."""

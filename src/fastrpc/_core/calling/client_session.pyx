@@ -73,6 +73,15 @@ cdef class ClientSession(Session):
         self.loop_state.stop_timer(call)
         return (<PendingCall>call).answer_came(frame, payload, self.now)
 
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return (<PendingCall>call).message_came(frame, payload, cost)
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        return (<PendingCall>call).head_came(metadata)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return (<PendingCall>call).may_send()
+
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         self.loop_state.stop_timer(call)
         if status == DEADLINE_EXCEEDED:

@@ -46,6 +46,9 @@ cdef class PendingCall(Call):
         uint64_t ended_ns
 
     cdef int settle(self) except -1
+    cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int head_came(self, bytes metadata) except -1
+    cdef int may_send(self) except -1
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1
     cdef int failed(self, object error) except -1
     cdef int forget(self, int status=*) except -1

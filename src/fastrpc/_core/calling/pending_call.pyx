@@ -13,7 +13,7 @@ import msgspec
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.calls.call cimport STATE_NEW
-from fastrpc._core.framing.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER
+from fastrpc._core.framing.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_IN
 from fastrpc._core.payload.metadata cimport check_metadata
 from fastrpc._core.payload.parameter_names cimport answer_to_refusal
 from fastrpc._core.base.status cimport (
@@ -56,6 +56,18 @@ cdef class PendingCall(Call):
 
     cdef int settle(self) except -1:
         """Hook: the answer or the failure is there; wake who waits."""
+        return 0
+
+    cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        """Hook: a message of its stream came, which took `cost` bytes of its window."""
+        return 0
+
+    cdef int head_came(self, bytes metadata) except -1:
+        """Hook: the first metadata of its stream came."""
+        return 0
+
+    cdef int may_send(self) except -1:
+        """Hook: all that it sent so far has left."""
         return 0
 
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
@@ -304,7 +316,8 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
 
 cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
     """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
-    if not call.flags & ONE_WAY and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+    # Behind the REQUEST of a stream its messages may have left already.
+    if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
         call.early_request = payload
     return 0
 

@@ -189,6 +189,24 @@ class Call(Scope):
     def error(self) -> BaseException | None:
         """The error of the call, or None; set before an interceptor's `proceed` returns."""
 
+    def wrap_sent(self, function: Callable[[Any], Any]) -> None:
+        """Let a function make each message that is sent from the one given; in an interceptor, before `proceed`.
+
+        What the function raises ends the stream. The first function given is called first.
+
+        Raises:
+            RuntimeError: the call is unary, or has begun.
+        """
+
+    def wrap_received(self, function: Callable[[Any], Any]) -> None:
+        """Let a function make what is received from each message; in an interceptor, before `proceed`.
+
+        What the function raises ends the stream. The first function given is called last.
+
+        Raises:
+            RuntimeError: the call is unary, or has begun.
+        """
+
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
 

@@ -391,6 +391,14 @@ cdef class Call(Scope):
         """Awaitable that is done once the server drains; on a client it is never done."""
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
 
+    def wrap_sent(self, function):
+        """Let a function make each message that is sent from the one given; in an interceptor, before `proceed`."""
+        raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
+
+    def wrap_received(self, function):
+        """Let a function make what is received from each message; in an interceptor, before `proceed`."""
+        raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
+
     def sleep(self, seconds):
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")

@@ -58,6 +58,9 @@ class Settings:
     agent: str
 
     def __init__(self, of_server: bool) -> None: ...
+    def compressor_number(self, number: int, name: str) -> int:
+        """Return this side's number of the compressor that we call `number`; -1 if this side does not accept it."""
+
     def copy(self) -> Settings: ...
     def encode(self, first: bool = True) -> bytes:
         """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""

@@ -110,6 +110,10 @@ cdef class Settings:
         """Return this side's number of the codec that we call `number`; -1 if this side does not accept it."""
         return number_for(self.codecs, number, name)
 
+    def compressor_number(self, int number, str name not None):
+        """Return this side's number of the compressor that we call `number`; -1 if this side does not accept it."""
+        return number_for(self.compressors, number, name)
+
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as):
         """Compress a payload for this side with the compressor that we call `number`; return this side's number too.
 

@@ -15,11 +15,11 @@ the end of each call, later steps the system's coarse clock, which costs a fract
 import logging
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.status cimport INTERNAL, OK
 from fastrpc._core.base.wire cimport now_ns
@@ -30,7 +30,6 @@ from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_OUT
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.served_stream cimport ServedStream
 

@@ -66,7 +66,7 @@ class ServerCall(Call):
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
         """Let a function make what the handler receives from each message; in an interceptor."""
 
-    def send_metadata(self) -> Coroutine[Any, Any, None]:
+    async def send_metadata(self) -> None:
         """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
 
         Raises:

@@ -16,7 +16,8 @@ cdef class ServedStream(StreamChannel):
         ServerCall served
         Admission admission
 
-        # How the REQUEST is encoded: so are the messages of both sides; what decodes them, found on first use.
+        # How the REQUEST is encoded: so are the messages of both sides; the compressor that the caller used last; what
+        # decodes messages, found on first use.
         int codec
         int compressor
         Marshal marshal

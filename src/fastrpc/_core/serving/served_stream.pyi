@@ -1,6 +1,5 @@
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any, final
 
 from fastrpc._core.serving.served_call import ServerCall
@@ -34,17 +33,18 @@ class ServedStream(StreamChannel):
     def room(self) -> asyncio.Future[None] | None:
         """A future that is done once there is room; None where there is some."""
 
-def drive(call: ServerCall) -> Coroutine[Any, Any, None]:
+async def drive(call: ServerCall) -> None:
     """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
 
-def throw_at_yield(messages: Any, error: BaseException) -> Coroutine[Any, Any, None]:
+async def throw_at_yield(messages: Any, error: BaseException) -> None:
     """Raise the cancellation at the `yield` where a generator stands; what it yields in spite of that is dropped."""
 
+@final
 class OnLoop:
     """The messages of an inline generator, which runs on the loop, as an asynchronous generator."""
 
     def __init__(self, messages: Any) -> None: ...
     def __aiter__(self) -> OnLoop: ...
-    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
-    def athrow(self, error: BaseException) -> Coroutine[Any, Any, None]: ...
-    def aclose(self) -> Coroutine[Any, Any, None]: ...
+    async def __anext__(self) -> Any: ...
+    async def athrow(self, error: BaseException) -> None: ...
+    async def aclose(self) -> None: ...

@@ -171,6 +171,8 @@ cdef class ServedStream(StreamChannel):
                 raise CallError(Status.INVALID_ARGUMENT, text)
             if compressor:
                 payload = <bytes?>call.exchange.gate.dispatcher.unpack_message(compressor, payload)
+                # Its caller takes it: a REQUEST may have been too short to be compressed.
+                self.compressor = compressor
             return self._marshal_of_call().decode_message(payload)
         except CallError as error:
             raise CallError(error.status, f"{call.route.method}: {error.message}") from None

@@ -63,6 +63,7 @@ cdef class StreamChannel(Timed):
     cdef list take_many(self, Py_ssize_t limit)
     cdef int drop_messages(self) except -1
     cdef object end_of_input(self, object clean)
+    cdef Receiving next_message(self)
 
     # Sending.
     cdef bint is_full(self) noexcept
@@ -76,6 +77,7 @@ cdef class StreamChannel(Timed):
 
     # What the side that the channel is on does.
     cdef object decode(self, bytes payload, int codec, int compressor)
+    cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
     cdef int emit(self, bytes payload) except -1
     cdef bint output_is_full(self) noexcept

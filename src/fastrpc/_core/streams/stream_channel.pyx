@@ -22,7 +22,7 @@ from asyncio import InvalidStateError
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.base.wire cimport now_ns
 
@@ -126,6 +126,7 @@ cdef class StreamChannel(Timed):
             self.drop_messages()
             self.input_ended = True
             self.input_error = error
+            self.on_unreadable(error)
             raise
         return value
 
@@ -161,6 +162,10 @@ cdef class StreamChannel(Timed):
         return self
 
     def __anext__(self):
+        return self.next_message()
+
+    cdef Receiving next_message(self):
+        """Return the awaitable of `async for`: the next message, or StopAsyncIteration."""
         cdef Receiving receiving = self._own_receiving
         if receiving is None:
             receiving = new_receiving(self, WANTED_NEXT, 1)
@@ -253,6 +258,10 @@ cdef class StreamChannel(Timed):
     cdef object decode(self, bytes payload, int codec, int compressor):
         """Return the message that a payload stands for."""
         raise NotImplementedError
+
+    cdef int on_unreadable(self, object error) except -1:
+        """A message could not be decoded, or a function of an interceptor raised: the input ended with that."""
+        return 0
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         """A message left the channel: its credit goes back."""

@@ -20,7 +20,6 @@ from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
     Proxy,
-    RouteMaker,
     check_config,
     checked_endpoints,
     client_settings,
@@ -32,6 +31,7 @@ from fastrpc.client.fan_out import BlockingFanOut
 from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.refused_options import explain_options
+from fastrpc.client.route_maker import RouteMaker
 from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named

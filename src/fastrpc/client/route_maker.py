@@ -1,0 +1,122 @@
+"""Routes of the methods that a client calls, and the verb that each kind of method takes."""
+
+from typing import Any
+
+from fastrpc._core.base.histogram import CallTotals, default_registry
+from fastrpc._core.calls.call import Route
+from fastrpc.config import ClientConfig
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
+from fastrpc.rpc.service import check_name_length, method_definition
+from fastrpc.rpc.signature import Kind
+
+__all__ = ["RouteMaker"]
+
+_ITEMS = 1_000_000
+
+#: What to write instead of a verb that a method's kind does not take.
+_VERBS: dict[Kind, str] = {
+    "unary": "gives one answer: write client.call(…)",
+    "client_stream": "gives one answer to a stream: write client.call(…), or client.open(…) to send by hand",
+    "server_stream": "streams its answers: write client.stream(…)",
+    "both_ways": "streams both ways: write client.stream(…), or client.open(…) to send by hand",
+}
+
+#: The kinds that each verb of streams takes.
+_STREAMED: dict[str, frozenset[Kind]] = {
+    "call": frozenset({"client_stream"}),
+    "stream": frozenset({"server_stream", "both_ways"}),
+    "open": frozenset({"client_stream", "both_ways"}),
+}
+
+
+class RouteMaker:
+    """Makes the Route of a method when it is first called.
+
+    Args:
+        takes_input: whether `call` takes methods with a stream parameter.
+    """
+
+    def __init__(self, config: ClientConfig, totals: CallTotals, *, takes_input: bool = False) -> None:
+        self._limits = config.limits
+        self._totals = totals
+        self._takes_input = takes_input
+        self._unstreamed = {"unary", "client_stream"} if takes_input else {"unary"}
+        self._streams: dict[tuple[Any, str, Kind], Route] = {}
+
+    def __call__(self, method: Any, codec: str) -> Route:
+        """Return the route of a method for `call`.
+
+        Raises:
+            TypeError: the method streams its answers.
+        """
+        if isinstance(method, str):
+            return self._named_route(method, codec, "unary")
+        definition = method_definition(method)
+        if definition.kind not in self._unstreamed:
+            advice = (
+                _VERBS[definition.kind]
+                if self._takes_input
+                else "streams, which a SyncClient cannot: use a fastrpc.Client"
+            )
+            raise TypeError(f"{definition.full_name} {advice}")
+        return self._route(definition, codec)
+
+    def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> Route:
+        """Return the route of a method for a verb that streams; by name the verb tells the kind.
+
+        Raises:
+            TypeError: the method is not of a kind that the verb takes.
+        """
+        if isinstance(method, str):
+            kind: Kind = "both_ways" if verb == "open" or has_input else "server_stream"
+            if verb == "call":
+                kind = "client_stream"
+        else:
+            definition = method_definition(method)
+            kind = definition.kind
+            if kind not in _STREAMED[verb]:
+                raise TypeError(f"{definition.full_name} {_VERBS[kind]}")
+            method = definition.function
+        route = self._streams.get((method, codec, kind))
+        if route is None:
+            if isinstance(method, str):
+                route = self._named_route(method, codec, kind)
+            else:
+                route = self._route(definition, codec)
+            self._streams[method, codec, kind] = route
+        return route
+
+    def _route(self, definition: MethodDefinition, codec: str) -> Route:
+        marshal = marshal_for(
+            definition, codec_for(definition, codec), depth=self._limits.depth, items=_ITEMS
+        )
+        return self._made(definition, marshal)
+
+    def _named_route(self, method: str, codec: str, kind: Kind) -> Route:
+        definition = _NamedMethod(method, kind)
+        return self._made(definition, untyped_marshal(codec, method, depth=self._limits.depth, items=_ITEMS))
+
+    def _made(self, definition: Any, marshal: Any) -> Route:
+        counters = default_registry.counters(definition.full_name, "client")
+        return Route(definition, marshal, counters, totals=self._totals)
+
+
+class _NamedMethod:
+    """A method of which only the name is known, and from the verb its kind."""
+
+    style = "async"
+    idempotent = False
+    public = False
+    timeout = None
+    #: Nothing is known of its result.
+    admits_none = True
+
+    def __init__(self, full_name: str, kind: Kind) -> None:
+        service, dot, name = full_name.rpartition(".")
+        if not dot or not service or not name or not full_name.isascii():
+            raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
+        check_name_length(full_name)
+        self.full_name = full_name
+        self.kind = kind

@@ -1,0 +1,190 @@
+"""What a stream sends: by hand and from an iterable, and what stops it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from fastrpc import CallError, EncodeError, Status, StreamEndedError
+from tests.support.called_feed import Feed, calling
+
+pytestmark = pytest.mark.one_loop
+
+
+async def test_send_after_end_is_a_runtime_error_and_end_is_idempotent() -> None:
+    async with calling(Feed()) as client, client.open(Feed.total) as numbers:
+        await numbers.send(1)
+        await numbers.end()
+        await numbers.end()
+        with pytest.raises(RuntimeError, match="ended"):
+            await numbers.send(2)
+        assert await numbers.receive() == 1
+        await numbers.end()
+        with pytest.raises(RuntimeError, match="ended"):
+            await numbers.send(2)
+
+
+async def test_send_after_the_server_ended_raises_stream_ended() -> None:
+    async with calling(Feed()) as client, client.open(Feed.first) as numbers:
+        await numbers.send(7)
+        assert await numbers.receive() == 7
+        for _ in range(2):
+            with pytest.raises(StreamEndedError):
+                await numbers.send(8)
+        await numbers.end()
+
+
+async def test_send_after_the_server_failed_raises_that_error() -> None:
+    async with calling(Feed()) as client, client.open("feed.unknown") as messages:
+        with pytest.raises(CallError):
+            await messages.receive()
+        for _ in range(2):
+            with pytest.raises(CallError) as failed:
+                await messages.send("a")
+            assert failed.value.status is Status.UNIMPLEMENTED
+
+
+async def test_a_message_that_cannot_be_encoded_is_refused_and_the_stream_goes_on() -> None:
+    async with calling(Feed()) as client, client.open(Feed.echo) as echo:
+        with pytest.raises(EncodeError, match=r"feed\.echo"):
+            await echo.send(object())  # type: ignore[arg-type]
+        await echo.send("a")
+        assert await echo.receive() == "A"
+
+
+async def test_only_streams_with_input_send() -> None:
+    async with calling(Feed()) as client:
+        async with client.stream(Feed.watch) as messages:
+            with pytest.raises(RuntimeError, match="takes no stream"):
+                await messages.send("a")
+            with pytest.raises(RuntimeError, match="takes no stream"):
+                await messages.end()
+        async with client.stream(Feed.echo, ["a"]) as echo:
+            with pytest.raises(RuntimeError, match="iterable"):
+                await echo.send("b")
+            with pytest.raises(RuntimeError, match="iterable"):
+                await echo.end()
+
+
+async def test_a_sender_waits_while_the_server_reads_nothing() -> None:
+    feed = Feed()
+    async with calling(feed) as client, client.open(Feed.unread) as blocks:
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            for _ in range(1000):
+                await blocks.send(bytes(1000))
+                sent += 1
+
+        sending = asyncio.ensure_future(send())
+        done, _ = await asyncio.wait([sending], timeout=0.2)
+        assert not done
+        # The window of a stream, and one message that waits for credit.
+        assert 60 <= sent <= 70
+        with pytest.raises(RuntimeError, match="one sender"):
+            await blocks.send(b"")
+        feed.may_go_on.set()
+        await blocks.receive()
+        with pytest.raises(StreamEndedError):
+            await sending
+
+
+async def test_an_iterable_is_read_no_faster_than_the_server_takes_it() -> None:
+    feed = Feed()
+    given = 0
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal given
+        for _ in range(100_000):
+            given += 1
+            yield bytes(1000)
+
+    async with calling(feed) as client:
+        call = asyncio.ensure_future(client.call(Feed.unread, blocks()))  # type: ignore[arg-type]
+        done, _ = await asyncio.wait([call], timeout=0.2)
+        assert not done
+        assert 60 <= given <= 70
+        feed.may_go_on.set()
+        assert await call is None
+
+
+async def test_an_exception_in_the_iterable_cancels_the_call_and_is_raised() -> None:
+    feed = Feed()
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        raise KeyError("mine")
+
+    def plain() -> Iterator[int]:
+        yield 1
+        raise KeyError("mine")
+
+    async with calling(feed) as client:
+        for made in (numbers, plain):
+            feed.has_left.clear()
+            with pytest.raises(KeyError, match="mine"):
+                await client.call(Feed.total, made())  # type: ignore[arg-type]
+            await feed.has_left.wait()
+        with pytest.raises(KeyError, match="mine"):
+            async with client.stream(Feed.echo, _broken_texts()) as echo:
+                async for _ in echo:
+                    pass
+        stats = client.stats()
+    assert stats["totals"]["failed"] == {"CANCELLED": 3}
+
+
+async def _broken_texts() -> AsyncIterator[str]:
+    yield "a"
+    raise KeyError("mine")
+
+
+async def test_an_early_answer_ends_the_iterable() -> None:
+    ended: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 5
+                await asyncio.sleep(0)
+        finally:
+            ended.append("closed")
+
+    async with calling(Feed()) as client:
+        assert await client.call(Feed.first, numbers()) == 5
+    assert ended == ["closed"]
+
+
+async def test_a_cancelled_call_ends_its_iterable_and_the_handler() -> None:
+    feed = Feed()
+    ended: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.append("closed")
+
+    async with calling(feed) as client:
+        call = asyncio.ensure_future(client.call(Feed.total, numbers()))
+        while not feed.received:
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await feed.has_left.wait()
+    assert ended == ["closed"]
+    assert feed.left == ["total"]
+
+
+async def test_large_messages_are_sent_whole() -> None:
+    async with calling(Feed()) as client, client.open(Feed.echo) as echo:
+        await echo.send("a" * 300_000)
+        assert await echo.receive() == "A" * 300_000
+
+
+async def test_many_messages_are_sent_in_order() -> None:
+    async with calling(Feed()) as client:
+        async with client.stream(Feed.echo, (f"m{n}" for n in range(20_000))) as echo:  # type: ignore[arg-type]
+            assert [text async for text in echo] == [f"M{n}" for n in range(20_000)]

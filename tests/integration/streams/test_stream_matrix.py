@@ -1,0 +1,106 @@
+"""Every kind of stream between a real client and a real server, on every transport, and many at once."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from fastrpc import Client
+from tests.support.feed import Feed
+from tests.support.served import SCHEMES, Served, served
+from tests.support.waiting import eventually
+
+
+async def both_are_at_base(target: Served, client: Client) -> None:
+    """Wait until neither side has anything under way."""
+    await eventually(lambda: not target.server.stats()["live"]["calls"])
+    await eventually(lambda: not client.stats()["live"]["calls"])
+    for session in target.server._gate.sessions:  # type: ignore[union-attr]
+        assert session.stats()["calls"] == 0
+        assert session.assembler.stream_pool_left == 33_554_432
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+class TestKinds:
+    @pytest.mark.parametrize("method", [Feed.count, Feed.lines, Feed.inline])
+    async def test_server_stream(self, scheme: str, method: object) -> None:
+        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+            async with client.stream(method, 5_000) as numbers:  # type: ignore[call-overload]
+                assert [number async for number in numbers] == list(range(5_000))
+            await both_are_at_base(target, client)
+
+    async def test_client_stream(self, scheme: str) -> None:
+        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+            assert await client.call(Feed.total, range(5_000), 7) == 7 + sum(range(5_000))
+            await both_are_at_base(target, client)
+
+    async def test_both_ways(self, scheme: str) -> None:
+        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+            async with client.stream(Feed.scale, range(5_000), 3) as numbers:
+                assert [number async for number in numbers] == [3 * number for number in range(5_000)]
+            await both_are_at_base(target, client)
+
+    async def test_messages_over_the_window(self, scheme: str) -> None:
+        sizes = [200_000, 0, 70_000, 1_000_000]
+        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+            async with client.stream(Feed.sized, sizes) as blocks:
+                assert [len(block) async for block in blocks] == sizes
+            async with client.stream(Feed.mirror, (bytes(size) for size in sizes)) as blocks:
+                assert [len(block) async for block in blocks] == sizes
+            await both_are_at_base(target, client)
+
+    @pytest.mark.parametrize("method", [Feed.endless, Feed.blocks])
+    async def test_leaving_ends_the_generator(self, scheme: str, method: object) -> None:
+        feed = Feed()
+        async with served(feed, scheme=scheme) as target, Client(target) as client:
+            async with client.stream(method, 100) as blocks:  # type: ignore[call-overload]
+                async for _ in blocks:
+                    break
+            await eventually(lambda: feed.ends)
+            assert feed.ends[0] == "CancelledError"
+            await both_are_at_base(target, client)
+
+
+async def test_a_thousand_streams_at_once_all_complete_in_order() -> None:
+    async def read(client: Client) -> list[int]:
+        async with client.stream(Feed.count, 100) as numbers:
+            return [number async for number in numbers]
+
+    async with served(Feed, scheme="tcp") as target, Client(target) as client:
+        await client.ready(timeout=10)
+        found = await asyncio.gather(*(read(client) for _ in range(1_000)))
+        assert all(numbers == list(range(100)) for numbers in found)
+        await both_are_at_base(target, client)
+
+
+async def test_streams_left_at_random_points_leave_nothing_behind() -> None:
+    random = Random(7)
+
+    async def live(client: Client) -> None:
+        kind = random.randrange(4)
+        if kind == 0:
+            async with client.stream(Feed.endless, random.choice((10, 5_000, 100_000))) as blocks:
+                for _ in range(random.randrange(30)):
+                    await blocks.receive()
+        elif kind == 1:
+            async with client.open(Feed.total) as numbers:
+                for number in range(random.randrange(300)):
+                    await numbers.send(number)
+        elif kind == 2:
+            async with client.open(Feed.mirror) as values:
+                for _ in range(random.randrange(10)):
+                    size = random.choice((1, 3_000, 100_000))
+                    await values.send(bytes(size))
+                    # What nobody receives has to fit into the window, or both sides would wait for each other.
+                    while size == 100_000 and len(await values.receive()) != size:
+                        pass
+        else:
+            async with client.stream(Feed.blocks, random.choice((10, 5_000))) as blocks:
+                for _ in range(random.randrange(100)):
+                    await blocks.receive()
+
+    async with served(Feed, scheme="tcp") as target, Client(target) as client:
+        await client.ready(timeout=10)
+        for _ in range(10):
+            await asyncio.gather(*(live(client) for _ in range(40)))
+        await both_are_at_base(target, client)
