@@ -9,122 +9,23 @@
  * what it measured.
  *
  * Both sides batch, as a good engine does: the server answers every complete frame of a read with
- * one write, the client sends every frame that became free in a read with one write. A frame is
- *
- *     0        4        8                16
- *     | size   | 0      | id             | payload: size bytes |      little-endian
- *
- * and its answer is the same bytes. On one connection answers come back in the order of their
+ * one write, the client sends every frame that became free in a read with one write. The answer to a
+ * frame is the same bytes (yardstick.h has its layout). On one connection answers come back in the order of their
  * requests, so the client keeps its frames in a ring: what may be sent is always one stretch of the
  * ring, and the id it expects next is known. It still writes a fresh id into each frame and checks
  * it in each answer.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
+#include "yardstick.h"
+
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
-struct header {
-    uint32_t size;
-    uint32_t reserved;
-    uint64_t id;
-};
-
-/* One read takes up to this much, like the receive buffer of a good engine; grown for larger frames. */
+/* What the first read of a connection takes. */
 #define FIRST_BLOCK (16 * 1024)
-#define USUAL_BLOCK (256 * 1024)
-/* Reads of one connection before the others get their turn. */
-#define READS_PER_TURN 16
-#define LARGEST_FRAME (256u * 1024 * 1024)
-
-static _Noreturn void fail(const char *what)
-{
-    fprintf(stderr, "c_echo: %s: %s\n", what, errno ? strerror(errno) : "invalid");
-    exit(1);
-}
-
-static void *must_allocate(void *block)
-{
-    if (!block)
-        fail("memory");
-    return block;
-}
-
-static uint64_t nanoseconds_of(clockid_t clock)
-{
-    struct timespec time;
-    if (clock_gettime(clock, &time))
-        fail("clock_gettime");
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-/* ------------------------------------------------------------------------------------ addresses */
-
-struct address {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in tcp;
-        struct sockaddr_un local;
-    };
-    socklen_t size;
-};
-
-static struct address parse_address(const char *text)
-{
-    struct address address = {0};
-    if (!strncmp(text, "unix://", 7) && strlen(text + 7) < sizeof address.local.sun_path) {
-        address.local.sun_family = AF_UNIX;
-        strcpy(address.local.sun_path, text + 7);
-        address.size = sizeof address.local;
-        return address;
-    }
-    char host[64];
-    unsigned port;
-    if (sscanf(text, "tcp://%63[0-9.]:%u", host, &port) != 2 || port > 65535
-        || inet_pton(AF_INET, host, &address.tcp.sin_addr) != 1)
-        fail(text);
-    address.tcp.sin_family = AF_INET;
-    address.tcp.sin_port = htons((uint16_t)port);
-    address.size = sizeof address.tcp;
-    return address;
-}
-
-static void print_ready(int listener, const char *given)
-{
-    struct address bound = {.size = sizeof bound.local};
-    if (getsockname(listener, &bound.any, &bound.size))
-        fail("getsockname");
-    if (bound.any.sa_family == AF_UNIX) {
-        printf("{\"address\": \"%s\", \"processes\": [%d]}\n", given, getpid());
-    } else {
-        char host[INET_ADDRSTRLEN];
-        inet_ntop(AF_INET, &bound.tcp.sin_addr, host, sizeof host);
-        printf("{\"address\": \"tcp://%s:%d\", \"processes\": [%d]}\n", host, ntohs(bound.tcp.sin_port), getpid());
-    }
-    fflush(stdout);
-}
-
-static void send_at_once(int descriptor)
-{
-    int on = 1;
-    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on unix sockets: not needed */
-}
 
 /* --------------------------------------------------------------------------------------- server */
 
@@ -200,7 +101,7 @@ static void make_room(struct connection *connection, size_t next_frame, bool was
 
 static enum progress receive_and_answer(struct connection *connection)
 {
-    for (int read = 0; read < READS_PER_TURN; read++) {
+    for (int read = 0; read < STEPS_PER_TURN; read++) {
         size_t room = connection->capacity - connection->end;
         ssize_t received = recv(connection->descriptor, connection->block + connection->end, room, MSG_DONTWAIT);
         if (received == 0)
@@ -252,19 +153,6 @@ static void close_connection(struct connection *connection)
     close(connection->descriptor);
     free(connection->block);
     free(connection);
-}
-
-static int open_listener(const char *text)
-{
-    struct address address = parse_address(text);
-    int on = 1, listener = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener < 0)
-        fail("socket");
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(listener, &address.any, address.size) || listen(listener, SOMAXCONN))
-        fail(text);
-    print_ready(listener, text);
-    return listener;
 }
 
 static int serve(const char *text, bool spin)
@@ -331,11 +219,7 @@ static char *slot_of(struct load *load, uint64_t id)
 
 static void open_load(struct load *load, const char *text)
 {
-    struct address address = parse_address(text);
-    load->descriptor = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (load->descriptor < 0 || connect(load->descriptor, &address.any, address.size))
-        fail(text);
-    send_at_once(load->descriptor);
+    load->descriptor = open_connection(text);
     load->frame_size = sizeof(struct header) + load->options.payload_size;
     load->ring_size = load->frame_size * load->options.in_flight;
     load->ring = must_allocate(malloc(load->ring_size));
@@ -442,54 +326,23 @@ static double percentile(const struct load *load, double share)
     return load->sampled ? load->latencies[(size_t)((double)(load->sampled - 1) * share + 0.5)] * 1e-9 : 0;
 }
 
-/* What a window is measured by: taken at its start and at its end. */
-struct reading {
-    uint64_t now, answered, client_cpu, server_cpu;
-};
-
-static struct reading take_reading(const struct load *load, uint64_t now)
-{
-    struct reading reading = {.now = now, .answered = load->answered};
-    clockid_t server_clock;
-    reading.client_cpu = nanoseconds_of(CLOCK_PROCESS_CPUTIME_ID);
-    if (load->options.server && !clock_getcpuclockid(load->options.server, &server_clock))
-        reading.server_cpu = nanoseconds_of(server_clock);
-    return reading;
-}
-
-static void print_measurement(struct load *load, struct reading first, struct reading last)
+static void print_load(struct load *load, struct reading first, struct reading last)
 {
     qsort(load->latencies, load->sampled, sizeof *load->latencies, compare_latencies);
-    printf("{\"calls\": %llu, \"seconds\": %.9f, \"client_cpu_seconds\": %.9f, \"server_cpu_seconds\": %.9f, "
-           "\"p50_seconds\": %.9f, \"p99_seconds\": %.9f, \"p999_seconds\": %.9f, \"samples\": %zu}\n",
-           (unsigned long long)(last.answered - first.answered), (double)(last.now - first.now) * 1e-9,
-           (double)(last.client_cpu - first.client_cpu) * 1e-9, (double)(last.server_cpu - first.server_cpu) * 1e-9,
-           percentile(load, 0.5), percentile(load, 0.99), percentile(load, 0.999), load->sampled);
-}
-
-/* Warm-up, then the time that counts. */
-struct window {
-    uint64_t warm_until, until;
-    struct reading first;
-};
-
-static struct window open_window(const struct options *options)
-{
-    uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
-    return (struct window){.warm_until = now + (uint64_t)(options->warm_seconds * 1e9), .until = UINT64_MAX};
+    struct percentiles latency = {percentile(load, 0.5), percentile(load, 0.99), percentile(load, 0.999), load->sampled};
+    print_measurement(first, last, latency);
 }
 
 /* Take a reading where the window begins and print where it ends; return whether it has ended. */
 static bool is_over(struct window *window, struct load *load, uint64_t now)
 {
     if (now >= window->until) {
-        print_measurement(load, window->first, take_reading(load, now));
+        print_load(load, window->first, take_reading(now, load->answered, load->options.server));
         return true;
     }
-    if (!window->first.now && now >= window->warm_until) {
-        window->first = take_reading(load, now);
+    if (is_warm(window, now)) {
+        begin_window(window, take_reading(now, load->answered, load->options.server));
         load->sampled = 0;
-        window->until = now + (uint64_t)(load->options.seconds * 1e9);
     }
     return false;
 }
@@ -498,7 +351,7 @@ static int run_load(const char *address, struct options options)
 {
     struct load load = {.options = options};
     open_load(&load, address);
-    struct window window = open_window(&options);
+    struct window window = open_window(options.warm_seconds, options.seconds);
     for (;;) {
         receive_answers(&load, send_requests(&load));
         uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
@@ -540,7 +393,6 @@ static void give_turn(struct spread *spread)
 static void open_spread(struct spread *spread, const char *text)
 {
     struct options *options = &spread->load.options;
-    struct address address = parse_address(text);
     spread->epoll = epoll_create1(EPOLL_CLOEXEC);
     spread->load.frame_size = sizeof(struct header) + options->payload_size;
     spread->load.latency_capacity = 1 << 20;
@@ -551,10 +403,7 @@ static void open_spread(struct spread *spread, const char *text)
     memset(spread->frames, 'x', options->in_flight * spread->load.frame_size);
     for (size_t i = 0; i < options->connections; i++) {
         struct line *line = &spread->lines[i];
-        line->descriptor = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (line->descriptor < 0 || connect(line->descriptor, &address.any, address.size))
-            fail(text);
-        send_at_once(line->descriptor);
+        line->descriptor = open_connection(text);
         line->in = must_allocate(malloc(options->in_flight * spread->load.frame_size));
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = line};
         if (epoll_ctl(spread->epoll, EPOLL_CTL_ADD, line->descriptor, &event))
@@ -610,7 +459,7 @@ static int run_spread_load(const char *address, struct options options)
 {
     struct spread spread = {.load.options = options};
     open_spread(&spread, address);
-    struct window window = open_window(&options);
+    struct window window = open_window(options.warm_seconds, options.seconds);
     struct epoll_event events[256];
     for (;;) {
         send_lines(&spread);

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
@@ -42,20 +42,23 @@ USUAL_PLACES = ("/usr/local/go/bin", str(Path.home() / ".cargo" / "bin"))
 GO_MODULE = "fastrpc.test/compare"
 GO_PACKAGE = "benchpb"
 
+CALLS: tuple[Operation, ...] = ("echo", "mul", "record")
+STREAMS: tuple[Operation, ...] = ("server_stream", "client_stream", "both_ways")
+
 
 class CompiledPeer:
     """A peer whose server and client are one program, built when its sources are newer."""
 
-    operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record")
     #: Where the sources lie that the program is built from, apart from `bench.proto`.
     sources: ClassVar[Path]
 
-    def __init__(self, name: str, title: str, *, library: str) -> None:
+    def __init__(self, name: str, title: str, *, library: str, has_streams: bool = False) -> None:
         self.name = name
         self.title = title
         self.family = title
         self.by_default = True
         self._library = library
+        self._operations = (*CALLS, *STREAMS) if has_streams else CALLS
 
     @property
     def program(self) -> Path:
@@ -72,7 +75,7 @@ class CompiledPeer:
         raise NotImplementedError
 
     def offers(self, workload: Workload) -> bool:
-        return workload.operation in self.operations
+        return workload.operation in self._operations
 
     def prepare(self) -> None:
         if is_newer(self.program, [PROTO, *self.sources.rglob("*")]):

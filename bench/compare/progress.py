@@ -44,7 +44,7 @@ class Progress:
     def end(self, step: Step, outcome: Outcome) -> None:
         """Show what came out; on a terminal only a failure stays."""
         self._done += 1
-        line = f"{self._place(self._done)} {_describe(step)} {_rate(outcome)}"
+        line = f"{self._place(self._done)} {_describe(step)} {_rate(step, outcome)}"
         if not self._is_live:
             self._show(f"{line}  {self._remaining()}\n")
         elif outcome.measurement is None:
@@ -70,10 +70,11 @@ class Progress:
 
 
 def _describe(step: Step) -> str:
-    return f"round {step.round}  {step.workload.name:17} {step.peer.name:21}"
+    return f"round {step.round}  {step.workload.name:18} {step.peer.name:21}"
 
 
-def _rate(outcome: Outcome) -> str:
+def _rate(step: Step, outcome: Outcome) -> str:
     if outcome.measurement is None:
         return f"failed: {outcome.error}"
-    return f"{outcome.measurement.calls / outcome.measurement.seconds:>12,.0f} calls/s"
+    unit = "messages/s" if step.workload.is_stream else "calls/s"
+    return f"{outcome.measurement.calls / outcome.measurement.seconds:>12,.0f} {unit}"

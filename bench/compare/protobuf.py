@@ -73,6 +73,11 @@ def build_record(messages: Any) -> Any:
     )
 
 
+def build_order(messages: Any, workload: Workload, count: int) -> Any:
+    """Build the order of a server stream."""
+    return messages.Order(count=count, size=workload.payload_bytes)
+
+
 def _load(name: str) -> Any:
     if str(GENERATED) not in sys.path:
         sys.path.insert(0, str(GENERATED))

@@ -12,6 +12,7 @@ from typing import Any
 from bench.compare.paths import PLOTS, RESULTS, ROOT
 from bench.compare.plots import write_plots
 from bench.compare.report import conditions, latency_table, rate_cell, ratio_table
+from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, table
 from bench.compare.workloads import CURVES, TABLE
 
@@ -67,6 +68,10 @@ def readme_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
         parts += ["fastrpc against the same run's grpc.aio (the faster of its loops) and C echo:\n", ratios]
     if latencies := latency_table(result):
         parts += ["The median time of a call, one in flight:\n", latencies]
+    if streams := stream_rates(result):
+        parts += ["One stream: messages/s, and MB/s (each way) for messages of 64 KiB:\n", streams]
+    if ratios := stream_ratios(result):
+        parts += ["fastrpc's streams against those of the same run's other stacks:\n", ratios]
     parts.append(_pictures(plots))
     return "\n".join(parts)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from bench.compare.growth import growth_tables
 from bench.compare.rounds import Outcome
-from bench.compare.tables import NOTHING, table
-from bench.compare.workloads import TABLE, WORKLOADS, Workload
+from bench.compare.stream_report import stream_rates, stream_ratios
+from bench.compare.tables import NOTHING, share_cell, table, times_cell
+from bench.compare.workloads import STREAMS, TABLE, WORKLOADS, Workload
 
 #: Shares are of this family, multiples of that one unless a workload names another.
 LIMIT_FAMILY = "C echo"
@@ -110,7 +111,7 @@ def ratios(
     """Return how many times faster than the base family, and which share of the limit, a peer is."""
     workload = WORKLOADS[place[1]]
     base = best_of_family(summary, peers, workload.base_family, workload)
-    limit = best_of_family(summary, peers, LIMIT_FAMILY, workload)
+    limit = best_of_family(summary, peers, workload.limit_family, workload)
     rate = summary[place].calls_per_second
     return (
         rate / base.calls_per_second if base else None,
@@ -135,7 +136,7 @@ def build_result(
                 "workload": place[1],
                 **asdict(figures),
                 "times_base": times_base,
-                "share_of_c_echo": share_of_limit,
+                "share_of_limit": share_of_limit,
             }
         )
     return {
@@ -169,11 +170,32 @@ def markdown(result: Mapping[str, Any]) -> str:
             _details(peers, workloads, rows),
             "\n".join(_legend(workload) for workload in workloads) + "\n",
         ]
+    parts += _stream_parts(result)
     if growth := growth_tables(result):
         parts.append(growth)
     if result["failures"]:
         parts.append(_failures(result["failures"]))
     return "\n".join(parts)
+
+
+def _stream_parts(result: Mapping[str, Any]) -> list[str]:
+    rows = {(row["peer"], row["workload"]): row for row in result["summary"] if row["workload"] in STREAMS}
+    workloads = [workload for workload in STREAMS.values() if any(name == workload.name for _, name in rows)]
+    peers = {
+        name: names["title"] for name, names in result["peers"].items() if any(name == p for p, _ in rows)
+    }
+    parts = []
+    if rates := stream_rates(result):
+        parts += ["One stream: messages/s; MB/s (each way) for large messages.\n", rates]
+    if ratios := stream_ratios(result):
+        parts += ["fastrpc against the others' same streams.\n", ratios]
+    if rows:
+        parts += [
+            "CPU per message (client + server) and the server's memory.\n",
+            _details(peers, workloads, rows),
+        ]
+        parts.append("\n".join(_legend(workload) for workload in workloads) + "\n")
+    return parts
 
 
 def conditions(result: Mapping[str, Any]) -> str:
@@ -224,9 +246,9 @@ def ratio_table(result: Mapping[str, Any], peer: str) -> str:
     for row in result["summary"]:
         if row["peer"] == peer and row["workload"] in TABLE:
             workload = TABLE[row["workload"]]
-            times, share = row["times_base"], row["share_of_c_echo"]
-            multiple = f"{_times(times)} {workload.base_family}" if times else NOTHING
-            cells = [multiple, _share(share) if share else NOTHING]
+            times, share = row["times_base"], row["share_of_limit"]
+            multiple = f"{times_cell(times)} {workload.base_family}" if times else NOTHING
+            cells = [multiple, share_cell(share) if share else NOTHING]
             body.append([workload.title, rate_cell(row, workload), *cells])
     return table(["", "measured", "that is", "of the C echo"], body) if body else ""
 
@@ -269,21 +291,13 @@ def rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
 
 
 def _ratio_cell(row: Mapping[str, Any], workload: Workload) -> str:
-    times, share = row["times_base"], row["share_of_c_echo"]
+    times, share = row["times_base"], row["share_of_limit"]
     parts = []
     if times is not None:
-        parts.append(_times(times))
+        parts.append(times_cell(times))
     if share is not None:
-        parts.append(_share(share))
+        parts.append(share_cell(share))
     return " · ".join(parts) or NOTHING
-
-
-def _times(times: float) -> str:
-    return f"{times:,.2f} ×" if times < 10 else f"{times:,.0f} ×"
-
-
-def _share(share: float) -> str:
-    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
 def _details(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.compare.peers.base import Peer
-from bench.compare.workloads import CURVES, TABLE, WORKLOADS, Workload
+from bench.compare.workloads import CURVES, STREAMS, TABLE, WORKLOADS, Workload
 
 #: Who answers whether a change helped; `--quick` measures these.
 MAIN_PEERS = ("c_echo", "fastrpc", "grpc_asyncio", "grpc_uvloop")
@@ -17,6 +17,7 @@ SPARE_DESCRIPTORS = 200
 #: Names that stand for several workloads.
 GROUPS: Mapping[str, Sequence[str]] = {
     "table": tuple(TABLE),
+    "streams": tuple(STREAMS),
     **{curve.name: tuple(curve.points.values()) for curve in CURVES.values()},
     "growth": tuple(name for curve in CURVES.values() for name in curve.points.values()),
 }
@@ -46,14 +47,14 @@ def assign(
     Args:
         found: every peer there is, by name.
         peers: names, or `all`; without them each workload is taken to the peers it is there for.
-        workloads: names of workloads, of curves, `table` or `growth`; without them the table, and for the whole
-            default run the curves too.
+        workloads: names of workloads, of curves, `table`, `streams` or `growth`; without them the table, and for
+            the whole default run the streams and the curves too.
         quick: take the main peers and the table, unless told otherwise.
 
     Raises:
         UnknownNameError: a name is of nothing there is.
     """
-    names = _workload_names(workloads, with_growth=peers is None and not quick)
+    names = _workload_names(workloads, is_whole=peers is None and not quick)
     assignments = []
     for workload in (WORKLOADS[name] for name in names):
         chosen = _default_peers(found, workload, quick) if peers is None else _named_peers(found, peers)
@@ -80,14 +81,13 @@ def within_descriptors(assignments: Sequence[Assignment], limit: int) -> tuple[l
     return fitting, too_large
 
 
-def _workload_names(asked: Sequence[str] | None, *, with_growth: bool) -> list[str]:
+def _workload_names(asked: Sequence[str] | None, *, is_whole: bool) -> list[str]:
     if asked is None:
-        return [*TABLE, *(GROUPS["growth"] if with_growth else ())]
+        return [*TABLE, *STREAMS, *GROUPS["growth"]] if is_whole else list(TABLE)
     unknown = [name for name in asked if name not in GROUPS and name not in WORKLOADS]
     if unknown:
-        raise UnknownNameError(
-            f"no workload {', '.join(unknown)}; there are {', '.join([*TABLE, *GROUPS])}; see --list"
-        )
+        known = ", ".join([*TABLE, *STREAMS, *GROUPS])
+        raise UnknownNameError(f"no workload {', '.join(unknown)}; there are {known}; see --list")
     # A dictionary keeps the order and each name once.
     return list(dict.fromkeys(each for name in asked for each in GROUPS.get(name, (name,))))
 

@@ -1,12 +1,13 @@
 """What the peers are asked to do: the workloads and their values, the same for all.
 
-`TABLE` are the workloads of the tables, `CURVES` those in which one quantity grows; `WORKLOADS` holds both.
+`TABLE` holds the workloads of calls, `STREAMS` those of streams, `CURVES` those in which one quantity grows;
+`WORKLOADS` holds all of them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
     "CURVES",
@@ -14,10 +15,12 @@ __all__ = [
     "RECORD_NAME",
     "RECORD_SCORE",
     "RECORD_TAGS",
+    "STREAMS",
     "TABLE",
     "WORKLOADS",
     "Curve",
     "Operation",
+    "StreamOperation",
     "Workload",
     "plain_record",
 ]
@@ -27,9 +30,20 @@ __all__ = [
 #: echo_metadata: an echo with a metadata entry, through an interceptor on each side that does nothing ·
 #: echo_def: an echo whose handler is a plain function in a thread of a pool ·
 #: echo_connections: echoes over `connections` in turn · echo_methods: echoes by `methods` in turn.
-Operation = Literal[
+CallOperation = Literal[
     "echo", "mul", "record", "echo_batch", "echo_metadata", "echo_def", "echo_connections", "echo_methods"
 ]
+
+#: server_stream: the server's generator yields messages, the client iterates over them ·
+#: server_stream_many: the client takes all that are ready at once, for engines that have such a call ·
+#: server_stream_def: the generator is a plain function in a thread ·
+#: client_stream: the client's iterator yields messages, the server iterates over them and answers once ·
+#: both_ways: the server yields every message that it receives.
+StreamOperation = Literal[
+    "server_stream", "server_stream_many", "server_stream_def", "client_stream", "both_ways"
+]
+
+Operation = CallOperation | StreamOperation
 
 RECORD_ID = 123456789
 RECORD_NAME = "the quick brown fox"
@@ -45,6 +59,19 @@ LOW_LATENCY_PEERS = (
     "fastrpc_blocking_spin",
 )
 
+#: Who is measured on streams: gRPC's stacks, the yardstick and fastrpc.
+STREAM_PEERS = (
+    "c_sink",
+    "fastrpc",
+    "fastrpc_asyncio",
+    "fastrpc_blocking",
+    "grpc_asyncio",
+    "grpc_uvloop",
+    "grpc_sync",
+    "grpc_go",
+    "tonic",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -53,7 +80,7 @@ class Workload:
     name: str
     title: str
     operation: Operation
-    #: Operations unanswered at any time: one caller for each.
+    #: Operations unanswered at any time: one caller for each. Streams: how many are open.
     in_flight: int
     payload_bytes: int = 0
     #: Calls in one operation.
@@ -68,6 +95,8 @@ class Workload:
     stand_in: str | None = None
     #: Multiples are of the fastest of this family.
     base_family: str = "grpc.aio"
+    #: Shares are of this family.
+    limit_family: str = "C echo"
     #: Peers outside the default set that a run without `--peers` takes for this workload.
     also_peers: Sequence[str] = ()
     #: Where given, a run without `--peers` takes these and no others.
@@ -78,8 +107,13 @@ class Workload:
         return b"x" * self.payload_bytes
 
     @property
+    def is_stream(self) -> bool:
+        """Whether messages of one stream are counted, not calls."""
+        return self.operation in get_args(StreamOperation)
+
+    @property
     def expected(self) -> Any:
-        """What an operation must answer, as plain values."""
+        """What an operation must answer, as plain values; of a stream, each message."""
         match self.operation:
             case "echo_batch":
                 return [self.payload] * self.batch
@@ -149,6 +183,50 @@ _TABLE = (
 _KIB = 1024
 _MIB = 1024 * _KIB
 
+
+def _stream(operation: StreamOperation, title: str, **changes: Any) -> Workload:
+    workload = Workload(
+        name=operation,
+        title=f"{title}, 32 B",
+        operation=operation,
+        in_flight=1,
+        payload_bytes=32,
+        limit_family="C, one way",
+        only_peers=STREAM_PEERS,
+    )
+    return replace(workload, **changes)
+
+
+def _large(stream: Workload) -> Workload:
+    title = stream.title.replace("32 B", "64 KiB")
+    return replace(stream, name=f"{stream.name}_64K", title=title, payload_bytes=64 * _KIB)
+
+
+_SERVER_STREAM = _stream("server_stream", "server stream")
+_CLIENT_STREAM = _stream("client_stream", "client stream")
+_BOTH_WAYS = _stream("both_ways", "both ways, an echo of each message")
+
+_STREAMS = (
+    _SERVER_STREAM,
+    _stream(
+        "server_stream_many",
+        "server stream through `receive_many()`",
+        stand_in="server_stream",
+        only_peers=("fastrpc", "fastrpc_asyncio"),
+    ),
+    _stream(
+        "server_stream_def",
+        "server stream of a `def` generator in a thread",
+        stand_in="server_stream",
+        only_peers=("fastrpc", "fastrpc_asyncio"),
+    ),
+    _large(_SERVER_STREAM),
+    _CLIENT_STREAM,
+    _large(_CLIENT_STREAM),
+    _BOTH_WAYS,
+    _large(_BOTH_WAYS),
+)
+
 #: Each point costs a measurement per peer and round: enough of them to see a bend, no more.
 _IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
 _PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
@@ -192,6 +270,8 @@ _GROWTH: Mapping[str, Mapping[int, Workload]] = {
 
 TABLE: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _TABLE})
 
+STREAMS: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _STREAMS})
+
 
 def _curve(name: str, title: str, axis: str, *, in_bytes: bool = False) -> Curve:
     points = {quantity: workload.name for quantity, workload in _GROWTH[name].items()}
@@ -213,6 +293,7 @@ CURVES: Mapping[str, Curve] = MappingProxyType(
 WORKLOADS: Mapping[str, Workload] = MappingProxyType(
     {
         **TABLE,
+        **STREAMS,
         **{workload.name: workload for points in _GROWTH.values() for workload in points.values()},
     }
 )

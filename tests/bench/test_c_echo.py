@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.compare.measurement import LoadOrder
-from bench.compare.peers.c_echo import PEERS, build_c_echo
+from bench.compare.peers.c_echo import PEERS
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
+from bench.compare.yardsticks import build_yardstick
 
 HEADER = struct.Struct("<IIQ")
 
@@ -17,7 +18,7 @@ HEADER = struct.Struct("<IIQ")
 @pytest.fixture(params=["tcp", "unix"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
     address = "tcp://127.0.0.1:0" if request.param == "tcp" else f"unix://{tmp_path}/socket"
-    with running_server([str(build_c_echo()), "serve", address], choose_cores().server) as running:
+    with running_server([str(build_yardstick("c_echo")), "serve", address], choose_cores().server) as running:
         yield running
 
 

@@ -12,11 +12,13 @@ from bench.compare.compiled import CompiledPeer, full_order, is_newer, toolchain
 from bench.compare.measurement import LoadOrder, Measurement
 from bench.compare.peers.base import PeerUnavailableError, find_peers
 from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
-from bench.compare.workloads import WORKLOADS
+from bench.compare.workloads import STREAMS, WORKLOADS
 
 COMPILED = [peer for peer in find_peers()[0].values() if isinstance(peer, CompiledPeer)]
 
 each_peer = pytest.mark.parametrize("peer", COMPILED, ids=lambda peer: peer.name)
+
+STREAM_WORKLOADS = [name for name in STREAMS if name not in {"server_stream_many", "server_stream_def"}]
 
 
 def order_for(workload: str, address: str = "", server_processes: tuple[int, ...] = ()) -> LoadOrder:
@@ -35,7 +37,7 @@ def needs_program(peer: CompiledPeer) -> None:
 
 
 @each_peer
-@pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6"])
+@pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6", *STREAM_WORKLOADS])
 def test_load_counts_calls_latency_and_processor_time(
     peer: CompiledPeer, workload: str, tmp_path: Path
 ) -> None:
@@ -49,17 +51,23 @@ def test_load_counts_calls_latency_and_processor_time(
     measurement = msgspec.convert(result, Measurement)
     assert measurement.calls > 0
     assert 0.1 <= measurement.seconds < 5
-    assert 0 < measurement.p50_seconds <= measurement.p99_seconds <= measurement.p999_seconds
+    if WORKLOADS[workload].is_stream:
+        assert measurement.samples == 0
+    else:
+        assert 0 < measurement.p50_seconds <= measurement.p99_seconds <= measurement.p999_seconds
     assert 0 < measurement.client_cpu_seconds < 2 * measurement.seconds
     assert 0 < measurement.server_cpu_seconds < 2 * measurement.seconds
 
 
 @each_peer
-def test_a_client_without_a_server_tells_why(peer: CompiledPeer) -> None:
+@pytest.mark.parametrize("workload", ["W1", "server_stream", "client_stream", "both_ways"])
+def test_a_client_without_a_server_tells_why(peer: CompiledPeer, workload: str) -> None:
     needs_program(peer)
+    if not peer.offers(WORKLOADS[workload]):
+        pytest.skip(f"{peer.name} has no such operation")
     # Port 1 is reserved for a service that nobody runs.
     with pytest.raises(ProcessFailedError, match="(?i)refused|transport"):
-        run_client(peer.client_command(order_for("W1", "127.0.0.1:1")), choose_cores().client, 1)
+        run_client(peer.client_command(order_for(workload, "127.0.0.1:1")), choose_cores().client, 1)
 
 
 @each_peer

@@ -15,6 +15,7 @@ PEERS = (
     "aiohttp",
     "apache_thrift",
     "c_echo",
+    "c_sink",
     "fastapi",
     "fastrpc",
     "fastrpc_asyncio",
@@ -31,9 +32,15 @@ PEERS = (
 
 #: Raw bytes, integers and the record; then what only some offer.
 WORKLOADS = ("W5", "mul", "W4")
+#: Each kind of stream, and both sizes.
+STREAMS = ("server_stream", "client_stream_64K", "both_ways")
 SPECIAL_WORKLOADS = ("W2meta", "W2def", "many", "connections@10", "methods@10")
 
-BRIEF = ("--rounds=1", "--seconds=0.05", "--warm-seconds=0.02")
+#: What a yardstick offers of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
+OFFERED = {"c_echo": {"W5"}, "c_sink": {"server_stream", "client_stream_64K"}}
+STREAMING = ("grpc_asyncio", "grpc_sync", "grpc_uvloop")
+
+BRIEF = ("--rounds=1", "--seconds=0.1", "--warm-seconds=0.02")
 
 
 def compare(folder: Path, peers: list[str], workloads: tuple[str, ...]) -> Mapping[str, Any]:
@@ -55,7 +62,7 @@ def available() -> list[str]:
 
 @pytest.fixture(scope="module")
 def result(available: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    return compare(tmp_path_factory.mktemp("compare"), available, WORKLOADS)
+    return compare(tmp_path_factory.mktemp("compare"), available, (*WORKLOADS, *STREAMS))
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -65,7 +72,8 @@ def test_a_peer_answers_rightly(name: str, available: list[str], result: Mapping
     if missing := [reason for reason in result["left_out"] if reason.startswith(f"{name} (")]:
         pytest.skip(missing[0])
     rows = {row["workload"]: row for row in result["summary"] if row["peer"] == name}
-    assert set(rows) == ({"W5"} if name == "c_echo" else set(WORKLOADS))
+    streams = STREAMS if name in STREAMING else ()
+    assert set(rows) == OFFERED.get(name, {*WORKLOADS, *streams})
     for row in rows.values():
         assert row["calls_per_second"] > 0
         assert row["client_cpu_per_call"] > 0

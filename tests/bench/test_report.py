@@ -80,13 +80,13 @@ def test_ratios_are_of_the_faster_grpc_loop_and_of_the_c_echo() -> None:
         outcome("fastrpc", "W2", 1_000),
     )
     row = row_of(result, "fastrpc", "W2")
-    assert (row["times_base"], row["share_of_c_echo"]) == (50.0, 0.25)
+    assert (row["times_base"], row["share_of_limit"]) == (50.0, 0.25)
 
 
 def test_batches_are_held_against_the_workload_that_stands_in() -> None:
     result = result_of(outcome("grpc_uvloop", "W2", 20), outcome("fastrpc", "many", 8_000))
     row = row_of(result, "fastrpc", "many")
-    assert (row["times_base"], row["share_of_c_echo"]) == (400.0, None)
+    assert (row["times_base"], row["share_of_limit"]) == (400.0, None)
 
 
 def test_plain_handlers_are_held_against_grpc_with_threads() -> None:

@@ -42,14 +42,17 @@ class Offering:
 
 
 EVERYTHING = "echo mul record echo_batch echo_metadata echo_def echo_connections echo_methods"
+STREAMING = "server_stream client_stream both_ways"
 FOUND = {
     peer.name: peer
     for peer in (
         Offering("c_echo"),
         Offering("c_echo_spin", by_default=False),
-        Offering("fastrpc", operations=EVERYTHING),
+        Offering("c_sink", operations="server_stream client_stream"),
+        Offering("fastrpc", operations=f"{EVERYTHING} {STREAMING} server_stream_many"),
+        Offering("fastrpc_blocking", by_default=False, operations=STREAMING),
         Offering("fastrpc_unix", by_default=False),
-        Offering("grpc_uvloop", operations="echo mul record"),
+        Offering("grpc_uvloop", operations=f"echo mul record {STREAMING}"),
         Offering("nats", operations="echo record"),
     )
 }
@@ -59,11 +62,14 @@ def chosen(assignments: list[Assignment]) -> dict[str, list[str]]:
     return {each.workload.name: [peer.name for peer in each.peers] for each in assignments}
 
 
-def test_a_default_run_takes_the_table_and_the_growth() -> None:
+def test_a_default_run_takes_the_table_the_streams_and_the_growth() -> None:
     assignments = chosen(assign(FOUND))
     assert assignments["W2"] == ["c_echo", "fastrpc", "grpc_uvloop", "nats"]
     assert assignments["many"] == ["fastrpc"]
     assert set(TABLE) < set(assignments)
+    assert assignments["server_stream"] == ["c_sink", "fastrpc", "fastrpc_blocking", "grpc_uvloop"]
+    assert assignments["both_ways_64K"] == ["fastrpc", "fastrpc_blocking", "grpc_uvloop"]
+    assert assignments["server_stream_many"] == ["fastrpc"]
     assert assignments["payload@0"] == ["c_echo", "fastrpc", "grpc_uvloop"]
     assert assignments["methods@1000"] == ["fastrpc"]
 
@@ -78,6 +84,14 @@ def test_a_quick_run_takes_the_main_peers_and_the_table() -> None:
     assert {peer for peers in assignments.values() for peer in peers} <= {*MAIN_PEERS, "c_echo_spin"}
 
 
+def test_streams_are_a_group_of_workloads() -> None:
+    assignments = chosen(assign(FOUND, peers=["c_sink", "nats"], workloads=["streams"]))
+    assert assignments == {
+        name: ["c_sink"]
+        for name in ("server_stream", "server_stream_64K", "client_stream", "client_stream_64K")
+    }
+
+
 def test_named_peers_take_what_they_offer() -> None:
     assignments = chosen(assign(FOUND, peers=["fastrpc_unix", "nats"]))
     assert assignments["W2"] == ["fastrpc_unix", "nats"]
@@ -86,8 +100,10 @@ def test_named_peers_take_what_they_offer() -> None:
     assert set(assignments) <= set(TABLE)
 
 
-def test_all_names_every_peer() -> None:
-    assert chosen(assign(FOUND, peers=["all"], workloads=["W2"])) == {"W2": list(FOUND)}
+def test_all_names_every_peer_that_offers_the_workload() -> None:
+    offering = [name for name, peer in FOUND.items() if peer.offers(WORKLOADS["W2"])]
+    assert "fastrpc_unix" in offering
+    assert chosen(assign(FOUND, peers=["all"], workloads=["W2"])) == {"W2": offering}
 
 
 def test_groups_stand_for_their_workloads_and_none_is_taken_twice() -> None:

@@ -4,7 +4,8 @@ A peer in another language gives two commands (see `c_echo`). A peer in Python d
 and one client half and fills in how it serves and connects:
 
     AsyncServer.serving      BlockingServer.serving
-    AsyncClient.connected    BlockingClient.connected
+    AsyncClient.connected    BlockingClient.connected    for calls
+    AsyncClient.streaming    BlockingClient.streaming    for streams, where it has them
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from bench.compare.load import AsyncOperation, BlockingOperation, drive_tasks, drive_threads
 from bench.compare.measurement import LoadOrder, Measurement
+from bench.compare.stream_load import AsyncStreams, BlockingStreams, drive_blocking_stream, drive_stream
 from bench.compare.workloads import WORKLOADS, Operation, Workload
 
 __all__ = [
@@ -177,9 +179,17 @@ class AsyncClient(PythonPeer):
         """Hold a client while the block runs; gives the operation that all callers share."""
         raise NotImplementedError
 
+    def streaming(self, address: str, workload: Workload) -> AbstractAsyncContextManager[AsyncStreams]:
+        """Hold a client while the block runs; gives its streams."""
+        raise NotImplementedError
+
     def load(self, order: LoadOrder) -> Measurement:
         async def main() -> Measurement:
-            async with self.connected(order.address, WORKLOADS[order.workload]) as operation:
+            workload = WORKLOADS[order.workload]
+            if workload.is_stream:
+                async with self.streaming(order.address, workload) as streams:
+                    return await drive_stream(streams, order)
+            async with self.connected(order.address, workload) as operation:
                 return await drive_tasks(operation, order)
 
         measurement: Measurement = _run(self.loop, main())
@@ -195,8 +205,16 @@ class BlockingClient(PythonPeer):
         """Hold a client while the block runs; each thread calls what it gives once, for its own operation."""
         raise NotImplementedError
 
+    def streaming(self, address: str, workload: Workload) -> AbstractContextManager[BlockingStreams]:
+        """Hold a client while the block runs; gives its streams."""
+        raise NotImplementedError
+
     def load(self, order: LoadOrder) -> Measurement:
-        with self.connected(order.address, WORKLOADS[order.workload]) as connect:
+        workload = WORKLOADS[order.workload]
+        if workload.is_stream:
+            with self.streaming(order.address, workload) as streams:
+                return drive_blocking_stream(streams, order)
+        with self.connected(order.address, workload) as connect:
             return drive_threads(connect, order)
 
 

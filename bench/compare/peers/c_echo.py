@@ -1,17 +1,14 @@
 """The bare C echo over epoll: what the machine gives to a perfect engine (`bench/compare/c_echo.c`)."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Literal
 
 from bench.compare.measurement import LoadOrder
-from bench.compare.paths import BUILD, SOURCES
-from bench.compare.peers.base import Peer, PeerUnavailableError
+from bench.compare.peers.base import Peer
 from bench.compare.workloads import WORKLOADS, Workload
+from bench.compare.yardsticks import build_yardstick, yardstick_program
 
-SOURCE = SOURCES / "c_echo.c"
-PROGRAM = BUILD / "c_echo"
+PROGRAM = yardstick_program("c_echo")
 
 
 class CEcho:
@@ -37,7 +34,7 @@ class CEcho:
         return workload.operation in {"echo", "echo_connections"}
 
     def prepare(self) -> None:
-        build_c_echo()
+        build_yardstick("c_echo")
 
     def server_command(self, directory: Path, workload: Workload) -> list[str]:
         address = "tcp://127.0.0.1:0" if self._scheme == "tcp" else f"unix://{directory}/socket"
@@ -56,21 +53,6 @@ class CEcho:
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(PROGRAM), "load", order.address, *options, *self._flags]
-
-
-def build_c_echo() -> Path:
-    """Compile the yardstick if its source is newer; return the program."""
-    if PROGRAM.exists() and PROGRAM.stat().st_mtime > SOURCE.stat().st_mtime:
-        return PROGRAM
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise PeerUnavailableError("no C compiler (cc, gcc, clang) found")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(PROGRAM), str(SOURCE)]
-    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    if outcome.returncode:
-        raise PeerUnavailableError(f"c_echo.c does not compile: {outcome.stderr}")
-    return PROGRAM
 
 
 PEERS: tuple[Peer, ...] = (

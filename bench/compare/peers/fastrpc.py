@@ -170,6 +170,8 @@ def _async_operation(clients: list[fastrpc.Client], workload: Workload) -> Async
             contract = service_with(workload.methods)
             methods = itertools.cycle([getattr(contract, f"echo_{i}") for i in range(workload.methods)])
             return AsyncOperation(lambda: call(next(methods), payload))
+        case _:
+            raise NotImplementedError(workload.operation)
 
 
 class FastRPCBlocking(_Serving, BlockingClient):

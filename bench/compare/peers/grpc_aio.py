@@ -13,7 +13,15 @@ import grpc.aio
 
 from bench.compare.load import AsyncOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, Loop, Peer
-from bench.compare.protobuf import build_record, generate_modules, grpc_options, load_messages, load_services
+from bench.compare.protobuf import (
+    build_order,
+    build_record,
+    generate_modules,
+    grpc_options,
+    load_messages,
+    load_services,
+)
+from bench.compare.stream_load import AsyncStreams
 from bench.compare.workloads import Workload, plain_record
 
 
@@ -40,8 +48,63 @@ def _typed_servicer() -> Any:
     return Typed()
 
 
+def _streams_servicer() -> Any:
+    messages, services = load_messages(), load_services()
+
+    class Streams(services.StreamsServicer):  # type: ignore[misc, name-defined]
+        async def Receive(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  (named by bench.proto)
+            payload = b"x" * request.size
+            for _ in range(request.count):
+                yield messages.Chunk(data=payload)
+
+        async def Send(self, requests: AsyncIterator[Any], context: Any) -> Any:  # noqa: N802
+            size = 0
+            async for chunk in requests:
+                size += len(chunk.data)
+            return messages.Total(size=size)
+
+        async def Exchange(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+            async for chunk in requests:
+                yield chunk
+
+    return Streams()
+
+
+class GrpcStreams(AsyncStreams):
+    """Streams through the generated stub."""
+
+    def __init__(self, channel: Any, workload: Workload) -> None:
+        self._messages = load_messages()
+        self._stub = load_services().StreamsStub(channel)
+        self._workload = workload
+
+    def build(self, payload: bytes) -> Any:
+        return self._messages.Chunk(data=payload)
+
+    def plain(self, message: Any) -> Any:
+        return message.data
+
+    @asynccontextmanager
+    async def receive(self, count: int) -> AsyncIterator[AsyncIterator[Any]]:
+        call = self._stub.Receive(build_order(self._messages, self._workload, count))
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+    async def send(self, messages: AsyncIterator[Any]) -> int:
+        total = await self._stub.Send(messages)
+        return int(total.size)
+
+    @asynccontextmanager
+    async def exchange(self, messages: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any]]:
+        yield self._stub.Exchange(messages)
+
+
 class GrpcAio(AsyncServer, AsyncClient):
     """grpc.aio on one of the two loops."""
+
+    operations = (*AsyncServer.operations, "server_stream", "client_stream", "both_ways")
 
     def __init__(self, name: str, title: str, loop: Loop) -> None:
         super().__init__(name, title, family="grpc.aio")
@@ -55,6 +118,7 @@ class GrpcAio(AsyncServer, AsyncClient):
         server = grpc.aio.server(options=grpc_options(workload))
         server.add_generic_rpc_handlers((_raw_handlers(),))
         load_services().add_TypedServicer_to_server(_typed_servicer(), server)
+        load_services().add_StreamsServicer_to_server(_streams_servicer(), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -67,6 +131,12 @@ class GrpcAio(AsyncServer, AsyncClient):
         async with grpc.aio.insecure_channel(address, options=grpc_options(workload)) as channel:
             await channel.channel_ready()
             yield _operation(channel, workload)
+
+    @asynccontextmanager
+    async def streaming(self, address: str, workload: Workload) -> AsyncIterator[AsyncStreams]:
+        async with grpc.aio.insecure_channel(address, options=grpc_options(workload)) as channel:
+            await channel.channel_ready()
+            yield GrpcStreams(channel, workload)
 
 
 def _operation(channel: Any, workload: Workload) -> AsyncOperation:

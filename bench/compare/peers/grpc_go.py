@@ -3,4 +3,4 @@
 from bench.compare.compiled import GoPeer
 from bench.compare.peers.base import Peer
 
-PEERS: tuple[Peer, ...] = (GoPeer("grpc_go", "grpc-go", library="google.golang.org/grpc"),)
+PEERS: tuple[Peer, ...] = (GoPeer("grpc_go", "grpc-go", library="google.golang.org/grpc", has_streams=True),)

@@ -3,4 +3,4 @@
 from bench.compare.compiled import RustPeer
 from bench.compare.peers.base import Peer
 
-PEERS: tuple[Peer, ...] = (RustPeer("tonic", "tonic", library="tonic"),)
+PEERS: tuple[Peer, ...] = (RustPeer("tonic", "tonic", library="tonic", has_streams=True),)

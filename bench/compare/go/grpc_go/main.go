@@ -1,4 +1,4 @@
-// Command grpc_go is gRPC's Go stack as a peer: generated code for the typed calls, and for raw payloads, as in the
+// Command grpc_go is gRPC's Go stack as a peer: generated code for typed calls and streams, and for raw payloads, as in the
 // Python peers, a codec that passes them through (Documentation/encoding.md of grpc-go).
 //
 // Only the largest message is set, 4 MiB by default: windows are sized by measuring, TCP_NODELAY is on.
@@ -24,22 +24,32 @@ const messageBytes = 64 * 1024 * 1024
 
 func main() {
 	encoding.RegisterCodecV2(rawCodec{})
-	load.Main(load.Peer{Serve: serve, Connect: connect})
+	load.Main(load.Peer{Serve: serve, Connect: connect, ConnectStreams: connectStreams})
 }
 
 func serve(listener net.Listener) error {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(messageBytes))
 	server.RegisterService(&rawService, rawServer{})
 	benchpb.RegisterTypedServer(server, typedServer{})
+	benchpb.RegisterStreamsServer(server, streamsServer{})
 	return server.Serve(listener)
 }
 
-func connect(order load.Order) (load.Operation, error) {
-	connection, err := grpc.NewClient(
+func dial(order load.Order) (*grpc.ClientConn, error) {
+	return grpc.NewClient(
 		order.Address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytes)),
 	)
+}
+
+func connectStreams(order load.Order) (load.Streams, error) {
+	connection, err := dial(order)
+	return streams{benchpb.NewStreamsClient(connection), order.PayloadBytes}, err
+}
+
+func connect(order load.Order) (load.Operation, error) {
+	connection, err := dial(order)
 	if err != nil {
 		return load.Operation{}, err
 	}

@@ -14,7 +14,7 @@ import (
 // Order is what one client process is to do; bench/compare/compiled.py writes it as JSON.
 type Order struct {
 	Address string `json:"address"`
-	// Operation is what is called: echo, mul or record.
+	// Operation is what is called: echo, mul or record, or the kind of a stream.
 	Operation    string  `json:"operation"`
 	PayloadBytes int     `json:"payload_bytes"`
 	InFlight     int     `json:"in_flight"`

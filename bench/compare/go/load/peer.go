@@ -16,6 +16,8 @@ type Peer struct {
 	Serve func(net.Listener) error
 	// Connect returns the ordered operation, shared by all callers.
 	Connect func(Order) (Operation, error)
+	// ConnectStreams returns the streams of a connection; nil where the stack has none.
+	ConnectStreams func(Order) (Streams, error)
 }
 
 // Main runs the side that the command line names and ends the process:
@@ -71,13 +73,24 @@ func load(peer Peer, text string) error {
 	if err := json.Unmarshal([]byte(text), &order); err != nil {
 		return err
 	}
-	operation, err := peer.Connect(order)
-	if err != nil {
-		return err
-	}
-	measurement, err := Drive(order, operation)
+	measurement, err := connectAndDrive(peer, order)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(measurement)
+}
+
+func connectAndDrive(peer Peer, order Order) (Measurement, error) {
+	if order.IsStream() && peer.ConnectStreams != nil {
+		streams, err := peer.ConnectStreams(order)
+		if err != nil {
+			return Measurement{}, err
+		}
+		return DriveStream(order, streams)
+	}
+	operation, err := peer.Connect(order)
+	if err != nil {
+		return Measurement{}, err
+	}
+	return Drive(order, operation)
 }

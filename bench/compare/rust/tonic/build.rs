@@ -4,7 +4,8 @@ use tonic_build::manual::{Builder, Method, Service};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=../../bench.proto");
-    tonic_prost_build::configure().compile_protos(&["../../bench.proto"], &["../.."])?;
+    // Fields of bytes share the memory that they came in.
+    tonic_prost_build::configure().bytes(".bench").compile_protos(&["../../bench.proto"], &["../.."])?;
     let echo = Method::builder()
         .name("echo")
         .route_name("Echo")

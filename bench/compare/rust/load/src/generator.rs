@@ -37,9 +37,9 @@ pub async fn drive<C: Caller>(order: &Order, mut caller: C) -> Result<Measuremen
     }
     work_for(&mut callers, order.warm_seconds).await?;
     shared.take_latencies();
-    let first = Reading::take(&shared, order)?;
+    let first = Reading::take(shared.completed.load(Relaxed), order)?;
     work_for(&mut callers, order.seconds).await?;
-    let last = Reading::take(&shared, order)?;
+    let last = Reading::take(shared.completed.load(Relaxed), order)?;
     let latencies = shared.take_latencies();
     shared.stopped.store(true, Relaxed);
     while let Some(outcome) = callers.join_next().await {
@@ -98,7 +98,7 @@ async fn work_for(callers: &mut JoinSet<Result<(), Failure>>, seconds: f64) -> R
 }
 
 /// Clocks and counters at one end of a window.
-struct Reading {
+pub(crate) struct Reading {
     now: Instant,
     completed: u64,
     client_cpu: Duration,
@@ -106,10 +106,10 @@ struct Reading {
 }
 
 impl Reading {
-    fn take(shared: &Shared, order: &Order) -> io::Result<Self> {
+    pub(crate) fn take(completed: u64, order: &Order) -> io::Result<Self> {
         Ok(Self {
             now: Instant::now(),
-            completed: shared.completed.load(Relaxed),
+            completed,
             client_cpu: own_processor_time()?,
             server_cpu: order
                 .server_processes
@@ -120,7 +120,7 @@ impl Reading {
     }
 }
 
-fn measured(first: Reading, last: Reading, mut latencies: Vec<Duration>) -> Measurement {
+pub(crate) fn measured(first: Reading, last: Reading, mut latencies: Vec<Duration>) -> Measurement {
     latencies.sort_unstable();
     Measurement {
         calls: last.completed - first.completed,

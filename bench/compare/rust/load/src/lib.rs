@@ -6,6 +6,7 @@
 mod clocks;
 mod generator;
 mod order;
+mod stream;
 
 use std::error::Error;
 use std::future::Future;
@@ -18,6 +19,7 @@ use tokio::runtime;
 
 pub use generator::{Caller, drive};
 pub use order::{Measurement, Operation, Order, Record};
+pub use stream::{Messages, Received, Streams, drive_stream};
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 

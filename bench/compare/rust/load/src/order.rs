@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is called.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What is called, or the kind of the stream.
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
 pub enum Operation {
     Echo,
     Mul,
     Record,
+    ServerStream,
+    ClientStream,
+    BothWays,
 }
 
 /// What one client process is to do.

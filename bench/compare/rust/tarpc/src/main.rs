@@ -59,6 +59,7 @@ impl Peer for Tarpc {
             Operation::Echo => drive(order, EchoCaller(client, vec![b'x'; order.payload_bytes].into())).await,
             Operation::Mul => drive(order, MulCaller(client)).await,
             Operation::Record => drive(order, RecordCaller(client, order.record.clone())).await,
+            _ => Err("tarpc has no streams".into()),
         }
     }
 }

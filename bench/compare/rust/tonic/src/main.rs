@@ -1,14 +1,15 @@
-//! tonic as a peer: generated code for the typed calls, and for raw payloads a codec that passes them through.
+//! tonic as a peer: generated code for typed calls and streams, and for raw payloads a codec that passes them through.
 //!
 //! Set are the largest message, 4 MiB by default, and TCP_NODELAY where the listener is ours. Larger or adaptive
 //! windows made large messages sometimes faster and sometimes slower, so these stay as they are.
 
 mod raw;
+mod streams;
 
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use load::{Caller, Failure, Measurement, Operation, Order, Peer, drive};
+use load::{Caller, Failure, Measurement, Operation, Order, Peer, drive, drive_stream};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -16,6 +17,9 @@ use tonic::{Request, Response, Status};
 
 use raw::raw_client::RawClient;
 use raw::raw_server::{Raw, RawServer};
+use streams::StreamsCaller;
+use typed::streams_client::StreamsClient;
+use typed::streams_server::StreamsServer;
 use typed::typed_client::TypedClient;
 use typed::typed_server::{Typed, TypedServer};
 use typed::{Factors, Product, Record};
@@ -36,7 +40,10 @@ struct Tonic;
 impl Peer for Tonic {
     async fn serve(listener: TcpListener) -> Result<(), Failure> {
         let raw = RawServer::new(Echo).max_decoding_message_size(MESSAGE_BYTES);
-        let server = Server::builder().add_service(raw).add_service(TypedServer::new(Echo));
+        let server = Server::builder()
+            .add_service(raw)
+            .add_service(TypedServer::new(Echo))
+            .add_service(StreamsServer::new(streams::Server));
         Ok(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await?)
     }
 
@@ -46,6 +53,10 @@ impl Peer for Tonic {
             Operation::Echo => drive(order, EchoCaller::new(channel, order.payload_bytes)).await,
             Operation::Mul => drive(order, MulCaller(TypedClient::new(channel))).await,
             Operation::Record => drive(order, RecordCaller(TypedClient::new(channel), order.record.clone())).await,
+            Operation::ServerStream | Operation::ClientStream | Operation::BothWays => {
+                let client = StreamsClient::new(channel);
+                drive_stream(order, StreamsCaller { client, payload_bytes: order.payload_bytes }).await
+            }
         }
     }
 }

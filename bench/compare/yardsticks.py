@@ -1,0 +1,35 @@
+"""Compiles the yardsticks in C, `c_echo.c` and `c_sink.c`."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.compare.compiled import is_newer
+from bench.compare.paths import BUILD, SOURCES
+from bench.compare.peers.base import PeerUnavailableError
+
+__all__ = ["build_yardstick", "yardstick_program"]
+
+#: What the yardsticks share.
+SHARED = SOURCES / "yardstick.h"
+
+
+def yardstick_program(name: str) -> Path:
+    """Return where a yardstick lies once it is compiled."""
+    return BUILD / name
+
+
+def build_yardstick(name: str) -> Path:
+    """Compile a yardstick if a source of it is newer; return the program."""
+    program, source = yardstick_program(name), SOURCES / f"{name}.c"
+    if is_newer(program, [source, SHARED]):
+        return program
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise PeerUnavailableError("no C compiler (cc, gcc, clang) found")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if outcome.returncode:
+        raise PeerUnavailableError(f"{source.name} does not compile: {outcome.stderr}")
+    return program
