@@ -27,6 +27,7 @@ DEEPER_CHAINS = {
     "CoroutineCall": 5,
     "PickedCall": 6,
     "ServerSession": 5,
+    "StreamCall": 5,
 }
 LONGER_FILES = {
     "payload/marshal.pyx",
