@@ -124,7 +124,7 @@ def target_for(address: str, service: str) -> str:
     scheme, _, rest = place.partition("://")
     if not service or not names_registry(address) or scheme.lower() == "dns" or rest.partition("/")[2]:
         return address
-    return f"{place.rstrip('/')}/{service}{mark}{options}"
+    return f"{scheme}://{rest.rstrip('/')}/{service}{mark}{options}"
 
 
 @contextlib.contextmanager

@@ -92,11 +92,8 @@ class MethodDefinition:
         self.signature = signature
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
-        names = {parameter.name for parameter in signature.parameters}
-        #: Old names of parameters, without inherited ones that do not fit these parameters.
-        self.renamed = {
-            old: new for old, new in (options.renamed or {}).items() if new in names and old not in names
-        }
+        #: Old names of parameters, each with the present one.
+        self.renamed = _kept_names(options, signature)
         #: The marshals prepared by `schema.marshal_for`.
         self.marshals: dict[tuple[str, int, int], Any] = {}
         self._types: MethodTypes | None = None
@@ -382,3 +379,9 @@ def _is_unimplemented(definition: MethodDefinition) -> bool:
         return False
     writer = definition.signature.scope.defined_in or definition.owner
     return bool(getattr(writer, "_is_protocol", False)) or ABC in writer.__bases__
+
+
+def _kept_names(options: MethodOptions, signature: HandlerSignature) -> dict[str, str]:
+    """Return the old names of parameters, without inherited ones that do not fit these parameters."""
+    names = {parameter.name for parameter in signature.parameters}
+    return {old: new for old, new in (options.renamed or {}).items() if new in names and old not in names}

@@ -1,19 +1,18 @@
 """`@service` and `@method`, and the definitions of classes and functions.
 
-Both return their argument. `@method` sets a mark on the function. `@service` claims each marked
-function for its class: a function that belongs to another class already (a base class, a mixin) is copied, so
-that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses of a service
-claim their overrides as soon as they exist; what they define is read when it is first needed.
+Both return their argument. `@method` sets a mark on the function. `@service` claims each marked function for its class
+(`claiming.py`) and reads its definition; that of a subclass is read when it is first needed.
 """
 
 import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin, overload
+from typing import Any, Final, TypeVar, get_origin, overload
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import Scope, captured_names
+from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.later_arguments import later_arguments
@@ -28,7 +27,6 @@ from fastrpc.rpc.method_options import (
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
 __all__ = [
-    "MethodMark",
     "check_name_length",
     "method",
     "method_definition",
@@ -39,7 +37,6 @@ __all__ = [
 C = TypeVar("C", bound=type[Any])
 F = TypeVar("F", bound=Callable[..., Any])
 
-METHOD_MARK = "__fastrpc_method__"
 SERVICE_MARK = "__fastrpc_service__"
 
 #: Longest full name of a method, in bytes; every call carries it.
@@ -47,24 +44,6 @@ LONGEST_NAME = 255
 
 #: An option that was not given, so that an override can inherit it.
 _NOT_GIVEN: Final[Any] = None
-
-
-class MethodMark:
-    """The mark on a function of a service."""
-
-    __slots__ = ("attribute", "defined_in", "definition", "function", "options", "owner", "signature")
-
-    def __init__(self, options: MethodOptions | None, signature: HandlerSignature | None) -> None:
-        #: The options and signature of `@method`; None on an override without it.
-        self.options = options
-        self.signature = signature
-        #: The class that claimed `function` as its `attribute`, and the one whose body holds it.
-        self.owner: type[Any] | None = None
-        self.attribute = ""
-        self.function: Any = None
-        self.defined_in: type[Any] | None = None
-        #: Set when the class is read.
-        self.definition: MethodDefinition | None = None
 
 
 @overload
@@ -160,14 +139,14 @@ def service(
             raise TypeError(
                 f"{cls.__qualname__} is the service {known!r} already: make a subclass for {name!r}"
             )
-        _claim_methods(cls, contract=contract, is_whole=True)
+        claim_methods(cls, contract=contract, is_whole=True)
         here = inspect.currentframe()
         around = None if here is None else here.f_back
         definition = _read(cls, name, version=version, contract=contract, frame=around)
         if contract is not None:
             check_implements(definition, contract)
         setattr(cls, SERVICE_MARK, definition)
-        _watch_subclasses(cls)
+        watch_subclasses(cls)
         return cls
 
     return mark
@@ -266,113 +245,6 @@ def _mark(handler: F, options: MethodOptions) -> F:
     return handler
 
 
-# Claiming: which function of a class is which method.
-
-
-def _claim_methods(cls: type[Any], *, contract: ServiceDefinition | None, is_whole: bool) -> None:
-    """Claim each remote function for `cls`; with `is_whole` also those that a base has claimed."""
-    promised = () if contract is None else tuple(member.attribute for member in contract.methods.values())
-    for attribute in dict.fromkeys((*_marked_attributes(cls), *promised)):
-        function = inspect.getattr_static(cls, attribute, None)
-        if function is None:  # removed by a subclass, or missing from a contract
-            continue
-        if isinstance(function, classmethod | staticmethod | property):
-            raise TypeError(
-                f"{cls.__qualname__}.{attribute} is a {type(function).__name__}:"
-                f" a remote method is a plain `def {attribute}(self, …)`"
-            )
-        is_own = attribute in vars(cls)
-        if is_own or is_whole or _owner_of(function) is None:
-            _claim(cls, attribute, function, is_own=is_own)
-
-
-def _claim(cls: type[Any], attribute: str, function: Any, *, is_own: bool) -> None:
-    mark: MethodMark | None = getattr(function, METHOD_MARK, None)
-    owner = _owner_of(function)
-    if owner is cls and mark is not None and mark.attribute == attribute:
-        return
-    defined_in = mark.defined_in if mark is not None and owner is not None else _definer(cls, attribute)
-    if not is_own or owner is not None:
-        function = _copy(function, f"{cls.__qualname__}.{attribute}")
-        setattr(cls, attribute, function)
-    claimed = MethodMark(mark.options, mark.signature) if mark is not None else MethodMark(None, None)
-    claimed.owner, claimed.attribute, claimed.function = cls, attribute, function
-    claimed.defined_in = defined_in
-    try:
-        setattr(function, METHOD_MARK, claimed)
-    except AttributeError as error:
-        raise TypeError(
-            f"{cls.__qualname__}.{attribute} cannot be marked, {error}: write a function"
-        ) from error
-
-
-def _owner_of(function: Any) -> type[Any] | None:
-    """Return the class that claimed a function; a wrapper has only the mark of the wrapped function."""
-    mark: MethodMark | None = getattr(function, METHOD_MARK, None)
-    return mark.owner if mark is not None and mark.function is function else None
-
-
-def _definer(cls: type[Any], attribute: str) -> type[Any]:
-    return next(member for member in cls.__mro__ if attribute in vars(member))
-
-
-def _marked_attributes(cls: type[Any]) -> Iterator[str]:
-    for member in reversed(cls.__mro__):
-        for attribute, value in list(vars(member).items()):
-            inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
-            if isinstance(getattr(inner, METHOD_MARK, None), MethodMark):
-                yield attribute
-
-
-def _copy(function: Any, qualname: str) -> Any:
-    """Return an equivalent function with its own mark."""
-    if not isinstance(function, types.FunctionType):
-
-        @functools.wraps(function)
-        def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return function.__get__(self, type(self))(*args, **kwargs)
-
-        return forward
-    copied = types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copied.__dict__.update(function.__dict__)
-    copied.__kwdefaults__ = function.__kwdefaults__
-    copied.__doc__ = function.__doc__
-    copied.__module__ = function.__module__
-    copied.__qualname__ = qualname
-    # Reading `__annotations__` would evaluate deferred annotations since Python 3.14.
-    is_deferred = getattr(function, "__annotate__", None) is not None
-    for name in ("__annotate__" if is_deferred else "__annotations__", "__type_params__"):
-        if hasattr(function, name):
-            setattr(copied, name, getattr(function, name))
-    return copied
-
-
-def _watch_subclasses(cls: type[Any]) -> None:
-    """Make each subclass claim its methods when it is created."""
-    written = vars(cls).get("__init_subclass__")
-
-    def watch(subclass: type[Any], /, **options: Any) -> None:
-        if written is None:
-            super(cls, subclass).__init_subclass__(**options)
-        else:
-            written.__get__(None, subclass)(**options)
-        _claim_methods(subclass, contract=None, is_whole=_gives_types(subclass))
-
-    cls.__init_subclass__ = classmethod(watch)  # type: ignore[assignment]
-
-
-def _gives_types(cls: type[Any]) -> bool:
-    """Return whether a class binds type variables of its bases, so that inherited methods change."""
-    bases = vars(cls).get("__orig_bases__", ())
-    return any(get_args(base) and get_origin(base) not in {Generic, Protocol} for base in bases)
-
-
 # Reading: what the claimed functions say.
 
 
@@ -405,7 +277,7 @@ def _read(
     """Return the definition of `cls`, whose methods are claimed, as the service `name`."""
     methods: dict[str, MethodDefinition] = {}
     promised = {} if contract is None else {member.attribute: member for member in contract.methods.values()}
-    for attribute in dict.fromkeys((*_marked_attributes(cls), *promised)):
+    for attribute in dict.fromkeys((*marked_attributes(cls), *promised)):
         function = inspect.getattr_static(cls, attribute, None)
         mark: MethodMark | None = getattr(function, METHOD_MARK, None)
         if mark is None:

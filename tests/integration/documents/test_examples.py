@@ -16,9 +16,3 @@ def test_example_works(path: Path, tmp_path: Path) -> None:
     with Program([str(path)], tmp_path) as program:
         ended = program.wait(120.0)
     assert (ended.code, "Traceback" in ended.errors) == (0, False), ended
-
-
-def test_architecture_shows_the_core_without_a_socket_as_it_runs() -> None:
-    root = Path(__file__).parents[3]
-    example = (root / "tests/examples/core_without_a_socket.py").read_text(encoding="utf-8")
-    assert example.split('"""\n\n', 1)[1] in (root / "ARCHITECTURE.md").read_text(encoding="utf-8")

@@ -64,4 +64,4 @@ class PendingCall(Call):
         """Keep what became of the call for the interceptors around it."""
 
 def decode_details(payload: bytes, codec: int) -> Any:
-    """Return the details of an error: a plain value of the call's codec, or its bytes when they hold none."""
+    """Return the details of an error: a plain value, from JSON if the call is in JSON, else msgpack; or their bytes."""

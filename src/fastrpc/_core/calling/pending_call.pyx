@@ -346,9 +346,7 @@ cdef bint send_again(Connection connection, PendingCall call, Frame* frame) exce
 
 
 def decode_details(bytes payload, int codec):
-    """The details of an error: a plain value of the call's codec, or its bytes when they hold none."""
-    if codec == 0:
-        return payload
+    """Return the details of an error: a plain value, from JSON if the call is in JSON, else msgpack; or their bytes."""
     try:
         return msgspec.json.decode(payload) if codec == 2 else msgspec.msgpack.decode(payload)
     except (msgspec.DecodeError, RecursionError):

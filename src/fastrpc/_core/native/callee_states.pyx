@@ -128,7 +128,11 @@ cdef class CalleeStates:
                 status[0] = INVALID_ARGUMENT
                 return "the metadata of the call is malformed"
         if size > owner.ours.max_message or self.reader.was_skipped:
-            return f"the request has {size} bytes, the limit is {owner.ours.max_message} (Limits.message_bytes)"
+            side = "client" if owner.is_client else "server"
+            return (
+                f"the request has {size} bytes, the {side} takes at most {owner.ours.max_message} "
+                "(Limits.message_bytes)"
+            )
         return None
 
     @cython.nonecheck(False)

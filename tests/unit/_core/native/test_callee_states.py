@@ -101,3 +101,18 @@ def test_many_calls_opened_to_be_cancelled_are_a_flood() -> None:
             owner.take()
         id += 2
     assert "opened to be cancelled or refused" in str(owner.events[-1][2])
+
+
+def test_request_above_the_message_limit_is_refused_with_size_limit_side_and_setting() -> None:
+    for is_client, side in ((False, "server"), (True, "client")):
+        ours = Settings(True)
+        ours.max_message = 4_096
+        owner = RecordingOwner("reader", "sender", "assembler", "callee", is_client=is_client, ours=ours)
+        owner.receive(request(2 if is_client else 1, bytes(5_000)))
+        (refusal,) = [
+            frame for frame in frames(owner.take(), by_server=not is_client) if isinstance(frame, Response)
+        ]
+        assert refusal.outcome == 1
+        assert refusal.message == (
+            f"the request has 5000 bytes, the {side} takes at most 4096 (Limits.message_bytes)".encode()
+        )
