@@ -177,9 +177,8 @@ async def show_streams(client: fastrpc.Client) -> None:
     say("A method streams, and is streamed to")
     async with client.stream(Demo.numbers, 10_000) as numbers:
         check([n async for n in numbers] == list(range(10_000)), "10,000 messages came in order")
-    check(
-        await client.call(Demo.total, range(10_000)) == 49_995_000, "10,000 messages were sent and added up"
-    )
+    async with client.stream(Demo.numbers, 10_000) as numbers:
+        check(await client.call(Demo.total, numbers) == 49_995_000, "10,000 messages were sent on")
     async with client.stream(Demo.numbers, 0) as numbers:
         async for _ in numbers:
             break

@@ -152,7 +152,7 @@ class CalledStream(StreamChannel):
     def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
         """Return the messages that are there, at least one and at most `limit`."""
 
-    def send(self, message: Any, /) -> Coroutine[Any, Any, None]:
+    async def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
 
     async def end(self) -> None:

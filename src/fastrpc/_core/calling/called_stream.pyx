@@ -32,7 +32,6 @@ from fastrpc._core.framing.frame cimport (
     CANCEL_USER,
     IDEMPOTENT,
     OUTCOME_RAN,
-    STREAM_IN,
     STREAM_OUT,
 )
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
@@ -328,7 +327,9 @@ cdef class StreamCall(PendingCall):
 cdef class CalledStream(StreamChannel):
     """The messages of a call of ours."""
 
-    def __init__(self, ViewOptions options not None, hash_key, Route route not None, tuple args not None, dict kwargs not None):
+    def __init__(
+        self, ViewOptions options not None, hash_key, Route route not None, tuple args not None, dict kwargs not None
+    ):
         cdef StreamCall call = StreamCall.__new__(StreamCall)
         call.route = route
         call.options = options
@@ -416,12 +417,14 @@ cdef class CalledStream(StreamChannel):
 
     def _end(self, error):
         """Let messages that are there be taken, then raise the error; None is a clean end."""
-        self.end_output(StreamEndedError(f"{self.origin.route.method}: the server ended the stream") if error is None else error)
+        self._end_sending(error)
         self.end_input(error)
 
     def _end_sending(self, error):
         """Tell senders that nothing can be sent any more."""
-        self.end_output(StreamEndedError(f"{self.origin.route.method}: the server ended the stream") if error is None else error)
+        if error is None:
+            error = StreamEndedError(f"{self.origin.route.method}: the server ended the stream")
+        self.end_output(error)
 
     def _drop(self, error):
         """End the stream at once: messages that are there are dropped, everybody who waits gets the error."""
