@@ -44,6 +44,7 @@ WITHOUT_A_TEST_FILE = {
     "calling/blocking_wait",
     "calling/caller",
     "calling/caller_state",
+    "calling/called_stream",
     "calling/client_call",
     "calling/client_session",
     "calling/coroutine_call",

@@ -52,6 +52,7 @@ class BlockedJob(RecordedJob):
         super().__init__(self._block)
         self.started = threading.Event()
         self.released = threading.Event()
+        self.is_submitted = False
 
     def _block(self) -> None:
         self.started.set()
