@@ -263,6 +263,7 @@ cdef class HandlerRunner:
         self._count_end(call, OK)
         if call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
             return 0
+        call.was_ended = True
         return call.exchange.send_answer(call, payload)
 
     cdef bytes _encoded(self, ServerCall call, object value):
@@ -330,6 +331,7 @@ cdef class HandlerRunner:
                     call.sent_metadata = None
                 except (Exception, SystemExit) as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
+            call.was_ended = True
             exchange.send_failure(call, failure)
         return 0
 

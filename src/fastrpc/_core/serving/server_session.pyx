@@ -32,13 +32,13 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_GONE
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
-from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
+from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REASON_DRAIN, REASON_MAX_AGE
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.native.connection cimport PHASE_PREFACE
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.serving.exchange cimport HOLD_OUTPUT, Failure
+from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure
 from fastrpc._core.serving.served_call cimport ServerCall
 
 cdef uint64_t SECOND = 1_000_000_000
@@ -151,6 +151,15 @@ cdef class NativeExchange(Exchange):
         call.compressor = number
         return payload if smaller is None else smaller
 
+    def note_drain(self):
+        """Tell handlers that the connection drains. Its GOAWAY with FINAL says which calls are too late."""
+        Exchange.note_drain(self)
+        self.holding &= ~HOLD_DRAIN
+
+    cpdef int return_credit(self) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None else session.return_credit()
+
     cdef bint waits_for_turn(self) noexcept:
         return self._session is not NULL and (<ServerSession>self._session).reader.tail.is_put_off
 
@@ -206,10 +215,6 @@ cdef class ServerSession(Session):
         """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
         return self.exchange.held_bytes
 
-    def close_for_memory(self, str text):
-        """Close: of all connections this one holds the most."""
-        self.close(REASON_MEMORY, text)
-
     # Opening and leaving
 
     cdef int on_read(self) except -1:
@@ -230,9 +235,9 @@ cdef class ServerSession(Session):
     cdef int on_ready(self) except -1:
         self.leave_opening()
         if self.is_surplus:
-            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.openings.connections)
+            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.gate.connections)
             return self.close_with(
-                REASON_DRAIN, f"the server has {self.openings.connections} connections already (Limits.connections)"
+                REASON_DRAIN, f"the server has {self.gate.connections} connections already (Limits.connections)"
             )
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
@@ -323,7 +328,7 @@ cdef class ServerSession(Session):
         return 0
 
     cdef int on_stranger(self, str text) except -1:
-        self.gate.dispatcher.stranger(self, text)
+        self.gate.dispatcher.stranger(self.describe_peer(), text)
         return 0
 
     cdef int on_closed(self) except -1:
@@ -344,7 +349,7 @@ cdef class ServerSession(Session):
             if call.state == STATE_ASSEMBLING:
                 self.gate.charge(<ServerCall>call, 0)
         self.gate.weigh(self.exchange, 0)
-        self.gate.dispatcher.session_lost(self, error)
+        self.gate.dispatcher.session_lost(self.exchange, error)
         return 0
 
     # From the request to the gate. What each call goes through is checked for None where a call, a route or a payload
