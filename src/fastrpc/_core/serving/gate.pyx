@@ -164,7 +164,7 @@ cdef class Gate(Admission):
         return call
 
     cdef bint _is_refused_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
-        """Refuse a call over a limit of its connection, as `CalleeStates` does for native ones. One of a lost peer ends here."""
+        """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
         cdef Exchange exchange = call.exchange
         cdef Py_ssize_t calls = len(exchange.held or ()) + len(exchange.queue or ())
         cdef bytes metadata = call.received_metadata

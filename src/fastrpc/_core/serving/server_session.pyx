@@ -6,13 +6,12 @@
                                           │ answer, fail, refuse
     RESPONSE ◄── ServerSession ◄── NativeExchange
 
-Here lies what the wire asks of a server: how a connection opens and leaves, which memory its pieces take, and how what
-the gate says becomes frames.
+This module has the server's side of the wire: how a connection opens and leaves, which memory the pieces of a request
+take, and how decisions of the gate become frames.
 
-The most frequent calls are written out once more, without the objects of the general case: a raw payload reaches its
-handler without a tuple around it, an answer that is a value goes into the write buffer without a `Frame`
-(`WireProtocol.write_answer`), and an exception is fetched where C left it instead of being caught. With the checks
-for None left out on this way, the server's raw echo fell from 4,781 to 3,862 instructions (`make guard`).
+The most frequent calls avoid the objects of the general case: the gate passes a raw payload to its handler without a
+tuple around it, the handler runner fetches an exception where C left it instead of catching it, and a small answer goes
+into the write buffer without a `Frame` (`WireProtocol.write_answer`).
 
 Answers leave while the read they answer is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times as
 long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in flight
@@ -425,7 +424,7 @@ cdef class ServerSession(Session):
         return self.callee.spend_idle_work(call) if is_faulty else 0
 
     cdef int _free_one_way(self, Call call) except -1:
-        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        # A one-way call is counted once it is whole, and its state is GONE from then on.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.callee.one_way_calls -= 1
         return 0

@@ -78,10 +78,9 @@ async def test_engines_in_tasks_of_their_own_do_not_mix_their_variables() -> Non
                 await asyncio.sleep(0)
             return exchange.answers
 
-        assert await asyncio.gather(served_connection("dave"), served_connection("eve")) == [
-            ["dave"] * 3,
-            ["eve"] * 3,
-        ]
+        dave, eve = await asyncio.gather(served_connection("dave"), served_connection("eve"))
+        assert dave == ["dave"] * 3
+        assert eve == ["eve"] * 3
 
 
 async def test_a_call_that_waited_sees_the_variables_of_its_connection() -> None:
