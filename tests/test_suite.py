@@ -54,8 +54,6 @@ WITHOUT_A_TEST_FILE = {
     "io/transport_socket",
     "native/connection",
     "native/parts_owner",
-    "serving/admission",
-    "serving/handler_context",
     "serving/openings",
     "serving/served_call",
     "serving/server_session",

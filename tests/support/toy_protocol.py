@@ -44,9 +44,6 @@ class ToyEngine(Exchange):
 
     def begin(self, head: str, argument: str) -> None:
         method, _, milliseconds = head.partition("@")
-        if self.session is not None and self.session.is_draining:
-            self.say("-", Status.UNAVAILABLE, "the server drains")
-            return
         self.gate.begin(
             self,
             method=method,
@@ -55,8 +52,8 @@ class ToyEngine(Exchange):
             timeout=float(milliseconds) / 1000 if milliseconds else None,
         )
 
-    def say(self, number: int | str, status: int, text: str) -> None:
-        self.calls.pop(cast(int, number), None)
+    def say(self, number: int, status: int, text: str) -> None:
+        self.calls.pop(number, None)
         if self.session is not None:
             self.session.transport.write(f"{number} {Status(status).name} {text}\n".encode())
 
@@ -74,47 +71,49 @@ class ToyEngine(Exchange):
     def describe_peer(self) -> Peer:
         return self.peer
 
+    def abandon(self) -> None:
+        if self.session is not None:
+            self.session.abort()
+
 
 class ToySession(asyncio.Protocol):
     """One connection: what a transport calls, and what a server calls while it drains and closes."""
 
     def __init__(self, parts: ServerParts) -> None:
         self.gate = parts.gate
-        self.is_draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
-        self.engine = ToyEngine(self.gate, self)
-        self.gate.sessions.add(self)
+        self.exchange = ToyEngine(self.gate, self)
+        self.gate.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
-        self.engine.receive(data)
+        self.exchange.receive(data)
 
     def connection_lost(self, error: BaseException | None) -> None:
-        self.engine.session = None
-        self.gate.connection_lost(self.engine)
+        self.exchange.session = None
+        self.gate.connection_lost(self.exchange)
         self.gate.sessions.discard(self)
-        self.gate.dispatcher.session_lost(self.engine, error)
+        self.gate.dispatcher.session_lost(self.exchange, error)
 
     def pause_writing(self) -> None:
-        self.gate.weigh_output(self.engine, self.transport.get_write_buffer_size())
+        self.gate.weigh_output(self.exchange, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        self.gate.weigh_output(self.engine, 0)
+        self.gate.weigh_output(self.exchange, 0)
 
     # What a server calls
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        self.is_draining = True
-        self.engine.note_drain()
+        self.exchange.note_drain()
 
     @property
     def has_drained(self) -> bool:
-        return not (self.engine.calls or self.transport.get_write_buffer_size())
+        return not (self.exchange.calls or self.transport.get_write_buffer_size())
 
     def end_calls(self, text: str) -> None:
-        self.gate.end_calls(self.engine, text)
+        self.gate.end_calls(self.exchange, text)
 
     def close(self, reason: int = 0, text: str = "") -> None:
         self.transport.close()
@@ -124,7 +123,7 @@ class ToySession(asyncio.Protocol):
 
     def stats(self) -> dict[str, Any]:
         return {
-            "calls": len(self.engine.calls),
+            "calls": len(self.exchange.calls),
             "one_way": 0,
             "buffered": self.transport.get_write_buffer_size(),
             "credit": 0,

@@ -73,9 +73,11 @@ class CallRunner:
 
     def run(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call from its first attempt."""
-        if call._streamed is not None:
-            return self.streams.call(call)
         return self._intercepted(call) if self._interceptors else self._run(call)
+
+    def run_streamed(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
+        return self.streams.call(call)
 
     async def _run(self, call: ClientCall) -> Any:
         call._start_clock()

@@ -1,19 +1,30 @@
 """The interface of a protocol: a name, a detector of its first bytes, and an engine."""
 
 import asyncio
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import SERVER_PROTOCOLS
 from fastrpc.errors import ConfigError
 
-__all__ = ["Protocol", "ServerEngine", "ServerParts", "Verdict", "protocol_named", "register"]
+__all__ = [
+    "Connection",
+    "EngineSession",
+    "Protocol",
+    "ServerEngine",
+    "ServerParts",
+    "Verdict",
+    "protocol_named",
+    "register",
+]
 
 
 class Verdict(Enum):
@@ -40,9 +51,50 @@ class ServerParts:
     reveals_services: bool
 
 
-#: Makes the session of a connection: an asyncio protocol, with `begin_drain`, `has_drained`, `end_calls`, `close`,
-#: `abort` and `stats` for the server. `Gate.sessions` holds it while its connection is open.
-ServerEngine = Callable[[ServerParts], Any]
+class Connection(typing.Protocol):
+    """A connection, as far as its peer can be named."""
+
+    @property
+    def peer_name(self) -> Any:
+        """The peer's name for the transport: host and port, or a path."""
+
+    @property
+    def transport(self) -> asyncio.BaseTransport | None: ...
+
+
+class EngineSession(Connection, typing.Protocol):
+    """What a server asks of the session of an engine: an asyncio protocol, plain or buffered, with an exchange.
+
+    `connection_made` calls `Gate.connection_made`. `connection_lost` calls `Gate.connection_lost`, removes the session
+    from `Gate.sessions` and tells `Gate.dispatcher.session_lost`.
+    """
+
+    @property
+    def exchange(self) -> Exchange:
+        """The calls of this connection; its `held_bytes` and `return_credit` are for memory that runs short."""
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls, and call `Exchange.note_drain`; the reason is one of GOAWAY in PROTOCOL.md."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether no call is under way and all output is sent, so that the connection may be closed."""
+
+    def end_calls(self, text: str) -> object:
+        """Answer every call under way with UNAVAILABLE and this text: `Gate.end_calls`."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Tell the peer why, as far as the protocol can, and close once all output is sent."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return `calls`, `one_way`, `buffered` and `credit`: counts, and bytes of output and of the peer's window."""
+
+
+#: Makes the session of a connection.
+ServerEngine = Callable[[ServerParts], EngineSession]
 
 
 @dataclass(frozen=True)
@@ -50,7 +102,8 @@ class Protocol:
     """A protocol that servers can speak."""
 
     name: str
-    #: Takes the bytes received so far, at most 256.
+    #: Takes the bytes received so far, at most 256. The first YES in the order of `ServerConfig.protocols` is final,
+    #: even if a protocol before it asked for more.
     detect: Callable[[bytes], Verdict]
     server_engine: ServerEngine
 

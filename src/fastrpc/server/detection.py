@@ -20,27 +20,25 @@ class Detection:
 
     def __init__(self, protocols: Sequence[Protocol]) -> None:
         self.protocols = protocols
-        #: In order of age, the oldest first.
-        self.undecided: dict[UndecidedConnection, None] = {}
+        self.undecided: set[UndecidedConnection] = set()
+        self.is_shut = False
 
     def connection(self, parts: ServerParts) -> "UndecidedConnection":
         """Return the asyncio protocol of a new connection until its wire protocol is known."""
         return UndecidedConnection(self, parts)
 
-    def add(self, connection: "UndecidedConnection", limit: int) -> None:
-        """Wait for the first bytes of a connection. With more than `limit` waiting, close the oldest."""
-        self.undecided[connection] = None
-        if len(self.undecided) > limit:
-            next(iter(self.undecided)).abort()
-
-    def abort(self) -> None:
-        """Close all of them: the server takes no more work."""
+    def shut(self) -> None:
+        """Close all of them, and those that are still to come: the server takes no more work."""
+        self.is_shut = True
         for connection in list(self.undecided):
             connection.abort()
 
 
 class UndecidedConnection(asyncio.BufferedProtocol):
-    """One connection, until a protocol takes it over."""
+    """One connection, until a protocol takes it over.
+
+    It counts among the openings: with too many of them, the one silent for longest is closed.
+    """
 
     def __init__(self, detection: Detection, parts: ServerParts) -> None:
         self._detection = detection
@@ -54,29 +52,34 @@ class UndecidedConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
-        config = self._parts.config
-        if config.timeouts.handshake is not None:
-            self._timer = self._parts.loop.call_later(config.timeouts.handshake, self.abort)
-        self._detection.add(self, config.admission.handshakes)
+        if self._detection.is_shut:
+            self.transport.abort()
+            return
+        handshake = self._parts.config.timeouts.handshake
+        if handshake is not None:
+            self._timer = self._parts.loop.call_later(handshake, self.abort)
+        self._detection.undecided.add(self)
+        self._parts.openings.add_undecided(self)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._place
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._place)[: _FIRST_BYTES - len(self._early)]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._early += self._place[:nbytes]
         verdicts = [(protocol, protocol.detect(self._early)) for protocol in self._detection.protocols]
+        # A YES is final, even if a protocol before it could match more bytes.
         for protocol, verdict in verdicts:
             if verdict is Verdict.YES:
                 self._hand_over(protocol)
                 return
         if all(verdict is Verdict.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
             names = ", ".join(protocol.name for protocol in self._detection.protocols)
-            self._parts.gate.dispatcher.stranger(self, f"its first bytes match none of the protocols {names}")
+            dispatcher = self._parts.gate.dispatcher
+            reason = f"its first bytes match none of the protocols {names}"
+            dispatcher.stranger(dispatcher.describe_peer(self), reason)
             self.abort()
-
-    def describe_peer(self) -> Any:
-        """Return the peer's address."""
-        return self._parts.gate.dispatcher.describe_peer(self)
+            return
+        self._parts.openings.add_undecided(self)
 
     def eof_received(self) -> bool:
         return False
@@ -90,7 +93,8 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def _leave(self) -> None:
-        self._detection.undecided.pop(self, None)
+        self._detection.undecided.discard(self)
+        self._parts.openings.leave_undecided(self)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -98,7 +102,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self._leave()
         transport = self.transport
         try:
-            session = protocol.server_engine(self._parts)
+            session: Any = protocol.server_engine(self._parts)
             # Loops choose their read method when reading begins.
             transport.pause_reading()
             transport.set_protocol(session)

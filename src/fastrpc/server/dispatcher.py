@@ -14,12 +14,12 @@ from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import drive
-from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.codecs.base import codec_label, codec_with_id
 from fastrpc.compressors.base import Compressor, compressor_label, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DecodeError, FastRPCError
+from fastrpc.protocols.base import Connection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
@@ -142,21 +142,24 @@ class Dispatcher:
 
     # Connections
 
-    def session_lost(self, session: ServerSession, error: BaseException | None) -> None:
+    def session_lost(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record the loss of a connection."""
-        self._life.connection_lost(session.describe_peer().address, error)
+        peer = exchange.describe_peer()
+        if peer is not None:
+            self._life.connection_lost(peer.address, error)
         self.changed()
 
-    def stranger(self, session: Any, reason: str) -> None:
+    def stranger(self, peer: Peer, reason: str) -> None:
         """Record a connection whose first bytes match no protocol of this server."""
-        self._life.stranger(session.describe_peer().address, reason)
+        self._life.stranger(peer.address, reason)
 
-    def describe_peer(self, session: ServerSession) -> Peer:
+    def describe_peer(self, connection: Connection) -> Peer:
         """Return the peer of a connection."""
-        name = session.peer_name
+        name = connection.peer_name
         if isinstance(name, tuple):
             return Peer(Address("tcp", host=name[0], port=name[1]))
-        is_socket = session.transport is not None and session.transport.get_extra_info("socket") is not None
+        transport = connection.transport
+        is_socket = transport is not None and transport.get_extra_info("socket") is not None
         return Peer(Address("unix" if is_socket else "memory", path=str(name or "")))
 
     def changed(self) -> None:

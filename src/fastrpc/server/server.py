@@ -193,7 +193,7 @@ class Server:
         if config.timeouts.stream_idle is not None:
             gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
         dispatcher.gate = self._gate = gate
-        self._openings = Openings(gate, config.admission.handshakes, config.limits.connections)
+        self._openings = Openings(gate, config.admission.handshakes)
         self._quiet = asyncio.Event()
         for service in await self._stack.enter_async_context(opened_sources(self._sources)):
             self._add(service)
@@ -399,7 +399,7 @@ class Server:
         for listener in self._listeners:
             await listener.wait_closed()
         if self._detection is not None:
-            self._detection.abort()
+            self._detection.shut()
         if self._taking:
             # A session made after the start of a drain would never learn of it.
             await asyncio.wait(self._taking)
@@ -480,9 +480,7 @@ class Server:
         }
 
     def _totals(self) -> dict[str, int]:
-        if self._gate is None or self._openings is None:
-            return {}
-        return {**self._gate.totals(), "refused_connections": self._openings.refused_connections}
+        return {} if self._gate is None else self._gate.totals()
 
     def __del__(self) -> None:
         if getattr(self, "_listeners", None) and not self._is_closed and self._process_id == os.getpid():

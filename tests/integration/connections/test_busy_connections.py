@@ -13,6 +13,7 @@ from fastrpc import Client, Keepalive, ServerConfig
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
 from fastrpc._core.serving.admission import bytes_held
+from fastrpc.protocols.base import EngineSession
 from tests.support.frame_factory import opening, request
 from tests.support.served import Served, served
 from tests.support.waiting import eventually
@@ -85,7 +86,7 @@ def burns(numbers: Sequence[int], *, flags: int = 0) -> bytes:
     )
 
 
-def sessions_of(target: Served) -> set[object]:
+def sessions_of(target: Served) -> set[EngineSession]:
     return target.server._gate.sessions  # type: ignore[union-attr]
 
 

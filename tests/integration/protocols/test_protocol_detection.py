@@ -1,12 +1,16 @@
 """One port, several protocols: the first bytes of a connection choose, and nobody can hold it undecided."""
 
 import asyncio
-from typing import Any
+import socket
+import time
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import pytest
 
 from fastrpc import Admission, Client, ConfigError, Server, ServerConfig, Timeouts
 from fastrpc._core.serving.server_session import ServerSession
+from fastrpc.endpoint import Address
 from fastrpc.protocols.base import Verdict, register
 from fastrpc.protocols.native import detect_native
 from tests.support.served import SCHEMES, served
@@ -103,18 +107,111 @@ async def test_a_silent_connection_is_closed_after_the_handshake_time() -> None:
         writer.close()
 
 
-async def test_of_too_many_silent_connections_the_first_is_closed() -> None:
-    config = ServerConfig(protocols=BOTH, admission=Admission(handshakes=2))
+async def test_of_too_many_silent_connections_the_one_silent_for_longest_is_closed() -> None:
+    config = ServerConfig(protocols=("native", "slow"), admission=Admission(handshakes=2))
     async with served(Shop, scheme="tcp", config=config) as target:
         first = await connect(target.server)
         await eventually(lambda: undecided(target.server) == 1)
-        others = [await connect(target.server) for _ in range(2)]
-        assert await heard(first[0]) == b""
+        second = await connect(target.server)
+        await eventually(lambda: undecided(target.server) == 2)
+        sizes.clear()
+        first[1].write(b"~")
+        await eventually(lambda: sizes)
+        third = await connect(target.server)
+        assert await heard(second[0]) == b""
         assert undecided(target.server) == 2
-        others[1][1].write(b'shop.price "apple"\n')
-        assert await others[1][0].readline() == b"1 OK 5\n"
-        for _, writer in (first, *others):
+        for _, writer in (first, second, third):
+            assert writer is second[1] or not writer.is_closing()
             writer.close()
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("protocols", [("native",), BOTH])
+async def test_a_silent_connection_has_two_tenths_of_a_second(protocols: tuple[str, ...]) -> None:
+    config = ServerConfig(protocols=protocols, admission=Admission(handshakes=2))
+    async with served(Shop, scheme="tcp", config=config) as target:
+        began = time.monotonic()
+        connections = [await connect(target.server) for _ in range(4)]
+        ends = [asyncio.ensure_future(heard(reader)) for reader, _ in connections]
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert 0.2 <= time.monotonic() - began < 1
+        assert done
+        for _, writer in connections:
+            writer.close()
+        await asyncio.gather(*ends)
+
+
+async def test_silent_connections_make_place_for_each_other_and_for_openings() -> None:
+    config = ServerConfig(protocols=BOTH, admission=Admission(handshakes=2))
+    async with served(Shop, scheme="tcp", config=config) as target:
+        connections = [await connect(target.server) for _ in range(5)]
+        await eventually(lambda: undecided(target.server) == 5)
+        await eventually(lambda: undecided(target.server) == 2)
+        async with Client(target) as client:
+            assert await client.call(Shop.price, "apple") == 5
+        for _, writer in connections:
+            writer.close()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_connection_that_is_handed_over_while_a_drain_begins_is_not_served(turns: int) -> None:
+    shop = Shop()
+    async with Server(shop, config=ServerConfig(protocols=BOTH)) as server:
+        address = Address.parse("tcp://127.0.0.1:1")
+        ours, theirs = socket.socketpair()
+        await server.take(theirs, address)
+        ours.send(b'shop.pack "apple"\n')
+        await eventually(lambda: server.stats()["live"]["calls"] == 1)
+        late, other = socket.socketpair()
+        taking = asyncio.ensure_future(server.take(other, address))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        draining = asyncio.ensure_future(server.drain())
+        await taking
+        late.setblocking(False)
+        with suppress(BrokenPipeError):
+            late.send(b'shop.price "apple"\n')
+        reader, writer = await asyncio.open_connection(sock=late)
+        assert await heard(reader) == b""
+        assert not draining.done()
+        shop.go_on.set()
+        assert await draining
+        assert shop.started == 1
+        writer.close()
+        ours.close()
+
+
+async def test_detection_looks_at_256_bytes_and_no_more() -> None:
+    config = ServerConfig(protocols=("native", "slow"))
+    async with served(Shop, scheme="tcp", config=config) as target:
+        sizes.clear()
+        reader, writer = await connect(target.server)
+        writer.write(b"~" * 255)
+        await eventually(lambda: sizes)
+        writer.write(b"~" * 1_000)
+        assert await heard(reader) == b""
+        assert max(sizes) == 256
+        writer.close()
+
+
+async def test_a_match_is_final_even_if_a_protocol_before_it_asks_for_more() -> None:
+    async with served(Shop, scheme="tcp", config=ServerConfig(protocols=("slow", "toy"))) as target:
+        reader, writer = await connect(target.server)
+        writer.write(b'shop.price "apple"\n')
+        assert await reader.readline() == b"1 OK 5\n"
+        writer.close()
+
+
+#: How many bytes the detector of the protocol "slow" was given, each time.
+sizes: list[int] = []
+
+
+def detect_slow(data: bytes) -> Verdict:
+    sizes.append(len(data))
+    return Verdict.MORE if data[:1] in (b"~", b"s") else Verdict.NO
+
+
+register("slow", detect_slow, ToySession)
 
 
 @pytest.mark.parametrize("end", [Server.drain, Server.close])
@@ -146,7 +243,7 @@ async def test_an_engine_that_cannot_be_made_ends_its_connection(caplog: pytest.
             assert await client.call(Shop.price, "apple") == 5
 
 
-def broken(parts: object) -> None:
+def broken(parts: object) -> NoReturn:
     raise ZeroDivisionError
 
 

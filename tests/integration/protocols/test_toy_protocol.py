@@ -2,16 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from fastrpc import Admission, Client, Server, ServerConfig
+import msgspec
+import pytest
+
+import fastrpc
+from fastrpc import Admission, Client, Limits, Server, ServerConfig, Timeouts, current_call
 from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.serving.exchange import Exchange
-from tests.support.served import served
+from tests.support.frame_factory import opening, request
+from tests.support.kept_exchange import KeptExchange
+from tests.support.raw_peer import raw_client
+from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
 from tests.support.toy_protocol import ToySession
 from tests.support.waiting import eventually
+from tests.support.wire_frames import Response, SettingsFrame
 
 BOTH = ("native", "toy")
 serving_both = partial(served, scheme="tcp", config=ServerConfig(protocols=BOTH))
@@ -54,6 +62,82 @@ async def test_both_protocols_call_the_same_handlers() -> None:
         assert await talk.hear() == "1 OK 5"
         assert await talk.hear() == "2 OK 3"
         assert await client.call(Shop.price, "apple") == 5
+
+
+@fastrpc.service("probe")
+class Probe:
+    """Tells what a call brought along, and hands calls on to the gate of its own server."""
+
+    def __init__(self) -> None:
+        self.exchange: KeptExchange | None = None
+
+    @fastrpc.method
+    async def look(self, text: str) -> tuple[int, int, bool]:
+        call = current_call()
+        remaining = call.remaining()
+        return call.attempt, call.priority, remaining is not None and remaining > 10
+
+    @fastrpc.method
+    async def hand_on(self, method: str, argument: str) -> bool:
+        assert self.exchange is not None
+        before = asyncio.current_task()
+        self.exchange.call(method, argument)
+        return before is not None and before is asyncio.current_task()
+
+
+async def test_a_call_inherits_nothing_of_a_native_call_before_it() -> None:
+    config = ServerConfig(protocols=BOTH, timeouts=Timeouts(call=60))
+    async with serving_both(Probe, config=config) as target, toy(target.server) as talk:
+        async with raw_client(target) as peer:
+            peer.send(opening(False))
+            await peer.next(SettingsFrame)
+            fields = {"attempt": 3, "priority": 2, "timeout_us": 1_000_000}
+            for id, more in enumerate(({}, {"compressor": 77})):
+                payload = msgspec.msgpack.encode(["x"])
+                peer.send(request(2 * id + 1, payload, method=b"probe.look", codec=1, **fields, **more))
+                await peer.next(Response)
+                talk.say('probe.look "a"')
+                assert await talk.hear() == f"{id + 1} OK [0,0,true]"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("method", ["shop.price", "shop.count", "shop.pack", "shop.nothing"])
+async def test_a_handler_may_hand_a_call_on_in_its_first_step(scheme: str, method: str) -> None:
+    shop, probe = Shop(), Probe()
+    async with served(shop, probe, scheme=scheme) as target, Client(target) as client:
+        assert target.server._gate is not None
+        probe.exchange = KeptExchange(target.server._gate)
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                assert await client.call(Probe.hand_on, method, "apple")
+                assert await client.call(Shop.price, "fig") == 3
+            tasks = [asyncio.ensure_future(client.call(Probe.hand_on, method, "apple")) for _ in range(20)]
+            assert all(await asyncio.gather(*tasks))
+            shop.go_on.set()
+            await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
+            ends = len(probe.exchange.answers) + len(probe.exchange.refusals)
+            assert ends == 23
+
+
+async def test_a_connection_above_the_limit_is_closed() -> None:
+    config = ServerConfig(protocols=BOTH, limits=Limits(connections=2))
+    await holds_the_limit(config)
+
+
+async def test_the_limit_of_connections_holds_without_detection() -> None:
+    await holds_the_limit(ServerConfig(protocols=("toy",), limits=Limits(connections=2)))
+
+
+async def holds_the_limit(config: ServerConfig) -> None:
+    async with serving_both(Shop, config=config) as target, AsyncExitStack() as stack:
+        talks = [await stack.enter_async_context(toy(target.server)) for _ in range(4)]
+        heard = []
+        for talk in talks:
+            talk.say('shop.price "apple"')
+            with suppress(ConnectionError):
+                heard.append(await talk.hear())
+        assert [line for line in heard if line] == ["1 OK 5"] * 2
+        assert target.server.stats()["totals"]["refused_connections"] == 2
 
 
 async def test_handlers_end_in_any_order() -> None:
@@ -113,7 +197,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
         talk.say('shop.price "apple"')
         assert await talk.hear() == "1 OK 5"
         [session] = [one for one in target.server._gate.sessions if isinstance(one, ToySession)]  # type: ignore[union-attr]
-        session.gate.weigh_output(session.engine, 64 << 20)
+        session.gate.weigh_output(session.exchange, 64 << 20)
         talk.say('shop.price "apple"', 'shop.price "apple"')
         assert (await talk.hear()).startswith("3 RESOURCE_EXHAUSTED 1 calls wait for their start")
         assert await client.call(Shop.price, "fig") == 3
@@ -129,7 +213,7 @@ async def test_a_drain_lets_calls_finish_and_begins_no_more() -> None:
         draining = asyncio.ensure_future(target.server.drain())
         assert await talk.hear() == '2 OK "drained"'
         talk.say('shop.price "apple"')
-        assert await talk.hear() == "- UNAVAILABLE the server drains"
+        assert await talk.hear() == "3 UNAVAILABLE the server drains"
         assert not draining.done()
         shop.go_on.set()
         assert await talk.hear() == '1 OK "packed apple"'
@@ -160,4 +244,4 @@ async def test_calls_count_by_the_protocol_they_came_by() -> None:
 
 def exchanges(server: Server) -> list[Exchange]:
     assert server._gate is not None
-    return [one.engine if isinstance(one, ToySession) else one.exchange for one in server._gate.sessions]
+    return [one.exchange for one in server._gate.sessions]

@@ -42,8 +42,8 @@ cdef class BlockingStream(Connection):
         bint in_body
 
         # Output on its way into the system, the first part from `part_at` on; whether there is more in the
-        # connection; the last flush of which the system took anything, and how many bytes it took in all; why it never
-        # will again.
+        # connection; the last flush of which the system took anything, and how many bytes it took in all; the error
+        # after which it takes no more.
         list parts
         Py_ssize_t part_at
         bint has_news

@@ -94,7 +94,7 @@ cdef class ClientCall(PickedCall):
         state.check_use()
         now = now_ns()
         if sends_stream(self.route, self.args, self.kwargs):
-            return self.delegate(state.runner.run(self), result)
+            return self.delegate(state.runner.run_streamed(self), result)
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now)
         if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):

@@ -111,7 +111,7 @@ cdef class CallSlots:
         if whole > sender.send_left or whole - HEADER_SIZE > <Py_ssize_t>(<PartsOwner>self.owner).peer.max_frame:
             return False
         if frame.timeout_us == 0:
-            # Nothing is left of its time: the caller's deadline ends it, unsent.
+            # Its deadline has passed: the caller ends it, unsent.
             return True
         self._take_slot(call)
         self.begin_call(call)

@@ -2,12 +2,14 @@
 
 ::
 
-    Connection (a PartsOwner) ──holds──► FrameReader, MessageAssembler, SendQueue, CallSlots
-         ▲                                            │
+    Connection (a PartsOwner) ──holds──► FrameReader, MessageAssembler, SendQueue,
+         ▲                               CallSlots, CalleeStates, CallerStates, Liveness
+         │                                            │
          └────── hooks, shared state ─────────────────┘  by a borrowed pointer, `owner`
 
-A part keeps no reference to its owner, so the two make no cycle. Its owner makes it, and takes the pointer back when it
-goes; nobody else calls a part.
+A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it goes.
+A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. Sessions, which
+are Connections, call parts as well. The Liveness belongs to sessions only.
 """
 
 cimport cython

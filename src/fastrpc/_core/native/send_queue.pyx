@@ -338,7 +338,7 @@ cdef class SendQueue:
         if whole > self.send_left and item.kind != END:
             return BLOCKED
         if item.kind == REQUEST and frame.timeout_us == 0:
-            # Nothing is left of its time: the caller's deadline ends it, unsent.
+            # Its deadline has passed: the caller ends it, unsent.
             self.drop_unsent(call)
             return WRITTEN
         self._write_first(item, &frame, size)

@@ -1,6 +1,6 @@
 """What a server lets in: calls that wait for their start, bytes that are held."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.timed cimport Timed
@@ -12,9 +12,11 @@ from fastrpc._core.serving.served_call cimport ServerCall
 
 cdef class Admission(Timed):
     cdef:
-        # The loop of the server, its live connections.
+        # The loop of the server; its live connections, how many there may be, how many were one too many.
         readonly LoopState loop_state
         readonly set sessions
+        readonly Py_ssize_t connections
+        readonly uint64_t refused_connections
         object __weakref__
 
         # Calls that wait for their start, over all connections; exchanges to be looked at in the next turn.
@@ -32,6 +34,10 @@ cdef class Admission(Timed):
         MethodCounters unknown_method
         dict _counters
 
+        # Calls that an engine other than the native one may begin and not have ended, and their metadata.
+        Py_ssize_t concurrent_calls
+        uint32_t metadata_bytes
+
         # Bounds in bytes, of one message, of one connection and of the process. Full: no connection credit is returned
         # for a while, which tests may shorten.
         uint64_t message_bytes
@@ -47,6 +53,8 @@ cdef class Admission(Timed):
         public uint64_t stream_idle_ns
 
     cdef MethodCounters counters_of(self, Exchange exchange, Route route)
+    cdef bint add_session(self, object session) except -1
+    cdef int _return_credit(self) except -1
     cdef int schedule(self, Exchange exchange) except -1
     cdef int count(self, int64_t change) except -1
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
@@ -61,6 +69,7 @@ cdef class Admission(Timed):
     cdef int drop_all_waiting(self, Exchange exchange) except -1
     cdef uint64_t check_waiting(self, Exchange exchange, uint64_t now) except? 0
     cdef int _start_waiting(self, Exchange exchange) except -1
+    cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
     cdef int _refuse_aged(self, Exchange exchange, uint64_t now) except -1
     cdef bint _is_caught_up(self, Exchange exchange) except -1
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1

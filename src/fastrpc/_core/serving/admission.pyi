@@ -1,6 +1,5 @@
 from asyncio import AbstractEventLoop
 from logging import Logger
-from typing import Any
 from weakref import WeakSet
 
 from fastrpc import config
@@ -8,6 +7,7 @@ from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.serving.exchange import Exchange
+from fastrpc.protocols.base import EngineSession
 
 logger: Logger
 servers: WeakSet[Admission]
@@ -34,8 +34,23 @@ class Admission(Timed):
     @property
     def loop_state(self) -> LoopState: ...
     @property
-    def sessions(self) -> set[Any]:
+    def sessions(self) -> set[EngineSession]:
         """The live connections."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be (`Limits.connections`)."""
+
+    @property
+    def refused_connections(self) -> int:
+        """Connections that were one too many."""
+
+    def connection_made(self, session: EngineSession) -> None:
+        """Count a connection of an engine; one above `Limits.connections` is closed.
+
+        Raises:
+            TypeError: the session has no exchange.
+        """
 
     @property
     def waiting(self) -> int:

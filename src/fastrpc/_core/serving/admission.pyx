@@ -19,16 +19,25 @@ import weakref
 from collections import OrderedDict, deque
 
 from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.instants cimport nanoseconds
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
-from fastrpc._core.framing.frame cimport ONE_WAY
+from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN, REASON_MEMORY
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.streams.stream_channel cimport StreamChannel
-from fastrpc._core.serving.exchange cimport CALL_RECORD, HOLD_OUTPUT, HOLD_REQUESTS, HOLD_STALL, hold_bytes, process_held
+from fastrpc._core.serving.exchange cimport (
+    CALL_RECORD,
+    HOLD_DRAIN,
+    HOLD_OUTPUT,
+    HOLD_REQUESTS,
+    HOLD_STALL,
+    hold_bytes,
+    process_held,
+)
 
 from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
 
@@ -70,6 +79,9 @@ cdef class Admission(Timed):
         self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
         self.queue_age_ns = nanoseconds(admission.queue_age)
+        self.connections = limits.connections
+        self.concurrent_calls = limits.concurrent_calls
+        self.metadata_bytes = limits.metadata_bytes
         self.message_bytes = limits.message_bytes
         # These never count as less than the largest message.
         self.request_bytes = max(memory.request_bytes, limits.message_bytes)
@@ -81,6 +93,28 @@ cdef class Admission(Timed):
         self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
         self._counters = {}
         servers.add(self)
+
+    # Connections
+
+    cdef bint add_session(self, object session) except -1:
+        """Count a connection that was accepted; return whether it is one too many."""
+        cdef Py_ssize_t count = len(self.sessions)
+        self.sessions.add(session)
+        if count < self.connections:
+            return False
+        if count == self.connections:
+            logger.warning("there are %d connections: further ones are refused (Limits.connections)", count)
+        self.refused_connections += 1
+        return True
+
+    def connection_made(self, session):
+        """Count a connection of an engine; one above `Limits.connections` is closed."""
+        if not isinstance(session.exchange, Exchange):
+            raise TypeError(f"{session!r} has no exchange")
+        if self.add_session(session):
+            session.close(
+                REASON_DRAIN, f"the server has {self.connections} connections already (Limits.connections)"
+            )
 
     # Counters
 
@@ -113,33 +147,40 @@ cdef class Admission(Timed):
             self._return_credit()
         return 0
 
-    def _return_credit(self):
+    cdef int _return_credit(self) except -1:
+        """Let all connections return the credit that they kept back. One that fails does not harm the others."""
         self.is_full = False
         for session in list(self.sessions):
-            session.return_credit()
+            try:
+                (<Exchange?>session.exchange).return_credit()
+            except Exception as error:
+                logger.error("fastrpc: %r cannot return its credit", session, exc_info=error)
+        return 0
 
     cdef int on_timer(self) except -1:
         """Credit was held back for as long as it may be: if that did not help, the largest holder goes."""
+        cdef Exchange exchange
         self._return_credit()
         if process_held <= self.process_bytes:
             return 0
-        largest = max(
-            (session for server in list(servers) for session in list((<Admission>server).sessions)),
-            key=lambda session: session.held_bytes, default=None,
-        )
         self.is_full = True
         self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
+        largest = max(
+            (session for server in list(servers) for session in list((<Admission>server).sessions)),
+            key=lambda session: session.exchange.held_bytes, default=None,
+        )
         if largest is None:
             return 0
+        exchange = <Exchange>largest.exchange
         text = (
             f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
-            f"(Memory.process_bytes); this one holds the most, {largest.held_bytes}"
+            f"(Memory.process_bytes); this one holds the most, {exchange.held_bytes}"
         )
-        logger.warning("closed the connection of %s: %s", largest.peer_name, text)
-        if largest.loop_state is self.loop_state:
-            largest.close_for_memory(text)
+        logger.warning("closed the connection of %s: %s", exchange.describe_peer(), text)
+        if exchange.gate.loop_state is self.loop_state:
+            largest.close(REASON_MEMORY, text)
         else:
-            largest.loop_state.loop.call_soon_threadsafe(largest.close_for_memory, text)
+            exchange.gate.loop_state.loop.call_soon_threadsafe(largest.close, REASON_MEMORY, text)
         return 0
 
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
@@ -177,8 +218,9 @@ cdef class Admission(Timed):
 
     cdef int weigh(self, Exchange exchange, int64_t size) except -1:
         """Count the output that the peer has not taken; above `send_soft` nothing more starts."""
-        self.count(size - exchange.output_held)
+        cdef int64_t change = size - exchange.output_held
         exchange.output_held = size
+        self.count(change)
         if size > self.send_soft:
             if exchange.queue and not exchange.holding & HOLD_OUTPUT:
                 exchange.look_by(now_ns() + self.queue_age_ns)
@@ -197,6 +239,8 @@ cdef class Admission(Timed):
         self.count_refused(call, status, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
+        # Said first: what the engine does now may end the call once more.
+        call.was_ended = True
         return exchange.send_refusal(call, status, text, is_faulty)
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
@@ -219,6 +263,8 @@ cdef class Admission(Timed):
         """Refuse a call, let it wait, or begin it after all."""
         cdef Exchange exchange = call.exchange
         cdef uint64_t waited
+        if exchange.holding & HOLD_DRAIN:
+            return self.refuse(call, UNAVAILABLE, "the server drains")
         # What was taken in pieces is no new call any more.
         problem = self.over_budget(exchange, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is not None:
@@ -242,18 +288,18 @@ cdef class Admission(Timed):
                 f"{self.waiting} calls wait for their start, the server lets {self.queue_length} wait "
                 "(Admission.queue_length)",
             )
-        call.waiting_payload = payload
-        call.queued_ns = exchange.now
-        self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if not call.flags & ONE_WAY:
             exchange.list_call(call)
         if not exchange.queue and exchange.holding & HOLD_OUTPUT:
             exchange.look_by(exchange.now + self.queue_age_ns)
+        call.waiting_context = PyContext_CopyCurrent()
         if exchange.queue is None:
             exchange.queue = OrderedDict()
         exchange.queue[call] = None
+        call.waiting_payload = payload
+        call.queued_ns = exchange.now
         self.waiting += 1
-        return 0
+        return self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
 
     cdef int drop_waiting(self, ServerCall call) except -1:
         """Take a call out of the queue."""
@@ -263,7 +309,7 @@ cdef class Admission(Timed):
                 # Few connections ever have one, and it is as large as a call.
                 call.exchange.queue = None
             self.waiting -= 1
-            call.waiting_payload = None
+            call.waiting_payload = call.waiting_context = None
             self.charge(call, 0)
         return 0
 
@@ -283,9 +329,18 @@ cdef class Admission(Timed):
         while exchange.queue and not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
             call = <ServerCall>next(iter(exchange.queue))
             payload = call.waiting_payload
+            context = call.waiting_context
             self.drop_waiting(call)
-            self.start(call, payload)
+            self.start_inside(context, call, payload)
         return 0
+
+    cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1:
+        """Begin a call in the context in which its request was read: its handler gets a copy of it."""
+        PyContext_Enter(context)
+        try:
+            return self.start(call, payload)
+        finally:
+            PyContext_Exit(context)
 
     cdef int _refuse_aged(self, Exchange exchange, uint64_t now) except -1:
         cdef ServerCall call
@@ -312,7 +367,9 @@ cdef class Admission(Timed):
 
     def look_at(self, Exchange exchange not None):
         """Refuse what waited for too long on an exchange whose connection has no such check of its own."""
-        cdef uint64_t due = self.check_waiting(exchange, now_ns())
+        cdef uint64_t due
+        exchange.look_due_ns = 0
+        due = self.check_waiting(exchange, now_ns())
         if due and exchange.holding & HOLD_OUTPUT:
             exchange.look_by(due)
 

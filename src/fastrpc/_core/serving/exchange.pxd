@@ -12,6 +12,8 @@ cdef enum Hold:
     HOLD_OUTPUT = 2
     # `Memory.request_bytes` is nearly used up: each request is compared with the rest.
     HOLD_REQUESTS = 4
+    # The connection drains: further requests are refused.
+    HOLD_DRAIN = 8
 
 cdef enum:
     # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
@@ -93,10 +95,14 @@ cdef class Exchange:
         public uint32_t max_metadata
 
         # Whether the connection drains, and the event for it, made on first use.
-        bint is_draining
+        readonly bint is_draining
         object drain_signal
 
-    # The interface of an engine; one in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`.
+        # The next instant of `Admission.look_at`; 0: none is scheduled.
+        uint64_t look_due_ns
+
+    # The interface of an engine; one in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, `abandon`. What
+    # these raise goes to `crash`: the caller is in the middle of its own work.
     cdef int send_answer(self, Call call, bytes payload) except -1
     cdef int send_failure(self, Call call, Failure failure) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
@@ -115,6 +121,7 @@ cdef class Exchange:
     cdef uint32_t most_metadata(self) noexcept
     cdef bint takes_codec(self, Call call) except -1
     cdef bytes compressed(self, Call call, object compressor, bytes payload)
+    cpdef int return_credit(self) except -1
     cdef bint waits_for_turn(self) noexcept
     cdef int look_by(self, uint64_t due_ns) except -1
     cdef int end_turn(self) except -1

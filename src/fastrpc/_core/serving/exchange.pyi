@@ -64,7 +64,7 @@ class Exchange:
 
     @property
     def holding(self) -> int:
-        """Why requests do not start at once: 1 a stall of the loop, 2 waiting output, 4 memory nearly used up."""
+        """Why requests do not start at once: 1 a stall of the loop, 2 waiting output, 4 little memory, 8 a drain."""
 
     @property
     def request_held(self) -> int:
@@ -91,7 +91,13 @@ class Exchange:
         """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
 
     def release(self, call: ServerCall) -> None:
-        """Note the end of a started one-way call, which has no answer."""
+        """Note the end of a one-way call, which has no answer."""
+
+    def abandon(self) -> None:
+        """Close the connection: one of the methods above raised, and a call may stay without its answer."""
+
+    def return_credit(self) -> int:
+        """Return the credit that was kept back while `Gate.is_full`."""
 
     def describe_peer(self) -> Peer | None:
         """Return the peer."""
@@ -102,5 +108,9 @@ class Exchange:
     def drain_event(self) -> asyncio.Event:
         """Return the event that is set when this connection starts to drain."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the connection drains."""
+
     def note_drain(self) -> None:
-        """Tell handlers that the connection drains: `current_call().draining`."""
+        """Refuse further calls, and tell handlers that the connection drains: `current_call().draining`."""

@@ -7,7 +7,8 @@
                    └─► goes on later ───► hold, then one of the others
 
 An exchange belongs to one connection. It holds the protocol-independent state of that connection: the peer's identity,
-the calls in flight, the bytes they hold. It never owns the connection.
+the calls in flight, the bytes they hold. Calls and contexts of handlers may outlive the connection, and they hold the
+exchange: so an engine clears its reference from the exchange to the connection when the connection is lost.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import logging
 cimport cython
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.framing.frame cimport ONE_WAY
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -88,7 +90,10 @@ cdef class Exchange:
         """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
 
     def release(self, call):
-        """Note the end of a started one-way call, which has no answer."""
+        """Note the end of a one-way call, which has no answer."""
+
+    def abandon(self):
+        """Close the connection: one of these methods raised."""
 
     def describe_peer(self):
         """The peer, or None."""
@@ -99,23 +104,40 @@ cdef class Exchange:
     # The same methods for a compiled engine
 
     cdef int send_answer(self, Call call, bytes payload) except -1:
-        self.answer(call, payload)
+        try:
+            self.answer(call, payload)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
         return 0
 
     cdef int send_failure(self, Call call, Failure failure) except -1:
-        self.fail(call, failure)
+        try:
+            self.fail(call, failure)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
         return 0
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
-        self.refuse(call, status, text, is_faulty)
+        if call.flags & ONE_WAY:
+            return self.drop_one_way(call)
+        try:
+            self.refuse(call, status, text, is_faulty)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
         return 0
 
     cdef int list_call(self, Call call) except -1:
-        self.hold(call)
+        try:
+            self.hold(call)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
         return 0
 
     cdef int drop_one_way(self, Call call) except -1:
-        self.release(call)
+        try:
+            self.release(call)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
         return 0
 
     # Streams: a call has one only where its engine's REQUESTs say so
@@ -159,13 +181,20 @@ cdef class Exchange:
         call.compressor = 0
         return payload
 
+    cpdef int return_credit(self) except -1:
+        """Return the credit that was kept back while `Gate.is_full`."""
+        return 0
+
     cdef bint waits_for_turn(self) noexcept:
         """Return whether received bytes wait for a turn of the loop; reading pauses until then."""
         return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """Schedule `Admission.check_waiting` for that instant."""
+        """Schedule `Admission.look_at` for that instant, unless it looks earlier: it then schedules the next one."""
         cdef uint64_t now = now_ns()
+        if self.look_due_ns and self.look_due_ns <= due_ns:
+            return 0
+        self.look_due_ns = due_ns
         self.gate.loop_state.loop.call_later((due_ns - min(due_ns, now)) / 1e9, self.gate.look_at, self)
         return 0
 
@@ -174,8 +203,9 @@ cdef class Exchange:
         return 0
 
     cdef int crash(self, object error) except -1:
-        """Log an internal error during the start of waiting calls."""
+        """Close the connection after an internal error of its engine, and log it."""
         logger.error("fastrpc: internal error in an exchange of protocol %s", self.protocol, exc_info=error)
+        self.abandon()
         return 0
 
     # Drain
@@ -189,7 +219,8 @@ cdef class Exchange:
         return self.drain_signal
 
     def note_drain(self):
-        """Tell handlers that the connection drains: `current_call().draining`."""
+        """Refuse further calls, and tell handlers that the connection drains: `current_call().draining`."""
         self.is_draining = True
+        self.holding |= HOLD_DRAIN
         if self.drain_signal is not None:
             self.drain_signal.set()

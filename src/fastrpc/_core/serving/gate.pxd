@@ -38,7 +38,8 @@ cdef class Gate(Admission):
         # An ended call that can be reused.
         ServerCall spare
 
-    cdef ServerCall new_call(self, Exchange exchange)
+    cdef bint _is_refused_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1
+    cdef int _pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
     cdef int cancel(self, ServerCall call, bint is_late) except -1
     cdef int end_call(self, ServerCall call, str text) except -1

@@ -76,7 +76,8 @@ class Gate(Admission):
     ) -> ServerCall:
         """Serve a complete call; return it, for `cancel_call`. It may be answered before this returns.
 
-        Calls of an exchange are numbered from 1: `call.id`.
+        Calls of an exchange are numbered from 1: `call.id`. A call over a limit of its connection is refused; a call of
+        a lost connection ends without a word.
 
         Args:
             method: the full name, `service.method`.

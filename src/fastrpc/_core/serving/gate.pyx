@@ -11,11 +11,11 @@ the answer goes to its `Exchange`.
 """
 
 import logging
-import math
 from asyncio import tasks
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAVAILABLE, UNIMPLEMENTED
@@ -25,13 +25,14 @@ from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.payload.metadata cimport encode_metadata
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
 from fastrpc._core.serving.exchange cimport Failure, process_held
-from fastrpc._core.serving.handler_runner cimport report_long_step
+from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
 from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
 from fastrpc.errors import CallError, DecodeError
+from fastrpc.status import Status
 
 cdef enum:
     CODEC_RAW = 0
@@ -45,6 +46,8 @@ cdef enum Taken:
 logger = logging.getLogger("fastrpc.server")
 
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
+# In an engine's begin(): a longer timeout is none.
+cdef double LONGEST_SECONDS = 1e9
 
 
 # The steps of every call, as functions that the compiler inlines.
@@ -144,7 +147,9 @@ cdef class Gate(Admission):
             raise ValueError(f"codec {codec!r} is not taken here, only {', '.join(self.codecs.values())}")
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout is {timeout!r}, it must be a number of seconds from 0 on")
-        call = self.new_call(exchange)
+        # Never a reused one: what a REQUEST of the native protocol sets would stay.
+        call = ServerCall.__new__(ServerCall)
+        call.exchange = exchange
         if metadata:
             call.received_metadata = encode_metadata(metadata)
         exchange.begun += 1
@@ -153,20 +158,55 @@ cdef class Gate(Admission):
         call.flags = ONE_WAY if one_way else 0
         call.started_ns = exchange.now = exchange.received_ns = now_ns()
         if timeout is not None:
-            call.stated_timeout_us = TIMEOUT_NONE if math.isinf(timeout) else max(1, int(timeout * 1e6))
+            call.stated_timeout_us = max(1, int(timeout * 1e6)) if timeout < LONGEST_SECONDS else TIMEOUT_NONE
             if timeout == 0:
                 call.deadline_ns = call.started_ns
-        # The handler has its own task, even if the engine runs in one.
+        if not self._is_refused_early(call, name, PyBytes_GET_SIZE(payload)):
+            self._pass_in_alone(call, name, payload)
+        return call
+
+    cdef bint _is_refused_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
+        """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
+        cdef Exchange exchange = call.exchange
+        cdef Py_ssize_t calls = len(exchange.held or ()) + len(exchange.queue or ())
+        cdef bytes metadata = call.received_metadata
+        call.route = self.routes.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        if exchange.is_closed:
+            self.count_refused(call, CANCELLED, f"{call.method} came after its connection was lost")
+        elif calls >= self.concurrent_calls:
+            text = f"this connection has {calls} calls in progress, the limit is {self.concurrent_calls}"
+            self.refuse(call, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
+        elif metadata is not None and check_metadata(
+            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), self.metadata_bytes
+        ) == METADATA_TOO_LARGE:
+            text = f"the metadata of the call is over the limit of {self.metadata_bytes} bytes (Limits.metadata_bytes)"
+            self.refuse(call, RESOURCE_EXHAUSTED, text, True)
+        elif <uint64_t>size > self.message_bytes:
+            text = f"the request has {size} bytes, the limit is {self.message_bytes} (Limits.message_bytes)"
+            self.refuse(call, RESOURCE_EXHAUSTED, text, True)
+        else:
+            return False
+        return True
+
+    cdef int _pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1:
+        """Run the steps with no current task: the handler has its own, even if the engine runs in one.
+
+        The engine may run in a handler that takes its first step now, here or on another server of this loop. That one's
+        task is put aside, and is the current one again afterwards.
+        """
+        cdef ServerTask kept = self.runner.current
         loop = self.loop_state.loop
         task = tasks.current_task(loop)
+        self.runner.current = None
         if task is not None:
             tasks._leave_task(loop, task)
         try:
-            self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+            return self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         finally:
+            self.runner.leave_task()
+            self.runner.current = kept
             if task is not None:
                 tasks._enter_task(loop, task)
-        return call
 
     def cancel_call(self, ServerCall call not None, *, bint is_late=False):
         """Stop a call that its caller cancelled; `late`: because its deadline passed."""
@@ -182,20 +222,13 @@ cdef class Gate(Admission):
     def weigh_output(self, Exchange exchange not None, Py_ssize_t size):
         """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
         exchange.now = now_ns()
-        self.weigh(exchange, size)
+        # Nobody takes the output of a lost connection.
+        self.weigh(exchange, 0 if exchange.is_closed else size)
 
     def connection_lost(self, Exchange exchange not None):
         """Stop the calls of a lost peer, which needs no answers any more."""
         self.leave(exchange)
         self.weigh(exchange, 0)
-
-    cdef ServerCall new_call(self, Exchange exchange):
-        cdef ServerCall call = self.spare
-        self.spare = None
-        if call is None:
-            call = ServerCall.__new__(ServerCall)
-        call.exchange = exchange
-        return call
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
         """Stop a call that its caller cancelled."""
@@ -203,6 +236,8 @@ cdef class Gate(Admission):
         call.is_expired |= is_late
         if call.waiting_payload is not None:
             self.drop_waiting(call)
+            if is_late:
+                return self._refuse_late(call)
             return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         return call.stop()
 
@@ -213,8 +248,8 @@ cdef class Gate(Admission):
             return self.refuse(call, UNAVAILABLE, text)
         if not (call.was_ended or call.flags & ONE_WAY):
             # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
-            call.exchange.send_failure(call, Failure(UNAVAILABLE, text))
             call.was_ended = True
+            call.exchange.send_failure(call, Failure(UNAVAILABLE, text))
         call.was_cancelled = True
         return call.stop()
 
@@ -286,9 +321,14 @@ cdef class Gate(Admission):
             if verdict is None:
                 return True
             status, text = verdict
-        except Exception as error:
+            if Status(status) is Status.OK or not isinstance(text, str):
+                raise TypeError(f"{verdict!r} is neither None nor a status to refuse with and a text")
+        except BaseException as error:
+            # Whatever it is, it fails only this call.
             logger.error("fastrpc: %r could not decide about %s", guard, call.route.method, exc_info=error)
-            status, text, is_faulty = INTERNAL, "it could not be decided whether the call may start", False
+            self.refuse(call, INTERNAL, f"{call.route.method}: it could not be decided whether the call may start")
+            self.runner.pass_interrupt(error)
+            return False
         self.refuse(call, status, f"{call.route.method}: {text}", is_faulty)
         return False
 
@@ -330,6 +370,7 @@ cdef class Gate(Admission):
             return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
         # Decompression may take long: the dispatcher works in slices and continues with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
+        call.waiting_context = PyContext_CopyCurrent()
         self.runner.watch(call)
         self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
         return 0
@@ -339,6 +380,8 @@ cdef class Gate(Admission):
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
         cdef Exchange exchange = call.exchange
+        context = call.waiting_context
+        call.waiting_context = None
         exchange.now = exchange.turn_ns = now_ns()
         self.runner.unwatch(call)
         if exchange.is_closed or call.was_ended:
@@ -353,7 +396,11 @@ cdef class Gate(Admission):
         elif error is not None:
             self._reject(call, error)
         else:
-            self._begin(call, payload)
+            PyContext_Enter(context)
+            try:
+                self._begin(call, payload)
+            finally:
+                PyContext_Exit(context)
 
     @cython.nonecheck(False)
     cdef int _begin(self, ServerCall call, bytes payload) except -1:
@@ -420,4 +467,8 @@ cdef class Gate(Admission):
 
     def totals(self):
         """The counts of refusals since the server started."""
-        return {"refused": self.refused, "expired_before_start": self.expired_unstarted}
+        return {
+            "refused": self.refused,
+            "expired_before_start": self.expired_unstarted,
+            "refused_connections": self.refused_connections,
+        }

@@ -10,8 +10,10 @@ cdef enum:
 
 cdef class HandlerContexts:
     cdef:
-        # The idle context, or None; its CurrentCall; the variables it had when it was made.
+        # The idle context, or None; the variables of the context that it is a copy of; its CurrentCall; the variables it
+        # had when it was made.
         object _idle
+        object _source
         CurrentCall _slot
         object _variables
 

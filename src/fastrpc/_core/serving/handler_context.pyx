@@ -4,8 +4,9 @@ Every handler starts in a copy of the connection's context, in which its call is
 variable in it costs as much as the rest of a small call, and most handlers never use it. A new context for each call
 costs 1,140 more instructions (`make guard`, raw echo): 7 % of the 15,400 of a call on both sides, 29 % of the server's.
 
-So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context if nobody else
-can see it: nobody holds the context or a copy of it, and no variable was set in it.
+So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context if it starts
+with the same variables as the call before, and nobody else can see the context: nobody holds it or a copy of it, and no
+variable was set in it. Connections with other variables, such as a caller's identity, each get a copy of their own.
 
 A copy of a context shares its variables, a hash trie that is never changed in place. Setting a variable in the copy
 replaces only the nodes on the path to it; the others stay shared. So reuse requires that nobody else holds any node
@@ -43,6 +44,9 @@ cdef extern from "Python.h":
         const char* tp_name
         traverseproc tp_traverse
     PyTypeObject* Py_TYPE(PyObject* value) noexcept
+    ctypedef struct PyThreadState:
+        PyObject* context
+    PyThreadState* PyThreadState_Get() noexcept
 
 cdef extern from *:
     """
@@ -84,6 +88,12 @@ cdef inline PyObject* variables_of(object context) noexcept:
     return <PyObject*>(<void**><PyObject*>context)[VARIABLES_AT]
 
 
+cdef inline PyObject* current_variables() noexcept:
+    """Return the variables of the current context, borrowed from it; NULL if none is entered."""
+    cdef PyObject* context = PyThreadState_Get().context
+    return NULL if context is NULL else variables_of(<object>context)
+
+
 cdef int visit(PyObject* value, void* contexts) noexcept:
     """Follow the nodes of the trie to the slot, and record the path in `_nodes`."""
     # Borrowed: the caller holds the variables, which keep their nodes alive, and no other code runs meanwhile.
@@ -105,9 +115,9 @@ cdef class HandlerContexts:
     """The reusable contexts for the handlers of one server."""
 
     cdef object take(self, Call call):
-        """Return a context in which `call` is current: a copy of the current context, or a returned one."""
+        """Return a context in which `call` is current: a copy of the current context, or a returned copy of it."""
         context = self._idle
-        if context is None:
+        if context is None or <PyObject*>self._source is not current_variables():
             return self._made_for(call)
         self._idle = None
         self._taken = <void*>context
@@ -123,7 +133,10 @@ cdef class HandlerContexts:
             PyContextVar_Set(scope_variable, slot)
         finally:
             PyContext_Exit(context)
-        if VARIABLES_AT and self._taken is NULL:
+        if VARIABLES_AT and self._taken is NULL and current_variables() is not NULL:
+            self._idle = None
+            # Held, so that its address cannot become that of other variables.
+            self._source = <object>current_variables()
             self._slot = slot
             self._taken = <void*>context
             self._variables = <object>variables_of(context)
@@ -162,6 +175,7 @@ cdef class HandlerContexts:
         return self._depth > 0
 
     cdef int _forget(self) except -1:
+        self._source = None
         self._slot = None
         self._variables = None
         return 0

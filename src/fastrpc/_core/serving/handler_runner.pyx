@@ -279,6 +279,7 @@ cdef class HandlerRunner:
         self._count_end(call, OK)
         if call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
             return 0
+        call.was_ended = True
         return call.exchange.send_answer(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
@@ -364,6 +365,7 @@ cdef class HandlerRunner:
                     call.sent_metadata = None
                 except (Exception, SystemExit) as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
+            call.was_ended = True
             exchange.send_failure(call, failure)
         return 0
 

@@ -10,15 +10,14 @@ cdef class Openings(Timed):
     cdef:
         LoopState loop_state
 
-        # The server's connections; how many there may be, and how many were one too many.
+        # The server's connections.
         Admission admission
-        readonly Py_ssize_t connections
-        readonly uint64_t refused_connections
 
         # How many connections may open at once; their number above which silent ones are closed.
         readonly Py_ssize_t limit
 
-        # Connections that are read from, the one silent for longest first, with the instant of their last byte.
+        # Connections that are read from, those of unknown protocol too, the one silent for longest first, with the instant
+        # of their last byte.
         object heard_ns
 
         # Of those, which sent a part of their opening: less than the preface, and the preface but not all behind it.
@@ -35,6 +34,7 @@ cdef class Openings(Timed):
 
     cdef bint accept(self, Session session) except -1
     cdef int add(self, Session session) except -1
+    cdef int _add(self, object connection, uint64_t now) except -1
     cdef int heard(self, Session session) except -1
     cdef int leave(self, Session session) except -1
     cdef int _take_slot(self, Session session, set slots, dict waiting) except -1

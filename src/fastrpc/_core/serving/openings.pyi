@@ -1,4 +1,5 @@
 from logging import Logger
+from typing import Any
 
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.serving.admission import Admission
@@ -11,15 +12,14 @@ class Openings(Timed):
     Args:
         admission: of the server.
         limit: how many may open at once before silent ones are closed (`Admission.handshakes`).
-        connections: how many there may be in all (`Limits.connections`).
     """
 
-    def __init__(self, admission: Admission, limit: int, connections: int) -> None: ...
+    def __init__(self, admission: Admission, limit: int) -> None: ...
     def __len__(self) -> int: ...
     @property
     def limit(self) -> int: ...
-    @property
-    def connections(self) -> int: ...
-    @property
-    def refused_connections(self) -> int:
-        """Connections that were one too many."""
+    def add_undecided(self, connection: Any) -> None:
+        """Count a connection of unknown protocol, or that it was heard; `abort` closes one that is silent."""
+
+    def leave_undecided(self, connection: Any) -> None:
+        """The protocol of a connection is known, or the connection is gone."""

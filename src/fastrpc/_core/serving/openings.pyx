@@ -28,11 +28,10 @@ logger = logging.getLogger("fastrpc.server")
 cdef class Openings(Timed):
     """The connections of one server that are not through their opening yet."""
 
-    def __init__(self, Admission admission not None, Py_ssize_t limit, Py_ssize_t connections):
+    def __init__(self, Admission admission not None, Py_ssize_t limit):
         self.admission = admission
         self.loop_state = admission.loop_state
         self.limit = limit
-        self.connections = connections
         self.heard_ns = OrderedDict()
         self.begun = set()
         self.prefaced = set()
@@ -44,23 +43,31 @@ cdef class Openings(Timed):
 
     cdef bint accept(self, Session session) except -1:
         """Count a connection that was accepted; return whether it is one too many."""
-        cdef Py_ssize_t count = len(self.admission.sessions)
-        cdef bint is_surplus = count >= self.connections
-        self.admission.sessions.add(session)
-        if is_surplus:
-            if count == self.connections:
-                logger.warning("there are %d connections: further ones are refused (Limits.connections)", count)
-            self.refused_connections += 1
-            # It is told why, unless it is one of so many that even that costs too much.
-            if count >= self.connections + self.limit:
-                session.transport.abort()
-                return True
+        cdef bint is_surplus = self.admission.add_session(session)
+        # It is told why, unless it is one of so many that even that costs too much.
+        if is_surplus and len(self.admission.sessions) > self.admission.connections + self.limit:
+            session.transport.abort()
+            return True
         self.add(session)
         return is_surplus
 
     cdef int add(self, Session session) except -1:
         """A connection opens."""
-        self.heard_ns[session] = session.now
+        return self._add(session, session.now)
+
+    def add_undecided(self, connection):
+        """Count a connection of unknown protocol, or that it was heard; `abort` closes one that is silent."""
+        self.heard_ns.pop(connection, None)
+        self._add(connection, now_ns())
+
+    def leave_undecided(self, connection):
+        """The protocol of a connection is known, or the connection is gone."""
+        self.heard_ns.pop(connection, None)
+        if len(self) <= self.limit:
+            self.is_reported = False
+
+    cdef int _add(self, object connection, uint64_t now) except -1:
+        self.heard_ns[connection] = now
         if len(self) > self.limit:
             return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)
         return 0
@@ -134,15 +141,14 @@ cdef class Openings(Timed):
 
     cdef int _close_silent(self, uint64_t now) except -1:
         """Close who has been silent for too long, the longest first, until no more than `limit` are left."""
-        cdef Session session
         cdef uint64_t heard
         while self.heard_ns and len(self) > self.limit:
-            session = <Session>next(iter(self.heard_ns))
-            heard = self.heard_ns[session]
-            if session.reader.tail.is_put_off:
+            connection = next(iter(self.heard_ns))
+            heard = self.heard_ns[connection]
+            if isinstance(connection, Session) and (<Session>connection).reader.tail.is_put_off:
                 # It said something that nobody had time for.
-                self.heard_ns[session] = now
-                self.heard_ns.move_to_end(session)
+                self.heard_ns[connection] = now
+                self.heard_ns.move_to_end(connection)
                 continue
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
@@ -152,6 +158,9 @@ cdef class Openings(Timed):
                     "%d connections are in their opening: silent ones are closed (Admission.handshakes is %d)",
                     len(self), self.limit,
                 )
-            self.leave(session)
-            session.abort()
+            if isinstance(connection, Session):
+                self.leave(<Session>connection)
+            else:
+                self.leave_undecided(connection)
+            connection.abort()
         return 0

@@ -18,7 +18,7 @@ cdef class ServerCall(Call):
         bint is_running
         bint is_held
 
-        # Whether the caller was told of its end already, by a drain that waited long enough.
+        # Whether the caller was told of its end: later ends are dropped.
         bint was_ended
 
         # Who called, where that is not who the connection belongs to; None: it is.
@@ -28,9 +28,11 @@ cdef class ServerCall(Call):
         Py_ssize_t weight
         Py_ssize_t charge
 
-        # While it waits for its start: what it is started with, and since when.
+        # While it waits for its start: what it is started with, and since when. While it waits, or its request is
+        # unpacked: the context in which its request was read.
         bytes waiting_payload
         uint64_t queued_ns
+        object waiting_context
 
         # Whether no handler saw it: an interceptor, or a full queue, refused it.
         public bint never_started

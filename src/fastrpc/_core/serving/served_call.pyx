@@ -89,7 +89,6 @@ cdef class ServerCall(Call):
             or self.was_cancelled
             or self.is_expired
             or self.never_started
-            or self.was_ended
             or self.charge
             or self.waiting_payload is not None
             or self.own_identity is not None
@@ -99,6 +98,7 @@ cdef class ServerCall(Call):
         ):
             return False
         self.state = STATE_NEW
+        self.was_ended = False
         self.deadline_ns = NO_DEADLINE
         self.weight = 0
         self.exchange = None

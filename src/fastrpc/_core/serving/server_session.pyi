@@ -25,6 +25,11 @@ class NativeExchange(Exchange):
     def note_probe(self) -> None:
         """Note that a call only asked for health: it is no use of the connection."""
 
+    def note_drain(self) -> None:
+        """Tell handlers that the connection drains. Its GOAWAY with FINAL says which calls are too late."""
+
+    def return_credit(self) -> int: ...
+
 class ServerSession(Session):
     """One connection of one client.
 
@@ -66,9 +71,6 @@ class ServerSession(Session):
     def resume_writing(self) -> None: ...
     def end_calls(self, text: str) -> int:
         """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
-
-    def close_for_memory(self, text: str) -> None:
-        """Close: of all connections this one holds the most."""
 
     def return_credit(self) -> int:
         """Return the connection credit that was kept back."""

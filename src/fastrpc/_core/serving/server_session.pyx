@@ -6,13 +6,12 @@
                                           │ answer, fail, refuse
     RESPONSE ◄── ServerSession ◄── NativeExchange
 
-Here lies what the wire asks of a server: how a connection opens and leaves, which memory its pieces take, and how what
-the gate says becomes frames.
+This module has the server's side of the wire: how a connection opens and leaves, which memory the pieces of a request
+take, and how decisions of the gate become frames.
 
-The most frequent calls are written out once more, without the objects of the general case: a raw payload reaches its
-handler without a tuple around it, an answer that is a value goes into the write buffer without a `Frame`
-(`WireProtocol.write_answer`), and an exception is fetched where C left it instead of being caught. With the checks
-for None left out on this way, the server's raw echo fell from 4,781 to 3,862 instructions (`make guard`).
+The most frequent calls avoid the objects of the general case: the gate passes a raw payload to its handler without a
+tuple around it, the handler runner fetches an exception where C left it instead of catching it, and a small answer goes
+into the write buffer without a `Frame` (`WireProtocol.write_answer`).
 
 Answers leave while the read they answer is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times as
 long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in flight
@@ -32,13 +31,13 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_GONE
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
-from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REASON_DRAIN, REASON_MAX_AGE, REASON_MEMORY
+from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REASON_DRAIN, REASON_MAX_AGE
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.native.connection cimport PHASE_PREFACE
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.serving.exchange cimport HOLD_OUTPUT, Failure
+from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure
 from fastrpc._core.serving.served_call cimport ServerCall
 
 cdef uint64_t SECOND = 1_000_000_000
@@ -174,6 +173,15 @@ cdef class NativeExchange(Exchange):
         call.compressor = number
         return payload if smaller is None else smaller
 
+    def note_drain(self):
+        """Tell handlers that the connection drains. Its GOAWAY with FINAL says which calls are too late."""
+        Exchange.note_drain(self)
+        self.holding &= ~HOLD_DRAIN
+
+    cpdef int return_credit(self) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None else session.return_credit()
+
     cdef bint waits_for_turn(self) noexcept:
         return self._session is not NULL and (<ServerSession>self._session).reader.tail.is_put_off
 
@@ -229,10 +237,6 @@ cdef class ServerSession(Session):
         """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
         return self.exchange.held_bytes
 
-    def close_for_memory(self, str text):
-        """Close: of all connections this one holds the most."""
-        self.close(REASON_MEMORY, text)
-
     # Opening and leaving
 
     cdef int on_read(self) except -1:
@@ -253,9 +257,9 @@ cdef class ServerSession(Session):
     cdef int on_ready(self) except -1:
         self.leave_opening()
         if self.is_surplus:
-            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.openings.connections)
+            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.gate.connections)
             return self.close_with(
-                REASON_DRAIN, f"the server has {self.openings.connections} connections already (Limits.connections)"
+                REASON_DRAIN, f"the server has {self.gate.connections} connections already (Limits.connections)"
             )
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
@@ -346,7 +350,7 @@ cdef class ServerSession(Session):
         return 0
 
     cdef int on_stranger(self, str text) except -1:
-        self.gate.dispatcher.stranger(self, text)
+        self.gate.dispatcher.stranger(self.describe_peer(), text)
         return 0
 
     cdef int on_closed(self) except -1:
@@ -367,7 +371,7 @@ cdef class ServerSession(Session):
             if call.state == STATE_ASSEMBLING:
                 self.gate.charge(<ServerCall>call, 0)
         self.gate.weigh(self.exchange, 0)
-        self.gate.dispatcher.session_lost(self, error)
+        self.gate.dispatcher.session_lost(self.exchange, error)
         return 0
 
     # From the request to the gate. What each call goes through is checked for None where a call, a route or a payload
@@ -447,7 +451,7 @@ cdef class ServerSession(Session):
         return self.callee.spend_idle_work(call) if is_faulty else 0
 
     cdef int _free_one_way(self, Call call) except -1:
-        # Only once it is whole is a one-way call counted, and from then on it is gone.
+        # A one-way call is counted once it is whole, and its state is GONE from then on.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.callee.one_way_calls -= 1
         return 0

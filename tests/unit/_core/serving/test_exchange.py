@@ -1,5 +1,6 @@
 """What an engine does with its exchange: cancel, drain, end; what it has to implement."""
 
+import asyncio
 import gc
 import weakref
 from typing import Any
@@ -50,6 +51,44 @@ class TestEnds:
             exchange.call("shop.count", "apple")
             assert (shop.started, gate.waiting, exchange.held_bytes) == (0, 0, 0)
 
+    async def test_a_late_cancel_of_a_waiting_call_carries_that_reason(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            gate.cancel_call(exchange.call("shop.price", "apple"), is_late=True)
+            text = "shop.price: its deadline passed before the handler started"
+            assert exchange.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
+            assert gate.expired_unstarted == 1
+
+    async def test_a_call_that_the_engine_cancels_while_all_end_is_answered_once(self) -> None:
+        class Cancelling(KeptExchange):
+            other: ServerCall | None = None
+
+            def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
+                super().refuse(call, status, text, is_faulty)
+                other, self.other = self.other, None
+                if other is not None:
+                    self.gate.cancel_call(other)
+
+        async with gate_for(Shop) as gate:
+            exchange = Cancelling(gate)
+            gate.weigh_output(exchange, MUCH)
+            exchange.call("shop.price", "apple")
+            exchange.other = exchange.call("shop.price", "pear")
+            gate.end_calls(exchange, "over")
+            assert [status for status, _, _ in exchange.refusals] == [Status.UNAVAILABLE, Status.CANCELLED]
+            assert (exchange.failures, gate.waiting, exchange.request_held) == ([], 0, 0)
+
+    async def test_a_call_of_a_lost_connection_is_not_started(self) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.connection_lost(exchange)
+            exchange.call("shop.pack", "apple")
+            exchange.call("shop.nothing")
+            assert (shop.started, gate.running, gate.refused, exchange.held_bytes) == (0, 0, 2, 0)
+            assert (exchange.answers, exchange.failures, exchange.refusals) == ([], [], [])
+
     async def test_a_cancel_of_an_answered_call_changes_nothing(self) -> None:
         async with gate_for(Shop) as gate:
             exchange = KeptExchange(gate)
@@ -70,9 +109,24 @@ class TestEnds:
             assert exchange.answers == []
             exchange.note_drain()
             await exchange.wait()
-            exchange.call("shop.linger")
+            assert exchange.answers == ["drained"]
+
+    async def test_no_call_starts_once_the_connection_drains(self) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            exchange.call("shop.price", "apple")
+            exchange.note_drain()
+            exchange.call("shop.price", "pear")
+            exchange.call("shop.prise", "pear")
+            assert [(status, text) for status, text, _ in exchange.refusals] == [
+                (Status.UNAVAILABLE, "the server drains"),
+                (Status.UNIMPLEMENTED, "no method 'shop.prise' here"),
+            ]
+            gate.weigh_output(exchange, 0)
             await exchange.wait()
-            assert exchange.answers == ["drained", "drained"]
+            await eventually(lambda: exchange.answers == [5])
 
     async def test_the_end_of_a_drain_answers_each_call_once(self) -> None:
         shop = Shop()
@@ -116,6 +170,93 @@ class TestEnds:
             exchange = None
             gc.collect()
             assert gone() is None
+
+
+class TestOneWay:
+    @pytest.mark.parametrize(
+        ("method", "argument", "options"),
+        [
+            ("shop.nope", "apple", {}),
+            ("shop.price", 7, {}),
+            ("shop.price", "apple", {"timeout": 0}),
+            ("shop.price", "apple", {"metadata": {"k": "x" * 60_000}}),
+            ("shop.price", "apple", {}),
+        ],
+    )
+    async def test_one_way_calls_are_released_and_never_answered(
+        self, method: str, argument: Any, options: dict[str, Any]
+    ) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            call = exchange.call(method, argument, one_way=True, **options)
+            assert exchange.released == [call]
+            assert (exchange.answers, exchange.failures, exchange.refusals) == ([], [], [])
+
+    async def test_a_waiting_one_way_call_is_released_at_the_end(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            call = exchange.call("shop.price", "apple", one_way=True)
+            assert exchange.released == []
+            gate.end_calls(exchange, "over")
+            gate.end_calls(exchange, "over")
+            assert (exchange.released, exchange.refusals) == ([call], [])
+
+
+class Broken(KeptExchange):
+    """An engine whose `fault` method raises."""
+
+    def __init__(self, gate: Gate, fault: str, error: type[BaseException]) -> None:
+        super().__init__(gate)
+        self.abandoned = 0
+        setattr(self, fault, lambda *arguments: self.fall(error))
+
+    def fall(self, error: type[BaseException]) -> None:
+        raise error("the engine fell")
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+
+class TestBrokenEngines:
+    @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+    @pytest.mark.parametrize(
+        ("fault", "method"),
+        [
+            ("answer", "shop.price"),
+            ("answer", "shop.pack"),
+            ("fail", "shop.crash"),
+            ("refuse", "shop.nothing"),
+            ("hold", "shop.pack"),
+        ],
+    )
+    async def test_an_engine_that_fails_is_abandoned_and_nothing_stays_counted(
+        self, fault: str, method: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = Broken(gate, fault, error)
+            exchange.call(method, *([] if method in ("shop.crash", "shop.nothing") else ["apple"]))
+            shop.go_on.set()
+            await eventually(lambda: gate.running == 0)
+            assert (exchange.abandoned, gate.waiting, exchange.held_bytes) == (1, 0, 0)
+            assert "internal error in an exchange of protocol kept" in caplog.text
+
+    async def test_an_engine_that_fails_to_hold_a_waiting_call_leaves_it_in_the_queue(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = Broken(gate, "hold", RuntimeError)
+            gate.weigh_output(exchange, MUCH)
+            exchange.call("shop.price", "apple")
+            assert (gate.waiting, exchange.abandoned) == (1, 1)
+            gate.connection_lost(exchange)
+            assert (gate.waiting, exchange.held_bytes) == (0, 0)
+
+    async def test_an_engine_that_fails_to_release_is_abandoned(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = Broken(gate, "release", RuntimeError)
+            exchange.call("shop.price", "apple", one_way=True)
+            exchange.call("shop.nothing", one_way=True)
+            assert (exchange.abandoned, gate.running, exchange.held_bytes) == (2, 0, 0)
 
 
 class TestExchange:

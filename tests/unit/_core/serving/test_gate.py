@@ -1,5 +1,6 @@
 """The steps of the gate, driven by an exchange that has no connection."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -143,6 +144,63 @@ class TestSteps:
             await eventually(lambda: exchange.answers == [None, 5])
 
 
+class TestBegin:
+    @pytest.mark.parametrize("seconds", [1e9, 1e12, 1e14, 1e30, 1e300, float("inf")])
+    async def test_a_timeout_of_ages_is_none(self, seconds: float) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            exchange.call("shop.look", timeout=seconds)
+            assert (exchange.answers, exchange.refusals) == (["shop.look"], [])
+
+    @pytest.mark.parametrize("seconds", [-1, -1e-9, float("nan")])
+    async def test_a_timeout_that_is_none_is_a_mistake_of_the_engine(self, seconds: float) -> None:
+        async with gate_for(Shop) as gate:
+            with pytest.raises(ValueError, match="it must be a number of seconds from 0 on"):
+                KeptExchange(gate).call("shop.price", "apple", timeout=seconds)
+
+    async def test_limits_of_a_connection_hold_for_every_engine(self) -> None:
+        limits = Limits(message_bytes=1 << 20, concurrent_calls=2, metadata_bytes=1_024)
+        shop = Shop()
+        async with gate_for(shop, config=ServerConfig(limits=limits)) as gate:
+            exchange, other = KeptExchange(gate), KeptExchange(gate)
+            exchange.call("shop.price", "x" * (1 << 20))
+            exchange.call("shop.price", "apple", metadata={"key": "x" * 1_024})
+            for _ in range(3):
+                exchange.call("shop.pack", "apple")
+            other.call("shop.price", "apple")
+            size = (1 << 20) + 6
+            assert exchange.refusals == [
+                (
+                    Status.RESOURCE_EXHAUSTED,
+                    f"the request has {size} bytes, the limit is 1048576 (Limits.message_bytes)",
+                    True,
+                ),
+                (
+                    Status.RESOURCE_EXHAUSTED,
+                    "the metadata of the call is over the limit of 1024 bytes (Limits.metadata_bytes)",
+                    True,
+                ),
+                (
+                    Status.RESOURCE_EXHAUSTED,
+                    "this connection has 2 calls in progress, the limit is 2 (Limits.concurrent_calls)",
+                    False,
+                ),
+            ]
+            assert (shop.started, other.answers) == (3, [5])
+            shop.go_on.set()
+            await eventually(lambda: len(exchange.answers) == 2)
+            exchange.call("shop.price", "apple")
+            assert exchange.answers[-1] == 5
+
+    async def test_waiting_calls_count_as_calls_in_progress(self) -> None:
+        async with gate_for(Shop, config=ServerConfig(limits=Limits(concurrent_calls=2))) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            for _ in range(3):
+                exchange.call("shop.price", "apple")
+            assert (gate.waiting, len(exchange.refusals)) == (2, 1)
+
+
 class TestGuards:
     @pytest.mark.parametrize(
         ("name", "status", "is_faulty"),
@@ -180,7 +238,21 @@ class TestGuards:
             exchange.call("shop.nothing")
             assert len(asked) == 4
 
-    @pytest.mark.parametrize("guard", [lambda call: 1 / 0, lambda call: True, lambda call: ("x", "y", "z")])
+    @pytest.mark.parametrize(
+        "guard",
+        [
+            lambda call: 1 / 0,
+            lambda call: True,
+            lambda call: ("x", "y", "z"),
+            lambda call: (Status.OK, "fine"),
+            lambda call: (0, "fine"),
+            lambda call: (999, "unknown"),
+            lambda call: (-1, "unknown"),
+            lambda call: (Status.PERMISSION_DENIED, None),
+            lambda call: fall(asyncio.CancelledError),
+            lambda call: fall(SystemExit),
+        ],
+    )
     async def test_a_failing_guard_refuses_every_call(
         self, guard: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -191,6 +263,10 @@ class TestGuards:
             text = "shop.price: it could not be decided whether the call may start"
             assert exchange.refusals == [(Status.INTERNAL, text, False)]
             assert "could not decide about shop.price" in caplog.text
+
+
+def fall(error: type[BaseException]) -> None:
+    raise error
 
 
 class TestCounters:
