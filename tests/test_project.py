@@ -60,7 +60,7 @@ OPTION_TAKERS = {"with_options", "method"}  # Their arguments are settings.
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Abbreviations, and words for which the glossary has another.
-FOREIGN_WORDS = VAGUE_NAMES | set("ctx cfg conn req resp buf addr idx cnt mgr svc srv".split())
+FOREIGN_WORDS = VAGUE_NAMES | set(["ctx", "cfg", "conn", "req", "resp", "buf", "addr", "idx", "cnt", "mgr", "svc", "srv"])
 FOREIGN_WORDS |= {"middleware", "servant", "serializer", "heartbeat", "packet", "discovery", "picker"}
 
 CODE = sources(".py", ".pyx", ".pxd")
