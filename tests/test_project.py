@@ -60,16 +60,15 @@ OPTION_TAKERS = {"with_options", "method"}  # Their arguments are settings.
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Abbreviations, and words for which the glossary has another.
-FOREIGN_WORDS = VAGUE_NAMES | set(["ctx", "cfg", "conn", "req", "resp", "buf", "addr", "idx", "cnt", "mgr", "svc", "srv"])
+FOREIGN_WORDS = VAGUE_NAMES | {"ctx", "cfg", "conn", "req", "resp", "buf"}
+FOREIGN_WORDS |= {"addr", "idx", "cnt", "mgr", "svc", "srv"}
 FOREIGN_WORDS |= {"middleware", "servant", "serializer", "heartbeat", "packet", "discovery", "picker"}
 
 CODE = sources(".py", ".pyx", ".pxd")
 PACKAGE_CODE = [path for path in CODE if PACKAGE in path.parents]
 PACKAGE_PYTHON = [path for path in PACKAGE_CODE if path.suffix == ".py"]
-OUTSIDE = [
-    path for path in (*ROOT.iterdir(), *ROOT.glob("ci/*"), *ROOT.glob(".ci/*")) if path.suffix in {"", ".md"}
-]
-OUTSIDE = sorted(path for path in OUTSIDE if path.is_file() and not path.name.startswith(".git"))
+OUTSIDE = [path for path in (*ROOT.iterdir(), *ROOT.glob("ci/*"), *ROOT.glob(".ci/*")) if path.is_file()]
+OUTSIDE = sorted(path for path in OUTSIDE if path.suffix in {"", ".md"} and not path.name.startswith(".git"))
 CORE = PACKAGE / "_core"
 HARNESS = ROOT / "src" / "fastrpc_harness"
 CYTHON_MODULES = sorted([*CORE.rglob("*.pyx"), *HARNESS.glob("*.pyx")])
