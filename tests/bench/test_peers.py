@@ -34,11 +34,19 @@ PEERS = (
 WORKLOADS = ("W5", "mul", "W4")
 #: Each kind of stream, and both sizes.
 STREAMS = ("server_stream", "client_stream_64K", "both_ways")
-SPECIAL_WORKLOADS = ("W2meta", "W2def", "many", "connections@10", "methods@10")
+SPECIAL_WORKLOADS = (
+    "W2meta",
+    "W2def",
+    "many",
+    "connections@10",
+    "methods@10",
+    "server_stream_many",
+    "server_stream_def",
+)
 
 #: What a yardstick offers of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
 OFFERED = {"c_echo": {"W5"}, "c_sink": {"server_stream", "client_stream_64K"}}
-STREAMING = ("grpc_asyncio", "grpc_sync", "grpc_uvloop")
+STREAMING = ("fastrpc", "fastrpc_asyncio", "grpc_asyncio", "grpc_sync", "grpc_uvloop")
 
 BRIEF = ("--rounds=1", "--seconds=0.1", "--warm-seconds=0.02")
 

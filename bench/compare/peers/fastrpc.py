@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 import fastrpc
+from bench.compare.fastrpc_streams import FastRPCStreams, Streams
 from bench.compare.load import AsyncOperation, BlockingOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Peer
+from bench.compare.stream_load import AsyncStreams
 from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Operation, Workload, plain_record
 
 #: How long the spinning peers poll after the last activity.
@@ -103,14 +105,19 @@ class _Serving(AsyncServer):
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
         config = fastrpc.ServerConfig(spin_microseconds=self._spin_microseconds)
-        service = service_with(workload.methods) if workload.operation == "echo_methods" else Bench
         interceptors = [pass_on] if workload.operation == "echo_metadata" else []
-        async with fastrpc.Server(service(), config=config, interceptors=interceptors) as server:
+        async with fastrpc.Server(_service(workload)(), config=config, interceptors=interceptors) as server:
             target = "tcp://127.0.0.1:0" if self._scheme == "tcp" else f"unix://{directory}/socket"
             yield str(await server.listen(target))
 
     def _client_config(self) -> fastrpc.ClientConfig:
         return fastrpc.ClientConfig(spin_microseconds=self._spin_microseconds)
+
+
+def _service(workload: Workload) -> type[Any]:
+    if workload.is_stream:
+        return Streams
+    return service_with(workload.methods) if workload.operation == "echo_methods" else Bench
 
 
 class FastRPCAsync(_Serving, AsyncClient):
@@ -122,6 +129,11 @@ class FastRPCAsync(_Serving, AsyncClient):
         "echo_def",
         "echo_connections",
         "echo_methods",
+        "server_stream",
+        "server_stream_many",
+        "server_stream_def",
+        "client_stream",
+        "both_ways",
     )
 
     @asynccontextmanager
@@ -143,6 +155,12 @@ class FastRPCAsync(_Serving, AsyncClient):
             for _ in range(max(workload.connections, workload.methods) - 1):
                 await operation.run()
             yield operation
+
+    @asynccontextmanager
+    async def streaming(self, address: str, workload: Workload) -> AsyncIterator[AsyncStreams]:
+        async with fastrpc.Client(address, config=self._client_config()) as client:
+            await client.ready(timeout=5)
+            yield FastRPCStreams(client, workload)
 
 
 def _async_operation(clients: list[fastrpc.Client], workload: Workload) -> AsyncOperation:
