@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastrpc.server.thread_pool import ThreadPool
 
-__all__ = ["LONG", "BlockedJob", "RecordedJob", "pool", "submit", "until"]
+__all__ = ["LONG", "BlockedJob", "RecordedJob", "begun", "pool", "submit", "until"]
 
 #: Seconds after which something that ought to happen will not.
 LONG = 10
@@ -52,7 +52,6 @@ class BlockedJob(RecordedJob):
         super().__init__(self._block)
         self.started = threading.Event()
         self.released = threading.Event()
-        self.is_submitted = False
 
     def _block(self) -> None:
         self.started.set()
@@ -87,3 +86,13 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def begun(workers: ThreadPool, job: BlockedJob, *, stream: bool = False) -> BlockedJob:
+    """Submit a job and return it once a thread runs it; submit another where the threads came too late for it."""
+    while True:
+        submit(workers, job, stream=stream)
+        await until(lambda tried=job: tried.started.is_set() or tried.ended.is_set())  # type: ignore[misc]
+        if job.started.is_set():
+            return job
+        job = BlockedJob()

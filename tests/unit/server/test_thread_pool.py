@@ -14,23 +14,7 @@ import pytest
 
 from fastrpc.server import thread_pool as module
 from fastrpc.server.thread_pool import ThreadPool
-from tests.support.recorded_job import LONG, BlockedJob, RecordedJob, pool, submit, until
-
-
-async def begun(
-    workers: ThreadPool, job: BlockedJob, *, stream: bool = False, is_released: bool = False
-) -> BlockedJob:
-    """Submit a job that a thread takes; again where the threads were too late for it."""
-    while not job.started.is_set():
-        if job.ended.is_set():
-            job = BlockedJob()
-        if is_released:
-            job.released.set()
-        if not job.is_submitted:
-            submit(workers, job, stream=stream)
-            job.is_submitted = True
-        await asyncio.sleep(0.001)
-    return job
+from tests.support.recorded_job import LONG, BlockedJob, RecordedJob, begun, pool, submit, until
 
 
 async def test_job_runs_in_a_thread_and_ends_on_the_loop() -> None:
@@ -239,7 +223,9 @@ async def test_waiting_streams_age_and_leave_no_place_behind() -> None:
         assert await second.end() == ["refuse", "done"]
         first.released.set()
         await first.end()
-        await begun(workers, BlockedJob(), stream=True, is_released=True)
+        third = await begun(workers, BlockedJob(), stream=True)
+        third.released.set()
+        assert await third.end() == ["run", "done"]
 
 
 async def test_expired_stream_gives_its_place_to_the_next() -> None:
