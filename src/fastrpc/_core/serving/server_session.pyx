@@ -27,9 +27,9 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport nanoseconds
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_GONE
+from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
 from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REASON_DRAIN, REASON_MAX_AGE
 from fastrpc._core.framing.frame cimport Frame
@@ -440,6 +440,9 @@ cdef class ServerSession(Session):
         """Answer that a call was not started; faulty: through its caller, who may make so many of them and no more."""
         cdef Outgoing answer
         self._free_one_way(call)
+        if call.state == STATE_CANCELLED:
+            # The wire ends a cancelled call by CANCELLED, whatever kept it from its start (PROTOCOL.md, "Calls").
+            status = CANCELLED
         if is_faulty and status == RESOURCE_EXHAUSTED and not call.flags & ONE_WAY:
             # It would else look as if the same call could succeed a little later.
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
