@@ -71,8 +71,12 @@ class GeneratorJob(ThreadJob):
                 self._is_told = False
                 self._taken += self._stream.send_payloads(self._payloads)
                 self._room.set()
-                if self._payloads:
-                    await self._stream.room
+                room = self._stream.room
+                if room is not None:
+                    # Also behind the last message: the end of a failed stream replaces what still waits for room.
+                    await room
+                elif self._payloads:
+                    continue
                 elif self._is_over:
                     break
                 else:

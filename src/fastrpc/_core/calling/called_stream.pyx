@@ -579,7 +579,7 @@ cdef class CalledStream(StreamChannel):
         if not self.is_open:
             await self.begin()
         self._check_sends()
-        while self.is_full() and not self.output_ended:
+        while not self.output_ended and self.is_full():
             await self.wait_room()
         self.send_out(message)
 
@@ -601,14 +601,14 @@ cdef class CalledStream(StreamChannel):
         try:
             if hasattr(messages, "__aiter__"):
                 async for message in messages:
-                    while self.is_full() and not self.output_ended:
+                    while not self.output_ended and self.is_full():
                         await self.wait_room()
                     if self.output_ended:
                         break
                     self.send_out(message)
             else:
                 for message in messages:
-                    while self.is_full() and not self.output_ended:
+                    while not self.output_ended and self.is_full():
                         await self.wait_room()
                     if self.output_ended:
                         break

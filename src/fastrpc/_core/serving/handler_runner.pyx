@@ -298,6 +298,7 @@ cdef class HandlerRunner:
         if call.flags & ONE_WAY or call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
             return 0
         call.compressor = 0
+        call.was_ended = True
         return call.exchange.send_answer(call, b"")
 
     cdef bytes _encoded(self, ServerCall call, object value):

@@ -31,8 +31,9 @@ cdef class ServedStream(StreamChannel):
         # Bytes of messages that nobody took yet, counted for the connection.
         int64_t held
 
-        # Whether the first metadata went, or a message before there was any.
+        # Whether the first metadata went, or a message before there was any; whether the handler was given its arguments.
         readonly bint is_committed
+        bint is_bound
 
     cdef object bound(self)
     cdef int send_value(self, object value) except -1

@@ -31,7 +31,7 @@ class ServedStream(StreamChannel):
 
     @property
     def room(self) -> asyncio.Future[None] | None:
-        """A future that is done once there is room; None where there is some."""
+        """A future that is done once there is room; None where there is some, or nothing can be sent any more."""
 
 async def drive(call: ServerCall) -> None:
     """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""

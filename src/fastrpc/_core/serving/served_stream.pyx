@@ -42,6 +42,9 @@ cdef class ServedStream(StreamChannel):
         cdef ServerCall call = self.served
         cdef Route route = call.route
         given = call.given
+        if self.is_bound:
+            raise RuntimeError(f"{route.method} runs already: an interceptor called proceed twice for a stream")
+        self.is_bound = True
         if not route.takes_stream:
             return given
         if type(given) is BoundArguments:
@@ -141,8 +144,8 @@ cdef class ServedStream(StreamChannel):
 
     @property
     def room(self):
-        """A future that is done once there is room; None where there is some."""
-        return self.wait_room() if self.is_full() else None
+        """A future that is done once there is room; None where there is some, or nothing can be sent any more."""
+        return None if self.output_ended or not self.is_full() else self.wait_room()
 
     # The side it is on
 

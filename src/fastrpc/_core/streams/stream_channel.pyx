@@ -301,6 +301,10 @@ cdef class StreamChannel(Timed):
 
     cdef int on_timer(self) except -1:
         cdef uint64_t since = self._receiving_ns
+        if self._room is not None and self._room.done():
+            # Whoever waited to send was cancelled: nobody waits.
+            self._room = None
+            self._sending_ns = 0
         if self._sending_ns and (since == 0 or self._sending_ns < since):
             since = self._sending_ns
         if since == 0 or self.is_closed:

@@ -1,0 +1,88 @@
+"""How streams end: what was sent before an error arrives, and what nobody waits for ends nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from fastrpc import CallError, Client, ClientConfig, Server, Status, Timeouts, current_call, method, service
+from fastrpc.testing import connected
+
+LARGE = 70_000
+
+
+@service("ends")
+class Ends:
+    @method
+    async def coroutine(self, count: int, size: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield bytes(size)
+        raise CallError(Status.NOT_FOUND, "no more")
+
+    @method
+    def thread(self, count: int, size: int) -> Iterator[bytes]:
+        for _ in range(count):
+            yield bytes(size)
+        raise CallError(Status.NOT_FOUND, "no more")
+
+    @method(inline=True)
+    def inline(self, count: int, size: int) -> Iterator[bytes]:
+        for _ in range(count):
+            yield bytes(size)
+        raise CallError(Status.NOT_FOUND, "no more")
+
+    @method
+    async def listen(self, messages: AsyncIterator[bytes]) -> AsyncIterator[int]:
+        await current_call().draining
+        yield 0
+
+    @method
+    async def total(self, numbers: AsyncIterator[int]) -> int:
+        return sum([number async for number in numbers])
+
+
+@pytest.mark.parametrize(
+    "handler", [Ends.coroutine, Ends.thread, Ends.inline], ids=["async", "def", "inline"]
+)
+@pytest.mark.parametrize(("count", "size"), [(1, LARGE), (30, 20_000), (3, 4)])
+async def test_messages_before_an_error_arrive(handler: Any, count: int, size: int) -> None:
+    async with Server(Ends()) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with Client(str(address)) as client:
+            for _ in range(10):
+                received = 0
+                with pytest.raises(CallError, match="no more"):
+                    async with client.stream(handler, count, size) as messages:
+                        async for _ in messages:
+                            received += 1
+                assert received == count
+
+
+async def test_a_send_that_was_given_up_is_no_idle_wait() -> None:
+    config = ClientConfig(timeouts=Timeouts(stream_idle=0.3))
+    async with Server(Ends()) as server:
+        address = await server.listen("memory://ends-idle")
+        async with Client(str(address), config=config) as client, client.open(Ends.listen) as stream:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    while True:
+                        await stream.send(bytes(10_000))
+            await asyncio.sleep(1)
+            assert stream.is_open
+            await server.drain(0)
+
+
+async def test_a_server_interceptor_proceeds_once_with_a_stream() -> None:
+    async def twice(call: Any, proceed: Any) -> Any:
+        await proceed(call)
+        return await proceed(call)
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    async with connected(Ends, interceptors=[twice]) as client:
+        with pytest.raises(CallError) as refused:
+            await client.call(Ends.total, numbers())
+        assert refused.value.status is Status.INTERNAL
