@@ -1,15 +1,31 @@
 """How streams end: what was sent before an error arrives, and what nobody waits for ends nothing."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from fastrpc import CallError, Client, ClientConfig, Server, Status, Timeouts, current_call, method, service
+from fastrpc import (
+    CallError,
+    Client,
+    ClientConfig,
+    DeadlineExceededError,
+    Server,
+    Status,
+    Timeouts,
+    current_call,
+    method,
+    service,
+)
 from fastrpc.testing import connected
+from tests.support.waiting import eventually
 
 LARGE = 70_000
+
+#: What became of the cleanup of `Ends.tidy`.
+TIDIED: list[str] = []
 
 
 @service("ends")
@@ -36,6 +52,20 @@ class Ends:
     async def listen(self, messages: AsyncIterator[bytes]) -> AsyncIterator[int]:
         await current_call().draining
         yield 0
+
+    @method
+    async def tidy(self) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            try:
+                for _ in range(20):
+                    await asyncio.sleep(0.01)
+                TIDIED.append("done")
+            except asyncio.CancelledError:
+                TIDIED.append("cut off")
+                raise
 
     @method
     async def total(self, numbers: AsyncIterator[int]) -> int:
@@ -86,3 +116,22 @@ async def test_a_server_interceptor_proceeds_once_with_a_stream() -> None:
         with pytest.raises(CallError) as refused:
             await client.call(Ends.total, numbers())
         assert refused.value.status is Status.INTERNAL
+
+
+@pytest.mark.parametrize("way", ["deadline", "left, then closed"])
+async def test_cleanup_of_a_cancelled_handler_is_not_cut_off(way: str) -> None:
+    TIDIED.clear()
+    async with Server(Ends()) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with Client(str(address)) as client:
+            view = client.with_options(timeout=0.1 if way == "deadline" else None)
+            with contextlib.suppress(DeadlineExceededError):
+                async with view.stream(Ends.tidy) as numbers:
+                    assert await numbers.receive() == 1
+                    if way == "deadline":
+                        await numbers.receive()
+            if way == "deadline":
+                # The connection lives on: the CANCEL for the deadline comes behind the server's own timer.
+                await eventually(lambda: bool(TIDIED))
+        await eventually(lambda: bool(TIDIED))
+    assert TIDIED == ["done"]

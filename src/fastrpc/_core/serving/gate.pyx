@@ -231,7 +231,8 @@ cdef class Gate(Admission):
         self.weigh(exchange, 0)
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
-        """Stop a call that its caller cancelled."""
+        """Stop a call that its caller cancelled, unless its deadline did: a second stop would cut the handler's cleanup off."""
+        cdef bint was_stopped = call.was_cancelled or call.is_expired
         call.was_cancelled = True
         call.is_expired |= is_late
         if call.waiting_payload is not None:
@@ -239,7 +240,7 @@ cdef class Gate(Admission):
             if is_late:
                 return self._refuse_late(call)
             return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
-        return call.stop()
+        return 0 if was_stopped else call.stop()
 
     cdef int end_call(self, ServerCall call, str text) except -1:
         """Answer a call in flight, and stop its handler."""
@@ -266,12 +267,16 @@ cdef class Gate(Admission):
     cdef int leave(self, Exchange exchange) except -1:
         """Stop all calls of a lost connection."""
         cdef ServerCall call
+        cdef bint was_stopped
         exchange.is_closed = True
         self.drop_all_waiting(exchange)
         if exchange.held:
             for call in list(exchange.held):
+                # One that was stopped already is left to its cleanup.
+                was_stopped = call.was_cancelled or call.is_expired
                 call.was_cancelled = True
-                call.stop()
+                if not was_stopped:
+                    call.stop()
         return 0
 
     # The steps
