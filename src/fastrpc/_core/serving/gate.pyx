@@ -231,7 +231,7 @@ cdef class Gate(Admission):
         self.weigh(exchange, 0)
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
-        """Stop a call that its caller cancelled, unless its deadline did: a second stop would cut the handler's cleanup off."""
+        """Stop a call that its caller cancelled, unless its deadline did: a second stop would end its cleanup."""
         cdef bint was_stopped = call.was_cancelled or call.is_expired
         call.was_cancelled = True
         call.is_expired |= is_late
