@@ -23,6 +23,7 @@ from fastrpc._core.calls.call import Call, current_call
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
 from fastrpc.client.blocking.client import SyncClient
+from fastrpc.client.blocking.stream import SyncStream
 from fastrpc.client.client import Client
 from fastrpc.client.stream import Stream
 from fastrpc.config import (
@@ -129,6 +130,7 @@ __all__ = [
     "Stream",
     "StreamEndedError",
     "SyncClient",
+    "SyncStream",
     "Timeouts",
     "UnavailableError",
     "__version__",

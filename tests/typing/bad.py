@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import fastrpc
 from fastrpc.errors import CallError
-from tests.typing.promised import BlockingStreams
 from tests.typing.services import Arith, Clock, Feed, Files, Prices, User, Users, UserTable
 
 
@@ -164,7 +163,7 @@ async def streams(client: fastrpc.Client, chat: fastrpc.Stream[str, bytes]) -> N
     print(text)
 
 
-def blocking_streams(client: BlockingStreams) -> None:
+def blocking_streams(client: fastrpc.SyncClient) -> None:
     client.stream(Feed.count, "3")  # error
     client.stream(Feed.chat, [1], "lobby")  # error
     client.stream(Arith.mul, 6, 7)  # error

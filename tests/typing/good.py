@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, assert_type
+from typing import Any, Literal, assert_type
 
 import fastrpc
 from fastrpc.coordination import RegistryServer
@@ -18,9 +18,6 @@ from fastrpc.selectors import Random
 from fastrpc.testing import FakeClock
 from fastrpc.types import register
 from tests.typing.services import Arith, Clock, Feed, Files, Prices, StoredUsers, User, Users, UserTable
-
-if TYPE_CHECKING:
-    from tests.typing.promised import BlockingStreams, SyncStream
 
 # The decorators change nothing.
 
@@ -321,15 +318,21 @@ async def streams(client: fastrpc.Client) -> None:
     assert_type(client.open("feed.chat", "lobby"), fastrpc.Stream[Any, Any])
 
 
-def blocking_streams(client: "BlockingStreams") -> None:
+def blocking_streams(client: fastrpc.SyncClient) -> None:
     with client.stream(Feed.count, 3) as numbers:
-        assert_type(numbers, SyncStream[Any, int])
+        assert_type(numbers, fastrpc.SyncStream[Any, int])
         assert_type(list(numbers), list[int])
-    assert_type(client.stream(Feed.lines, "a"), SyncStream[Any, str])
-    assert_type(client.stream(Feed.chat, ["hello"], "lobby"), SyncStream[str, bytes])
-    assert_type(client.open(Feed.chat, "lobby"), SyncStream[str, bytes])
-    assert_type(client.open(Feed.total), SyncStream[int, int])
-    assert_type(client.stream("feed.count", 3), SyncStream[Any, Any])
+    assert_type(client.stream(Feed.lines, "a"), fastrpc.SyncStream[Any, str])
+    assert_type(client.stream(Feed.chat, ["hello"], "lobby"), fastrpc.SyncStream[str, bytes])
+    assert_type(client.open(Feed.chat, "lobby"), fastrpc.SyncStream[str, bytes])
+    assert_type(client.open(Feed.total), fastrpc.SyncStream[int, int])
+    assert_type(client.stream("feed.count", 3), fastrpc.SyncStream[Any, Any])
+    with client.open(Feed.chat, "lobby") as chat:
+        chat.send("hello")
+        chat.end()
+        assert_type(chat.receive(), bytes)
+        assert_type(chat.receive_many(), list[bytes])
+        assert_type(chat.reply.value, bytes)
 
 
 # Interceptors, calls, servers.

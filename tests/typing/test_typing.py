@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import fastrpc
 from fastrpc.rpc.schema import check_service
 from fastrpc.rpc.service import service_definition
 from tests.support.source_tree import ROOT
@@ -94,11 +93,6 @@ def test_nothing_beside_the_wrong_lines_is_refused(errors: Errors) -> None:
 )
 def test_what_type_checkers_accept_works_at_run_time(source: object) -> None:
     check_service(service_definition(source))
-
-
-def test_verbs_that_exist_are_no_longer_promised() -> None:
-    # Whoever adds one moves its overloads from `promised.pyi` into its class.
-    assert [verb for verb in ("stream", "open") if hasattr(fastrpc.SyncClient, verb)] == []
 
 
 def _marked_lines() -> dict[int, str]:

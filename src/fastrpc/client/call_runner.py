@@ -25,7 +25,7 @@ from fastrpc.client.stream_runner import StreamRunner
 from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, UnavailableError
-from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential, was_load
+from fastrpc.failmodes.base import AttemptedCall, FailMode, RetryPolicy, is_sequential, was_load
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
@@ -222,7 +222,7 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
     )
 
 
-def may_retry(call: ClientCall | BlockingCall, error: FastRPCError, mode: FailMode) -> bool:
+def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
     """Return whether the fail mode could retry; False ends the call without running it."""
     if call.inside_retry:
         return False

@@ -105,7 +105,7 @@ class Client(Caller, FanOut, StreamVerbs):
         )
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
-        routes = RouteMaker(config, pool.totals, takes_input=True)
+        routes = RouteMaker(config, pool.totals)
         state = CallerState(
             CallRunner(pool, interceptors, policy, mode, routes), routes, policy.budget, endpoint_set
         )
@@ -291,9 +291,7 @@ class Proxy:
                 f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}"
             )
         client, function = self.__dict__["_client"], definition.function
-        verb = client.call
-        if definition.signature.has_stream_result and isinstance(client, StreamVerbs):
-            verb = client.stream
+        verb = client.stream if definition.signature.has_stream_result else client.call
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return verb(function, *args, **kwargs)

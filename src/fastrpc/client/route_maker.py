@@ -23,6 +23,9 @@ _VERBS: dict[Kind, str] = {
     "both_ways": "streams both ways: write client.stream(…), or client.open(…) to send by hand",
 }
 
+#: The kinds that `call` takes.
+_CALLED: frozenset[Kind] = frozenset({"unary", "client_stream"})
+
 #: The kinds that each verb of streams takes.
 _STREAMED: dict[str, frozenset[Kind]] = {
     "call": frozenset({"client_stream"}),
@@ -32,17 +35,11 @@ _STREAMED: dict[str, frozenset[Kind]] = {
 
 
 class RouteMaker:
-    """Makes the Route of a method when it is first called.
+    """Makes the Route of a method when it is first called."""
 
-    Args:
-        takes_input: whether `call` takes methods with a stream parameter.
-    """
-
-    def __init__(self, config: ClientConfig, totals: CallTotals, *, takes_input: bool = False) -> None:
+    def __init__(self, config: ClientConfig, totals: CallTotals) -> None:
         self._limits = config.limits
         self._totals = totals
-        self._takes_input = takes_input
-        self._unstreamed = {"unary", "client_stream"} if takes_input else {"unary"}
         self._streams: dict[tuple[Any, str, Kind], Route] = {}
 
     def __call__(self, method: Any, codec: str) -> Route:
@@ -54,13 +51,8 @@ class RouteMaker:
         if isinstance(method, str):
             return self._named_route(method, codec, "unary")
         definition = method_definition(method)
-        if definition.kind not in self._unstreamed:
-            advice = (
-                _VERBS[definition.kind]
-                if self._takes_input
-                else "streams, which a SyncClient cannot: use a fastrpc.Client"
-            )
-            raise TypeError(f"{definition.full_name} {advice}")
+        if definition.kind not in _CALLED:
+            raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
         return self._route(definition, codec)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> Route:

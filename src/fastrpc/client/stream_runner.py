@@ -24,7 +24,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, is_sequential
 
-__all__ = ["StreamRunner"]
+__all__ = ["StreamRunner", "split_messages", "takes_stream"]
 
 
 class StreamRunner:
@@ -62,14 +62,10 @@ class StreamRunner:
         Raises:
             TypeError: the method is not of a kind that the verb takes, or its stream is missing.
         """
-        messages = None
-        if isinstance(method, str) and verb != "open":
-            args, kwargs, messages = split_iterator(args, kwargs)
         options = view._options
-        route = self._routes.stream_route(method, options.codec, verb, messages is not None)
-        if _takes_stream(route) and verb != "open" and messages is None:
-            args, kwargs, messages = route.definition.split_stream(args, kwargs)
-            _check_messages(route.method, messages)
+        route, args, kwargs, messages = split_messages(
+            self._routes, options.codec, verb, method, args, kwargs
+        )
         return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
 
     async def call(self, call: ClientCall) -> Any:
@@ -79,7 +75,7 @@ class StreamRunner:
                 f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
             )
         args, kwargs = cast(Any, call._streamed)
-        method = call.route.definition.function if _takes_stream(call.route) else call.method
+        method = call.route.definition.function if takes_stream(call.route) else call.method
         async with self.make("call", call, method, args, kwargs or {}) as stream:
             value = await stream.receive()
             return stream.reply if call._wants_reply else value
@@ -235,7 +231,26 @@ def _give_up(stream: Stream[Any, Any]) -> None:
         attempt._give_up()
 
 
-def _takes_stream(route: Route) -> bool:
+def split_messages(
+    routes: RouteMaker, codec: str, verb: str, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Route, tuple[Any, ...], dict[str, Any], Any]:
+    """Return the route of a method, its arguments without the stream, and the stream; None with `open` or without one.
+
+    Raises:
+        TypeError: the method is not of a kind that the verb takes, or its stream is missing.
+    """
+    messages = None
+    if isinstance(method, str) and verb != "open":
+        args, kwargs, messages = split_iterator(args, kwargs)
+    route = routes.stream_route(method, codec, verb, messages is not None)
+    if takes_stream(route) and verb != "open" and messages is None:
+        args, kwargs, messages = route.definition.split_stream(args, kwargs)
+        _check_messages(route.method, messages)
+    return route, args, kwargs, messages
+
+
+def takes_stream(route: Route) -> bool:
+    """Return whether a method takes a stream."""
     return route.kind in {"client_stream", "both_ways"}
 
 

@@ -213,12 +213,6 @@ async def test_fan_outs_take_no_streams(verb: str, method: Any) -> None:
             await getattr(client, verb)(method, [1])
 
 
-@pytest.mark.parametrize("method", [Feed.count, Feed.total, Feed.echo])
-def test_a_blocking_client_says_that_it_cannot_stream(method: Any) -> None:
-    with fastrpc.SyncClient(NOWHERE) as client, pytest.raises(TypeError, match="SyncClient"):
-        client.call(method, [1])
-
-
 async def test_arguments_that_do_not_fit_are_a_type_error_and_nothing_is_sent() -> None:
     feed = Feed()
     async with calling(feed) as client:

@@ -15,7 +15,7 @@ from fastrpc._core.calling.blocking_batch cimport BatchMember, BlockingBatch
 from fastrpc._core.calling.blocking_call cimport BlockingCall
 from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_state cimport BlockingState
-from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of
+from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, sends_stream
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.base.wire cimport now_ns
 
@@ -48,6 +48,12 @@ cdef class BlockingCaller(CallerView):
             state.look_for_loop()
         call = BlockingCall.__new__(BlockingCall)
         call.route = self.route_of(method)
+        if sends_stream(call.route, args, kwargs):
+            if verb == VERB_NOTIFY:
+                raise TypeError(
+                    f"{call.route.method} takes a stream, which a notification cannot send: write client.call(…)"
+                )
+            return state.runner.streams.call(self, call.route, args, kwargs, verb == VERB_REQUEST)
         call.options = self.options
         call.hash_key = self.hash_key
         call.args = args
@@ -129,6 +135,10 @@ cdef class BlockingCaller(CallerView):
         batch.options = self.options
         batch.hash_key = self.hash_key
         batch.route = self.route_of(method)
+        if batch.route.takes_stream:
+            raise TypeError(
+                f"{batch.route.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+            )
         batch.argument_tuples = arguments
         batch.return_exceptions = return_exceptions
         if not batch.argument_tuples:

@@ -27,12 +27,16 @@ cdef class BlockingSession(BlockingStream):
         # Which threads wait here, or elsewhere in the same client.
         ReentryGuard reentry
 
-        # Threads that have a call here, from `start` to the end of `wait`.
+        # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.
         readonly Py_ssize_t users
 
         # What is waited for apart from answers: the server's settings; that one-way calls are handed over.
         list ready_waits
         list hand_overs
+
+        # Who waits for all output to leave before a stream adds to it; the calls of streams that nobody holds any more.
+        list room_waits
+        list left_calls
 
         # The rules of its life; for how long it is spun on; since when nobody uses it, and when it ended.
         readonly Liveness liveness
@@ -45,6 +49,14 @@ cdef class BlockingSession(BlockingStream):
     cdef bint wait(self, Wait wait) except -1
     cdef bint wait_handed(self, PendingCall call, Wait wait) except -1
     cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
+
+    # Streams.
+    cdef int enter_use(self) except -1
+    cdef int leave_use(self) except -1
+    cdef bint output_is_full(self) noexcept
+    cdef int end_stream(self, PendingCall call, int reason, object error) except -1
+    cdef int let_go(self, PendingCall call) except -1
+    cdef int _drop_left_calls(self) except -1
 
     # The turns.
     cdef bint _is_expired(self, uint64_t now) except -1

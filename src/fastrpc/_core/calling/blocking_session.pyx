@@ -19,18 +19,25 @@ for both.
 import random
 import socket
 
-from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
+from cpython.pythread cimport (
+    NOWAIT_LOCK,
+    PY_LOCK_ACQUIRED,
+    PY_LOCK_INTR,
+    PyLockStatus,
+    PyThread_acquire_lock,
+)
 
 from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
-from fastrpc._core.calling.caller_view cimport count_start
+from fastrpc._core.calling.caller_view cimport count_start, fork_generation
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
     CANCEL_USER,
     REASON_DRAIN,
     Frame,
 )
+from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.outgoing cimport Outgoing
@@ -44,6 +51,9 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
 # How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
@@ -56,6 +66,8 @@ cdef class BlockingSession(BlockingStream):
         self.reentry = reentry or ReentryGuard()
         self.ready_waits = []
         self.hand_overs = []
+        self.room_waits = []
+        self.left_calls = []
         self.liveness = new_liveness(self, timeouts, keepalive, random.uniform)
         self.spin_ns = spin_microseconds * 1000
         self.rests_ns = self.now
@@ -169,6 +181,62 @@ cdef class BlockingSession(BlockingStream):
         self.hand_overs.append((call, wait))
         self.leave()
         return self.wait(wait)
+
+    # Streams
+
+    cdef int enter_use(self) except -1:
+        """Take the guard for one step of a stream; `leave_use` or `wait` has to follow."""
+        self.enter()
+        self.users += 1
+        return 0
+
+    cdef int leave_use(self) except -1:
+        """Give up the guard after a step of a stream; what it has left to be sent is sent."""
+        return self._go()
+
+    cdef bint output_is_full(self) noexcept:
+        """Return whether output waits for the system to take it, so that a stream is not to add to it."""
+        return len(self.parts) > 0 or self.sender.output_bytes() > TRANSPORT_SHARE
+
+    cdef int end_stream(self, PendingCall call, int reason, object error) except -1:
+        """End a call that streams from this side, and tell the server; what is settled keeps its outcome."""
+        self.enter_use()
+        try:
+            self.now = now_ns()
+            if call.is_settled:
+                return 0
+            if self.is_closed:
+                error = lost_error(self, self.endpoint, call, self._leaves(call), self.lost_because or "it was closed")
+            else:
+                self.give_up(call, reason)
+            call.failed(error)
+        finally:
+            self._go()
+        return 0
+
+    cdef int let_go(self, PendingCall call) except -1:
+        """Cancel the call of a stream that nobody holds any more: at once, or with whoever has the guard.
+
+        A finalizer runs anywhere, so it must not wait for the guard.
+        """
+        self.left_calls.append(call)
+        if self.generation == fork_generation() and PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
+            self.holder = PyThread_get_thread_ident()
+            self.users += 1
+            self._go()
+        return 0
+
+    cdef int _drop_left_calls(self) except -1:
+        cdef PendingCall call
+        cdef list left = self.left_calls
+        self.left_calls = []
+        self.now = now_ns()
+        for call in left:
+            if not call.is_settled:
+                if not self.is_closed:
+                    self.give_up(call, CANCEL_USER)
+                call.failed(CallError(Status.CANCELLED, f"{call.route.method}: nobody held the stream any more"))
+        return 0
 
     def wait_ready(self, deadline):
         """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
@@ -312,6 +380,8 @@ cdef class BlockingSession(BlockingStream):
 
     cdef int _settle_down(self) except -1:
         """Leave nothing undone that nobody else would do: unsent bytes, a free turn, a connection to be closed."""
+        if self.left_calls:
+            self._drop_left_calls()
         if self.has_news and not self.is_sending and not self.is_closed:
             self.flush(False)
         if not self.is_usable and not self.is_closed and self.users == 0:
@@ -334,6 +404,7 @@ cdef class BlockingSession(BlockingStream):
         self.receiver_pushes = False
         self.hand_overs = []
         self.ready_waits = []
+        self.room_waits = []
         return 0
 
     cdef int on_sent(self) except -1:
@@ -342,6 +413,10 @@ cdef class BlockingSession(BlockingStream):
         cdef list left = []
         # What waits from now on waits for the next bytes that the system takes.
         self.liveness.blocked_ns = 0
+        if self.room_waits and not self.parts:
+            for wait in self.room_waits:
+                wait.came()
+            self.room_waits = []
         if self.parts or not self.hand_overs:
             return 0
         for call, wait in self.hand_overs:
@@ -357,6 +432,15 @@ cdef class BlockingSession(BlockingStream):
             if send_again(self, <PendingCall>call, frame):
                 return 0
         return (<PendingCall>call).answer_came(frame, payload, self.now)
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return (<PendingCall>call).message_came(frame, payload, cost)
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        return (<PendingCall>call).head_came(metadata)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return (<PendingCall>call).may_send()
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         if status == DEADLINE_EXCEEDED:

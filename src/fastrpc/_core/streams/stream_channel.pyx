@@ -73,7 +73,8 @@ cdef class StreamChannel(Timed):
         message.codec = frame.codec
         message.compressor = frame.compressor
         self.waiting += 1
-        return self.wake_receiver() if self._receiver is not None else 0
+        # Without a loop the side that the channel is on knows who waits.
+        return self.wake_receiver() if self._receiver is not None or self.loop_state is None else 0
 
     cdef int _grow(self) except -1:
         """Make the ring twice as long: its messages stand from the start on then."""

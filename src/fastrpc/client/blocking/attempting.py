@@ -6,6 +6,7 @@ from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.blocking_batch import BlockingBatch
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.calling.blocking_stream_call import BlockingStreamCall
 from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.subchannel import SyncSubchannel
@@ -20,7 +21,7 @@ class SyncAttempting(BaseAttempting):
     """The `pick` and `attempt` that a fail mode makes one blocking call with; neither of them awaits."""
 
     _pool: SyncPool
-    _call: BlockingCall | BlockingBatch
+    _call: BlockingCall | BlockingBatch | BlockingStreamCall
 
     def follow(self) -> None:
         """Take the registry's latest list; wait for the first one."""
@@ -42,7 +43,7 @@ class SyncAttempting(BaseAttempting):
         self._pool.check_process()
 
     def _note_fork(self) -> None:
-        if isinstance(self._call, BlockingCall):
+        if not isinstance(self._call, BlockingBatch):
             self._call._may_have_run = True
 
     async def attempt(self, endpoint: Endpoint) -> Any:

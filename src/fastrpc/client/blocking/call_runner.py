@@ -1,7 +1,6 @@
 """The slow path of a blocking call: waiting for a connection, interceptors, further attempts."""
 
-from collections.abc import Callable, Coroutine, Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.calling.blocking_batch import BlockingBatch
@@ -9,7 +8,9 @@ from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
 from fastrpc.client.blocking.attempting import SyncAttempting
+from fastrpc.client.blocking.driving import drive
 from fastrpc.client.blocking.pool import SyncPool
+from fastrpc.client.blocking.stream_runner import SyncStreamRunner
 from fastrpc.client.call_runner import (
     batch_result,
     may_retry,
@@ -18,26 +19,36 @@ from fastrpc.client.call_runner import (
     reply_of,
     status_of,
 )
+from fastrpc.client.route_maker import RouteMaker
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 
-__all__ = ["SyncCallRunner", "drive"]
-
-_RULE = "interceptors and fail modes of a SyncClient may await proceed, call.sleep() and other interceptors"
+__all__ = ["SyncCallRunner"]
 
 
 class SyncCallRunner:
     """Run the calls of one blocking client that cannot be sent at once."""
 
     def __init__(
-        self, pool: SyncPool, interceptors: Sequence[Interceptor], policy: RetryPolicy, mode: FailMode
+        self,
+        pool: SyncPool,
+        interceptors: Sequence[Interceptor],
+        policy: RetryPolicy,
+        mode: FailMode,
+        routes: RouteMaker,
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
         self._proceed = Chain(self._interceptors, self._innermost, note_failure, admits_none).proceed()
+        #: Runs what streams.
+        self.streams = SyncStreamRunner(pool, mode, routes)
+        if self._interceptors:
+            self.streams.proceed = Chain(
+                self._interceptors, self.streams.run, note_failure, admits_none
+            ).proceed()
         self._mode = mode
         #: The rule for retries; all calls share its budget.
         self.policy = policy
@@ -117,64 +128,3 @@ class SyncCallRunner:
     def reply(self, call: BlockingCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return reply_of(call, value)
-
-
-def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end without an event loop.
-
-    Raises:
-        RuntimeError: the coroutine awaits something that needs a loop; the message names it.
-    """
-    try:
-        awaited = coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    except (RuntimeError, AttributeError) as error:
-        if not _misses_loop(error):
-            raise
-        raise RuntimeError(f"{_path_of_error(error)} needs an event loop; {_RULE}") from error
-    refusal = RuntimeError(f"{_path_of_wait(coroutine, awaited)} needs an event loop; {_RULE}")
-    try:
-        coroutine.throw(refusal)
-    except StopIteration as end:
-        return end.value
-    # The coroutine caught the refusal and awaits again.
-    coroutine.close()
-    raise refusal
-
-
-def _misses_loop(error: RuntimeError | AttributeError) -> bool:
-    """Return whether the error stems from a missing running loop, or from asyncio's classes that were given None."""
-    if isinstance(error, AttributeError):
-        return error.obj is None and error.name in {"create_future", "create_task", "call_later", "call_at"}
-    return error.args == ("no running event loop",)
-
-
-def _path_of_error(error: BaseException) -> str:
-    """Return the functions that an error passed, from the interceptor inwards."""
-    frames = []
-    place = error.__traceback__
-    while place is not None:
-        frames.append(place.tb_frame)
-        place = place.tb_next
-    return _path(frames)
-
-
-def _path_of_wait(coroutine: Any, awaited: Any) -> str:
-    """Return the functions that wait, from the interceptor inwards, and the awaited object."""
-    frames = []
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-        if frame is not None:
-            frames.append(frame)
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    path = _path(frames)
-    return path if awaited is None else f"{path} → {awaited!r}"
-
-
-def _path(frames: Sequence[FrameType]) -> str:
-    return " → ".join(
-        f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
-        for frame in frames
-        if frame.f_code.co_filename != __file__ and frame.f_globals.get("__name__") != Chain.__module__
-    )

@@ -16,6 +16,7 @@ from fastrpc._core.calling.blocking_state import BlockingState
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncPool
+from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
@@ -54,7 +55,7 @@ S = TypeVar("S")
 _DEFAULT_CONFIG = ClientConfig()
 
 
-class SyncClient(BlockingCaller, BlockingFanOut):
+class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     """Call the methods of one service from blocking code; any number of threads may share a client.
 
     It has no event loop and no thread of its own: a thread that waits for an answer sends and receives for the other
@@ -243,10 +244,11 @@ class _Parts:
         )
         pool.spin_microseconds = self.spin_microseconds
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
+        routes = RouteMaker(config, pool.totals)
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
         state.take_parts(
-            SyncCallRunner(pool, self.interceptors, policy, mode),
-            RouteMaker(config, pool.totals),
+            SyncCallRunner(pool, self.interceptors, policy, mode, routes),
+            routes,
             pool.reentry,
             policy.budget,
             endpoint_set,

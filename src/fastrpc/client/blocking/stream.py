@@ -1,0 +1,294 @@
+"""A stream as a blocking program holds it: what `SyncClient.stream` and `SyncClient.open` return.
+
+::
+
+    begin ──► SyncStreamRunner.open ──► an attempt ──► messages … ──► settle_attempt ──► conclude
+                                                                            │
+                                                            another attempt, or interceptors
+
+Whoever receives, leaves the stream or asks for its reply finds that the attempt ended, and goes on from there.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
+
+from fastrpc._core.calling.blocking_called_stream import BlockingCalledStream
+from fastrpc._core.calling.caller_view import ViewOptions
+from fastrpc._core.calls.call import Route
+from fastrpc._core.payload.metadata import Metadata
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import CallError, FastRPCError, StreamEndedError
+from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
+
+__all__ = ["Interception", "SyncStream", "SyncStreamStarter"]
+
+S_contra = TypeVar("S_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+_NO_VALUE: Any = object()
+
+
+class SyncStreamStarter(Protocol):
+    """What makes the attempts of a stream."""
+
+    def open(self, stream: "SyncStream[Any, Any]") -> None:
+        """Return once an attempt is under way, or raise why there is none."""
+
+    def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
+        """Return whether another attempt follows the one that failed with `error`; it has shown a sign then."""
+
+
+class Interception(Protocol):
+    """The interceptors around a stream, which wait for its end."""
+
+    def end(self, error: BaseException | None) -> Any:
+        """Let them go on at the end of the stream; return or raise what they make of it."""
+
+
+class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
+    """A call whose messages go one way or both, in blocking code.
+
+    ::
+
+        with client.stream(Arith.count, 3) as numbers:
+            for number in numbers:
+                print(number)
+
+    Leaving the block before the end cancels the handler. One thread at a time may send, and one may receive.
+    """
+
+    def __init__(
+        self,
+        options: ViewOptions,
+        hash_key: Any,
+        route: Route,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        *,
+        messages: Any = None,
+    ) -> None:
+        super().__init__(options, hash_key, route, *given)
+        self._messages = messages
+        self.is_fed = messages is not None
+        self._starter: SyncStreamStarter | None = None
+        #: Held while the stream begins or ends, which several threads may find it to do.
+        self._turn = threading.RLock()
+        self._interception: Interception | None = None
+        self._is_over = False
+        # What the stream failed with on this side, and what it failed with at all.
+        self._own_error: BaseException | None = None
+        self._failure: BaseException | None = None
+        self._metadata: Metadata | None = None
+        self._value: Any = _NO_VALUE
+        self._is_taken = False
+
+    def __repr__(self) -> str:
+        state = "over" if self._is_over else "open" if self.is_open else "new"
+        return f"<SyncStream of {self.origin.method}, {state}>"
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Receiving and sending are compiled.
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[T_co]: ...
+        def __next__(self) -> T_co: ...
+        def send(self, message: S_contra, /) -> None: ...
+        def receive(self) -> T_co: ...  # type: ignore[override]
+        def receive_many(self, limit: int = 4096) -> list[T_co]: ...  # type: ignore[override]
+
+    else:
+        # `async for` and `async with` are refused with a message of their own.
+        def __aiter__(self):
+            raise TypeError("a stream of a SyncClient is read by `for`, and entered by `with`")
+
+        __aenter__ = __aexit__ = __aiter__
+
+    def _receive_answer(self) -> T_co:
+        """Return the one answer to a stream, once."""
+        try:
+            # There is no message: what comes is the end.
+            self._await_messages()
+        except StreamEndedError:
+            if self._is_taken or self._failure is not None:
+                raise
+        self._is_taken = True
+        return cast(T_co, self._answer())
+
+    def _answer(self) -> Any:
+        if self._value is _NO_VALUE and self._attempt is not None and not self.gives_stream:
+            try:
+                self._value = self._attempt._answer()
+            except FastRPCError as error:
+                error._of_own_call = True
+                self._failure = error
+                raise
+        return None if self._value is _NO_VALUE else self._value
+
+    # What is known of it
+
+    @property
+    def metadata(self) -> Metadata:
+        """The first metadata; LookupError as long as neither it nor a message came."""
+        if self._metadata is None:
+            self._metadata = self._first_metadata
+        if self._metadata is None and self._is_over and self._failure is None:
+            self._metadata = Metadata()
+        if self._metadata is None:
+            raise LookupError(f"{self.origin.method}: no metadata came yet; `stream.headers()` waits for it")
+        return self._metadata
+
+    def headers(self) -> Metadata:
+        """Return the first metadata, once it or a message came."""
+        self.begin()
+        while not self.has_sign and not self._is_over:
+            self._await_sign()
+            if self.attempt_ended and not self.has_sign:
+                self.settle_attempt()
+        if not self.has_sign and self._failure is not None:
+            raise self._failure
+        return self.metadata
+
+    @property
+    def reply(self) -> Reply[T_co]:
+        """What is known at the end; LookupError before, the error of a stream that failed."""
+        if self.attempt_ended and not self.waiting:
+            self.settle_attempt()
+        if not self._is_over:
+            raise LookupError(f"{self.origin.method}: the stream has not ended yet")
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        call = self.origin
+        return Reply(
+            cast(T_co, self._answer()),
+            metadata=call.reply_metadata,
+            endpoint=cast(Endpoint, call.endpoint),
+            attempts=call.attempt + 1,
+            seconds=call._seconds,
+        )
+
+    # Its life
+
+    def begin(self) -> None:
+        """Start the call, if it did not begin yet; `with`, sending and receiving do so.
+
+        Raises:
+            UnavailableError: there is no connection to be had.
+            TypeError: arguments do not fit the method's signature; nothing was sent.
+            EncodeError: an argument cannot travel.
+        """
+        if self.is_open or self._is_over:
+            return
+        with self._turn:
+            if self._starter is not None or self._is_over:
+                return
+            state: Any = self.origin._options.shared
+            state.use()
+            starter = self._starter = cast(SyncStreamStarter, state.runner.streams)
+            if self._messages is not None:
+                self._set_source(iter(self._messages))
+                self._messages = None
+            try:
+                starter.open(self)
+            except BaseException as error:
+                if isinstance(error, FastRPCError):
+                    error._of_own_call = True
+                self.conclude(error if isinstance(error, Exception) else self._cancelled())
+                raise
+
+    def cancel(self) -> None:
+        """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
+        error = None if self._is_over else self._cancelled()
+        if error is not None:
+            self._cancel_attempt(error)
+        with self._turn:
+            if self._is_over:
+                error = None
+            try:
+                if error is not None:
+                    self._finish(self._attempt._failure if self._attempt else error, was_left=True)
+            finally:
+                self._drop(error)
+
+    def close(self) -> None:
+        """End the stream as leaving its block does: before its end the handler is cancelled."""
+        self.cancel()
+
+    def fail(self, error: BaseException) -> None:
+        with self._turn:
+            if self._is_over:
+                return
+            self._own_error = error
+            told = error if isinstance(error, FastRPCError) else self._cancelled()
+            self._cancel_attempt(told)
+            try:
+                self._finish(error)
+            finally:
+                self._drop(error)
+
+    def _cancelled(self) -> CallError:
+        error = CallError(
+            Status.CANCELLED, f"{self.origin.method}: the stream was cancelled here", processed="unknown"
+        )
+        error._of_own_call = True
+        return error
+
+    def intercept(self, interception: Interception) -> None:
+        """Have interceptors around the stream."""
+        self._interception = interception
+
+    def settle_attempt(self) -> None:
+        with self._turn:
+            attempt = self._attempt
+            if self._is_over or attempt is None or not self.attempt_ended:
+                return
+            error: BaseException | None = attempt._failure
+            attempt._end_pick(error)
+            if isinstance(error, FastRPCError) and not self.has_sign and self._starter is not None:
+                try:
+                    if self._starter.retry(self, error):
+                        return
+                except Exception as final:
+                    error = final
+            self._finish(error)
+
+    def _finish(self, error: BaseException | None, *, was_left: bool = False) -> None:
+        """The last attempt is over: interceptors go on, and what they come to is the end of the stream."""
+        attempt, interception = self._attempt, self._interception
+        self._interception = None
+        if attempt is not None:
+            attempt._end_pick(asyncio.CancelledError() if was_left else error)
+            self.origin._adopt(attempt)
+        value = _NO_VALUE
+        if interception is not None:
+            try:
+                value = interception.end(asyncio.CancelledError() if was_left else error)
+            except asyncio.CancelledError:
+                if not was_left:
+                    raise
+            except Exception as final:
+                error = final
+            else:
+                error = error if was_left else None
+        self.conclude(error, value)
+
+    def conclude(self, error: BaseException | None, value: Any = _NO_VALUE) -> None:
+        """End the stream: messages that are there come first, then the error; None is a clean end."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._failure = error
+        self._value = value
+        self._end(error)
+        self._drop_source()

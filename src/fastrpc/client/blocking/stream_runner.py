@@ -1,0 +1,223 @@
+"""What happens to a stream of a `SyncClient` from its first attempt to its end.
+
+The thread that begins a stream sends the first attempt and does not wait for a sign of the server. Where that attempt
+fails before any sign, the thread that receives makes the next ones, as the fail mode says, and waits for a sign of
+each. A stream that sends is attempted once. Interceptors stand around the whole of it: they are suspended in `proceed`
+while the stream is used, and go on in the thread that finds its end.
+"""
+
+import contextvars
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, cast
+
+from fastrpc._core.calling.blocking_stream_call import BlockingStreamCall
+from fastrpc._core.calls.call import Route, enter_call
+from fastrpc.client.blocking.attempting import SyncAttempting
+from fastrpc.client.blocking.driving import advance, drive
+from fastrpc.client.blocking.pool import SyncPool
+from fastrpc.client.blocking.stream import SyncStream
+from fastrpc.client.call_runner import may_retry, status_of
+from fastrpc.client.route_maker import RouteMaker
+from fastrpc.client.stream_runner import split_messages, takes_stream
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import FastRPCError
+from fastrpc.failmodes.base import FailMode
+
+__all__ = ["SyncStreamRunner"]
+
+
+class SyncStreamRunner:
+    """Runs the streams of one blocking client."""
+
+    def __init__(self, pool: SyncPool, mode: FailMode, routes: RouteMaker) -> None:
+        self._pool = pool
+        self._mode = mode
+        self._routes = routes
+        self._idle_seconds = pool.config.timeouts.stream_idle or 0.0
+        #: `proceed` of the interceptors around streams; None where there are none.
+        self.proceed: Callable[[BlockingStreamCall], Coroutine[Any, Any, Any]] | None = None
+
+    def make(
+        self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> SyncStream[Any, Any]:
+        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
+
+        Raises:
+            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
+        """
+        options = view._options
+        route, args, kwargs, messages = split_messages(
+            self._routes, options.codec, verb, method, args, kwargs
+        )
+        if messages is not None and not hasattr(messages, "__iter__"):
+            raise TypeError(
+                f"{route.method} takes a stream: a SyncClient sends plain iterables, not {type(messages).__name__}"
+            )
+        return SyncStream(options, view.hash_key, route, (args, kwargs), messages=messages)
+
+    def call(
+        self, view: Any, route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], wants_reply: bool
+    ) -> Any:
+        """Call a method that streams its input only, and return its one answer."""
+        method = route.definition.function if takes_stream(route) else route.method
+        with self.make("call", view, method, args, kwargs) as stream:
+            value = stream.receive()
+            return stream.reply if wants_reply else value
+
+    # Attempts
+
+    def open(self, stream: SyncStream[Any, Any]) -> None:
+        """Return once an attempt is under way, or raise why there is none."""
+        stream._set_idle(self._idle_seconds)
+        stream.origin._start_clock()
+        if self.proceed is None:
+            self._begin(stream)
+            return
+        interception = _Interception(self.proceed(stream.origin), stream.origin)
+        stream.intercept(interception)
+        interception.begin()
+        if interception.is_over:
+            stream.conclude(None, interception.value)
+
+    async def run(self, call: BlockingStreamCall) -> Any:
+        """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
+        # No name is kept for the stream: it holds this coroutine, and is cancelled where nobody else holds it.
+        self._begin(_wanted(call))
+        await _AtTheEnd()
+        stream = _stream_of(call)
+        if stream is None or stream.gives_stream or stream._attempt is None:
+            return None
+        return stream._attempt._answer()
+
+    def _begin(self, stream: SyncStream[Any, Any]) -> None:
+        call = stream.origin
+        attempts = _StreamAttempting(self._pool, stream, None)
+        try:
+            attempts.follow()
+            if stream.takes_stream:
+                drive(attempts.attempt(attempts.pick()))
+            else:
+                self._run(call, attempts)
+        except BaseException as error:
+            if not attempts.was_sent:
+                call._count_unsent(status_of(error))
+            raise
+
+    def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
+        """Return whether another attempt followed the one that failed with `error`, and showed a sign."""
+        call, attempt = stream.origin, stream._attempt
+        mode: FailMode = call._options.fail_mode or self._mode
+        if attempt is None or stream.takes_stream or not may_retry(call, error, mode):
+            return False
+        call._adopt(attempt)
+        self._run(call, _StreamAttempting(self._pool, stream, error))
+        return True
+
+    def _run(self, call: BlockingStreamCall, attempts: "_StreamAttempting") -> None:
+        mode: FailMode = call._options.fail_mode or self._mode
+        drive(mode.run(call, attempts.pick, attempts.attempt))
+
+
+class _StreamAttempting(SyncAttempting):
+    """What a fail mode is given to make the attempts of one stream with."""
+
+    def __init__(self, pool: SyncPool, stream: SyncStream[Any, Any], made: FastRPCError | None) -> None:
+        super().__init__(pool, stream.origin, made)
+        self._stream = stream
+
+    async def attempt(self, endpoint: Endpoint) -> Any:
+        """Send an attempt; all but the first one wait for a sign of the server."""
+        self._check_process()
+        if self._made is not None:
+            return self._fail_again(endpoint)
+        call, stream, attempt = cast(BlockingStreamCall, self._call), self._stream, None
+        is_first = not self.was_sent
+        while attempt is None:
+            # A connection may end just before the send: then take the next one.
+            session, pick = self._connection(endpoint)
+            try:
+                attempt = call._attempt_on(session, self._number, pick)
+            finally:
+                if attempt is None and pick is not None:
+                    pick.dropped()
+        self._number += 1
+        self.was_sent = call._may_have_run = True
+        if not is_first:
+            stream._await_sign_of_attempt()
+        error = attempt._failure if stream.attempt_ended and not stream.has_sign else None
+        if error is not None:
+            self._note_failed(attempt, session, error)
+            raise error
+        call._adopt(attempt)
+        return None
+
+    def _note_failed(self, attempt: BlockingStreamCall, session: Any, error: BaseException) -> None:
+        attempt._end_pick(error)
+        if isinstance(error, FastRPCError):
+            self._may_have_run = self._may_have_run or error.processed != "no"
+            self._was_attempted = self._was_attempted or session.is_ready or error.processed != "no"
+            call = cast(BlockingStreamCall, self._call)
+            call._may_have_run = self._may_have_run
+            call._adopt(attempt)
+            self._tried.append(cast(Endpoint, attempt.endpoint))
+
+
+def _stream_of(call: BlockingStreamCall) -> SyncStream[Any, Any] | None:
+    return cast("SyncStream[Any, Any] | None", call._stream)
+
+
+def _wanted(call: BlockingStreamCall) -> SyncStream[Any, Any]:
+    """Return the stream of a call that is to begin."""
+    stream = _stream_of(call)
+    if stream is None or stream.is_open:
+        raise RuntimeError(
+            f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
+        )
+    return stream
+
+
+_END = object()
+
+
+class _AtTheEnd:
+    """What the innermost interceptor waits for."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield _END
+
+
+class _Interception:
+    """The interceptors around one stream: run up to `proceed`, and on from there at its end."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingStreamCall) -> None:
+        self._coroutine = coroutine
+        self._context = contextvars.copy_context()
+        self._context.run(enter_call, call)
+        self.is_over = False
+        self.value: Any = None
+
+    def begin(self) -> None:
+        """Run until the stream began, or to their end."""
+        self._step(partial(self._coroutine.send, None))
+
+    def end(self, error: BaseException | None) -> Any:
+        """Let them go on at the end of the stream; return or raise what they make of it."""
+        if not self.is_over:
+            step = (
+                partial(self._coroutine.send, None)
+                if error is None
+                else partial(self._coroutine.throw, error)
+            )
+            self._step(step)
+        return self.value
+
+    def _step(self, step: Callable[[], Any]) -> None:
+        try:
+            value = self._context.run(advance, self._coroutine, step, pause=_END)
+        except BaseException:
+            self.is_over = True
+            raise
+        if value is not _END:
+            self.is_over = True
+            self.value = value

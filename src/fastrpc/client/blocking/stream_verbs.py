@@ -1,0 +1,93 @@
+"""The verbs of a `SyncClient` whose messages go one way or both."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from fastrpc.client.blocking.stream import SyncStream
+
+__all__ = ["BlockingStreamVerbs"]
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class BlockingStreamVerbs:
+    """What a `SyncClient` can ask for beside single answers."""
+
+    @overload
+    def stream(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
+        messages: Iterable[S],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> SyncStream[S, T]: ...
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncStream[Any, T]: ...
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncStream[Any, T]: ...
+    @overload
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
+    def stream(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method that streams its answers.
+
+        ::
+
+            with client.stream(Arith.count, 3) as numbers:
+                for number in numbers:
+                    print(number)
+
+        Nothing is sent before the block is entered; leaving it early cancels the handler. Where the method takes a
+        stream as well, give an iterable of messages: the thread that reads the answers sends them, whenever no answer
+        waits to be read. An iterable that waits for an answer itself would wait for ever: use `open` and two threads.
+        `Timeouts.call` does not count: `with_options(timeout=)` limits the whole stream.
+
+        Raises:
+            TypeError: the method gives one answer, or its stream is missing.
+        """
+        return _streams_of(self).make("stream", self, method, args, kwargs)
+
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> SyncStream[S, T]: ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> SyncStream[S, T]: ...
+    @overload
+    def open(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
+    def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method that takes a stream, to send its messages by hand; its arguments come without the stream.
+
+        ::
+
+            with client.open(Arith.sum) as numbers:
+                numbers.send(3)
+                numbers.end()
+                print(numbers.receive())
+
+        Raises:
+            TypeError: the method takes no stream.
+        """
+        return _streams_of(self).make("open", self, method, args, kwargs)
+
+
+def _streams_of(client: Any) -> Any:
+    state = client._state
+    state.use()
+    return state.runner.streams

@@ -1,0 +1,195 @@
+"""Streams of a SyncClient in several threads, in the child of a fork, and in time."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import (
+    CallError,
+    ClientConfig,
+    ConnectionLostError,
+    DeadlineExceededError,
+    Status,
+    SyncClient,
+    Timeouts,
+)
+from fastrpc.testing import serving
+from tests.integration.streams.test_stream_attempts import Flaky
+from tests.support.blocking_feed import Feed, calling, until
+from tests.support.feed import Feed as EveryKind
+from tests.support.forking import in_child
+
+
+def test_one_thread_sends_while_another_receives() -> None:
+    count = 20_000
+    with serving(EveryKind) as target, SyncClient(target) as client:
+        with client.open(EveryKind.mirror) as values, ThreadPoolExecutor(1) as pool:
+
+            def send() -> None:
+                for number in range(count):
+                    values.send(number)
+                values.end()
+
+            sender = pool.submit(send)
+            assert list(values) == list(range(count))
+            sender.result(10)
+        assert client.stats()["live"]["calls"] == 0
+
+
+def test_many_threads_stream_over_one_client() -> None:
+    with serving(EveryKind) as target, SyncClient(target) as client, ThreadPoolExecutor(8) as pool:
+
+        def use(number: int) -> bool:
+            if number % 3 == 0:
+                return list(client.stream(EveryKind.count, 500)) == list(range(500))
+            if number % 3 == 1:
+                return list(client.stream(EveryKind.scale, range(500), 2)) == list(range(0, 1_000, 2))
+            return bool(client.call(EveryKind.unary, number) == number)
+
+        assert all(pool.map(use, range(120)))
+        assert client.stats()["live"]["calls"] == 0
+
+
+def test_a_second_receiver_and_a_second_sender_are_refused() -> None:
+    feed = Feed()
+    with calling(feed) as client, ThreadPoolExecutor(1) as pool:
+        with client.stream(Feed.silent) as messages:
+            waiting = pool.submit(messages.receive)
+            until(client, lambda: messages._is_waited_for)
+            with pytest.raises(RuntimeError, match="one receiver"):
+                messages.receive()
+            messages.cancel()
+            with pytest.raises(CallError) as cancelled:
+                waiting.result(10)
+            assert cancelled.value.status is Status.CANCELLED
+        with client.open(Feed.unread) as blocks:
+
+            def fill() -> None:
+                while True:
+                    blocks.send(bytes(60_000))
+
+            filling = pool.submit(fill)
+            until(client, lambda: blocks._is_waited_for)
+            with pytest.raises(RuntimeError, match="one sender"):
+                blocks.send(b"")
+            blocks.cancel()
+            with pytest.raises(CallError):
+                filling.result(10)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_stream_of_the_parent_ends_in_the_child_of_a_fork_and_goes_on_in_the_parent() -> None:
+    feed = EveryKind()
+    with serving(feed) as target, SyncClient(target) as client:
+        unbegun = client.stream(EveryKind.count, 3)
+        with client.stream(EveryKind.paced) as numbers:
+            assert numbers.receive() == 1
+
+            def child() -> None:
+                with pytest.raises(ConnectionLostError) as lost:
+                    numbers.receive()
+                assert lost.value.processed == "unknown"
+                numbers.close()
+                assert list(unbegun) == [0, 1, 2]
+                assert list(client.stream(EveryKind.count, 3)) == [0, 1, 2]
+
+            in_child(child)
+            feed.thread_goes_on.set()
+            assert list(numbers) == [2]
+
+
+def test_a_timeout_covers_the_whole_stream() -> None:
+    feed = Feed()
+    with calling(feed) as client:
+        with client.with_options(timeout=0.05).stream(Feed.watch) as messages:
+            assert messages.receive() == "first"
+            for _ in range(2):
+                with pytest.raises(DeadlineExceededError, match=r"feed\.watch"):
+                    messages.receive()
+        with fastrpc.timeout(0.05), pytest.raises(DeadlineExceededError):
+            client.call(Feed.unread, [b""])
+        feed.may_go_on.set()
+        until(client, lambda: "watch" in feed.left)
+        until(client, lambda: not client.stats()["live"]["calls"])
+
+
+def test_the_default_timeout_of_calls_is_not_that_of_streams() -> None:
+    with calling(Feed(), config=ClientConfig(timeouts=Timeouts(call=0.5))) as client:
+        assert client.stream(Feed.count, 3).origin.deadline is None
+        with client.open(Feed.echo) as echo:
+            echo.send("a")
+            assert echo.receive() == "A"
+            assert echo.origin.deadline is None
+
+
+def test_a_stream_whose_time_is_over_is_not_sent() -> None:
+    feed = Feed()
+    with calling(feed) as client:
+        with (
+            pytest.raises(DeadlineExceededError) as overdue,
+            client.with_options(timeout=0).stream(Feed.count, 3),
+        ):
+            pass
+        assert overdue.value.processed == "no"
+    assert not feed.started
+
+
+def test_a_wait_for_a_message_may_take_no_longer_than_stream_idle() -> None:
+    feed = Feed()
+    with calling(feed, config=ClientConfig(timeouts=Timeouts(stream_idle=0.05))) as client:
+        with client.stream(Feed.watch) as messages:
+            assert messages.receive() == "first"
+            for _ in range(2):
+                with pytest.raises(DeadlineExceededError, match="stream_idle"):
+                    messages.receive()
+        until(client, lambda: feed.left == ["watch"])
+        with pytest.raises(DeadlineExceededError, match="stream_idle"):
+            client.call(Feed.unread, [b""])
+        feed.may_go_on.set()
+
+
+def test_a_lost_connection_ends_the_stream_behind_its_messages() -> None:
+    feed = Feed()
+    with serving(feed) as target, SyncClient(target) as client, client.stream(Feed.watch) as messages:
+        assert messages.receive() == "first"
+        client._pool.sessions[0].detach()
+        with pytest.raises(ConnectionLostError) as lost:
+            messages.receive()
+        assert lost.value.processed == "unknown"
+
+
+def test_an_idempotent_stream_is_tried_again_before_its_first_message() -> None:
+    flaky = Flaky(2)
+    with serving(flaky) as target, SyncClient(target) as client:
+        with client.stream(Flaky.before) as numbers:
+            assert list(numbers) == [1]
+            assert numbers.reply.attempts == 3
+        assert client.stats()["totals"]["retries"] == 2
+    assert flaky.started == 3
+
+
+@pytest.mark.parametrize("method", [Flaky.behind, Flaky.once])
+def test_a_stream_is_tried_once_behind_a_message_or_where_it_may_not_run_twice(method: Any) -> None:
+    flaky = Flaky()
+    with serving(flaky) as target, SyncClient(target) as client:
+        with pytest.raises(CallError, match="not now"):
+            list(client.stream(method))
+        with pytest.raises(CallError, match="not now"):
+            flaky.started = 0
+            client.call(Flaky.total, [1, 2])
+    assert flaky.started == 1
+
+
+@pytest.mark.parametrize("codec", ["msgpack", "json"])
+@pytest.mark.parametrize("compressor", [None, "gzip"])
+def test_messages_travel_in_every_codec_and_compressed(codec: str, compressor: str | None) -> None:
+    config = ClientConfig(codec=codec, compressor=compressor, compress_above=10)
+    text = "abc" * 1_000
+    with calling(Feed(), config=config) as client:
+        assert list(client.stream(Feed.echo, [text, "a"])) == [text.upper(), "A"]
+        assert list(client.stream(Feed.lines, f"{text}\nb")) == [text, "b"]
+        sent = client.stats()["totals"]["sent_bytes"]
+        assert (sent < 2_000) == (compressor is not None)
