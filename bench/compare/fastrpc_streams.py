@@ -1,14 +1,14 @@
-"""fastrpc's streams through its public API: the service, and the streams of a Client."""
+"""fastrpc's streams through its public API: the service, and the streams of both clients."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import fastrpc
-from bench.compare.stream_load import AsyncStreams
+from bench.compare.stream_load import AsyncStreams, BlockingStreams
 from bench.compare.workloads import Workload
 
-__all__ = ["FastRPCStreams", "Streams"]
+__all__ = ["FastRPCBlockingStreams", "FastRPCStreams", "Streams"]
 
 
 @fastrpc.service("streams")
@@ -69,3 +69,20 @@ async def _batches(receive_many: Callable[[], Awaitable[list[Any]]]) -> AsyncIte
             yield await receive_many()
     except fastrpc.StreamEndedError:
         return
+
+
+class FastRPCBlockingStreams(BlockingStreams):
+    """Streams of a SyncClient."""
+
+    def __init__(self, client: fastrpc.SyncClient, workload: Workload) -> None:
+        self._client = client
+        self._size = workload.payload_bytes
+
+    def receive(self, count: int) -> AbstractContextManager[Iterator[Any]]:
+        return self._client.stream(Streams.receive, count, self._size)
+
+    def send(self, messages: Iterator[Any]) -> int:
+        return self._client.call(Streams.send, messages)
+
+    def exchange(self, messages: Iterator[Any]) -> AbstractContextManager[Iterator[Any]]:
+        return self._client.stream(Streams.exchange, messages)

@@ -46,7 +46,7 @@ SPECIAL_WORKLOADS = (
 
 #: What a yardstick offers of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
 OFFERED = {"c_echo": {"W5"}, "c_sink": {"server_stream", "client_stream_64K"}}
-STREAMING = ("fastrpc", "fastrpc_asyncio", "grpc_asyncio", "grpc_sync", "grpc_uvloop")
+STREAMING = ("fastrpc", "fastrpc_asyncio", "fastrpc_blocking", "grpc_asyncio", "grpc_sync", "grpc_uvloop")
 
 BRIEF = ("--rounds=1", "--seconds=0.1", "--warm-seconds=0.02")
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 import fastrpc
-from bench.compare.fastrpc_streams import FastRPCStreams, Streams
+from bench.compare.fastrpc_streams import FastRPCBlockingStreams, FastRPCStreams, Streams
 from bench.compare.load import AsyncOperation, BlockingOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Peer
-from bench.compare.stream_load import AsyncStreams
+from bench.compare.stream_load import AsyncStreams, BlockingStreams
 from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Operation, Workload, plain_record
 
 #: How long the spinning peers poll after the last activity.
@@ -195,10 +195,17 @@ def _async_operation(clients: list[fastrpc.Client], workload: Workload) -> Async
 class FastRPCBlocking(_Serving, BlockingClient):
     """Blocking client, shared by the calling threads; the server stays on an event loop."""
 
+    operations = (*_Serving.operations, "server_stream", "client_stream", "both_ways")
+
     @contextmanager
     def connected(self, address: str, workload: Workload) -> Iterator[Callable[[], BlockingOperation]]:
         with fastrpc.SyncClient(address, config=self._client_config()) as client:
             yield lambda: _blocking_operation(client, workload)
+
+    @contextmanager
+    def streaming(self, address: str, workload: Workload) -> Iterator[BlockingStreams]:
+        with fastrpc.SyncClient(address, config=self._client_config()) as client:
+            yield FastRPCBlockingStreams(client, workload)
 
 
 def _blocking_operation(client: fastrpc.SyncClient, workload: Workload) -> BlockingOperation:
