@@ -34,6 +34,14 @@ from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 from fastrpc.errors import CallError, DecodeError
 from fastrpc.status import Status
 
+# What a caller is told whose REQUEST has the shape of another kind of method.
+cdef dict SHAPES = {
+    "unary": "takes no stream and gives one answer: write client.call(…)",
+    "client_stream": "gives one answer to a stream: write client.call(…) with an iterable of messages",
+    "server_stream": "answers with a stream: write client.stream(…)",
+    "both_ways": "answers a stream with a stream: write client.stream(…) with an iterable of messages",
+}
+
 cdef enum:
     CODEC_RAW = 0
 
@@ -341,8 +349,7 @@ cdef class Gate(Admission):
         """Return whether the call has the shape of its method; refuse it if not."""
         cdef Route route = call.route
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            text = f"{route.method} is {route.kind}; use stream() or open() for streams, call() else"
-            self.refuse(call, INVALID_ARGUMENT, text, True)
+            self.refuse(call, INVALID_ARGUMENT, f"{route.method} {SHAPES[route.kind]}", True)
         elif names and not route.names.accepts(names):
             self._refuse_names(call, told_count(names))
         else:

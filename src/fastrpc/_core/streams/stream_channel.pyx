@@ -124,11 +124,16 @@ cdef class StreamChannel(Timed):
                 for wrap in reversed(self.received_wraps):
                     value = wrap(value)
         except BaseException as error:
+            failure = error
+            if isinstance(error, (StopIteration, StopAsyncIteration)):
+                # It would look like the end of the stream.
+                failure = RuntimeError(f"{self.call.route.method}: a message raised {type(error).__name__}")
+                failure.__cause__ = error
             self.drop_messages()
             self.input_ended = True
-            self.input_error = error
-            self.on_unreadable(error)
-            raise
+            self.input_error = failure
+            self.on_unreadable(failure)
+            raise failure
         return value
 
     cdef list take_many(self, Py_ssize_t limit):
