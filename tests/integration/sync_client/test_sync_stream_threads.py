@@ -1,7 +1,10 @@
 """Streams of a SyncClient in several threads, in the child of a fork, and in time."""
 
+import gc
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import pytest
@@ -193,3 +196,95 @@ def test_messages_travel_in_every_codec_and_compressed(codec: str, compressor: s
         assert list(client.stream(Feed.lines, f"{text}\nb")) == [text, "b"]
         sent = client.stats()["totals"]["sent_bytes"]
         assert (sent < 2_000) == (compressor is not None)
+
+
+def test_a_signal_handler_cannot_wait_in_the_client_that_its_thread_waits_in() -> None:
+    feed, refused = EveryKind(), []
+    with serving(feed) as target, SyncClient(target) as client:
+        other = client.stream(EveryKind.early)
+        other.begin()
+        with client.stream(EveryKind.paced) as numbers:
+            assert numbers.receive() == 1
+
+            def handle(*_: Any) -> None:
+                for use in (numbers.receive, other.receive, lambda: client.stream(EveryKind.count, 3)):
+                    with pytest.raises(RuntimeError) as error:
+                        use()
+                    refused.append(str(error.value))
+                feed.thread_goes_on.set()
+
+            before = signal.signal(signal.SIGALRM, handle)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                assert numbers.receive() == 2
+            finally:
+                signal.signal(signal.SIGALRM, before)
+        other.close()
+        assert list(client.stream(EveryKind.count, 3)) == [0, 1, 2]
+    assert len(refused) == 3
+
+
+def test_an_interrupted_receiver_can_go_on() -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    feed = EveryKind()
+    with serving(feed) as target, SyncClient(target) as client:
+        with client.stream(EveryKind.paced) as numbers:
+            assert numbers.receive() == 1
+            before = signal.signal(signal.SIGALRM, interrupt)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                with pytest.raises(KeyboardInterrupt):
+                    numbers.receive()
+            finally:
+                signal.signal(signal.SIGALRM, before)
+            feed.thread_goes_on.set()
+            assert numbers.receive() == 2
+        assert client.call(EveryKind.unary, 1) == 1
+
+
+def test_streams_left_at_random_points_leave_nothing_behind() -> None:
+    def live(client: SyncClient, seed: int) -> None:
+        random = Random(seed)
+        kind = seed % 5
+        if kind == 0:
+            with client.stream(EveryKind.endless, random.choice((10, 5_000, 100_000))) as blocks:
+                for _ in range(random.randrange(30)):
+                    blocks.receive()
+        elif kind == 1:
+            with client.open(EveryKind.total) as numbers:
+                for number in range(random.randrange(300)):
+                    numbers.send(number)
+        elif kind == 2:
+            with client.stream(EveryKind.blocks, random.choice((10, 5_000))) as blocks:
+                for _ in range(random.randrange(100)):
+                    blocks.receive()
+        elif kind == 3:
+            assert len(client.stream(EveryKind.endless, 1_000).receive()) == 1_000
+        else:
+            limit = random.randrange(1_000)
+            doubled = client.stream(EveryKind.scale, range(limit), 2)
+            assert list(doubled) == list(range(0, 2 * limit, 2))
+
+    with serving(EveryKind) as target, SyncClient(target) as client:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda seed: live(client, seed), range(300)))
+        gc.collect()
+        until(client, lambda: not client.stats()["live"]["calls"])
+        for session in client._pool.sessions:
+            assert session.users == 0
+            assert session.assembler.stream_pool_left == 33_554_432  # type: ignore[attr-defined]
+        assert client.stats()["buffered"] == 0
+
+
+@pytest.mark.parametrize("mode", ["failover", "failtry", "failfast"])
+def test_streams_go_to_the_endpoints_that_answer(mode: str) -> None:
+    with serving(EveryKind) as one, serving(EveryKind) as other:
+        with SyncClient([one, "tcp://127.0.0.1:9", other], fail_mode=mode) as client:
+            for _ in range(10):
+                assert list(client.stream(EveryKind.count, 3)) == [0, 1, 2]
+                assert client.call(EveryKind.total, [1, 2]) == 3
+            assert list(client.with_options(endpoint=other).stream(EveryKind.count, 3)) == [0, 1, 2]
+            for session in client._pool.sessions:
+                assert session.users == 0

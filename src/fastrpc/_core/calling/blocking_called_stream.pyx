@@ -318,6 +318,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         cdef uint64_t due_ns = self._due()
         cdef Wait wait = new_wait(1, due_ns)
         cdef bint waits = False, had_sign = self.has_sign
+        session.reentry.check()
         session.enter_use()
         try:
             waits = not self.waiting and not self.attempt_ended and not self.input_ended and had_sign == self.has_sign
@@ -428,6 +429,7 @@ cdef class BlockingCalledStream(BlockingChannel):
                 return 0
             due_ns = self._due()
             wait = new_wait(1, due_ns)
+            session.reentry.check()
             session.enter_use()
             try:
                 waits = self.is_full() and not self.attempt_ended and not self.output_ended

@@ -78,8 +78,6 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         self._turn = threading.RLock()
         self._interception: Interception | None = None
         self._is_over = False
-        # What the stream failed with on this side, and what it failed with at all.
-        self._own_error: BaseException | None = None
         self._failure: BaseException | None = None
         self._metadata: Metadata | None = None
         self._value: Any = _NO_VALUE
@@ -229,7 +227,6 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         with self._turn:
             if self._is_over:
                 return
-            self._own_error = error
             told = error if isinstance(error, FastRPCError) else self._cancelled()
             self._cancel_attempt(told)
             try:
