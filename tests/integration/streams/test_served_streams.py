@@ -317,23 +317,25 @@ class TestClientStreams:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("method", "flags"),
+        ("method", "flags", "verb"),
         [
-            ("feed.count", 0),
-            ("feed.count", CLIENT_STREAM),
-            ("feed.count", BOTH_WAYS),
-            ("feed.total", 0),
-            ("feed.scale", 32),
-            ("feed.unary", 32),
-            ("feed.unary", CLIENT_STREAM),
+            ("feed.count", 0, "client.stream("),
+            ("feed.count", CLIENT_STREAM, "client.stream("),
+            ("feed.count", BOTH_WAYS, "client.stream("),
+            ("feed.total", 0, "client.call("),
+            ("feed.scale", 32, "client.stream("),
+            ("feed.unary", 32, "client.call("),
+            ("feed.unary", CLIENT_STREAM, "client.call("),
         ],
     )
-    async def test_shape_of_another_kind_is_refused(self, method: str, flags: int) -> None:
+    async def test_shape_of_another_kind_is_refused_by_the_name_of_its_verb(
+        self, method: str, flags: int, verb: str
+    ) -> None:
         async with served(Feed, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open(method, 1, flags=flags)
             end = await peer.end(call)
             assert (end.status, end.outcome) == (Status.INVALID_ARGUMENT, 1)
-            assert b"stream()" in end.message
+            assert f"write {verb}" in end.message.decode()
             await is_at_base(target)
 
     async def test_streams_over_the_limit_are_refused(self) -> None:
