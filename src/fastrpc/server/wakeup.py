@@ -23,10 +23,15 @@ class Wakeup:
         """Let the present `wait`, or the next one, return."""
         self._woken.set()
 
-    async def wait(self) -> None:
-        """Return at the next change, and once the connection drains."""
-        await self._woken.wait()
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Return at the next change, and once the connection drains; False if neither comes in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
         self._woken.clear()
+        return True
 
     def _drain(self, _: "asyncio.Future[None]") -> None:
         self.is_draining = True
