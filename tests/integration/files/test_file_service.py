@@ -1,9 +1,10 @@
 """The methods of a `FileService`, called as those of any other service."""
 
 import asyncio
+import contextlib
 import os
 import resource
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -346,15 +347,12 @@ def read_bytes() -> int:
         return int(file.readline().split()[1])
 
 
-class file_size_limit:  # noqa: N801 (used as a statement)
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
     """Let no file of this process grow above a size: what a full disk does."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __enter__(self) -> None:
-        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self._size, self._before[1]))
-
-    def __exit__(self, *_: object) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
