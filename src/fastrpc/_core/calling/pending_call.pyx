@@ -301,13 +301,13 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
-            hint="raise Limits.message_bytes on both sides",
+            hint="send it in pieces, as a stream, or raise Limits.message_bytes on both sides",
         )
     if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
             f"{connection.peer.max_message}",
-            hint="raise Limits.message_bytes on the server",
+            hint="send it in pieces, as a stream, or raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
