@@ -331,12 +331,13 @@ cdef class Session(Connection):
     cdef int await_output(self, Call call) except -1:
         """Tell the stream of this call once our output has left."""
         if self._full_streams is None:
-            self._full_streams = []
-        self._full_streams.append(call)
+            self._full_streams = {}
+        # Once, however often its sender gives up and waits again.
+        self._full_streams[call] = None
         return 0
 
     cdef int _resume_streams(self) except -1:
-        cdef list calls = self._full_streams
+        cdef dict calls = self._full_streams
         if not self.output_is_full():
             self._full_streams = None
             for call in calls:
