@@ -28,6 +28,9 @@ cdef class MessageAssembler:
         # The size up to which the window of one stream may grow.
         public Py_ssize_t most_window
 
+        # Messages of streams whose last piece has not come.
+        Py_ssize_t cut_messages
+
         # What middle pieces with less payload than a header and its handling cost may use up.
         Budget short_pieces
 

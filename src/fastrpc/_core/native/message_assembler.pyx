@@ -117,6 +117,7 @@ cdef class MessageAssembler:
         call.incoming = None
         self.reader.trusted = max(self.reader.trusted, PyBytes_GET_SIZE(payload))
         if incoming.head.kind == DATA:
+            self.cut_messages -= 1
             call.messages_waiting += 1
             return (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
         call.received_metadata = incoming.metadata
@@ -151,6 +152,7 @@ cdef class MessageAssembler:
             return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
         if frame.flags & MORE:
             self.keep_first_piece(call, frame)
+            self.cut_messages += 1
             call.incoming.cost = cost
             self._grant_missing(call)
             return (<PartsOwner>self.owner).on_piece(call)
@@ -233,6 +235,8 @@ cdef class MessageAssembler:
     cdef int drop_incoming(self, Call call) except -1:
         """Nobody wants the messages of this call any more."""
         cdef Py_ssize_t reserved = call.reserved
+        if call.incoming is not None and call.incoming.head.kind == DATA:
+            self.cut_messages -= 1
         call.incoming = None
         call.reserved = call.granted = 0
         if call.waits_for_pool:
