@@ -36,6 +36,7 @@ class Resets:
         self.random = Random(seed)
         self.link = LinkedStreams(window=WINDOW, pool=POOL)
         self.client, self.server = self.link.client, self.link.server
+        self.base = [pools(connection) for connection in (self.client, self.server)]
         self.near: dict[int, RecordedStream] = {}
         self.far: dict[int, RecordedStream] = {}
         # Opened, and without an id until their first frame is written.
@@ -187,15 +188,20 @@ class Resets:
             self.hear(self.client, self.client.receive_data(to_client))
 
 
+def pools(connection: Any) -> tuple[int, int]:
+    """Return what is left of the stream pool, and of its share for windows that grow."""
+    return connection.assembler.stream_pool_left, connection.assembler.growth_left
+
+
 def check_base(resets: Resets) -> None:
     for sender, receiver in ((resets.client, resets.server), (resets.server, resets.client)):
         may_send = sender.credit[0]
         _, left, owed = receiver.credit
         assert may_send == left
         assert left + owed == CONNECTION_WINDOW
+    assert [pools(connection) for connection in (resets.client, resets.server)] == resets.base
     for connection in (resets.client, resets.server):
         assert connection.calls == []
-        assert connection.assembler.stream_pool_left == POOL
         assert connection.sender.queued_bytes == 0
         assert connection.callee.streams == 0
         assert (connection.callee.open_requests, connection.caller.open_responses) == (0, 0)
