@@ -41,9 +41,10 @@ cdef class StreamChannel(Timed):
         # Whether `close` was called.
         readonly bint is_closed
 
-        # The awaitable of `async for`, used again for each message; whoever waits for a message, and since when (0:
-        # nobody). The future a sender waits for, and since when.
-        Receiving _own_receiving
+        # Whether `on_drained` is to be called once no message is there.
+        bint tells_drained
+
+        # Whoever waits for a message, and since when (0: nobody). The future a sender waits for, and since when.
         Receiving _receiver
         uint64_t _receiving_ns
         object _room
@@ -77,6 +78,7 @@ cdef class StreamChannel(Timed):
 
     # What the side that the channel is on does.
     cdef object decode(self, bytes payload, int codec, int compressor)
+    cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
     cdef int emit(self, bytes payload) except -1
@@ -114,4 +116,9 @@ cdef class Receiving:
     cdef int step(self, PyObject** result) except -1
     cdef int give(self, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except -1
-    cdef int leave(self) except -1
+    cdef int leave(self) noexcept
+
+
+cdef str SECOND_SENDER
+
+cdef object twin_of(object error)

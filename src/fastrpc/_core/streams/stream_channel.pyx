@@ -10,8 +10,10 @@ A message is decoded when it is taken, so a stream that nobody reads holds its e
 asyncio and no task stands between the connection and its reader: while messages are there, `async for` and `receive` get
 them without a suspension; a reader that has to wait waits for one future of its loop.
 
-`Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot. `async for` uses the channel's
-own one for every message.
+`Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
+
+What a stream failed with is raised for as often as it is asked. The channel keeps an error that was never raised and
+raises twins of it: a raised one holds the frames of the program, which hold the stream.
 
 The side that a channel is on (`serving`, `calling`) overrides how messages are decoded and where payloads go. Call and
 channel hold each other until `close`.
@@ -19,6 +21,7 @@ channel hold each other until `close`.
 
 import collections.abc
 from asyncio import InvalidStateError
+from copy import copy
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
@@ -26,7 +29,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc.errors import StreamEndedError
+from fastrpc.errors import FastRPCError, StreamEndedError
 
 cdef extern from "calling/coroutine.h":
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
@@ -131,9 +134,11 @@ cdef class StreamChannel(Timed):
                 failure.__cause__ = error
             self.drop_messages()
             self.input_ended = True
-            self.input_error = failure
-            self.on_unreadable(failure)
+            self.input_error = twin_of(failure)
+            self.on_unreadable(self.input_error)
             raise failure
+        if self.tells_drained and self.waiting == 0:
+            self.on_drained()
         return value
 
     cdef list take_many(self, Py_ssize_t limit):
@@ -160,8 +165,7 @@ cdef class StreamChannel(Timed):
     cdef object end_of_input(self, object clean):
         """Return what is raised behind the last message: the error, or an exception of class `clean`."""
         if self.input_error is not None:
-            # Raised again it would collect the lines of every receiver.
-            return self.input_error.with_traceback(None)
+            return twin_of(self.input_error)
         return clean() if clean is StopAsyncIteration else clean("the stream has no further message")
 
     def __aiter__(self):
@@ -172,15 +176,7 @@ cdef class StreamChannel(Timed):
 
     cdef Receiving next_message(self):
         """Return the awaitable of `async for`: the next message, or StopAsyncIteration."""
-        cdef Receiving receiving = self._own_receiving
-        if receiving is None:
-            receiving = new_receiving(self, WANTED_NEXT, 1)
-            if not self.is_closed:
-                # They hold each other until then.
-                self._own_receiving = receiving
-        elif receiving.phase != PHASE_NEW:
-            raise RuntimeError(SECOND_RECEIVER)
-        return receiving
+        return new_receiving(self, WANTED_NEXT, 1)
 
     def receive(self):
         """Return the next message."""
@@ -206,7 +202,7 @@ cdef class StreamChannel(Timed):
 
     def _end_of_output(self):
         if self.output_error is not None:
-            return self.output_error.with_traceback(None)
+            return twin_of(self.output_error)
         return RuntimeError("this stream was ended: nothing can be sent any more")
 
     cdef object wait_room(self):
@@ -249,12 +245,14 @@ cdef class StreamChannel(Timed):
         if self.is_closed:
             return 0
         self.is_closed = True
+        if self.waiting and self.input_error is None:
+            # They were to be taken: without them it is no clean end.
+            self.input_error = error
         self.drop_messages()
         self.end_input(error)
         self.end_output(error)
         if self.loop_state is not None:
             self.loop_state.stop_timer(self)
-        self._own_receiving = None
         if self.call.stream is self:
             self.call.stream = None
         return 0
@@ -264,6 +262,10 @@ cdef class StreamChannel(Timed):
     cdef object decode(self, bytes payload, int codec, int compressor):
         """Return the message that a payload stands for."""
         raise NotImplementedError
+
+    cdef int on_drained(self) except -1:
+        """The last message that is there was taken, and `tells_drained` is set."""
+        return 0
 
     cdef int on_unreadable(self, object error) except -1:
         """A message could not be decoded, or a function of an interceptor raised: the input ended with that."""
@@ -338,7 +340,25 @@ cdef int settle(object future) except -1:
     return 0
 
 
+cdef object twin_of(object error):
+    """Return an error like this one, which may be raised while this one is kept.
+
+    Ours are copied, and plain ones of the language; of others there is one, which is raised each time.
+    """
+    kind = type(error)
+    if not isinstance(error, FastRPCError) and not (
+        kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
+    ):
+        # Raised again it would collect the lines of every receiver.
+        return error.with_traceback(None)
+    twin = copy(error)
+    twin.__cause__ = error.__cause__
+    twin.__suppress_context__ = error.__suppress_context__
+    return twin.with_traceback(error.__traceback__)
+
+
 @cython.final
+@cython.freelist(8)
 cdef class Receiving:
     """The awaitable of one message, or of all that are there."""
 
@@ -401,8 +421,7 @@ cdef class Receiving:
             raise RuntimeError("await wasn't used with future")
         if not channel.waiting and not channel.input_ended:
             return self.wait(result)
-        if self.phase == PHASE_WAITING or self.wanted != WANTED_NEXT:
-            self.leave()
+        self.leave()
         return self.give(result)
 
     cdef int give(self, PyObject** result) except -1:
@@ -430,15 +449,14 @@ cdef class Receiving:
         result[0] = <PyObject*>self.future
         return YIELDED
 
-    cdef int leave(self) except -1:
-        """Wait no more; that of `async for` can be used again."""
-        if self.channel._receiver is self:
+    cdef int leave(self) noexcept:
+        """Wait no more."""
+        if self.phase == PHASE_WAITING and self.channel._receiver is self:
             self.channel._receiver = None
             self.channel._receiving_ns = 0
-            if not self.future.done():
-                self.future.cancel()
+        # Whoever waited for the future is told otherwise, by an exception or by what this returns.
         self.future = None
-        self.phase = PHASE_NEW if self.wanted == WANTED_NEXT else PHASE_CLOSED
+        self.phase = PHASE_CLOSED
         return 0
 
 

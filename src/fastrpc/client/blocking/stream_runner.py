@@ -6,8 +6,10 @@ each. A stream that sends is attempted once. Interceptors stand around the whole
 while the stream is used, and go on in the thread that finds its end.
 """
 
+import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -211,6 +213,11 @@ class _Interception:
             )
             self._step(step)
         return self.value
+
+    def leave(self) -> None:
+        """Cancel them: nobody holds the stream any more."""
+        with suppress(asyncio.CancelledError):
+            self.end(asyncio.CancelledError())
 
     def _step(self, step: Callable[[], Any]) -> None:
         try:
