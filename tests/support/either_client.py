@@ -12,7 +12,7 @@ from typing import Any, Self
 from fastrpc import Client, Interceptor, Reply, ServerConfig, StreamEndedError, SyncClient, SyncStream
 from tests.support.served import served
 
-__all__ = ["CLIENTS", "Stepped", "SteppedStream", "either", "taken"]
+__all__ = ["CLIENTS", "Stepped", "SteppedStream", "either", "nowhere", "taken"]
 
 CLIENTS = ("async", "sync")
 
@@ -35,9 +35,21 @@ async def either(
                 await client.ready(timeout=10)
                 yield client
             return
-        with SyncClient(target, **options) as blocking:
+        blocking = SyncClient(target, **options)
+        try:
             await asyncio.to_thread(blocking.ready, 10)
             yield Stepped(blocking)
+        finally:
+            # Its goodbye is answered by the loop.
+            await asyncio.to_thread(blocking.close)
+
+
+@asynccontextmanager
+async def nowhere(kind: str) -> AsyncIterator[Any]:
+    """Yield a client of a kind whose address nobody serves."""
+    async with Client("tcp://127.0.0.1:9") as client:
+        with SyncClient("tcp://127.0.0.1:9") as blocking:
+            yield client if kind == "async" else Stepped(blocking)
 
 
 class Stepped:

@@ -83,7 +83,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         self._waiters: set[asyncio.Future[None]] = set()
         # Whether the last attempt ended; whether the interceptors are told so; whether the stream ended.
         self._is_finished = self._is_told = self._is_over = False
-        # What is kept is never raised: see `_twin_of`.
+        # What is kept is never raised.
         self._failure: BaseException | None = None
         self._metadata: Metadata | None = None
         self._value: Any = _NO_VALUE
@@ -157,13 +157,13 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
                 self._value = self._attempt._answer()
             except FastRPCError as error:
                 error._of_own_call = True
-                self._failure = self._twin_of(error).with_traceback(None)
+                self._failure = self._kept(error)
                 raise
         return None if self._value is _NO_VALUE else self._value
 
     def _check_failure(self) -> None:
         if self._failure is not None:
-            raise self._twin_of(self._failure)
+            raise self._again(self._failure)
 
     # What is known of it
 
@@ -196,6 +196,8 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         The end comes behind the last message.
         """
         if not self._is_over:
+            if self.input_ended and not self.waiting:
+                self._check_failure()
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
         self._check_failure()
         call = self.origin
@@ -230,8 +232,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             if isinstance(error, FastRPCError):
                 error._of_own_call = True
             self._stop_tasks()
-            failure = error if isinstance(error, Exception) else self._cancelled()
-            self.conclude(self._twin_of(failure).with_traceback(None))
+            self.conclude(self._kept(error) if isinstance(error, Exception) else self._cancelled())
             raise
         finally:
             self._begun.set_result(None)
@@ -344,11 +345,13 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             self._check_failure()
 
     def until_told(self) -> asyncio.Future[None] | None:
-        """Return what interceptors have to wait for, None at a clean end; raise what the last attempt failed with."""
-        if not self._is_told:
-            return self.change()
-        self._check_failure()
-        return None
+        """Return what interceptors have to wait for, None once they may know the end."""
+        return None if self._is_told or self._is_over else self.change()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the last attempt, or the stream, failed with, to be raised."""
+        return None if self._failure is None else self._again(self._failure)
 
     def on_sign(self) -> None:
         self.wake()
@@ -360,7 +363,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         if self._is_told or self._is_over:
             return
         self._is_finished = True
-        self._failure = error
+        self._failure = self._kept(error)
         self._stop_work()
         if self.is_intercepted:
             self._end_sending(error)
@@ -380,8 +383,11 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         if self._is_over:
             return
         self._is_finished = self._is_over = True
-        self._failure = error
+        self._failure = self._kept(error)
         self._value = value
+        if self.origin.error is not None:
+            # It is raised now, and is to be held by nothing that the stream holds.
+            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         if self._attempt is not None:
             self.origin._adopt(self._attempt)
         self._stop_work()

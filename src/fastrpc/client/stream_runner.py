@@ -116,6 +116,12 @@ class StreamRunner:
             await self._begin(call)
             while (change := _until_told(call)) is not None:
                 await change
+            failure = _failure_of(call)
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure
         except BaseException:
             _give_up(call)
             raise
@@ -253,6 +259,11 @@ def _start(
 def _until_told(call: StreamCall) -> asyncio.Future[None] | None:
     stream = _stream_of(call)
     return None if stream is None else stream.until_told()
+
+
+def _failure_of(call: StreamCall) -> BaseException | None:
+    stream = _stream_of(call)
+    return None if stream is None else stream.failure
 
 
 def _answer(call: StreamCall) -> Any:

@@ -76,8 +76,11 @@ class BlockingCalledStream(BlockingChannel):
     def _drop_source(self) -> None:
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
 
-    def _twin_of(self, error: E) -> E:
-        """Return an error like this one that may be raised: one that the stream keeps would hold the stream."""
+    def _kept(self, error: E) -> E:
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+
+    def _again(self, error: E) -> E:
+        """Return an error like the one that is kept, to be raised."""
 
     def _end(self, error: BaseException | None) -> None:
         """Let messages that are there be taken, then raise the error; None is a clean end."""

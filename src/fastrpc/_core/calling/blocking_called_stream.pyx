@@ -26,13 +26,13 @@ from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_wait cimport Wait, new_wait
 from fastrpc._core.calling.called_stream cimport idle_error
 from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.calling.pending_call cimport mark_own
+from fastrpc._core.calling.pending_call cimport check_message, mark_own
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport Message, twin_of
+from fastrpc._core.streams.stream_channel cimport Message, twin_of, unmistakable
 
-from fastrpc._core.calling.stream_call import DEADLINE_HINT
+from fastrpc._core.calling.stream_call import DEADLINE_HINT, FEED_FAILED
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError
 
@@ -107,12 +107,17 @@ cdef class BlockingCalledStream(BlockingChannel):
         if self.is_open and isinstance(source, Generator):
             try:
                 source.close()
-            except Exception:
-                logger.exception("%s: closing the generator of its messages failed", self.origin.route.method)
+            except Exception as error:
+                logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
 
-    def _twin_of(self, error):
-        """Return an error like this one that may be raised: one that the stream keeps would hold the stream."""
+    def _kept(self, error):
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
         return twin_of(error)
+
+    def _again(self, error):
+        """Return an error like the one that is kept, to be raised."""
+        self.fresh_error = None
+        return twin_of(error).with_traceback(None)
 
     def _end(self, error):
         """Let messages that are there be taken, then raise the error; None is a clean end."""
@@ -284,11 +289,12 @@ cdef class BlockingCalledStream(BlockingChannel):
                 for wrap in reversed(self.received_wraps):
                     value = wrap(value)
         except BaseException as error:
-            mark_own(error)
-            failure = twin_of(error)
-            self.fail(failure)
-            self._drop(failure)
-            raise
+            failure = unmistakable(error, self.call)
+            mark_own(failure)
+            kept = twin_of(failure)
+            self.fail(kept)
+            self._drop(kept)
+            raise failure
         return value
 
     def fail(self, error):
@@ -479,6 +485,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         cdef uint8_t number = 0
         if call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
             payload = self._compressed(payload, &number)
+        check_message(session, call, payload)
         session.enter_use()
         try:
             if self.attempt_ended or self.output_ended:
@@ -525,7 +532,7 @@ cdef class BlockingCalledStream(BlockingChannel):
                 self.fail(error)
             elif isinstance(error, Exception):
                 # What ended the attempt counts.
-                return 0
+                logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
             if not isinstance(error, Exception):
                 raise
         return 0

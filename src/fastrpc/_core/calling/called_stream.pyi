@@ -90,8 +90,11 @@ class CalledStream(CallerChannel):
     def _drop_messages(self) -> None:
         """Drop the messages that are there, and let the rest go on."""
 
-    def _twin_of(self, error: E) -> E:
-        """Return an error like this one that may be raised: one that the stream keeps would hold the stream."""
+    def _kept(self, error: E) -> E:
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+
+    def _again(self, error: E) -> E:
+        """Return an error like the one that is kept, to be raised."""
 
     def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
         """Belong to a loop; a wait for a message may take so many seconds, 0: any."""

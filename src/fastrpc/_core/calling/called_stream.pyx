@@ -16,7 +16,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.calling.pending_call cimport mark_own
+from fastrpc._core.calling.pending_call cimport check_message, mark_own
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.loop.loop_state cimport LoopState
@@ -108,7 +108,8 @@ cdef class CalledStream(CallerChannel):
             else:
                 self.is_chosen = attempt.is_chosen = True
                 self.call = attempt
-        self.finish(error)
+        # The attempt keeps its own, which nobody raises.
+        self.finish(twin_of(error))
         return 0
 
     cdef int fail(self, object error, int reason) except -1:
@@ -168,9 +169,14 @@ cdef class CalledStream(CallerChannel):
         self.loop_state = state
         self.idle_ns = <uint64_t>(idle_seconds * 1e9)
 
-    def _twin_of(self, error):
-        """Return an error like this one that may be raised: one that the stream keeps would hold the stream."""
+    def _kept(self, error):
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
         return twin_of(error)
+
+    def _again(self, error):
+        """Return an error like the one that is kept, to be raised."""
+        self.fresh_error = None
+        return twin_of(error).with_traceback(None)
 
     @property
     def _attempt(self):
@@ -252,6 +258,7 @@ cdef class CalledStream(CallerChannel):
         cdef uint8_t number = 0
         if call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
             payload = self._compressed(payload, &number)
+        check_message(call.session, call, payload)
         call.session.sender.send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.route.totals.sent(PyBytes_GET_SIZE(payload))

@@ -9,6 +9,7 @@ from fastrpc._core.streams.stream_channel import StreamChannel
 
 logger: Logger
 REOPEN_HINT: str
+FEED_FAILED: str
 DEADLINE_HINT: str
 
 class CallerChannel(StreamChannel):

@@ -33,6 +33,7 @@ from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 logger = logging.getLogger("fastrpc.client")
 
 REOPEN_HINT = "open it again"
+FEED_FAILED = "%s: the iterable of its messages failed behind the end of the stream"
 DEADLINE_HINT = "give it more time with timeout=, in with_options() or @method"
 
 
@@ -386,13 +387,13 @@ cdef class StreamCall(PendingCall):
         return None
 
     def _feed_ended(self, error):
-        cdef CallerChannel stream
-        if self.stream_pointer is NULL:
-            return
-        stream = <CallerChannel>self.stream_pointer
-        if stream.output_ended:
-            return
-        if error is None:
+        cdef CallerChannel stream = None
+        if self.stream_pointer is not NULL:
+            stream = <CallerChannel>self.stream_pointer
+        if stream is None or stream.output_ended:
+            if isinstance(error, Exception):
+                logger.error(FEED_FAILED, self.route.method, exc_info=error)
+        elif error is None:
             stream.send_end()
         else:
             stream.fail(error, CANCEL_USER)
@@ -403,5 +404,5 @@ cdef class StreamCall(PendingCall):
                 await iterator.aclose()
             elif isinstance(iterator, Generator):
                 iterator.close()
-        except Exception:
-            logger.exception("%s: closing the generator of its messages failed", self.route.method)
+        except Exception as error:
+            logger.error(FEED_FAILED, self.route.method, exc_info=error)

@@ -30,9 +30,11 @@ cdef class StreamChannel(Timed):
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
-        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well.
+        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well. That
+        # error itself as long as it was not raised.
         readonly bint input_ended
         object input_error
+        object fresh_error
 
         # Whether nothing more can be sent, and what a sender is told; None: this side ended its stream itself.
         readonly bint output_ended
@@ -122,3 +124,4 @@ cdef class Receiving:
 cdef str SECOND_SENDER
 
 cdef object twin_of(object error)
+cdef object unmistakable(object error, Call call)

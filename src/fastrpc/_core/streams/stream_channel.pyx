@@ -12,15 +12,15 @@ them without a suspension; a reader that has to wait waits for one future of its
 
 `Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
 
-What a stream failed with is raised for as often as it is asked. The channel keeps an error that was never raised and
-raises twins of it: a raised one holds the frames of the program, which hold the stream.
+What a stream failed with is raised each time it is asked: first the error itself, then twins of it. The channel keeps
+one that was never raised, since a raised one holds the frames of the program, which hold the stream.
 
 The side that a channel is on (`serving`, `calling`) overrides how messages are decoded and where payloads go. Call and
 channel hold each other until `close`.
 """
 
 import collections.abc
-from asyncio import InvalidStateError
+from asyncio import CancelledError, InvalidStateError
 from copy import copy
 
 cimport cython
@@ -97,7 +97,8 @@ cdef class StreamChannel(Timed):
         if self.input_ended:
             return 0
         self.input_ended = True
-        self.input_error = error
+        self.input_error = twin_of(error)
+        self.fresh_error = error
         return self.wake_receiver()
 
     cdef bytes _pop(self, Message* message):
@@ -127,11 +128,7 @@ cdef class StreamChannel(Timed):
                 for wrap in reversed(self.received_wraps):
                     value = wrap(value)
         except BaseException as error:
-            failure = error
-            if isinstance(error, (StopIteration, StopAsyncIteration)):
-                # It would look like the end of the stream.
-                failure = RuntimeError(f"{self.call.route.method}: a message raised {type(error).__name__}")
-                failure.__cause__ = error
+            failure = unmistakable(error, self.call)
             self.drop_messages()
             self.input_ended = True
             self.input_error = twin_of(failure)
@@ -164,8 +161,11 @@ cdef class StreamChannel(Timed):
 
     cdef object end_of_input(self, object clean):
         """Return what is raised behind the last message: the error, or an exception of class `clean`."""
+        error, self.fresh_error = self.fresh_error, None
+        if error is not None:
+            return error
         if self.input_error is not None:
-            return twin_of(self.input_error)
+            return twin_of(self.input_error).with_traceback(None)
         return clean() if clean is StopAsyncIteration else clean("the stream has no further message")
 
     def __aiter__(self):
@@ -202,7 +202,7 @@ cdef class StreamChannel(Timed):
 
     def _end_of_output(self):
         if self.output_error is not None:
-            return twin_of(self.output_error)
+            return twin_of(self.output_error).with_traceback(None)
         return RuntimeError("this stream was ended: nothing can be sent any more")
 
     cdef object wait_room(self):
@@ -228,7 +228,7 @@ cdef class StreamChannel(Timed):
         if self.output_ended:
             return 0
         self.output_ended = True
-        self.output_error = error
+        self.output_error = twin_of(error)
         self.call.waits_to_send = False
         return self.wake_sender()
 
@@ -250,6 +250,7 @@ cdef class StreamChannel(Timed):
             self.input_error = error
         self.drop_messages()
         self.end_input(error)
+        self.fresh_error = None
         self.end_output(error)
         if self.loop_state is not None:
             self.loop_state.stop_timer(self)
@@ -340,21 +341,23 @@ cdef int settle(object future) except -1:
     return 0
 
 
-cdef object twin_of(object error):
-    """Return an error like this one, which may be raised while this one is kept.
+cdef object unmistakable(object error, Call call):
+    """Return what is raised for an error of a message: one that would look like the end of the stream is another one."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
-    Ours are copied, and plain ones of the language; of others there is one, which is raised each time.
+
+cdef object twin_of(object error):
+    """Return an error like this one without the lines it came through, so that one may be raised and one kept.
+
+    Ours are copied, and plain ones of the language. Of others there is one, with the lines of whoever it was raised in.
     """
     kind = type(error)
-    if not isinstance(error, FastRPCError) and not (
-        kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
-    ):
-        # Raised again it would collect the lines of every receiver.
-        return error.with_traceback(None)
-    twin = copy(error)
-    twin.__cause__ = error.__cause__
-    twin.__suppress_context__ = error.__suppress_context__
-    return twin.with_traceback(error.__traceback__)
+    is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
+    return copy(error) if is_plain or kind is CancelledError or isinstance(error, FastRPCError) else error
 
 
 @cython.final

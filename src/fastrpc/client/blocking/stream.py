@@ -82,7 +82,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         self._turn = threading.RLock()
         self._interception: Interception | None = None
         self._is_over = False
-        # What is kept is never raised: see `_twin_of`.
+        # What is kept is never raised.
         self._failure: BaseException | None = None
         self._metadata: Metadata | None = None
         self._value: Any = _NO_VALUE
@@ -144,13 +144,13 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
                 self._value = self._attempt._answer()
             except FastRPCError as error:
                 error._of_own_call = True
-                self._failure = self._twin_of(error).with_traceback(None)
+                self._failure = self._kept(error)
                 raise
         return None if self._value is _NO_VALUE else self._value
 
     def _check_failure(self) -> None:
         if self._failure is not None:
-            raise self._twin_of(self._failure)
+            raise self._again(self._failure)
 
     # What is known of it
 
@@ -221,11 +221,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             except BaseException as error:
                 if isinstance(error, FastRPCError):
                     error._of_own_call = True
-                failure = error if isinstance(error, Exception) else self._cancelled()
-                failure = self._twin_of(failure).with_traceback(None)
-                if self.origin.error is error:
-                    self.origin._note_outcome(self.origin.status, failure)
-                self.conclude(failure)
+                self.conclude(self._kept(error) if isinstance(error, Exception) else self._cancelled())
                 raise
             finally:
                 self._messages = None
@@ -279,7 +275,8 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             attempt = self._attempt
             if self._is_over or attempt is None or not self.attempt_ended:
                 return
-            error: BaseException | None = attempt._failure
+            # The attempt keeps its own, which nobody raises.
+            error: BaseException | None = self._kept(attempt._failure)
             attempt._end_pick(error)
             if isinstance(error, FastRPCError) and not self.has_sign and self._starter is not None:
                 try:
@@ -300,29 +297,31 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         value = _NO_VALUE
         if interception is not None:
             try:
-                value = interception.end(asyncio.CancelledError() if was_left else error)
+                value = interception.end(asyncio.CancelledError() if was_left else self._kept(error))
             except asyncio.CancelledError as final:
                 error = error if was_left else final.with_traceback(None)
             except Exception as final:
-                # Without this frame, which holds the stream.
-                error = final.with_traceback(_behind(final.__traceback__))
+                error = final
             except BaseException:
                 self.conclude(self._cancelled())
                 raise
             else:
                 error = error if was_left else None
-        self.conclude(error, value)
+        try:
+            self.conclude(error, value)
+        finally:
+            # The frames that it came through lead to this one.
+            del error
 
     def conclude(self, error: BaseException | None, value: Any = _NO_VALUE) -> None:
         """End the stream: messages that are there come first, then the error; None is a clean end."""
         if self._is_over:
             return
         self._is_over = True
-        self._failure = error
+        self._failure = self._kept(error)
         self._value = value
+        if self.origin.error is not None:
+            # It is raised now, and is to be held by nothing that the stream holds.
+            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         self._end(error)
         self._drop_source()
-
-
-def _behind(traceback: TracebackType | None) -> TracebackType | None:
-    return None if traceback is None else traceback.tb_next
