@@ -280,8 +280,8 @@ async def test_a_stream_that_ended_is_in_no_cycle(kind: str, interceptors: Any, 
 
 async def test_a_stream_whose_begin_failed_is_in_no_cycle(kind: str) -> None:
     async with nowhere(kind) as client:
-        for make in (lambda: client.stream(Feed.count, 3), lambda: client.open(Feed.echo)):
-            stream = make()
+        for verb, args in (("stream", (Feed.count, 3)), ("open", (Feed.echo,))):
+            stream = getattr(client, verb)(*args)
             for use in (stream.begin, stream.receive, stream.headers):
                 with contextlib.suppress(FastRPCError):
                     await use()

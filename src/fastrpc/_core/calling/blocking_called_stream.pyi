@@ -7,7 +7,7 @@ from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
 
-E = TypeVar("E", bound=BaseException)
+E = TypeVar("E", bound=BaseException | None)
 
 logger: Logger
 

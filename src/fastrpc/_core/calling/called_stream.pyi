@@ -8,7 +8,7 @@ from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import FastRPCError
 
-E = TypeVar("E", bound=BaseException)
+E = TypeVar("E", bound=BaseException | None)
 
 IDLE_HINT: str
 IDLE_SENDER_HINT: str
