@@ -22,7 +22,7 @@ RANKS = {
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("interceptors", "failmodes"),
     6: ("client", "server"),
-    7: ("brokers", "coordination", "gateway", "testing"),
+    7: ("brokers", "coordination", "files", "gateway", "testing"),
     8: ("dashboard",),
     9: ("cli",),
     10: ("__init__", "__main__"),

@@ -166,6 +166,45 @@ def streams() -> list[Finding]:
     ]
 
 
+def resting_streams() -> list[Finding]:
+    """Streams that are open and idle, and one that nobody reads beside 99 that are used."""
+    command = [sys.executable, "-m", "bench.promises.resting"]
+    peaks = []
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        for count in (1_000, 9_000):
+            found = run_client([*command, server.address, "idle", str(count)], choose_cores().client, 30)
+            peaks.append((found["peak_kib"], server.peak_bytes() / KIB))
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        before = server.peak_bytes()
+        unread = run_client([*command, server.address, "unread", "99"], choose_cores().client, 20)
+        server_grown = (server.peak_bytes() - before) / KIB
+    sides = zip(("client", "server"), *peaks, strict=True)
+    allowed = 64 + 8 * KIB
+    return [
+        *(
+            Finding(
+                f"one more idle stream: the {side}",
+                (many - few) / 8_000,
+                4,
+                "KiB",
+                "from 1,000 to 9,000 streams",
+            )
+            for side, few, many in sides
+        ),
+        Finding(
+            "99 streams beside one that nobody reads",
+            unread["beside"] / unread["alone"],
+            2,
+            "times the p99 without it",
+            f"{unread['beside'] * 1e6:.0f} and {unread['alone'] * 1e6:.0f} µs for round trips; 1 GiB is offered",
+        ),
+        Finding("1 GiB offered on it: the client", unread["kib"], allowed, "KiB", "its window + 8 MiB"),
+        Finding(
+            "the same: the server", server_grown, allowed, "KiB", "its window + 8 MiB, round trips included"
+        ),
+    ]
+
+
 def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: int = 11) -> Finding:
     """Compare the rates through registry and selector with those by hand; the figure is that of the worst way."""
     command = [sys.executable, "-m", "bench.promises.spread", kind]
@@ -218,5 +257,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         payloads,
         arrays,
         streams,
+        resting_streams,
     )
 }

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any
 
 from fastrpc._core.base.nearest_name import NameIndex
@@ -27,7 +26,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.failures import Failures
 from fastrpc.server.generator_job import GeneratorJob
 from fastrpc.server.life import Life
-from fastrpc.server.thread_job import ThreadJob
+from fastrpc.server.thread_job import AwaitedJob, ThreadJob
 from fastrpc.server.thread_pool import ThreadPool
 from fastrpc.server.unpacking import Unpacking
 from fastrpc.status import Status
@@ -130,15 +129,7 @@ class Dispatcher:
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = ThreadJob(call, route.handler, partial(_settle, done))
-        self._workers.submit(job)
-        try:
-            return await done
-        except asyncio.CancelledError:
-            # The thread cannot be stopped; the handler sees it in `current_call().cancelled`.
-            job.is_cancelled = True
-            raise
+        return await AwaitedJob(call, route.handler, self._workers).result()
 
     # Connections
 
@@ -252,12 +243,3 @@ class Dispatcher:
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
         """Return the failure that the caller gets for an error, and log what it does not get."""
         return self._failures.tell(call, error)
-
-
-def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)

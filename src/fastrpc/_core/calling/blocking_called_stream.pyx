@@ -30,17 +30,13 @@ from fastrpc._core.calling.pending_call cimport check_message, mark_own
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport Message, twin_of, unmistakable
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message, twin_of, unmistakable
 
 from fastrpc._core.calling.stream_call import DEADLINE_HINT, FEED_FAILED
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError
 
 logger = logging.getLogger("fastrpc.client")
-
-cdef enum:
-    # Messages of `receive_many` where nobody says how many.
-    MOST_AT_ONCE = 4096
 
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
@@ -345,6 +341,7 @@ cdef class BlockingCalledStream(BlockingChannel):
             waits = waits and (not or_room or self.is_full())
             if waits:
                 self._reader_wait = wait
+                session.assembler.reader_waits(self.call)
                 if or_room:
                     self._ask_for_room(wait)
         finally:

@@ -21,14 +21,10 @@ from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport SECOND_SENDER, StreamChannel, twin_of
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, SECOND_SENDER, StreamChannel, twin_of
 
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError
-
-cdef enum:
-    # Messages of `receive_many` where nobody says how many.
-    MOST_AT_ONCE = 4096
 
 IDLE_HINT = "raise Timeouts.stream_idle, or have the server send a message now and then"
 IDLE_SENDER_HINT = "raise Timeouts.stream_idle, or see what keeps the handler from reading its messages"
@@ -252,6 +248,10 @@ cdef class CalledStream(CallerChannel):
     cdef int taken(self, Py_ssize_t cost) except -1:
         cdef StreamCall call = <StreamCall>self.call
         return call.session.assembler.message_taken(call, cost)
+
+    cdef int reader_waits(self) except -1:
+        cdef StreamCall call = <StreamCall>self.call
+        return 0 if call.session is None or call.session.is_closed else call.session.assembler.reader_waits(call)
 
     cdef int emit(self, bytes payload) except -1:
         cdef StreamCall call = <StreamCall>self.call

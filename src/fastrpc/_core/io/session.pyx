@@ -135,7 +135,9 @@ cdef class Session(Connection):
         finally:
             self._is_reading = False
             self.on_read()
-        if (self.callee.open_requests or self.caller.open_responses) and not self.liveness.pieces_due_ns:
+        if (
+            self.callee.open_requests or self.caller.open_responses or self.assembler.cut_messages
+        ) and not self.liveness.pieces_due_ns:
             self.schedule_check(self.liveness.check_pieces(self.now))
         return self.flush()
 
@@ -331,12 +333,13 @@ cdef class Session(Connection):
     cdef int await_output(self, Call call) except -1:
         """Tell the stream of this call once our output has left."""
         if self._full_streams is None:
-            self._full_streams = []
-        self._full_streams.append(call)
+            self._full_streams = {}
+        # Once, however often its sender gives up and waits again.
+        self._full_streams[call] = None
         return 0
 
     cdef int _resume_streams(self) except -1:
-        cdef list calls = self._full_streams
+        cdef dict calls = self._full_streams
         if not self.output_is_full():
             self._full_streams = None
             for call in calls:

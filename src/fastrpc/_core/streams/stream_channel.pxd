@@ -10,6 +10,11 @@ from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.loop.loop_state cimport LoopState
 
 
+cdef enum:
+    # Messages of `receive_many` where nobody says how many.
+    MOST_AT_ONCE = 4096
+
+
 cdef struct Message:
     # The encoded payload (bytes, a reference of its own), what it has taken from the window, how it is encoded.
     PyObject* payload
@@ -46,9 +51,14 @@ cdef class StreamChannel(Timed):
         # Whether `on_drained` is to be called once no message is there.
         bint tells_drained
 
-        # Whoever waits for a message, and since when (0: nobody). The future a sender waits for, and since when.
+        # Whoever waits for a message, and since when (0: nobody).
         Receiving _receiver
         uint64_t _receiving_ns
+
+        # The instant at which whoever receives lets others have their turn, though messages are there; 0: not set.
+        uint64_t _turn_ends_ns
+
+        # The future that a sender waits for, and since when.
         object _room
         uint64_t _sending_ns
 
@@ -83,6 +93,7 @@ cdef class StreamChannel(Timed):
     cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
+    cdef int reader_waits(self) except -1
     cdef int emit(self, bytes payload) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_output(self) except -1
@@ -118,6 +129,7 @@ cdef class Receiving:
     cdef int step(self, PyObject** result) except -1
     cdef int give(self, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except -1
+    cdef int pause(self, PyObject** result) except -1
     cdef int leave(self) noexcept
 
 
