@@ -7,7 +7,7 @@ from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
 
-E = TypeVar("E", bound=BaseException | None)
+_E = TypeVar("_E", bound=BaseException | None)
 
 logger: Logger
 
@@ -76,10 +76,10 @@ class BlockingCalledStream(BlockingChannel):
     def _drop_source(self) -> None:
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
 
-    def _kept(self, error: E) -> E:
+    def _kept(self, error: _E) -> _E:
         """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
 
-    def _again(self, error: E) -> E:
+    def _again(self, error: _E) -> _E:
         """Return an error like the one that is kept, to be raised."""
 
     def _end(self, error: BaseException | None) -> None:

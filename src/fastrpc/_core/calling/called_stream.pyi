@@ -8,7 +8,7 @@ from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import FastRPCError
 
-E = TypeVar("E", bound=BaseException | None)
+_E = TypeVar("_E", bound=BaseException | None)
 
 IDLE_HINT: str
 IDLE_SENDER_HINT: str
@@ -90,10 +90,10 @@ class CalledStream(CallerChannel):
     def _drop_messages(self) -> None:
         """Drop the messages that are there, and let the rest go on."""
 
-    def _kept(self, error: E) -> E:
+    def _kept(self, error: _E) -> _E:
         """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
 
-    def _again(self, error: E) -> E:
+    def _again(self, error: _E) -> _E:
         """Return an error like the one that is kept, to be raised."""
 
     def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
