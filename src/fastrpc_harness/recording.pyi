@@ -130,6 +130,9 @@ class RecordingConnection(Connection):
     def push_end(self, call: Call | int) -> None:
         """Say that no further message of ours will follow."""
 
+    def wait_for_message(self, id: int) -> None:
+        """Let the application wait for the next message of a call, of which none is there."""
+
     def take_message(self, id: int) -> None:
         """Let the application take the oldest message of a call: its credit goes back."""
 

@@ -321,6 +321,7 @@ cdef class BlockingCalledStream(BlockingChannel):
             waits = waits and (not or_room or self.is_full())
             if waits:
                 self._reader_wait = wait
+                session.assembler.reader_waits(self.call)
                 if or_room:
                     self._ask_for_room(wait)
         finally:

@@ -509,6 +509,10 @@ cdef class CalledStream(StreamChannel):
         cdef StreamCall call = <StreamCall>self.call
         return call.session.assembler.message_taken(call, cost)
 
+    cdef int reader_waits(self) except -1:
+        cdef StreamCall call = <StreamCall>self.call
+        return 0 if call.session is None or call.session.is_closed else call.session.assembler.reader_waits(call)
+
     cdef int emit(self, bytes payload) except -1:
         cdef StreamCall call = <StreamCall>self.call
         cdef uint8_t number = 0

@@ -37,7 +37,7 @@ from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.native.connection cimport PHASE_PREFACE
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure
+from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure, process_held
 from fastrpc._core.serving.served_call cimport ServerCall
 
 cdef uint64_t SECOND = 1_000_000_000
@@ -145,6 +145,10 @@ cdef class NativeExchange(Exchange):
         cdef ServerSession session = self.owner()
         return 0 if session is None or session.is_closed else session.assembler.message_taken(call, cost)
 
+    cdef int reader_waits(self, Call call) except -1:
+        cdef ServerSession session = self.owner()
+        return 0 if session is None or session.is_closed else session.assembler.reader_waits(call)
+
     cdef bint output_is_full(self) noexcept:
         return self._session is not NULL and (<ServerSession>self._session).output_is_full()
 
@@ -236,6 +240,9 @@ cdef class ServerSession(Session):
     def held_bytes(self):
         """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
         return self.exchange.held_bytes
+
+    cdef bint may_lend(self) noexcept:
+        return process_held < self.gate.lend_below
 
     # Opening and leaving
 

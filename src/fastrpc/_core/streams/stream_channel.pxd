@@ -47,10 +47,15 @@ cdef class StreamChannel(Timed):
         readonly bint is_closed
 
         # The awaitable of `async for`, used again for each message; whoever waits for a message, and since when (0:
-        # nobody). The future a sender waits for, and since when.
+        # nobody).
         Receiving _own_receiving
         Receiving _receiver
         uint64_t _receiving_ns
+
+        # The instant at which whoever receives lets others have their turn, though messages are there; 0: not set.
+        uint64_t _turn_ends_ns
+
+        # The future that a sender waits for, and since when.
         object _room
         uint64_t _sending_ns
 
@@ -84,6 +89,7 @@ cdef class StreamChannel(Timed):
     cdef object decode(self, bytes payload, int codec, int compressor)
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
+    cdef int reader_waits(self) except -1
     cdef int emit(self, bytes payload) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_output(self) except -1
@@ -119,4 +125,5 @@ cdef class Receiving:
     cdef int step(self, PyObject** result) except -1
     cdef int give(self, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except -1
+    cdef int pause(self, PyObject** result) except -1
     cdef int leave(self) except -1

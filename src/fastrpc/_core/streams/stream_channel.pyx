@@ -24,7 +24,7 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.base.wire cimport now_ns, tick_ns
 
 from fastrpc.errors import StreamEndedError
 
@@ -39,10 +39,13 @@ cdef enum:
     PHASE_NEW = 0
     PHASE_WAITING = 1
     PHASE_CLOSED = 2
+    PHASE_PAUSED = 3
     # Places of a ring when its first message comes.
     FIRST_PLACES = 4
     # An empty ring of more places is given back.
     KEPT_PLACES = 64
+    # Nanoseconds for which messages that are there are taken before others have their turn.
+    SLICE_NS = 5_000_000
 
 
 cdef class StreamChannel(Timed):
@@ -271,6 +274,10 @@ cdef class StreamChannel(Timed):
         """A message left the channel: its credit goes back."""
         raise NotImplementedError
 
+    cdef int reader_waits(self) except -1:
+        """Whoever receives has taken all there was, and waits: perhaps for the credit that the sender has."""
+        return 0
+
     cdef int emit(self, bytes payload) except -1:
         """Hand a message to the connection."""
         raise NotImplementedError
@@ -395,13 +402,24 @@ cdef class Receiving:
                 raise RuntimeError(SECOND_RECEIVER)
         elif self.phase == PHASE_CLOSED:
             raise RuntimeError("cannot reuse already awaited coroutine")
-        elif not self.future.done():
+        elif self.phase == PHASE_WAITING and not self.future.done():
             raise RuntimeError("await wasn't used with future")
         if not channel.waiting and not channel.input_ended:
             return self.wait(result)
-        if self.phase == PHASE_WAITING or self.wanted != WANTED_NEXT:
+        if self.phase != PHASE_NEW or not channel._turn_ends_ns:
+            channel._turn_ends_ns = tick_ns() + SLICE_NS
+        elif channel.waiting and tick_ns() >= channel._turn_ends_ns:
+            return self.pause(result)
+        if self.phase != PHASE_NEW or self.wanted != WANTED_NEXT:
             self.leave()
         return self.give(result)
+
+    cdef int pause(self, PyObject** result) except -1:
+        """Let others have their turn, though a message is there; what came meanwhile is read, and its sender gets credit."""
+        self.phase = PHASE_PAUSED
+        Py_INCREF(None)
+        result[0] = <PyObject*>None
+        return YIELDED
 
     cdef int give(self, PyObject** result) except -1:
         """Return what is there, or raise what lies behind the last message."""
@@ -417,6 +435,7 @@ cdef class Receiving:
     cdef int wait(self, PyObject** result) except -1:
         """Let the task wait for the next message."""
         cdef StreamChannel channel = self.channel
+        channel.reader_waits()
         self.future = channel.loop_state.loop.create_future()
         self.phase = PHASE_WAITING
         channel._receiver = self
