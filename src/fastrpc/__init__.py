@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 from fastrpc._core.calls.call import Call, current_call
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
+from fastrpc.calling.stream import Stream
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.stream import SyncStream
 from fastrpc.client.client import Client
-from fastrpc.client.stream import Stream
 from fastrpc.config import (
     TLS,
     Admission,

@@ -9,36 +9,30 @@ Hedged calls and user-defined selectors, which may read metadata, take this path
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, cast
+from typing import Any
 
 from fastrpc._core.calling.batch_call import BatchCall
-from fastrpc._core.calling.blocking_batch import BlockingBatch
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.client_call import ClientCall
-from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
+from fastrpc.calling.outcomes import batch_result, note_failure, reply_of, status_of
+from fastrpc.calling.route_maker import RouteMaker
+from fastrpc.calling.unpacking import unpack
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.client.route_maker import RouteMaker
 from fastrpc.client.stream_runner import StreamRunner
-from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import AttemptedCall, FailMode, RetryPolicy, is_sequential, was_load
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 __all__ = [
     "CallRunner",
-    "batch_result",
     "may_retry",
-    "note_failure",
     "peer_of",
-    "reply_of",
-    "status_of",
 ]
 
 
@@ -211,17 +205,6 @@ def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], serv
     return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
 
 
-def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
-    """Return the answer of a call with its metadata, peer and size."""
-    return Reply(
-        value,
-        metadata=call.reply_metadata,
-        endpoint=cast(Endpoint, call.endpoint),
-        attempts=call.attempt + 1,
-        seconds=call._seconds,
-    )
-
-
 def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
     """Return whether the fail mode could retry; False ends the call without running it."""
     if call.inside_retry:
@@ -234,31 +217,3 @@ def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
         # The fail mode would ask the budget next. In an outage most calls end here, at about the cost of a good call.
         return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
     return may_repeat
-
-
-def note_failure(call: PendingCall, error: BaseException) -> None:
-    """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
-    if isinstance(error, FastRPCError) and not call._may_have_run:
-        # A CallError has processed="yes", but one that an interceptor raises may concern another call.
-        error.processed = "no"
-    call._note_outcome(status_of(error), error)
-
-
-def status_of(error: BaseException) -> Status:
-    """Return the status that interceptors see for an error."""
-    if isinstance(error, FastRPCError):
-        return error.status
-    return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
-
-
-def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
-    """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
-    for value in values:
-        if isinstance(value, FastRPCError):
-            value._of_own_call = True
-    for value in values:
-        if isinstance(value, BaseException) and not (
-            batch._returns_errors and isinstance(value, FastRPCError)
-        ):
-            raise value
-    return values

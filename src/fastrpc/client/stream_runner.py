@@ -12,19 +12,19 @@ from typing import Any, cast
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.called_stream import StreamCall
 from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.caller_view import split_iterator
 from fastrpc._core.calling.client_call import ClientCall
-from fastrpc._core.calls.call import Route, enter_call, leave_scope
+from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
+from fastrpc.calling.route_maker import RouteMaker
+from fastrpc.calling.stream import Stream
+from fastrpc.calling.stream_arguments import split_messages, takes_stream
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.client.route_maker import RouteMaker
-from fastrpc.client.stream import Stream
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, is_sequential
 
-__all__ = ["StreamRunner", "split_messages", "takes_stream"]
+__all__ = ["StreamRunner"]
 
 
 class StreamRunner:
@@ -229,35 +229,3 @@ def _give_up(stream: Stream[Any, Any]) -> None:
     attempt = stream._attempt
     if attempt is not None and not attempt._is_over:
         attempt._give_up()
-
-
-def split_messages(
-    routes: RouteMaker, codec: str, verb: str, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Route, tuple[Any, ...], dict[str, Any], Any]:
-    """Return the route of a method, its arguments without the stream, and the stream; None with `open` or without one.
-
-    Raises:
-        TypeError: the method is not of a kind that the verb takes, or its stream is missing.
-    """
-    messages = None
-    if isinstance(method, str) and verb != "open":
-        args, kwargs, messages = split_iterator(args, kwargs)
-    route = routes.stream_route(method, codec, verb, messages is not None)
-    if takes_stream(route) and verb != "open" and messages is None:
-        args, kwargs, messages = route.definition.split_stream(args, kwargs)
-        _check_messages(route.method, messages)
-    return route, args, kwargs, messages
-
-
-def takes_stream(route: Route) -> bool:
-    """Return whether a method takes a stream."""
-    return route.kind in {"client_stream", "both_ways"}
-
-
-def _check_messages(method: str, messages: Any) -> None:
-    if isinstance(messages, str | bytes) or not (
-        hasattr(messages, "__aiter__") or hasattr(messages, "__iter__")
-    ):
-        raise TypeError(
-            f"{method} takes a stream: give an iterable of messages, asynchronous or not, not {type(messages).__name__}"
-        )

@@ -17,8 +17,8 @@ from collections import deque
 from typing import Any
 
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc.server.thread_job import ThreadJob
-from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.serving.thread_job import ThreadJob
+from fastrpc.serving.thread_pool import ThreadPool
 
 __all__ = ["GeneratorJob"]
 

@@ -23,13 +23,13 @@ from fastrpc.protocols.base import Connection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
-from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.failures import Failures
-from fastrpc.server.generator_job import GeneratorJob
-from fastrpc.server.life import Life
-from fastrpc.server.thread_job import ThreadJob
-from fastrpc.server.thread_pool import ThreadPool
-from fastrpc.server.unpacking import Unpacking
+from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.serving.failures import Failures
+from fastrpc.serving.generator_job import GeneratorJob
+from fastrpc.serving.life import Life
+from fastrpc.serving.thread_job import ThreadJob
+from fastrpc.serving.thread_pool import ThreadPool
+from fastrpc.serving.unpacking import Unpacking
 from fastrpc.status import Status
 
 __all__ = ["Dispatcher"]
