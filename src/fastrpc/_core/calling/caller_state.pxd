@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calling.caller_view cimport ViewState
-from fastrpc._core.calling.client_session cimport ClientSession
+from fastrpc._core.io.session cimport Session
 
 
 cdef class CallerState(ViewState):
@@ -30,5 +30,5 @@ cdef class CallerState(ViewState):
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
-    cdef ClientSession pick(self)
+    cdef Session pick(self)
     cdef int check_use(self) except -1

@@ -5,7 +5,7 @@ from typing import Any, final
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import ViewState
-from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.io.session import Session
 from fastrpc._core.calls.call import Route
 
 @final
@@ -39,7 +39,7 @@ class CallerState(ViewState):
 
     @property
     def runner(self) -> Any: ...
-    def set_sessions(self, sessions: Iterable[ClientSession]) -> None:
+    def set_sessions(self, sessions: Iterable[Session]) -> None:
         """Replace the connections that calls may go out on."""
 
     @property

@@ -2,7 +2,7 @@ from collections.abc import Coroutine
 from typing import Any, final
 
 from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.io.session import Session
 from fastrpc._core.calling.coroutine_call import CoroutineCall
 
 class PickedCall(CoroutineCall):
@@ -63,7 +63,7 @@ class ClientCall(PickedCall):
             DeadlineExceededError: no time is left.
         """
 
-    def _attempt_on(self, session: ClientSession, number: int) -> ClientCall:
+    def _attempt_on(self, session: Session, number: int) -> ClientCall:
         """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
 
     def _lose(self) -> None:

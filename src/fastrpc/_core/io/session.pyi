@@ -53,6 +53,21 @@ class Session(Connection):
     @property
     def is_write_paused(self) -> bool: ...
     @property
+    def is_usable(self) -> bool:
+        """Whether calls of ours may go out on it: connected, and the peer takes new ones."""
+
+    #: Whether somebody is to be told when the next call of ours goes out on it.
+    announces_calls: bool
+
+    @property
+    def serves_us(self) -> bool:
+        """Whether the peer said that it serves calls of ours."""
+
+    @property
+    def exchange(self) -> Any:
+        """What the gate knows of this connection; None on a side that serves nothing."""
+
+    @property
     def is_put_off(self) -> bool:
         """Whether something received waits for its turn, with reading paused."""
 
@@ -81,6 +96,13 @@ class Session(Connection):
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls: GOAWAY now, and the last call once the peer knows."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+
+    def end_calls(self, text: str) -> None:
+        """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Say why, flush, and close as soon as the peer has read it."""
