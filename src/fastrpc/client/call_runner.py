@@ -16,9 +16,10 @@ from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
-from fastrpc.calling.outcomes import batch_result, note_failure, reply_of, status_of
+from fastrpc.calling.answers import Answers
+from fastrpc.calling.outcomes import batch_result, note_failure, status_of
+from fastrpc.calling.peer import Peer
 from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.calling.unpacking import unpack
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
 from fastrpc.client.stream_runner import StreamRunner
@@ -26,8 +27,6 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import AttemptedCall, FailMode, RetryPolicy, is_sequential, was_load
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
-from fastrpc.rpc.peer import Peer
-from fastrpc.rpc.reply import Reply
 
 __all__ = [
     "CallRunner",
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 
-class CallRunner:
+class CallRunner(Answers):
     """Run the calls of one client that cannot be sent at once."""
 
     def __init__(
@@ -164,25 +163,6 @@ class CallRunner:
             values[index] = result
         return batch_result(batch, values)
 
-    async def unpack(self, call: ClientCall) -> Any:
-        """Decompress an answer in slices; other tasks run in between."""
-        try:
-            await unpack(call, call._options.shared.message_limit)
-            return call._finish_unpacked()
-        except FastRPCError as error:
-            error._of_own_call = True
-            raise
-
-    async def unpack_batch(self, batch: BatchCall) -> list[Any]:
-        """Decompress the answers of a batch, and finish it."""
-        for member in batch._packed():
-            try:
-                await unpack(member, batch._options.shared.message_limit)
-            except FastRPCError as error:
-                member._take_failure(error)
-        values = batch._collect()
-        return values if batch._is_attempt else await self.finish_batch(batch, values)
-
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
@@ -193,10 +173,6 @@ class CallRunner:
         return peer_of(
             call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
         )
-
-    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
-        """Wrap the answer of `request`."""
-        return reply_of(call, value)
 
 
 def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], service: str) -> Peer:

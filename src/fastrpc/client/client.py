@@ -24,6 +24,7 @@ from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
+from fastrpc.client.serving import ClientServices, client_services
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
@@ -76,7 +77,9 @@ class Client(Caller, FanOut, StreamVerbs):
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
             on another endpoint where that is safe.
-        interceptors: functions around every call, the first outermost.
+        interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
+        services: what the client serves on its connections: instances, classes or functions as for `Server`. It then
+            is entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its end.
         config: the settings, see `fastrpc.config`.
 
     Raises:
@@ -92,6 +95,7 @@ class Client(Caller, FanOut, StreamVerbs):
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
+        services: Sequence[Any] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         check_config(config)
@@ -99,9 +103,9 @@ class Client(Caller, FanOut, StreamVerbs):
         where = target_of(target, registry)
         endpoint_set = endpoint_set_for(where, selector, config.pool)
         prober = prober_for(endpoint_set, config)
-        pool = Pool(
-            where, endpoint_set, config, client_settings(config, numbers), self._sessions_changed, prober
-        )
+        settings = client_settings(config, numbers)
+        serving = client_services(services, config, interceptors, numbers)
+        pool = Pool(where, endpoint_set, config, settings, self._sessions_changed, prober, serving)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         routes = RouteMaker(config, pool.totals)
@@ -131,8 +135,19 @@ class Client(Caller, FanOut, StreamVerbs):
 
     async def __aenter__(self) -> Self:
         self._refuse_view("entered")
+        if self._pool.serving is not None:
+            await self._begin_serving(self._pool.serving)
         self._state.use()
+        if self._pool.serving is not None:
+            await self._pool.try_all()
         return self
+
+    async def _begin_serving(self, serving: ClientServices) -> None:
+        if self._state.is_of_parent:
+            raise RuntimeError("this Client was used before the fork; create it in the child")
+        self._pool.check_open()
+        if not serving.is_entered:
+            await serving.enter(self._pool.settings)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -176,7 +191,10 @@ class Client(Caller, FanOut, StreamVerbs):
                 ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
-        """Close all connections. Calls in flight fail; closing twice is allowed."""
+        """Close all connections. Calls in flight fail; closing twice is allowed.
+
+        Calls that the client serves may end first, within `Timeouts.drain`.
+        """
         self._refuse_view("closed")
         if self._state.is_of_parent:
             # Connections and loop belong to the parent, and so do their entries in its epoll set.
@@ -186,7 +204,13 @@ class Client(Caller, FanOut, StreamVerbs):
                 self._pool.abandon()
                 return
             self._state.use()
+        serving = self._pool.serving
+        if serving is not None and not self._pool.is_closed:
+            self._pool.dials.close()
+            await serving.drain()
         await self._pool.close()
+        if serving is not None:
+            await serving.leave()
 
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
@@ -216,7 +240,10 @@ class Client(Caller, FanOut, StreamVerbs):
         since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by status),
         `sent_bytes` and `received_bytes` of payloads, and `connections`. Probes (`Pool.probes`) are not counted.
         """
-        return client_stats(self._pool.open_sessions, self._pool.totals)
+        stats = client_stats(self._pool.open_sessions, self._pool.totals)
+        if self._pool.serving is not None:
+            stats["live"].update(self._pool.serving.stats())
+        return stats
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:
@@ -317,12 +344,12 @@ def checked_endpoints(
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
-    """Return the settings that a client announces: it serves no calls.
+    """Return the settings that a client announces; one with services says later that it serves calls.
 
     A client that reads only while it waits does not promise to answer PING.
     """
     settings = announced(Settings(False), config, numbers)
-    settings.open_messages = 4
+    settings.open_messages = config.memory.open_messages
     if not reads_always:
         settings.ping_reply_ms = 0
     return settings

@@ -12,12 +12,11 @@ from typing import Any, cast
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.called_stream import StreamCall
 from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream import Stream
-from fastrpc.calling.stream_arguments import split_messages, takes_stream
+from fastrpc.calling.stream_maker import StreamMaker
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Endpoint
@@ -27,7 +26,7 @@ from fastrpc.failmodes.base import FailMode, is_sequential
 __all__ = ["StreamRunner"]
 
 
-class StreamRunner:
+class StreamRunner(StreamMaker):
     """Runs the streams of one client.
 
     Args:
@@ -44,41 +43,14 @@ class StreamRunner:
         may_retry: Callable[[Any, FastRPCError, FailMode], bool],
         status_of: Callable[[BaseException], Any],
     ) -> None:
+        super().__init__(routes, pool.config.timeouts.stream_idle or 0.0)
         self._pool = pool
         self._mode = mode
-        self._routes = routes
         self._may_retry = may_retry
         self._status_of = status_of
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
-        self._idle_seconds = pool.config.timeouts.stream_idle or 0.0
         #: `proceed` of the interceptors around streams; None where there are none.
         self.proceed: Callable[[StreamCall], Coroutine[Any, Any, Any]] | None = None
-
-    def make(
-        self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Stream[Any, Any]:
-        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
-
-        Raises:
-            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
-        """
-        options = view._options
-        route, args, kwargs, messages = split_messages(
-            self._routes, options.codec, verb, method, args, kwargs
-        )
-        return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
-
-    async def call(self, call: ClientCall) -> Any:
-        """Call a method that streams its input only, and return its one answer."""
-        if call._is_one_way:
-            raise TypeError(
-                f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
-            )
-        args, kwargs = cast(Any, call._streamed)
-        method = call.route.definition.function if takes_stream(call.route) else call.method
-        async with self.make("call", call, method, args, kwargs or {}) as stream:
-            value = await stream.receive()
-            return stream.reply if call._wants_reply else value
 
     # Attempts
 

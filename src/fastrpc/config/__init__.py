@@ -339,6 +339,8 @@ class ClientConfig(Settings):
         spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
             once. It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing,
             too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+        memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
+        admission: the admission of calls that the client serves.
     """
 
     codec: str = "msgpack"
@@ -353,6 +355,8 @@ class ClientConfig(Settings):
     tls: TLS | None = None
     early_calls: Literal["idempotent", "all", "none"] = "idempotent"
     spin_microseconds: int = 0
+    memory: Memory = field(default_factory=Memory)
+    admission: Admission = field(default_factory=Admission)
 
     def __post_init__(self) -> None:
         check_name(self, "codec")

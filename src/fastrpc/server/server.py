@@ -14,6 +14,8 @@ from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
+from fastrpc.calling.peer import Peer
+from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
@@ -90,7 +92,8 @@ class Server:
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
-        self._served = Services(config, self._interceptors, self._numbers, self._life)
+        calling = PeerCalling(config, self._numbers)
+        self._served = Services(config, self._interceptors, self._numbers, self._life, calling)
         self._services = self._served.definitions
         # The announced settings, shared by all connections.
         self._settings = server_settings(config, self._numbers)
@@ -420,6 +423,25 @@ class Server:
         """Whether the server refuses new work."""
         return self._is_draining
 
+    def peers(self) -> list[Peer]:
+        """Return the peers that are connected now, to this process alone; `Peer.client` calls one that serves.
+
+        ::
+
+            for peer in server.peers():
+                if peer.client is not None:
+                    await peer.client.notify(Feed.changed, "tea")
+        """
+        if self._is_of_parent:
+            raise RuntimeError("this Server was used before the fork; create it in the child")
+        sessions = (
+            []
+            if self._gate is None
+            else [one for one in self._gate.sessions if getattr(one, "is_open", True)]
+        )
+        found = [session.exchange.describe_peer() for session in sessions]
+        return [peer for peer in found if peer is not None]
+
     def stats(self) -> dict[str, Any]:
         """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
         sessions = [] if self._gate is None else list(self._gate.sessions)
@@ -429,6 +451,7 @@ class Server:
                 "connections": len(parts),
                 "calls": 0 if self._gate is None else self._gate.running,
                 "waiting": 0 if self._gate is None else self._gate.waiting,
+                "calling": sum(part.get("calling", 0) for part in parts),
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],

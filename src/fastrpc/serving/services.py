@@ -1,7 +1,7 @@
 """What serves calls on all connections of one side: gate, dispatcher, threads, methods."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,12 +9,15 @@ from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc._core.serving.gate import Gate
+from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.protocols.base import Connection
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import service_definition
-from fastrpc.serving.dispatcher import Dispatcher
+from fastrpc.serving.dispatcher import Dispatcher, accepted_address
 from fastrpc.serving.life import Life
 from fastrpc.serving.sources import opened_sources
 from fastrpc.serving.thread_pool import ThreadPool
@@ -23,15 +26,28 @@ __all__ = ["Services"]
 
 
 class Services:
-    """The services that one side of connections offers."""
+    """The services that one side of connections offers.
+
+    Args:
+        calling: what calls to the other side share, where that serves as well.
+        address_of: names the other side of a connection.
+    """
 
     def __init__(
-        self, config: ServerConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers, life: Life
+        self,
+        config: ServerConfig,
+        interceptors: Sequence[Interceptor],
+        numbers: WireNumbers,
+        life: Life,
+        calling: PeerCalling,
+        address_of: Callable[[Connection], Address] = accepted_address,
     ) -> None:
         self._config = config
         self._interceptors = interceptors
         self._numbers = numbers
         self._life = life
+        self._calling = calling
+        self._address_of = address_of
         self._stack = AsyncExitStack()
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
@@ -48,7 +64,9 @@ class Services:
             queue_length=config.admission.queue_length,
             queue_age=config.admission.queue_age,
         )
-        dispatcher = Dispatcher(self._interceptors, self._threads, config, self._life)
+        dispatcher = Dispatcher(
+            self._interceptors, self._threads, config, self._life, self._calling, self._address_of
+        )
         gate = Gate(
             loop=loop,
             dispatcher=dispatcher,

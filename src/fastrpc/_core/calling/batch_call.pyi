@@ -1,8 +1,8 @@
 from typing import Any, final
 
 from fastrpc._core.calling.client_call import ClientCall, PickedCall
-from fastrpc._core.io.session import Session
 from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.io.session import Session
 
 @final
 class BatchMember(PendingCall):

@@ -2,9 +2,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.io.session import Session
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import Route
+from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._core.streams.stream_channel import StreamChannel

@@ -5,8 +5,8 @@ from typing import Any, final
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import ViewState
-from fastrpc._core.io.session import Session
 from fastrpc._core.calls.call import Route
+from fastrpc._core.io.session import Session
 
 @final
 class CallerState(ViewState):
@@ -21,6 +21,9 @@ class CallerState(ViewState):
 
     #: Whether calls always go through the runner: there are interceptors, or a selector.
     needs_runner: bool
+
+    #: Whether one-way calls wait until what was sent before has left; `runner.run_notice` sees to that.
+    bounds_notices: bool
 
     def __init__(
         self,

@@ -1,9 +1,10 @@
+from asyncio import Future
 from collections.abc import Coroutine
 from typing import Any, final
 
 from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.io.session import Session
 from fastrpc._core.calling.coroutine_call import CoroutineCall
+from fastrpc._core.io.session import Session
 
 class PickedCall(CoroutineCall):
     """What the endpoint set gave a place, one call or a batch of them."""
@@ -55,6 +56,9 @@ class ClientCall(PickedCall):
 
     def _finish_unpacked(self) -> Any:
         """Return what the answer stands for, now that it is decompressed."""
+
+    def _await_output(self, session: Session, future: Future[None]) -> bool:
+        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
 
     def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt.

@@ -16,7 +16,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor, sends_stream
-from fastrpc._core.calling.own_calls cimport next_usable
+from fastrpc._core.calling.own_calls cimport next_usable, output_waits
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
 from fastrpc._core.base.status cimport UNKNOWN
@@ -100,6 +100,8 @@ cdef class ClientCall(PickedCall):
         if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run(self), result)
+        if self.verb == VERB_NOTIFY and state.bounds_notices and not self.is_attempt and output_waits(session):
+            return self.delegate(state.runner.run_notice(self), result)
         try:
             self.send_on(session, now)
         except BaseException as error:
@@ -191,11 +193,24 @@ cdef class ClientCall(PickedCall):
             expire(self, self.session)
         return 0
 
+    cdef int may_send(self) except -1:
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+        return 0
+
     def sleep(self, seconds):
         """Wait, in an interceptor."""
         return asyncio.sleep(seconds)
 
     # For the runner
+
+    def _await_output(self, Session session not None, future not None):
+        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+        if not output_waits(session):
+            return False
+        self.future = future
+        session.await_output(self)
+        return True
 
     @property
     def _streamed(self):

@@ -30,6 +30,8 @@ cdef class ClientSession(Session):
     def connection_made(self, transport):
         """Early calls may go out from here on."""
         Session.connection_made(self, transport)
+        if self.serving is not None:
+            self.serving.on_made()
         self.is_usable = True
 
     cdef int on_used(self) except -1:

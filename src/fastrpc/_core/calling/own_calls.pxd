@@ -16,5 +16,6 @@ cdef class OwnCalls(CallingPart):
     cdef int _fail(self, PendingCall call, object error) except -1
 
 
+cdef bint output_waits(Session session) except -1
 cdef OwnCalls new_own_calls(Session session, object endpoint)
 cdef Session next_usable(list sessions, Py_ssize_t* turn)

@@ -143,6 +143,11 @@ cdef OwnCalls new_own_calls(Session session, object endpoint):
     return calls
 
 
+cdef bint output_waits(Session session) except -1:
+    """Return whether what was sent before has not left: the peer, or its credit, is behind."""
+    return session.output_is_full() or session.sender.is_waiting()
+
+
 def watch_calls(Session session not None, endpoint, ended):
     """Let calls of ours go out on a connection; return whether they may now.
 

@@ -60,8 +60,8 @@ class Session(Connection):
     announces_calls: bool
 
     @property
-    def serves_us(self) -> bool:
-        """Whether the peer said that it serves calls of ours."""
+    def is_open(self) -> bool:
+        """Whether both sides know each other's settings, and neither ended the connection."""
 
     @property
     def exchange(self) -> Any:

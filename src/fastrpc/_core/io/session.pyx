@@ -331,9 +331,9 @@ cdef class Session(Connection):
     # Calls of ours
 
     @property
-    def serves_us(self):
-        """Whether the peer said that it serves calls of ours."""
-        return self.settled and self.peer.max_calls > 0
+    def is_open(self):
+        """Whether both sides know each other's settings, and neither ended the connection."""
+        return self.phase == PHASE_OPEN and self.transport is not None and not self.is_closed
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
         return self.stop_calls()

@@ -26,6 +26,7 @@ cdef class ServingPart:
     cdef bint on_stuck(self, Call call, str text) except -1
 
     # From the session.
+    cdef int on_made(self) except -1
     cdef int on_read(self) except -1
     cdef int on_stall(self) except -1
     cdef int on_tail(self, Py_ssize_t change) except -1

@@ -44,6 +44,10 @@ cdef class ServingPart:
         """A cut message does not go on; return whether that was taken care of."""
         return False
 
+    cdef int on_made(self) except -1:
+        """A client's connection is made: it counts from now on."""
+        return 0
+
     cdef int on_read(self) except -1:
         """All that was received is handled."""
         return 0

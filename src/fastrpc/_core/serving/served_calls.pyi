@@ -4,7 +4,7 @@ from fastrpc._core.io.session import Session
 from fastrpc._core.native.call_parts import ServingPart
 from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.gate import Gate
-from fastrpc.rpc.peer import Peer
+from fastrpc.calling.peer import Peer
 
 @final
 class NativeExchange(Exchange):

@@ -380,6 +380,10 @@ cdef class ServedCalls(ServingPart):
 
     # Its life
 
+    cdef int on_made(self) except -1:
+        self.gate.sessions.add(self.session())
+        return 0
+
     cdef uint64_t check(self, uint64_t now) except? 0:
         return 0 if self.session().transport is None else self.gate.check_waiting(self.exchange, now)
 

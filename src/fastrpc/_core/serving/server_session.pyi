@@ -6,7 +6,7 @@ from fastrpc import config
 from fastrpc._core.io.session import Session
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
-from fastrpc.rpc.peer import Peer
+from fastrpc.calling.peer import Peer
 
 logger: Logger
 
@@ -42,4 +42,4 @@ class ServerSession(Session):
 
     def resume_writing(self) -> None: ...
     def stats(self) -> dict[str, int]:
-        """Return what is under way as plain data: calls, one_way, buffered, credit."""
+        """Return what is under way as plain data: calls, one_way, calling, buffered, credit."""

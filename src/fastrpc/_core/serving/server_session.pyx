@@ -156,6 +156,7 @@ cdef class ServerSession(Session):
         return {
             "calls": self.callee.calls.size,
             "one_way": self.callee.one_way_calls,
+            "calling": self.slots.opened.size,
             "buffered": self.untaken_bytes(),
             "credit": self.sender.send_left,
         }

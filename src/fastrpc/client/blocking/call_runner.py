@@ -8,6 +8,7 @@ from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
 from fastrpc.calling.outcomes import batch_result, note_failure, reply_of, status_of
+from fastrpc.calling.peer import Peer
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import drive
@@ -17,7 +18,6 @@ from fastrpc.client.call_runner import may_retry, peer_of
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
-from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["SyncCallRunner"]
